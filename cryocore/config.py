@@ -1,0 +1,170 @@
+"""The settings of a run: these models are ``config.yaml``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from cryocore.errors import InputError
+
+Rate = Annotated[float, Field(ge=0.0, le=1.0)]
+Fraction = Annotated[float, Field(gt=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+
+
+class Section(BaseModel):
+    """A block of settings in which unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PlantedErrors(Section):
+    """Shares of the particles that are made wrong on purpose; at most 1 together."""
+
+    wrong_pose: Rate = Field(0.0, description="pose replaced by a uniformly random rotation")
+    local_pose: Rate = Field(0.0, description="pose turned by local_angle_deg about a random axis")
+    wrong_shift: Rate = Field(0.0, description="shift moved by wrong_shift_angstrom in a random direction")
+    junk: Rate = Field(0.0, description="image replaced by noise of the same power")
+    local_angle_deg: tuple[Positive, Positive] = Field((5.0, 20.0), description="range of the angles")
+    wrong_shift_angstrom: tuple[Positive, Positive] = Field((10.0, 30.0), description="range of the distances")
+
+    @property
+    def total(self) -> float:
+        """Share of particles that are wrong in any way."""
+        return self.wrong_pose + self.local_pose + self.wrong_shift + self.junk
+
+    @model_validator(mode="after")
+    def _at_most_everything(self) -> PlantedErrors:
+        if self.total > 1.0:
+            raise ValueError(f"the rates add up to {self.total:g}; they may not exceed 1")
+        return self
+
+
+class Simulate(Section):
+    """A synthetic data set."""
+
+    molecule: Literal["proteasome", "channel", "small"] = Field(
+        "proteasome", description="of pseudo-atoms; point groups D7, C4, C1"
+    )
+    volume: str | None = Field(None, description="MRC map to use instead of a molecule")
+    n_particles: int = Field(4000, ge=2, description="number of images")
+    box: int = Field(96, ge=16, description="side of an image in pixels; even")
+    pixel_size_angstrom: Positive = Field(2.2, description="Nyquist resolution is twice this")
+    snr: Positive = Field(0.02, description="signal variance / noise variance per pixel inside the particle's disc")
+    orientations: Literal["uniform", "preferred"] = Field("preferred", description="how viewing directions spread")
+    noise: Literal["white", "coloured"] = Field("white", description="coloured noise is stronger at low resolution")
+    shift_angstrom: float = Field(4.0, ge=0.0, description="standard deviation of the true shifts")
+    defocus_angstrom: tuple[Positive, Positive] = Field((8000.0, 22000.0), description="range; underfocus is positive")
+    astigmatism_angstrom: float = Field(300.0, ge=0.0, description="largest defocus U - V")
+    voltage_kv: Positive = Field(300.0, description="of the microscope")
+    cs_mm: float = Field(2.7, ge=0.0, description="spherical aberration")
+    amplitude_contrast: Rate = Field(0.1, description="as a fraction")
+    n_micrographs: int = Field(40, ge=1, description="micrographs that the particles come from")
+    half_precision: bool = Field(False, description="write float16 stacks (MRC mode 12)")
+
+
+class Input(Section):
+    """Where the particles come from: a STAR file, or a simulation when there is none."""
+
+    star: str | None = Field(None, description="RELION STAR file; image paths are relative to root")
+    root: str | None = Field(None, description="directory that image paths start from (default: found by looking)")
+    pixel_size_angstrom: Positive | None = Field(None, description="overrides the file's; null: read it")
+    truth: str | None = Field(
+        None, description="Parquet table with particle_id and is_correct, where the truth is known"
+    )
+    true_map: str | None = Field(None, description="MRC map of the truth, where it is known")
+    simulate: Simulate = Field(Simulate(), description="the data set that is made when star is null")
+    plant: PlantedErrors = Field(PlantedErrors(), description="errors made on purpose, in simulated or real particles")
+
+    @model_validator(mode="after")
+    def _one_truth(self) -> Input:
+        if self.star is None and (self.truth or self.true_map):
+            raise ValueError("a simulation knows its own truth: truth and true_map need a star")
+        if self.truth and self.plant.total > 0.0:
+            raise ValueError("planted errors make their own truth: give truth or plant, not both")
+        return self
+
+
+class Reconstruct(Section):
+    """From particles to half maps."""
+
+    padding: Literal[1, 2] = Field(2, description="Fourier oversampling; 1 needs an eighth of the memory")
+    mask: str | None = Field(None, description="MRC mask, 0 to 1; null: made from the first map")
+    max_resolution_angstrom: Positive | None = Field(None, description="finer detail is left out; null: Nyquist")
+
+
+class Score(Section):
+    """From maps to the loss of every particle."""
+
+    n_bands: int = Field(24, ge=4, le=64, description="resolution bands in the log")
+    cryosieve_angstrom: Positive = Field(40.0, description="high-pass cut-off of CryoSieve's score")
+    n_decoys: int = Field(8, ge=0, description="random poses that each particle is compared with")
+    n_local: int = Field(8, ge=0, description="neighbouring poses that each particle is compared with")
+    local_angle_deg: tuple[Positive, Positive] = Field((3.0, 15.0), description="how far away they are")
+
+
+class Select(Section):
+    """From losses to the particles of the next round. A list gives one value per round; its last one stays."""
+
+    score: str = Field("dual", description="column of the log; names ending in _loss are better when lower")
+    rule: Literal["fraction", "count", "threshold"] = Field("fraction", description="which of the next three decides")
+    fraction: list[Fraction] = Field([0.85, 0.75, 0.7, 0.68], min_length=1, description="share of all particles kept")
+    count: list[Annotated[int, Field(ge=2)]] = Field([1000], min_length=1, description="particles kept")
+    threshold: list[float] = Field([0.0], min_length=1, description="worst score kept")
+    minimum: int = Field(50, ge=1, description="fewest particles that a half set may keep")
+
+
+class Config(Section):
+    """A run."""
+
+    run: str = Field("demo", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="results go to results/<run>")
+    n_rounds: int = Field(4, ge=1, le=99, description="selections; round 0 is the map of everything")
+    symmetry: str = Field("D7", pattern=r"^([CcDd][1-9][0-9]*|[TtOo]|[Ii][1-4]?)$", description="point group")
+    seed: int = Field(0, ge=0, description="of everything random; the same seed gives the same files")
+    backend: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the GPU where there is one")
+    input: Input = Field(Input(plant=PlantedErrors(wrong_pose=0.3)), description="where the particles come from")
+    reconstruct: Reconstruct = Field(Reconstruct(), description="from particles to half maps")
+    score: Score = Field(Score(), description="from maps to the loss of every particle")
+    select: Select = Field(Select(), description="from losses to the particles of the next round")
+
+    @model_validator(mode="after")
+    def _symmetry_is_a_choice(self) -> Config:
+        if self.input.star is not None and "symmetry" not in self.model_fields_set:
+            raise ValueError("symmetry: say which point group the particles of input.star have (C1 for none)")
+        return self
+
+
+def parse_config(values: dict[str, Any], *, file: str | Path | None = None) -> Config:
+    """Check ``values`` and fill in the defaults; every fault is named with its key."""
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'config'}: {e['msg']}" for e in error.errors())
+        raise InputError(
+            faults, file=file, remedy="Correct the configuration; docs/configuration.md lists every key"
+        ) from None
+
+
+def read_config(path: str | Path) -> Config:
+    """Read a YAML configuration."""
+    try:
+        values = yaml.safe_load(Path(path).read_text())
+    except FileNotFoundError:
+        raise InputError("file does not exist", file=path, remedy="Give an existing configuration") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"not YAML ({error})", file=path, remedy="Correct the syntax") from None
+    if not isinstance(values, dict):
+        raise InputError("not a mapping of settings", file=path, remedy="See config.yaml for an example")
+    return parse_config(values, file=path)
+
+
+def per_round(values: list[Any], round_number: int) -> Any:
+    """The setting of a round (from 1); the last one holds for all later rounds.
+
+    >>> per_round([0.9, 0.8], 1), per_round([0.9, 0.8], 5)
+    (0.9, 0.8)
+    """
+    return values[min(round_number, len(values)) - 1]

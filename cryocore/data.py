@@ -1,0 +1,209 @@
+"""What flows between the stages: particles, Fourier sums, half maps. All frozen.
+
+A table of particles has one row per particle, in the order of the file it came from, and that order
+never changes. Every table that a later stage writes has the same rows in the same order and carries
+``particle_id``; :func:`require_same_particles` is the check at each door.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from cryocore.errors import InputError
+from cryocore.files import read_table, table_metadata, write_table
+from cryocore.geometry.rotations import quaternion_to_matrix
+
+Floats = NDArray[np.float64]
+Floats32 = NDArray[np.float32]
+Ints = NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True)
+class Optics:
+    """What all particles of one optics group share."""
+
+    name: str
+    box: int
+    pixel_size_angstrom: float
+    voltage_kv: float
+    cs_mm: float
+    amplitude_contrast: float
+    beam_tilt_mrad: tuple[float, float] = (0.0, 0.0)
+    odd_zernike: tuple[float, ...] = ()
+    even_zernike: tuple[float, ...] = ()
+    magnification: tuple[float, float, float, float] = (1.0, 0.0, 0.0, 1.0)
+    premultiplied: bool = False
+    phase_flipped: bool = False
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The inverse of ``dataclasses.asdict`` after a trip through JSON."""
+        plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**plain)
+
+
+PARTICLES_SCHEMA = pa.schema(
+    [
+        ("particle_id", pa.uint64()),
+        ("source_row", pa.int64()),
+        ("stack", pa.dictionary(pa.int32(), pa.string())),
+        ("slice", pa.int32()),
+        ("micrograph", pa.dictionary(pa.int32(), pa.string())),
+        ("optics_group", pa.int32()),
+        ("half", pa.int8()),
+        ("quat_w", pa.float64()),
+        ("quat_x", pa.float64()),
+        ("quat_y", pa.float64()),
+        ("quat_z", pa.float64()),
+        ("shift_x_angstrom", pa.float64()),
+        ("shift_y_angstrom", pa.float64()),
+        ("defocus_u_angstrom", pa.float32()),
+        ("defocus_v_angstrom", pa.float32()),
+        ("defocus_angle_deg", pa.float32()),
+        ("phase_shift_deg", pa.float32()),
+        ("ctf_bfactor", pa.float32()),
+        ("ctf_scale", pa.float32()),
+    ]
+)
+"""``source_row`` counts data rows of the parent file from 0; ``slice`` counts images of the stack from 0;
+``optics_group`` indexes the list of :class:`Optics` in the metadata; ``half`` is 1 or 2."""
+
+
+@dataclass(frozen=True)
+class Particles:
+    """The data set: one row per particle, its optics groups, its STAR file and the root of image paths."""
+
+    table: pa.Table
+    optics: tuple[Optics, ...]
+    parent: str = ""
+    root: str = "."
+
+    def __post_init__(self) -> None:
+        if self.table.schema.names != PARTICLES_SCHEMA.names:
+            raise ValueError(f"particles need the columns {PARTICLES_SCHEMA.names}; got {self.table.schema.names}")
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def column(self, name: str) -> NDArray[Any]:
+        """One column as a NumPy array (strings as objects)."""
+        return self.table.column(name).to_numpy()
+
+    @property
+    def ids(self) -> NDArray[np.uint64]:
+        """Stable particle ids, ``(n,)``."""
+        return self.column("particle_id")
+
+    @property
+    def quaternions(self) -> Floats:
+        """Poses as (w, x, y, z), ``(n, 4)``."""
+        return np.stack([self.column(f"quat_{c}") for c in "wxyz"], axis=1)
+
+    @property
+    def rotations(self) -> Floats:
+        """Object-to-image matrices, ``(n, 3, 3)``."""
+        return quaternion_to_matrix(self.quaternions)
+
+    @property
+    def shifts_angstrom(self) -> Floats:
+        """Translations that centre the images, ``(n, 2)`` as (x, y)."""
+        return np.stack([self.column("shift_x_angstrom"), self.column("shift_y_angstrom")], axis=1)
+
+    @property
+    def reference_optics(self) -> Optics:
+        """The first optics group: its box and pixel size are those of the maps."""
+        return self.optics[0]
+
+    def take(self, rows: Ints) -> Particles:
+        """The particles of the given rows, in that order."""
+        return replace(self, table=self.table.take(pa.array(rows)))
+
+    def write(self, path: str | Path) -> None:
+        """Write ``particles.parquet``."""
+        write_table(
+            path,
+            self.table.cast(PARTICLES_SCHEMA),
+            optics=[asdict(o) for o in self.optics],
+            parent=self.parent,
+            root=self.root,
+        )
+
+    @classmethod
+    def read(cls, path: str | Path) -> Particles:
+        """Read what :meth:`write` wrote."""
+        table = read_table(path)
+        meta = table_metadata(table.schema)
+        if "optics" not in meta:
+            raise InputError("not a table of particles", file=path, remedy="Give the particles.parquet of a run")
+        return cls(
+            table.replace_schema_metadata(None),
+            tuple(map(Optics.from_dict, meta["optics"])),
+            meta["parent"],
+            meta["root"],
+        )
+
+
+@dataclass(frozen=True)
+class FourierSums:
+    """The normal equations of both half sets on the padded, half-space Fourier grid.
+
+    ``numerator``   complex64 ``(2, R+2, 2R+3, 2R+3)``: sum of w c y, indexed [half, kz, ky+R+1, kx+R+1]
+    ``denominator`` float32, same shape: sum of w c²
+    """
+
+    numerator: NDArray[np.complex64]
+    denominator: Floats32
+    box: int
+    padding: int
+    pixel_size_angstrom: float
+
+
+@dataclass(frozen=True)
+class HalfMaps:
+    """Two independent maps ``(box, box, box)`` and the pixel size they share."""
+
+    first: Floats32
+    second: Floats32
+    pixel_size_angstrom: float
+
+
+@dataclass(frozen=True)
+class FscCurves:
+    """Fourier shell correlations of two half maps, one value per shell from 0 (see conventions)."""
+
+    shell: Ints
+    resolution_angstrom: Floats
+    unmasked: Floats
+    masked: Floats
+    phase_randomised: Floats
+    corrected: Floats
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    def write(self, path: str | Path) -> None:
+        """Write one Parquet row per shell."""
+        names = [f.name for f in fields(self) if f.name != "metadata"]
+        write_table(path, pa.table({n: getattr(self, n) for n in names}), **self.metadata)
+
+    @classmethod
+    def read(cls, path: str | Path) -> FscCurves:
+        """Read what :meth:`write` wrote."""
+        table = read_table(path)
+        names = [f.name for f in fields(cls) if f.name != "metadata"]
+        return cls(**{n: table.column(n).to_numpy() for n in names}, metadata=table_metadata(table.schema))
+
+
+def require_same_particles(ids: NDArray[np.uint64], expected: NDArray[np.uint64], *, file: str | Path) -> None:
+    """Refuse a table whose rows are not those of the data set, in the same order."""
+    if not np.array_equal(ids, expected):
+        raise InputError(
+            f"its {len(ids)} rows are not the {len(expected)} particles of this data set in the same order",
+            file=file,
+            column="particle_id",
+            remedy="Delete the file and run snakemake again",
+        )

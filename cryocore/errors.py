@@ -1,0 +1,40 @@
+"""The one error a user is meant to read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class InputError(ValueError):
+    """Something the user supplied is wrong; says what, where, and what to do.
+
+    Parameters
+    ----------
+    problem : what is wrong, as a full clause ("tilt is missing")
+    remedy : what the user can do about it, as an imperative ("Refine the particles first")
+    file, row, column : where it is; ``row`` counts particles from 1
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        remedy: str,
+        file: str | Path | None = None,
+        row: int | None = None,
+        column: str | None = None,
+    ) -> None:
+        self.problem, self.remedy = problem, remedy
+        self.file = None if file is None else str(file)
+        self.row, self.column = row, column
+        place = [
+            text
+            for text in (
+                self.file,
+                None if row is None else f"row {row}",
+                None if column is None else f"column {column}",
+            )
+            if text
+        ]
+        where = f"{', '.join(place)}: " if place else ""
+        super().__init__(f"{where}{problem.rstrip('.')}. {remedy.rstrip('.')}.")

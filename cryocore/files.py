@@ -1,0 +1,82 @@
+"""Files appear whole or not at all; tables carry their description with them."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cryocore.errors import InputError
+
+METADATA_KEY = b"cryocore"
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; rename it to ``path`` if the block succeeds.
+
+    The temporary file has the suffix of ``path`` and is removed when the block raises.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write ``value`` as indented JSON."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
+
+
+def write_table(path: str | Path, table: pa.Table, **metadata: Any) -> None:
+    """Write a Parquet table; ``metadata`` is stored as JSON in the file's schema."""
+    with atomic_path(path) as temporary:
+        pq.write_table(with_metadata(table, **metadata), temporary, compression="zstd")
+
+
+def with_metadata(table: pa.Table, **metadata: Any) -> pa.Table:
+    """The same table, its schema carrying ``metadata`` (merged over what it has)."""
+    merged = {**table_metadata(table.schema), **metadata}
+    kept = {k: v for k, v in (table.schema.metadata or {}).items() if k != METADATA_KEY}
+    return table.replace_schema_metadata({**kept, METADATA_KEY: json.dumps(merged, sort_keys=True)})
+
+
+def table_metadata(schema: pa.Schema) -> dict[str, Any]:
+    """The metadata that :func:`write_table` stored."""
+    raw = (schema.metadata or {}).get(METADATA_KEY)
+    return {} if raw is None else json.loads(raw)
+
+
+def read_table(path: str | Path, columns: list[str] | None = None) -> pa.Table:
+    """Read a Parquet table written by this project, or say why that is impossible."""
+    try:
+        return pq.read_table(path, columns=columns, memory_map=True, partitioning=None)
+    except FileNotFoundError:
+        raise InputError("file does not exist", file=path, remedy="Run the workflow stage that writes it") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(
+            f"not a readable Parquet file ({str(error).splitlines()[0]})",
+            file=path,
+            remedy="Delete it and run snakemake again",
+        ) from None

@@ -1,0 +1,1 @@
+"""Rotations, point groups and pseudo-random poses."""

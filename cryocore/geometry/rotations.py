@@ -1,0 +1,55 @@
+"""Rotations as matrices (see conventions) and as the quaternions that tables store."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.spatial.transform import Rotation
+
+Array = NDArray[np.float64]
+
+
+def matrix_to_quaternion(matrices: ArrayLike) -> Array:
+    """Quaternions ``(n, 4)`` as (w, x, y, z), w >= 0, of object-to-image matrices ``(n, 3, 3)``."""
+    return Rotation.from_matrix(np.asarray(matrices, dtype=np.float64)).as_quat(canonical=True, scalar_first=True)
+
+
+def quaternion_to_matrix(quaternions: ArrayLike) -> Array:
+    """Object-to-image matrices ``(n, 3, 3)`` of quaternions ``(n, 4)`` as (w, x, y, z)."""
+    return Rotation.from_quat(np.asarray(quaternions, dtype=np.float64), scalar_first=True).as_matrix()
+
+
+def matrix_to_euler(matrices: ArrayLike) -> Array:
+    """RELION's (rot, tilt, psi) in degrees, ``(n, 3)``; tilt in [0, 180], rot = 0 at the poles."""
+    m = np.asarray(matrices, dtype=np.float64)
+    sine = np.hypot(m[:, 2, 0], m[:, 2, 1])
+    polar = sine < 1e-9
+    tilt = np.arctan2(sine, m[:, 2, 2])
+    rot = np.where(polar, 0.0, np.arctan2(m[:, 2, 1], m[:, 2, 0]))
+    psi = np.where(polar, np.arctan2(m[:, 0, 1], m[:, 1, 1]), np.arctan2(m[:, 1, 2], -m[:, 0, 2]))
+    return np.rad2deg(np.stack([rot, tilt, psi], axis=1))
+
+
+def viewing_direction(matrices: ArrayLike) -> Array:
+    """Unit vectors ``(n, 3)`` along which the object is seen, in its own frame."""
+    return np.asarray(matrices, dtype=np.float64)[:, 2, :]
+
+
+def random_rotations(n: int, rng: np.random.Generator) -> Array:
+    """``n`` rotation matrices, uniform on SO(3)."""
+    return Rotation.random(n, rng=rng).as_matrix() if n else np.zeros((0, 3, 3))
+
+
+def rotations_by_angle(axes: ArrayLike, angles_deg: ArrayLike) -> Array:
+    """Rotation matrices ``(n, 3, 3)`` about ``axes`` ``(n, 3)``, any length, by ``angles_deg``."""
+    axes = np.asarray(axes, dtype=np.float64)
+    unit = axes / np.linalg.norm(axes, axis=1, keepdims=True)
+    return Rotation.from_rotvec(unit * np.deg2rad(np.asarray(angles_deg, dtype=np.float64))[:, None]).as_matrix()
+
+
+def angular_distance_deg(first: ArrayLike, second: ArrayLike, group: ArrayLike | None = None) -> Array:
+    """Smallest rotation angle (degrees, ``(n,)``) between poses, over the mates of ``group`` if given."""
+    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    mates = np.eye(3)[None] if group is None else np.asarray(group, dtype=np.float64)
+    trace = np.max([np.einsum("nij,jk,nik->n", a, g, b) for g in mates], axis=0)
+    return np.rad2deg(np.arccos(np.clip((trace - 1.0) / 2.0, -1.0, 1.0)))

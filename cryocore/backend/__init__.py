@@ -1,0 +1,39 @@
+"""How kernels run: one source, compiled for the CPU or for the GPU.
+
+A stage chooses a backend once, at its edge, and hands it down. Nothing else asks which one it is.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from cryocore.backend.base import Backend
+from cryocore.backend.cpu import CpuBackend
+from cryocore.errors import InputError
+
+__all__ = ["Backend", "CpuBackend", "get_backend"]
+
+log = logging.getLogger(__name__)
+
+
+def get_backend(name: str = "auto", *, threads: int | None = None) -> Backend:
+    """The backend ``cpu`` or ``cuda``; ``auto`` takes the GPU where CuPy finds one.
+
+    Raises
+    ------
+    InputError  if ``cuda`` is asked for and there is no usable GPU, or no C++ compiler for ``cpu``.
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise InputError(f"there is no backend {name!r}", remedy="Use auto, cpu or cuda")
+    if name != "cpu":
+        from cryocore.backend.cuda import CudaBackend, gpu_fault
+
+        fault = gpu_fault()
+        if fault is None:
+            return CudaBackend()
+        if name == "cuda":
+            raise InputError(
+                f"no usable GPU ({fault})", remedy="Install the gpu-cu12 or gpu-cu13 extra, or set backend: cpu"
+            )
+        log.info("no GPU (%s): using the CPU", fault)
+    return CpuBackend(threads=threads)

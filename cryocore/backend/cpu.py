@@ -1,0 +1,165 @@
+"""The CPU backend: the kernels, compiled by the system's C++ compiler and run by a pool of threads."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import itertools
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.fft
+
+from cryocore.backend.base import KERNELS, kernel_source
+from cryocore.errors import InputError
+
+log = logging.getLogger(__name__)
+
+FLAGS = ("-x", "c++", "-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
+SLAB_BYTES = 12 << 20
+"""Planes that one thread owns at a time should stay in its share of the cache."""
+
+_KINDS = {"p": ctypes.c_void_p, "i": ctypes.c_int, "f": ctypes.c_float}
+
+
+class CpuBackend:
+    """NumPy arrays; every kernel is spread over ``threads`` threads (default: the cores this process may use)."""
+
+    name = "cpu"
+    xp = np
+
+    def __init__(self, threads: int | None = None) -> None:
+        self.threads = threads or len(os.sched_getaffinity(0))
+        self._library = load_library()
+        self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="cryocore")
+
+    def launch(self, kernel: str, args: tuple[Any, ...], *, items: int) -> None:
+        """Run a kernel over ``items`` independent pieces of work."""
+        grid = max(1, min(items, 8 * self.threads))
+        self._run(kernel, [(block, grid, args) for block in range(grid)])
+
+    def launch_planes(self, kernel: str, args: tuple[Any, ...], *, items: int, planes: int, plane_bytes: int) -> None:
+        """Run a kernel once per slab of planes, each slab owned by one thread."""
+        step = max(1, min(SLAB_BYTES // plane_bytes, -(-planes // self.threads)))
+        slabs = [(z, min(z + step, planes)) for z in range(0, planes, step)]
+        self._run(kernel, [(0, 1, (*args, z0, z1)) for z0, z1 in slabs])
+
+    def rfft2(self, images: Any) -> Any:
+        """Unnormalised transforms of a batch of images."""
+        return scipy.fft.rfft2(images, workers=self.threads)
+
+    def to_device(self, array: Any) -> Any:
+        """The array itself, contiguous."""
+        return np.ascontiguousarray(array)
+
+    def to_host(self, array: Any) -> Any:
+        """The array itself."""
+        return array
+
+    def _run(self, kernel: str, tasks: Sequence[tuple[int, int, tuple[Any, ...]]]) -> None:
+        function, set_block = getattr(self._library, kernel), self._library.set_block
+        calls = [(block, grid, _c_arguments(kernel, args)) for block, grid, args in tasks]
+        turn = itertools.count()
+
+        def work() -> None:
+            while (i := next(turn)) < len(calls):
+                block, grid, arguments = calls[i]
+                set_block(block, grid)
+                function(*arguments)
+
+        for future in [self._pool.submit(work) for _ in range(min(self.threads, len(calls)))]:
+            future.result()
+
+
+def _c_arguments(kernel: str, args: tuple[Any, ...]) -> list[Any]:
+    kinds = KERNELS[kernel]
+    if len(args) != len(kinds):
+        raise ValueError(f"{kernel} takes {len(kinds)} arguments; got {len(args)}")
+    return [_pointer(a, kernel) if k == "p" else _KINDS[k](a) for k, a in zip(kinds, args, strict=True)]
+
+
+def _pointer(array: Any, kernel: str) -> ctypes.c_void_p:
+    if array is None:
+        return ctypes.c_void_p(None)
+    if not array.flags.c_contiguous or array.dtype not in (np.complex64, np.float32, np.int32, np.int16):
+        raise ValueError(f"{kernel} needs contiguous 16- or 32-bit arrays; got {array.dtype}, strides {array.strides}")
+    return ctypes.c_void_p(array.ctypes.data)
+
+
+@cache
+def load_library() -> ctypes.CDLL:
+    """Compile the kernels, or find them compiled, and load them."""
+    library = ctypes.CDLL(str(compile_library(kernel_source(), FLAGS)))
+    for name, kinds in KERNELS.items():
+        function: Callable[..., Any] = getattr(library, name)
+        function.argtypes = [_KINDS[k] for k in kinds]  # type: ignore[attr-defined]
+        function.restype = None  # type: ignore[attr-defined]
+    library.set_block.argtypes = [ctypes.c_int, ctypes.c_int]
+    library.set_block.restype = None
+    return library
+
+
+def compile_library(source: str, flags: Sequence[str]) -> Path:
+    """A shared library of ``source``, cached by source, compiler, flags and processor."""
+    compiler = _compiler()
+    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
+    key = hashlib.sha256("\0".join([source, version, *flags, _processor()]).encode()).hexdigest()[:24]
+    directory = _cache_directory()
+    target = directory / f"kernels-{key}.so"
+    if target.exists():
+        return target
+    with tempfile.TemporaryDirectory(dir=directory) as scratch:
+        text, built = Path(scratch) / "kernels.cpp", Path(scratch) / "kernels.so"
+        text.write_text(source)
+        result = subprocess.run(
+            [compiler, *flags, str(text), "-o", str(built)], capture_output=True, text=True, check=False
+        )
+        if result.returncode:
+            raise RuntimeError(f"{compiler} cannot compile the kernels:\n{result.stderr}")
+        built.replace(target)
+    log.info("compiled the CPU kernels into %s", target)
+    return target
+
+
+def _compiler() -> str:
+    for name in (os.environ.get("CXX"), "g++", "clang++", "c++"):
+        if name and shutil.which(name):
+            return name
+    raise InputError(
+        "no C++ compiler was found", remedy="Install one (Debian: apt install g++; conda: gxx), or set CXX"
+    )
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line for line in lines if line.startswith(("flags", "Features"))), platform.machine())
+
+
+def _cache_directory() -> Path:
+    base = os.environ.get("CRYOCORE_CACHE_DIR") or os.path.join(
+        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "cryocore"
+    )
+    directory = Path(base)
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.TemporaryFile(dir=directory):
+            return directory
+    except OSError:
+        fallback = Path(tempfile.gettempdir()) / f"cryocore-{os.getuid()}"
+        fallback.mkdir(mode=0o700, exist_ok=True)
+        if fallback.stat().st_uid != os.getuid():
+            raise InputError("no private cache directory", remedy="Set CRYOCORE_CACHE_DIR") from None
+        return fallback

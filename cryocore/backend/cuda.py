@@ -1,0 +1,80 @@
+"""The GPU backend: the same kernels, compiled by NVRTC and run by CuPy."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from cryocore.backend.base import KERNELS, kernel_source
+
+OPTIONS = ("--std=c++17", "--use_fast_math")
+THREADS = 128
+LANES = 32
+BLOCK_KERNELS = ("score_slices", "score_poses")
+"""Kernels in which one block works on one item; in the others a block holds THREADS / LANES items."""
+
+
+def gpu_fault() -> str | None:
+    """Why there is no usable GPU, or None if there is one."""
+    try:
+        import cupy
+    except ImportError as error:
+        return f"cupy cannot be imported: {error}"
+    if not cupy.is_available():
+        return "cupy finds no CUDA device"
+    return None
+
+
+@cache
+def _module() -> Any:
+    import cupy
+
+    return cupy.RawModule(code=kernel_source(), options=OPTIONS, backend="nvrtc", name_expressions=None)
+
+
+class CudaBackend:
+    """CuPy arrays on the current device."""
+
+    name = "cuda"
+
+    def __init__(self) -> None:
+        import cupy
+
+        self.xp = cupy
+
+    def launch(self, kernel: str, args: tuple[Any, ...], *, items: int) -> None:
+        """Run a kernel over ``items`` independent pieces of work."""
+        kinds = KERNELS[kernel]
+        if len(args) != len(kinds):
+            raise ValueError(f"{kernel} takes {len(kinds)} arguments; got {len(args)}")
+        values = tuple(_argument(k, a) for k, a in zip(kinds, args, strict=True))
+        function = _module().get_function(kernel)
+        if kernel in BLOCK_KERNELS:
+            function((min(items, 2**31 - 1),), (THREADS,), values, shared_mem=4 * THREADS)
+        else:
+            rows = THREADS // LANES
+            function((min(-(-items // rows), 2**31 - 1),), (LANES, rows), values)
+
+    def launch_planes(self, kernel: str, args: tuple[Any, ...], *, items: int, planes: int, plane_bytes: int) -> None:
+        """Run a kernel once, over all planes; it adds atomically."""
+        self.launch(kernel, (*args, 0, planes), items=items)
+
+    def rfft2(self, images: Any) -> Any:
+        """Unnormalised transforms of a batch of images."""
+        return self.xp.fft.rfft2(images)
+
+    def to_device(self, array: Any) -> Any:
+        """A contiguous copy on the device."""
+        return self.xp.ascontiguousarray(self.xp.asarray(array))
+
+    def to_host(self, array: Any) -> Any:
+        """A copy as NumPy."""
+        return self.xp.asnumpy(array)
+
+
+def _argument(kind: str, value: Any) -> Any:
+    if kind == "p":
+        return np.uintp(0) if value is None else value
+    return np.int32(value) if kind == "i" else np.float32(value)

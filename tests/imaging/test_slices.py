@@ -1,0 +1,178 @@
+"""P, its adjoint, C and S against closed forms, on every backend at hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cryocore.backend import CpuBackend, get_backend
+from cryocore.backend.cuda import gpu_fault
+from cryocore.geometry.rotations import random_rotations
+from cryocore.imaging.aberrations import phase_tables
+from cryocore.imaging.ctf import ctf
+from cryocore.imaging.slices import Frame, insert, prepare, project
+from cryocore.imaging.volumes import fold_friedel, grid_radius, grid_shape, grid_to_map, map_to_grid, sinc_squared
+from tests.phantoms import Blobs, optics, particles, used_samples
+
+BACKENDS = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(gpu_fault() is not None, reason=str(gpu_fault())))]
+
+
+def frame_of(box: int, padding: int = 2, **changes: object) -> Frame:
+    return Frame.of(optics(box, **changes), box=box, pixel_size_angstrom=2.0, padding=padding, last_shell=box)
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize(("box", "padding", "tolerance"), [(48, 2, 0.012), (49, 2, 0.012), (48, 1, 0.06)])
+def test_projection_matches_closed_form(name: str, box: int, padding: int, tolerance: float) -> None:
+    backend, blobs = get_backend(name), Blobs.random(30, spread=4.0, width=1.8)
+    rotations = random_rotations(6, np.random.default_rng(1))
+    frame = frame_of(box, padding)
+    grid = map_to_grid(blobs.map(box), padding=padding, radius=grid_radius(box, padding))
+    half = np.zeros(6, dtype=np.int32)
+    found = backend.to_host(project(backend.to_device(grid[None]), rotations, half, frame, backend))
+    used = used_samples(frame.limit)
+    expected = blobs.slices(rotations, frame.limit, box)
+    assert np.all(found[:, ~used] == 0)
+    assert np.linalg.norm(found[:, used] - expected[:, used]) < tolerance * np.linalg.norm(expected[:, used])
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_insertion_is_the_adjoint_of_projection(name: str) -> None:
+    backend, box, n = get_backend(name), 32, 40
+    rng = np.random.default_rng(2)
+    rotations, frame, radius = random_rotations(n, rng), frame_of(box), grid_radius(box, 2)
+    shape = (2, *grid_shape(radius))
+    volume = (rng.normal(size=shape) + 1j * rng.normal(size=shape)).astype(np.complex64)
+    volume[:, 0] = [fold_friedel(plane) for plane in volume[:, 0]]
+    data, half = particles(rotations, frame.optics), (np.arange(n) % 2).astype(np.int32)
+    images = rng.normal(size=(n, box, box)).astype(np.float32)
+    batch, weights = prepare(images, data, frame, backend), rng.uniform(0.2, 2.0, n).astype(np.float32)
+    slices = backend.to_host(project(backend.to_device(volume), rotations, half, frame, backend))
+    image, contrast = backend.to_host(batch.image), backend.to_host(batch.ctf)
+    left = np.sum((weights[:, None, None] * contrast * slices * np.conj(image)).real, dtype=np.float64)
+
+    numerator = backend.xp.zeros(shape, dtype=np.complex64)
+    denominator = backend.xp.zeros(shape, dtype=np.float32)
+    insert(batch, rotations, weights, half, numerator, denominator, backend)
+    sums = backend.to_host(numerator).astype(np.complex128)
+    # the volume's plane kz = 0 holds both mates of a pair, the sums' only the one that was entered
+    right = np.sum((volume * np.conj(sums)).real)
+    assert left == pytest.approx(right, rel=2e-5)
+    total = np.sum(weights[:, None, None] * contrast.astype(np.float64) ** 2)
+    assert backend.to_host(denominator).sum(dtype=np.float64) == pytest.approx(total, rel=1e-5)
+
+
+def test_sums_do_not_depend_on_threads_slabs_or_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    box, n = 32, 60
+    rng = np.random.default_rng(3)
+    rotations, frame = random_rotations(n, rng), frame_of(box)
+    data, half = particles(rotations, frame.optics), (np.arange(n) % 2).astype(np.int32)
+    images = rng.normal(size=(n, box, box)).astype(np.float32)
+    shape = (2, *grid_shape(grid_radius(box, 2)))
+
+    def sums(threads: int, slab_bytes: int, parts: int) -> tuple[np.ndarray, np.ndarray]:
+        monkeypatch.setattr("cryocore.backend.cpu.SLAB_BYTES", slab_bytes)
+        backend = CpuBackend(threads=threads)
+        out = np.zeros(shape, np.complex64), np.zeros(shape, np.float32)
+        for rows in np.array_split(np.arange(n), parts):
+            batch = prepare(images[rows], data.take(rows), frame, backend)
+            insert(batch, rotations[rows], np.ones(len(rows), np.float32), half[rows], *out, backend)
+        return out
+
+    first = sums(1, 1 << 30, 1)
+    assert np.abs(first[0]).max() > 0
+    for other in (sums(2, 1 << 30, 1), sums(2, 1, 1), sums(1, 200_000, 4)):
+        assert np.array_equal(first[0], other[0])
+        assert np.array_equal(first[1], other[1])
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_prepared_image_is_centred_and_ctf_is_the_formula(name: str) -> None:
+    backend, box, pixel, n = get_backend(name), 48, 2.0, 8
+    rng = np.random.default_rng(4)
+    data = particles(
+        random_rotations(n, rng),
+        optics(box, pixel),
+        shift_x_angstrom=rng.integers(-5, 6, n) * pixel,
+        shift_y_angstrom=rng.integers(-5, 6, n) * pixel,
+        phase_shift_deg=rng.uniform(0, 90, n),
+        ctf_bfactor=rng.uniform(0, 80, n),
+        ctf_scale=rng.uniform(0.5, 1.0, n),
+    )
+    images = rng.normal(size=(n, box, box)).astype(np.float32)
+    frame = Frame.of(data.optics[0], box=box, pixel_size_angstrom=pixel, padding=2, last_shell=box)
+    batch = prepare(images, data, frame, backend)
+    used, r = used_samples(frame.limit), frame.limit
+    ky, kx = np.mgrid[-r : r + 1, 0 : r + 1]
+    for i in range(n):
+        shift = np.rint(data.shifts_angstrom[i] / pixel).astype(int)
+        centred = np.roll(np.fft.ifftshift(images[i]), shift[::-1], axis=(0, 1))
+        expected = np.fft.rfft2(centred)[ky, kx] / box
+        np.testing.assert_allclose(backend.to_host(batch.image)[i][used], expected[used], atol=3e-4)
+        u, v, angle, phase, bfactor, scale = (
+            float(data.column(c)[i])
+            for c in (
+                "defocus_u_angstrom",
+                "defocus_v_angstrom",
+                "defocus_angle_deg",
+                "phase_shift_deg",
+                "ctf_bfactor",
+                "ctf_scale",
+            )
+        )
+        fx, fy = kx / (box * pixel), ky / (box * pixel)
+        formula = scale * np.exp(-bfactor / 4 * (fx**2 + fy**2)) * ctf(fx, fy, data.optics[0], u, v, angle, phase)
+        np.testing.assert_allclose(backend.to_host(batch.ctf)[i][used], formula[used], atol=2e-4)
+
+
+def test_phase_flipped_and_premultiplied_images_are_undone() -> None:
+    backend, box, n = get_backend("cpu"), 48, 6
+    rng = np.random.default_rng(5)
+    rotations, images = random_rotations(n, rng), rng.normal(size=(n, box, box)).astype(np.float32)
+    plain = frame_of(box)
+    data = particles(rotations, plain.optics)
+    reference = prepare(images, data, plain, backend)
+    ky, kx = np.mgrid[0:box, 0 : box // 2 + 1]
+    ky = np.where(ky > box // 2, ky - box, ky)
+    for kind in ("phase_flipped", "premultiplied"):
+        changed = images.copy()
+        for i in range(n):
+            values = (
+                float(data.column(c)[i]) for c in ("defocus_u_angstrom", "defocus_v_angstrom", "defocus_angle_deg")
+            )
+            contrast = ctf(kx / (2.0 * box), ky / (2.0 * box), plain.optics, *values)
+            factor = np.sign(contrast) if kind == "phase_flipped" else contrast
+            changed[i] = np.fft.irfft2(np.fft.rfft2(images[i]) * factor, s=(box, box))
+        frame = frame_of(box, **{kind: True})
+        batch = prepare(changed, particles(rotations, frame.optics), frame, backend)
+        clear = np.abs(reference.ctf) > 0.06
+        assert clear.mean() > 0.5
+        np.testing.assert_allclose(batch.image[clear], reference.image[clear], atol=2e-3)
+        np.testing.assert_allclose(batch.ctf[clear], reference.ctf[clear], atol=1e-6)
+        if kind == "premultiplied":
+            assert np.all(batch.ctf[np.abs(reference.ctf) < 0.04] == 0)
+
+
+def test_map_survives_the_grid_and_back() -> None:
+    box = 40
+    volume = Blobs.random(20, spread=4.0, width=1.7).map(box)
+    grid = map_to_grid(volume, padding=2, radius=grid_radius(box, 2))
+    z, y, x = sinc_squared(box, 2)
+    back = grid_to_map(grid, box=box, padding=2, correction=1.0 / (z * y * x))
+    np.testing.assert_allclose(back, volume, atol=2e-3 * volume.max())
+
+
+def test_beam_tilt_is_an_odd_phase_and_zernikes_follow_their_order() -> None:
+    tilted = optics(32, beam_tilt_mrad=(1.0, -0.5))
+    even, odd = phase_tables(tilted, 15)
+    assert even is None
+    assert odd is not None
+    np.testing.assert_allclose(odd[:, 0], -odd[::-1, 0], atol=1e-6)
+    # Z(1,-1), Z(1,1), then Z(3,-3), Z(3,-1), Z(3,1), Z(3,3); Z(3,1) = (3 rho^3 - 2 rho) cos phi
+    _, cubic = phase_tables(optics(32, odd_zernike=(0.0, 0.0, 0.0, 0.0, 2.0, 0.0)), 15)
+    assert cubic is not None
+    rho = 10 / 64.0
+    assert cubic[15, 10] == pytest.approx(2.0 * (3 * rho**3 - 2 * rho) / np.pi, rel=1e-5)
+    quadratic, _ = phase_tables(optics(32, even_zernike=(0.0, 0.0, 1.5)), 15)
+    assert quadratic is not None
+    assert quadratic[15, 10] == pytest.approx(1.5 * (2 * rho**2 - 1) / np.pi, rel=1e-5)

@@ -1,0 +1,65 @@
+"""The normal equations of both half sets, in one streaming pass over the images."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryocore.backend import Backend
+from cryocore.data import FourierSums, Particles
+from cryocore.images import batches
+from cryocore.imaging.slices import Frame, batch_size, insert, prepare
+from cryocore.imaging.volumes import fold_friedel, grid_radius, grid_shape
+
+
+def accumulate(
+    particles: Particles, weights: NDArray[np.float32], *, padding: int, last_shell: int, backend: Backend
+) -> FourierSums:
+    """Sum w c y and w c² of all particles with a weight, per half set.
+
+    Memory is that of the sums and a few batches, whatever the number of particles.
+    """
+    xp, optics = backend.xp, particles.reference_optics
+    radius = grid_radius(optics.box, padding, last_shell)
+    numerator = xp.zeros((2, *grid_shape(radius)), dtype=np.complex64)
+    denominator = xp.zeros(numerator.shape, dtype=np.float32)
+    frames = [
+        Frame.of(
+            o, box=optics.box, pixel_size_angstrom=optics.pixel_size_angstrom, padding=padding, last_shell=last_shell
+        )
+        for o in particles.optics
+    ]
+    half = particles.column("half").astype(np.int32) - 1
+    rows = np.flatnonzero(weights)
+    for chosen, images in batches(particles, rows, batch_size(optics.box), progress="insert"):
+        part = particles.take(chosen)
+        batch = prepare(images, part, frames[int(part.column("optics_group")[0])], backend)
+        insert(batch, part.rotations, weights[chosen], half[chosen], numerator, denominator, backend)
+    numerator[:, 0] = fold_friedel_of_halves(numerator[:, 0])
+    denominator[:, 0] = fold_friedel_of_halves(denominator[:, 0])
+    return FourierSums(
+        backend.to_host(numerator), backend.to_host(denominator), optics.box, padding, optics.pixel_size_angstrom
+    )
+
+
+def fold_friedel_of_halves(planes: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Complete the planes kz = 0 of both half sets."""
+    return np.stack([fold_friedel(plane) for plane in planes])
+
+
+def symmetrise(sums: FourierSums, group: NDArray[np.float64], backend: Backend) -> FourierSums:
+    """Add up the mates of a point group ``(m, 3, 3)``, identity first, by interpolation in the sums."""
+    if len(group) == 1:
+        return sums
+    operators = backend.to_device(group.astype(np.float32).reshape(-1, 9))
+    numerator, denominator = np.empty_like(sums.numerator), np.empty_like(sums.denominator)
+    planes, width = sums.numerator.shape[1:3]
+    for h in range(2):
+        source = backend.to_device(sums.numerator[h]), backend.to_device(sums.denominator[h])
+        target = backend.xp.empty_like(source[0]), backend.xp.empty_like(source[1])
+        args = (*source, operators, len(group), planes - 2, *target)
+        backend.launch_planes("symmetrise_sums", args, items=planes * width, planes=planes, plane_bytes=1 << 20)
+        numerator[h], denominator[h] = (backend.to_host(t) for t in target)
+    return replace(sums, numerator=numerator, denominator=denominator)

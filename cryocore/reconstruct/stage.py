@@ -1,0 +1,110 @@
+"""The stage: particles and weights in, maps and their FSC out."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryocore.backend import Backend
+from cryocore.config import Reconstruct
+from cryocore.data import Particles, require_same_particles
+from cryocore.errors import InputError
+from cryocore.files import atomic_path, read_table
+from cryocore.geometry.symmetry import point_group
+from cryocore.imaging.volumes import Floats32
+from cryocore.maps.fsc import fsc_weight, half_map_fsc, resolution_at
+from cryocore.maps.masks import automatic_mask
+from cryocore.maps.mrc import read_map, write_map
+from cryocore.reconstruct.accumulate import accumulate, symmetrise
+from cryocore.reconstruct.solve import Solver, sampling_density
+
+log = logging.getLogger(__name__)
+
+
+def reconstruct(
+    particles: Path,
+    subset: Path | None,
+    mask: Path | None,
+    *,
+    settings: Reconstruct,
+    symmetry: str,
+    backend: Backend,
+    out_dir: Path,
+) -> None:
+    """Write half1.mrc, half2.mrc, map.mrc, mask.mrc, fsc.parquet and sampling.npz into ``out_dir``.
+
+    Parameters
+    ----------
+    particles : the data set
+    subset : weights of the particles; None: all particles, weight 1
+    mask : mask for the FSC and the scores; None: settings.mask, or one made from the map
+    """
+    data = Particles.read(particles)
+    weights = read_weights(subset, data)
+    optics = data.reference_optics
+    pixel, box = optics.pixel_size_angstrom, optics.box
+    group = point_group(symmetry)
+    last = last_shell(box, pixel, settings.max_resolution_angstrom)
+    sums = accumulate(data, weights, padding=settings.padding, last_shell=last, backend=backend)
+    sums = symmetrise(sums, group, backend)
+    solver = Solver(sums, group)
+    halves = solver.half(0), solver.half(1)
+    shape = choose_mask(mask or (Path(settings.mask) if settings.mask else None), halves, pixel)
+    curves = half_map_fsc(halves[0], halves[1], shape, pixel_size_angstrom=pixel)
+    merged = solver.merged(fsc_weight(curves.corrected))
+
+    write_map(out_dir / "half1.mrc", halves[0], pixel)
+    write_map(out_dir / "half2.mrc", halves[1], pixel)
+    write_map(out_dir / "map.mrc", merged, pixel)
+    write_map(out_dir / "mask.mrc", shape, pixel)
+    curves.write(out_dir / "fsc.parquet")
+    with atomic_path(out_dir / "sampling.npz") as temporary:
+        np.savez(temporary, density=sampling_density(sums), padding=np.int64(settings.padding))
+    resolution = resolution_at(curves.corrected, curves.resolution_angstrom, 0.143)
+    log.info("%d particles, %.2f Å at FSC 0.143", np.count_nonzero(weights), resolution)
+
+
+def read_weights(subset: Path | None, particles: Particles) -> NDArray[np.float32]:
+    """Weight of every particle in the map, ``(n,)``; refuses an empty half set."""
+    if subset is None:
+        weights = np.ones(len(particles), dtype=np.float32)
+    else:
+        table = read_table(subset)
+        require_same_particles(table.column("particle_id").to_numpy(), particles.ids, file=subset)
+        weights = table.column("weight").to_numpy()
+    half = particles.column("half")
+    for h in (1, 2):
+        if not np.any(weights[half == h] > 0):
+            raise InputError(
+                f"half set {h} has no particles", file=subset, remedy="Keep more particles, or check rlnRandomSubset"
+            )
+    return np.asarray(weights, dtype=np.float32)
+
+
+def last_shell(box: int, pixel_size_angstrom: float, max_resolution_angstrom: float | None) -> int:
+    """The last shell in use: below Nyquist, and not beyond the asked-for resolution."""
+    nyquist = (box - 1) // 2
+    if max_resolution_angstrom is None:
+        return nyquist
+    return max(4, min(nyquist, round(box * pixel_size_angstrom / max_resolution_angstrom)))
+
+
+def choose_mask(path: Path | None, halves: tuple[Floats32, Floats32], pixel_size_angstrom: float) -> Floats32:
+    """The mask of a file, checked against the maps, or one made from their mean."""
+    if path is None:
+        return automatic_mask(0.5 * (halves[0] + halves[1]), pixel_size_angstrom)
+    values, _ = read_map(path)
+    if values.shape != halves[0].shape:
+        raise InputError(
+            f"the mask is {values.shape}, the maps are {halves[0].shape}",
+            file=path,
+            remedy="Give a mask of the same box",
+        )
+    if not np.isfinite(values).all() or values.min() < -1e-3 or values.max() > 1.001 or values.max() <= 0:
+        raise InputError(
+            f"mask values run from {values.min():g} to {values.max():g}", file=path, remedy="Give a mask from 0 to 1"
+        )
+    return np.clip(values, 0.0, 1.0)

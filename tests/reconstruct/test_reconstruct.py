@@ -1,0 +1,167 @@
+"""Maps from noise-free and noisy images against the phantom they were made from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from cryocore.backend import get_backend
+from cryocore.config import Reconstruct
+from cryocore.data import FourierSums, FscCurves, Particles
+from cryocore.errors import InputError
+from cryocore.files import write_table
+from cryocore.geometry.rotations import random_rotations
+from cryocore.geometry.symmetry import point_group
+from cryocore.imaging.volumes import grid_radius
+from cryocore.maps.fsc import fsc
+from cryocore.maps.mrc import read_map, write_stack
+from cryocore.reconstruct import reconstruct
+from cryocore.reconstruct.accumulate import accumulate, symmetrise
+from cryocore.reconstruct.solve import Solver
+from tests.phantoms import Blobs, optics, particles, used_samples
+
+
+def images_of(blobs: Blobs, data: Particles, box: int) -> np.ndarray:
+    """Noise-free images with the CTF of the particles, unshifted."""
+    from cryocore.imaging.ctf import ctf
+
+    limit = (box - 1) // 2
+    slices = blobs.slices(data.rotations, limit, box) * used_samples(limit)
+    ky, kx = np.mgrid[-limit : limit + 1, 0 : limit + 1]
+    step = 1 / (box * data.optics[0].pixel_size_angstrom)
+    out = np.zeros((len(data), box, box // 2 + 1), dtype=complex)
+    for i in range(len(data)):
+        values = [float(data.column(f"defocus_{c}")[i]) for c in ("u_angstrom", "v_angstrom", "angle_deg")]
+        ramp = np.exp(-2j * np.pi * (kx + ky) * (box // 2) / box)
+        out[i, ky, kx] = box * slices[i] * ctf(step * kx, step * ky, data.optics[0], *values) * ramp
+    out[:, -limit:, 0] += np.conj(out[:, limit:0:-1, 0])
+    return np.fft.irfft2(out, s=(box, box)).astype(np.float32)
+
+
+def data_set(folder: Path, blobs: Blobs, n: int, box: int, noise: float = 0.0, seed: int = 0) -> Particles:
+    rng = np.random.default_rng(seed)
+    data = particles(random_rotations(n, rng), optics(box))
+    images = images_of(blobs, data, box)
+    images += noise * images.std() * rng.standard_normal(images.shape, dtype=np.float32)
+    write_stack(folder / "stack.mrcs", images, 2.0)
+    data = Particles(data.table, data.optics, parent="none.star", root=str(folder))
+    data.write(folder / "particles.parquet")
+    return data
+
+
+@pytest.mark.parametrize("symmetry", ["C1", "D3", "O"])
+def test_noise_free_map_equals_the_phantom(tmp_path: Path, symmetry: str) -> None:
+    box, group = 40, point_group(symmetry)
+    blobs = Blobs.random(25, spread=4.0, width=1.0).symmetrised(group)
+    data_set(tmp_path, blobs, 600, box)
+    reconstruct(
+        tmp_path / "particles.parquet",
+        None,
+        None,
+        settings=Reconstruct(),
+        symmetry=symmetry,
+        backend=get_backend("cpu"),
+        out_dir=tmp_path / "out",
+    )
+    truth = blobs.map(box)
+    for name in ("half1", "half2", "map"):
+        found, pixel = read_map(tmp_path / "out" / f"{name}.mrc")
+        assert pixel == pytest.approx(2.0)
+        curve = fsc(found, truth)[1:19]
+        assert curve.min() > 0.99, (name, curve)
+    # amplitudes too: the solution of the normal equations is the density itself
+    ball = np.linalg.norm(np.mgrid[0:box, 0:box, 0:box] - box // 2, axis=0) < box // 2 - 4
+    shape = truth - truth[ball].mean()
+    found = found - found[ball].mean()
+    assert (found * shape)[ball].sum() / (shape * shape)[ball].sum() == pytest.approx(1.0, abs=0.03)
+
+
+def test_half_maps_share_no_particle_and_weights_count(tmp_path: Path) -> None:
+    box = 32
+    data = data_set(tmp_path, Blobs.random(15, spread=3.0, width=1.6), 80, box, noise=1.0)
+    backend, n = get_backend("cpu"), len(data)
+
+    def sums(weights: np.ndarray) -> FourierSums:
+        return accumulate(data, weights.astype(np.float32), padding=2, last_shell=15, backend=backend)
+
+    whole = sums(np.ones(n))
+    first = sums((data.column("half") == 1).astype(float))
+    assert np.array_equal(whole.numerator[0], first.numerator[0])
+    assert not first.numerator[1].any()
+    rng = np.random.default_rng(1)
+    weights = rng.uniform(0, 2, n)
+    a, b = sums(weights), sums(2 - weights)
+    np.testing.assert_allclose(
+        a.numerator + b.numerator, 2 * whole.numerator, atol=2e-4 * np.abs(whole.numerator).max()
+    )
+    np.testing.assert_allclose(a.denominator + b.denominator, 2 * whole.denominator, rtol=1e-3, atol=1e-4)
+
+
+def test_sums_of_a_symmetric_set_are_invariant() -> None:
+    radius, rng = grid_radius(32, 2), np.random.default_rng(0)
+    width = 2 * radius + 3
+    shape = (2, radius + 2, width, width)
+    along = np.arange(-(radius + 1), radius + 2)
+    squared = along[radius + 1 :, None, None] ** 2 + along[:, None] ** 2 + along**2
+    smooth = np.exp(-squared / 300.0).astype(np.float32)
+    noise = rng.normal(size=shape).astype(np.float32) * smooth
+    sums = FourierSums(smooth + 1j * 0 * noise, np.broadcast_to(smooth, shape).copy(), 32, 2, 2.0)
+    sums = FourierSums(np.broadcast_to(smooth, shape).astype(np.complex64), sums.denominator, 32, 2, 2.0)
+    out = symmetrise(sums, point_group("C4"), get_backend("cpu"))
+    inside = squared <= radius**2
+    # a radial function is unchanged up to interpolation; lattice rotations are exact
+    np.testing.assert_allclose(out.denominator[0][inside], 4 * smooth[inside], rtol=1e-5)
+    out = symmetrise(sums, point_group("D7"), get_backend("cpu"))
+    np.testing.assert_allclose(out.numerator[0].real[inside], 14 * smooth[inside], atol=0.06)
+
+
+def test_phantom_halves_agree_and_resolution_falls_with_noise(tmp_path: Path) -> None:
+    box, blobs = 40, Blobs.random(25, spread=4.0, width=1.2)
+    found = {}
+    for noise in (0.3, 3.0):
+        folder = tmp_path / str(noise)
+        folder.mkdir()
+        data_set(folder, blobs, 400, box, noise=noise)
+        reconstruct(
+            folder / "particles.parquet",
+            None,
+            None,
+            settings=Reconstruct(),
+            symmetry="C1",
+            backend=get_backend("cpu"),
+            out_dir=folder,
+        )
+        curves = FscCurves.read(folder / "fsc.parquet")
+        found[noise] = curves.unmasked
+    assert found[0.3][1:10].min() > 0.9
+    assert found[3.0][8:].mean() < found[0.3][8:].mean() - 0.2
+
+
+def test_solver_drops_the_mean_and_keeps_to_the_ball(tmp_path: Path) -> None:
+    box = 32
+    data = data_set(tmp_path, Blobs.random(15, spread=3.0, width=1.6), 100, box)
+    sums = accumulate(data, np.ones(100, np.float32), padding=2, last_shell=10, backend=get_backend("cpu"))
+    solver = Solver(sums, point_group("C1"))
+    spectrum = np.abs(np.fft.fftn(solver.half(0)))
+    shell = np.linalg.norm(np.stack(np.meshgrid(*[np.fft.fftfreq(box, 1 / box)] * 3, indexing="ij")), axis=0)
+    assert spectrum[shell > 13].max() < 0.05 * spectrum.max()
+
+
+def test_an_empty_half_set_is_refused(tmp_path: Path) -> None:
+    data = data_set(tmp_path, Blobs.random(5, spread=3.0, width=1.6), 20, 32)
+    weights = (data.column("half") == 1).astype(np.float32)
+    table = pa.table({"particle_id": data.ids, "weight": weights, "selected": weights > 0})
+    write_table(tmp_path / "subset.parquet", table)
+    with pytest.raises(InputError, match=r"subset\.parquet: half set 2 has no particles"):
+        reconstruct(
+            tmp_path / "particles.parquet",
+            tmp_path / "subset.parquet",
+            None,
+            settings=Reconstruct(),
+            symmetry="C1",
+            backend=get_backend("cpu"),
+            out_dir=tmp_path,
+        )

@@ -1,0 +1,61 @@
+"""Resolution bands: groups of neighbouring shells of the map whose sums the log stores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryocore.imaging.slices import Frame
+
+SINGLE_SHELLS = 8
+"""The innermost shells, where maps change fastest, have bands of their own."""
+
+
+def band_edges(n_bands: int, last_shell: int) -> NDArray[np.int32]:
+    """First shell of each band and, at the end, one past the last; fewer bands where there are too few shells.
+
+    >>> band_edges(4, 100).tolist(), band_edges(24, 6).tolist()
+    ([1, 2, 35, 68, 101], [1, 2, 3, 4, 5, 6, 7])
+    """
+    if n_bands >= last_shell:
+        return np.arange(1, last_shell + 2, dtype=np.int32)
+    single = min(SINGLE_SHELLS, n_bands // 3)
+    rest = np.linspace(1 + single, last_shell + 1, n_bands - single + 1)
+    return np.concatenate([np.arange(1, 1 + single), np.rint(rest)]).astype(np.int32)
+
+
+@dataclass(frozen=True)
+class BandSamples:
+    """The image coefficients of each band: ``pairs`` int16 ``(m, 2)`` as (kx, ky), sorted by band; ``start`` int32."""
+
+    pairs: NDArray[np.int16]
+    start: NDArray[np.int32]
+
+    @property
+    def coefficients(self) -> NDArray[np.int64]:
+        """Number of coefficients per band, both Friedel mates counted."""
+        return 2 * (self.start[1:] - self.start[:-1]).astype(np.int64)
+
+
+def band_samples(frame: Frame, edges: NDArray[np.int32]) -> BandSamples:
+    """Sort the coefficients of a frame's disc, one of each Friedel pair, into the bands of the map."""
+    r = frame.limit
+    ky, kx = np.mgrid[-r : r + 1, 0 : r + 1]
+    squared = kx**2 + ky**2
+    used = (squared <= r * r) & ((kx > 0) | (ky > 0))
+    shell = np.rint(np.sqrt(squared[used]) * frame.scale)
+    band = np.searchsorted(edges, shell, side="right") - 1
+    pairs = np.stack([kx[used], ky[used]], axis=1).astype(np.int16)
+    inside = (band >= 0) & (band < len(edges) - 1)
+    order = np.flatnonzero(inside)[np.argsort(band[inside], kind="stable")]
+    start = np.concatenate([[0], np.cumsum(np.bincount(band[inside], minlength=len(edges) - 1))])
+    return BandSamples(np.ascontiguousarray(pairs[order]), start.astype(np.int32))
+
+
+def band_means(values: NDArray[np.float64], edges: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Mean over each band of values per shell, shells weighted by their number of image coefficients."""
+    weight = np.arange(len(values), dtype=np.float64)
+    sums = np.add.reduceat(np.append(values * weight, 0.0), edges)[:-1]
+    return sums / np.add.reduceat(np.append(weight, 0.0), edges)[:-1]

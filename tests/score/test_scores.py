@@ -1,0 +1,209 @@
+"""Scores against direct formulas, and the leave-one-out share against true removal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from cryocore.backend import get_backend
+from cryocore.config import Reconstruct, Score
+from cryocore.data import Particles
+from cryocore.files import table_metadata, write_table
+from cryocore.geometry.rotations import random_rotations
+from cryocore.imaging.slices import Frame, prepare, project
+from cryocore.imaging.volumes import grid_radius, map_to_grid
+from cryocore.maps.mrc import read_map
+from cryocore.reconstruct import reconstruct
+from cryocore.score import score
+from cryocore.score.bands import band_edges, band_means, band_samples
+from cryocore.score.scores import BAND_COLUMNS, SCORES
+from tests.phantoms import Blobs, optics, used_samples
+from tests.reconstruct.test_reconstruct import data_set
+
+BOX = 40
+
+
+def one_round(folder: Path, n: int = 300, noise: float = 4.0, subset: Path | None = None) -> pa.Table:
+    """The log of a map made from ``subset`` (None: all particles)."""
+    file = folder / "particles.parquet"
+    if not file.exists():
+        data_set(folder, Blobs.random(25, spread=4.0, width=1.0), n, BOX, noise=noise)
+    reconstruct(
+        file,
+        subset,
+        None,
+        settings=Reconstruct(),
+        symmetry="C1",
+        backend=get_backend("cpu"),
+        out_dir=folder / "round",
+    )
+    return score_round(folder, subset)
+
+
+def score_round(folder: Path, subset: Path | None) -> pa.Table:
+    """The log of the map that is there, as if ``subset`` had made it."""
+    out = folder / "round" / "scores.parquet"
+    score(
+        folder / "particles.parquet",
+        out.parent,
+        subset,
+        settings=Score(),
+        symmetry="C1",
+        round_number=0,
+        seed=0,
+        backend=get_backend("cpu"),
+        out=out,
+    )
+    return pq.read_table(out)
+
+
+def bands_of(table: pa.Table, name: str) -> np.ndarray:
+    column = table.column(name).combine_chunks()
+    return column.flatten().to_numpy().reshape(len(table), -1)
+
+
+def test_band_statistics_match_a_direct_computation(tmp_path: Path) -> None:
+    subset = tmp_path / "subset.parquet"
+    data = data_set(tmp_path, Blobs.random(25, spread=4.0, width=1.0), 120, BOX, noise=2.0)
+    inside = np.arange(120) < 80
+    table = pa.table({"particle_id": data.ids, "weight": inside.astype(np.float32), "selected": inside})
+    write_table(subset, table)
+    log = one_round(tmp_path, subset=subset)
+    assert log.column("particle_id").to_numpy().tolist() == data.ids.tolist()
+    # particles outside the map need no correction: their statistics are plain sums over slices of the masked half map
+    mask, _ = read_map(tmp_path / "round" / "mask.mrc")
+    grids = np.stack(
+        [
+            map_to_grid(read_map(tmp_path / "round" / f"half{h}.mrc")[0] * mask, padding=2, radius=grid_radius(BOX, 2))
+            for h in (1, 2)
+        ]
+    )
+    outside = np.flatnonzero(~inside)
+    part = data.take(outside)
+    frame = Frame.of(data.optics[0], box=BOX, pixel_size_angstrom=2.0, padding=2, last_shell=BOX)
+    images = np.concatenate([image for _, image in _images(data, outside)])
+    backend = get_backend("cpu")
+    batch = prepare(images, part, frame, backend)
+    half = part.column("half").astype(np.int32) - 1
+    x = batch.ctf * project(grids, part.rotations, half, frame, backend)
+    y = batch.image
+    edges = np.array(table_metadata(log.schema)["band_edges"])
+    ky, kx = np.mgrid[-frame.limit : frame.limit + 1, 0 : frame.limit + 1]
+    shell = np.rint(np.hypot(kx, ky))
+    for band in range(len(edges) - 1):
+        use = used_samples(frame.limit) & (shell >= edges[band]) & (shell < edges[band + 1])
+        a, e, c = (np.abs(y) ** 2)[:, use], (np.abs(x) ** 2)[:, use], (np.conj(y) * x).real[:, use]
+        for name, values in zip(BAND_COLUMNS, (a, e, c), strict=False):
+            expected = 2 * values.sum(axis=1)
+            np.testing.assert_allclose(
+                bands_of(log, name)[outside, band], expected, rtol=2e-4, atol=1e-4 * np.abs(expected).max()
+            )
+
+
+def _images(data: Particles, rows: np.ndarray) -> object:
+    from cryocore.images import batches
+
+    return batches(data, rows, 1000, progress=None)
+
+
+def test_leave_one_out_matches_true_removal(tmp_path: Path) -> None:
+    """Taking some particles out and rescoring them gives what the closed form said; without it the score is inflated."""
+    n = 400
+    closed_form = one_round(tmp_path, n=n, noise=4.0)
+    ids = closed_form.column("particle_id").to_numpy()
+    removed = np.random.default_rng(0).permutation(n)[:40]
+    weight = np.ones(n, dtype=np.float32)
+    weight[removed] = 0
+    subset = tmp_path / "subset.parquet"
+    write_table(subset, pa.table({"particle_id": ids, "weight": weight, "selected": weight > 0}))
+    uncorrected = score_round(tmp_path, subset)
+    true_removal = one_round(tmp_path, subset=subset)
+    noise = np.array(table_metadata(closed_form.schema)["noise_power"])[0]
+
+    def inner(table: pa.Table) -> np.ndarray:
+        return (bands_of(table, "inner_product")[removed] / noise).sum(axis=1)
+
+    closed, plain, true = inner(closed_form), inner(uncorrected), inner(true_removal)
+    inflation = (plain - true).mean()
+    assert inflation > 5 * (plain - true).std() / np.sqrt(len(removed))
+    assert abs((closed - true).mean()) < 0.15 * inflation
+    assert np.sqrt(np.mean((closed - true) ** 2)) < 0.3 * inflation
+    assert np.corrcoef(closed, true)[0, 1] > 0.97
+
+
+def test_every_score_separates_wrong_poses(tmp_path: Path) -> None:
+    data = data_set(tmp_path, Blobs.random(25, spread=4.0, width=1.0), 600, BOX, noise=3.0)
+    rng = np.random.default_rng(5)
+    wrong = rng.permutation(600)[:150]
+    poses = data.rotations
+    poses[wrong] = random_rotations(150, rng)
+    from cryocore.geometry.rotations import matrix_to_quaternion
+
+    quaternions, table = matrix_to_quaternion(poses), data.table
+    for i, c in enumerate("wxyz"):
+        name = f"quat_{c}"
+        table = table.set_column(table.schema.get_field_index(name), name, pa.array(quaternions[:, i]))
+    Particles(table, data.optics, data.parent, data.root).write(tmp_path / "particles.parquet")
+    log = one_round(tmp_path)
+    right = np.ones(600, dtype=bool)
+    right[wrong] = False
+    for name in SCORES:
+        values = log.column(name).to_numpy() * (-1 if name.endswith("_loss") else 1)
+        assert np.isfinite(values).all()
+        rank = np.argsort(np.argsort(values))
+        auc = (rank[right].sum() - right.sum() * (right.sum() - 1) / 2) / (right.sum() * 150)
+        assert auc > (0.6 if name == "l2_loss" else 0.9), (name, auc)
+
+
+def test_z_of_pure_noise_has_unit_variance(tmp_path: Path) -> None:
+    """Images that hold no signal: z is a standard normal variable when they are not part of the map."""
+    n = 600
+    data = data_set(tmp_path, Blobs.random(25, spread=4.0, width=1.0), n, BOX, noise=3.0)
+    from cryocore.maps.mrc import write_stack
+
+    rng = np.random.default_rng(6)
+    noise_rows = np.arange(n) >= 400
+    images = np.concatenate([image for _, image in _images(data, np.arange(n))])  # type: ignore[attr-defined]
+    sigma = images.std()
+    images[noise_rows] = sigma * rng.standard_normal((200, BOX, BOX), dtype=np.float32)
+    write_stack(tmp_path / "stack.mrcs", images, 2.0)
+    weight = (~noise_rows).astype(np.float32)
+    write_table(
+        tmp_path / "subset.parquet", pa.table({"particle_id": data.ids, "weight": weight, "selected": weight > 0})
+    )
+    log = one_round(tmp_path, subset=tmp_path / "subset.parquet")
+    z = log.column("z").to_numpy()[noise_rows]
+    assert abs(z.mean()) < 0.3
+    assert z.std() == pytest.approx(1.0, abs=0.15)
+    assert log.column("z").to_numpy()[~noise_rows].mean() > 5
+
+
+def test_log_does_not_depend_on_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = one_round(tmp_path, n=200)
+    monkeypatch.setattr("cryocore.score.stage.CHUNK", 64)
+    parts = one_round(tmp_path)
+    assert pq.ParquetFile(tmp_path / "round" / "scores.parquet").num_row_groups == 4
+    for name in whole.schema.names:
+        assert whole.column(name).to_pylist() == parts.column(name).to_pylist(), name
+
+
+def test_bands_cover_every_shell_once() -> None:
+    for n_bands, last in ((24, 63), (24, 200), (8, 15), (32, 20)):
+        edges = band_edges(n_bands, last)
+        assert edges[0] == 1
+        assert edges[-1] == last + 1
+        assert np.all(np.diff(edges) >= 1)
+        assert len(edges) - 1 == min(n_bands, last)
+    frame = Frame.of(optics(40), box=40, pixel_size_angstrom=2.0, padding=2, last_shell=40)
+    edges = band_edges(8, frame.limit)
+    samples = band_samples(frame, edges)
+    assert samples.start[-1] == len(samples.pairs) == used_samples(frame.limit).sum()
+    assert samples.coefficients.sum() == 2 * len(samples.pairs)
+    values = np.arange(20.0)
+    means = band_means(values, edges)
+    assert means[0] == 1.0
+    assert np.all((means >= edges[:-1]) & (means < edges[1:]))

@@ -76,8 +76,8 @@ def _subunit_atoms(subunit: Subunit, rng: np.random.Generator) -> Array:
     return atoms.reshape(-1, 3) + np.array(subunit.centre)
 
 
-def density_map(atoms: Array, *, box: int, pixel_size_angstrom: float, bfactor: float = 40.0) -> Floats32:
-    """The map ``(box, box, box)`` of atoms ``(n, 3)`` in Å, each a Gaussian exp(-B s²/4) in Fourier space.
+def density_map(atoms: Array, *, box: int, pixel_size_angstrom: float, bfactor: float) -> Floats32:
+    """The map ``(box, box, box)`` of atoms ``(n, 3)`` in Å, each a Gaussian exp(-B s²/4), B in Å², in Fourier space.
 
     Atoms are spread over the grid with a narrow Gaussian that the Fourier transform then replaces by the wanted
     one, so that the map is right up to Nyquist.
@@ -107,6 +107,6 @@ def density_map(atoms: Array, *, box: int, pixel_size_angstrom: float, bfactor: 
     return np.asarray(scipy.fft.irfftn(spectrum, s=grid.shape), dtype=np.float32)
 
 
-def molecule_map(name: str, *, box: int, pixel_size_angstrom: float) -> Floats32:
+def molecule_map(name: str, *, box: int, pixel_size_angstrom: float, bfactor: float) -> Floats32:
     """The map of a procedural molecule."""
-    return density_map(molecule_atoms(name), box=box, pixel_size_angstrom=pixel_size_angstrom)
+    return density_map(molecule_atoms(name), box=box, pixel_size_angstrom=pixel_size_angstrom, bfactor=bfactor)

@@ -14,8 +14,6 @@ from typing import Any
 
 import numpy as np
 import scipy.fft
-from cryocore.ingest.particles import particle_ids
-from cryocore.ingest.plant import assign_errors, perturb_poses, truth_table
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -30,6 +28,8 @@ from cryocore.imaging.ctf import ctf
 from cryocore.imaging.slices import Frame, project
 from cryocore.imaging.volumes import Floats32, grid_radius, map_to_grid
 from cryocore.ingest.molecules import molecule_map
+from cryocore.ingest.particles import particle_ids
+from cryocore.ingest.plant import assign_errors, perturb_poses, truth_table
 from cryocore.maps.mrc import read_map, write_map, write_stack
 
 log = logging.getLogger(__name__)
@@ -77,7 +77,12 @@ def simulate(
 def true_map(settings: Simulate) -> Floats32:
     """The map that is imaged: a procedural molecule, or a volume checked against the settings."""
     if settings.volume is None:
-        return molecule_map(settings.molecule, box=settings.box, pixel_size_angstrom=settings.pixel_size_angstrom)
+        return molecule_map(
+            settings.molecule,
+            box=settings.box,
+            pixel_size_angstrom=settings.pixel_size_angstrom,
+            bfactor=settings.bfactor_angstrom2,
+        )
     volume, _ = read_map(settings.volume, pixel_size_angstrom=settings.pixel_size_angstrom)
     if volume.shape != (settings.box,) * 3:
         raise InputError(
@@ -149,7 +154,7 @@ def noisy_images(
 
 
 def noise_spectrum(settings: Simulate) -> Floats32:
-    """Amplitude of the noise over ``rfft2`` coefficients, unit power on average; coloured noise falls with frequency."""
+    """Amplitude of the noise over ``rfft2`` coefficients, unit power on average; coloured noise falls off."""
     f = np.hypot(scipy.fft.fftfreq(settings.box)[:, None], scipy.fft.rfftfreq(settings.box)[None, :])
     power = np.ones_like(f) if settings.noise == "white" else 0.4 + 2.0 / (1.0 + (f / 0.08) ** 2)
     return np.sqrt(power / power.mean()).astype(np.float32)
@@ -168,7 +173,7 @@ def particle_disc(volume: Floats32) -> NDArray[np.bool_]:
 
 
 def clean_images(grid: Any, truth: Truth, rows: NDArray[np.int64], settings: Simulate, backend: Backend) -> Floats32:
-    """S C P x for some particles, ``(m, n, n)``, of a map's grid; the CTF is the reference formula, not the kernel's."""
+    """S C P x for some particles, ``(m, n, n)``, of a map's grid; the CTF is the reference formula."""
     box, optics = settings.box, optics_of(settings)
     frame = Frame.of(optics, box=box, pixel_size_angstrom=optics.pixel_size_angstrom, padding=2, last_shell=box)
     slices = backend.to_host(project(grid, truth.rotations[rows], np.zeros(len(rows), dtype=np.int32), frame, backend))

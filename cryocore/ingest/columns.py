@@ -1,0 +1,123 @@
+"""Columns of a STAR file as checked arrays: each particle's row, else its optics group, else a default.
+
+Values of the optics block are looked up by ``rlnOpticsGroup``; rows never change places.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cryocore.errors import InputError
+from cryocore.star import StarTables
+from cryocore.star.read import to_numbers
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+GROUP = "rlnOpticsGroup"
+LARGEST = float(np.finfo(np.float32).max)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The tables of a STAR file and the row of the optics block, ``(n,)``, that each particle refers to."""
+
+    tables: StarTables
+    optics_row: Ints
+
+    def __len__(self) -> int:
+        return len(self.tables)
+
+    def has(self, label: str) -> bool:
+        """Whether the particles or their optics groups have the column."""
+        return label in self.tables.particles or self._in_optics(label)
+
+    def numbers(self, label: str, default: float | None = None) -> Floats:
+        """The column as finite numbers, ``(n,)``; without a default the column must exist."""
+        if not self.has(label):
+            if default is None:
+                raise InputError("the column is missing", file=self.tables.path, column=label, remedy="Add the column")
+            return np.full(len(self), default)
+        column, index = self._column(label)
+        values = to_numbers(column)[index]
+        bad = np.flatnonzero(~(np.abs(values) <= LARGEST))
+        if len(bad):
+            raise InputError(
+                f"{str(column.iloc[index].iloc[bad[0]])!r} is not a finite number{others(bad)}",
+                file=self.tables.path,
+                row=int(bad[0]) + 1,
+                column=label,
+                remedy="Correct the value or remove the row",
+            )
+        return values
+
+    def texts(self, label: str, default: str = "") -> NDArray[np.object_]:
+        """The column as text, ``(n,)``."""
+        if not self.has(label):
+            return np.full(len(self), default, dtype=object)
+        column, index = self._column(label)
+        return column.astype(str).to_numpy(dtype=object)[index]
+
+    def require(self, ok: Bools, label: str, values: NDArray[Any], expected: str, remedy: str) -> None:
+        """Refuse the first row for which ``ok`` is false."""
+        bad = np.flatnonzero(~ok)
+        if len(bad):
+            row = int(bad[0])
+            problem = f"{values[row]:g} is not {expected}{others(bad)}"
+            raise InputError(problem, file=self.tables.path, row=row + 1, column=label, remedy=remedy)
+
+    def _in_optics(self, label: str) -> bool:
+        return self.tables.optics is not None and label in self.tables.optics
+
+    def _column(self, label: str) -> tuple[pd.Series, Any]:
+        """The column where it is, and the rows of it that give one value per particle."""
+        if label in self.tables.particles or self.tables.optics is None:
+            return self.tables.particles[label], slice(None)
+        return self.tables.optics[label], self.optics_row
+
+
+def columns_of(tables: StarTables) -> Columns:
+    """Connect every particle with its optics group.
+
+    Raises
+    ------
+    InputError  if a particle names an optics group that the optics block does not have.
+    """
+    n, optics, path = len(tables), tables.optics, tables.path
+    if optics is None:
+        return Columns(tables, np.zeros(n, dtype=np.int64))
+    if not len(optics):
+        raise InputError("data_optics has no rows", file=path, remedy="Write the optics groups into the file")
+    if GROUP not in tables.particles:
+        if len(optics) > 1:
+            remedy = "Say which optics group each particle belongs to"
+            raise InputError(f"missing, with {len(optics)} optics groups", file=path, column=GROUP, remedy=remedy)
+        return Columns(tables, np.zeros(n, dtype=np.int64))
+    if GROUP not in optics:
+        raise InputError("data_optics lacks the column", file=path, column=GROUP, remedy="Number the optics groups")
+    known = pd.Index(to_numbers(optics[GROUP]))
+    if not known.is_unique or known.hasnans:
+        raise InputError("data_optics numbers its groups badly", file=path, column=GROUP, remedy="Give each its number")
+    asked = to_numbers(tables.particles[GROUP])
+    row = known.get_indexer(pd.Index(asked)).astype(np.int64)
+    bad = np.flatnonzero(row < 0)
+    if len(bad):
+        raise InputError(
+            f"optics group {tables.particles[GROUP].iloc[bad[0]]} is not in data_optics{others(bad)}",
+            file=path,
+            row=int(bad[0]) + 1,
+            column=GROUP,
+            remedy="Add the group to data_optics or correct the row",
+        )
+    return Columns(tables, row)
+
+
+def others(bad: NDArray[Any]) -> str:
+    """How many more rows have the same fault."""
+    return f" (and {len(bad) - 1} more rows)" if len(bad) > 1 else ""

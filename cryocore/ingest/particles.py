@@ -1,0 +1,165 @@
+"""From a STAR file to the table of particles that all stages read, with every fault named at the door."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from cryocore.conventions import euler_to_matrix
+from cryocore.data import PARTICLES_SCHEMA, Particles
+from cryocore.errors import InputError
+from cryocore.geometry.rotations import matrix_to_quaternion
+from cryocore.ingest.columns import Columns, Floats, columns_of
+from cryocore.ingest.halves import half_sets
+from cryocore.ingest.optics import Groups, find_groups
+from cryocore.ingest.stacks import ImageNames, check_images, check_stacks, find_root, parse_image_names
+from cryocore.star import IMAGE_NAME, read_star
+
+log = logging.getLogger(__name__)
+
+ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
+ORIGINS_ANGSTROM = ("rlnOriginXAngst", "rlnOriginYAngst")
+ORIGINS_PIXEL = ("rlnOriginX", "rlnOriginY")
+DEFOCUS_U, DEFOCUS_V, DEFOCUS_ANGLE = "rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle"
+MICROGRAPH = "rlnMicrographName"
+
+MAX_DEFOCUS_ANGSTROM = 3e5
+MICROMETRE_DEFOCUS = 50.0
+ROWS_PER_CHUNK = 1 << 17
+
+
+def particle_ids(names: Iterable[str]) -> NDArray[np.uint64]:
+    """Stable ids ``(n,)`` of image names as they stand in the STAR file: their 8-byte BLAKE2b hash, little-endian."""
+    digests = b"".join(blake2b(name.encode(), digest_size=8).digest() for name in names)
+    return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
+
+
+def ingest(star: str | Path, *, root: str | None, pixel_size_angstrom: float | None, seed: int) -> Particles:
+    """Read a STAR file and check everything that later stages rely on, images included.
+
+    Parameters
+    ----------
+    star : RELION STAR file of particles with poses, of any version
+    root : directory that image paths start from; None looks in the usual places
+    pixel_size_angstrom : replaces that of the file
+    seed : of the half sets, where the file has none
+
+    Raises
+    ------
+    InputError  for the first fault found, with its file, row, column and remedy.
+    """
+    particles = read_particles(star, root=root, pixel_size_angstrom=pixel_size_angstrom, seed=seed)
+    check_images(particles)
+    return particles
+
+
+def read_particles(star: str | Path, *, root: str | None, pixel_size_angstrom: float | None, seed: int) -> Particles:
+    """As :func:`ingest`, without reading the images: only the headers of their stacks."""
+    star = Path(star)
+    tables = read_star(star)
+    for notice in tables.notices:
+        log.info("%s: %s", star, notice)
+    columns = columns_of(tables)
+    names = parse_image_names(columns)
+    ids = particle_ids(columns.texts(IMAGE_NAME))
+    groups = find_groups(columns, pixel_size_angstrom)
+    values = {**_poses(columns), **_shifts(columns, groups), **_ctf(columns)}
+    micrographs = columns.texts(MICROGRAPH)
+    half = half_sets(columns, ids, micrographs, seed)
+    found = find_root(star, names, root)
+    boxes = check_stacks(columns, names, groups, found, half)
+    _report_long_shifts(star, values, boxes[groups.index] * groups.pixel_size_angstrom)
+    table = _table(ids, names, micrographs, {**values, "optics_group": groups.index, "half": half})
+    return Particles(table, groups.optics(boxes), str(star), found)
+
+
+def _poses(columns: Columns) -> dict[str, Floats]:
+    """Quaternions from the three Euler angles."""
+    missing = next((a for a in ANGLES if a not in columns.tables.particles), None)
+    remedy = "Refine the particles in 3-D and give the STAR file of the refinement"
+    if missing is not None:
+        raise InputError("the particles have no poses", file=columns.tables.path, column=missing, remedy=remedy)
+    angles = np.stack([columns.numbers(a) for a in ANGLES], axis=1)
+    if not angles[:, :2].any():
+        problem = "rot and tilt are 0 in every row: the particles have no 3-D poses"
+        raise InputError(problem, file=columns.tables.path, column=ANGLES[1], remedy=remedy)
+    parts = [angles[i : i + ROWS_PER_CHUNK] for i in range(0, len(angles), ROWS_PER_CHUNK)]
+    quaternions = np.concatenate([matrix_to_quaternion(euler_to_matrix(*part.T)) for part in parts])
+    return {f"quat_{c}": quaternions[:, i] for i, c in enumerate("wxyz")}
+
+
+def _shifts(columns: Columns, groups: Groups) -> dict[str, Floats]:
+    """Shifts in Å, from columns in Å or in pixels of the particle's own optics group."""
+    for labels, scale in ((ORIGINS_ANGSTROM, np.ones(len(columns))), (ORIGINS_PIXEL, groups.pixel_size_angstrom)):
+        if any(columns.has(label) for label in labels):
+            x, y = (columns.numbers(label) * scale for label in labels)
+            return {"shift_x_angstrom": x, "shift_y_angstrom": y}
+    log.warning("%s has no columns %s; shifts are taken to be 0", columns.tables.path, " and ".join(ORIGINS_ANGSTROM))
+    zero = np.zeros(len(columns))
+    return {"shift_x_angstrom": zero, "shift_y_angstrom": zero}
+
+
+def _report_long_shifts(star: Path, values: dict[str, Floats], side_angstrom: Floats) -> None:
+    """Say so where shifts put the particle outside its image, as pixels given for Å would."""
+    longest = np.maximum(np.abs(values["shift_x_angstrom"]), np.abs(values["shift_y_angstrom"]))
+    outside = int((longest > side_angstrom / 2).sum())
+    if outside:
+        log.warning("%s: %d shifts are longer than half the image; are the origins in the right unit?", star, outside)
+
+
+def _ctf(columns: Columns) -> dict[str, Floats]:
+    """Defocus and the other CTF values of each particle, with RELION's defaults."""
+    file = columns.tables.path
+    if not columns.has(DEFOCUS_U):
+        remedy = "Estimate the CTF of the micrographs and extract the particles again"
+        raise InputError("the particles have no defocus", file=file, column=DEFOCUS_U, remedy=remedy)
+    u = columns.numbers(DEFOCUS_U)
+    v = columns.numbers(DEFOCUS_V) if columns.has(DEFOCUS_V) else u
+    remedy = f"Give defocus in Å, at most {MAX_DEFOCUS_ANGSTROM:g}"
+    for label, values in ((DEFOCUS_U, u), (DEFOCUS_V, v)):
+        columns.require(np.abs(values) <= MAX_DEFOCUS_ANGSTROM, label, values, "a defocus in Å", remedy)
+    if 0 < np.abs(u).max() < MICROMETRE_DEFOCUS:
+        problem = f"the largest defocus is {np.abs(u).max():g} Å: these look like µm"
+        raise InputError(problem, file=file, row=1, column=DEFOCUS_U, remedy="Give defocus in Å")
+    for label, found in ((DEFOCUS_V, "DefocusU"), (DEFOCUS_ANGLE, "0")):
+        if not columns.has(label):
+            log.warning("%s has no column %s; it is taken to be %s", file, label, found)
+    return {
+        "defocus_u_angstrom": u,
+        "defocus_v_angstrom": v,
+        "defocus_angle_deg": columns.numbers(DEFOCUS_ANGLE, 0.0),
+        "phase_shift_deg": columns.numbers("rlnPhaseShift", 0.0),
+        "ctf_bfactor": columns.numbers("rlnCtfBfactor", 0.0),
+        "ctf_scale": columns.numbers("rlnCtfScalefactor", 1.0),
+    }
+
+
+def _table(
+    ids: NDArray[np.uint64], names: ImageNames, micrographs: NDArray[np.object_], values: dict[str, NDArray[Any]]
+) -> pa.Table:
+    """The columns as a table of the schema."""
+    code, unique = pd.factorize(micrographs)
+    columns: dict[str, Any] = {
+        "particle_id": ids,
+        "source_row": np.arange(len(ids), dtype=np.int64),
+        "stack": pa.DictionaryArray.from_arrays(names.stack.astype(np.int32), list(names.paths)),
+        "slice": names.slice,
+        "micrograph": pa.DictionaryArray.from_arrays(code.astype(np.int32), [str(u) for u in unique]),
+        **values,
+    }
+    arrays = [_as(columns[field.name], field.type) for field in PARTICLES_SCHEMA]
+    return pa.Table.from_arrays(arrays, schema=PARTICLES_SCHEMA)
+
+
+def _as(values: Any, kind: pa.DataType) -> pa.Array:
+    if isinstance(values, pa.Array):
+        return values.cast(kind)
+    return pa.array(np.asarray(values).astype(kind.to_pandas_dtype()), kind)

@@ -1,0 +1,235 @@
+"""Image names, the directory they start from, and whether the stacks hold what the STAR file says."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cryocore.data import Particles
+from cryocore.errors import InputError
+from cryocore.images import StackHeader, batch_size, batches, read_header
+from cryocore.ingest.columns import Columns, Ints, others
+from cryocore.ingest.optics import Groups
+from cryocore.star import IMAGE_NAME
+
+log = logging.getLogger(__name__)
+
+ROOT_COMMENT = "image paths start from "
+"""A STAR file may say so in its first line, ``# image paths start from DIRECTORY``."""
+
+MAX_PARENTS = 4
+
+
+@dataclass(frozen=True)
+class ImageNames:
+    """Stack and slice (from 0) of each particle; ``stack`` indexes ``paths``, which are as in the STAR file."""
+
+    stack: Ints
+    slice: Ints
+    paths: tuple[str, ...]
+
+
+def parse_image_names(columns: Columns) -> ImageNames:
+    """Split ``000001@stack.mrcs``; refuse subtomograms, faulty names and images named twice."""
+    file = columns.tables.path
+    _refuse_subtomograms(columns)
+    parts = [name.partition("@") for name in columns.texts(IMAGE_NAME)]
+    sound = np.array([sep == "@" and p != "" and n.isascii() and n.isdigit() and len(n) < 10 for n, sep, p in parts])
+    bad = np.flatnonzero(~sound)
+    if len(bad):
+        raise InputError(
+            f"{''.join(parts[bad[0]])!r} is not number@stack{others(bad)}; "
+            "only stacks of single-particle images are read, not subtomograms",
+            file=file,
+            row=int(bad[0]) + 1,
+            column=IMAGE_NAME,
+            remedy="Extract the particles into stacks",
+        )
+    image = np.array([int(n) for n, _, _ in parts], dtype=np.int64) - 1
+    columns.require(image >= 0, IMAGE_NAME, image + 1, "an image number (they start at 1)", "Count images from 1")
+    stack, paths = pd.factorize(np.array([p for _, _, p in parts], dtype=object))
+    same = pd.factorize(np.array([os.path.normpath(p) for p in paths], dtype=object))[0][stack]
+    twice = np.flatnonzero(pd.DataFrame({"stack": same, "image": image}).duplicated())
+    if len(twice):
+        row = int(twice[0])
+        first = int(np.flatnonzero((same == same[row]) & (image == image[row]))[0])
+        raise InputError(
+            f"{''.join(parts[row])!r} is the image of row {first + 1} already{others(twice)}",
+            file=file,
+            row=row + 1,
+            column=IMAGE_NAME,
+            remedy="Remove duplicate particles",
+        )
+    return ImageNames(stack.astype(np.int64), image, tuple(map(str, paths)))
+
+
+def _refuse_subtomograms(columns: Columns) -> None:
+    file, optics = columns.tables.path, columns.tables.optics
+    remedy = "Give single-particle images"
+    if "rlnTomoName" in columns.tables.particles:
+        problem = "these are subtomograms, which are 3-D, or tilt series of them; only single-particle images are read"
+        raise InputError(problem, file=file, column="rlnTomoName", remedy=remedy)
+    label = "rlnImageDimensionality"
+    if optics is not None and label in optics and (pd.to_numeric(optics[label], errors="coerce") == 3).any():
+        raise InputError("the images are 3-D; only 2-D images are read", file=file, column=label, remedy=remedy)
+
+
+def find_root(star: Path, names: ImageNames, root: str | None) -> str:
+    """The directory that image paths start from: the given one, or the first of the usual ones with the first stack.
+
+    The usual ones: that which the file's first line names, that of the STAR file, the working directory, the parents.
+    """
+    if root is not None:
+        if not Path(root).is_dir():
+            raise InputError("is not a directory", file=root, remedy="Correct root in the input section")
+        return root
+    code = next((i for i, p in enumerate(names.paths) if not Path(p).is_absolute()), None)
+    if code is None:
+        return "."
+    relative = names.paths[code]
+    with star.open("rb") as file:
+        first_line = file.readline().decode(errors="replace").strip()
+    named = first_line.removeprefix(f"# {ROOT_COMMENT}") if ROOT_COMMENT in first_line else None
+    above = [str(p) for p in star.resolve().parents[1 : 1 + MAX_PARENTS]]
+    candidates = [c for c in (named, str(star.parent), ".", *above) if c is not None]
+    found = next((c for c in candidates if (Path(c) / relative).is_file()), None)
+    if found is None:
+        raise InputError(
+            f"the stack {relative} does not exist; looked in {', '.join(candidates)}",
+            file=star,
+            row=int(np.argmax(names.stack == code)) + 1,
+            column=IMAGE_NAME,
+            remedy="Set root in the input section to the directory that image paths start from",
+        )
+    if found != ".":
+        log.info("%s: image paths start from %s", star, found)
+    return found
+
+
+def check_stacks(columns: Columns, names: ImageNames, groups: Groups, root: str, half: Ints) -> Ints:
+    """Check every stack's header against the rows that use it.
+
+    Returns
+    -------
+    boxes : (n_groups,)   side of the images of each optics group
+    """
+    headers = _read_headers(columns, names, root)
+    n_images = np.array([h.n_images for h in headers])
+    sides = np.array([[h.width, h.height] for h in headers])
+    _refuse(
+        columns, names, root, sides[:, 0] != sides[:, 1], headers, "not square", "Crop or pad the images to squares"
+    )
+    _refuse(columns, names, root, sides[:, 0] % 2 == 1, headers, "of odd side", "Extract them with an even box")
+    over = np.flatnonzero(names.slice >= n_images[names.stack])
+    if len(over):
+        row = int(over[0])
+        raise InputError(
+            f"image {names.slice[row] + 1} of {names.paths[names.stack[row]]}, which has {n_images[names.stack[row]]}"
+            f"{others(over)}",
+            file=columns.tables.path,
+            row=row + 1,
+            column=IMAGE_NAME,
+            remedy="Give the stack that belongs to this STAR file",
+        )
+    box = sides[:, 0][names.stack]
+    _check_boxes(columns, groups, box, half)
+    _compare_pixel_sizes(columns, names, groups, headers)
+    return box[groups.first_row]
+
+
+def _read_headers(columns: Columns, names: ImageNames, root: str) -> list[StackHeader]:
+    """The header of every stack; the error of a bad one names the rows that use it."""
+    headers, faults = [], []
+    for number, path in enumerate(names.paths):
+        try:
+            headers.append(read_header(Path(root) / path))
+        except InputError as fault:
+            faults.append((number, fault))
+    if faults:
+        code, error = faults[0]
+        rows = np.flatnonzero(names.stack == code)
+        more = f"; {len(faults) - 1} more stacks are faulty" if len(faults) > 1 else ""
+        used = f"rows {rows[0] + 1} to {rows[-1] + 1} of {columns.tables.path}, {len(rows)} particles"
+        raise InputError(
+            f"{error.problem} ({used}{more})",
+            file=error.file,
+            row=int(rows[0]) + 1,
+            column=IMAGE_NAME,
+            remedy=error.remedy,
+        )
+    return headers
+
+
+def _refuse(
+    columns: Columns, names: ImageNames, root: str, bad: Any, headers: list[StackHeader], fault: str, remedy: str
+) -> None:
+    """Refuse stacks for which ``bad`` holds, naming the first row that uses one."""
+    rows = np.flatnonzero(np.asarray(bad)[names.stack])
+    if len(rows):
+        code = int(names.stack[rows[0]])
+        size = f"{headers[code].width} x {headers[code].height}"
+        raise InputError(
+            f"the images are {size}, {fault} ({len(rows)} particles of {columns.tables.path})",
+            file=Path(root) / names.paths[code],
+            row=int(rows[0]) + 1,
+            remedy=remedy,
+        )
+
+
+def _check_boxes(columns: Columns, groups: Groups, box: Ints, half: Ints) -> None:
+    """One box per optics group, as declared; the same boxes in both half sets."""
+    file, label = columns.tables.path, "rlnImageSize"
+    expected = box[groups.first_row][groups.index]
+    other = np.flatnonzero(box != expected)
+    if len(other):
+        row = int(other[0])
+        problem = f"box {box[row]} in an optics group of box {expected[row]}{others(other)}"
+        remedy = "Give images of another box an optics group of their own"
+        raise InputError(problem, file=file, row=row + 1, column=IMAGE_NAME, remedy=remedy)
+    if columns.has(label):
+        declared = columns.numbers(label)
+        wrong = np.flatnonzero(declared != box)
+        if len(wrong):
+            row = int(wrong[0])
+            problem = f"says {declared[row]:g} but the image is {box[row]} pixels wide{others(wrong)}"
+            raise InputError(problem, file=file, row=row + 1, column=label, remedy="Correct the size or give its stack")
+    boxes = [set(box[half == h].tolist()) for h in (1, 2)]
+    if boxes[0] != boxes[1]:
+        problem = f"half set 1 has images of box {sorted(boxes[0])}, half set 2 of box {sorted(boxes[1])}"
+        raise InputError(problem, file=file, column="rlnRandomSubset", remedy="Spread each box over both half sets")
+
+
+def _compare_pixel_sizes(columns: Columns, names: ImageNames, groups: Groups, headers: list[StackHeader]) -> None:
+    """Say so where a stack's header has another pixel size; headers are often wrong, so the STAR file wins."""
+    for group, row in enumerate(groups.first_row):
+        header, pixel = headers[names.stack[row]].pixel_size_angstrom, groups.pixel_size_angstrom[row]
+        if 0.1 < header < 50 and header != 1.0 and abs(header / pixel - 1) > 0.02:
+            message = "optics group %d has pixel size %.4g Å; the header of %s says %.4g Å and is ignored"
+            log.warning(message, group + 1, pixel, names.paths[names.stack[row]], header)
+
+
+def check_images(particles: Particles) -> None:
+    """Read every image once and refuse NaN and infinite pixels; blank images are only reported."""
+    blank = 0
+    size = batch_size(max(o.box for o in particles.optics))
+    for rows, images in batches(particles, np.arange(len(particles)), size, progress="check images"):
+        finite = np.isfinite(images.sum(axis=(1, 2), dtype=np.float64))
+        if not finite.all():
+            row = int(rows[~finite].min())
+            stack, image = particles.column("stack")[row], int(particles.column("slice")[row]) + 1
+            raise InputError(
+                f"image {image} of {stack} has NaN or infinite pixels",
+                file=particles.parent,
+                row=row + 1,
+                column=IMAGE_NAME,
+                remedy="Remove the particle or extract it again",
+            )
+        blank += int((images.max(axis=(1, 2)) == images.min(axis=(1, 2))).sum())
+    if blank:
+        log.warning("%s: %d images are blank: all their pixels are equal", particles.parent, blank)

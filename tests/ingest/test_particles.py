@@ -1,0 +1,504 @@
+"""From STAR files to the particle table: values in their places, rows in their order, faults named."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import Counter
+from collections.abc import Callable
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cryocore.conventions import euler_to_matrix
+from cryocore.data import PARTICLES_SCHEMA, Particles
+from cryocore.errors import InputError
+from cryocore.ingest.columns import columns_of
+from cryocore.ingest.halves import split
+from cryocore.ingest.optics import find_groups
+from cryocore.ingest.particles import ingest, particle_ids
+from cryocore.star import filter_star, read_star
+from tests.ingest.samples import (
+    BOX,
+    N,
+    noise_images,
+    old_columns,
+    optics_columns,
+    particle_columns,
+    table,
+    write_data_set,
+    write_mrc,
+)
+
+
+def load(star: Path, **options: Any) -> Particles:
+    return ingest(star, **{"root": None, "pixel_size_angstrom": None, "seed": 0, **options})
+
+
+# Real files
+
+
+def test_aspire_relion30(shared_data: Path) -> None:
+    particles = load(shared_data / "particles/aspire17/sample_particles_relion30.star")
+    assert len(particles) == 17
+    assert [(o.voltage_kv, o.cs_mm, o.amplitude_contrast, o.box) for o in particles.optics] == [
+        (300.0, 2.7, 0.1, 200),
+        (200.0, 2.7, 0.1, 200),
+    ]
+    assert particles.optics[0].pixel_size_angstrom == pytest.approx(1.338, abs=1e-6)
+    assert particles.column("optics_group").tolist() == [0] * 8 + [1] * 9
+    assert particles.column("half").tolist() == [2, 2, 1, 1, 1, *particles.column("half").tolist()[5:]]
+    assert particles.column("slice").tolist() == list(range(17))
+    np.testing.assert_allclose(particles.rotations[0], euler_to_matrix(109.18664, 122.200343, 71.118492), atol=1e-12)
+    np.testing.assert_allclose(particles.shifts_angstrom[0], [0.1996 * 1.338] * 2, rtol=1e-6)
+    assert particles.column("defocus_u_angstrom")[0] == pytest.approx(21186.804688)
+
+
+def test_aspire_relion31(shared_data: Path) -> None:
+    star = shared_data / "particles/aspire17/sample_particles_relion31.star"
+    particles = load(star)
+    assert [(o.name, o.voltage_kv, o.pixel_size_angstrom) for o in particles.optics] == [
+        ("opticsGroup1", 300.0, 1.4),
+        ("opticsGroup2", 200.0, 1.4),
+    ]
+    old = load(star.with_name("sample_particles_relion30.star"))
+    same = np.arange(17) != 14  # the two files disagree about one particle
+    np.testing.assert_allclose(particles.quaternions[same], old.quaternions[same], atol=1e-9)
+    assert np.array_equal(particles.ids, old.ids)
+    overridden = load(star, pixel_size_angstrom=1.338)
+    assert {o.pixel_size_angstrom for o in overridden.optics} == {1.338}
+    np.testing.assert_array_equal(overridden.shifts_angstrom, particles.shifts_angstrom)
+
+
+def test_ribosome_tilts(shared_data: Path, caplog: pytest.LogCaptureFixture) -> None:
+    star = shared_data / "particles/ribosome_tilts219/sta_testing_bin8.star"
+    with caplog.at_level(logging.INFO):
+        particles = load(star, pixel_size_angstrom=15.68)
+    assert len(particles) == 219
+    assert particles.optics[0].pixel_size_angstrom == 15.68
+    assert not particles.shifts_angstrom.any()
+    assert "shifts are taken to be 0" in caplog.text
+    assert load(star).optics[0].pixel_size_angstrom == pytest.approx(1.96)
+
+
+def test_microtubule(shared_data: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        particles = load(shared_data / "particles/microtubule5/relion31.star", root=None)
+    assert "rlnRandomSubset is 1 in every row and is ignored" in caplog.text
+    assert sorted(particles.column("half")) == [1, 1, 1, 2, 2]
+    assert particles.optics[0].pixel_size_angstrom == 2.806
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("particles/empiar10076_7/empiar_10076_7.star", "column rlnAngleRot: the particles have no poses"),
+        ("star/relion40_subtomo.star", "column rlnTomoName: these are subtomograms"),
+        ("star/relion50_spa_17.star", "row 12, column rlnImageName: '1@toy_images_a.mrcs' is the image of row 1"),
+        ("star/relion2_3796_poses.star", "row 1, column rlnImageName: the stack mrc_files/stack_0500_cor_DW.mrcs"),
+        ("star/relion31_magmat_1.star", "two half sets need at least two particles"),
+    ],
+)
+def test_refused_real_files(shared_data: Path, name: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load(shared_data / name)
+
+
+def test_interleaved_optics_groups_of_a_real_file(shared_data: Path) -> None:
+    tables = read_star(shared_data / "star/relion31_6opticsgroups_139.star")
+    assert tables.optics is not None
+    groups = find_groups(columns_of(tables), None)
+    declared = tables.particles["rlnOpticsGroup"].to_numpy()
+    assert np.any(np.diff(declared) < 0), "the groups of this file are interleaved"
+    optics = groups.optics(np.full(len(groups), 196))
+    by_key = tables.optics.set_index("rlnOpticsGroup")
+    assert groups.index[0] == 0
+    for row in range(139):
+        found, expected = optics[groups.index[row]], by_key.loc[declared[row]]
+        assert found.name == expected["rlnOpticsGroupName"]
+        assert found.pixel_size_angstrom == expected["rlnImagePixelSize"]
+        assert found.beam_tilt_mrad == (expected["rlnBeamTiltX"], expected["rlnBeamTiltY"])
+        assert found.cs_mm == expected["rlnSphericalAberration"]
+        assert found.magnification == tuple(expected[f"rlnMagMat{i}"] for i in ("00", "01", "10", "11"))
+        assert f"[{','.join(f'{c:.12g}' for c in found.odd_zernike)}]" == expected["rlnOddZernike"]
+        assert len(found.even_zernike) == 9
+
+
+# Values
+
+
+def test_rows_keep_their_places(tmp_path: Path) -> None:
+    """Interleaved groups of different pixel size, box and voltage: nothing moves."""
+    write_mrc(tmp_path / "a.mrcs", noise_images(12))
+    write_mrc(tmp_path / "b.mrcs", noise_images(12, 20))
+    columns, pattern = particle_columns(12), np.array([7, 3, 7, 3, 3, 7, 3, 7, 7, 3, 3, 7])
+    columns["rlnOpticsGroup"] = pattern.tolist()
+    columns["rlnImageName"] = [f"{12 - i}@{'a' if g == 3 else 'b'}.mrcs" for i, g in enumerate(pattern)]
+    columns["rlnRandomSubset"] = [1, 1, 2, 2, 1, 1, 2, 2, 1, 1, 2, 2]
+    columns["rlnOriginX"], columns["rlnOriginY"] = columns.pop("rlnOriginXAngst"), columns.pop("rlnOriginYAngst")
+    optics = optics_columns(2) | {"rlnOpticsGroup": [3, 7], "rlnImagePixelSize": [1.5, 1.2], "rlnVoltage": [200, 300]}
+    particles = load(write_data_set(tmp_path, particles=columns, optics=optics | {"rlnImageSize": [BOX, 20]}))
+    assert [(o.name, o.pixel_size_angstrom, o.box) for o in particles.optics] == [("og2", 1.2, 20), ("og1", 1.5, BOX)]
+    assert particles.column("optics_group").tolist() == (pattern == 3).astype(int).tolist()
+    assert particles.column("slice").tolist() == list(range(11, -1, -1))
+    assert particles.column("stack").tolist() == ["a.mrcs" if g == 3 else "b.mrcs" for g in pattern]
+    assert particles.column("source_row").tolist() == list(range(12))
+    assert particles.column("half").tolist() == columns["rlnRandomSubset"]
+    assert particles.column("micrograph").tolist() == columns["rlnMicrographName"]
+    np.testing.assert_array_equal(particles.column("defocus_u_angstrom"), np.float32(columns["rlnDefocusU"]))
+    pixel = np.where(pattern == 3, 1.5, 1.2)
+    np.testing.assert_allclose(particles.shifts_angstrom[:, 0], columns["rlnOriginX"] * pixel)
+    np.testing.assert_allclose(particles.shifts_angstrom[:, 1], columns["rlnOriginY"] * pixel)
+    angles = [columns[f"rlnAngle{k}"] for k in ("Rot", "Tilt", "Psi")]
+    np.testing.assert_allclose(particles.rotations, euler_to_matrix(*angles), atol=1e-12)
+    assert particles.ids.tolist() == particle_ids(columns["rlnImageName"]).tolist()
+
+
+def test_row_values_come_before_optics_values_and_defaults(tmp_path: Path) -> None:
+    columns = particle_columns() | {"rlnVoltage": [300, 200] * 4, "rlnCtfBfactor": [5.0] * N}
+    optics = optics_columns() | {
+        "rlnVoltage": [120.0],
+        "rlnCtfBfactor": [9.0],
+        "rlnPhaseShift": [30.0],
+        "rlnBeamTiltX": [0.3],
+        "rlnCtfDataAreCtfPremultiplied": [1],
+        "rlnCtfDataArePhaseFlipped": [0],
+        "rlnOddZernike": ["[0.1,-2e-3]"],
+    }
+    particles = load(write_data_set(tmp_path, particles=columns, optics=optics))
+    assert [(o.name, o.voltage_kv) for o in particles.optics] == [("og1", 300.0), ("og1_2", 200.0)]
+    assert particles.column("optics_group").tolist() == [0, 1] * 4
+    assert set(particles.column("ctf_bfactor")) == {5.0}
+    assert set(particles.column("phase_shift_deg")) == {30.0}
+    assert set(particles.column("ctf_scale")) == {1.0}
+    optic = particles.optics[0]
+    assert (optic.beam_tilt_mrad, optic.odd_zernike, optic.even_zernike) == ((0.3, 0.0), (0.1, -0.002), ())
+    assert (optic.premultiplied, optic.phase_flipped) == (True, False)
+
+
+def test_relion_defaults_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    columns, optics = particle_columns(), optics_columns()
+    for label in ("rlnDefocusV", "rlnDefocusAngle"):
+        del columns[label]
+    del optics["rlnAmplitudeContrast"]
+    particles = load(write_data_set(tmp_path, particles=columns, optics=optics))
+    np.testing.assert_array_equal(particles.column("defocus_v_angstrom"), particles.column("defocus_u_angstrom"))
+    assert particles.optics[0].amplitude_contrast == 0.0
+    for label in ("rlnDefocusV", "rlnDefocusAngle", "rlnAmplitudeContrast"):
+        assert f"no column {label}" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"rlnImagePixelSize": 1.1, "rlnMicrographPixelSize": 1.2, "rlnMicrographOriginalPixelSize": 1.3}, 1.1),
+        ({"rlnMicrographPixelSize": 1.2, "rlnMicrographOriginalPixelSize": 1.3}, 1.2),
+        ({"rlnMicrographOriginalPixelSize": 1.3}, 1.3),
+        ({"rlnDetectorPixelSize": 14.0, "rlnMagnification": 1e5}, 1.4),
+        ({"rlnImagePixelSize": 1.1, "rlnDetectorPixelSize": 14.0, "rlnMagnification": 1e5}, 1.1),
+    ],
+)
+def test_pixel_size_of_relion31(tmp_path: Path, given: dict[str, float], expected: float) -> None:
+    optics = optics_columns()
+    del optics["rlnImagePixelSize"]
+    star = write_data_set(tmp_path, optics=optics | {k: [v] for k, v in given.items()})
+    assert load(star).optics[0].pixel_size_angstrom == pytest.approx(expected)
+    assert load(star, pixel_size_angstrom=2.0).optics[0].pixel_size_angstrom == 2.0
+
+
+def test_pixel_size_of_relion30(tmp_path: Path) -> None:
+    star = write_data_set(tmp_path)
+    columns = old_columns() | {"rlnImagePixelSize": [9.0] * N}
+    star.write_text(table("images", columns))
+    particles = load(star)
+    assert particles.optics[0].pixel_size_angstrom == 1.25
+    np.testing.assert_allclose(particles.shifts_angstrom[:, 0], np.array(columns["rlnOriginX"]) * 1.25)
+    np.testing.assert_allclose(
+        load(star, pixel_size_angstrom=2.5).shifts_angstrom, 2 * particles.shifts_angstrom, rtol=1e-12
+    )
+
+
+def test_relion30_groups_by_the_six_values(tmp_path: Path) -> None:
+    star = write_data_set(tmp_path)
+    columns = old_columns() | {"rlnBeamTiltX": [0, 0, 1, 1, 0, 0, 1, 1], "rlnBeamTiltY": [0] * N}
+    columns["rlnMagnification"] = [40000.0] * 7 + [80000.0]
+    columns["rlnDetectorPixelSize"] = [5.0] * 7 + [10.0]
+    star.write_text(table("", columns))
+    particles = load(star)
+    assert particles.column("optics_group").tolist() == [0, 0, 1, 1, 0, 0, 1, 2]
+    assert [o.name for o in particles.optics] == ["opticsGroup1", "opticsGroup2", "opticsGroup3"]
+    assert [o.pixel_size_angstrom for o in particles.optics] == [1.25] * 3
+
+
+def test_ids_are_stable() -> None:
+    names = ["000001@a.mrcs", "1@µ/b c.mrcs"]
+    expected = [int.from_bytes(blake2b(n.encode(), digest_size=8).digest(), "little") for n in names]
+    assert particle_ids(names).tolist() == expected
+    assert expected[0] == 10379702279436820213
+    assert particle_ids([]).shape == (0,)
+
+
+def test_a_filtered_file_keeps_ids_and_values(tmp_path: Path) -> None:
+    star, out = write_data_set(tmp_path), tmp_path / "out.star"
+    whole = load(star)
+    keep = np.arange(N) != 3
+    filter_star(star, keep, {}, out)
+    part = load(out)
+    assert part.table.drop_columns("source_row").to_pylist() == [
+        row for row, k in zip(whole.table.drop_columns("source_row").to_pylist(), keep, strict=True) if k
+    ]
+
+
+def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
+    columns = particle_columns()
+    del columns["rlnRandomSubset"]
+    star = write_data_set(tmp_path, particles=columns)
+    for name in ("1.parquet", "2.parquet"):
+        load(star, seed=3).write(tmp_path / name)
+    assert (tmp_path / "1.parquet").read_bytes() == (tmp_path / "2.parquet").read_bytes()
+    again = Particles.read(tmp_path / "1.parquet")
+    assert again.table.schema.equals(PARTICLES_SCHEMA)
+    assert again.table.to_pylist() == load(star, seed=3).table.to_pylist()
+    assert again.optics == load(star).optics
+
+
+# Half sets
+
+
+def test_micrographs_stay_whole_and_halves_balanced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    columns = particle_columns()
+    del columns["rlnRandomSubset"]
+    with caplog.at_level(logging.INFO):
+        particles = load(write_data_set(tmp_path, particles=columns), seed=11)
+    assert "half sets made from seed 11, by micrograph: 4, 4 particles" in caplog.text
+    pairs = set(zip(particles.column("micrograph").tolist(), particles.column("half").tolist(), strict=True))
+    assert len(pairs) == 4
+
+
+def test_split() -> None:
+    rng = np.random.default_rng(2)
+    ids = rng.integers(2**63, size=5000, dtype=np.uint64)
+    micrographs = np.array([f"m{int(i)}" for i in rng.geometric(0.03, 5000)], dtype=object)
+    half, unit = split(ids, micrographs, 1)
+    assert unit == "micrograph"
+    assert abs(Counter(half.tolist())[1] - 2500) <= 1
+    assert len({*zip(micrographs, half.tolist(), strict=True)}) == len(set(micrographs))
+    assert not np.array_equal(half, split(ids, micrographs, 2)[0])
+
+    for seed in range(5):  # one micrograph as large as all others together
+        sizes = np.repeat(["a", "b", "c", "d", "e"], [100, 100, 400, 100, 100]).astype(object)
+        half, unit = split(ids[:800], sizes, seed)
+        assert (unit, Counter(half.tolist())) == ("micrograph", {1: 400, 2: 400})
+
+    for lopsided in (np.full(5000, ""), np.where(np.arange(5000) < 4000, "a", "b")):
+        half, unit = split(ids, lopsided.astype(object), 1)
+        assert unit == "particle"
+        assert Counter(half.tolist()) == {1: 2500, 2: 2500}
+        backwards, _ = split(ids[::-1], lopsided.astype(object), 1)
+        np.testing.assert_array_equal(backwards[::-1], half)
+        other, _ = split(ids, lopsided.astype(object), 2)
+        assert abs((half == other).mean() - 0.5) < 0.05
+
+
+# Where the images are
+
+
+def test_image_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_mrc(tmp_path / "project/Extract/a.mrcs", noise_images())
+    job = tmp_path / "project/Refine3D/job001"
+    job.mkdir(parents=True)
+    star = job / "run_data.star"
+    star.write_text(table("optics", optics_columns()) + table("particles", particle_columns(N, "Extract/a.mrcs")))
+    assert load(star).root == str(tmp_path / "project")
+    monkeypatch.chdir(tmp_path / "project")
+    assert load(Path("Refine3D/job001/run_data.star")).root == "."
+    assert load(star, root=str(tmp_path / "project")).root == str(tmp_path / "project")
+    with pytest.raises(InputError, match="is not a directory"):
+        load(star, root=str(tmp_path / "elsewhere"))
+    with pytest.raises(InputError, match=r"a\.mrcs, row 1, column rlnImageName: the stack cannot be read"):
+        load(star, root=str(job))
+    write_mrc(tmp_path / "project/Extract/my images.mrcs", noise_images())
+    star.write_text(star.read_text().replace("000001@Extract/a.mrcs", "'000001@Extract/my images.mrcs'"))
+    assert load(star).column("stack")[0] == "Extract/my images.mrcs"
+
+
+def test_headers_with_another_pixel_size_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    star = write_data_set(tmp_path)
+    load(star)
+    assert "header of" not in caplog.text
+    load(star, pixel_size_angstrom=1.7)
+    assert "header of a.mrcs says 1.5 Å and is ignored" in caplog.text
+
+
+def test_shifts_out_of_the_image_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    columns = particle_columns() | {"rlnOriginYAngst": [0.0] * 7 + [-1.5 * BOX / 2 - 0.1]}
+    load(write_data_set(tmp_path, particles=columns))
+    assert "1 shifts are longer than half the image" in caplog.text
+
+
+def test_blank_images_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    images = noise_images()
+    images[2] = 4.0
+    write_mrc(tmp_path / "a.mrcs", images)
+    load(write_data_set(tmp_path))
+    assert "1 images are blank" in caplog.text
+
+
+# Refusals
+
+Change = Callable[[dict[str, list[Any]], dict[str, list[Any]]], object]
+
+
+def put(label: str, value: Any, row: int = 4) -> Change:
+    """Set one value of one particle (row from 0)."""
+
+    def change(particles: dict[str, list[Any]], optics: dict[str, list[Any]]) -> None:
+        particles.setdefault(label, [0.0] * N)[row] = value
+
+    return change
+
+
+def put_optics(label: str, value: Any) -> Change:
+    return lambda particles, optics: optics.update({label: [value]})
+
+
+def drop(*labels: str) -> Change:
+    return lambda particles, optics: [t.pop(label) for label in labels for t in (particles, optics) if label in t]
+
+
+COLUMN_FAULTS: dict[str, tuple[Change, str]] = {
+    "no rot": (drop("rlnAngleRot"), "column rlnAngleRot: the particles have no poses. Refine"),
+    "no tilt": (drop("rlnAngleTilt"), "column rlnAngleTilt: the particles have no poses"),
+    "no psi": (drop("rlnAnglePsi"), "column rlnAnglePsi: the particles have no poses"),
+    "2-D poses": (
+        lambda p, o: p.update({"rlnAngleRot": [0.0] * N, "rlnAngleTilt": [0.0] * N}),
+        "rot and tilt are 0 in every row",
+    ),
+    "NaN pose": (put("rlnAnglePsi", "nan"), "row 5, column rlnAnglePsi: 'nan' is not a finite number"),
+    "text pose": (put("rlnAngleTilt", "steep"), "row 5, column rlnAngleTilt: 'steep' is not a finite number"),
+    "one origin": (drop("rlnOriginYAngst"), "column rlnOriginYAngst: the column is missing"),
+    "infinite origin": (put("rlnOriginXAngst", "inf"), "row 5, column rlnOriginXAngst: 'inf' is not"),
+    "no defocus": (drop("rlnDefocusU"), "column rlnDefocusU: the particles have no defocus"),
+    "NaN defocus": (put("rlnDefocusV", "nan"), "row 5, column rlnDefocusV"),
+    "huge defocus": (put("rlnDefocusU", 5e6), "row 5, column rlnDefocusU: 5e.06 is not a defocus in Å"),
+    "defocus in µm": (lambda p, o: p.update(rlnDefocusU=[1.5] * N), "row 1, column rlnDefocusU: .* look like µm"),
+    "beyond float32": (put("rlnCtfBfactor", 1e39), "row 5, column rlnCtfBfactor: '1e.39' is not a finite"),
+    "NaN phase shift": (put("rlnPhaseShift", "nan"), "row 5, column rlnPhaseShift"),
+    "no pixel size": (drop("rlnImagePixelSize"), "nothing in the file gives the pixel size"),
+    "zero pixel size": (put_optics("rlnImagePixelSize", 0.0), "column rlnImagePixelSize: 0 is not a pixel size in Å"),
+    "huge pixel size": (put_optics("rlnImagePixelSize", 1338.0), "1338 is not a pixel size in Å .0.1 to 50.0."),
+    "voltage in V": (put_optics("rlnVoltage", 300000), "column rlnVoltage: 300000 is not a voltage in kV"),
+    "zero voltage": (put_optics("rlnVoltage", 0.0), "row 1, column rlnVoltage: 0 is not a voltage in kV .60 to 1500."),
+    "NaN voltage": (put_optics("rlnVoltage", "nan"), "row 1, column rlnVoltage: 'nan' is not a finite"),
+    "Cs in Å": (put_optics("rlnSphericalAberration", 2.7e7), "column rlnSphericalAberration"),
+    "contrast in percent": (put_optics("rlnAmplitudeContrast", 10.0), "10 is not an amplitude contrast"),
+    "singular magnification": (put_optics("rlnMagMat00", 0.0), "column rlnMagMat00: 0 is not the determinant"),
+    "bad Zernike": (put_optics("rlnOddZernike", "[1,two]"), "'.1,two.' is not a list of finite numbers"),
+    "unknown group": (put("rlnOpticsGroup", 9), "row 5, column rlnOpticsGroup: optics group 9 is not in data_optics"),
+    "group is text": (put("rlnOpticsGroup", "first"), "row 5, column rlnOpticsGroup: optics group first is not"),
+    "groups alike": (
+        lambda p, o: o.update({k: v * 2 for k, v in o.items()}),
+        "column rlnOpticsGroup: data_optics numbers its groups badly",
+    ),
+    "no group column": (
+        lambda p, o: (p.pop("rlnOpticsGroup"), o.update(optics_columns(2))),
+        "column rlnOpticsGroup: missing, with 2 optics groups",
+    ),
+    "half set 3": (put("rlnRandomSubset", 3), "row 5, column rlnRandomSubset: 3 is not a half set"),
+    "half set 0": (put("rlnRandomSubset", 0), "row 5, column rlnRandomSubset: 0 is not"),
+    "same image twice": (
+        put("rlnImageName", "000002@a.mrcs"),
+        "row 5, column rlnImageName: '000002@a.mrcs' is the image of row 2 already",
+    ),
+    "same image, other spelling": (put("rlnImageName", "2@./a.mrcs"), "row 5, column rlnImageName: .* image of row 2"),
+    "no slice": (put("rlnImageName", "a.mrcs"), "row 5, column rlnImageName: 'a.mrcs' is not number@stack"),
+    "no stack": (put("rlnImageName", "5@"), "row 5, column rlnImageName: '5@' is not number@stack"),
+    "odd number": (put("rlnImageName", "0x5@a.mrcs"), "'0x5@a.mrcs' is not number@stack"),
+    "slice 0": (put("rlnImageName", "000000@a.mrcs"), "row 5, column rlnImageName: 0 is not an image number"),
+    "slice 9 of 8": (put("rlnImageName", "9@a.mrcs"), "row 5, column rlnImageName: image 9 of a.mrcs, which has 8"),
+    "missing stack": (put("rlnImageName", "1@b.mrcs"), r"b\.mrcs, row 5, .*cannot be read \(No such file.*rows 5 to 5"),
+    "stack is a directory": (put("rlnImageName", "1@."), "row 5, .*cannot be read .Is a directory"),
+    "other box declared": (put_optics("rlnImageSize", 20), "row 1, column rlnImageSize: says 20 but .* 16 pixels"),
+    "3-D images": (put_optics("rlnImageDimensionality", 3), "column rlnImageDimensionality: the images are 3-D"),
+    "tomogram": (put("rlnTomoName", "TS_1"), "column rlnTomoName: these are subtomograms"),
+}
+
+
+@pytest.mark.parametrize("fault", COLUMN_FAULTS)
+def test_refused_columns(tmp_path: Path, fault: str) -> None:
+    change, message = COLUMN_FAULTS[fault]
+    particles, optics = particle_columns(), optics_columns()
+    change(particles, optics)
+    star = write_data_set(tmp_path, particles=particles, optics=optics)
+    with pytest.raises(InputError, match=message) as error:
+        load(star)
+    assert str(tmp_path) in str(error.value)
+    assert len(error.value.remedy) > 5
+
+
+def test_an_empty_optics_block_is_refused(tmp_path: Path) -> None:
+    star = write_data_set(tmp_path, optics={k: [] for k in optics_columns()})
+    with pytest.raises(InputError, match="data_optics has no rows"):
+        load(star)
+
+
+@pytest.mark.parametrize("magnification", [0.0, -1.0])
+def test_a_magnification_of_nothing_is_refused(tmp_path: Path, magnification: float) -> None:
+    star = write_data_set(tmp_path)
+    star.write_text(table("images", old_columns() | {"rlnMagnification": [4e4] * 3 + [magnification] + [4e4] * 4}))
+    with pytest.raises(InputError, match="row 4, column rlnMagnification"):
+        load(star)
+    assert load(star, pixel_size_angstrom=1.0).optics[0].pixel_size_angstrom == 1.0
+
+
+@pytest.mark.parametrize("pixel_size", [0.0, math.nan, -1.0, 100.0])
+def test_an_absurd_override_is_refused(tmp_path: Path, pixel_size: float) -> None:
+    with pytest.raises(InputError, match=r"column pixel_size_angstrom: .* is not a pixel size"):
+        load(write_data_set(tmp_path), pixel_size_angstrom=pixel_size)
+
+
+IMAGE_FAULTS: dict[str, tuple[tuple[int, int], str]] = {
+    "not square": ((16, 18), "row 1: the images are 18 x 16, not square .8 particles"),
+    "odd": ((17, 17), "row 1: the images are 17 x 17, of odd side"),
+}
+
+
+@pytest.mark.parametrize("fault", IMAGE_FAULTS)
+def test_refused_shapes(tmp_path: Path, fault: str) -> None:
+    shape, message = IMAGE_FAULTS[fault]
+    write_mrc(tmp_path / "a.mrcs", np.zeros((N, *shape)))
+    with pytest.raises(InputError, match=message):
+        load(write_data_set(tmp_path))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_refused_pixels(tmp_path: Path, value: float) -> None:
+    images = noise_images()
+    images[6, 3, 3] = value
+    write_mrc(tmp_path / "a.mrcs", images)
+    with pytest.raises(InputError, match=r"row 7, column rlnImageName: image 7 of a\.mrcs has NaN or infinite"):
+        load(write_data_set(tmp_path))
+
+
+def test_truncated_stacks_are_refused_before_reading(tmp_path: Path) -> None:
+    star = write_data_set(tmp_path)
+    with (tmp_path / "a.mrcs").open("r+b") as file:
+        file.truncate(1024 + 5 * BOX * BOX * 4)
+    with pytest.raises(InputError, match=r"a\.mrcs, row 1, .*truncated: 6144 bytes .*rows 1 to 8 of .*, 8 particles"):
+        load(star)
+
+
+def test_one_box_in_an_optics_group_and_the_same_in_both_halves(tmp_path: Path) -> None:
+    write_mrc(tmp_path / "b.mrcs", noise_images(8, 20))
+    columns = particle_columns()
+    columns["rlnImageName"][3] = "4@b.mrcs"
+    optics = optics_columns(2)
+    del optics["rlnImageSize"]
+    with pytest.raises(InputError, match="row 4, column rlnImageName: box 20 in an optics group of box 16"):
+        load(write_data_set(tmp_path, particles=columns, optics=optics))
+    columns["rlnOpticsGroup"][3] = 2
+    with pytest.raises(InputError, match=r"half set 1 has images of box \[16\], half set 2 of box \[16, 20\]"):
+        load(write_data_set(tmp_path, particles=columns, optics=optics))

@@ -1,0 +1,218 @@
+"""MRC files: volumes in and out, stacks out. The same input always gives the same bytes.
+
+Files are written as RELION writes them: origin 0 and start 0, so the object's centre is voxel ``n // 2``
+and ChimeraX lays maps of one box over each other. Volumes have space group 1, stacks 0.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import mrcfile
+import numpy as np
+from mrcfile.dtypes import HEADER_DTYPE
+from numpy.typing import NDArray
+
+from cryocore.errors import InputError
+from cryocore.files import atomic_path
+
+Floats32 = NDArray[np.float32]
+
+LABEL = b"cryocore"
+MODES = {0: np.int8, 1: np.int16, 2: np.float32, 6: np.uint16, 12: np.float16}
+HEADER_BYTES = 1024
+GZIP_MAGIC, MAX_GZIP_RATIO = b"\x1f\x8b", 1032
+
+
+def read_map(
+    path: str | Path, *, pixel_size_angstrom: float | None = None, cubic: bool = True
+) -> tuple[Floats32, float]:
+    """Read a volume, whatever its axis order, number type or compression.
+
+    Parameters
+    ----------
+    path : MRC or CCP4 file, plain or gzipped
+    pixel_size_angstrom : replaces the file's voxel size; needed where the file has none
+    cubic : refuse a volume whose sides differ
+
+    Returns
+    -------
+    volume : (nz, ny, nx) float32, indexed ``[z, y, x]``
+    pixel_size_angstrom : float
+
+    Raises
+    ------
+    InputError  if the file is missing, not MRC, shorter than its header says, not one finite volume,
+        has unequal or no voxel sizes, or is not a cube although ``cubic``.
+    """
+    path = Path(path)
+    header = _read_header(path)
+    _check_size(path, header)
+    data = _read_data(path)
+    volume = np.ascontiguousarray(_to_zyx(data, header, path), dtype=np.float32)
+    if cubic and len(set(volume.shape)) != 1:
+        sides = " x ".join(map(str, volume.shape[::-1]))
+        raise InputError(f"the volume is {sides}, not a cube", file=path, remedy="Pad or crop it to a cube")
+    if not np.isfinite(volume).all():
+        raise InputError("the volume holds NaN or infinite voxels", file=path, remedy="Write the map again")
+    return volume, _voxel_size(path, header) if pixel_size_angstrom is None else float(pixel_size_angstrom)
+
+
+def write_map(path: str | Path, volume: NDArray[Any], pixel_size_angstrom: float) -> None:
+    """Write a volume ``(nz, ny, nx)``, indexed ``[z, y, x]``, as float32."""
+    volume = np.asarray(volume)
+    if volume.ndim != 3:
+        raise ValueError(f"a volume has three axes; got the shape {volume.shape}")
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        _write(file, volume, pixel_size_angstrom, np.dtype(np.float32), is_stack=False)
+
+
+def write_stack(
+    path: str | Path,
+    images: Iterable[NDArray[Any]],
+    pixel_size_angstrom: float,
+    dtype: type[np.float32] | type[np.float16] = np.float32,
+) -> None:
+    """Write images ``(n, n)`` one after the other, as float32 or float16; ``images`` may be an iterator.
+
+    An item may also be a batch ``(m, n, n)``.
+    """
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        _write(file, images, pixel_size_angstrom, np.dtype(dtype), is_stack=True)
+
+
+def _write(
+    file: BinaryIO, parts: Iterable[NDArray[Any]], pixel_size_angstrom: float, dtype: np.dtype[Any], *, is_stack: bool
+) -> None:
+    """Write the sections one by one, then the header, which needs their statistics."""
+    file.write(bytes(HEADER_BYTES))
+    count, total, squares, low, high = 0, 0.0, 0.0, np.inf, -np.inf
+    shape: tuple[int, ...] | None = None
+    for part in parts:
+        sections = np.asarray(part, dtype=dtype.newbyteorder("<"))
+        if shape is None:
+            shape = sections.shape[-2:]
+        if sections.ndim not in (2, 3) or sections.shape[-2:] != shape:
+            raise ValueError(f"every image must be {shape}; got {sections.shape}")
+        file.write(np.ascontiguousarray(sections).data)
+        if sections.size:
+            values = sections.astype(np.float64)
+            total, squares = total + values.sum(), squares + np.square(values).sum()
+            low, high = min(low, values.min()), max(high, values.max())
+            count += sections.size // (shape[0] * shape[1])
+    if shape is None or count == 0:
+        raise ValueError("there are no images to write")
+    mean = total / (count * shape[0] * shape[1])
+    rms = np.sqrt(max(squares / (count * shape[0] * shape[1]) - mean**2, 0.0))
+    header = _header((count, *shape), dtype, pixel_size_angstrom, is_stack=is_stack)
+    header["dmin"], header["dmax"], header["dmean"], header["rms"] = low, high, mean, rms
+    file.seek(0)
+    file.write(header.tobytes())
+
+
+def _header(shape: tuple[int, ...], dtype: np.dtype[Any], pixel_size_angstrom: float, *, is_stack: bool) -> Any:
+    header = np.zeros((), dtype=HEADER_DTYPE.newbyteorder("<"))
+    nz, ny, nx = shape
+    depth = 1 if is_stack else nz
+    header["nx"], header["ny"], header["nz"] = nx, ny, nz
+    header["mode"] = 12 if dtype.itemsize == 2 else 2
+    header["mx"], header["my"], header["mz"] = nx, ny, depth
+    for axis, n in (("x", nx), ("y", ny), ("z", depth)):
+        header["cella"][axis] = n * pixel_size_angstrom
+    for angle in ("alpha", "beta", "gamma"):
+        header["cellb"][angle] = 90.0
+    header["mapc"], header["mapr"], header["maps"] = 1, 2, 3
+    header["ispg"] = 0 if is_stack else 1
+    header["nversion"] = 20141
+    header["map"] = b"MAP "
+    header["machst"] = (0x44, 0x44, 0, 0)
+    header["nlabl"] = 1
+    header["label"][0] = LABEL
+    return header
+
+
+def _read_header(path: Path) -> Any:
+    """The header, whose byte order ``mrcfile`` has found out."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with mrcfile.open(path, permissive=True, header_only=True) as mrc:
+                return mrc.header
+    except FileNotFoundError:
+        raise InputError("file does not exist", file=path, remedy="Correct the path") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise _not_mrc(path, str(error)) from None
+
+
+def _not_mrc(path: Path, reason: str) -> InputError:
+    return InputError(f"not a readable MRC map ({reason})", file=path, remedy="Give an MRC or CCP4 volume")
+
+
+def _check_size(path: Path, header: Any) -> None:
+    """Compare what the header declares with the most that the file can hold, before anything is allocated."""
+    mode = int(header.mode)
+    if mode not in MODES:
+        raise _not_mrc(path, f"mode {mode} is not one of {', '.join(map(str, MODES))}")
+    sides = [int(header[name]) for name in ("nz", "ny", "nx")]
+    if min(sides) < 1 or int(header.nsymbt) < 0:
+        raise _not_mrc(path, f"the header gives the size {' x '.join(map(str, sides[::-1]))}")
+    declared = sides[0] * sides[1] * sides[2] * np.dtype(MODES[mode]).itemsize + int(header.nsymbt) + HEADER_BYTES
+    with path.open("rb") as file:
+        ratio = MAX_GZIP_RATIO if file.read(2) == GZIP_MAGIC else 1
+    held = path.stat().st_size * ratio
+    if declared > held:
+        raise InputError(
+            f"the file is truncated: its header declares {declared} bytes, there are at most {held}",
+            file=path,
+            remedy="Copy or download it again",
+        )
+
+
+def _read_data(path: Path) -> NDArray[Any]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with mrcfile.open(path, permissive=True) as mrc:
+                if mrc.data is None:
+                    raise _not_mrc(path, "it holds fewer voxels than its header declares")
+                return mrc.data
+    except (OSError, EOFError) as error:
+        raise _not_mrc(path, str(error)) from None
+    except ValueError as error:
+        raise error if isinstance(error, InputError) else _not_mrc(path, str(error)) from None
+
+
+def _to_zyx(data: NDArray[Any], header: Any, path: Path) -> NDArray[Any]:
+    """Turn (section, row, column) into (z, y, x)."""
+    if data.ndim != 3:
+        raise InputError(
+            f"it has {data.ndim} axes, not 3", file=path, remedy="Give one volume, not an image or a series"
+        )
+    stored = [int(header[name]) for name in ("maps", "mapr", "mapc")]
+    if not any(stored):
+        return data
+    if sorted(stored) != [1, 2, 3]:
+        raise _not_mrc(path, f"the axis order {stored[::-1]} is not an order of 1 2 3")
+    return data.transpose([stored.index(axis) for axis in (3, 2, 1)])
+
+
+def _voxel_size(path: Path, header: Any) -> float:
+    """Voxel size in Å; the same along all axes to 1 %."""
+    intervals = np.array([header["mx"], header["my"], header["mz"]], dtype=np.float64)
+    cell = np.array([header["cella"][axis] for axis in "xyz"], dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        sizes = cell / intervals
+    if not (np.isfinite(sizes).all() and (sizes > 0).all()):
+        raise InputError(
+            "the header gives no voxel size", file=path, remedy="State the pixel size (pixel_size_angstrom) yourself"
+        )
+    if sizes.max() > 1.01 * sizes.min():
+        raise InputError(
+            f"the voxel is {sizes[0]:.4g} x {sizes[1]:.4g} x {sizes[2]:.4g} Å, not a cube",
+            file=path,
+            remedy="Resample the map, or state the pixel size (pixel_size_angstrom) yourself",
+        )
+    return float(sizes[0])

@@ -1,0 +1,332 @@
+"""The figures of a run: arrays in, matplotlib figures out. No global state, and the same bytes every time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap, Normalize, TwoSlopeNorm
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from numpy.typing import NDArray
+
+from cryocore.files import atomic_path
+from cryocore.validate.surfaces import VIEWS, MapPictures
+from cryocore.validate.views import cell_counts, nside_for, sphere_image
+
+Floats = NDArray[np.float64]
+
+RIGHT, WRONG, UNKNOWN, INK, QUIET = "#0072B2", "#D55E00", "#7A8794", "#1D2733", "#8C97A3"
+"""Colours that remain distinct without red-green vision (Okabe and Ito 2008)."""
+STYLE = {
+    "font.size": 10.5,
+    "axes.edgecolor": QUIET,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 11.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 10,
+    "axes.titlecolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "text.color": INK,
+    "grid.color": "#E3E7EB",
+    "grid.linewidth": 0.8,
+    "legend.frameon": False,
+    "svg.hashsalt": "cryocore",
+    "svg.fonttype": "path",
+    "figure.dpi": 100,
+    "savefig.dpi": 150,
+}
+DENSITY_MAP = LinearSegmentedColormap.from_list("density", ["#F4F6F8", "#A9C6DC", "#3F7FB0", "#0B3C66", "#041C33"])
+FEWEST_IN_CELL = 5
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A resolution curve of a round: one value per shell from 0."""
+
+    round: int
+    resolution_angstrom: Floats
+    half_maps: Floats
+    truth: Floats | None
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The chosen score of all particles in a round; flags are 1 right, 0 wrong, -1 unknown."""
+
+    round: int
+    values: Floats
+    flags: NDArray[np.int8]
+    cut: float | None
+
+
+def style() -> AbstractContextManager[None]:
+    """The look of all figures."""
+    settings: dict[Any, Any] = {**matplotlib.rcParamsDefault, **STYLE, "backend": "agg"}
+    return matplotlib.rc_context(settings)
+
+
+def save(figure: Figure, folder: Path, name: str) -> None:
+    """Write ``name.png`` and ``name.svg``, without dates or versions in them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    FigureCanvasAgg(figure)
+    with style():
+        for suffix, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
+            with atomic_path(folder / f"{name}.{suffix}") as temporary:
+                figure.savefig(temporary, format=suffix, metadata=metadata, facecolor="white")
+
+
+def fsc_figure(curves: Sequence[Curve]) -> Figure:
+    """Half-map FSC of all rounds, FSC against the truth where there is one, and what changed since round 0."""
+    with_truth = all(c.truth is not None for c in curves)
+    panels: list[tuple[str, str, float | None]] = [("Between the half maps (corrected)", "half_maps", 0.143)]
+    if with_truth:
+        panels.append(("Against the true map", "truth", 0.5))
+    if len(curves) > 1:
+        panels.append(
+            (f"Change since round {curves[0].round}, {'truth' if with_truth else 'half maps'}", "change", None)
+        )
+    figure = Figure(figsize=(11.5, 3.9), layout="constrained")
+    for axes, (title, name, threshold) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        _fsc_panel(axes, curves, name, with_truth)
+        axes.set_title(title)
+        if threshold is not None:
+            axes.axhline(threshold, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+            axes.annotate(f"{threshold:g}", (0.0, threshold), (4, 3), textcoords="offset points", fontsize=9)
+            axes.set_ylim(-0.06, 1.03)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(curves), 10), title="round")
+    return figure
+
+
+def _fsc_panel(axes: Axes, curves: Sequence[Curve], name: str, with_truth: bool) -> None:
+    source = ("truth" if with_truth else "half_maps") if name == "change" else name
+    first = curves[0]
+    for i, curve in enumerate(curves):
+        values = getattr(curve, source)[1:]
+        if name == "change":
+            values = values - getattr(first, source)[1:]
+        frequency = 1.0 / curve.resolution_angstrom[1:]
+        line = "--" if i == 0 else "-"
+        width = 2.4 if i == len(curves) - 1 else 1.5
+        axes.plot(frequency, values, line, color=round_colour(i, len(curves)), linewidth=width, label=str(curve.round))
+    axes.axhline(0.0, color=QUIET, linewidth=0.8)
+    _resolution_axis(axes, first.resolution_angstrom)
+    axes.set_ylabel("change of FSC" if name == "change" else "FSC")
+    axes.grid(axis="y")
+
+
+def _resolution_axis(axes: Axes, resolution_angstrom: Floats) -> None:
+    """Spatial frequency along the axis, resolution at its ticks."""
+    last = 1.0 / resolution_angstrom[-1]
+    steps = np.array(
+        [100, 50, 30, 20, 15, 12, 10, 8, 7, 6, 5, 4.5, 4, 3.5, 3, 2.7, 2.5, 2.2, 2, 1.8, 1.6, 1.5, 1.3, 1.2, 1.1, 1]
+    )
+    ticks: list[float] = []
+    for step in steps[1.0 / steps <= last * 1.001]:
+        if 1.0 / step - (1.0 / ticks[-1] if ticks else 0.0) >= 0.085 * last:
+            ticks.append(float(step))
+    axes.set_xlim(0.0, last)
+    axes.set_xticks([1.0 / t for t in ticks], [f"{t:g}" for t in ticks])
+    axes.set_xlabel("resolution (Å)")
+
+
+def round_colour(index: int, count: int) -> Any:
+    """From light (first) to dark (last), readable on white."""
+    return matplotlib.colormaps["viridis"](0.78 * (1.0 - index / max(count - 1, 1)))
+
+
+def progress_figure(table: dict[str, list[Any]]) -> Figure:
+    """Particles kept, resolution and, where flags exist, rates, round by round."""
+    known = any(v is not None for v in table["correct_rate"])
+    rounds = table["round"]
+    figure = Figure(figsize=(11.5, 3.3), layout="constrained")
+    kept, resolution, *rest = figure.subplots(1, 3 if known else 2)
+    kept.bar(rounds, table["n_kept"], color=[round_colour(i, len(rounds)) for i in range(len(rounds))], width=0.62)
+    for r, n in zip(rounds, table["n_kept"], strict=True):
+        kept.annotate(f"{n:,}", (r, n), (0, 3), textcoords="offset points", ha="center", fontsize=9)
+    kept.set_title("Particles in the map")
+    kept.margins(y=0.14)
+    _lines(
+        resolution,
+        rounds,
+        {
+            "FSC 0.143": (table["resolution_angstrom"], RIGHT, "o"),
+            "FSC 0.5": (table["resolution_half_angstrom"], WRONG, "s"),
+        },
+    )
+    resolution.set_title("Resolution (Å), finer is up")
+    resolution.invert_yaxis()
+    if known:
+        rates = {
+            "correct rate of kept": (table["correct_rate"], RIGHT, "o"),
+            "recall of right": (table["recall"], WRONG, "s"),
+            "AUC of score": (table["auc"], UNKNOWN, "^"),
+        }
+        _lines(rest[0], rounds, rates)
+        rest[0].set_title("Against the truth")
+        rest[0].set_ylim(top=1.02)
+    for axes in figure.axes:
+        axes.set_xticks(rounds)
+        axes.set_xlabel("round")
+        axes.grid(axis="y")
+        axes.set_axisbelow(True)
+    return figure
+
+
+def _lines(axes: Axes, x: list[int], lines: dict[str, tuple[list[Any], str, str]]) -> None:
+    for label, (values, colour, marker) in lines.items():
+        y = [np.nan if v is None else v for v in values]
+        axes.plot(x, y, color=colour, marker=marker, markersize=6, linewidth=1.8, label=label)
+    axes.margins(x=0.08, y=0.12)
+    axes.legend(fontsize=9)
+
+
+def histogram_figure(panels: Sequence[Scores], name: str) -> Figure:
+    """Small multiples, one per round, on one axis: the score of right, wrong and unknown particles."""
+    columns = min(len(panels), 5)
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(11.5, 0.6 + 2.3 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    edges = _shared_edges(panels)
+    for axes, panel in zip(grid.flat, panels, strict=False):
+        _histogram(axes, panel, edges)
+    for axes in grid.flat[len(panels) :]:
+        axes.set_visible(False)
+    for axes in grid.flat[max(len(panels) - columns, 0) : len(panels)]:
+        axes.set_xlabel(name)
+        axes.tick_params(labelbottom=True)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("particles")
+    by_label = {
+        label: handle for axes in grid.flat for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(list(by_label.values()), list(by_label), loc="outside upper right", ncols=len(by_label), fontsize=9.5)
+    return figure
+
+
+def _shared_edges(panels: Sequence[Scores]) -> Floats:
+    finite = [p.values[np.isfinite(p.values)] for p in panels]
+    spans = [np.quantile(v, [0.002, 0.998]) for v in finite if v.size]
+    low, high = (min(s[0] for s in spans), max(s[1] for s in spans)) if spans else (0.0, 1.0)
+    if not high > low:
+        low, high = low - 0.5, high + 0.5
+    return np.linspace(low, high, 49)
+
+
+def _histogram(axes: Axes, panel: Scores, edges: Floats) -> None:
+    classes = ((1, "right", RIGHT), (0, "wrong", WRONG), (-1, "not known", UNKNOWN))
+    for flag, label, colour in classes:
+        values = panel.values[(panel.flags == flag) & np.isfinite(panel.values)]
+        if values.size:
+            counts, _ = np.histogram(np.clip(values, edges[0], edges[-1]), edges)
+            axes.stairs(counts, edges, fill=True, color=colour, alpha=0.35)
+            axes.stairs(counts, edges, color=colour, linewidth=1.4, label=label)
+    if panel.cut is not None and edges[0] <= panel.cut <= edges[-1]:
+        axes.axvline(panel.cut, color=INK, linewidth=1.1, linestyle=(0, (4, 3)), label="cut for the next round")
+    axes.set_title(f"round {panel.round}")
+
+
+def surface_figure(maps: Sequence[MapPictures]) -> Figure:
+    """Shaded surfaces from the front, the side and the top: one column per round, one scale for all."""
+    size = len(maps[0].surfaces[0])
+    drawn = [np.any([m.surfaces[row].min(axis=2) < 1 for m in maps], axis=0) for row in range(len(VIEWS))]
+    width = max(_reach(view.any(axis=0)) for view in drawn)
+    heights = [_reach(view.any(axis=1)) for view in drawn]
+    figure, grid = _picture_grid(len(maps), [height / width for height in heights])
+    for axes, pictures in zip(grid.T, maps, strict=True):
+        axes[0].set_title(f"round {pictures.round}", loc="center")
+        for row, picture, height in zip(axes, pictures.surfaces, heights, strict=True):
+            up, right = (slice(size // 2 - reach, size // 2 + reach + 1) for reach in (height, width))
+            row.imshow(picture[up, right], origin="lower", interpolation="lanczos")
+    _row_names(grid, VIEWS)
+    return figure
+
+
+def _reach(drawn: NDArray[np.bool_]) -> int:
+    """Pixels from the middle to the farthest drawn one, and a margin."""
+    middle = len(drawn) // 2
+    places = np.flatnonzero(drawn)
+    farthest = int(np.abs(places - middle).max()) if places.size else middle
+    return min(farthest + len(drawn) // 40, middle - 1)
+
+
+def slice_figure(maps: Sequence[MapPictures]) -> Figure:
+    """Central slices through the maps, one column per round, one grey scale for all: that of the last."""
+    low, high = np.quantile(np.stack(maps[-1].slices), [0.01, 0.998])
+    figure, grid = _picture_grid(len(maps), [1.0, 1.0])
+    for axes, pictures in zip(grid.T, maps, strict=True):
+        axes[0].set_title(f"round {pictures.round}", loc="center")
+        for row, picture in zip(axes, pictures.slices, strict=True):
+            row.imshow(picture, origin="lower", cmap="gray", vmin=low, vmax=high, interpolation="bicubic")
+    _row_names(grid, ("x, z", "x, y"))
+    return figure
+
+
+def _picture_grid(columns: int, heights: Sequence[float]) -> tuple[Figure, NDArray[Any]]:
+    """Axes for pictures, one row per height, which counts in widths of a picture."""
+    side = min(11.2 / columns, 3.0)
+    figure = Figure(
+        figsize=(side * columns + 0.3, side * sum(heights) + 0.35),
+        layout=ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.05, wspace=0.0, hspace=0.0),
+    )
+    grid = figure.subplots(len(heights), columns, squeeze=False, height_ratios=heights)
+    for axes in grid.flat:
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.spines[:].set_visible(False)
+    return figure, grid
+
+
+def _row_names(grid: NDArray[Any], names: Sequence[str]) -> None:
+    for axes, name in zip(grid[:, 0], names, strict=True):
+        axes.set_ylabel(name, fontsize=11.5, fontweight="bold")
+
+
+def orientation_figure(before: Floats, after: Floats, group: Floats | None, rounds: tuple[int, int]) -> Figure:
+    """Density of viewing directions before and after selection, and the share of particles kept per direction.
+
+    Parameters
+    ----------
+    before, after : (n, 3), (m, 3)  viewing directions of the particles in the first and the last map
+    group : (g, 3, 3)  point group; directions are shown from all equivalent sides
+    rounds : numbers of the two rounds
+    """
+    side = nside_for(min(len(before), len(after)) * (1 if group is None else len(group)))
+    counts = [cell_counts(v, side, group).astype(np.float64) for v in (before, after)]
+    density = [c / max(c.mean(), 1e-12) for c in counts]
+    figure = Figure(figsize=(11.5, 2.9), layout="constrained")
+    panels = figure.subplots(1, 3, subplot_kw={"projection": "mollweide"})
+    shades = Normalize(0.0, max(float(np.quantile(np.concatenate(density), 0.995)), 1.0))
+    for axes, number, values in zip(panels, rounds, density, strict=False):
+        _sphere(figure, axes, values, side, DENSITY_MAP, shades, "times the mean density")
+        axes.set_title(f"round {number}", loc="center")
+    kept = np.divide(counts[1], counts[0], out=np.full(len(counts[0]), np.nan), where=counts[0] >= FEWEST_IN_CELL)
+    overall = min(max(len(after) / max(len(before), 1), 0.01), 0.99)
+    sides = TwoSlopeNorm(overall, 0.0, 1.0)
+    _sphere(figure, panels[2], kept, side, matplotlib.colormaps["PuOr"], sides, f"share kept ({overall:.0%} of all)")
+    panels[2].set_title("kept of each view", loc="center")
+    return figure
+
+
+def _sphere(figure: Figure, axes: Any, values: Floats, side: int, colours: Any, norm: Normalize, label: str) -> None:
+    longitude, latitude, picture = sphere_image(values, side)
+    mesh = axes.pcolormesh(longitude, latitude, picture, cmap=colours, norm=norm, rasterized=True)
+    axes.set_facecolor("#D9DDE1")
+    axes.set_xticks(np.deg2rad([-90, 0, 90]), ["", "", ""])
+    axes.set_yticks(np.deg2rad([-60, -30, 0, 30, 60]), [""] * 5)
+    axes.grid(color=INK, alpha=0.15, linewidth=0.6)
+    bar = figure.colorbar(mesh, ax=axes, orientation="horizontal", shrink=0.7, aspect=28, pad=0.04)
+    bar.set_label(label, fontsize=9.5)
+    bar.outline.set_visible(False)

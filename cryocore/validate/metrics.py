@@ -1,0 +1,225 @@
+"""The evidence of one round: metrics.json and the log. The only reader of the truth."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from cryocore.data import FscCurves, require_same_particles, score_columns
+from cryocore.errors import InputError
+from cryocore.files import atomic_path, read_table, table_metadata, write_json
+from cryocore.maps.fsc import fsc, resolution_at
+from cryocore.maps.mrc import read_map
+from cryocore.validate.rates import auc, lower_is_better, rates_by_kind, rounded, selection_rates, share
+
+Bools = NDArray[np.bool_]
+
+NEEDED = ("particle_id", "half", "selected")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Flags of the particles, in the order of the data set."""
+
+    right: Bools
+    known: Bools
+    kinds: NDArray[np.object_]
+
+
+def validate_round(
+    scores: Path,
+    round_dir: Path,
+    truth: Path | None,
+    true_map: Path | None,
+    *,
+    score_name: str,
+    out_metrics: Path,
+    out_log: Path,
+) -> None:
+    """Write the metrics and the log of one round.
+
+    Parameters
+    ----------
+    scores : scores.parquet, one row per particle of the data set
+    round_dir : holds map.mrc, mask.mrc and fsc.parquet
+    truth : table with particle_id and is_correct, and error_kind where kinds are known; None: nothing is known
+    true_map : MRC map of the truth; None: none
+    score_name : the score that selects
+    out_metrics : JSON, one value per name, null where unknown
+    out_log : ``scores`` without ``round``, which its folder's name states, and with ``is_correct``
+
+    Raises
+    ------
+    InputError  if a table holds other particles or lacks a column, or the true map has another box or voxel size.
+    """
+    file = _open(scores)
+    names = score_columns(file.schema_arrow)
+    _require_score(score_name, names, scores)
+    flags = _read_truth(truth, _column(file, "particle_id"))
+    metrics = {
+        **_selection_metrics(file),
+        **_resolution_metrics(FscCurves.read(round_dir / "fsc.parquet")),
+        **_truth_map_metrics(round_dir, true_map),
+        **_flag_metrics(file, names, flags, score_name),
+    }
+    metrics["round"] = table_metadata(file.schema_arrow).get("round", _first_round(file))
+    write_json(out_metrics, metrics)
+    _write_log(file, flags, out_log)
+    log.info("round %s: %d of %d particles kept", metrics["round"], metrics["n_kept"], metrics["n_particles"])
+
+
+def _open(scores: Path) -> pq.ParquetFile:
+    try:
+        file = pq.ParquetFile(scores, memory_map=True)
+    except FileNotFoundError:
+        raise InputError("file does not exist", file=scores, remedy="Run the workflow stage score") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(
+            f"not a readable Parquet file ({str(error).splitlines()[0]})",
+            file=scores,
+            remedy="Delete it and run snakemake again",
+        ) from None
+    missing = [name for name in NEEDED if name not in file.schema_arrow.names]
+    if missing:
+        raise InputError(
+            "the column is missing", file=scores, column=missing[0], remedy="Delete the file and run snakemake again"
+        )
+    return file
+
+
+def _require_score(name: str, names: list[str], scores: Path) -> None:
+    if name not in names:
+        raise InputError(
+            f"there is no such score; it holds {', '.join(names)}",
+            file=scores,
+            column=name,
+            remedy="Set select.score to one",
+        )
+
+
+def _column(file: pq.ParquetFile, name: str) -> NDArray[Any]:
+    return file.read(columns=[name]).column(0).to_numpy()
+
+
+def _first_round(file: pq.ParquetFile) -> int | None:
+    if "round" not in file.schema_arrow.names or file.metadata.num_rows == 0:
+        return None
+    return int(next(file.iter_batches(1, columns=["round"])).column(0)[0].as_py())
+
+
+def _read_truth(path: Path | None, ids: NDArray[np.uint64]) -> Truth | None:
+    if path is None:
+        return None
+    table = read_table(path)
+    for name in ("particle_id", "is_correct"):
+        if name not in table.column_names:
+            raise InputError(
+                "the column is missing", file=path, column=name, remedy="Give a table with particle_id and is_correct"
+            )
+    require_same_particles(table.column("particle_id").to_numpy(), ids, file=path)
+    if not pa.types.is_boolean(table.schema.field("is_correct").type):
+        raise InputError("it is not true, false or null", file=path, column="is_correct", remedy="Store it as bool")
+    flags = table.column("is_correct")
+    known = flags.is_valid().to_numpy()
+    kinds = np.full(len(table), "wrong", dtype=object)
+    if "error_kind" in table.column_names:
+        kinds = table.column("error_kind").cast(pa.string()).fill_null("unknown").to_numpy(zero_copy_only=False)
+    return Truth(flags.fill_null(False).to_numpy().astype(bool), known, kinds)
+
+
+def _selection_metrics(file: pq.ParquetFile) -> dict[str, Any]:
+    selected, half = _column(file, "selected").astype(bool), _column(file, "half")
+    n, kept = len(selected), int(np.count_nonzero(selected))
+    return {
+        "n_particles": n,
+        "n_kept": kept,
+        "kept_share": share(kept, n),
+        **{f"n_kept_half{h}": int(np.count_nonzero(selected & (half == h))) for h in (1, 2)},
+    }
+
+
+def _resolution_metrics(curves: FscCurves) -> dict[str, Any]:
+    shells, corrected = curves.resolution_angstrom, curves.corrected
+    return {
+        "resolution_angstrom": round(resolution_at(corrected, shells, 0.143), 4),
+        "resolution_half_angstrom": round(resolution_at(corrected, shells, 0.5), 4),
+        "resolution_unmasked_angstrom": round(resolution_at(curves.unmasked, shells, 0.143), 4),
+        "nyquist_angstrom": round(float(shells[-1]), 4),
+        "fsc_area": round(float(np.mean(corrected[1:])), 6),
+    }
+
+
+def _truth_map_metrics(round_dir: Path, true_map: Path | None) -> dict[str, Any]:
+    """FSC of the round's map against the truth, both under the round's mask; the area is the mean over shells."""
+    if true_map is None:
+        return {"fsc_truth_resolution_angstrom": None, "fsc_truth_area": None, "fsc_truth": None}
+    made, pixel = read_map(round_dir / "map.mrc")
+    mask, _ = read_map(round_dir / "mask.mrc")
+    true, true_pixel = read_map(true_map)
+    if true.shape != made.shape or abs(true_pixel - pixel) > 0.01 * pixel:
+        raise InputError(
+            f"the true map has box {true.shape[0]} at {true_pixel:.4g} Å, "
+            f"the round's map has box {made.shape[0]} at {pixel:.4g} Å",
+            file=true_map,
+            remedy="Resample the true map to the particles' box and pixel size",
+        )
+    curve = fsc(made * mask, true * mask)
+    with np.errstate(divide="ignore"):
+        shells = len(made) * pixel / np.arange(len(curve))
+    return {
+        "fsc_truth_resolution_angstrom": round(resolution_at(curve, shells, 0.5), 4),
+        "fsc_truth_area": round(float(curve[1:].mean()), 6),
+        "fsc_truth": [round(float(v), 6) for v in curve],
+    }
+
+
+def _flag_metrics(file: pq.ParquetFile, names: list[str], truth: Truth | None, score_name: str) -> dict[str, Any]:
+    """What the flags say; null throughout where there are none."""
+    chosen = _column(file, score_name).astype(np.float64)
+    metrics: dict[str, Any] = {"score": score_name, "n_unscored": int(np.count_nonzero(~np.isfinite(chosen)))}
+    if truth is None or not truth.known.any():
+        unknown = dict.fromkeys(("correct_rate", "precision", "recall", "correct_rate_all", "auc"))
+        return {**metrics, **unknown, "n_flagged": 0, "aucs": {}, "error_kinds": {}}
+    known, right = truth.known, truth.right[truth.known]
+    selected = _column(file, "selected").astype(bool)[known]
+    aucs = rounded({n: auc(_column(file, n)[known], right, lower_is_better=lower_is_better(n)) for n in names})
+    kinds = rates_by_kind(
+        truth.kinds[known], chosen[known], selected, right, lower_is_better=lower_is_better(score_name)
+    )
+    return {
+        **metrics,
+        **rounded(selection_rates(selected, right)),
+        "correct_rate_all": round(float(right.mean()), 6),
+        "n_flagged": int(known.sum()),
+        "auc": aucs[score_name],
+        "aucs": aucs,
+        "error_kinds": {
+            kind: {**row, **rounded({k: row[k] for k in ("kept_share", "auc")})} for kind, row in kinds.items()
+        },
+    }
+
+
+def _write_log(file: pq.ParquetFile, truth: Truth | None, out: Path) -> None:
+    """Copy the scores row group by row group, with the flags."""
+    columns = [name for name in file.schema_arrow.names if name not in ("round", "is_correct")]
+    fields = [file.schema_arrow.field(name) for name in columns]
+    schema = pa.schema([*fields, pa.field("is_correct", pa.bool_())], metadata=file.schema_arrow.metadata)
+    start = 0
+    with atomic_path(out) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+        for group in range(file.num_row_groups):
+            part = file.read_row_group(group, columns=columns).select(columns)
+            rows = slice(start, start + len(part))
+            flags = pa.nulls(len(part), pa.bool_())
+            if truth is not None:
+                flags = pa.array(truth.right[rows], mask=~truth.known[rows])
+            writer.write_table(pa.Table.from_arrays([*part.columns, flags], schema=schema))
+            start += len(part)

@@ -1,0 +1,76 @@
+"""How well scores and selections tell right particles from wrong ones: pure functions of arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+Bools = NDArray[np.bool_]
+Strings = NDArray[np.object_]
+
+
+def auc(score: NDArray[np.floating[Any]], right: Bools, *, lower_is_better: bool = False) -> float | None:
+    """Probability that a right particle scores better than a wrong one; ties count one half.
+
+    Particles without a finite score are left out; None where a class is empty.
+
+    >>> auc(np.array([3.0, 2.0, 2.0, 1.0]), np.array([True, True, False, False]))
+    0.875
+    """
+    scored = np.isfinite(score)
+    values, flags = score[scored], right[scored]
+    n_right = int(np.count_nonzero(flags))
+    n_wrong = len(flags) - n_right
+    if n_right == 0 or n_wrong == 0:
+        return None
+    ranks = rankdata(values)
+    area = float((ranks[flags].sum() - n_right * (n_right + 1) / 2) / (n_right * n_wrong))
+    return 1.0 - area if lower_is_better else area
+
+
+def lower_is_better(score_name: str) -> bool:
+    """Whether small values of a score are good; its name says so."""
+    return score_name.endswith("_loss")
+
+
+def selection_rates(selected: Bools, right: Bools) -> dict[str, float | None]:
+    """Correct rate, precision and recall of a selection, as a prediction of ``right``."""
+    hits = int(np.count_nonzero(selected & right))
+    precision = share(hits, int(np.count_nonzero(selected)))
+    return {
+        "correct_rate": precision,
+        "precision": precision,
+        "recall": share(hits, int(np.count_nonzero(right))),
+    }
+
+
+def rates_by_kind(
+    kinds: Strings, score: NDArray[np.floating[Any]], selected: Bools, right: Bools, *, lower_is_better: bool
+) -> dict[str, dict[str, Any]]:
+    """For each kind of error: how many, how many selected, and the AUC of right particles against that kind alone."""
+    table: dict[str, dict[str, Any]] = {}
+    for kind in sorted({str(k) for k in kinds[~right]}):
+        wrong = ~right & (kinds == kind)
+        pair = wrong | right
+        n, n_kept = int(np.count_nonzero(wrong)), int(np.count_nonzero(wrong & selected))
+        table[kind] = {
+            "n": n,
+            "n_kept": n_kept,
+            "kept_share": share(n_kept, n),
+            "auc": auc(score[pair], right[pair], lower_is_better=lower_is_better),
+        }
+    return table
+
+
+def share(part: int, whole: int) -> float | None:
+    """``part / whole``, None of nothing."""
+    return part / whole if whole else None
+
+
+def rounded(values: Mapping[str, float | None], digits: int = 6) -> dict[str, float | None]:
+    """The same values, rounded, None kept."""
+    return {name: None if value is None else round(value, digits) for name, value in values.items()}

@@ -1,0 +1,144 @@
+"""The report: one HTML file with everything in it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import yaml
+from PIL import Image
+
+from cryocore.files import atomic_path
+from cryocore.validate.verdict import verdict
+
+Metrics = dict[str, Any]
+
+PACKAGES = ("cryocore", "numpy", "scipy", "pyarrow", "mrcfile", "matplotlib", "astropy-healpix")
+PICTURES = {"surfaces", "slices", "directions"}
+"""Figures made of pixels; the others are drawings and stay sharp as SVG."""
+KINDS = {
+    "wrong_pose": "wrong pose",
+    "local_pose": "pose a little off",
+    "wrong_shift": "wrong shift",
+    "junk": "noise only",
+    "wrong": "wrong",
+}
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What made the run: its configuration and the software."""
+
+    name: str
+    config: str
+    versions: dict[str, str]
+    config_hash: str
+
+    @classmethod
+    def of(cls, config: dict[str, Any], log_metadata: dict[str, Any]) -> Provenance:
+        """From the configuration and the metadata of a log, which names the versions that scored."""
+        stored = log_metadata.get("versions")
+        return cls(
+            name=str(config.get("run", "run")),
+            config=yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=100),
+            versions={**_versions(), **(stored if isinstance(stored, dict) else {})},
+            config_hash=hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12],
+        )
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def write_report(
+    path: Path, rounds: Sequence[Metrics], warnings: Sequence[str], figures: Path, provenance: Provenance
+) -> None:
+    """Write the report.
+
+    Parameters
+    ----------
+    path : the HTML file
+    rounds : metrics of the rounds, in order
+    warnings : sentences
+    figures : folder with the figures ``progress, fsc, scores, surfaces, slices, directions`` as PNG and SVG
+    provenance : configuration and software
+    """
+    source = files("cryocore.validate").joinpath("report.html.j2").read_text(encoding="utf-8")
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters |= {"number": _number, "percent": _percent, "tint": _tint}
+    names = ("progress", "fsc", "scores", "surfaces", "slices", "directions")
+    page = environment.from_string(source).render(
+        rounds=rounds,
+        first=rounds[0],
+        last=rounds[-1],
+        verdict=verdict(rounds[0], rounds[-1]),
+        warnings=warnings,
+        figures={name: _inline(figures, name) for name in names},
+        provenance=provenance,
+        kinds=_kind_rows(rounds),
+        aucs=_auc_rows(rounds),
+    )
+    with atomic_path(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+
+
+def _inline(folder: Path, name: str) -> str:
+    """The figure as a data address: drawings as SVG, pictures compressed."""
+    if name in PICTURES:
+        buffer = io.BytesIO()
+        with Image.open(folder / f"{name}.png") as picture:
+            picture.convert("RGB").save(buffer, format="WEBP", quality=90, method=4)
+        return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+    return f"data:image/svg+xml;base64,{base64.b64encode((folder / f'{name}.svg').read_bytes()).decode('ascii')}"
+
+
+def _auc_rows(rounds: Sequence[Metrics]) -> list[tuple[str, list[float | None]]]:
+    """Scores and their AUC per round, the best of the last round first."""
+    names = {name for m in rounds for name in m["aucs"]}
+    rows = [(name, [m["aucs"].get(name) for m in rounds]) for name in names]
+    return sorted(rows, key=lambda row: (-(row[1][-1] or 0.0), row[0]))
+
+
+def _kind_rows(rounds: Sequence[Metrics]) -> list[dict[str, Any]]:
+    """Kinds of error, with the share still kept in each round."""
+    last = rounds[-1]["error_kinds"]
+    return [
+        {
+            "name": KINDS.get(kind, kind.replace("_", " ")),
+            "n": row["n"],
+            "auc": row["auc"],
+            "kept": [m["error_kinds"].get(kind, {}).get("kept_share") for m in rounds],
+        }
+        for kind, row in last.items()
+    ]
+
+
+def _number(value: float | None, digits: int = 2) -> str:
+    return "–" if value is None else f"{value:,.{digits}f}"
+
+
+def _percent(value: float | None, digits: int = 1) -> str:
+    return "–" if value is None else f"{100 * value:.{digits}f} %"
+
+
+def _tint(value: float | None) -> str:
+    """Strength of a cell's background, 0 at chance (AUC 0.5) to 1."""
+    return "0" if value is None else f"{min(max(2.0 * value - 1.0, 0.0), 1.0) ** 2:.3f}"

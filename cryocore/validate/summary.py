@@ -1,0 +1,223 @@
+"""A run as a whole: the table of rounds, the figures and the report."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from cryocore.config import Config
+from cryocore.data import FscCurves
+from cryocore.errors import InputError
+from cryocore.files import read_table, table_metadata, write_table
+from cryocore.geometry.symmetry import point_group
+from cryocore.maps.mrc import read_map
+from cryocore.validate import figures
+from cryocore.validate.rates import lower_is_better
+from cryocore.validate.report import Provenance, write_report
+from cryocore.validate.surfaces import MapPictures, map_pictures, surface_level
+from cryocore.validate.verdict import warnings
+from cryocore.validate.views import cell_counts, lost
+
+Metrics = dict[str, Any]
+
+FIRST_COLUMNS = ("round", "n_kept", "resolution_angstrom", "correct_rate", "auc")
+INTEGER_COLUMNS = {"round", "n_kept", "n_kept_half1", "n_kept_half2", "n_particles", "n_unscored", "n_flagged"}
+MOST_PICTURES = 6
+LOST_VIEW_NSIDE = 4
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Losses:
+    """How many cells of viewing directions and how many micrographs a run's selection emptied."""
+
+    views: int
+    micrographs: int
+
+
+def summarise(
+    run_dir: Path,
+    *,
+    n_rounds: int,
+    config: Config | dict[str, Any],
+    out_table: Path,
+    out_report: Path,
+    out_figures: Path,
+) -> None:
+    """Write the table of rounds, the figures and the report of a run, and print the table.
+
+    Parameters
+    ----------
+    run_dir : holds round_{r}/ and log/round={r}/log.parquet
+    n_rounds : the last round to look for; rounds after the first gap are left out
+    config : the run's configuration
+    out_table : Parquet, one row per round
+    out_report : one HTML file that needs nothing else
+    out_figures : folder; every figure as PNG and SVG
+    """
+    settings = config.model_dump(mode="json") if isinstance(config, Config) else config
+    rounds = read_rounds(run_dir, n_rounds)
+    table = rounds_table(rounds)
+    write_table(out_table, table, run=str(settings.get("run", run_dir.name)))
+    print(console_table(table))
+    group = _group(settings.get("symmetry"))
+    _draw(run_dir, rounds, table, group, out_figures)
+    losses = _losses(run_dir, rounds[-1]["round"])
+    write_report(
+        out_report,
+        rounds,
+        warnings(rounds, n_rounds=n_rounds, lost_views=losses.views, lost_micrographs=losses.micrographs),
+        out_figures,
+        Provenance.of(settings, table_metadata(read_table(_log(run_dir, rounds[-1]["round"]), ["particle_id"]).schema)),
+    )
+
+
+def read_rounds(run_dir: Path, n_rounds: int) -> list[Metrics]:
+    """The metrics of rounds 0, 1, ... as far as they exist, with the box and voxel size of the maps."""
+    rounds = []
+    for r in range(n_rounds + 1):
+        path = run_dir / f"round_{r}" / "metrics.json"
+        if not path.exists():
+            break
+        try:
+            values = json.loads(path.read_text())
+        except ValueError as error:
+            raise InputError(f"not JSON ({error})", file=path, remedy="Delete it and run snakemake again") from None
+        curves = FscCurves.read(path.parent / "fsc.parquet")
+        rounds.append({**{k: curves.metadata[k] for k in ("box", "pixel_size_angstrom")}, **values})
+    if not rounds:
+        raise InputError(
+            "there is no finished round", file=run_dir / "round_0" / "metrics.json", remedy="Run the workflow"
+        )
+    return rounds
+
+
+def rounds_table(rounds: list[Metrics]) -> pa.Table:
+    """One row per round: round, n_kept, resolution_angstrom, correct_rate, auc, then the other single values."""
+    scores = sorted({name for m in rounds for name in m["aucs"]})
+    kinds = sorted({name for m in rounds for name in m["error_kinds"]})
+    plain = [k for k in rounds[0] if k not in FIRST_COLUMNS and not isinstance(rounds[0][k], (dict, list))]
+    plain = [k for k in plain if k not in ("score", "fsc_truth")]
+    columns: dict[str, list[Any]] = {name: [m.get(name) for m in rounds] for name in (*FIRST_COLUMNS, *sorted(plain))}
+    columns |= {f"auc_{name}": [m["aucs"].get(name) for m in rounds] for name in scores}
+    columns |= {
+        f"kept_share_{kind}": [m["error_kinds"].get(kind, {}).get("kept_share") for m in rounds] for kind in kinds
+    }
+    arrays = {n: pa.array(v, pa.int64() if n in INTEGER_COLUMNS else pa.float64()) for n, v in columns.items()}
+    return pa.table(arrays)
+
+
+def console_table(table: pa.Table) -> str:
+    """The first columns, aligned for a terminal.
+
+    >>> print(console_table(pa.table({"round": [0], "n_kept": [4000], "resolution_angstrom": [6.1],
+    ...                               "correct_rate": [0.7], "auc": [None]})))
+    round  n_kept  resolution_angstrom  correct_rate  auc
+        0    4000                 6.10         0.700    -
+    """
+    digits = {"resolution_angstrom": 2, "correct_rate": 3, "auc": 3}
+    columns = []
+    for name in FIRST_COLUMNS:
+        values = table.column(name).to_pylist()
+        cells = [name, *("-" if v is None else f"{v:.{digits[name]}f}" if name in digits else str(v) for v in values)]
+        width = max(map(len, cells))
+        columns.append([cell.rjust(width) for cell in cells])
+    return "\n".join("  ".join(row) for row in zip(*columns, strict=True))
+
+
+def _log(run_dir: Path, number: int) -> Path:
+    return run_dir / "log" / f"round={number}" / "log.parquet"
+
+
+def _group(symmetry: str | None) -> NDArray[np.float64] | None:
+    return None if symmetry is None else point_group(symmetry)
+
+
+def _draw(
+    run_dir: Path, rounds: list[Metrics], table: pa.Table, group: NDArray[np.float64] | None, folder: Path
+) -> None:
+    """All figures, each under its name."""
+    numbers = [m["round"] for m in rounds]
+    with figures.style():
+        figures.save(figures.progress_figure(table.to_pydict()), folder, "progress")
+        figures.save(figures.fsc_figure([_curve(run_dir, m) for m in rounds]), folder, "fsc")
+        panels = [_scores(run_dir, m, after) for m, after in zip(rounds, [*rounds[1:], None], strict=True)]
+        figures.save(figures.histogram_figure(panels, rounds[0]["score"]), folder, "scores")
+        del panels
+        maps = _map_pictures(run_dir, [numbers[i] for i in _spread(len(numbers), MOST_PICTURES)])
+        figures.save(figures.surface_figure(maps), folder, "surfaces")
+        figures.save(figures.slice_figure(maps), folder, "slices")
+        views = [_kept_views(run_dir, r) for r in (numbers[0], numbers[-1])]
+        figures.save(
+            figures.orientation_figure(views[0], views[1], group, (numbers[0], numbers[-1])), folder, "directions"
+        )
+
+
+def _spread(count: int, most: int) -> list[int]:
+    """At most ``most`` indices of ``count``, evenly spread, the first and the last among them."""
+    return sorted({int(i) for i in np.linspace(0, count - 1, min(count, most)).round()})
+
+
+def _map_pictures(run_dir: Path, numbers: list[int]) -> list[MapPictures]:
+    """Pictures of the rounds' maps, all at the level of the last; one map is in memory at a time."""
+    mask, _ = read_map(run_dir / f"round_{numbers[-1]}" / "mask.mrc")
+    last, _ = read_map(run_dir / f"round_{numbers[-1]}" / "map.mrc")
+    level = surface_level(last, mask)
+    del last
+    return [map_pictures(r, read_map(run_dir / f"round_{r}" / "map.mrc")[0], mask, level) for r in numbers]
+
+
+def _curve(run_dir: Path, metrics: Metrics) -> figures.Curve:
+    curves = FscCurves.read(run_dir / f"round_{metrics['round']}" / "fsc.parquet")
+    truth = None if metrics["fsc_truth"] is None else np.array(metrics["fsc_truth"])
+    return figures.Curve(metrics["round"], curves.resolution_angstrom, curves.corrected, truth)
+
+
+def _scores(run_dir: Path, metrics: Metrics, after: Metrics | None) -> figures.Scores:
+    """The chosen score of a round; the cut is the worst score that the next round keeps."""
+    number, name = metrics["round"], metrics["score"]
+    table = read_table(_log(run_dir, number), [name, "is_correct"])
+    values = table.column(name).to_numpy().astype(np.float64)
+    flags = pc.fill_null(table.column("is_correct").cast(pa.int8()), -1).to_numpy()
+    cut = None
+    if after is not None and after["n_kept"] < after["n_particles"]:
+        kept = values[_selected(run_dir, after["round"])]
+        kept = kept[np.isfinite(kept)]
+        if kept.size:
+            cut = float(kept.max() if lower_is_better(name) else kept.min())
+    return figures.Scores(number, values, flags, cut)
+
+
+def _selected(run_dir: Path, number: int) -> NDArray[np.bool_]:
+    return read_table(_log(run_dir, number), ["selected"]).column(0).to_numpy().astype(bool)
+
+
+def _kept_views(run_dir: Path, number: int) -> NDArray[np.float64]:
+    return _views(run_dir, number)[_selected(run_dir, number)]
+
+
+def _views(run_dir: Path, number: int) -> NDArray[np.float64]:
+    table = read_table(_log(run_dir, number), [f"view_{c}" for c in "xyz"])
+    return np.stack([column.to_numpy().astype(np.float64) for column in table.columns], axis=1)
+
+
+def _losses(run_dir: Path, number: int) -> Losses:
+    """What a round's selection emptied, judged by the particles that are not known to be wrong."""
+    table = read_table(_log(run_dir, number), ["micrograph", "selected", "is_correct"])
+    judged = pc.fill_null(table.column("is_correct"), True).to_numpy()
+    kept = judged & table.column("selected").to_numpy().astype(bool)
+    views = _views(run_dir, number)
+    cells = [cell_counts(views[rows], LOST_VIEW_NSIDE) for rows in (judged, kept)]
+    names = pc.dictionary_encode(table.column("micrograph").cast(pa.string()).fill_null("")).combine_chunks()
+    codes = names.indices.to_numpy()
+    micrographs = [np.bincount(codes[rows], minlength=len(names.dictionary)) for rows in (judged, kept)]
+    return Losses(int(lost(*cells).sum()), int(lost(*micrographs).sum()))

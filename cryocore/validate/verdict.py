@@ -1,0 +1,99 @@
+"""What the numbers of a run mean, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+Metrics = dict[str, Any]
+
+UNEVEN_SHARE = 0.05
+CHANCE_AUC = 0.6
+AREA_LOSS = 0.005
+
+
+def verdict(first: Metrics, last: Metrics) -> str:
+    """One sentence that breaks only between its parts: kept, resolution, correct rate and AUC, before and after."""
+    share = 100 * last["n_kept"] / last["n_particles"]
+    parts = [
+        f"Kept {last['n_kept']:,} of {last['n_particles']:,} particles ({share:.0f} %)",
+        f"resolution {first['resolution_angstrom']:.2f} → {last['resolution_angstrom']:.2f} Å",
+    ]
+    if last["correct_rate"] is not None and first["correct_rate"] is not None:
+        parts.append(f"correct rate {100 * first['correct_rate']:.1f} → {100 * last['correct_rate']:.1f} %")
+    if last["auc"] is not None:
+        parts.append(f"AUC {last['auc']:.3f}")
+    return "; ".join(part.replace(" ", "\u00a0") for part in parts) + "."
+
+
+def warnings(rounds: Sequence[Metrics], *, n_rounds: int, lost_views: int, lost_micrographs: int) -> list[str]:
+    """Everything in a run that its reader should look at before believing it."""
+    first, last = rounds[0], rounds[-1]
+    found = [
+        *_resolution_warnings(rounds),
+        *_truth_warnings(first, last),
+        *_half_set_warnings(last),
+        *_lost_warnings(lost_views, lost_micrographs),
+    ]
+    if last["n_unscored"]:
+        found.append(f"{last['n_unscored']:,} particles have no {last['score']} score in round {last['round']}.")
+    if last["round"] < n_rounds:
+        found.append(f"The run asks for {n_rounds} rounds; this report ends at round {last['round']}.")
+    return found
+
+
+def _resolution_warnings(rounds: Sequence[Metrics]) -> list[str]:
+    first, last = rounds[0], rounds[-1]
+    shell = 1.0 / (last["box"] * last["pixel_size_angstrom"])
+    fineness = [1.0 / m["resolution_angstrom"] for m in rounds]
+    found = []
+    if fineness[-1] < fineness[0] - 0.5 * shell:
+        found.append(
+            f"Resolution got worse: {first['resolution_angstrom']:.2f} Å in round {first['round']}, "
+            f"{last['resolution_angstrom']:.2f} Å in round {last['round']}. Keep more particles."
+        )
+    best = fineness.index(max(fineness))
+    better = fineness[best] > fineness[-1] + shell and rounds[best]["fsc_area"] > last["fsc_area"]
+    if best not in (0, len(rounds) - 1) and better:
+        found.append(
+            f"Round {rounds[best]['round']} reached {rounds[best]['resolution_angstrom']:.2f} Å, finer than the last "
+            "round by more than a shell: it may be the better place to stop."
+        )
+    if last["resolution_angstrom"] < 1.02 * last["nyquist_angstrom"]:
+        found.append("The resolution is that of the pixel grid (Nyquist): smaller pixels may show more.")
+    return found
+
+
+def _truth_warnings(first: Metrics, last: Metrics) -> list[str]:
+    found = []
+    if (
+        last["correct_rate"] is not None
+        and first["correct_rate"] is not None
+        and last["correct_rate"] < first["correct_rate"]
+    ):
+        found.append("The kept particles are right less often than all particles: the score misleads the selection.")
+    if last["auc"] is not None and last["auc"] < CHANCE_AUC:
+        found.append(f"The score hardly tells right from wrong (AUC {last['auc']:.2f}; 0.5 is chance).")
+    areas = first["fsc_truth_area"], last["fsc_truth_area"]
+    if None not in areas and areas[1] < areas[0] - AREA_LOSS:
+        found.append(f"The map moved away from the true one: FSC area {areas[0]:.3f} → {areas[1]:.3f}.")
+    return found
+
+
+def _half_set_warnings(last: Metrics) -> list[str]:
+    one, two = last["n_kept_half1"], last["n_kept_half2"]
+    if abs(one - two) <= max(UNEVEN_SHARE * (one + two), 3.0 * (one + two) ** 0.5):
+        return []
+    return [f"The half sets are uneven: {one:,} and {two:,} particles. The FSC suits the smaller one."]
+
+
+def _lost_warnings(views: int, micrographs: int) -> list[str]:
+    found = []
+    if views:
+        found.append(
+            f"{views} of the viewing directions lost most of their particles, far more than the rest. Wrong poses "
+            "in rare views look like this, and so does a score that dislikes a view: see the direction maps."
+        )
+    if micrographs:
+        found.append(f"{micrographs} micrographs lost most of their particles, far more than the rest.")
+    return found

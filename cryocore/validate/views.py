@@ -1,0 +1,62 @@
+"""Viewing directions on the sphere: how many particles look from where, and which views a selection loses."""
+
+from __future__ import annotations
+
+import numpy as np
+from astropy_healpix import healpy
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Counts = NDArray[np.int64]
+
+FEW = 20
+"""A cell or micrograph is judged when at least this many particles were to be expected in it."""
+LOST_SHARE = 0.3
+"""It counts as lost when fewer than this share of the expected particles are left."""
+
+
+def nside_for(n: int) -> int:
+    """HEALPix resolution (2 to 16) that leaves about thirty particles per cell.
+
+    >>> nside_for(500), nside_for(4000), nside_for(10**6)
+    (2, 2, 16)
+    """
+    fitting = [side for side in (4, 8, 16) if n >= 30 * 12 * side**2]
+    return fitting[-1] if fitting else 2
+
+
+def cell_counts(directions: Floats, nside: int, group: Floats | None = None) -> Counts:
+    """Particles per HEALPix cell (ring order), ``(12 * nside**2,)``.
+
+    Parameters
+    ----------
+    directions : (n, 3)  unit vectors in the frame of the object
+    nside : resolution of the cells
+    group : (m, 3, 3)  each particle counts once from each of its m equivalent directions; None: once
+    """
+    counts = np.zeros(12 * nside**2, dtype=np.int64)
+    for mate in np.eye(3)[None] if group is None else group:
+        x, y, z = (directions @ mate).T
+        counts += np.bincount(healpy.vec2pix(nside, x, y, z), minlength=len(counts))
+    return counts
+
+
+def lost(all_counts: Counts, kept_counts: Counts) -> NDArray[np.bool_]:
+    """Cells, or micrographs, that a selection empties far beyond its overall share."""
+    total = all_counts.sum()
+    expected = all_counts * (kept_counts.sum() / total if total else 0.0)
+    return np.asarray((expected >= FEW) & (kept_counts < LOST_SHARE * expected))
+
+
+def sphere_image(values: Floats, nside: int, height: int = 181) -> tuple[Floats, Floats, Floats]:
+    """Values of cells on a grid of longitude and latitude (radians), for a Mollweide plot.
+
+    Returns the grids ``(height + 1, 2 * height + 1)`` of the corners' longitudes and latitudes and the values
+    ``(height, 2 * height)``.
+    """
+    longitude = np.linspace(-np.pi, np.pi, 2 * height + 1)
+    latitude = np.linspace(-np.pi / 2, np.pi / 2, height + 1)
+    lon, lat = (0.5 * (edges[1:] + edges[:-1]) for edges in (longitude, latitude))
+    lon, lat = np.meshgrid(lon, lat)
+    cells = healpy.vec2pix(nside, np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat))
+    return *np.meshgrid(longitude, latitude), values[cells]

@@ -1,0 +1,63 @@
+"""Masks: their shape, and that the automatic one finds the molecule in noise."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+
+from cryocore.maps import automatic_mask, soft_ball
+
+
+@pytest.mark.parametrize("n", [16, 17])
+def test_soft_ball(n):
+    ball = soft_ball(n, 4, 2)
+    c = n // 2
+    assert ball.dtype == np.float32 and ball.shape == (n, n, n)
+    assert ball[c, c, c] == 1 and ball[c, c, c + 4] == 1 and ball[c + 6, c, c] == 0
+    assert ball[c, c + 5, c] == pytest.approx(0.5, abs=1e-6)
+    assert ball[c, c, c - 5] == ball[c, c, c + 5]
+
+
+def molecule(n, radius=0.22):
+    """An off-centre body with a hole in it, and far from it a small speck; density 1 inside."""
+    z, y, x = np.indices((n, n, n)) - n // 2
+    r = radius * n
+    body = ((x - 2) ** 2 + y**2 + (z / 1.3) ** 2 <= r**2) & ~(x**2 + y**2 + z**2 <= (r / 4) ** 2)
+    speck = (x + 0.38 * n) ** 2 + y**2 + z**2 <= 2.0**2
+    return body, speck
+
+
+@pytest.mark.parametrize("noise", [0.0, 1.0, 3.0])
+def test_covers_the_molecule_and_little_else(noise):
+    body, speck = molecule(64)
+    rng = np.random.default_rng(0)
+    mask = automatic_mask(body + speck + noise * rng.normal(size=body.shape), 3.0)
+    assert mask.min() == 0.0 and mask.max() == 1.0 and mask.dtype == np.float32
+    assert np.mean(mask[body] > 0.9) > 0.995
+    assert mask[32, 32, 32] == 1.0, "holes are filled"
+    assert mask[speck].max() < 0.1, "specks are not part of it"
+    assert body.sum() < mask.sum() < 3.5 * body.sum()
+
+
+def test_edge_is_soft():
+    body, _ = molecule(64)
+    mask = automatic_mask(body.astype(float), 3.0)
+    steps = [abs(np.diff(mask, axis=axis)).max() for axis in range(3)]
+    assert max(steps) < 0.35
+    assert mask[0].max() == 0.0
+
+
+def test_scale_does_not_matter():
+    body, _ = molecule(48)
+    noisy = body + np.random.default_rng(1).normal(size=body.shape)
+    np.testing.assert_allclose(automatic_mask(noisy, 2.0), automatic_mask(1e4 * noisy + 7.0, 2.0), atol=1e-3)
+
+
+@pytest.mark.parametrize("volume", [np.zeros((32, 32, 32)), np.random.default_rng(0).normal(size=(32, 32, 32))])
+def test_falls_back_to_a_ball(volume, caplog):
+    with caplog.at_level(logging.WARNING):
+        mask = automatic_mask(volume, 2.0)
+    assert "soft ball" in caplog.text
+    assert mask[16, 16, 16] == 1.0 and mask[16, 16, 26] == pytest.approx(soft_ball(32, 11, 4)[16, 16, 26], abs=1e-6)

@@ -1,0 +1,158 @@
+"""MRC files: the same bytes every time, what others can read, and refusals that say what to do."""
+
+from __future__ import annotations
+
+import gzip
+
+import mrcfile
+import numpy as np
+import pytest
+
+from cryocore.errors import InputError
+from cryocore.maps import read_map, write_map, write_stack
+
+
+@pytest.fixture
+def volume():
+    return np.random.default_rng(0).normal(size=(6, 6, 6)).astype(np.float32)
+
+
+def test_round_trip(tmp_path, volume):
+    write_map(tmp_path / "a.mrc", volume, 1.25)
+    read, pixel = read_map(tmp_path / "a.mrc")
+    np.testing.assert_array_equal(read, volume)
+    assert pixel == pytest.approx(1.25, rel=1e-6)
+
+
+def test_same_input_same_bytes(tmp_path, volume):
+    for name in ("a.mrc", "b.mrc"):
+        write_map(tmp_path / name, volume, 1.25)
+    assert (tmp_path / "a.mrc").read_bytes() == (tmp_path / "b.mrc").read_bytes()
+
+
+def test_volume_header(tmp_path, volume):
+    write_map(tmp_path / "a.mrc", volume, 1.25)
+    assert mrcfile.validate(tmp_path / "a.mrc")
+    with mrcfile.open(tmp_path / "a.mrc") as mrc:
+        header = mrc.header
+        assert (int(header.ispg), int(header.mz), int(header.nlabl)) == (1, 6, 1)
+        assert [int(header[f"n{a}start"]) for a in "xyz"] == [0, 0, 0]
+        assert [float(header.origin[a]) for a in "xyz"] == [0.0, 0.0, 0.0]
+        assert float(header.dmean) == pytest.approx(volume.mean(), abs=1e-7)
+        assert float(header.rms) == pytest.approx(volume.std(), rel=1e-6)
+        assert (float(header.dmin), float(header.dmax)) == (volume.min(), volume.max())
+
+
+@pytest.mark.parametrize("dtype, mode", [(np.float32, 2), (np.float16, 12)])
+def test_stack(tmp_path, dtype, mode):
+    images = np.random.default_rng(1).normal(size=(5, 8, 8))
+    write_stack(tmp_path / "a.mrcs", iter(images), 2.0, dtype)
+    write_stack(tmp_path / "b.mrcs", [images[:2], images[2:]], 2.0, dtype)
+    assert (tmp_path / "a.mrcs").read_bytes() == (tmp_path / "b.mrcs").read_bytes()
+    with mrcfile.open(tmp_path / "a.mrcs") as mrc:
+        assert mrc.is_image_stack() and int(mrc.header.mode) == mode
+        assert float(mrc.voxel_size.x) == pytest.approx(2.0)
+        np.testing.assert_array_equal(mrc.data, images.astype(dtype))
+
+
+def test_stack_of_unequal_images_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="every image"):
+        write_stack(tmp_path / "a.mrcs", [np.zeros((4, 4)), np.zeros((5, 5))], 1.0)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("mode", [np.int8, np.int16, np.uint16, np.float16])
+def test_other_modes(tmp_path, mode):
+    data = np.arange(27).reshape(3, 3, 3).astype(mode)
+    with mrcfile.new(tmp_path / "a.mrc") as mrc:
+        mrc.set_data(data)
+        mrc.voxel_size = 3.0
+    read, _ = read_map(tmp_path / "a.mrc")
+    assert read.dtype == np.float32
+    np.testing.assert_array_equal(read, data.astype(np.float32))
+
+
+def test_gzip_under_any_name(tmp_path, volume):
+    write_map(tmp_path / "a.mrc", volume, 1.5)
+    (tmp_path / "b.mrc").write_bytes(gzip.compress((tmp_path / "a.mrc").read_bytes()))
+    np.testing.assert_array_equal(read_map(tmp_path / "b.mrc")[0], volume)
+
+
+@pytest.mark.parametrize("order", [(1, 2, 3), (3, 1, 2), (2, 1, 3), (3, 2, 1)])
+def test_axis_order(tmp_path, order):
+    """However the axes are stored, the array is [z, y, x]."""
+    volume = np.random.default_rng(2).normal(size=(3, 4, 5)).astype(np.float32)  # z, y, x
+    columns, rows, sections = order
+    stored = volume.transpose([3 - sections, 3 - rows, 3 - columns])
+    with mrcfile.new(tmp_path / "a.mrc") as mrc:
+        mrc.set_data(stored)
+        mrc.header.mapc, mrc.header.mapr, mrc.header.maps = order
+        mrc.header.mx, mrc.header.my, mrc.header.mz = 5, 4, 3
+        mrc.header.cella = (10.0, 8.0, 6.0)
+    read, pixel = read_map(tmp_path / "a.mrc", cubic=False)
+    np.testing.assert_array_equal(read, volume)
+    assert pixel == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    "name, shape, pixel",
+    [
+        ("emd_3001.map", (73, 25, 43), 1.43),
+        ("emd_8216.map.gz", (83, 50, 100), 1.51),
+        ("emd_3197.map", (20, 20, 20), 11.4),
+    ],
+)
+def test_real_maps(shared_data, name, shape, pixel):
+    volume, size = read_map(shared_data / "maps" / name, pixel_size_angstrom=pixel, cubic=False)
+    assert volume.shape == shape and size == pixel
+
+
+def test_image_flag_on_a_real_volume(shared_data):
+    volume, pixel = read_map(shared_data / "maps" / "emd_0093_hcn4_zone4A_220.mrc.gz")
+    assert volume.shape == (220, 220, 220) and pixel == pytest.approx(1.34, rel=1e-4)
+
+
+def test_no_voxel_size(shared_data):
+    path = shared_data / "maps" / "ribosome70s_65.mrc"
+    with pytest.raises(InputError, match=r"no voxel size.*pixel_size_angstrom"):
+        read_map(path)
+    assert read_map(path, pixel_size_angstrom=5.0)[1] == 5.0
+
+
+def edit(path, offset, values, dtype="<i4"):
+    content = bytearray(path.read_bytes())
+    raw = np.array(values, dtype=dtype).tobytes()
+    content[offset : offset + len(raw)] = raw
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "fault, message",
+    [
+        (lambda p: p.unlink(), "does not exist"),
+        (lambda p: p.write_bytes(b"not a map" * 200), "not a readable MRC"),
+        (lambda p: p.write_bytes(b""), "not a readable MRC"),
+        (lambda p: p.write_bytes(p.read_bytes()[:-4]), "truncated"),
+        (lambda p: edit(p, 0, [2**30, 2**30, 2**30]), "truncated"),
+        (lambda p: edit(p, 0, [-6]), "size"),
+        (lambda p: edit(p, 12, [4]), "mode 4"),
+        (lambda p: edit(p, 64, [1, 1, 3]), "axis order"),
+        (lambda p: edit(p, 92, [-5]), "not a readable MRC"),
+        (lambda p: edit(p, 1024, [np.nan], "<f4"), "NaN"),
+        (lambda p: edit(p, 40, [6.0, 6.0, 12.0], "<f4"), "not a cube"),
+        (lambda p: p.write_bytes(gzip.compress(p.read_bytes())[:-200]), "not a readable MRC|truncated"),
+    ],
+)
+def test_broken_files(tmp_path, volume, fault, message):
+    path = tmp_path / "a.mrc"
+    write_map(path, volume, 1.0)
+    fault(path)
+    with pytest.raises(InputError, match=message) as caught:
+        read_map(path)
+    assert caught.value.file == str(path) and caught.value.remedy
+
+
+def test_not_cubic(tmp_path):
+    write_map(tmp_path / "a.mrc", np.zeros((4, 4, 6)), 1.0)
+    with pytest.raises(InputError, match="6 x 4 x 4, not a cube"):
+        read_map(tmp_path / "a.mrc")

@@ -1,0 +1,195 @@
+"""metrics.json and the log of a round."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import duckdb
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sklearn.metrics import precision_score, recall_score, roc_auc_score
+
+from cryocore.errors import InputError
+from cryocore.files import read_table, table_metadata, write_table
+from cryocore.maps import fsc, read_map, resolution_at, write_map
+
+
+def metrics_of(run, number):
+    return json.loads((run.folder / f"round_{number}" / "metrics.json").read_text())
+
+
+def scores_of(run, number):
+    return pq.ParquetFile(run.folder / f"round_{number}" / "scores.parquet").read().to_pandas()
+
+
+@pytest.mark.parametrize("number", [0, 2])
+def test_numbers(finished_run, number):
+    found, table, right = metrics_of(finished_run, number), scores_of(finished_run, number), finished_run.right
+    selected = table.selected.to_numpy()
+    assert found["round"] == number and found["n_particles"] == 600
+    assert found["n_kept"] == selected.sum()
+    assert found["n_kept_half1"] == (selected & (table.half == 1)).sum()
+    assert found["n_kept_half1"] + found["n_kept_half2"] == found["n_kept"]
+    assert found["correct_rate"] == pytest.approx(right[selected].mean(), abs=1e-6)
+    assert found["precision"] == pytest.approx(precision_score(right, selected), abs=1e-6)
+    assert found["recall"] == pytest.approx(recall_score(right, selected), abs=1e-6)
+    assert list(found["aucs"]) == ["dual", "l2_loss", "z"]
+    assert found["auc"] == found["aucs"]["dual"] == pytest.approx(roc_auc_score(right, table.dual), abs=1e-6)
+    assert found["aucs"]["l2_loss"] == pytest.approx(roc_auc_score(right, -table.l2_loss), abs=1e-6)
+    assert sum(k["n"] for k in found["error_kinds"].values()) == (~right).sum()
+
+
+def test_selection_pays(finished_run):
+    rates = [metrics_of(finished_run, r)["correct_rate"] for r in range(3)]
+    assert rates[0] == pytest.approx(0.7, abs=0.05) and rates[0] + 0.1 < rates[1] < rates[2]
+
+
+def test_resolution_and_truth(finished_run):
+    found = metrics_of(finished_run, 1)
+    folder = finished_run.folder / "round_1"
+    made, pixel = read_map(folder / "map.mrc")
+    mask, true = read_map(folder / "mask.mrc")[0], read_map(finished_run.true_map)[0]
+    curve = fsc(made * mask, true * mask)
+    with np.errstate(divide="ignore"):
+        shells = 32 * pixel / np.arange(17)
+    assert found["fsc_truth_area"] == pytest.approx(curve[1:].mean(), abs=1e-6)
+    assert found["fsc_truth_resolution_angstrom"] == pytest.approx(resolution_at(curve, shells, 0.5), abs=1e-3)
+    curves = pq.read_table(folder / "fsc.parquet").to_pandas()
+    assert found["resolution_angstrom"] == pytest.approx(
+        resolution_at(curves.corrected, curves.resolution_angstrom, 0.143), abs=1e-3
+    )
+    assert found["resolution_angstrom"] < found["resolution_half_angstrom"]
+
+
+def test_the_log_is_the_scores_with_flags(finished_run):
+    log = finished_run.folder / "log" / "round=1" / "log.parquet"
+    scores = scores_of(finished_run, 1)
+    table = read_table(log)
+    assert table.column_names == [*[c for c in scores.columns if c != "round"], "is_correct"]
+    assert table.schema.field("is_correct").type == pa.bool_()
+    np.testing.assert_array_equal(table["is_correct"].to_numpy(), finished_run.right)
+    for name in ("particle_id", "dual", "selected"):
+        np.testing.assert_array_equal(table[name].to_numpy(), scores[name])
+    assert table_metadata(table.schema)["config_hash"] == "abc"
+    assert pq.ParquetFile(log).num_row_groups == 3
+
+
+def test_the_logs_open_as_one_data_set(finished_run):
+    folder = finished_run.folder / "log"
+    expected = {0: 600, 1: 600, 2: 600}
+    frame = pd.read_parquet(folder)
+    assert frame.groupby("round", observed=True).size().to_dict() == expected
+    lazy = pl.scan_parquet(folder).group_by("round").len().collect()
+    assert dict(lazy.iter_rows()) == expected
+    rows = duckdb.read_parquet(f"{folder}/*/*.parquet", hive_partitioning=True).aggregate("round, count(*)").fetchall()
+    assert dict(rows) == expected
+
+
+@pytest.fixture
+def one_round(make_run, tmp_path):
+    return make_run(tmp_path, n=120, n_rounds=0)
+
+
+def test_nothing_known(one_round):
+    found = json.loads(one_round.validate(0, truth=False, true_map=False).read_text())
+    assert [found[n] for n in ("correct_rate", "precision", "recall", "auc", "fsc_truth", "fsc_truth_area")] == [
+        None
+    ] * 6
+    assert found["aucs"] == {} and found["n_kept"] == 120
+    log = read_table(one_round.folder / "log" / "round=0" / "log.parquet")
+    assert log["is_correct"].null_count == 120
+
+
+def test_partly_known(one_round):
+    flags = pa.array(one_round.right, mask=np.arange(120) < 20)
+    ids = read_table(one_round.truth)["particle_id"]
+    write_table(one_round.truth, pa.table({"particle_id": ids, "is_correct": flags}))
+    found = json.loads(one_round.validate(0, true_map=False).read_text())
+    assert found["n_flagged"] == 100
+    assert found["correct_rate"] == pytest.approx(one_round.right[20:].mean(), abs=1e-6)
+    assert list(found["error_kinds"]) == ["wrong"]
+    log = read_table(one_round.folder / "log" / "round=0" / "log.parquet")
+    assert log["is_correct"].null_count == 20
+
+
+def test_scores_that_are_missing(one_round):
+    path = one_round.folder / "round_0" / "scores.parquet"
+    table = pq.ParquetFile(path).read()
+    values = table["dual"].to_numpy().copy()
+    values[:10] = np.nan
+    meta = table.schema.metadata
+    table = table.set_column(table.column_names.index("dual"), "dual", pa.array(values))
+    pq.write_table(table.replace_schema_metadata(meta), path)
+    found = json.loads(one_round.validate(0).read_text())
+    assert found["n_unscored"] == 10
+    assert found["auc"] == pytest.approx(roc_auc_score(one_round.right[10:], values[10:]), abs=1e-6)
+
+
+def test_same_input_same_bytes(one_round):
+    first = one_round.validate(0).read_bytes()
+    log = one_round.folder / "log" / "round=0" / "log.parquet"
+    kept = log.read_bytes()
+    assert one_round.validate(0).read_bytes() == first and log.read_bytes() == kept
+
+
+def shuffle_truth(run):
+    table = read_table(run.truth)
+    write_table(run.truth, table.take(pa.array(np.roll(np.arange(120), 1))))
+
+
+def drop_flags(run):
+    write_table(run.truth, read_table(run.truth).drop_columns(["is_correct"]))
+
+
+def text_flags(run):
+    table = read_table(run.truth)
+    write_table(run.truth, table.set_column(1, "is_correct", pa.array(["yes"] * 120)))
+
+
+@pytest.mark.parametrize(
+    "fault, message",
+    [
+        (shuffle_truth, "truth.parquet, column particle_id: .*same order"),
+        (drop_flags, "column is_correct: the column is missing"),
+        (text_flags, "not true, false or null"),
+        (lambda run: run.truth.unlink(), "truth.parquet: file does not exist"),
+        (lambda run: write_map(run.true_map, np.zeros((16, 16, 16)), 3.0), "true map has box 16 at 3 Å"),
+        (lambda run: write_map(run.true_map, np.zeros((32, 32, 32)), 4.0), "true map has box 32 at 4 Å"),
+        (lambda run: (run.folder / "round_0" / "scores.parquet").write_bytes(b"PAR1"), "not a readable Parquet"),
+        (lambda run: (run.folder / "round_0" / "mask.mrc").unlink(), "mask.mrc: file does not exist"),
+    ],
+)
+def test_refusals(one_round, fault, message):
+    fault(one_round)
+    with pytest.raises(InputError, match=message):
+        one_round.validate(0)
+    assert not (one_round.folder / "log").exists()
+
+
+def test_unknown_score(one_round):
+    with pytest.raises(InputError, match="no such score; it holds l2_loss, z, dual"):
+        one_round.validate(0, score="best")
+
+
+def test_log_memory_does_not_grow(make_run, tmp_path):
+    """Rows are copied one group at a time: a log of ten times the rows needs the same Arrow memory."""
+    peaks = []
+    for n in (2_000, 20_000):
+        run = make_run(tmp_path / str(n), n=n, n_rounds=0, row_group=1_000)
+        shutil.rmtree(run.folder / "log", ignore_errors=True)
+        from cryocore.validate.metrics import _write_log
+
+        pool = pa.proxy_memory_pool(pa.default_memory_pool())
+        previous = pa.default_memory_pool()
+        pa.set_memory_pool(pool)
+        try:
+            _write_log(pq.ParquetFile(run.folder / "round_0" / "scores.parquet"), None, tmp_path / "out.parquet")
+        finally:
+            pa.set_memory_pool(previous)
+        peaks.append(pool.max_memory())
+    assert peaks[1] < 2 * peaks[0]

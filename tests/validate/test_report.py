@@ -1,0 +1,186 @@
+"""The table, the figures and the report of a run; the report also in a browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from cryocore.config import Config
+from cryocore.errors import InputError
+from cryocore.validate import summarise
+
+FIGURES = ("directions", "fsc", "progress", "scores", "slices", "surfaces")
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def report(run, out, n_rounds=2, config=None):
+    summarise(
+        run.folder,
+        n_rounds=n_rounds,
+        config=Config(symmetry="C1", seed=20240) if config is None else config,
+        out_table=out / "rounds.parquet",
+        out_report=out / "report.html",
+        out_figures=out / "figures",
+    )
+    return out
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_pictures():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cryocore.validate.surfaces.MAP_PIXELS", 80)
+        yield
+
+
+@pytest.fixture(scope="module")
+def finished_report(finished_run, tmp_path_factory):
+    return report(finished_run, tmp_path_factory.mktemp("report"))
+
+
+class Page(HTMLParser):
+    """Text, addresses and open elements of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.text, self.addresses, self.open = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.addresses += [value for name, value in attrs if name in ("src", "href")]
+        if tag not in ("meta", "link", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def test_table(finished_run, finished_report):
+    table = pq.read_table(finished_report / "rounds.parquet")
+    assert table.column_names[:5] == ["round", "n_kept", "resolution_angstrom", "correct_rate", "auc"]
+    assert table["round"].to_pylist() == [0, 1, 2]
+    for r in range(3):
+        found = json.loads((finished_run.folder / f"round_{r}" / "metrics.json").read_text())
+        for name in ("n_kept", "resolution_angstrom", "correct_rate", "auc", "fsc_truth_area", "recall"):
+            assert table[name][r].as_py() == found[name]
+        assert table["auc_z"][r].as_py() == found["aucs"]["z"]
+        assert table["kept_share_junk"][r].as_py() == found["error_kinds"]["junk"]["kept_share"]
+
+
+def test_printed_table_and_same_bytes_every_time(finished_run, finished_report, tmp_path, capsys):
+    again = report(finished_run, tmp_path)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["round", "n_kept", "resolution_angstrom", "correct_rate", "auc"]
+    assert len(lines) == 4 and len({len(line) for line in lines}) == 1
+    assert lines[1].split()[:2] == ["0", "600"]
+    for path in sorted(p for p in finished_report.rglob("*") if p.is_file()):
+        assert path.read_bytes() == (again / path.relative_to(finished_report)).read_bytes(), path.name
+
+
+def test_figures_are_drawn(finished_report):
+    assert sorted(p.name for p in (finished_report / "figures").iterdir()) == [
+        f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg")
+    ]
+    for name in FIGURES:
+        with Image.open(finished_report / "figures" / f"{name}.png") as picture:
+            pixels = np.asarray(picture.convert("L"))
+        assert pixels.shape[1] > 1000 and 0.02 < np.mean(pixels < 250) < 0.95
+        assert "<dc:date>" not in (finished_report / "figures" / f"{name}.svg").read_text()
+
+
+def test_report_stands_alone(finished_report):
+    path = finished_report / "report.html"
+    page = Page(path.read_text())
+    assert page.open == []
+    assert len(page.addresses) == 7 and all(a.startswith("data:") for a in page.addresses)
+    assert path.stat().st_size < 5 * 2**20
+    assert not re.search(r"https?://", re.sub(r'"data:[^"]*"', "", path.read_text()))
+
+
+def test_report_says_what_happened(finished_run, finished_report):
+    text = " ".join(" ".join(Page((finished_report / "report.html").read_text()).text).replace("\xa0", " ").split())
+    first, last = (json.loads((finished_run.folder / f"round_{r}" / "metrics.json").read_text()) for r in (0, 2))
+    assert f"Kept {last['n_kept']} of 600 particles" in text
+    assert f"correct rate {100 * first['correct_rate']:.1f} → {100 * last['correct_rate']:.1f} %" in text
+    assert text.index("Kept") < text.index("Round by round") < text.index("How this was made")
+    assert "seed: 20240" in text, "the configuration"
+
+
+def test_without_truth(make_run, tmp_path, capsys):
+    run = make_run(tmp_path, n=200, n_rounds=1)
+    for r in range(2):
+        run.validate(r, truth=False, true_map=False)
+    out = report(run, tmp_path, n_rounds=1)
+    text = " ".join(Page((out / "report.html").read_text()).text)
+    assert "Correct rate" not in text and "AUC" not in text
+    table = pq.read_table(out / "rounds.parquet")
+    assert table["correct_rate"].null_count == 2 and table["auc"].null_count == 2
+    assert capsys.readouterr().out.splitlines()[1].split()[-2:] == ["-", "-"]
+
+
+def test_only_the_first_round(make_run, tmp_path):
+    run = make_run(tmp_path, n=200, n_rounds=0)
+    run.validate(0)
+    out = report(run, tmp_path, n_rounds=4, config={"run": "<b>half</b> done"})
+    text = (out / "report.html").read_text()
+    assert pq.read_table(out / "rounds.parquet").num_rows == 1
+    assert "asks for 4 rounds; this report ends at round 0" in text
+    assert "&lt;b&gt;half&lt;/b&gt; done" in text and "<b>half" not in text
+
+
+def test_nothing_to_report(tmp_path):
+    with pytest.raises(InputError, match="no finished round"):
+        summarise(
+            tmp_path,
+            n_rounds=2,
+            config={},
+            out_table=tmp_path / "t",
+            out_report=tmp_path / "r",
+            out_figures=tmp_path / "f",
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+PROBE = """<script>addEventListener("load", () => {
+  const box = e => e.getBoundingClientRect();
+  const count = (selector, test) => [...document.querySelectorAll(selector)].filter(test).length;
+  document.title = JSON.stringify({
+    images: count("img", i => i.complete && i.naturalWidth > 0 && box(i).height > 60),
+    wide: count("main *", e => box(e).right > innerWidth),
+    clipped: count(".tiles dd, .scroll", e => e.scrollWidth > e.clientWidth + 1),
+    width: innerWidth,
+  });
+})</script></body>"""
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
+@pytest.mark.parametrize("width", [1280, 1920])
+def test_in_a_browser(finished_report, tmp_path, width):
+    """Every figure is visible, nothing runs out of the page, and the console is silent."""
+    page = tmp_path / "report.html"
+    page.write_text((finished_report / "report.html").read_text().replace("</body>", PROBE))
+    options = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    options += (
+        " --disable-component-update --disable-sync --enable-logging=stderr --dump-dom --virtual-time-budget=5000"
+    )
+    command = [
+        BROWSER,
+        *options.split(),
+        f"--user-data-dir={tmp_path / 'profile'}",
+        f"--window-size={width},1000",
+        page.as_uri(),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    found = json.loads(re.search(r"<title>(.*?)</title>", done.stdout)[1])
+    assert found == {"images": len(FIGURES), "wide": 0, "clipped": 0, "width": width}
+    assert "CONSOLE" not in done.stderr, done.stderr

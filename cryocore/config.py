@@ -49,11 +49,12 @@ class Simulate(Section):
     molecule: Literal["proteasome", "channel", "small"] = Field(
         "proteasome", description="of pseudo-atoms; point groups D7, C4, C1"
     )
+    bfactor_angstrom2: float = Field(200.0, ge=0.0, description="fall-off exp(-B s²/4) of the molecule's transform")
     volume: str | None = Field(None, description="MRC map to use instead of a molecule")
     n_particles: int = Field(4000, ge=2, description="number of images")
     box: int = Field(96, ge=16, description="side of an image in pixels; even")
     pixel_size_angstrom: Positive = Field(2.2, description="Nyquist resolution is twice this")
-    snr: Positive = Field(0.02, description="signal variance / noise variance per pixel inside the particle's disc")
+    snr: Positive = Field(0.01, description="signal variance / noise variance per pixel inside the particle's disc")
     orientations: Literal["uniform", "preferred"] = Field("preferred", description="how viewing directions spread")
     noise: Literal["white", "coloured"] = Field("white", description="coloured noise is stronger at low resolution")
     shift_angstrom: float = Field(4.0, ge=0.0, description="standard deviation of the true shifts")
@@ -111,7 +112,7 @@ class Select(Section):
 
     score: str = Field("dual", description="column of the log; names ending in _loss are better when lower")
     rule: Literal["fraction", "count", "threshold"] = Field("fraction", description="which of the next three decides")
-    fraction: list[Fraction] = Field([0.85, 0.75, 0.7, 0.68], min_length=1, description="share of all particles kept")
+    fraction: list[Fraction] = Field([0.85, 0.78, 0.72, 0.7], min_length=1, description="share of all particles kept")
     count: list[Annotated[int, Field(ge=2)]] = Field([1000], min_length=1, description="particles kept")
     threshold: list[float] = Field([0.0], min_length=1, description="worst score kept")
     minimum: int = Field(50, ge=1, description="fewest particles that a half set may keep")

@@ -198,6 +198,19 @@ class FscCurves:
         return cls(**{n: table.column(n).to_numpy() for n in names}, metadata=table_metadata(table.schema))
 
 
+NOT_SCORES = frozenset(
+    [f"quat_{c}" for c in "wxyz"]
+    + [f"view_{c}" for c in "xyz"]
+    + ["defocus_u_angstrom", "defocus_v_angstrom", "weight"]
+)
+"""Floating-point columns of the log that describe a particle; every other one scores it."""
+
+
+def score_columns(schema: pa.Schema) -> list[str]:
+    """Names of the columns of a log that score a particle, in order."""
+    return [f.name for f in schema if pa.types.is_floating(f.type) and f.name not in NOT_SCORES]
+
+
 def require_same_particles(ids: NDArray[np.uint64], expected: NDArray[np.uint64], *, file: str | Path) -> None:
     """Refuse a table whose rows are not those of the data set, in the same order."""
     if not np.array_equal(ids, expected):

@@ -35,5 +35,5 @@ def get_backend(name: str = "auto", *, threads: int | None = None) -> Backend:
             raise InputError(
                 f"no usable GPU ({fault})", remedy="Install the gpu-cu12 or gpu-cu13 extra, or set backend: cpu"
             )
-        log.info("no GPU (%s): using the CPU", fault)
+        log.debug("no GPU (%s): using the CPU", fault)
     return CpuBackend(threads=threads)

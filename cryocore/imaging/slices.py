@@ -56,15 +56,6 @@ class Prepared:
         return len(self.image)
 
 
-BATCH_BYTES = 48 << 20
-"""Pixels of one batch: enough for every slab of the sums to be used many times while it is in cache."""
-
-
-def batch_size(box: int) -> int:
-    """Images of a box that make a batch."""
-    return max(16, min(1024, BATCH_BYTES // (4 * box * box)))
-
-
 def prepare(images: NDArray[np.float32], particles: Particles, frame: Frame, backend: Backend) -> Prepared:
     """Transform, centre and crop a batch ``(n, d, d)`` of one optics group, and compute its CTFs."""
     xp, n, d, r = backend.xp, len(images), images.shape[-1], frame.limit

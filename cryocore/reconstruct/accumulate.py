@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from cryocore.backend import Backend
 from cryocore.data import FourierSums, Particles
-from cryocore.images import batches
-from cryocore.imaging.slices import Frame, batch_size, insert, prepare
+from cryocore.images import batch_size, batches
+from cryocore.imaging.slices import Frame, insert, prepare
 from cryocore.imaging.volumes import fold_friedel, grid_radius, grid_shape
 
 

@@ -15,14 +15,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from cryocore import __version__
 from cryocore.backend import Backend
 from cryocore.config import Score
 from cryocore.data import FscCurves, Particles, require_same_particles
 from cryocore.files import atomic_path, read_table, with_metadata
 from cryocore.geometry.poses import decoy_rows, hashed_uniform, neighbours
 from cryocore.geometry.rotations import viewing_direction
-from cryocore.images import batches
-from cryocore.imaging.slices import Frame, Prepared, batch_size, prepare, slice_basis
+from cryocore.images import batch_size, batches
+from cryocore.imaging.slices import Frame, Prepared, prepare, slice_basis
 from cryocore.imaging.volumes import Floats32, grid_radius, map_to_grid, shell_radius
 from cryocore.maps.fsc import fsc_weight
 from cryocore.maps.mrc import read_map
@@ -85,7 +86,7 @@ def score(
         "symmetry": symmetry,
         "score_settings": settings.model_dump(),
         "settings_hash": hashlib.sha256(json.dumps(settings.model_dump(), sort_keys=True).encode()).hexdigest()[:16],
-        "versions": {name: version(name) for name in ("cryocore", "numpy", "pyarrow")},
+        "versions": {"cryocore": __version__, **{name: version(name) for name in ("numpy", "pyarrow")}},
         "box": data.reference_optics.box,
         "pixel_size_angstrom": data.reference_optics.pixel_size_angstrom,
         "n_bands": reference.n_bands,

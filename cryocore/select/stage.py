@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cryocore.config import Select
-from cryocore.data import Particles, require_same_particles
+from cryocore.data import Particles, require_same_particles, score_columns
 from cryocore.errors import InputError
 from cryocore.files import read_table, write_table
 from cryocore.select.rules import apply_rule
@@ -28,8 +27,7 @@ def select(
     (``cryocoreDual`` and so on).
     """
     data = Particles.read(particles)
-    available = pq.read_schema(scores).names
-    names = [n for n in available if n in _score_columns(available)]
+    names = score_columns(pq.read_schema(scores))
     if settings.score not in names:
         raise InputError(
             f"there is no score {settings.score!r} in {scores}",
@@ -44,21 +42,9 @@ def select(
     subset = pa.table({"particle_id": data.ids, "weight": weights, "selected": kept})
     write_table(out_table, subset, round=round_number, settings=settings.model_dump())
     extra = {_label(n): table.column(n).to_numpy()[kept] for n in names}
-    filter_star(Path(data.parent), _by_source_row(data, kept), extra, out_star)
+    filter_star(Path(data.parent), kept, extra, out_star)
     log.info("round %d keeps %d of %d particles", round_number, kept.sum(), len(data))
-
-
-def _score_columns(names: list[str]) -> list[str]:
-    """The score columns of a log: those between its selection flag and its band statistics."""
-    return names[names.index("selected") + 1 : names.index("image_power")]
 
 
 def _label(name: str) -> str:
     return "cryocore" + "".join(part.capitalize() for part in name.split("_"))
-
-
-def _by_source_row(data: Particles, kept: np.ndarray) -> np.ndarray:
-    """Flags in the order of the parent file's rows."""
-    flags = np.zeros(int(data.column("source_row").max()) + 1, dtype=bool)
-    flags[data.column("source_row")[kept]] = True
-    return flags

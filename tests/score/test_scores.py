@@ -111,7 +111,7 @@ def _images(data: Particles, rows: np.ndarray) -> object:
 
 
 def test_leave_one_out_matches_true_removal(tmp_path: Path) -> None:
-    """Taking some particles out and rescoring them gives what the closed form said; without it the score is inflated."""
+    """Rescoring particles after their removal gives what the closed form said; without it the score is inflated."""
     n = 400
     closed_form = one_round(tmp_path, n=n, noise=4.0)
     ids = closed_form.column("particle_id").to_numpy()

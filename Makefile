@@ -1,0 +1,61 @@
+# `make` lists what there is. All of it lives in .venv, made from constraints.txt on first use.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+FITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	if "$$p" -c '$(FITS)' 2>/dev/null; then echo "$$p"; break; fi; done)
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: help demo test bench gpu-check lint clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(firstword $(MAKEFILE_LIST)) | column -t -s '|'
+
+demo: $(VENV)/.ready  ## run the workflow on the embedded demo (about 5 minutes)
+	@$(BIN)/snakemake --no-hooks
+	@printf '\n'; cat results/demo/rounds.txt; printf '\nReport: results/demo/report.html\n'
+
+test: $(VENV)/.ready-dev  ## run the tests
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+bench: demo  ## seconds and memory of every job of the demo
+	@printf '%-32s %9s %9s\n' job seconds max_MB
+	@cd logs/demo && find . -name '*.tsv' | sort | while read -r f; do \
+		awk -v job="$${f#./}" 'NR == 2 { sub(/\.tsv$$/, "", job); printf "%-32s %9.1f %9s\n", job, $$1, $$3 }' "$$f"; done
+
+gpu-check: $(VENV)/.ready-dev  ## run the tests that need a GPU, and fail if there is none
+	@$(BIN)/python -c 'from cryocore.backend import get_backend; get_backend("cuda")'
+	@$(BIN)/python -m pytest -m gpu $(PYTEST_ARGS)
+
+lint: $(VENV)/.ready-dev  ## check style, types and the workflow
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/snakefmt --check --compact-diff Snakefile rules
+	@$(BIN)/snakemake --lint
+
+clean:  ## remove results, logs and caches; keep .venv
+	rm -rf results logs .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "cryocore needs Python 3.11, 3.12 or 3.13 with its venv module, and none was found." >&2; \
+		echo "Install one (Debian, Ubuntu: apt-get install python3.11-venv), or name it: make PYTHON=/path/to/python3.11" >&2; \
+		exit 1; fi
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.ready: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Setting up $(VENV) (a few minutes, once)"
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.ready-dev: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Setting up $(VENV) for development (a few minutes, once)"
+	@$(PIP) --editable '.[dev,learn,slurm]'
+	@touch $@ $(VENV)/.ready

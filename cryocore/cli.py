@@ -1,0 +1,68 @@
+"""The edge of every script: options from the function's signature, messages to the terminal and to the job's log."""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import os
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import typer
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from cryocore.errors import InputError
+
+LOG_VARIABLE = "CRYOCORE_LOG"
+"""Environment variable that names the job's log file."""
+
+log = logging.getLogger(__name__)
+
+
+def run(main: Callable[..., Any]) -> NoReturn:
+    """Run ``main`` as a command-line program and leave with its exit code.
+
+    Messages go to the terminal as ``script: message`` and, with time and origin, to the file that the environment
+    variable ``CRYOCORE_LOG`` names. Exit codes: 0 done, 1 a fault of the program (traceback), 2 a fault of the
+    input (one paragraph).
+    """
+    name = Path(sys.argv[0]).stem
+    terminal = _set_up_logging(name)
+    try:
+        with logging_redirect_tqdm():
+            typer.run(main)
+    except InputError as error:
+        terminal.setLevel(logging.CRITICAL)
+        log.error("%s", error)
+        print(_paragraph(f"{name}: error: {error}"), file=sys.stderr, flush=True)
+        sys.exit(2)
+    except Exception:
+        log.critical("stopped by a fault of the program", exc_info=True)
+        sys.exit(1)
+    sys.exit(0)
+
+
+def _set_up_logging(name: str) -> logging.Handler:
+    """Send the package's messages and all warnings to the terminal and to the job's log; the former is returned."""
+    terminal = logging.StreamHandler(sys.stderr)
+    terminal.setFormatter(logging.Formatter(f"{name}: %(message)s"))
+    terminal.setLevel(logging.INFO)
+    handlers: list[logging.Handler] = [terminal]
+    if path := os.environ.get(LOG_VARIABLE):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        stream = Path(path).open("w", encoding="utf-8")  # noqa: SIM115 - open as long as the process lives
+        faulthandler.enable(stream)
+        handlers.append(logging.StreamHandler(stream))
+        handlers[-1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=handlers, force=True)
+    logging.getLogger("cryocore").setLevel(logging.DEBUG)
+    logging.captureWarnings(True)
+    return terminal
+
+
+def _paragraph(text: str) -> str:
+    """The text between empty lines, wrapped; paths stay whole, so that they can be copied."""
+    return f"\n{textwrap.fill(text, width=100, break_long_words=False, break_on_hyphens=False)}\n"

@@ -1,0 +1,109 @@
+"""``config.yaml`` and ``docs/configuration.md``, written from the models: ``python -m cryocore.config_text``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from cryocore.config import Config
+
+YAML_HEAD = """\
+# The demo: a simulated 20S proteasome with 30 % wrong poses, and four rounds that find them.
+#
+# For your own particles write a file with the keys that differ, and run
+#     snakemake --configfile my.yaml
+# A key that it leaves out takes the default of docs/configuration.md; nothing of this file is added to it.
+"""
+
+PAGE_HEAD = """\
+# Configuration
+
+Every key that `config.yaml`, or a file given with `--configfile`, may hold. Keys that are left out take their
+defaults; unknown keys are errors. `python -m cryocore.config_text` writes this page and `config.yaml`.
+
+The demo plants 30 % wrong poses (`input.plant.wrong_pose: 0.3`). In a file that has an `input` of its own, no error is
+planted unless it says so, and `symmetry` must be given along with `input.star`.
+"""
+
+
+def config_yaml() -> str:
+    """The settings of the demo with a comment for every key."""
+    return f"{YAML_HEAD}\n" + "".join(f"{line}\n" for line in _yaml_lines(Config()))
+
+
+def configuration_page() -> str:
+    """The reference page, one table per block."""
+    return PAGE_HEAD + "".join(_tables(Config, ""))
+
+
+def main() -> None:
+    """Write both files into the working directory."""
+    Path("config.yaml").write_text(config_yaml())
+    Path("docs/configuration.md").write_text(configuration_page())
+
+
+def _yaml_lines(section: BaseModel, depth: int = 0) -> Iterator[str]:
+    indent = "  " * depth
+    properties = type(section).model_json_schema()["properties"]
+    for name, field in type(section).model_fields.items():
+        value, remark = getattr(section, name), field.description or ""
+        if isinstance(value, BaseModel):
+            yield from ["", f"{indent}{name}:  # {remark}"] if depth == 0 else [f"{indent}{name}:  # {remark}"]
+            yield from _yaml_lines(value, depth + 1)
+        else:
+            choice = _choices(properties[name])
+            comment = f"{choice}; {remark}" if choice else remark
+            yield f"{indent}{name}: {_plain(value)}".ljust(43) + f"  # {comment}"
+
+
+def _tables(model: type[BaseModel], prefix: str) -> Iterator[str]:
+    properties = model.model_json_schema()["properties"]
+    title = f"`{prefix}`" if prefix else "The run"
+    yield f"\n## {title}\n\n{(model.__doc__ or '').strip()}\n\n"
+    yield "| key | default | allowed | meaning |\n|---|---|---|---|\n"
+    inner: list[tuple[str, type[BaseModel]]] = []
+    for name, field in model.model_fields.items():
+        default = field.get_default()
+        if isinstance(default, BaseModel):
+            inner.append((f"{prefix}.{name}".lstrip("."), type(default)))
+        else:
+            meaning = (field.description or "").replace("<", "&lt;")
+            yield f"| `{name}` | `{_plain(default)}` | {_allowed(properties[name])} | {meaning} |\n"
+    for path, section in inner:
+        yield from _tables(section, path)
+
+
+def _plain(value: Any) -> str:
+    """A value as YAML on one line."""
+    if isinstance(value, str):
+        return value
+    return json.dumps(list(value) if isinstance(value, tuple) else value)
+
+
+def _choices(schema: dict[str, Any]) -> str:
+    values = [str(v) for v in schema.get("enum", [])]
+    return f"{', '.join(values[:-1])} or {values[-1]}" if values else ""
+
+
+def _allowed(schema: dict[str, Any]) -> str:
+    """What a JSON schema allows, in words."""
+    if "anyOf" in schema:
+        return " or ".join(_allowed(part) for part in schema["anyOf"])
+    if "prefixItems" in schema:
+        return f"two of: {_allowed(schema['prefixItems'][0])}"
+    if schema.get("type") == "array":
+        return f"list of: {_allowed(schema['items'])}"
+    kinds = {"integer": "whole number", "number": "number", "boolean": "true or false", "string": "text"}
+    word = _choices(schema) or kinds.get(schema.get("type", ""), schema.get("type", ""))
+    signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    bounds = [f"{sign} {schema[name]:g}" for name, sign in signs.items() if name in schema]
+    pattern = [f"matching `{schema['pattern']}`".replace("|", "\\|")] if "pattern" in schema else []
+    return " ".join([word, *(["and ".join(f"{b} " for b in bounds).strip()] if bounds else []), *pattern])
+
+
+if __name__ == "__main__":
+    main()

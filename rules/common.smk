@@ -1,0 +1,97 @@
+"""Helpers of the rules: the checked configuration, and the inputs that depend on it."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+# Rules run the Python that runs Snakemake, activated or not, and the cryocore of this checkout.
+ROOT = Path(workflow.basedir)
+sys.path.insert(0, str(ROOT))
+os.environ.update(
+    PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+    PYTHONPATH=os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+)
+
+from cryocore.config import parse_config
+from cryocore.errors import InputError
+from cryocore.provenance import code_version
+from cryocore.workflow import stage_settings
+
+try:
+    CONFIG = parse_config(dict(config))
+except InputError as error:
+    raise WorkflowError(str(error)) from None
+
+N = CONFIG.n_rounds
+GPUS = int(CONFIG.backend != "cpu")
+ALL_CORES = 64  # Snakemake lowers it to the cores that there are; a cluster profile sets its own
+
+
+def script(stage):
+    """The program of a stage. As a Path it is no part of what decides about a rerun; `code` is."""
+    return ROOT / "scripts" / f"{stage}.py"
+
+
+def code(stage):
+    """Every file that a stage's program runs, with its digest; a job reruns when one of them changes."""
+    return [f"{file} {digest}" for file, digest in code_version(f"scripts/{stage}.py", root=ROOT).items()]
+
+
+def settings(stage):
+    """What a stage reads from the configuration, as JSON; a job reruns when it changes."""
+    return lambda wildcards: json.dumps(stage_settings(CONFIG, stage, int(wildcards.get("r", 0))), sort_keys=True)
+
+
+def options(**files):
+    """Command-line options for those inputs that there are."""
+    return [text for name, file in files.items() if file for text in (f"--{name.replace('_', '-')}", file)]
+
+
+def given(path):
+    """A file that the configuration names, if it names one."""
+    if path is not None and any(sign in path for sign in "{}<>"):
+        raise WorkflowError(f"{path}: Snakemake takes {{}} and <> in file names for patterns. Rename or link the file.")
+    return [] if path is None else path
+
+
+# Where the particles come from: simulated, planted with errors, or as they are.
+if CONFIG.input.star is None:
+    STAR = "<results>/simulated/particles.star"
+    IMAGES = "<results>/simulated/particles.mrcs"
+    TRUTH = "<results>/simulated/truth.parquet"
+    TRUE_MAP = "<results>/simulated/true_map.mrc"
+elif CONFIG.input.plant.total > 0:
+    STAR = "<results>/planted/particles.star"
+    IMAGES = "<results>/planted/junk.mrcs" if CONFIG.input.plant.junk > 0 else []
+    TRUTH = "<results>/planted/truth.parquet"
+    TRUE_MAP = given(CONFIG.input.true_map)
+else:
+    STAR = given(CONFIG.input.star)
+    IMAGES = []  # the STAR file names them; stacks of a microscope do not change
+    TRUTH = given(CONFIG.input.truth)
+    TRUE_MAP = given(CONFIG.input.true_map)
+
+
+def subset(wildcards):
+    """The particles in the map of round r; all of them in round 0."""
+    return "<results>/round_{r}/subset.parquet" if int(wildcards.r) > 0 else []
+
+
+def mask(wildcards):
+    """Round 0 takes the user's mask or makes one; all other rounds use the mask of round 0."""
+    return "<results>/round_0/mask.mrc" if int(wildcards.r) > 0 else given(CONFIG.reconstruct.mask)
+
+
+def previous_scores(wildcards):
+    """Round r keeps particles by the scores of the round before."""
+    return f"<results>/round_{int(wildcards.r) - 1}/scores.parquet"
+
+
+def print_rounds():
+    """Show the table of rounds."""
+    table = Path("results", CONFIG.run, "rounds.txt")
+    if table.is_file():
+        print("", table.read_text(), sep="\n")

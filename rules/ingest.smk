@@ -1,0 +1,82 @@
+"""Particles: simulated, or read from a STAR file, with or without planted errors."""
+
+
+rule simulate:
+    """Make a synthetic data set with planted errors, and the truth about it."""
+    input:
+        volume=given(CONFIG.input.simulate.volume),
+    output:
+        star="<results>/simulated/particles.star",
+        images="<results>/simulated/particles.mrcs",
+        truth="<results>/simulated/truth.parquet",
+        true_map="<results>/simulated/true_map.mrc",
+    log:
+        "<logs>/simulate.log",
+    benchmark:
+        "<logs>/simulate.tsv"
+    conda:
+        "../envs/cryocore.yaml"
+    threads: ALL_CORES
+    resources:
+        gpu=GPUS,
+        backend=CONFIG.backend,
+    params:
+        *code("simulate"),
+        settings=settings("simulate"),
+        script=script("simulate"),
+        out_dir=subpath(output.star, parent=True),
+    message:
+        "Simulating particles"
+    shell:
+        "CRYOCORE_LOG={log:q} python -P {params.script:q} {params.out_dir:q}"
+        " --settings {params.settings:q} --backend {resources.backend} --threads {threads}"
+
+
+rule plant:
+    """Plant errors into a real data set, and write down which."""
+    input:
+        star=given(CONFIG.input.star),
+    output:
+        star="<results>/planted/particles.star",
+        truth="<results>/planted/truth.parquet",
+        images=["<results>/planted/junk.mrcs"] if CONFIG.input.plant.junk > 0 else [],
+    log:
+        "<logs>/plant.log",
+    benchmark:
+        "<logs>/plant.tsv"
+    conda:
+        "../envs/cryocore.yaml"
+    params:
+        *code("plant"),
+        settings=settings("plant"),
+        script=script("plant"),
+        out_dir=subpath(output.star, parent=True),
+    message:
+        "Planting errors into {input.star}"
+    shell:
+        "CRYOCORE_LOG={log:q} python -P {params.script:q} {input.star:q} {params.out_dir:q}"
+        " --settings {params.settings:q}"
+
+
+rule ingest:
+    """Check every particle of the STAR file and write the particle table."""
+    input:
+        star=STAR,
+        images=IMAGES,
+    output:
+        particles="<results>/particles.parquet",
+    log:
+        "<logs>/ingest.log",
+    benchmark:
+        "<logs>/ingest.tsv"
+    conda:
+        "../envs/cryocore.yaml"
+    params:
+        *code("ingest"),
+        settings=settings("ingest"),
+        script=script("ingest"),
+    message:
+        "Reading {input.star}"
+    shell:
+        "CRYOCORE_LOG={log:q} python -P {params.script:q} {input.star:q} {output.particles:q}"
+        " --settings {params.settings:q}"

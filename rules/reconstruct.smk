@@ -1,0 +1,39 @@
+"""From particles to half maps."""
+
+
+rule reconstruct:
+    """Both half maps of a round's particles, their FSC and the merged map; round 0 also decides on the mask."""
+    input:
+        particles="<results>/particles.parquet",
+        images=IMAGES,
+        subset=subset,
+        mask=mask,
+    output:
+        half1="<results>/round_{r}/half1.mrc",
+        half2="<results>/round_{r}/half2.mrc",
+        map="<results>/round_{r}/map.mrc",
+        mask="<results>/round_{r}/mask.mrc",
+        fsc="<results>/round_{r}/fsc.parquet",
+        sampling="<results>/round_{r}/sampling.npz",
+    log:
+        "<logs>/reconstruct/round_{r}.log",
+    benchmark:
+        "<logs>/reconstruct/round_{r}.tsv"
+    conda:
+        "../envs/cryocore.yaml"
+    threads: ALL_CORES
+    resources:
+        gpu=GPUS,
+        backend=CONFIG.backend,
+    params:
+        *code("reconstruct"),
+        settings=settings("reconstruct"),
+        script=script("reconstruct"),
+        optional=lambda wildcards, input: options(subset=input.subset, mask=input.mask),
+        out_dir=subpath(output.map, parent=True),
+    message:
+        "Round {wildcards.r}: reconstructing"
+    shell:
+        "CRYOCORE_LOG={log:q} python -P {params.script:q} {input.particles:q} {params.out_dir:q}"
+        " {params.optional:q} --settings {params.settings:q}"
+        " --backend {resources.backend} --threads {threads}"

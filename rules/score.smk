@@ -1,0 +1,38 @@
+"""From maps to the loss of every particle."""
+
+
+rule score:
+    """Compare all particles, kept or not, with the maps of a round."""
+    input:
+        particles="<results>/particles.parquet",
+        images=IMAGES,
+        subset=subset,
+        half1="<results>/round_{r}/half1.mrc",
+        half2="<results>/round_{r}/half2.mrc",
+        mask="<results>/round_{r}/mask.mrc",
+        fsc="<results>/round_{r}/fsc.parquet",
+        sampling="<results>/round_{r}/sampling.npz",
+    output:
+        scores="<results>/round_{r}/scores.parquet",
+    log:
+        "<logs>/score/round_{r}.log",
+    benchmark:
+        "<logs>/score/round_{r}.tsv"
+    conda:
+        "../envs/cryocore.yaml"
+    threads: ALL_CORES
+    resources:
+        gpu=GPUS,
+        backend=CONFIG.backend,
+    params:
+        *code("score"),
+        settings=settings("score"),
+        script=script("score"),
+        optional=lambda wildcards, input: options(subset=input.subset),
+        round_dir=subpath(input.half1, parent=True),
+    message:
+        "Round {wildcards.r}: scoring"
+    shell:
+        "CRYOCORE_LOG={log:q} python -P {params.script:q} {input.particles:q} {params.round_dir:q}"
+        " {output.scores:q} {wildcards.r} {params.optional:q} --settings {params.settings:q}"
+        " --backend {resources.backend} --threads {threads}"

@@ -1,0 +1,65 @@
+"""From maps and scores to evidence; the only place that reads the truth."""
+
+
+rule validate:
+    """Measure one round, and write its part of the log."""
+    input:
+        scores="<results>/round_{r}/scores.parquet",
+        half1="<results>/round_{r}/half1.mrc",
+        half2="<results>/round_{r}/half2.mrc",
+        map="<results>/round_{r}/map.mrc",
+        mask="<results>/round_{r}/mask.mrc",
+        fsc="<results>/round_{r}/fsc.parquet",
+        truth=TRUTH,
+        true_map=TRUE_MAP,
+    output:
+        metrics="<results>/round_{r}/metrics.json",
+        log="<results>/log/round={r}/log.parquet",
+    log:
+        "<logs>/validate/round_{r}.log",
+    benchmark:
+        "<logs>/validate/round_{r}.tsv"
+    conda:
+        "../envs/cryocore.yaml"
+    params:
+        *code("validate"),
+        settings=settings("validate"),
+        script=script("validate"),
+        optional=lambda wildcards, input: options(truth=input.truth, true_map=input.true_map),
+        round_dir=subpath(input.map, parent=True),
+    message:
+        "Round {wildcards.r}: validating"
+    shell:
+        "CRYOCORE_LOG={log:q} python -P {params.script:q} {input.scores:q} {params.round_dir:q}"
+        " {output.metrics:q} {output.log:q} {params.optional:q} --settings {params.settings:q}"
+
+
+rule report:
+    """All rounds in one table, and the page that explains them."""
+    input:
+        metrics=expand("<results>/round_{r}/metrics.json", r=range(N + 1)),
+        log=expand("<results>/log/round={r}/log.parquet", r=range(N + 1)),
+        maps=expand("<results>/round_{r}/map.mrc", r=range(N + 1)),
+        masks=expand("<results>/round_{r}/mask.mrc", r=range(N + 1)),
+        fsc=expand("<results>/round_{r}/fsc.parquet", r=range(N + 1)),
+    output:
+        table="<results>/rounds.parquet",
+        text="<results>/rounds.txt",
+        report="<results>/report.html",
+        figures=directory("<results>/figures"),
+    log:
+        "<logs>/report.log",
+    benchmark:
+        "<logs>/report.tsv"
+    conda:
+        "../envs/cryocore.yaml"
+    params:
+        *code("report"),
+        settings=settings("report"),
+        script=script("report"),
+        run_dir=subpath(output.table, parent=True),
+    message:
+        "Writing the report"
+    shell:
+        "CRYOCORE_LOG={log:q} python -P {params.script:q} {params.run_dir:q} {output.table:q}"
+        " {output.report:q} {output.figures:q} --settings {params.settings:q} > {output.text:q}"

@@ -1,0 +1,25 @@
+"""Rule plant: errors planted into real particles."""
+
+import json
+from pathlib import Path
+
+from cryocore.cli import run
+from cryocore.config import PlantedErrors
+from cryocore.ingest.plant import plant
+
+
+def main(star: Path, out_dir: Path, settings: str = "{}") -> None:
+    """Write the STAR file with the errors, and the truth."""
+    values = json.loads(settings)
+    plant(
+        star,
+        PlantedErrors.model_validate(values["plant"]),
+        root=values["root"],
+        pixel_size_angstrom=values["pixel_size_angstrom"],
+        seed=values["seed"],
+        out_dir=out_dir,
+    )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,29 @@
+"""Rule reconstruct: the half maps of one round."""
+
+import json
+from pathlib import Path
+
+from cryocore.backend import get_backend
+from cryocore.cli import run
+from cryocore.config import Reconstruct
+from cryocore.reconstruct import reconstruct
+
+
+def main(
+    particles: Path,
+    out_dir: Path,
+    subset: Path | None = None,
+    mask: Path | None = None,
+    settings: str = "{}",
+    backend: str = "auto",
+    threads: int = 1,
+) -> None:
+    """Write both half maps, their FSC, the merged map and the mask."""
+    values = json.loads(settings)
+    section = Reconstruct.model_validate(values["reconstruct"])
+    engine = get_backend(backend, threads=threads)
+    reconstruct(particles, subset, mask, settings=section, symmetry=values["symmetry"], backend=engine, out_dir=out_dir)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,25 @@
+"""Rule report: all rounds in one table and one page."""
+
+import json
+from pathlib import Path
+
+from cryocore.cli import run
+from cryocore.config import Config
+from cryocore.validate import summarise
+
+
+def main(run_dir: Path, out_table: Path, out_report: Path, out_figures: Path, settings: str = "{}") -> None:
+    """Write rounds.parquet, report.html and the figures; print the table."""
+    config = Config.model_validate(json.loads(settings)["config"])
+    summarise(
+        run_dir,
+        n_rounds=config.n_rounds,
+        config=config,
+        out_table=out_table,
+        out_report=out_report,
+        out_figures=out_figures,
+    )
+
+
+if __name__ == "__main__":
+    run(main)

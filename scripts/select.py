@@ -1,0 +1,20 @@
+"""Rule select: the particles of the next round."""
+
+import json
+from pathlib import Path
+
+from cryocore.cli import run
+from cryocore.config import Select
+from cryocore.select import select
+
+
+def main(
+    particles: Path, scores: Path, out_table: Path, out_star: Path, round_number: int, settings: str = "{}"
+) -> None:
+    """Write the weight of every particle, and a STAR file of the kept ones."""
+    section = Select.model_validate(json.loads(settings)["select"])
+    select(particles, scores, settings=section, round_number=round_number, out_table=out_table, out_star=out_star)
+
+
+if __name__ == "__main__":
+    run(main)

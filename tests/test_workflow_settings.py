@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from cryocore.config import Config, Reconstruct, Score, Select, Simulate, parse_config
+from cryocore.workflow import STAGES, stage_settings
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_settings_are_plain_and_know_no_machine(stage: Any) -> None:
+    values = stage_settings(Config(), stage, 1)
+    assert json.loads(json.dumps(values)) == values
+    assert "backend" not in json.dumps(values)
+
+
+def test_select_reads_the_value_of_its_round_only() -> None:
+    config = parse_config({"select": {"rule": "fraction", "fraction": [0.9, 0.8, 0.7], "count": [5, 6]}})
+    kept = [stage_settings(config, "select", r)["select"]["fraction"] for r in (1, 2, 3, 4)]
+    assert kept == [[0.9], [0.8], [0.7], [0.7]]
+    assert not {"count", "threshold"} & set(stage_settings(config, "select", 1)["select"])
+
+
+def test_sections_survive_the_command_line() -> None:
+    config = Config()
+    assert Simulate(**stage_settings(config, "simulate")["simulate"]) == config.input.simulate
+    assert Score(**stage_settings(config, "score")["score"]) == config.score
+    assert Reconstruct(**stage_settings(config, "reconstruct")["reconstruct"]) == config.reconstruct
+    assert Config(**stage_settings(config, "report")["config"]) == config
+    second = Select(**stage_settings(config, "select", 2)["select"])
+    assert second.fraction == [config.select.fraction[1]]
+
+
+def test_a_simulation_ignores_where_real_images_are() -> None:
+    real = {"star": "a.star", "root": "images", "pixel_size_angstrom": 1.5}
+    assert stage_settings(parse_config({"symmetry": "C1", "input": real}), "ingest")["root"] == "images"
+    simulated = parse_config({"input": {**real, "star": None}})
+    assert stage_settings(simulated, "ingest") == {"root": None, "pixel_size_angstrom": None, "seed": 0}

@@ -1,0 +1,185 @@
+"""What reruns when: edit one thing, and compare the jobs that would run with the expected ones (docs/workflow.md)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cryocore.config import Config
+from tests.workflow.conftest import Workflow, fresh_copy
+
+N = 4
+BASE = {"n_rounds": N}
+ROUND_FILES = {
+    "reconstructing": ("half1.mrc", "half2.mrc", "map.mrc", "mask.mrc", "fsc.parquet", "sampling.npz"),
+    "scoring": ("scores.parquet",),
+    "validating": ("metrics.json",),
+}
+REPORT = {"Writing the report"}
+FRACTIONS = Config().select.fraction
+
+
+def rounds(first: int, last: int = N, *, start: str = "selecting") -> set[str]:
+    """Jobs of the rounds ``first`` to ``last``; in the first one only those from ``start`` on."""
+    order = ["selecting", "reconstructing", "scoring", "validating"]
+    jobs = {f"Round {r}: {stage}" for r in range(first, last + 1) for stage in order if r > 0 or stage != order[0]}
+    return jobs - {f"Round {first}: {stage}" for stage in order[: order.index(start)]}
+
+
+SIMULATED = {"Simulating particles", "Reading results/demo/simulated/particles.star"}
+EVERYTHING = SIMULATED | rounds(0) | REPORT
+
+
+def results(workflow: Workflow, n_rounds: int = N) -> None:
+    """Make every file of a finished run, and let Snakemake believe that it made them."""
+    run = workflow.work / "results" / "demo"
+    names = [f"simulated/{n}" for n in ("particles.star", "particles.mrcs", "truth.parquet", "true_map.mrc")]
+    names += ["particles.parquet", "rounds.parquet", "rounds.txt", "report.html", "figures/fsc.svg"]
+    for r in range(n_rounds + 1):
+        names += [f"round_{r}/{name}" for group in ROUND_FILES.values() for name in group]
+        names += [f"log/round={r}/log.parquet"]
+        names += [f"round_{r}/subset.{kind}" for kind in ("parquet", "star")] if r else []
+    for name in names:
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / name).write_text(name)
+    workflow.snakemake("--touch", "--forceall", "--configfile", workflow.configure(**BASE))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run, made once and copied for every case."""
+    path = tmp_path_factory.mktemp("finished")
+    results(fresh_copy(path))
+    return path
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Workflow:
+    """A copy of the finished run that keeps all file times."""
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    return Workflow(tmp_path / "check out", tmp_path / "my work")
+
+
+def test_a_fresh_start_lists_every_job(workflow: Workflow) -> None:
+    assert workflow.jobs() == EVERYTHING
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        pytest.param({}, set(), id="nothing"),
+        pytest.param({"backend": "cpu"}, set(), id="backend"),
+        pytest.param(
+            {"select": {"fraction": [*FRACTIONS[:2], 0.71, FRACTIONS[3]]}}, rounds(3) | REPORT, id="fraction of round 3"
+        ),
+        pytest.param({"select": {"fraction": FRACTIONS[:3]}}, rounds(4) | REPORT, id="last fraction dropped"),
+        pytest.param({"select": {"fraction": [*FRACTIONS, FRACTIONS[-1]]}}, REPORT, id="last fraction repeated"),
+        pytest.param({"select": {"count": [7]}}, REPORT, id="value of another rule"),
+        pytest.param({"n_rounds": N + 1}, rounds(N + 1, N + 1) | REPORT, id="one round more"),
+        pytest.param({"n_rounds": N - 1}, REPORT, id="one round less"),
+        pytest.param({"select": {"score": "z"}}, rounds(1) | {"Round 0: validating"} | REPORT, id="score that selects"),
+        pytest.param({"score": {"n_local": 0}}, rounds(0, start="scoring") | REPORT, id="score settings"),
+        pytest.param({"reconstruct": {"padding": 1}}, rounds(0) | REPORT, id="reconstruct settings"),
+        pytest.param({"input": {"simulate": {"snr": 0.03}}}, EVERYTHING, id="simulate settings"),
+    ],
+)
+def test_settings(run: Workflow, changes: dict[str, Any], expected: set[str]) -> None:
+    assert run.jobs("--configfile", run.configure(**{**BASE, **changes})) == expected
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        ("cryocore/validate/__init__.py", {f"Round {r}: validating" for r in range(N + 1)} | REPORT),
+        ("cryocore/select/__init__.py", rounds(1) | REPORT),
+        ("scripts/select.py", rounds(1) | REPORT),
+        ("cryocore/score/__init__.py", rounds(0, start="scoring") | REPORT),
+        ("cryocore/reconstruct/__init__.py", rounds(0) | REPORT),
+        ("cryocore/ingest/simulate.py", EVERYTHING),
+        ("cryocore/backend/kernels/insert.cu", EVERYTHING),
+        ("cryocore/config_text.py", set()),
+        ("cryocore/workflow.py", set()),
+        ("profiles/default/config.yaml", set()),
+    ],
+)
+def test_code(run: Workflow, file: str, expected: set[str]) -> None:
+    run.edit(file)
+    assert run.jobs("--configfile", "my.yaml") == expected
+
+
+def test_reason_names_the_edited_file(run: Workflow) -> None:
+    run.edit("cryocore/select/__init__.py")
+    text = run.snakemake("-n", "--configfile", "my.yaml", "--quiet", "host").stdout
+    reason = next(line for line in text.splitlines() if "Params have changed" in line)
+    assert reason.count("cryocore/select/__init__.py") == 2
+    assert "cryocore/config.py" not in reason
+
+
+def test_touched_files_rerun_nothing(run: Workflow) -> None:
+    for path in [*run.code.rglob("*.py"), *run.code.rglob("*.cu"), *(run.work / "results").rglob("*")]:
+        if path.name in ("particles.star", "scores.parquet", "particles.parquet") or run.code in path.parents:
+            os.utime(path)
+    assert run.jobs("--configfile", "my.yaml") == set()
+
+
+def test_lost_log_is_written_again(run: Workflow) -> None:
+    (run.work / "results/demo/log/round=2/log.parquet").unlink()
+    assert run.jobs("--configfile", "my.yaml") == {"Round 2: validating"} | REPORT
+
+
+STAR = {"star": "my particles.star"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "first", "truth"),
+    [
+        (STAR, {"Reading my particles.star"}, ""),
+        ({**STAR, "truth": "truth.parquet"}, {"Reading my particles.star"}, "--truth truth.parquet"),
+        (
+            {**STAR, "plant": {"wrong_pose": 0.2}},
+            {"Planting errors into my particles.star", "Reading results/mine/planted/particles.star"},
+            "--truth results/mine/planted/truth.parquet",
+        ),
+    ],
+)
+def test_own_particles(workflow: Workflow, settings: dict[str, Any], first: set[str], truth: str) -> None:
+    for name in ("my particles.star", "truth.parquet"):
+        (workflow.work / name).touch()
+    name = workflow.configure(run="mine", n_rounds=1, symmetry="C1", input=settings)
+    assert workflow.jobs("--configfile", name) == first | rounds(0, 1) | REPORT
+    text = workflow.snakemake("-n", "--printshellcmds", "--configfile", name).stdout
+    commands = [line for line in text.splitlines() if line.startswith("Shell command:")]
+    assert {("--truth" in c) for c in commands if "validate.py" in c} == {bool(truth)}
+    assert all(truth in c for c in commands if "validate.py" in c)
+    judges = ("plant.py", "validate.py", "report.py")
+    assert not any("truth" in c for c in commands if not any(name in c for name in judges))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"n_rouds": 3}, "n_rouds: Extra inputs are not permitted"),
+        ({"input": STAR}, "say which point group"),
+        ({"symmetry": "C1", "input": {"star": "{x}.star"}}, "Rename or link the file"),
+    ],
+)
+def test_wrong_configuration_is_one_message(workflow: Workflow, settings: dict[str, Any], message: str) -> None:
+    done = workflow.snakemake("-n", "--configfile", workflow.configure(**settings), check=False)
+    assert done.returncode == 1
+    assert message in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+def test_slurm_profile_plans_the_same_jobs(workflow: Workflow) -> None:
+    assert workflow.jobs("--workflow-profile", "slurm") == EVERYTHING
+
+
+def test_drawings(workflow: Workflow) -> None:
+    assert workflow.snakemake("--rulegraph").stdout.count("label") == 8
+    drawing = workflow.snakemake("--dag").stdout
+    assert drawing.count("label") == len(EVERYTHING) + 1
+    assert "code" not in drawing

@@ -1,0 +1,122 @@
+"""A small data set through every stage."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from tests.workflow.conftest import Workflow, fresh_copy
+
+TINY: dict[str, Any] = {
+    "run": "tiny",
+    "n_rounds": 2,
+    "backend": "cpu",
+    "input": {
+        "simulate": {"n_particles": 200, "box": 32, "pixel_size_angstrom": 6.0, "snr": 0.2, "n_micrographs": 4},
+        "plant": {"wrong_pose": 0.3},
+    },
+    "select": {"fraction": [0.8, 0.7], "minimum": 20},
+}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workflow, str]:
+    """The workflow after its first run, and what that run printed."""
+    workflow = fresh_copy(tmp_path_factory.mktemp("tiny"))
+    return workflow, workflow.snakemake("--configfile", workflow.configure(**TINY)).stdout
+
+
+def test_rounds_find_the_planted_errors(finished: tuple[Workflow, str]) -> None:
+    table = pq.read_table(finished[0].work / "results/tiny/rounds.parquet").to_pydict()
+    assert list(table)[:5] == ["round", "n_kept", "resolution_angstrom", "correct_rate", "auc"]
+    assert table["round"] == [0, 1, 2]
+    assert table["n_kept"] == [200, 160, 140]
+    assert table["correct_rate"][0] == pytest.approx(0.7, abs=1e-9)
+    assert table["correct_rate"][1] > 0.85
+    assert table["correct_rate"][2] > 0.92
+    assert min(table["auc"]) > 0.93
+    assert table["resolution_angstrom"][2] <= table["resolution_angstrom"][0] + 1e-6
+
+
+def test_table_is_printed(finished: tuple[Workflow, str]) -> None:
+    workflow, output = finished
+    table = (workflow.work / "results/tiny/rounds.txt").read_text()
+    assert table.split()[:5] == ["round", "n_kept", "resolution_angstrom", "correct_rate", "auc"]
+    assert table.strip() in output
+    assert output.index(table.strip()) > output.index("Writing the report")
+
+
+def test_log_holds_every_particle_in_every_round(finished: tuple[Workflow, str]) -> None:
+    log = ds.dataset(finished[0].work / "results/tiny/log", partitioning="hive").to_table()
+    assert log.num_rows == 3 * 200
+    selected = log.to_pandas().groupby("round")["selected"].sum()
+    assert selected.tolist() == [200, 160, 140]
+    assert log.to_pandas().groupby("round")["is_correct"].mean().tolist() == pytest.approx([0.7] * 3)
+
+
+def test_messages_are_logged_and_jobs_timed(finished: tuple[Workflow, str]) -> None:
+    workflow, output = finished
+    logs = workflow.work / "logs" / "tiny"
+    assert len(list(logs.rglob("*.log"))) == len(list(logs.rglob("*.tsv"))) == 14
+    message = "keeps 140 of 200 particles"
+    assert message in output
+    assert message in (logs / "select/round_2.log").read_text()
+
+
+def test_second_run_does_nothing_and_a_change_does_the_rest(finished: tuple[Workflow, str]) -> None:
+    workflow, _ = finished
+    again = workflow.snakemake("--configfile", "my.yaml").stdout
+    assert "Nothing to be done" in again
+    assert "Job " not in again
+    settings = yaml.safe_load((workflow.work / "my.yaml").read_text())
+    settings["select"]["fraction"] = [0.8, 0.75]
+    expected = {f"Round 2: {stage}" for stage in ("selecting", "reconstructing", "scoring", "validating")}
+    assert workflow.jobs("--configfile", workflow.configure(**settings)) == expected | {"Writing the report"}
+    workflow.configure(**TINY)
+
+
+def test_own_particles_with_planted_errors(finished: tuple[Workflow, str], tmp_path: Path) -> None:
+    """The simulated stack, without its truth, stands for a user's; the path has spaces and quotes."""
+    source = finished[0].work / "results" / "tiny" / "simulated"
+    workflow = fresh_copy(tmp_path)
+    folder = workflow.work / "user's $(data); x"
+    folder.mkdir()
+    for name in ("particles.star", "particles.mrcs"):
+        shutil.copy2(source / name, folder / name)
+    star = f"{folder.name}/particles.star"
+    settings = {"run": "mine", "n_rounds": 1, "symmetry": "D7", "backend": "cpu", "select": TINY["select"]}
+    workflow.configure(**settings, input={"star": star})
+    target = "results/mine/round_1/metrics.json"
+    workflow.snakemake(target, "--configfile", "my.yaml")
+    metrics = json.loads((workflow.work / target).read_text())
+    assert metrics["n_kept"] == 160
+    assert metrics["correct_rate"] is None
+    assert not (workflow.work / "results/mine/simulated").exists()
+    parent = (folder / "particles.star").read_text().splitlines()
+    kept = (workflow.work / "results/mine/round_1/subset.star").read_text().splitlines()
+    rows = [line for line in parent if "@" in line]
+    assert len([line for line in rows if any(k.startswith(line) for k in kept)]) == 160
+
+    workflow.configure(**{**settings, "run": "planted"}, input={"star": star, "plant": {"junk": 0.25}})
+    target = "results/planted/round_0/metrics.json"
+    workflow.snakemake(target, "--configfile", "my.yaml")
+    metrics = json.loads((workflow.work / target).read_text())
+    assert metrics["correct_rate"] == pytest.approx(0.75, abs=1e-9)
+
+
+def test_wrong_input_stops_with_one_paragraph(workflow: Workflow) -> None:
+    (workflow.work / "bad.star").write_text("data_\n\nloop_\n_rlnImageName #1\n1@no.mrcs\n")
+    name = workflow.configure(run="bad", symmetry="C1", input={"star": "bad.star"})
+    done = workflow.snakemake("--configfile", name, check=False)
+    assert done.returncode == 1
+    assert "ingest: error: bad.star" in done.stdout
+    assert "Traceback" not in done.stdout
+    assert not (workflow.work / "results/bad/particles.parquet").exists()
+    assert "bad.star" in (workflow.work / "logs/bad/ingest.log").read_text()

@@ -11,7 +11,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	if "$$p" -c '$(FITS)' 2>/dev/null; then echo "$$p"; break; fi; done)
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test bench gpu-check lint clean
+.PHONY: help demo test bench validation gpu-check lint clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(firstword $(MAKEFILE_LIST)) | column -t -s '|'
@@ -27,6 +27,9 @@ bench: demo  ## seconds and memory of every job of the demo
 	@printf '%-32s %9s %9s\n' job seconds max_MB
 	@cd logs/demo && find . -name '*.tsv' | sort | while read -r f; do \
 		awk -v job="$${f#./}" 'NR == 2 { sub(/\.tsv$$/, "", job); printf "%-32s %9.1f %9s\n", job, $$1, $$3 }' "$$f"; done
+
+validation: $(VENV)/.ready-dev  ## compare with RELION, real images and the truth; write docs/validation.md (about 10 minutes)
+	@$(BIN)/python -m benchmarks.validation
 
 gpu-check: $(VENV)/.ready-dev  ## run the tests that need a GPU, and fail if there is none
 	@$(BIN)/python -c 'from cryocore.backend import get_backend; get_backend("cuda")'

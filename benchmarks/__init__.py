@@ -1,0 +1,1 @@
+"""What cryocore is measured by; raw numbers in ``results``, pages in ``docs``."""

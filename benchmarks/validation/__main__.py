@@ -1,0 +1,66 @@
+"""Measure, keep the numbers, write the page: ``python -m benchmarks.validation [section ...]``.
+
+Without names all sections are measured; with names only these, and the others' numbers stay as they are.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.validation import exact, planted, real_images, relion
+from benchmarks.validation.common import ROOT, Skipped
+from benchmarks.validation.page import page
+from cryocore import __version__
+
+SECTIONS: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "relion": relion.measure,
+    "planted": planted.measure,
+    "real_images": real_images.measure,
+    "exact": exact.measure,
+}
+
+
+def processor() -> str:
+    """Name of the processor, as far as the system tells it."""
+    try:
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        found = None
+    return found.group(1).strip() if found else platform.machine()
+
+
+def main(names: list[str]) -> None:
+    """Measure sections one after the other, each in a temporary directory of its own."""
+    unknown = set(names) - set(SECTIONS)
+    if unknown:
+        sys.exit(f"no such section: {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
+    cores = len(os.sched_getaffinity(0))
+    machine = re.sub(r"[^a-z0-9]+", "-", f"{processor()} {cores} cores".lower()).strip("-")
+    store = ROOT / "benchmarks" / "results" / "validation" / f"{machine}.json"
+    record = json.loads(store.read_text()) if names and store.exists() else {"sections": {}}
+    record |= {"processor": processor(), "cores": cores, "cryocore": __version__, "python": platform.python_version()}
+    for name in names or SECTIONS:
+        print(f"validation: {name}", file=sys.stderr, flush=True)
+        began = time.monotonic()
+        with tempfile.TemporaryDirectory(prefix="cryocore-validation-") as folder:
+            try:
+                values = SECTIONS[name](Path(folder))
+            except Skipped as reason:
+                values = {"skipped": str(reason)}
+        record["sections"][name] = {**values, "seconds": time.monotonic() - began}
+    store.parent.mkdir(parents=True, exist_ok=True)
+    store.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
+    (ROOT / "docs" / "validation.md").write_text(page(record))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

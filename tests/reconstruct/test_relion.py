@@ -1,0 +1,74 @@
+"""Half maps, symmetry and selected STAR files against RELION, where it is installed."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cryocore.backend import get_backend
+from cryocore.config import PlantedErrors, Reconstruct, Simulate
+from cryocore.ingest.particles import ingest
+from cryocore.ingest.simulate import simulate
+from cryocore.maps.fsc import fsc
+from cryocore.maps.mrc import read_map
+from cryocore.reconstruct import reconstruct
+from cryocore.star import filter_star
+
+pytestmark = pytest.mark.skipif(shutil.which("relion_reconstruct") is None, reason="no relion_reconstruct on the PATH")
+
+BOX = 64
+SIMULATIONS = {
+    "C1": Simulate(
+        molecule="small", pixel_size_angstrom=2.4, n_particles=300, box=BOX, snr=50.0, bfactor_angstrom2=80.0
+    ),
+    "D7": Simulate(
+        molecule="proteasome", pixel_size_angstrom=3.4, n_particles=150, box=BOX, snr=50.0, bfactor_angstrom2=160.0
+    ),
+}
+
+
+def relion_half_map(folder: Path, star: str, half: int, symmetry: str) -> np.ndarray:
+    command = ["relion_reconstruct", "--i", star, "--o", "relion.mrc", "--ctf", "--skip_gridding", "--pad", "2"]
+    done = subprocess.run(
+        [*command, "--subset", str(half), "--sym", symmetry], cwd=folder, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return read_map(folder / "relion.mrc")[0]
+
+
+@pytest.mark.parametrize("symmetry", list(SIMULATIONS))
+def test_half_maps_are_those_of_relion(tmp_path: Path, symmetry: str) -> None:
+    settings, backend, table = SIMULATIONS[symmetry], get_backend("cpu"), tmp_path / "particles.parquet"
+    settings = settings.model_copy(update={"orientations": "uniform"})
+    simulate(settings, PlantedErrors(), symmetry=symmetry, seed=1, out_dir=tmp_path, backend=backend)
+    ingest(tmp_path / "particles.star", root=None, pixel_size_angstrom=None, seed=0).write(table)
+    reconstruct(table, None, None, settings=Reconstruct(), symmetry=symmetry, backend=backend, out_dir=tmp_path)
+
+    ball = np.linalg.norm(np.mgrid[0:BOX, 0:BOX, 0:BOX] - BOX // 2, axis=0) < BOX // 2
+    truth = read_map(tmp_path / "true_map.mrc")[0] * ball
+    for half in (1, 2):
+        ours = read_map(tmp_path / f"half{half}.mrc")[0] * ball
+        theirs = relion_half_map(tmp_path, "particles.star", half, symmetry) * ball
+        assert fsc(ours, theirs)[1 : int(0.45 * BOX) + 1].min() > 0.99
+        assert (fsc(ours, truth) - fsc(theirs, truth))[1 : int(0.475 * BOX)].min() > -0.01
+
+
+def test_relion_reads_a_selection(tmp_path: Path) -> None:
+    settings = Simulate(molecule="small", pixel_size_angstrom=4.8, n_particles=60, box=32, snr=50.0)
+    simulate(settings, PlantedErrors(), symmetry="C1", seed=1, out_dir=tmp_path, backend=get_backend("cpu"))
+    keep = np.arange(60) % 3 > 0
+    filter_star(tmp_path / "particles.star", keep, {"cryocoreDual": np.arange(40.0)}, tmp_path / "subset.star")
+    assert "_cryocoreDual" in (tmp_path / "subset.star").read_text()
+    whole, part = (relion_half_map(tmp_path, name, 1, "C1") for name in ("particles.star", "subset.star"))
+    # the rows that are left out are missing from the map, and no other
+    text = (tmp_path / "particles.star").read_text().splitlines()
+    rows = [i for i, line in enumerate(text) if "@" in line]
+    dropped = {row for row, kept in zip(rows, keep, strict=True) if not kept}
+    plain = "\n".join(line for i, line in enumerate(text) if i not in dropped)
+    (tmp_path / "plain.star").write_text(plain + "\n")
+    assert np.array_equal(part, relion_half_map(tmp_path, "plain.star", 1, "C1"))
+    assert not np.array_equal(part, whole)

@@ -1,0 +1,33 @@
+"""The second interpolation, at the mates of a point group, is undone by its own factor."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cryocore.backend import get_backend
+from cryocore.data import FourierSums
+from cryocore.geometry.symmetry import point_group
+from cryocore.imaging.volumes import grid_radius, map_to_grid, sinc_squared
+from cryocore.reconstruct.accumulate import symmetrise
+from cryocore.reconstruct.solve import Solver
+from tests.phantoms import Blobs
+
+
+@pytest.mark.parametrize("symmetry", ["C1", "C4", "C7", "D2", "D7", "T", "O", "I1", "I2"])
+def test_amplitude_does_not_depend_on_the_distance_from_an_axis(symmetry: str) -> None:
+    """Sums of a symmetric molecule on an evenly filled grid: the solution is the molecule, near and far."""
+    box, group = 48, point_group(symmetry)
+    truth = Blobs.random(40, spread=6.0, width=1.6).symmetrised(group).map(box)
+    z, y, x = sinc_squared(box, 2)
+    # insertion leaves sinc² on the map once; map_to_grid divides by it
+    numerator = map_to_grid(truth * (z * y * x) ** 2, padding=2, radius=grid_radius(box, 2))
+    sums = FourierSums(np.stack([numerator] * 2), np.ones((2, *numerator.shape), np.float32), box, 2, 2.0)
+    found = Solver(symmetrise(sums, group, get_backend("cpu")), group).half(0)
+    found += truth.mean() - found.mean()
+    position = np.mgrid[0:box, 0:box, 0:box] - box // 2
+    for distance in (np.linalg.norm(position, axis=0), np.abs(position[0]), np.hypot(position[1], position[2])):
+        for inner, outer in ((0, 6), (6, 11), (11, 17)):
+            part = (distance >= inner) & (distance < outer)
+            amplitude = (found * truth)[part].sum() / (truth * truth)[part].sum()
+            assert amplitude == pytest.approx(1.0, abs=0.015), (inner, outer)

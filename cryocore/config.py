@@ -92,7 +92,7 @@ class Input(Section):
 class Reconstruct(Section):
     """From particles to half maps."""
 
-    padding: Literal[1, 2] = Field(2, description="Fourier oversampling; 1 needs an eighth of the memory")
+    padding: float = Field(2.0, ge=1.0, le=3.0, description="Fourier oversampling; memory grows with its cube")
     mask: str | None = Field(None, description="MRC mask, 0 to 1; null: made from the first map")
     max_resolution_angstrom: Positive | None = Field(None, description="finer detail is left out; null: Nyquist")
 

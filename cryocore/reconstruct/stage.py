@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cryocore.backend import Backend
 from cryocore.config import Reconstruct
-from cryocore.data import Particles, require_same_particles
+from cryocore.data import Grid, Particles, require_same_particles
 from cryocore.errors import InputError
 from cryocore.files import atomic_path, read_table
 from cryocore.geometry.symmetry import point_group
@@ -48,8 +48,8 @@ def reconstruct(
     pixel, box = optics.pixel_size_angstrom, optics.box
     group = point_group(symmetry)
     last = last_shell(box, pixel, settings.max_resolution_angstrom)
-    sums = accumulate(data, weights, padding=settings.padding, last_shell=last, backend=backend)
-    sums = symmetrise(sums, group, backend)
+    grid = Grid.of(box, pixel, settings.padding, last)
+    sums = symmetrise(accumulate(data, weights, grid, backend), group, backend)
     solver = Solver(sums, group)
     halves = solver.half(0), solver.half(1)
     shape = choose_mask(mask or (Path(settings.mask) if settings.mask else None), halves, pixel)
@@ -62,7 +62,7 @@ def reconstruct(
     write_map(out_dir / "mask.mrc", shape, pixel)
     curves.write(out_dir / "fsc.parquet")
     with atomic_path(out_dir / "sampling.npz") as temporary:
-        np.savez(temporary, density=sampling_density(sums), padding=np.int64(settings.padding))
+        np.savez(temporary, density=sampling_density(sums), padding=np.float64(settings.padding))
     resolution = resolution_at(curves.corrected, curves.resolution_angstrom, 0.143)
     log.info("%d particles, %.2f Å at FSC 0.143", np.count_nonzero(weights), resolution)
 

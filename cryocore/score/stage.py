@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from cryocore import __version__
 from cryocore.backend import Backend
 from cryocore.config import Score
-from cryocore.data import FscCurves, Particles, require_same_particles
+from cryocore.data import FscCurves, Grid, Particles, require_same_particles
 from cryocore.files import atomic_path, read_table, with_metadata
 from cryocore.geometry.poses import decoy_rows, hashed_uniform, neighbours
 from cryocore.geometry.rotations import viewing_direction
 from cryocore.images import batch_size, batches
 from cryocore.imaging.slices import Frame, Prepared, prepare, slice_basis
-from cryocore.imaging.volumes import Floats32, grid_radius, map_to_grid, shell_radius
+from cryocore.imaging.volumes import Floats32, grid_shells, map_to_grid, shell_means
 from cryocore.maps.fsc import fsc_weight
 from cryocore.maps.mrc import read_map
 from cryocore.score.bands import BandSamples, band_edges, band_means, band_samples
@@ -131,37 +131,27 @@ def load_reference(data: Particles, round_dir: Path, settings: Score, backend: B
     optics = data.reference_optics
     mask, _ = read_map(round_dir / "mask.mrc")
     with np.load(round_dir / "sampling.npz", allow_pickle=False) as file:
-        density, padding = file["density"], int(file["padding"])
-    last_shell = density.shape[1] - 2
-    radius = grid_radius(optics.box, padding, last_shell)
-    grids = np.stack(
-        [map_to_grid(read_map(round_dir / f"half{h}.mrc")[0] * mask, padding=padding, radius=radius) for h in (1, 2)]
-    )
-    edges = band_edges(settings.n_bands, last_shell)
-    frames = tuple(
-        Frame.of(
-            o, box=optics.box, pixel_size_angstrom=optics.pixel_size_angstrom, padding=padding, last_shell=last_shell
-        )
-        for o in data.optics
-    )
+        density, padding = file["density"], float(file["padding"])
+    grid = Grid.of(optics.box, optics.pixel_size_angstrom, padding, density.shape[1] - 2)
+    grids = np.stack([map_to_grid(read_map(round_dir / f"half{h}.mrc")[0] * mask, grid) for h in (1, 2)])
+    # the outermost shell is cut by the ball of the grid, and its density with it
+    edges = band_edges(settings.n_bands, grid.last_shell - 1)
+    frames = tuple(Frame.of(o, grid) for o in data.optics)
+    shells = grid_shells(grid)
     return Reference(
         grids=backend.to_device(grids),
         inverse_density=backend.to_device(np.float32(1.0) / density),
-        leverage=float(mask.mean()) / padding**3,
-        radial_mean=np.stack([band_means(radial_mean(g, padding), edges) for g in grids]),
+        leverage=float(mask.mean()) / grid.padding**3,
+        radial_mean=np.stack([band_means(radial_mean(g, shells, grid), edges) for g in grids]),
         edges=edges,
         frames=frames,
         samples=tuple(band_samples(f, edges) for f in frames),
     )
 
 
-def radial_mean(grid: NDArray[np.complex64], padding: int) -> NDArray[np.float64]:
+def radial_mean(values: NDArray[np.complex64], shells: NDArray[np.int32], grid: Grid) -> NDArray[np.float64]:
     """Mean of a grid over each shell, which is real: the projection that all poses have in common."""
-    shells = shell_radius(grid.shape[0] - 2, padding)
-    last = (grid.shape[0] - 2) // padding
-    inside = shells <= last
-    index = shells[inside]
-    return np.bincount(index, weights=grid.real[inside]) / np.maximum(np.bincount(index), 1)
+    return shell_means(values.real, shells, grid.last_shell)
 
 
 def first_band(edges: NDArray[np.int32], data: Particles, resolution_angstrom: float) -> int:

@@ -26,7 +26,7 @@ def interpolation_factor(grid: Grid) -> Floats32:
 
 def divide_axes(volume: Floats32, line: Floats32) -> Floats32:
     """Divide a map by the product of one factor along each axis."""
-    return volume / (line[:, None, None] * line[:, None]) / line
+    return np.divide(volume, (line[:, None, None] * line[:, None]) * line, dtype=np.float32)
 
 
 def map_to_grid(volume: Floats32, grid: Grid) -> Complex64:

@@ -25,7 +25,7 @@ def accumulate(particles: Particles, weights: NDArray[np.float32], grid: Grid, b
     frames = [Frame.of(optics, grid) for optics in particles.optics]
     half = particles.column("half").astype(np.int32) - 1
     rows = np.flatnonzero(weights)
-    for chosen, images in batches(particles, rows, batch_size(grid.box), progress="insert"):
+    for chosen, images in batches(particles, rows, batch_size(max(o.box for o in particles.optics)), progress="insert"):
         part = particles.take(chosen)
         batch = prepare(images, part, frames[int(part.column("optics_group")[0])], backend)
         insert(batch, part.rotations, weights[chosen], half[chosen], numerator, denominator, backend)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,12 +33,7 @@ class Solver:
     def __init__(self, sums: FourierSums, group: NDArray[np.float64]) -> None:
         self.sums = sums
         self.shells = grid_shells(sums.grid)
-        # mates that map the lattice onto itself need no interpolation; sinc² is isotropic to second order, so that
-        # one expression serves all others
-        exact = float(np.all(np.isclose(group, np.rint(group), atol=1e-9), axis=(1, 2)).mean())
-        line = interpolation_factor(sums.grid)
-        insertion = line[:, None, None] * line[:, None] * line
-        self.factor = insertion * (np.float32(exact) + np.float32(1.0 - exact) * insertion)
+        self.factor = insertion_and_mates(sums.grid, group)
 
     def solve(self, numerator: NDArray[np.complex64], denominator: Floats32, prior: Floats) -> Floats32:
         """The map ``(n, n, n)`` of numerator / (denominator + prior), ``prior`` one value per shell.
@@ -45,13 +42,13 @@ class Solver:
         """
         grid, last = self.sums.grid, self.sums.grid.last_shell
         floor = FLOOR * shell_means(denominator, self.shells, last)
-        with np.errstate(divide="ignore"):
-            divisor = np.maximum(denominator, np.append(floor, np.inf).astype(np.float32)[self.shells])
+        # outside the ball the floor is infinite: nothing is left there
+        divisor = np.maximum(denominator, np.append(floor, np.inf).astype(np.float32)[self.shells])
         divisor += np.append(prior, 0.0).astype(np.float32)[self.shells]
         np.maximum(divisor, np.finfo(np.float32).tiny, out=divisor)
-        values = numerator / divisor
+        values = np.divide(numerator, divisor, dtype=np.complex64)
         values[0, grid.radius + 1, grid.radius + 1] = 0
-        return grid_to_map(values, grid) / self.factor
+        return np.divide(grid_to_map(values, grid), self.factor, dtype=np.float32)
 
     def half(self, index: int) -> Floats32:
         """The map of half set 0 or 1, without a prior."""
@@ -68,6 +65,30 @@ class Solver:
         mean = shell_means(denominator, self.shells, self.sums.grid.last_shell)
         limited = np.clip(fsc[: len(mean)], 1e-3, 0.9999)
         return self.solve(self.sums.numerator.sum(axis=0), denominator, mean * (1.0 - limited) / (2.0 * limited))
+
+
+def insertion_and_mates(grid: Grid, group: NDArray[np.float64]) -> Floats32:
+    """What trilinear insertion, and a second interpolation at the mates of the group, put on the map.
+
+    Where a row of a mate is a lattice vector (entries -1, 0, 1), its samples fall on the lattice along that axis and
+    nothing is interpolated: rotations about z leave the z axis alone. Each other axis gives a factor sinc²; taking it
+    along the map's axis instead of the mate's is right to second order.
+    """
+    line = interpolation_factor(grid)
+    lines = line, line[:, None], line[:, None, None]
+    once = lines[0] * lines[1] * lines[2]
+    twice = np.zeros_like(once)
+    kept, counts = np.unique([_lattice_axes(g) for g in group], axis=0, return_counts=True)
+    for axes, count in zip(kept, counts, strict=True):
+        share = np.float32(count / len(group))
+        twice += share * math.prod(axis for axis, exact in zip(lines, axes, strict=True) if not exact)
+    return np.asarray(once * twice, dtype=np.float32)
+
+
+def _lattice_axes(mate: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which of the axes x, y, z a mate takes to a lattice axis, ``(3,)``."""
+    rows = np.all(np.isclose(mate, np.rint(mate), atol=1e-9), axis=1, keepdims=True)
+    return np.asarray(np.any((np.abs(mate) > 0.5) & rows, axis=0))
 
 
 def sampling_density(sums: FourierSums) -> Floats32:

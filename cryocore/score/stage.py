@@ -21,7 +21,7 @@ from cryocore.config import Score
 from cryocore.data import FscCurves, Grid, Particles, require_same_particles
 from cryocore.files import atomic_path, read_table, with_metadata
 from cryocore.geometry.poses import decoy_rows, hashed_uniform, neighbours
-from cryocore.geometry.rotations import viewing_direction
+from cryocore.geometry.rotations import quaternion_to_matrix, viewing_direction
 from cryocore.images import batch_size, batches
 from cryocore.imaging.slices import Frame, Prepared, prepare, slice_basis
 from cryocore.imaging.volumes import Floats32, grid_shells, map_to_grid, shell_means
@@ -96,13 +96,13 @@ def score(
         "radial_mean": reference.radial_mean.tolist(),
         "coefficients": [s.coefficients.tolist() for s in reference.samples],
     }
-    rotations = data.rotations
+    poses = data.quaternions
     with atomic_path(out) as temporary:
         writer: pq.ParquetWriter | None = None
         for start in range(0, len(data), CHUNK):
             rows = np.arange(start, min(start + CHUNK, len(data)))
             part = data.take(rows)
-            sums = chunk_sums(data, rotations, rows, reference, weights, settings, seed, backend)
+            sums = chunk_sums(part, weights[rows], poses, reference, settings, seed, backend)
             group = part.column("optics_group")
             weighting = Weighting(noise[group], signal, reference.radial_mean[part.column("half") - 1])
             own = BandStatistics.of(sums[0])
@@ -169,10 +169,11 @@ def estimate_noise(
     group = data.column("optics_group")[order]
     chosen = np.sort(np.concatenate([order[group == g][:NOISE_SAMPLE] for g in range(len(data.optics))]))
     none = Score(n_bands=64, n_decoys=0, n_local=0)
-    own, _, _ = chunk_sums(data, data.rotations, chosen, reference, weights, none, seed, backend, progress="noise")
+    sample = data.take(chosen)
+    own, _, _ = chunk_sums(sample, weights[chosen], sample.quaternions, reference, none, seed, backend, "noise")
     s = BandStatistics.of(own)
     residual = s.a - 2 * s.c + s.e
-    of_group = data.column("optics_group")[chosen]
+    of_group = sample.column("optics_group")
     return np.stack(
         [
             residual[of_group == g].mean(axis=0) / np.maximum(samples.coefficients, 1)
@@ -182,35 +183,37 @@ def estimate_noise(
 
 
 def chunk_sums(
-    data: Particles,
-    rotations: NDArray[np.float64],
-    rows: NDArray[np.int64],
-    reference: Reference,
+    part: Particles,
     weights: NDArray[np.float32],
+    all_poses: NDArray[np.float64],
+    reference: Reference,
     settings: Score,
     seed: int,
     backend: Backend,
     progress: str = "score",
 ) -> tuple[Floats32, Floats32, Floats32]:
-    """Band sums of the rows, in their order: own pose ``(n, bands, 6)``, decoys and neighbours ``(n, k, bands, 2)``."""
-    n, bands = len(rows), reference.n_bands
+    """Band sums of some particles: own pose ``(n, bands, 6)``, decoys and neighbours ``(n, k, bands, 2)``.
+
+    ``all_poses`` are the quaternions ``(m, 4)`` of the whole data set, from which decoys are drawn.
+    """
+    n, bands = len(part), reference.n_bands
     own = np.empty((n, bands, 6), dtype=np.float32)
     decoys = np.empty((n, settings.n_decoys, bands, 2), dtype=np.float32)
     near = np.empty((n, settings.n_local, bands, 2), dtype=np.float32)
-    half = data.column("half").astype(np.int32) - 1
-    for chosen, images in batches(data, rows, batch_size(data.reference_optics.box), progress=progress):
-        part = data.take(chosen)
-        group = int(part.column("optics_group")[0])
-        batch = prepare(images, part, reference.frames[group], backend)
+    half, groups, rotations = part.column("half").astype(np.int32) - 1, part.column("optics_group"), part.rotations
+    size = batch_size(max(o.box for o in part.optics))
+    for at, images in batches(part, np.arange(n), size, progress=progress):
+        group = int(groups[at[0]])
         samples = reference.samples[group]
-        at = np.searchsorted(rows, chosen)
-        own[at] = own_sums(batch, rotations[chosen], half[chosen], weights[chosen], reference, samples, backend)
+        batch = prepare(images, part.take(at), reference.frames[group], backend)
+        own[at] = own_sums(batch, rotations[at], half[at], weights[at], reference, samples, backend)
         if settings.n_decoys:
-            poses = rotations[decoy_rows(part.ids, settings.n_decoys, len(data), seed=seed)]
-            decoys[at] = pose_sums(batch, poses, half[chosen], reference, samples, backend)
+            rows = decoy_rows(part.ids[at], settings.n_decoys, len(all_poses), seed=seed)
+            poses = quaternion_to_matrix(all_poses[rows].reshape(-1, 4)).reshape(*rows.shape, 3, 3)
+            decoys[at] = pose_sums(batch, poses, half[at], reference, samples, backend)
         if settings.n_local:
-            poses = neighbours(part.ids, rotations[chosen], settings.n_local, settings.local_angle_deg, seed=seed)
-            near[at] = pose_sums(batch, poses, half[chosen], reference, samples, backend)
+            poses = neighbours(part.ids[at], rotations[at], settings.n_local, settings.local_angle_deg, seed=seed)
+            near[at] = pose_sums(batch, poses, half[at], reference, samples, backend)
     return own, decoys, near
 
 

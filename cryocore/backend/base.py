@@ -8,7 +8,7 @@ from typing import Any, Protocol
 KERNEL_DIRECTORY = Path(__file__).parent / "kernels"
 KERNELS: dict[str, str] = {
     "prepare_images": "pppppiiiifpp",
-    "insert_slices": "pppppiiippii",
+    "insert_slices": "ppppppiiippii",
     "project_slices": "pppiiip",
     "symmetrise_sums": "pppiippii",
     "score_slices": "ppppppppipifiiip",

@@ -26,7 +26,7 @@ from cryocore.errors import InputError
 log = logging.getLogger(__name__)
 
 FLAGS = ("-x", "c++", "-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
-SLAB_BYTES = 12 << 20
+SLAB_BYTES = 24 << 20
 """Planes that one thread owns at a time should stay in its share of the cache."""
 
 _KINDS = {"p": ctypes.c_void_p, "i": ctypes.c_int, "f": ctypes.c_float}

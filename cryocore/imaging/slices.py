@@ -70,7 +70,7 @@ def prepare(images: NDArray[np.float32], particles: Particles, frame: Frame, bac
         backend.to_device(kernel_optics(optics)),
         *(even, odd, n, d, r, mode, 1.0 / d, image, ctf),
     )
-    backend.launch("prepare_images", args, items=n * (2 * r + 1))
+    backend.launch("prepare_images", args, items=n)
     if frame.gain != 1.0:
         ctf *= np.float32(frame.gain)
     return Prepared(image, ctf, frame)
@@ -85,6 +85,12 @@ def slice_basis(rotations: NDArray[np.float64], frame: Frame) -> NDArray[np.floa
     m = np.array(frame.optics.magnification, dtype=np.float64).reshape(2, 2)
     along = np.einsum("ij,...ik->...jk", m, rotations[..., :2, :]) * (frame.scale * frame.padding)
     return np.ascontiguousarray(along.reshape(*rotations.shape[:-2], 6), dtype=np.float32)
+
+
+def row_ends(limit: int) -> NDArray[np.int32]:
+    """The last kx inside the disc for ky = -limit, ..., limit."""
+    ky = np.arange(-limit, limit + 1)
+    return np.sqrt(limit**2 - ky**2).astype(np.int32)
 
 
 def insert(
@@ -106,10 +112,11 @@ def insert(
         backend.to_device(slice_basis(rotations, frame)),
         backend.to_device(weights.astype(np.float32)),
         backend.to_device(half.astype(np.int32)),
+        backend.to_device(row_ends(r)),
         *(n, r, radius, numerator, denominator),
     )
     plane_bytes = 2 * 12 * numerator.shape[2] ** 2
-    backend.launch_planes("insert_slices", args, items=n * (2 * r + 1), planes=planes, plane_bytes=plane_bytes)
+    backend.launch_planes("insert_slices", args, items=n, planes=planes, plane_bytes=plane_bytes)
 
 
 def project(grids: Any, rotations: NDArray[np.float64], half: NDArray[np.int32], frame: Frame, backend: Backend) -> Any:
@@ -118,5 +125,5 @@ def project(grids: Any, rotations: NDArray[np.float64], half: NDArray[np.int32],
     out = backend.xp.empty((n, 2 * r + 1, r + 1), dtype=np.complex64)
     basis, which = backend.to_device(slice_basis(rotations, frame)), backend.to_device(half.astype(np.int32))
     args = (grids, basis, which, n, r, grids.shape[1] - 2, out)
-    backend.launch("project_slices", args, items=n * (2 * r + 1))
+    backend.launch("project_slices", args, items=n)
     return out

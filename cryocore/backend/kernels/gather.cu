@@ -61,18 +61,18 @@ extern "C" __global__ void project_slices(
     int n, int r, int radius, float2 *RESTRICT slice)
 {
     const Geometry g = geometry(radius);
-    const int rows = 2 * r + 1, width = r + 1;
-    const long long items = (long long)n * rows;
-    for (long long item = (long long)blockIdx.x * blockDim.y + threadIdx.y; item < items;
-         item += (long long)gridDim.x * blockDim.y) {
-        const int index = (int)(item / rows), ky = (int)(item % rows) - r;
+    const int width = r + 1;
+    for (int index = blockIdx.x; index < n; index += gridDim.x) {
         const float *b = basis + 6LL * index;
         const float2 *v = volume + half[index] * g.volume;
-        for (int kx = threadIdx.x; kx < width; kx += blockDim.x) {
-            float2 value = {0.0f, 0.0f};
-            if (kx * kx + ky * ky <= r * r && (kx > 0 || ky > 0))
-                value = gather(v, g, kx * b[0] + ky * b[3], kx * b[1] + ky * b[4], kx * b[2] + ky * b[5]);
-            slice[item * width + kx] = value;
+        for (int ky = (int)threadIdx.y - r; ky <= r; ky += blockDim.y) {
+            float2 *row = slice + ((long long)index * (2 * r + 1) + ky + r) * width;
+            for (int kx = threadIdx.x; kx < width; kx += blockDim.x) {
+                float2 value = {0.0f, 0.0f};
+                if (kx * kx + ky * ky <= r * r && (kx > 0 || ky > 0))
+                    value = gather(v, g, kx * b[0] + ky * b[3], kx * b[1] + ky * b[4], kx * b[2] + ky * b[5]);
+                row[kx] = value;
+            }
         }
     }
 }

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from cryocore.backend import CpuBackend, get_backend
-from cryocore.backend.cuda import gpu_fault
 from cryocore.data import Grid
 from cryocore.geometry.rotations import random_rotations
 from cryocore.imaging.aberrations import phase_tables
@@ -19,9 +18,7 @@ from cryocore.imaging.volumes import (
     interpolation_factor,
     map_to_grid,
 )
-from tests.phantoms import Blobs, optics, particles, used_samples
-
-BACKENDS = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(gpu_fault() is not None, reason=str(gpu_fault())))]
+from tests.phantoms import BACKENDS, Blobs, optics, particles, used_samples
 
 
 def frame_of(box: int, padding: float = 2.0, **changes: object) -> Frame:

@@ -20,7 +20,7 @@ from cryocore.maps.mrc import read_map, write_stack
 from cryocore.reconstruct import reconstruct
 from cryocore.reconstruct.accumulate import accumulate, symmetrise
 from cryocore.reconstruct.solve import Solver
-from tests.phantoms import Blobs, optics, particles, used_samples
+from tests.phantoms import BACKENDS, Blobs, optics, particles, used_samples
 
 
 def images_of(blobs: Blobs, data: Particles, box: int) -> np.ndarray:
@@ -51,8 +51,9 @@ def data_set(folder: Path, blobs: Blobs, n: int, box: int, noise: float = 0.0, s
     return data
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("symmetry", ["C1", "D3", "O"])
-def test_noise_free_map_equals_the_phantom(tmp_path: Path, symmetry: str) -> None:
+def test_noise_free_map_equals_the_phantom(tmp_path: Path, symmetry: str, backend: str) -> None:
     box, group = 40, point_group(symmetry)
     blobs = Blobs.random(25, spread=4.0, width=1.0).symmetrised(group)
     data_set(tmp_path, blobs, 600, box)
@@ -62,7 +63,7 @@ def test_noise_free_map_equals_the_phantom(tmp_path: Path, symmetry: str) -> Non
         None,
         settings=Reconstruct(),
         symmetry=symmetry,
-        backend=get_backend("cpu"),
+        backend=get_backend(backend),
         out_dir=tmp_path / "out",
     )
     truth = blobs.map(box)

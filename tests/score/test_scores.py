@@ -21,7 +21,7 @@ from cryocore.reconstruct import reconstruct
 from cryocore.score import score
 from cryocore.score.bands import band_edges, band_means, band_samples
 from cryocore.score.scores import BAND_COLUMNS, SCORES
-from tests.phantoms import Blobs, optics, used_samples
+from tests.phantoms import NO_GPU, Blobs, optics, used_samples
 from tests.reconstruct.test_reconstruct import data_set
 
 BOX = 40
@@ -44,7 +44,7 @@ def one_round(folder: Path, n: int = 300, noise: float = 4.0, subset: Path | Non
     return score_round(folder, subset)
 
 
-def score_round(folder: Path, subset: Path | None) -> pa.Table:
+def score_round(folder: Path, subset: Path | None, backend: str = "cpu") -> pa.Table:
     """The log of the map that is there, as if ``subset`` had made it."""
     out = folder / "round" / "scores.parquet"
     score(
@@ -55,7 +55,7 @@ def score_round(folder: Path, subset: Path | None) -> pa.Table:
         symmetry="C1",
         round_number=0,
         seed=0,
-        backend=get_backend("cpu"),
+        backend=get_backend(backend),
         out=out,
     )
     return pq.read_table(out)
@@ -204,3 +204,13 @@ def test_bands_cover_every_shell_once() -> None:
     means = band_means(values, edges)
     assert means[0] == 1.0
     assert np.all((means >= edges[:-1]) & (means < edges[1:]))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(bool(NO_GPU), reason=str(NO_GPU))
+def test_gpu_and_cpu_write_the_same_log(tmp_path: Path) -> None:
+    one_round(tmp_path, n=300)
+    cpu, gpu = (score_round(tmp_path, None, backend) for backend in ("cpu", "cuda"))
+    for name in (*SCORES, *BAND_COLUMNS):
+        first, second = (bands_of(t, name) if name in BAND_COLUMNS else t.column(name).to_numpy() for t in (cpu, gpu))
+        np.testing.assert_allclose(first, second, rtol=2e-3, atol=2e-3 * np.abs(first).max())

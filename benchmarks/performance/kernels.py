@@ -38,7 +38,7 @@ def random_particles(n: int, optics: Optics, seed: int = 0) -> Particles:
 
 
 def rate(work: Callable[[], Any], n: int, seconds: float = 1.0) -> dict[str, float]:
-    """Items per wall second and per CPU second: the best of the repeats that fit into ``seconds``, after one to warm up."""
+    """Items per wall second and per CPU second: the best of the repeats in ``seconds``, after one to warm up."""
     work()
     best_wall = best_cpu = float("inf")
     end = time.perf_counter() + seconds

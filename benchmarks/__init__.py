@@ -1,0 +1,1 @@
+"""Measurements: ``python -m benchmarks.validation`` (is it right?), ``python -m benchmarks.performance`` (is it fast?)."""

@@ -1,1 +1,1 @@
-"""Measurements: ``python -m benchmarks.validation`` (is it right?), ``python -m benchmarks.performance`` (is it fast?)."""
+"""Measurements: ``benchmarks.validation`` (is it right?) and ``benchmarks.performance`` (is it fast?)."""

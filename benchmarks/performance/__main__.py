@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import machine_name, processor
-from benchmarks.validation.common import ROOT, Skipped
-
 from benchmarks.performance import kernels, reconstruction
+from benchmarks.validation.common import ROOT, Skipped
 
 QUICK = {"boxes": (64, 128, 256), "sizes": ((128, 2000),), "repeats": 1}
 FULL = {"boxes": (64, 96, 128, 192, 256, 384), "sizes": ((128, 2000), (128, 10000), (256, 2000)), "repeats": 2}

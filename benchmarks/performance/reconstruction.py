@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.validation.common import need_program
-
 from cryocore.backend import get_backend
 from cryocore.config import PlantedErrors, Simulate
 from cryocore.ingest.particles import ingest

@@ -234,6 +234,9 @@ class FscCurves:
         return cls(**{n: table.column(n).to_numpy() for n in names}, metadata=table_metadata(table.schema))
 
 
+SCORES = ("l2_loss", "cryosieve", "ncc", "llr", "z", "zc", "contrast", "local", "dual")
+"""Names of the scores in the log; see ``cryocore.score.scores``."""
+
 NOT_SCORES = frozenset(
     [f"quat_{c}" for c in "wxyz"]
     + [f"view_{c}" for c in "xyz"]
@@ -247,12 +250,18 @@ def score_columns(schema: pa.Schema) -> list[str]:
     return [f.name for f in schema if pa.types.is_floating(f.type) and f.name not in NOT_SCORES]
 
 
-def require_same_particles(ids: NDArray[np.uint64], expected: NDArray[np.uint64], *, file: str | Path) -> None:
+def require_same_particles(
+    ids: NDArray[np.uint64],
+    expected: NDArray[np.uint64],
+    *,
+    file: str | Path,
+    remedy: str = "Delete the file and run snakemake again",
+) -> None:
     """Refuse a table whose rows are not those of the data set, in the same order."""
     if not np.array_equal(ids, expected):
         raise InputError(
             f"its {len(ids)} rows are not the {len(expected)} particles of this data set in the same order",
             file=file,
             column="particle_id",
-            remedy="Delete the file and run snakemake again",
+            remedy=remedy,
         )

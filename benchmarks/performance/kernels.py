@@ -15,7 +15,8 @@ from cryocore.geometry.rotations import matrix_to_quaternion, random_rotations
 from cryocore.images import batch_size
 from cryocore.imaging.slices import Frame, insert, prepare
 from cryocore.score.bands import band_edges, band_samples
-from cryocore.score.stage import Reference, own_sums, pose_sums
+from cryocore.score.reference import Reference
+from cryocore.score.sums import own_sums, pose_sums
 
 POSES = 8
 
@@ -66,13 +67,25 @@ def measure(box: int, threads: int, padding: float = 2.0) -> dict[str, dict[str,
     edges = band_edges(24, grid.last_shell - 1)
     samples = band_samples(frame, edges)
     density = np.ones((2, *Grid(box, 1.5, box, grid.last_shell).shape), dtype=np.float32)
-    reference = Reference(numerator, density, 0.01, np.zeros((2, len(edges) - 1)), edges, (frame,), (samples,))
+    reference = Reference(
+        grids=numerator,
+        inverse_density=density,
+        leverage=0.01,
+        overlap=np.linspace(1, 0, 24, dtype=np.float32),
+        mean_inverse_density=[1.0, 1.0],
+        radial_mean=np.zeros((2, len(edges) - 1)),
+        edges=edges,
+        frames=(frame,),
+        samples=(samples,),
+    )
     poses = random_rotations(n * POSES, np.random.default_rng(2)).reshape(n, POSES, 3, 3)
     found = {
         "transform": rate(lambda: backend.rfft2(images), n),
         "prepare": rate(lambda: prepare(images, particles, frame, backend), n),
         "insert": rate(lambda: insert(batch, rotations, weights, half, numerator, denominator, backend), n),
         "score": rate(lambda: own_sums(batch, rotations, half, weights, reference, samples, backend), n),
-        "score_poses": rate(lambda: pose_sums(batch, poses, half, reference, samples, backend), n * POSES),
+        "score_poses": rate(
+            lambda: pose_sums(batch, poses, rotations, half, weights, reference, samples, backend), n * POSES
+        ),
     }
     return found

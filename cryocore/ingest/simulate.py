@@ -55,7 +55,7 @@ def simulate(
     """Write particles.star, particles.mrcs, truth.parquet and true_map.mrc into ``out_dir``."""
     if settings.box % 2:
         raise InputError(
-            f"the box is {settings.box}", column="input.simulate.box", remedy="Use an even number of pixels"
+            f"the box is {settings.box}", setting="input.simulate.box", remedy="Use an even number of pixels"
         )
     rng = np.random.default_rng(seed)
     truth_map = true_map(settings)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,17 +17,18 @@ from numpy.typing import NDArray
 from cryocore import __version__
 from cryocore.backend import Backend
 from cryocore.config import Score
-from cryocore.data import FscCurves, Grid, Particles, require_same_particles
+from cryocore.data import SCORES, FscCurves, Particles, require_same_particles
 from cryocore.files import atomic_path, read_table, with_metadata
 from cryocore.geometry.poses import decoy_rows, hashed_uniform, neighbours
 from cryocore.geometry.rotations import quaternion_to_matrix, viewing_direction
 from cryocore.images import batch_size, batches
-from cryocore.imaging.slices import Frame, Prepared, prepare, slice_basis
-from cryocore.imaging.volumes import Floats32, grid_shells, map_to_grid, shell_means
+from cryocore.imaging.slices import prepare
+from cryocore.imaging.volumes import Floats32
 from cryocore.maps.fsc import fsc_weight
-from cryocore.maps.mrc import read_map
-from cryocore.score.bands import BandSamples, band_edges, band_means, band_samples
-from cryocore.score.scores import BAND_COLUMNS, SCORES, BandStatistics, Weighting, named_scores
+from cryocore.score.bands import band_means
+from cryocore.score.reference import Reference, first_band, load_reference, warn_of_own_share
+from cryocore.score.scores import BAND_COLUMNS, BandStatistics, Weighting, named_scores
+from cryocore.score.sums import own_sums, pose_sums
 
 log = logging.getLogger(__name__)
 
@@ -36,24 +36,6 @@ CHUNK = 32768
 """Particles whose scores are held at a time: a row group of the log."""
 NOISE_SAMPLE = 1000
 """Particles per optics group from which the noise is estimated before the pass."""
-
-
-@dataclass(frozen=True)
-class Reference:
-    """What images are compared with: the grids of both halves, and how much each particle shaped them."""
-
-    grids: Any
-    inverse_density: Any
-    leverage: float
-    radial_mean: NDArray[np.float64]
-    edges: NDArray[np.int32]
-    frames: tuple[Frame, ...]
-    samples: tuple[BandSamples, ...]
-
-    @property
-    def n_bands(self) -> int:
-        """Number of resolution bands."""
-        return len(self.edges) - 1
 
 
 def score(
@@ -78,6 +60,7 @@ def score(
     reference = load_reference(data, round_dir, settings, backend)
     signal = band_means(fsc_weight(curves.corrected)[: int(reference.edges[-1])], reference.edges)
     noise = estimate_noise(data, reference, weights, seed, backend)
+    warn_of_own_share(reference, weights, data.column("half"))
     cryosieve_band = first_band(reference.edges, data, settings.cryosieve_angstrom)
 
     schema: pa.Schema | None = None
@@ -91,7 +74,7 @@ def score(
         "pixel_size_angstrom": data.reference_optics.pixel_size_angstrom,
         "n_bands": reference.n_bands,
         "band_edges": reference.edges.tolist(),
-        "noise_power": noise.tolist(),
+        "noise_power": [[v if np.isfinite(v) else None for v in row] for row in noise.tolist()],
         "signal_share": signal.tolist(),
         "radial_mean": reference.radial_mean.tolist(),
         "coefficients": [s.coefficients.tolist() for s in reference.samples],
@@ -126,45 +109,13 @@ def _weights(subset: Path | None, data: Particles) -> tuple[NDArray[np.float32],
     return table.column("weight").to_numpy().astype(np.float32), selected.astype(bool)
 
 
-def load_reference(data: Particles, round_dir: Path, settings: Score, backend: Backend) -> Reference:
-    """Mask the half maps of a round and put them, and the density of their samples, on grids."""
-    optics = data.reference_optics
-    mask, _ = read_map(round_dir / "mask.mrc")
-    with np.load(round_dir / "sampling.npz", allow_pickle=False) as file:
-        density, padding = file["density"], float(file["padding"])
-    grid = Grid.of(optics.box, optics.pixel_size_angstrom, padding, density.shape[1] - 2)
-    grids = np.stack([map_to_grid(read_map(round_dir / f"half{h}.mrc")[0] * mask, grid) for h in (1, 2)])
-    # the outermost shell is cut by the ball of the grid, and its density with it
-    edges = band_edges(settings.n_bands, grid.last_shell - 1)
-    frames = tuple(Frame.of(o, grid) for o in data.optics)
-    shells = grid_shells(grid)
-    return Reference(
-        grids=backend.to_device(grids),
-        inverse_density=backend.to_device(np.float32(1.0) / density),
-        leverage=float(mask.mean()) / grid.padding**3,
-        radial_mean=np.stack([band_means(radial_mean(g, shells, grid), edges) for g in grids]),
-        edges=edges,
-        frames=frames,
-        samples=tuple(band_samples(f, edges) for f in frames),
-    )
-
-
-def radial_mean(values: NDArray[np.complex64], shells: NDArray[np.int32], grid: Grid) -> NDArray[np.float64]:
-    """Mean of a grid over each shell, which is real: the projection that all poses have in common."""
-    return shell_means(values.real, shells, grid.last_shell)
-
-
-def first_band(edges: NDArray[np.int32], data: Particles, resolution_angstrom: float) -> int:
-    """The first band that lies wholly above a resolution."""
-    optics = data.reference_optics
-    shell = optics.box * optics.pixel_size_angstrom / resolution_angstrom
-    return min(int(np.searchsorted(edges, shell)), len(edges) - 2)
-
-
 def estimate_noise(
     data: Particles, reference: Reference, weights: NDArray[np.float32], seed: int, backend: Backend
 ) -> NDArray[np.float64]:
-    """Noise power per coefficient, ``(optics groups, bands)``: mean residual of a sample of each group."""
+    """Noise power per coefficient, ``(optics groups, bands)``: mean residual of a sample of each group.
+
+    It is infinite in bands beyond the reach of a group's images, which then count for nothing.
+    """
     order = np.argsort(hashed_uniform(data.ids, 1, seed=seed, stream=3)[:, 0], kind="stable")
     group = data.column("optics_group")[order]
     chosen = np.sort(np.concatenate([order[group == g][:NOISE_SAMPLE] for g in range(len(data.optics))]))
@@ -174,12 +125,9 @@ def estimate_noise(
     s = BandStatistics.of(own)
     residual = s.a - 2 * s.c + s.e
     of_group = sample.column("optics_group")
-    return np.stack(
-        [
-            residual[of_group == g].mean(axis=0) / np.maximum(samples.coefficients, 1)
-            for g, samples in enumerate(reference.samples)
-        ]
-    )
+    coefficients = [samples.coefficients for samples in reference.samples]
+    means = [residual[of_group == g].mean(axis=0) / np.maximum(count, 1) for g, count in enumerate(coefficients)]
+    return np.where(np.stack(coefficients) > 0, np.stack(means), np.inf)
 
 
 def chunk_sums(
@@ -210,62 +158,11 @@ def chunk_sums(
         if settings.n_decoys:
             rows = decoy_rows(part.ids[at], settings.n_decoys, len(all_poses), seed=seed)
             poses = quaternion_to_matrix(all_poses[rows].reshape(-1, 4)).reshape(*rows.shape, 3, 3)
-            decoys[at] = pose_sums(batch, poses, half[at], reference, samples, backend)
+            decoys[at] = pose_sums(batch, poses, rotations[at], half[at], weights[at], reference, samples, backend)
         if settings.n_local:
             poses = neighbours(part.ids[at], rotations[at], settings.n_local, settings.local_angle_deg, seed=seed)
-            near[at] = pose_sums(batch, poses, half[at], reference, samples, backend)
+            near[at] = pose_sums(batch, poses, rotations[at], half[at], weights[at], reference, samples, backend)
     return own, decoys, near
-
-
-def own_sums(
-    batch: Prepared,
-    rotations: NDArray[np.float64],
-    half: NDArray[np.int32],
-    weights: NDArray[np.float32],
-    reference: Reference,
-    samples: BandSamples,
-    backend: Backend,
-) -> Floats32:
-    """Band sums of a batch at its own poses, ``(n, bands, 6)``."""
-    n, frame = len(batch), batch.frame
-    sums = backend.xp.empty((n, reference.n_bands, 6), dtype=np.float32)
-    args = (
-        batch.image,
-        batch.ctf,
-        *(backend.to_device(a) for a in (samples.pairs, samples.start, slice_basis(rotations, frame), half)),
-        backend.to_device((weights * reference.leverage).astype(np.float32)),
-        reference.grids,
-        reference.grids.shape[1] - 2,
-        reference.inverse_density,
-        reference.inverse_density.shape[1] - 2,
-        1.0 / frame.padding,
-        *(n, frame.limit, reference.n_bands, sums),
-    )
-    backend.launch("score_slices", args, items=n)
-    return np.asarray(backend.to_host(sums))
-
-
-def pose_sums(
-    batch: Prepared,
-    poses: NDArray[np.float64],
-    half: NDArray[np.int32],
-    reference: Reference,
-    samples: BandSamples,
-    backend: Backend,
-) -> Floats32:
-    """Band sums e and c of a batch at other poses ``(n, k, 3, 3)``: ``(n, k, bands, 2)``."""
-    n, k, frame = len(batch), poses.shape[1], batch.frame
-    sums = backend.xp.empty((n, k, reference.n_bands, 2), dtype=np.float32)
-    args = (
-        batch.image,
-        batch.ctf,
-        *(backend.to_device(a) for a in (samples.pairs, samples.start, slice_basis(poses, frame), half)),
-        reference.grids,
-        reference.grids.shape[1] - 2,
-        *(n, k, frame.limit, reference.n_bands, sums),
-    )
-    backend.launch("score_poses", args, items=n * k)
-    return np.asarray(backend.to_host(sums))
 
 
 def log_table(

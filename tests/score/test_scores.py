@@ -11,16 +11,16 @@ import pytest
 
 from cryocore.backend import get_backend
 from cryocore.config import Reconstruct, Score
-from cryocore.data import Grid, Particles
+from cryocore.data import SCORES, Grid, Particles
 from cryocore.files import table_metadata, write_table
 from cryocore.geometry.rotations import random_rotations
 from cryocore.imaging.slices import Frame, prepare, project
 from cryocore.imaging.volumes import map_to_grid
-from cryocore.maps.mrc import read_map
+from cryocore.maps.mrc import read_map, write_stack
 from cryocore.reconstruct import reconstruct
 from cryocore.score import score
 from cryocore.score.bands import band_edges, band_means, band_samples
-from cryocore.score.scores import BAND_COLUMNS, SCORES
+from cryocore.score.scores import BAND_COLUMNS
 from tests.phantoms import NO_GPU, Blobs, optics, used_samples
 from tests.reconstruct.test_reconstruct import data_set
 
@@ -160,7 +160,6 @@ def test_z_of_pure_noise_has_unit_variance(tmp_path: Path) -> None:
     """Images that hold no signal: z is a standard normal variable when they are not part of the map."""
     n = 600
     data = data_set(tmp_path, Blobs.random(25, spread=4.0, width=1.0), n, BOX, noise=3.0)
-    from cryocore.maps.mrc import write_stack
 
     rng = np.random.default_rng(6)
     noise_rows = np.arange(n) >= 400
@@ -214,3 +213,43 @@ def test_gpu_and_cpu_write_the_same_log(tmp_path: Path) -> None:
     for name in (*SCORES, *BAND_COLUMNS):
         first, second = (bands_of(t, name) if name in BAND_COLUMNS else t.column(name).to_numpy() for t in (cpu, gpu))
         np.testing.assert_allclose(first, second, rtol=2e-3, atol=2e-3 * np.abs(first).max())
+
+
+def test_neighbouring_poses_are_not_judged_by_the_particles_own_noise(tmp_path: Path) -> None:
+    """Particles that stay in the map and particles that were taken out of it score alike by ``local``."""
+    n = 400
+    whole = one_round(tmp_path, n=n, noise=4.0)
+    ids = whole.column("particle_id").to_numpy()
+    removed = np.random.default_rng(0).permutation(n)[:60]
+    weight = np.ones(n, dtype=np.float32)
+    weight[removed] = 0
+    subset = tmp_path / "subset.parquet"
+    write_table(subset, pa.table({"particle_id": ids, "weight": weight, "selected": weight > 0}))
+    without = one_round(tmp_path, subset=subset)
+    for name in ("local", "dual", "z"):
+        closed, true = (t.column(name).to_numpy()[removed] for t in (whole, without))
+        assert abs((closed - true).mean()) < 0.35 * true.std(), name
+
+
+def test_a_group_that_ends_early_is_scored_by_the_bands_it_has(tmp_path: Path) -> None:
+    data = data_set(tmp_path, Blobs.random(25, spread=4.0, width=1.0), 120, BOX, noise=2.0)
+    # the second half of the particles are binned: box 20 at twice the pixel size, cropped in Fourier space
+    images = np.concatenate([image for _, image in _images(data, np.arange(120))])  # type: ignore[attr-defined]
+    spectrum = np.fft.fftshift(np.fft.fft2(images[60:]), axes=(1, 2))[:, 10:30, 10:30]
+    small = np.fft.ifft2(np.fft.ifftshift(spectrum, axes=(1, 2))).real / 2
+    write_stack(tmp_path / "stack.mrcs", images[:60], 2.0)
+    write_stack(tmp_path / "small.mrcs", small.astype(np.float32), 4.0)
+    table = data.table
+    group = (np.arange(120) >= 60).astype(np.int32)
+    for name, values in (
+        ("optics_group", pa.array(group)),
+        ("stack", pa.array(np.where(group, "small.mrcs", "stack.mrcs")).dictionary_encode()),
+        ("slice", pa.array((np.arange(120) % 60).astype(np.int32))),
+    ):
+        table = table.set_column(table.schema.get_field_index(name), name, values)
+    Particles(table, (data.optics[0], optics(20, 4.0)), data.parent, data.root).write(tmp_path / "particles.parquet")
+    log = one_round(tmp_path)
+    z = log.column("z").to_numpy()
+    assert np.isfinite(z).all()
+    assert z[60:].mean() > 5
+    assert np.isfinite(log.column("dual").to_numpy()).all()

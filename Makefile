@@ -11,22 +11,23 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	if "$$p" -c '$(FITS)' 2>/dev/null; then echo "$$p"; break; fi; done)
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test bench validation gpu-check lint clean
+.PHONY: help demo test bench bench-full validation gpu-check lint clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(firstword $(MAKEFILE_LIST)) | column -t -s '|'
 
-demo: $(VENV)/.ready  ## run the workflow on the embedded demo (about 5 minutes)
+demo: $(VENV)/.ready  ## run the workflow on the embedded demo (about a minute)
 	@$(BIN)/snakemake --no-hooks
 	@printf '\n'; cat results/demo/rounds.txt; printf '\nReport: results/demo/report.html\n'
 
 test: $(VENV)/.ready-dev  ## run the tests
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-bench: demo  ## seconds and memory of every job of the demo
-	@printf '%-32s %9s %9s\n' job seconds max_MB
-	@cd logs/demo && find . -name '*.tsv' | sort | while read -r f; do \
-		awk -v job="$${f#./}" 'NR == 2 { sub(/\.tsv$$/, "", job); printf "%-32s %9.1f %9s\n", job, $$1, $$3 }' "$$f"; done
+bench: $(VENV)/.ready-dev  ## speed and memory, beside RELION where it is installed (docs/performance.md)
+	@$(BIN)/python -m benchmarks.performance
+
+bench-full: $(VENV)/.ready-dev  ## the same at more sizes
+	@$(BIN)/python -m benchmarks.performance --full
 
 validation: $(VENV)/.ready-dev  ## compare with RELION, real images and the truth; write docs/validation.md (about 10 minutes)
 	@$(BIN)/python -m benchmarks.validation

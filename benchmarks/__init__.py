@@ -1,1 +1,1 @@
-"""What cryocore is measured by; raw numbers in ``results``, pages in ``docs``."""
+"""Measurements: ``benchmarks.validation`` (is it right?) and ``benchmarks.performance`` (is it fast?)."""

@@ -50,6 +50,7 @@ def _set_up_logging(name: str) -> logging.Handler:
     terminal = logging.StreamHandler(sys.stderr)
     terminal.setFormatter(logging.Formatter(f"{name}: %(message)s"))
     terminal.setLevel(logging.INFO)
+    terminal.addFilter(lambda record: record.levelno >= logging.INFO)  # tqdm's stand-in copies filters, not levels
     handlers: list[logging.Handler] = [terminal]
     if path := os.environ.get(LOG_VARIABLE):
         Path(path).parent.mkdir(parents=True, exist_ok=True)

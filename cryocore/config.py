@@ -2,17 +2,41 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
+from cryocore.data import SCORES
 from cryocore.errors import InputError
 
 Rate = Annotated[float, Field(ge=0.0, le=1.0)]
 Fraction = Annotated[float, Field(gt=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
+
+
+def _ascending(values: tuple[float, float]) -> tuple[float, float]:
+    if values[0] > values[1]:
+        raise ValueError(f"a range goes from low to high; got {values[0]:g}, {values[1]:g}")
+    return values
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, int | float) else value
+
+
+Range = Annotated[tuple[Positive, Positive], AfterValidator(_ascending)]
+PerRound = BeforeValidator(_as_list)
 
 
 class Section(BaseModel):
@@ -28,8 +52,8 @@ class PlantedErrors(Section):
     local_pose: Rate = Field(0.0, description="pose turned by local_angle_deg about a random axis")
     wrong_shift: Rate = Field(0.0, description="shift moved by wrong_shift_angstrom in a random direction")
     junk: Rate = Field(0.0, description="image replaced by noise of the same power")
-    local_angle_deg: tuple[Positive, Positive] = Field((5.0, 20.0), description="range of the angles")
-    wrong_shift_angstrom: tuple[Positive, Positive] = Field((10.0, 30.0), description="range of the distances")
+    local_angle_deg: Range = Field((5.0, 20.0), description="range of the angles")
+    wrong_shift_angstrom: Range = Field((10.0, 30.0), description="range of the distances")
 
     @property
     def total(self) -> float:
@@ -58,7 +82,7 @@ class Simulate(Section):
     orientations: Literal["uniform", "preferred"] = Field("preferred", description="how viewing directions spread")
     noise: Literal["white", "coloured"] = Field("white", description="coloured noise is stronger at low resolution")
     shift_angstrom: float = Field(4.0, ge=0.0, description="standard deviation of the true shifts")
-    defocus_angstrom: tuple[Positive, Positive] = Field((8000.0, 22000.0), description="range; underfocus is positive")
+    defocus_angstrom: Range = Field((8000.0, 22000.0), description="range; underfocus is positive")
     astigmatism_angstrom: float = Field(300.0, ge=0.0, description="largest defocus U - V")
     voltage_kv: Positive = Field(300.0, description="of the microscope")
     cs_mm: float = Field(2.7, ge=0.0, description="spherical aberration")
@@ -92,7 +116,7 @@ class Input(Section):
 class Reconstruct(Section):
     """From particles to half maps."""
 
-    padding: Literal[1, 2] = Field(2, description="Fourier oversampling; 1 needs an eighth of the memory")
+    padding: float = Field(2.0, ge=1.0, le=3.0, description="Fourier oversampling; memory grows with its cube")
     mask: str | None = Field(None, description="MRC mask, 0 to 1; null: made from the first map")
     max_resolution_angstrom: Positive | None = Field(None, description="finer detail is left out; null: Nyquist")
 
@@ -104,17 +128,23 @@ class Score(Section):
     cryosieve_angstrom: Positive = Field(40.0, description="high-pass cut-off of CryoSieve's score")
     n_decoys: int = Field(8, ge=0, description="random poses that each particle is compared with")
     n_local: int = Field(8, ge=0, description="neighbouring poses that each particle is compared with")
-    local_angle_deg: tuple[Positive, Positive] = Field((3.0, 15.0), description="how far away they are")
+    local_angle_deg: Range = Field((3.0, 15.0), description="how far away they are")
 
 
 class Select(Section):
     """From losses to the particles of the next round. A list gives one value per round; its last one stays."""
 
-    score: str = Field("dual", description="column of the log; names ending in _loss are better when lower")
+    score: Literal[SCORES] = Field(  # type: ignore[valid-type]
+        "dual", description="column of the log; names ending in _loss are better when lower"
+    )
     rule: Literal["fraction", "count", "threshold"] = Field("fraction", description="which of the next three decides")
-    fraction: list[Fraction] = Field([0.85, 0.78, 0.72, 0.7], min_length=1, description="share of all particles kept")
-    count: list[Annotated[int, Field(ge=2)]] = Field([1000], min_length=1, description="particles kept")
-    threshold: list[float] = Field([0.0], min_length=1, description="worst score kept")
+    fraction: Annotated[list[Fraction], PerRound] = Field(
+        [0.85, 0.78, 0.72, 0.7], min_length=1, description="share of all particles kept"
+    )
+    count: Annotated[list[Annotated[int, Field(ge=2)]], PerRound] = Field(
+        [1000], min_length=1, description="particles kept"
+    )
+    threshold: Annotated[list[float], PerRound] = Field([0.0], min_length=1, description="worst score kept")
     minimum: int = Field(50, ge=1, description="fewest particles that a half set may keep")
 
 
@@ -137,16 +167,45 @@ class Config(Section):
             raise ValueError("symmetry: say which point group the particles of input.star have (C1 for none)")
         return self
 
+    @model_validator(mode="after")
+    def _score_has_its_poses(self) -> Config:
+        needed = {"contrast": self.score.n_decoys >= 2, "local": self.score.n_local >= 1}
+        if not needed.get(self.select.score, True):
+            raise ValueError(f"select.score: {self.select.score} needs more score.n_decoys or score.n_local")
+        return self
+
 
 def parse_config(values: dict[str, Any], *, file: str | Path | None = None) -> Config:
     """Check ``values`` and fill in the defaults; every fault is named with its key."""
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'config'}: {e['msg']}" for e in error.errors())
+        faults = "; ".join(_in_words(e) for e in error.errors())
         raise InputError(
             faults, file=file, remedy="Correct the configuration; docs/configuration.md lists every key"
         ) from None
+
+
+def _in_words(fault: Any) -> str:
+    """A fault that pydantic found, as a user would put it."""
+    key = ".".join(map(str, fault["loc"]))
+    message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(str(fault["loc"][-1]), _keys(Config), n=1)
+        return f"there is no key {key}" + (f" (did you mean {close[0]}?)" if close else "")
+    if key == "symmetry":
+        return f"symmetry: {fault['input']!r} is no point group; use C1, C2, ..., D2, ..., T, O or I1 to I4"
+    return f"{key}: {message}" if key else message
+
+
+def _keys(section: type[BaseModel]) -> list[str]:
+    """All keys of a section and of those inside it."""
+    names: list[str] = []
+    for name, field in section.model_fields.items():
+        names.append(name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            names += _keys(field.annotation)
+    return names
 
 
 def read_config(path: str | Path) -> Config:

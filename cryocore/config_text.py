@@ -11,6 +11,9 @@ from pydantic import BaseModel
 
 from cryocore.config import Config
 
+LONGEST_CHOICE = 40
+"""Characters of a list of choices that still fits into the comment of a key; the page has them all."""
+
 YAML_HEAD = """\
 # The demo: a simulated 20S proteasome with 30 % wrong poses, and four rounds that find them.
 #
@@ -56,7 +59,7 @@ def _yaml_lines(section: BaseModel, depth: int = 0) -> Iterator[str]:
             yield from _yaml_lines(value, depth + 1)
         else:
             choice = _choices(properties[name])
-            comment = f"{choice}; {remark}" if choice else remark
+            comment = f"{choice}; {remark}" if 0 < len(choice) <= LONGEST_CHOICE else remark
             yield f"{indent}{name}: {_plain(value)}".ljust(43) + f"  # {comment}"
 
 

@@ -7,6 +7,7 @@ never changes. Every table that a later stage writes has the same rows in the sa
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
@@ -14,6 +15,7 @@ from typing import Any, Self
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from scipy.fft import next_fast_len
 
 from cryocore.errors import InputError
 from cryocore.files import read_table, table_metadata, write_table
@@ -150,18 +152,52 @@ class Particles:
 
 
 @dataclass(frozen=True)
-class FourierSums:
-    """The normal equations of both half sets on the padded, half-space Fourier grid.
+class Grid:
+    """The padded half-space Fourier grid of a map.
 
-    ``numerator``   complex64 ``(2, R+2, 2R+3, 2R+3)``: sum of w c y, indexed [half, kz, ky+R+1, kx+R+1]
+    It covers the ball of the map's shells up to ``last_shell`` of the transform of the map padded from ``box`` to
+    ``size`` voxels, as an array ``(R+2, 2R+3, 2R+3)`` indexed [kz, ky+R+1, kx+R+1]: kz >= 0 only, one voxel of margin.
+    """
+
+    box: int
+    pixel_size_angstrom: float
+    size: int
+    last_shell: int
+
+    @classmethod
+    def of(cls, box: int, pixel_size_angstrom: float, padding: float, last_shell: int | None = None) -> Self:
+        """The grid for a padding, rounded up to a size with fast transforms; default: all shells below Nyquist."""
+        size = next_fast_len(math.ceil(padding * box), real=True)
+        nyquist = (box - 1) // 2
+        return cls(box, pixel_size_angstrom, size, nyquist if last_shell is None else min(last_shell, nyquist))
+
+    @property
+    def padding(self) -> float:
+        """Grid points per shell."""
+        return self.size / self.box
+
+    @property
+    def radius(self) -> int:
+        """R, the radius of the ball in grid points."""
+        return min(math.ceil(self.last_shell * self.padding), self.size // 2 - 1)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of an array on the grid."""
+        return self.radius + 2, 2 * self.radius + 3, 2 * self.radius + 3
+
+
+@dataclass(frozen=True)
+class FourierSums:
+    """The normal equations of both half sets.
+
+    ``numerator``   complex64 ``(2, *grid.shape)``: sum of w c y
     ``denominator`` float32, same shape: sum of w c²
     """
 
     numerator: NDArray[np.complex64]
     denominator: Floats32
-    box: int
-    padding: int
-    pixel_size_angstrom: float
+    grid: Grid
 
 
 @dataclass(frozen=True)
@@ -198,6 +234,9 @@ class FscCurves:
         return cls(**{n: table.column(n).to_numpy() for n in names}, metadata=table_metadata(table.schema))
 
 
+SCORES = ("l2_loss", "cryosieve", "ncc", "llr", "z", "zc", "contrast", "local", "dual")
+"""Names of the scores in the log; see ``cryocore.score.scores``."""
+
 NOT_SCORES = frozenset(
     [f"quat_{c}" for c in "wxyz"]
     + [f"view_{c}" for c in "xyz"]
@@ -211,12 +250,18 @@ def score_columns(schema: pa.Schema) -> list[str]:
     return [f.name for f in schema if pa.types.is_floating(f.type) and f.name not in NOT_SCORES]
 
 
-def require_same_particles(ids: NDArray[np.uint64], expected: NDArray[np.uint64], *, file: str | Path) -> None:
+def require_same_particles(
+    ids: NDArray[np.uint64],
+    expected: NDArray[np.uint64],
+    *,
+    file: str | Path,
+    remedy: str = "Delete the file and run snakemake again",
+) -> None:
     """Refuse a table whose rows are not those of the data set, in the same order."""
     if not np.array_equal(ids, expected):
         raise InputError(
             f"its {len(ids)} rows are not the {len(expected)} particles of this data set in the same order",
             file=file,
             column="particle_id",
-            remedy="Delete the file and run snakemake again",
+            remedy=remedy,
         )

@@ -13,6 +13,7 @@ class InputError(ValueError):
     problem : what is wrong, as a full clause ("tilt is missing")
     remedy : what the user can do about it, as an imperative ("Refine the particles first")
     file, row, column : where it is; ``row`` counts particles from 1
+    setting : the key of the configuration that it is about, as ``select.fraction``
     """
 
     def __init__(
@@ -23,6 +24,7 @@ class InputError(ValueError):
         file: str | Path | None = None,
         row: int | None = None,
         column: str | None = None,
+        setting: str | None = None,
     ) -> None:
         self.problem, self.remedy = problem, remedy
         self.file = None if file is None else str(file)
@@ -33,6 +35,7 @@ class InputError(ValueError):
                 self.file,
                 None if row is None else f"row {row}",
                 None if column is None else f"column {column}",
+                None if setting is None else f"setting {setting}",
             )
             if text
         ]

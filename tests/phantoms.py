@@ -7,12 +7,18 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from numpy.typing import NDArray
 
+from cryocore.backend.cuda import gpu_fault
 from cryocore.data import PARTICLES_SCHEMA, Optics, Particles
 from cryocore.geometry.rotations import matrix_to_quaternion
 
 Array = NDArray[np.float64]
+
+NO_GPU = gpu_fault()
+BACKENDS = ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(bool(NO_GPU), reason=str(NO_GPU))])]
+"""For ``parametrize``: every backend that a kernel has to be right on."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import re
 import sys
 import tempfile
 import time
@@ -16,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.machine import machine_name, processor
 from benchmarks.validation import exact, planted, real_images, relion
 from benchmarks.validation.common import ROOT, Skipped
 from benchmarks.validation.page import page
@@ -29,23 +29,13 @@ SECTIONS: dict[str, Callable[[Path], dict[str, Any]]] = {
 }
 
 
-def processor() -> str:
-    """Name of the processor, as far as the system tells it."""
-    try:
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    except OSError:
-        found = None
-    return found.group(1).strip() if found else platform.machine()
-
-
 def main(names: list[str]) -> None:
     """Measure sections one after the other, each in a temporary directory of its own."""
     unknown = set(names) - set(SECTIONS)
     if unknown:
         sys.exit(f"no such section: {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
     cores = len(os.sched_getaffinity(0))
-    machine = re.sub(r"[^a-z0-9]+", "-", f"{processor()} {cores} cores".lower()).strip("-")
-    store = ROOT / "benchmarks" / "results" / "validation" / f"{machine}.json"
+    store = ROOT / "benchmarks" / "results" / "validation" / f"{machine_name()}.json"
     record = json.loads(store.read_text()) if names and store.exists() else {"sections": {}}
     record |= {"processor": processor(), "cores": cores, "cryocore": __version__, "python": platform.python_version()}
     for name in names or SECTIONS:

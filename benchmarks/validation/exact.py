@@ -9,10 +9,11 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.validation.common import host
+from cryocore.data import Grid
 from cryocore.files import table_metadata, write_table
 from cryocore.geometry.rotations import random_rotations
 from cryocore.imaging.slices import Frame, insert, prepare, project
-from cryocore.imaging.volumes import fold_friedel, grid_radius, grid_shape, map_to_grid
+from cryocore.imaging.volumes import fold_friedel, map_to_grid
 from tests.phantoms import Blobs, optics, particles, used_samples
 from tests.score.test_scores import bands_of, one_round, score_round
 
@@ -30,14 +31,14 @@ def measure(folder: Path) -> dict[str, Any]:
 
 def frame_of(padding: int) -> Frame:
     """Images of the phantom's box and pixel size."""
-    return Frame.of(optics(BOX), box=BOX, pixel_size_angstrom=2.0, padding=padding, last_shell=BOX)
+    return Frame.of(optics(BOX), Grid.of(BOX, 2.0, padding))
 
 
 def projection_error(padding: int) -> float:
     """Relative error (2-norm) of 50 projections of 30 Gaussian blobs against their closed form."""
     blobs = Blobs.random(30, spread=4.0, width=1.8)
     rotations, frame = random_rotations(50, np.random.default_rng(1)), frame_of(padding)
-    grid = map_to_grid(blobs.map(BOX), padding=padding, radius=grid_radius(BOX, padding))[None]
+    grid = map_to_grid(blobs.map(BOX), Grid.of(BOX, 2.0, padding))[None]
     used = used_samples(frame.limit)
     found = project(grid, rotations, np.zeros(len(rotations), dtype=np.int32), frame, host())[:, used]
     expected = blobs.slices(rotations, frame.limit, BOX)[:, used]
@@ -48,7 +49,7 @@ def adjoint_error() -> float:
     """Relative difference of <C P v, y> and <v, Pᵀ C y> for random v and y."""
     rng, n, backend, frame = np.random.default_rng(2), 200, host(), frame_of(2)
     rotations, half = random_rotations(n, rng), (np.arange(n) % 2).astype(np.int32)
-    shape = (2, *grid_shape(grid_radius(BOX, 2)))
+    shape = (2, *Grid.of(BOX, 2.0, 2).shape)
     values = (rng.normal(size=shape) + 1j * rng.normal(size=shape)).astype(np.complex64)
     values[:, 0] = [fold_friedel(plane) for plane in values[:, 0]]
     images = rng.normal(size=(n, BOX, BOX)).astype(np.float32)

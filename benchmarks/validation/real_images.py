@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from benchmarks.validation.common import host, need_data
 from benchmarks.validation.workflow import rounds_of, run_workflow
 from cryocore.backend import Backend
-from cryocore.data import FourierSums, Particles
+from cryocore.data import FourierSums, Grid, Particles
 from cryocore.images import batches
 from cryocore.imaging.slices import Frame, prepare, project
-from cryocore.imaging.volumes import Floats32, grid_radius, map_to_grid
+from cryocore.imaging.volumes import Floats32, map_to_grid, shell_means
 from cryocore.ingest.particles import ingest
 from cryocore.maps.masks import soft_ball
 from cryocore.reconstruct.accumulate import accumulate
-from cryocore.reconstruct.solve import Solver, shell_means
+from cryocore.reconstruct.solve import Solver
 
 N_ROUNDS, FOLDS, PADDING = 2, 10, 2
 
@@ -96,23 +96,19 @@ def correlations(data: Particles, finest_angstrom: float, backend: Backend) -> N
     """
     fold = np.random.default_rng(0).permutation(np.arange(len(data)) % FOLDS)
     optics = data.reference_optics
-    last = min((optics.box - 1) // 2, int(optics.box * optics.pixel_size_angstrom / finest_angstrom))
+    last = int(optics.box * optics.pixel_size_angstrom / finest_angstrom)
+    grid = Grid.of(optics.box, optics.pixel_size_angstrom, PADDING, last)
     values = np.empty(len(data))
     for f in range(FOLDS):
-        sums = accumulate(data, (fold != f).astype(np.float32), padding=PADDING, last_shell=last, backend=backend)
+        sums = accumulate(data, (fold != f).astype(np.float32), grid, backend)
         density = regularised(sums) * soft_ball(optics.box, optics.box / 2 - 4, 4.0)
-        grid = map_to_grid(density.astype(np.float32), padding=PADDING, radius=grid_radius(optics.box, PADDING, last))[
-            None
-        ]
+        values_on_grid = map_to_grid(density.astype(np.float32), grid)[None]
         for rows, images in batches(data, np.flatnonzero(fold == f), 256, progress=None):
             part = data.take(rows)
-            group = data.optics[int(part.column("optics_group")[0])]
-            frame = Frame.of(
-                group, box=optics.box, pixel_size_angstrom=optics.pixel_size_angstrom, padding=PADDING, last_shell=last
-            )
+            frame = Frame.of(data.optics[int(part.column("optics_group")[0])], grid)
             batch = prepare(images, part, frame, backend)
             first = np.zeros(len(rows), dtype=np.int32)
-            predicted = batch.ctf * project(grid, part.rotations, first, frame, backend)
+            predicted = batch.ctf * project(values_on_grid, part.rotations, first, frame, backend)
             values[rows] = correlate(batch.image, predicted)
     return values
 
@@ -125,8 +121,8 @@ def regularised(sums: FourierSums) -> Floats32:
         denominator=sums.denominator.sum(axis=0, keepdims=True),
     )
     solver = Solver(both, np.eye(3)[None])
-    mean = shell_means(both.denominator[0], solver.shells, solver.inside)
-    return solver.solve(both.numerator[0], both.denominator[0], np.pad(mean, (0, sums.box - len(mean))))
+    mean = shell_means(both.denominator[0], solver.shells, sums.grid.last_shell)
+    return solver.solve(both.numerator[0], both.denominator[0], mean)
 
 
 def correlate(images: NDArray[np.complex64], predictions: NDArray[np.complex64]) -> NDArray[np.float64]:

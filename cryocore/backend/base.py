@@ -8,11 +8,11 @@ from typing import Any, Protocol
 KERNEL_DIRECTORY = Path(__file__).parent / "kernels"
 KERNELS: dict[str, str] = {
     "prepare_images": "pppppiiiifpp",
-    "insert_slices": "pppppiiippii",
+    "insert_slices": "ppppppiiippii",
     "project_slices": "pppiiip",
     "symmetrise_sums": "pppiippii",
     "score_slices": "ppppppppipifiiip",
-    "score_poses": "pppppppiiiiip",
+    "score_poses": "pppppppppipifpifiiiip",
 }
 """Argument kinds of every kernel: p pointer (or None), i int32, f float32."""
 

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from cryocore.errors import InputError
 log = logging.getLogger(__name__)
 
 FLAGS = ("-x", "c++", "-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
-SLAB_BYTES = 12 << 20
+SLAB_BYTES = 24 << 20
 """Planes that one thread owns at a time should stay in its share of the cache."""
 
 _KINDS = {"p": ctypes.c_void_p, "i": ctypes.c_int, "f": ctypes.c_float}
@@ -77,8 +77,13 @@ class CpuBackend:
                 set_block(block, grid)
                 function(*arguments)
 
-        for future in [self._pool.submit(work) for _ in range(min(self.threads, len(calls)))]:
-            future.result()
+        futures = [self._pool.submit(work) for _ in range(min(self.threads, len(calls)))]
+        try:
+            for future in futures:
+                future.result()
+        finally:
+            # an interrupt must not free arrays that threads still write to
+            wait(futures)
 
 
 def _c_arguments(kernel: str, args: tuple[Any, ...]) -> list[Any]:
@@ -125,7 +130,12 @@ def compile_library(source: str, flags: Sequence[str]) -> Path:
             [compiler, *flags, str(text), "-o", str(built)], capture_output=True, text=True, check=False
         )
         if result.returncode:
-            raise RuntimeError(f"{compiler} cannot compile the kernels:\n{result.stderr}")
+            last = (result.stderr.strip() or "it printed nothing").splitlines()[-1]
+            raise InputError(
+                f"the C++ compiler cannot compile the kernels ({last})",
+                file=compiler,
+                remedy="Install g++ 9 or later, or name another compiler with CXX",
+            )
         built.replace(target)
     log.info("compiled the CPU kernels into %s", target)
     return target

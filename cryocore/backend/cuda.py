@@ -12,8 +12,8 @@ from cryocore.backend.base import KERNELS, kernel_source
 OPTIONS = ("--std=c++17", "--use_fast_math")
 THREADS = 128
 LANES = 32
-BLOCK_KERNELS = ("score_slices", "score_poses")
-"""Kernels in which one block works on one item; in the others a block holds THREADS / LANES items."""
+ROW_KERNELS = ("prepare_images", "insert_slices", "project_slices")
+"""Kernels whose blocks have a warp for each of several rows of an image; in all kernels a block takes one item."""
 
 
 def gpu_fault() -> str | None:
@@ -50,12 +50,8 @@ class CudaBackend:
         if len(args) != len(kinds):
             raise ValueError(f"{kernel} takes {len(kinds)} arguments; got {len(args)}")
         values = tuple(_argument(k, a) for k, a in zip(kinds, args, strict=True))
-        function = _module().get_function(kernel)
-        if kernel in BLOCK_KERNELS:
-            function((min(items, 2**31 - 1),), (THREADS,), values, shared_mem=4 * THREADS)
-        else:
-            rows = THREADS // LANES
-            function((min(-(-items // rows), 2**31 - 1),), (LANES, rows), values)
+        block = (LANES, THREADS // LANES) if kernel in ROW_KERNELS else (THREADS,)
+        _module().get_function(kernel)((min(items, 2**31 - 1),), block, values, shared_mem=4 * THREADS)
 
     def launch_planes(self, kernel: str, args: tuple[Any, ...], *, items: int, planes: int, plane_bytes: int) -> None:
         """Run a kernel once, over all planes; it adds atomically."""

@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryocore.backend import Backend
-from cryocore.data import Optics, Particles
+from cryocore.data import Grid, Optics, Particles
 from cryocore.imaging.aberrations import phase_tables
 from cryocore.imaging.ctf import kernel_optics, kernel_particles
-from cryocore.imaging.volumes import grid_shape
 
 
 @dataclass(frozen=True)
@@ -30,18 +29,18 @@ class Frame:
     limit: int
     scale: float
     gain: float
-    padding: int
+    padding: float
 
     @classmethod
-    def of(cls, optics: Optics, *, box: int, pixel_size_angstrom: float, padding: int, last_shell: int) -> Frame:
-        """The frame of ``optics`` for maps of a box and pixel size, used up to ``last_shell``.
+    def of(cls, optics: Optics, grid: Grid) -> Frame:
+        """The frame of ``optics`` on a grid.
 
         Images are taken to have equal noise per pixel in every group, as RELION's normalisation makes them, so that
         orthonormal coefficients carry the signal of the map's own coefficients times the ratio of fields of view.
         """
-        scale = box * pixel_size_angstrom / (optics.box * optics.pixel_size_angstrom)
-        limit = min((optics.box - 1) // 2, int(last_shell / scale + 1e-6))
-        return cls(optics, limit, scale, scale, padding)
+        scale = grid.box * grid.pixel_size_angstrom / (optics.box * optics.pixel_size_angstrom)
+        limit = min((optics.box - 1) // 2, int(grid.last_shell / scale + 1e-6))
+        return cls(optics, limit, scale, scale, grid.padding)
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def prepare(images: NDArray[np.float32], particles: Particles, frame: Frame, bac
         backend.to_device(kernel_optics(optics)),
         *(even, odd, n, d, r, mode, 1.0 / d, image, ctf),
     )
-    backend.launch("prepare_images", args, items=n * (2 * r + 1))
+    backend.launch("prepare_images", args, items=n)
     if frame.gain != 1.0:
         ctf *= np.float32(frame.gain)
     return Prepared(image, ctf, frame)
@@ -88,6 +87,12 @@ def slice_basis(rotations: NDArray[np.float64], frame: Frame) -> NDArray[np.floa
     return np.ascontiguousarray(along.reshape(*rotations.shape[:-2], 6), dtype=np.float32)
 
 
+def row_ends(limit: int) -> NDArray[np.int32]:
+    """The last kx inside the disc for ky = -limit, ..., limit."""
+    ky = np.arange(-limit, limit + 1)
+    return np.sqrt(limit**2 - ky**2).astype(np.int32)
+
+
 def insert(
     batch: Prepared,
     rotations: NDArray[np.float64],
@@ -97,7 +102,7 @@ def insert(
     denominator: Any,
     backend: Backend,
 ) -> None:
-    """Add a batch to the sums ``(2, *grid_shape)`` of its half sets (``half`` is 0 or 1), in place."""
+    """Add a batch to the sums ``(2, *grid.shape)`` of its half sets (``half`` is 0 or 1), in place."""
     frame, n, r = batch.frame, len(batch), batch.frame.limit
     radius = numerator.shape[1] - 2
     planes = numerator.shape[1]
@@ -107,17 +112,18 @@ def insert(
         backend.to_device(slice_basis(rotations, frame)),
         backend.to_device(weights.astype(np.float32)),
         backend.to_device(half.astype(np.int32)),
+        backend.to_device(row_ends(r)),
         *(n, r, radius, numerator, denominator),
     )
-    plane_bytes = 2 * 12 * grid_shape(radius)[1] ** 2
-    backend.launch_planes("insert_slices", args, items=n * (2 * r + 1), planes=planes, plane_bytes=plane_bytes)
+    plane_bytes = 2 * 12 * numerator.shape[2] ** 2
+    backend.launch_planes("insert_slices", args, items=n, planes=planes, plane_bytes=plane_bytes)
 
 
 def project(grids: Any, rotations: NDArray[np.float64], half: NDArray[np.int32], frame: Frame, backend: Backend) -> Any:
-    """Slices ``(n, 2r+1, r+1)`` complex64 of the grids ``(halves, *grid_shape)`` at poses ``(n, 3, 3)``."""
+    """Slices ``(n, 2r+1, r+1)`` complex64 of the grids ``(halves, *grid.shape)`` at poses ``(n, 3, 3)``."""
     n, r = len(rotations), frame.limit
     out = backend.xp.empty((n, 2 * r + 1, r + 1), dtype=np.complex64)
     basis, which = backend.to_device(slice_basis(rotations, frame)), backend.to_device(half.astype(np.int32))
     args = (grids, basis, which, n, r, grids.shape[1] - 2, out)
-    backend.launch("project_slices", args, items=n * (2 * r + 1))
+    backend.launch("project_slices", args, items=n)
     return out

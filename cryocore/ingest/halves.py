@@ -29,6 +29,9 @@ def half_sets(columns: Columns, ids: NDArray[np.uint64], micrographs: NDArray[np
         given = columns.numbers(SUBSET)
         columns.require(np.isin(given, (1, 2)), SUBSET, given, "a half set (1 or 2)", "Correct it or remove the column")
         if given.min() != given.max():
+            first = int((given == 1).sum())
+            if max(first, len(given) - first) > MAX_SHARE * len(given):
+                log.warning("%s: uneven half sets, %d and %d particles", file, first, len(given) - first)
             return given.astype(np.int64)
         log.info("%s: %s is %d in every row and is ignored", file, SUBSET, int(given[0]))
     half, unit = split(ids, micrographs, seed)

@@ -19,14 +19,14 @@ from tqdm import tqdm
 
 from cryocore.backend import Backend
 from cryocore.config import PlantedErrors, Simulate
-from cryocore.data import Optics
+from cryocore.data import Grid, Optics
 from cryocore.errors import InputError
 from cryocore.files import atomic_path, write_table
 from cryocore.geometry.rotations import matrix_to_euler, random_rotations
 from cryocore.geometry.symmetry import point_group
 from cryocore.imaging.ctf import ctf
 from cryocore.imaging.slices import Frame, project
-from cryocore.imaging.volumes import Floats32, grid_radius, map_to_grid
+from cryocore.imaging.volumes import Floats32, map_to_grid
 from cryocore.ingest.molecules import molecule_map
 from cryocore.ingest.particles import particle_ids
 from cryocore.ingest.plant import assign_errors, perturb_poses, truth_table
@@ -55,7 +55,7 @@ def simulate(
     """Write particles.star, particles.mrcs, truth.parquet and true_map.mrc into ``out_dir``."""
     if settings.box % 2:
         raise InputError(
-            f"the box is {settings.box}", column="input.simulate.box", remedy="Use an even number of pixels"
+            f"the box is {settings.box}", setting="input.simulate.box", remedy="Use an even number of pixels"
         )
     rng = np.random.default_rng(seed)
     truth_map = true_map(settings)
@@ -138,7 +138,7 @@ def noisy_images(
     box = settings.box
     spectrum = noise_spectrum(settings)
     disc = particle_disc(volume)
-    grid = backend.to_device(map_to_grid(volume, padding=2, radius=grid_radius(box, 2))[None])
+    grid = backend.to_device(map_to_grid(volume, simulation_grid(settings))[None])
     first = np.flatnonzero(~junk)[:512] if not junk.all() else np.arange(min(512, len(junk)))
     clean = clean_images(grid, truth, first, settings, backend)
     amplitude = np.float32(np.sqrt(settings.snr / clean[:, disc].var(axis=1).mean()))
@@ -175,7 +175,7 @@ def particle_disc(volume: Floats32) -> NDArray[np.bool_]:
 def clean_images(grid: Any, truth: Truth, rows: NDArray[np.int64], settings: Simulate, backend: Backend) -> Floats32:
     """S C P x for some particles, ``(m, n, n)``, of a map's grid; the CTF is the reference formula."""
     box, optics = settings.box, optics_of(settings)
-    frame = Frame.of(optics, box=box, pixel_size_angstrom=optics.pixel_size_angstrom, padding=2, last_shell=box)
+    frame = Frame.of(optics, simulation_grid(settings))
     slices = backend.to_host(project(grid, truth.rotations[rows], np.zeros(len(rows), dtype=np.int32), frame, backend))
     r = frame.limit
     ky, kx = np.mgrid[-r : r + 1, 0 : r + 1]
@@ -190,6 +190,11 @@ def clean_images(grid: Any, truth: Truth, rows: NDArray[np.int64], settings: Sim
     # the column kx = 0 holds one of each Friedel pair; the inverse transform needs both
     spectra[:, -r:, 0] += np.conj(spectra[:, r:0:-1, 0])
     return np.asarray(scipy.fft.irfft2(spectra, s=(box, box)), dtype=np.float32)
+
+
+def simulation_grid(settings: Simulate) -> Grid:
+    """A grid finer than that of any reconstruction, so that images are not made by the model that judges them."""
+    return Grid.of(settings.box, settings.pixel_size_angstrom, 2.5)
 
 
 def optics_of(settings: Simulate) -> Optics:

@@ -98,7 +98,8 @@ def randomised_from(unmasked: Floats) -> int:
 def resolution_at(curve: ArrayLike, resolution_angstrom: ArrayLike, threshold: float) -> float:
     """Resolution (Å) where a curve first falls below ``threshold``, linear between shells.
 
-    A curve that never falls gives the last shell's resolution, one that starts below gives shell 1's.
+    A curve that never falls gives the last shell's resolution, one that never reaches it shell 1's; a dip before it
+    first reaches the threshold does not count.
 
     >>> round(resolution_at([1.0, 1.0, 0.5, 0.0], [np.inf, 30.0, 15.0, 10.0], 0.25), 6)
     12.0
@@ -106,7 +107,10 @@ def resolution_at(curve: ArrayLike, resolution_angstrom: ArrayLike, threshold: f
     values = np.asarray(curve, dtype=np.float64)
     with np.errstate(divide="ignore"):
         frequency = 1.0 / np.asarray(resolution_angstrom, dtype=np.float64)
-    below = np.flatnonzero(~(values[1:] >= threshold)) + 1
+    above = np.flatnonzero(values[1:] >= threshold) + 1
+    if not above.size:
+        return float(1.0 / frequency[1])
+    below = np.flatnonzero(~(values[above[0] :] >= threshold)) + above[0]
     if not below.size:
         return float(1.0 / frequency[-1])
     s = int(below[0])
@@ -119,7 +123,8 @@ def resolution_at(curve: ArrayLike, resolution_angstrom: ArrayLike, threshold: f
 def fsc_weight(curve: ArrayLike, *, merged: bool = False) -> Floats:
     """Weight W of each shell in [0, 1]: how much of the map there is signal.
 
-    The curve is smoothed over neighbouring shells and set to zero from where it first sinks into the noise.
+    The curve is smoothed over neighbouring shells and set to zero from where, after its peak, it first sinks into the
+    noise. A weak shell or two before the peak, as sparse data have them, do not end it.
 
     Parameters
     ----------
@@ -130,7 +135,8 @@ def fsc_weight(curve: ArrayLike, *, merged: bool = False) -> Floats:
     values[0] = values[1]
     smooth = gaussian_filter1d(values, 1.0, mode="nearest")
     weight = 2.0 * smooth / (1.0 + smooth) if merged else smooth
-    noise = np.flatnonzero(smooth < NOISE_LEVEL)
+    peak = int(np.argmax(smooth))
+    noise = np.flatnonzero(smooth[peak:] < NOISE_LEVEL) + peak
     weight[noise[0] if noise.size else len(weight) :] = 0.0
     return weight
 

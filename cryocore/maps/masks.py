@@ -46,21 +46,28 @@ def automatic_mask(volume: ArrayLike, pixel_size_angstrom: float) -> Floats32:
     density = np.asarray(volume, dtype=np.float32)
     n = density.shape[0]
     radius = _radius(n)
-    ball = radius <= n // 2 - 1
-    smooth, threshold, cut_off = _smooth_and_cut(
-        density, radius, min(n * pixel_size_angstrom / LOW_PASS_ANGSTROM, LOW_PASS_SHELLS)
-    )
-    parts = _large_parts((smooth > threshold) & ball)
-    share = float(parts.sum() / ball.sum())
+    parts, share, cut_off = _molecule(density, radius, pixel_size_angstrom)
     edge = min(EDGE_PIXELS, n / 8)
     outer = _soft(radius - (n // 2 - 1 - edge), edge)
     if not REASONABLE[0] <= share <= REASONABLE[1]:
         log.warning(
             "The automatic mask would fill %.2g %% of the box's ball; a soft ball is used instead.", 100 * share
         )
+        if REASONABLE[0] <= _molecule(-density, radius, pixel_size_angstrom)[1] <= REASONABLE[1]:
+            log.warning("The molecule looks dark: were the particles extracted with inverted contrast (white)?")
         return outer
     growth = max(DILATION_ANGSTROM / pixel_size_angstrom, 2.0, DILATION_SHARE * n / cut_off)
     return np.minimum(_soft(_distance(parts, growth + edge) - growth, edge), outer)
+
+
+def _molecule(density: Floats32, radius: Floats32, pixel_size_angstrom: float) -> tuple[Bools, float, float]:
+    """The large parts that stand out of the noise, their share of the box's ball, and the low-pass shell."""
+    n = density.shape[0]
+    ball = radius <= n // 2 - 1
+    finest = min(n * pixel_size_angstrom / LOW_PASS_ANGSTROM, LOW_PASS_SHELLS)
+    smooth, threshold, cut_off = _smooth_and_cut(density, radius, finest)
+    parts = _large_parts((smooth > threshold) & ball)
+    return parts, float(parts.sum() / ball.sum()), cut_off
 
 
 def _radius(n: int) -> Floats32:

@@ -8,40 +8,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryocore.backend import Backend
-from cryocore.data import FourierSums, Particles
+from cryocore.data import FourierSums, Grid, Particles
 from cryocore.images import batch_size, batches
 from cryocore.imaging.slices import Frame, insert, prepare
-from cryocore.imaging.volumes import fold_friedel, grid_radius, grid_shape
+from cryocore.imaging.volumes import fold_friedel
 
 
-def accumulate(
-    particles: Particles, weights: NDArray[np.float32], *, padding: int, last_shell: int, backend: Backend
-) -> FourierSums:
+def accumulate(particles: Particles, weights: NDArray[np.float32], grid: Grid, backend: Backend) -> FourierSums:
     """Sum w c y and w c² of all particles with a weight, per half set.
 
     Memory is that of the sums and a few batches, whatever the number of particles.
     """
-    xp, optics = backend.xp, particles.reference_optics
-    radius = grid_radius(optics.box, padding, last_shell)
-    numerator = xp.zeros((2, *grid_shape(radius)), dtype=np.complex64)
+    xp = backend.xp
+    numerator = xp.zeros((2, *grid.shape), dtype=np.complex64)
     denominator = xp.zeros(numerator.shape, dtype=np.float32)
-    frames = [
-        Frame.of(
-            o, box=optics.box, pixel_size_angstrom=optics.pixel_size_angstrom, padding=padding, last_shell=last_shell
-        )
-        for o in particles.optics
-    ]
+    frames = [Frame.of(optics, grid) for optics in particles.optics]
     half = particles.column("half").astype(np.int32) - 1
     rows = np.flatnonzero(weights)
-    for chosen, images in batches(particles, rows, batch_size(optics.box), progress="insert"):
+    for chosen, images in batches(particles, rows, batch_size(max(o.box for o in particles.optics)), progress="insert"):
         part = particles.take(chosen)
         batch = prepare(images, part, frames[int(part.column("optics_group")[0])], backend)
         insert(batch, part.rotations, weights[chosen], half[chosen], numerator, denominator, backend)
     numerator[:, 0] = fold_friedel_of_halves(numerator[:, 0])
     denominator[:, 0] = fold_friedel_of_halves(denominator[:, 0])
-    return FourierSums(
-        backend.to_host(numerator), backend.to_host(denominator), optics.box, padding, optics.pixel_size_angstrom
-    )
+    return FourierSums(backend.to_host(numerator), backend.to_host(denominator), grid)
 
 
 def fold_friedel_of_halves(planes: NDArray[np.generic]) -> NDArray[np.generic]:

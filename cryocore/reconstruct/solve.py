@@ -2,98 +2,112 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
-from cryocore.data import FourierSums
-from cryocore.imaging.volumes import Floats32, grid_to_map, shell_radius, sinc_squared
+from cryocore.data import FourierSums, Grid
+from cryocore.imaging.volumes import (
+    Floats,
+    Floats32,
+    grid_shells,
+    grid_to_map,
+    interpolation_factor,
+    shell_means,
+)
 
 FLOOR = 1e-3
 """The denominator is kept above this share of its shell's mean."""
 
 
-def shell_means(values: Floats32, shells: NDArray[np.int32], inside: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Mean of ``values`` over each shell of the grid."""
-    index = shells[inside]
-    total = np.bincount(index, weights=values[inside])
-    return total / np.maximum(np.bincount(index), 1)
-
-
 class Solver:
-    """Solves the sums of one grid; holds its shell index."""
+    """Solves the sums of one grid; holds its shell index.
+
+    Parameters
+    ----------
+    sums : the normal equations
+    group : the point group ``(m, 3, 3)`` whose mates were added by interpolation, whose mark is then removed as well
+    """
 
     def __init__(self, sums: FourierSums, group: NDArray[np.float64]) -> None:
         self.sums = sums
-        radius = sums.numerator.shape[1] - 2
-        self.shells = shell_radius(radius, sums.padding)
-        self.inside = self.shells <= radius // sums.padding
-        self.correction = interpolation_factor(sums.box, sums.padding, group)
+        self.shells = grid_shells(sums.grid)
+        self.factor = insertion_and_mates(sums.grid, group)
 
-    def solve(self, numerator: NDArray[np.complex64], denominator: Floats32, prior: NDArray[np.float64]) -> Floats32:
+    def solve(self, numerator: NDArray[np.complex64], denominator: Floats32, prior: Floats) -> Floats32:
         """The map ``(n, n, n)`` of numerator / (denominator + prior), ``prior`` one value per shell.
 
         The denominator is floored at :data:`FLOOR` of its shell mean, and the mean of the map is 0.
         """
-        mean = shell_means(denominator, self.shells, self.inside)
-        floor = np.maximum(FLOOR * mean, np.finfo(np.float32).tiny)
-        size = len(mean)
-        index = np.minimum(self.shells, size - 1)
-        divisor = np.maximum(denominator, floor.astype(np.float32)[index]) + prior[:size].astype(np.float32)[index]
-        grid = np.where(self.inside, numerator / divisor, np.complex64(0))
-        grid[0, grid.shape[1] // 2, grid.shape[2] // 2] = 0
-        return grid_to_map(
-            grid.astype(np.complex64), box=self.sums.box, padding=self.sums.padding, correction=self.correction
-        )
+        grid, last = self.sums.grid, self.sums.grid.last_shell
+        floor = FLOOR * shell_means(denominator, self.shells, last)
+        # outside the ball the floor is infinite: nothing is left there
+        divisor = np.maximum(denominator, np.append(floor, np.inf).astype(np.float32)[self.shells])
+        divisor += np.append(prior, 0.0).astype(np.float32)[self.shells]
+        np.maximum(divisor, np.finfo(np.float32).tiny, out=divisor)
+        values = np.divide(numerator, divisor, dtype=np.complex64)
+        values[0, grid.radius + 1, grid.radius + 1] = 0
+        return np.divide(grid_to_map(values, grid), self.factor, dtype=np.float32)
 
     def half(self, index: int) -> Floats32:
         """The map of half set 0 or 1, without a prior."""
-        none = np.zeros(self.sums.box)
+        none = np.zeros(self.sums.grid.last_shell + 1)
         return self.solve(self.sums.numerator[index], self.sums.denominator[index], none)
 
-    def merged(self, fsc: NDArray[np.float64]) -> Floats32:
+    def merged(self, fsc: Floats) -> Floats32:
         """The map of all particles, Wiener-filtered by the FSC between the halves.
 
         The prior of a shell is its mean denominator over the signal-to-noise ratio 2 FSC / (1 - FSC) of the merged
         map (Scheres 2012, J. Struct. Biol. 180, 519).
         """
-        numerator = self.sums.numerator.sum(axis=0)
         denominator = self.sums.denominator.sum(axis=0)
-        mean = shell_means(denominator, self.shells, self.inside)
+        mean = shell_means(denominator, self.shells, self.sums.grid.last_shell)
         limited = np.clip(fsc[: len(mean)], 1e-3, 0.9999)
-        prior = np.zeros(self.sums.box)
-        prior[: len(mean)] = mean * (1.0 - limited) / (2.0 * limited)
-        return self.solve(numerator, denominator, prior)
+        return self.solve(self.sums.numerator.sum(axis=0), denominator, mean * (1.0 - limited) / (2.0 * limited))
 
 
-def interpolation_factor(box: int, padding: int, group: NDArray[np.float64]) -> Floats32:
-    """What trilinear insertion, and a second interpolation at most mates of the group, put on the map.
+def insertion_and_mates(grid: Grid, group: NDArray[np.float64]) -> Floats32:
+    """What trilinear insertion, and a second interpolation at the mates of the group, put on the map.
 
-    Mates that map the lattice onto itself (entries -1, 0, 1) need no interpolation. The factor is isotropic to
-    second order, so that one expression serves all mates.
+    Where a row of a mate is a lattice vector (entries -1, 0, 1), its samples fall on the lattice along that axis and
+    nothing is interpolated: rotations about z leave the z axis alone. Each other axis gives a factor sinc²; taking it
+    along the map's axis instead of the mate's is right to second order.
     """
-    exact = np.all(np.isclose(group, np.rint(group), atol=1e-9), axis=(1, 2)).mean()
-    z, y, x = sinc_squared(box, padding)
-    factor = z * y * x
-    return factor * (np.float32(exact) + np.float32(1.0 - exact) * factor)
+    line = interpolation_factor(grid)
+    lines = line, line[:, None], line[:, None, None]
+    once = lines[0] * lines[1] * lines[2]
+    twice = np.zeros_like(once)
+    kept, counts = np.unique([_lattice_axes(g) for g in group], axis=0, return_counts=True)
+    for axes, count in zip(kept, counts, strict=True):
+        share = np.float32(count / len(group))
+        twice += share * math.prod(axis for axis, exact in zip(lines, axes, strict=True) if not exact)
+    return np.asarray(once * twice, dtype=np.float32)
+
+
+def _lattice_axes(mate: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which of the axes x, y, z a mate takes to a lattice axis, ``(3,)``."""
+    rows = np.all(np.isclose(mate, np.rint(mate), atol=1e-9), axis=1, keepdims=True)
+    return np.asarray(np.any((np.abs(mate) > 0.5) & rows, axis=0))
 
 
 def sampling_density(sums: FourierSums) -> Floats32:
-    """The floored denominators on the unpadded grid, ``(2, r+2, 2r+3, 2r+3)``: what a particle's share is judged by."""
-    p = sums.padding
-    radius = (sums.denominator.shape[1] - 2) // p
-    shells = shell_radius(radius, 1)
-    inside = shells <= radius
-    around = np.arange(-(radius + 1), radius + 2)
-    centre = (sums.denominator.shape[2]) // 2
-    out = np.empty((2, radius + 2, 2 * radius + 3, 2 * radius + 3), dtype=np.float32)
+    """The floored denominators at unpadded grid points: what a particle's share in its prediction is judged by.
+
+    Returns ``(2, r+2, 2r+3, 2r+3)``, the layout of ``Grid.of(box, pixel_size, 1, last_shell)``.
+    """
+    fine = sums.grid
+    coarse = Grid(fine.box, fine.pixel_size_angstrom, fine.box, fine.last_shell)
+    shells, middle = grid_shells(coarse), fine.radius + 1
+    around = np.arange(-(coarse.radius + 1), coarse.radius + 2)
+    nearest = np.clip(np.rint(fine.padding * around).astype(int), -middle, middle)
+    planes = nearest[coarse.radius + 1 :]
+    out = np.empty((2, *coarse.shape), dtype=np.float32)
     for h in range(2):
-        smooth = _smooth(sums.denominator[h]) if p > 1 else sums.denominator[h]
-        take = np.clip(centre + p * around, 0, 2 * centre)
-        planes = np.minimum(p * np.arange(radius + 2), sums.denominator.shape[1] - 1)
-        coarse = smooth[planes][:, take][:, :, take]
-        mean = shell_means(coarse, shells, inside)
-        floor = np.maximum(FLOOR * mean, np.finfo(np.float32).tiny).astype(np.float32)
-        out[h] = np.maximum(coarse, floor[np.minimum(shells, len(floor) - 1)])
+        smooth = _smooth(sums.denominator[h])
+        taken = smooth[planes][:, middle + nearest][:, :, middle + nearest]
+        floor = np.maximum(FLOOR * shell_means(taken, shells, coarse.last_shell), np.finfo(np.float32).tiny)
+        out[h] = np.maximum(taken, np.append(floor, floor[-1]).astype(np.float32)[shells])
     return out
 
 

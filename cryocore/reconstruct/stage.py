@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cryocore.backend import Backend
 from cryocore.config import Reconstruct
-from cryocore.data import Particles, require_same_particles
+from cryocore.data import FscCurves, Grid, Particles, require_same_particles
 from cryocore.errors import InputError
 from cryocore.files import atomic_path, read_table
 from cryocore.geometry.symmetry import point_group
@@ -48,12 +50,12 @@ def reconstruct(
     pixel, box = optics.pixel_size_angstrom, optics.box
     group = point_group(symmetry)
     last = last_shell(box, pixel, settings.max_resolution_angstrom)
-    sums = accumulate(data, weights, padding=settings.padding, last_shell=last, backend=backend)
-    sums = symmetrise(sums, group, backend)
+    grid = Grid.of(box, pixel, settings.padding, last)
+    sums = symmetrise(accumulate(data, weights, grid, backend), group, backend)
     solver = Solver(sums, group)
     halves = solver.half(0), solver.half(1)
     shape = choose_mask(mask or (Path(settings.mask) if settings.mask else None), halves, pixel)
-    curves = half_map_fsc(halves[0], halves[1], shape, pixel_size_angstrom=pixel)
+    curves = within(half_map_fsc(halves[0], halves[1], shape, pixel_size_angstrom=pixel), last)
     merged = solver.merged(fsc_weight(curves.corrected))
 
     write_map(out_dir / "half1.mrc", halves[0], pixel)
@@ -62,9 +64,16 @@ def reconstruct(
     write_map(out_dir / "mask.mrc", shape, pixel)
     curves.write(out_dir / "fsc.parquet")
     with atomic_path(out_dir / "sampling.npz") as temporary:
-        np.savez(temporary, density=sampling_density(sums), padding=np.int64(settings.padding))
+        np.savez(temporary, density=sampling_density(sums), padding=np.float64(settings.padding))
     resolution = resolution_at(curves.corrected, curves.resolution_angstrom, 0.143)
     log.info("%d particles, %.2f Å at FSC 0.143", np.count_nonzero(weights), resolution)
+
+
+def within(curves: FscCurves, last: int) -> FscCurves:
+    """The curves up to the last shell in use, 0 beyond it: what is there was put there by the mask."""
+    names = ("unmasked", "masked", "phase_randomised", "corrected")
+    kept: dict[str, Any] = {name: np.where(curves.shell <= last, getattr(curves, name), 0.0) for name in names}
+    return replace(curves, **kept)
 
 
 def read_weights(subset: Path | None, particles: Particles) -> NDArray[np.float32]:
@@ -96,7 +105,7 @@ def choose_mask(path: Path | None, halves: tuple[Floats32, Floats32], pixel_size
     """The mask of a file, checked against the maps, or one made from their mean."""
     if path is None:
         return automatic_mask(0.5 * (halves[0] + halves[1]), pixel_size_angstrom)
-    values, _ = read_map(path)
+    values, _ = read_map(path, pixel_size_angstrom=pixel_size_angstrom)
     if values.shape != halves[0].shape:
         raise InputError(
             f"the mask is {values.shape}, the maps are {halves[0].shape}",

@@ -19,9 +19,6 @@ Array = NDArray[np.float64]
 BAND_COLUMNS = ("image_power", "projection_power", "inner_product", "ctf_image", "ctf_projection", "ctf_power")
 """Names in the log of a, e, c, b, f, g."""
 
-SCORES = ("l2_loss", "cryosieve", "ncc", "llr", "z", "zc", "contrast", "local", "dual")
-"""Names in the log of the scores."""
-
 
 @dataclass(frozen=True)
 class BandStatistics:
@@ -116,7 +113,7 @@ def named_scores(
     weighting: Weighting,
     cryosieve_band: int,
 ) -> dict[str, Array]:
-    """All scores of :data:`SCORES`; the poses' sums ``(n, k, bands, 2)`` hold e and c."""
+    """All scores of ``cryocore.data.SCORES``; the poses' sums ``(n, k, bands, 2)`` hold e and c."""
     wide = Weighting(*(np.expand_dims(v, -2) for v in (weighting.sigma2, weighting.w, weighting.mean)))
     others = [p.astype(np.float64) for p in (decoys, neighbours)]
     decoy_llr, neighbour_llr = (llr(p[..., 1], p[..., 0], wide) for p in others)

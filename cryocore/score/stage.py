@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,17 +17,18 @@ from numpy.typing import NDArray
 from cryocore import __version__
 from cryocore.backend import Backend
 from cryocore.config import Score
-from cryocore.data import FscCurves, Particles, require_same_particles
+from cryocore.data import SCORES, FscCurves, Particles, require_same_particles
 from cryocore.files import atomic_path, read_table, with_metadata
 from cryocore.geometry.poses import decoy_rows, hashed_uniform, neighbours
-from cryocore.geometry.rotations import viewing_direction
+from cryocore.geometry.rotations import quaternion_to_matrix, viewing_direction
 from cryocore.images import batch_size, batches
-from cryocore.imaging.slices import Frame, Prepared, prepare, slice_basis
-from cryocore.imaging.volumes import Floats32, grid_radius, map_to_grid, shell_radius
+from cryocore.imaging.slices import prepare
+from cryocore.imaging.volumes import Floats32
 from cryocore.maps.fsc import fsc_weight
-from cryocore.maps.mrc import read_map
-from cryocore.score.bands import BandSamples, band_edges, band_means, band_samples
-from cryocore.score.scores import BAND_COLUMNS, SCORES, BandStatistics, Weighting, named_scores
+from cryocore.score.bands import band_means
+from cryocore.score.reference import Reference, first_band, load_reference, warn_of_own_share
+from cryocore.score.scores import BAND_COLUMNS, BandStatistics, Weighting, named_scores
+from cryocore.score.sums import own_sums, pose_sums
 
 log = logging.getLogger(__name__)
 
@@ -36,24 +36,6 @@ CHUNK = 32768
 """Particles whose scores are held at a time: a row group of the log."""
 NOISE_SAMPLE = 1000
 """Particles per optics group from which the noise is estimated before the pass."""
-
-
-@dataclass(frozen=True)
-class Reference:
-    """What images are compared with: the grids of both halves, and how much each particle shaped them."""
-
-    grids: Any
-    inverse_density: Any
-    leverage: float
-    radial_mean: NDArray[np.float64]
-    edges: NDArray[np.int32]
-    frames: tuple[Frame, ...]
-    samples: tuple[BandSamples, ...]
-
-    @property
-    def n_bands(self) -> int:
-        """Number of resolution bands."""
-        return len(self.edges) - 1
 
 
 def score(
@@ -78,6 +60,7 @@ def score(
     reference = load_reference(data, round_dir, settings, backend)
     signal = band_means(fsc_weight(curves.corrected)[: int(reference.edges[-1])], reference.edges)
     noise = estimate_noise(data, reference, weights, seed, backend)
+    warn_of_own_share(reference, weights, data.column("half"))
     cryosieve_band = first_band(reference.edges, data, settings.cryosieve_angstrom)
 
     schema: pa.Schema | None = None
@@ -91,18 +74,18 @@ def score(
         "pixel_size_angstrom": data.reference_optics.pixel_size_angstrom,
         "n_bands": reference.n_bands,
         "band_edges": reference.edges.tolist(),
-        "noise_power": noise.tolist(),
+        "noise_power": [[v if np.isfinite(v) else None for v in row] for row in noise.tolist()],
         "signal_share": signal.tolist(),
         "radial_mean": reference.radial_mean.tolist(),
         "coefficients": [s.coefficients.tolist() for s in reference.samples],
     }
-    rotations = data.rotations
+    poses = data.quaternions
     with atomic_path(out) as temporary:
         writer: pq.ParquetWriter | None = None
         for start in range(0, len(data), CHUNK):
             rows = np.arange(start, min(start + CHUNK, len(data)))
             part = data.take(rows)
-            sums = chunk_sums(data, rotations, rows, reference, weights, settings, seed, backend)
+            sums = chunk_sums(part, weights[rows], poses, reference, settings, seed, backend)
             group = part.column("optics_group")
             weighting = Weighting(noise[group], signal, reference.radial_mean[part.column("half") - 1])
             own = BandStatistics.of(sums[0])
@@ -126,153 +109,60 @@ def _weights(subset: Path | None, data: Particles) -> tuple[NDArray[np.float32],
     return table.column("weight").to_numpy().astype(np.float32), selected.astype(bool)
 
 
-def load_reference(data: Particles, round_dir: Path, settings: Score, backend: Backend) -> Reference:
-    """Mask the half maps of a round and put them, and the density of their samples, on grids."""
-    optics = data.reference_optics
-    mask, _ = read_map(round_dir / "mask.mrc")
-    with np.load(round_dir / "sampling.npz", allow_pickle=False) as file:
-        density, padding = file["density"], int(file["padding"])
-    last_shell = density.shape[1] - 2
-    radius = grid_radius(optics.box, padding, last_shell)
-    grids = np.stack(
-        [map_to_grid(read_map(round_dir / f"half{h}.mrc")[0] * mask, padding=padding, radius=radius) for h in (1, 2)]
-    )
-    edges = band_edges(settings.n_bands, last_shell)
-    frames = tuple(
-        Frame.of(
-            o, box=optics.box, pixel_size_angstrom=optics.pixel_size_angstrom, padding=padding, last_shell=last_shell
-        )
-        for o in data.optics
-    )
-    return Reference(
-        grids=backend.to_device(grids),
-        inverse_density=backend.to_device(np.float32(1.0) / density),
-        leverage=float(mask.mean()) / padding**3,
-        radial_mean=np.stack([band_means(radial_mean(g, padding), edges) for g in grids]),
-        edges=edges,
-        frames=frames,
-        samples=tuple(band_samples(f, edges) for f in frames),
-    )
-
-
-def radial_mean(grid: NDArray[np.complex64], padding: int) -> NDArray[np.float64]:
-    """Mean of a grid over each shell, which is real: the projection that all poses have in common."""
-    shells = shell_radius(grid.shape[0] - 2, padding)
-    last = (grid.shape[0] - 2) // padding
-    inside = shells <= last
-    index = shells[inside]
-    return np.bincount(index, weights=grid.real[inside]) / np.maximum(np.bincount(index), 1)
-
-
-def first_band(edges: NDArray[np.int32], data: Particles, resolution_angstrom: float) -> int:
-    """The first band that lies wholly above a resolution."""
-    optics = data.reference_optics
-    shell = optics.box * optics.pixel_size_angstrom / resolution_angstrom
-    return min(int(np.searchsorted(edges, shell)), len(edges) - 2)
-
-
 def estimate_noise(
     data: Particles, reference: Reference, weights: NDArray[np.float32], seed: int, backend: Backend
 ) -> NDArray[np.float64]:
-    """Noise power per coefficient, ``(optics groups, bands)``: mean residual of a sample of each group."""
+    """Noise power per coefficient, ``(optics groups, bands)``: mean residual of a sample of each group.
+
+    It is infinite in bands beyond the reach of a group's images, which then count for nothing.
+    """
     order = np.argsort(hashed_uniform(data.ids, 1, seed=seed, stream=3)[:, 0], kind="stable")
     group = data.column("optics_group")[order]
     chosen = np.sort(np.concatenate([order[group == g][:NOISE_SAMPLE] for g in range(len(data.optics))]))
     none = Score(n_bands=64, n_decoys=0, n_local=0)
-    own, _, _ = chunk_sums(data, data.rotations, chosen, reference, weights, none, seed, backend, progress="noise")
+    sample = data.take(chosen)
+    own, _, _ = chunk_sums(sample, weights[chosen], sample.quaternions, reference, none, seed, backend, "noise")
     s = BandStatistics.of(own)
     residual = s.a - 2 * s.c + s.e
-    of_group = data.column("optics_group")[chosen]
-    return np.stack(
-        [
-            residual[of_group == g].mean(axis=0) / np.maximum(samples.coefficients, 1)
-            for g, samples in enumerate(reference.samples)
-        ]
-    )
+    of_group = sample.column("optics_group")
+    coefficients = [samples.coefficients for samples in reference.samples]
+    means = [residual[of_group == g].mean(axis=0) / np.maximum(count, 1) for g, count in enumerate(coefficients)]
+    return np.where(np.stack(coefficients) > 0, np.stack(means), np.inf)
 
 
 def chunk_sums(
-    data: Particles,
-    rotations: NDArray[np.float64],
-    rows: NDArray[np.int64],
-    reference: Reference,
+    part: Particles,
     weights: NDArray[np.float32],
+    all_poses: NDArray[np.float64],
+    reference: Reference,
     settings: Score,
     seed: int,
     backend: Backend,
     progress: str = "score",
 ) -> tuple[Floats32, Floats32, Floats32]:
-    """Band sums of the rows, in their order: own pose ``(n, bands, 6)``, decoys and neighbours ``(n, k, bands, 2)``."""
-    n, bands = len(rows), reference.n_bands
+    """Band sums of some particles: own pose ``(n, bands, 6)``, decoys and neighbours ``(n, k, bands, 2)``.
+
+    ``all_poses`` are the quaternions ``(m, 4)`` of the whole data set, from which decoys are drawn.
+    """
+    n, bands = len(part), reference.n_bands
     own = np.empty((n, bands, 6), dtype=np.float32)
     decoys = np.empty((n, settings.n_decoys, bands, 2), dtype=np.float32)
     near = np.empty((n, settings.n_local, bands, 2), dtype=np.float32)
-    half = data.column("half").astype(np.int32) - 1
-    for chosen, images in batches(data, rows, batch_size(data.reference_optics.box), progress=progress):
-        part = data.take(chosen)
-        group = int(part.column("optics_group")[0])
-        batch = prepare(images, part, reference.frames[group], backend)
+    half, groups, rotations = part.column("half").astype(np.int32) - 1, part.column("optics_group"), part.rotations
+    size = batch_size(max(o.box for o in part.optics))
+    for at, images in batches(part, np.arange(n), size, progress=progress):
+        group = int(groups[at[0]])
         samples = reference.samples[group]
-        at = np.searchsorted(rows, chosen)
-        own[at] = own_sums(batch, rotations[chosen], half[chosen], weights[chosen], reference, samples, backend)
+        batch = prepare(images, part.take(at), reference.frames[group], backend)
+        own[at] = own_sums(batch, rotations[at], half[at], weights[at], reference, samples, backend)
         if settings.n_decoys:
-            poses = rotations[decoy_rows(part.ids, settings.n_decoys, len(data), seed=seed)]
-            decoys[at] = pose_sums(batch, poses, half[chosen], reference, samples, backend)
+            rows = decoy_rows(part.ids[at], settings.n_decoys, len(all_poses), seed=seed)
+            poses = quaternion_to_matrix(all_poses[rows].reshape(-1, 4)).reshape(*rows.shape, 3, 3)
+            decoys[at] = pose_sums(batch, poses, rotations[at], half[at], weights[at], reference, samples, backend)
         if settings.n_local:
-            poses = neighbours(part.ids, rotations[chosen], settings.n_local, settings.local_angle_deg, seed=seed)
-            near[at] = pose_sums(batch, poses, half[chosen], reference, samples, backend)
+            poses = neighbours(part.ids[at], rotations[at], settings.n_local, settings.local_angle_deg, seed=seed)
+            near[at] = pose_sums(batch, poses, rotations[at], half[at], weights[at], reference, samples, backend)
     return own, decoys, near
-
-
-def own_sums(
-    batch: Prepared,
-    rotations: NDArray[np.float64],
-    half: NDArray[np.int32],
-    weights: NDArray[np.float32],
-    reference: Reference,
-    samples: BandSamples,
-    backend: Backend,
-) -> Floats32:
-    """Band sums of a batch at its own poses, ``(n, bands, 6)``."""
-    n, frame = len(batch), batch.frame
-    sums = backend.xp.empty((n, reference.n_bands, 6), dtype=np.float32)
-    args = (
-        batch.image,
-        batch.ctf,
-        *(backend.to_device(a) for a in (samples.pairs, samples.start, slice_basis(rotations, frame), half)),
-        backend.to_device((weights * reference.leverage).astype(np.float32)),
-        reference.grids,
-        reference.grids.shape[1] - 2,
-        reference.inverse_density,
-        reference.inverse_density.shape[1] - 2,
-        1.0 / frame.padding,
-        *(n, frame.limit, reference.n_bands, sums),
-    )
-    backend.launch("score_slices", args, items=n)
-    return np.asarray(backend.to_host(sums))
-
-
-def pose_sums(
-    batch: Prepared,
-    poses: NDArray[np.float64],
-    half: NDArray[np.int32],
-    reference: Reference,
-    samples: BandSamples,
-    backend: Backend,
-) -> Floats32:
-    """Band sums e and c of a batch at other poses ``(n, k, 3, 3)``: ``(n, k, bands, 2)``."""
-    n, k, frame = len(batch), poses.shape[1], batch.frame
-    sums = backend.xp.empty((n, k, reference.n_bands, 2), dtype=np.float32)
-    args = (
-        batch.image,
-        batch.ctf,
-        *(backend.to_device(a) for a in (samples.pairs, samples.start, slice_basis(poses, frame), half)),
-        reference.grids,
-        reference.grids.shape[1] - 2,
-        *(n, k, frame.limit, reference.n_bands, sums),
-    )
-    backend.launch("score_poses", args, items=n * k)
-    return np.asarray(backend.to_host(sums))
 
 
 def log_table(

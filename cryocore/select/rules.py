@@ -42,6 +42,19 @@ def threshold(scores: Scores, ids: Ids, lowest: float) -> NDArray[np.bool_]:
 RULES: dict[str, Rule] = {"fraction": fraction, "count": count, "threshold": threshold}
 
 
+def require_informative(scores: Scores, name: str, half: int) -> None:
+    """Refuse scores from which nothing can be chosen."""
+    finite = scores[np.isfinite(scores)]
+    if len(finite) and finite.min() < finite.max():
+        return
+    what = f"all {len(finite)} scores are equal" if len(finite) else "no score is a number"
+    raise InputError(
+        f"in half set {half} {what}: nothing can be chosen by {name}",
+        setting="select.score",
+        remedy="Look at the FSC of that round: maps that agree nowhere score nothing. Use more particles",
+    )
+
+
 def apply_rule(
     scores: NDArray[np.floating], ids: Ids, half: NDArray[np.int8], settings: Select, round_number: int
 ) -> Weights:
@@ -66,12 +79,13 @@ def apply_rule(
     weights = np.zeros(len(values), dtype=np.float32)
     for h in (1, 2):
         members = half == h
+        require_informative(values[members], settings.score, h)
         kept = RULES[settings.rule](values[members], ids[members], limit)
         if kept.sum() < settings.minimum:
             raise InputError(
                 f"{settings.rule} {value:g} keeps {kept.sum()} of the {members.sum()} particles of half set {h} in "
                 f"round {round_number}; at least {settings.minimum} are wanted",
-                column=f"select.{settings.rule}",
+                setting=f"select.{settings.rule}",
                 remedy=f"Loosen select.{settings.rule}, or lower select.minimum",
             )
         weights[members] = kept

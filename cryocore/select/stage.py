@@ -31,7 +31,7 @@ def select(
     if settings.score not in names:
         raise InputError(
             f"there is no score {settings.score!r} in {scores}",
-            column="select.score",
+            setting="select.score",
             remedy=f"Use one of {', '.join(names)}",
         )
     table = read_table(scores, ["particle_id", *names])

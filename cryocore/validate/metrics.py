@@ -125,7 +125,12 @@ def _read_truth(path: Path | None, ids: NDArray[np.uint64]) -> Truth | None:
             raise InputError(
                 "the column is missing", file=path, column=name, remedy="Give a table with particle_id and is_correct"
             )
-    require_same_particles(table.column("particle_id").to_numpy(), ids, file=path)
+    require_same_particles(
+        table.column("particle_id").to_numpy(),
+        ids,
+        file=path,
+        remedy="Give the truth of these particles, one row each in the order of the STAR file",
+    )
     if not pa.types.is_boolean(table.schema.field("is_correct").type):
         raise InputError("it is not true, false or null", file=path, column="is_correct", remedy="Store it as bool")
     flags = table.column("is_correct")

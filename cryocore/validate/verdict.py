@@ -59,6 +59,8 @@ def _resolution_warnings(rounds: Sequence[Metrics]) -> list[str]:
             f"Round {rounds[best]['round']} reached {rounds[best]['resolution_angstrom']:.2f} Å, finer than the last "
             "round by more than a shell: it may be the better place to stop."
         )
+    if last["resolution_angstrom"] > 0.99 / shell:
+        found.append("The half maps agree at no resolution (FSC below 0.143 throughout): the scores mean little.")
     if last["resolution_angstrom"] < 1.02 * last["nyquist_angstrom"]:
         found.append("The resolution is that of the pixel grid (Nyquist): smaller pixels may show more.")
     return found

@@ -6,28 +6,34 @@ import numpy as np
 import pytest
 
 from cryocore.backend import CpuBackend, get_backend
-from cryocore.backend.cuda import gpu_fault
+from cryocore.data import Grid
 from cryocore.geometry.rotations import random_rotations
 from cryocore.imaging.aberrations import phase_tables
 from cryocore.imaging.ctf import ctf
 from cryocore.imaging.slices import Frame, insert, prepare, project
-from cryocore.imaging.volumes import fold_friedel, grid_radius, grid_shape, grid_to_map, map_to_grid, sinc_squared
-from tests.phantoms import Blobs, optics, particles, used_samples
+from cryocore.imaging.volumes import (
+    divide_axes,
+    fold_friedel,
+    grid_to_map,
+    interpolation_factor,
+    map_to_grid,
+)
+from tests.phantoms import BACKENDS, Blobs, optics, particles, used_samples
 
-BACKENDS = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(gpu_fault() is not None, reason=str(gpu_fault())))]
 
-
-def frame_of(box: int, padding: int = 2, **changes: object) -> Frame:
-    return Frame.of(optics(box, **changes), box=box, pixel_size_angstrom=2.0, padding=padding, last_shell=box)
+def frame_of(box: int, padding: float = 2.0, **changes: object) -> Frame:
+    return Frame.of(optics(box, **changes), Grid.of(box, 2.0, padding))
 
 
 @pytest.mark.parametrize("name", BACKENDS)
-@pytest.mark.parametrize(("box", "padding", "tolerance"), [(48, 2, 0.012), (49, 2, 0.012), (48, 1, 0.06)])
-def test_projection_matches_closed_form(name: str, box: int, padding: int, tolerance: float) -> None:
+@pytest.mark.parametrize(
+    ("box", "padding", "tolerance"), [(48, 2.0, 0.012), (49, 2.0, 0.012), (48, 1.5, 0.025), (48, 1.0, 0.06)]
+)
+def test_projection_matches_closed_form(name: str, box: int, padding: float, tolerance: float) -> None:
     backend, blobs = get_backend(name), Blobs.random(30, spread=4.0, width=1.8)
     rotations = random_rotations(6, np.random.default_rng(1))
     frame = frame_of(box, padding)
-    grid = map_to_grid(blobs.map(box), padding=padding, radius=grid_radius(box, padding))
+    grid = map_to_grid(blobs.map(box), Grid.of(box, 2.0, padding))
     half = np.zeros(6, dtype=np.int32)
     found = backend.to_host(project(backend.to_device(grid[None]), rotations, half, frame, backend))
     used = used_samples(frame.limit)
@@ -40,8 +46,8 @@ def test_projection_matches_closed_form(name: str, box: int, padding: int, toler
 def test_insertion_is_the_adjoint_of_projection(name: str) -> None:
     backend, box, n = get_backend(name), 32, 40
     rng = np.random.default_rng(2)
-    rotations, frame, radius = random_rotations(n, rng), frame_of(box), grid_radius(box, 2)
-    shape = (2, *grid_shape(radius))
+    rotations, frame = random_rotations(n, rng), frame_of(box)
+    shape = (2, *Grid.of(box, 2.0, 2.0).shape)
     volume = (rng.normal(size=shape) + 1j * rng.normal(size=shape)).astype(np.complex64)
     volume[:, 0] = [fold_friedel(plane) for plane in volume[:, 0]]
     data, half = particles(rotations, frame.optics), (np.arange(n) % 2).astype(np.int32)
@@ -68,7 +74,7 @@ def test_sums_do_not_depend_on_threads_slabs_or_batches(monkeypatch: pytest.Monk
     rotations, frame = random_rotations(n, rng), frame_of(box)
     data, half = particles(rotations, frame.optics), (np.arange(n) % 2).astype(np.int32)
     images = rng.normal(size=(n, box, box)).astype(np.float32)
-    shape = (2, *grid_shape(grid_radius(box, 2)))
+    shape = (2, *Grid.of(box, 2.0, 2.0).shape)
 
     def sums(threads: int, slab_bytes: int, parts: int) -> tuple[np.ndarray, np.ndarray]:
         monkeypatch.setattr("cryocore.backend.cpu.SLAB_BYTES", slab_bytes)
@@ -100,7 +106,7 @@ def test_prepared_image_is_centred_and_ctf_is_the_formula(name: str) -> None:
         ctf_scale=rng.uniform(0.5, 1.0, n),
     )
     images = rng.normal(size=(n, box, box)).astype(np.float32)
-    frame = Frame.of(data.optics[0], box=box, pixel_size_angstrom=pixel, padding=2, last_shell=box)
+    frame = Frame.of(data.optics[0], Grid.of(box, pixel, 2.0))
     batch = prepare(images, data, frame, backend)
     used, r = used_samples(frame.limit), frame.limit
     ky, kx = np.mgrid[-r : r + 1, 0 : r + 1]
@@ -156,9 +162,8 @@ def test_phase_flipped_and_premultiplied_images_are_undone() -> None:
 def test_map_survives_the_grid_and_back() -> None:
     box = 40
     volume = Blobs.random(20, spread=4.0, width=1.7).map(box)
-    grid = map_to_grid(volume, padding=2, radius=grid_radius(box, 2))
-    z, y, x = sinc_squared(box, 2)
-    back = grid_to_map(grid, box=box, padding=2, correction=1.0 / (z * y * x))
+    grid = Grid.of(box, 2.0, 2.0)
+    back = divide_axes(grid_to_map(map_to_grid(volume, grid), grid), 1.0 / interpolation_factor(grid))
     np.testing.assert_allclose(back, volume, atol=2e-3 * volume.max())
 
 

@@ -10,18 +10,17 @@ import pytest
 
 from cryocore.backend import get_backend
 from cryocore.config import Reconstruct
-from cryocore.data import FourierSums, FscCurves, Particles
+from cryocore.data import FourierSums, FscCurves, Grid, Particles
 from cryocore.errors import InputError
 from cryocore.files import write_table
 from cryocore.geometry.rotations import random_rotations
 from cryocore.geometry.symmetry import point_group
-from cryocore.imaging.volumes import grid_radius
 from cryocore.maps.fsc import fsc
 from cryocore.maps.mrc import read_map, write_stack
 from cryocore.reconstruct import reconstruct
 from cryocore.reconstruct.accumulate import accumulate, symmetrise
 from cryocore.reconstruct.solve import Solver
-from tests.phantoms import Blobs, optics, particles, used_samples
+from tests.phantoms import BACKENDS, Blobs, optics, particles, used_samples
 
 
 def images_of(blobs: Blobs, data: Particles, box: int) -> np.ndarray:
@@ -52,8 +51,9 @@ def data_set(folder: Path, blobs: Blobs, n: int, box: int, noise: float = 0.0, s
     return data
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("symmetry", ["C1", "D3", "O"])
-def test_noise_free_map_equals_the_phantom(tmp_path: Path, symmetry: str) -> None:
+def test_noise_free_map_equals_the_phantom(tmp_path: Path, symmetry: str, backend: str) -> None:
     box, group = 40, point_group(symmetry)
     blobs = Blobs.random(25, spread=4.0, width=1.0).symmetrised(group)
     data_set(tmp_path, blobs, 600, box)
@@ -63,7 +63,7 @@ def test_noise_free_map_equals_the_phantom(tmp_path: Path, symmetry: str) -> Non
         None,
         settings=Reconstruct(),
         symmetry=symmetry,
-        backend=get_backend("cpu"),
+        backend=get_backend(backend),
         out_dir=tmp_path / "out",
     )
     truth = blobs.map(box)
@@ -85,7 +85,7 @@ def test_half_maps_share_no_particle_and_weights_count(tmp_path: Path) -> None:
     backend, n = get_backend("cpu"), len(data)
 
     def sums(weights: np.ndarray) -> FourierSums:
-        return accumulate(data, weights.astype(np.float32), padding=2, last_shell=15, backend=backend)
+        return accumulate(data, weights.astype(np.float32), Grid.of(box, 2.0, 2.0), backend)
 
     whole = sums(np.ones(n))
     first = sums((data.column("half") == 1).astype(float))
@@ -101,21 +101,17 @@ def test_half_maps_share_no_particle_and_weights_count(tmp_path: Path) -> None:
 
 
 def test_sums_of_a_symmetric_set_are_invariant() -> None:
-    radius, rng = grid_radius(32, 2), np.random.default_rng(0)
-    width = 2 * radius + 3
-    shape = (2, radius + 2, width, width)
-    along = np.arange(-(radius + 1), radius + 2)
-    squared = along[radius + 1 :, None, None] ** 2 + along[:, None] ** 2 + along**2
-    smooth = np.exp(-squared / 300.0).astype(np.float32)
-    noise = rng.normal(size=shape).astype(np.float32) * smooth
-    sums = FourierSums(smooth + 1j * 0 * noise, np.broadcast_to(smooth, shape).copy(), 32, 2, 2.0)
-    sums = FourierSums(np.broadcast_to(smooth, shape).astype(np.complex64), sums.denominator, 32, 2, 2.0)
-    out = symmetrise(sums, point_group("C4"), get_backend("cpu"))
-    inside = squared <= radius**2
-    # a radial function is unchanged up to interpolation; lattice rotations are exact
-    np.testing.assert_allclose(out.denominator[0][inside], 4 * smooth[inside], rtol=1e-5)
-    out = symmetrise(sums, point_group("D7"), get_backend("cpu"))
-    np.testing.assert_allclose(out.numerator[0].real[inside], 14 * smooth[inside], atol=0.06)
+    grid = Grid.of(32, 2.0, 2.0)
+    along = np.arange(-(grid.radius + 1), grid.radius + 2)
+    squared = along[grid.radius + 1 :, None, None] ** 2 + along[:, None] ** 2 + along**2
+    smooth = np.broadcast_to(np.exp(-squared / 200.0).astype(np.float32), (2, *grid.shape))
+    sums = FourierSums(smooth.astype(np.complex64), smooth.copy(), grid)
+    inside = squared <= grid.radius**2
+    for name, order in (("C4", 4), ("D7", 14), ("I2", 60)):
+        out = symmetrise(sums, point_group(name), get_backend("cpu"))
+        np.testing.assert_allclose(out.denominator[0][inside], order * smooth[0][inside], atol=0.02 * order)
+        np.testing.assert_allclose(out.numerator[1].real[inside], order * smooth[0][inside], atol=0.02 * order)
+        np.testing.assert_allclose(out.numerator[0].imag, 0, atol=1e-6)
 
 
 def test_phantom_halves_agree_and_resolution_falls_with_noise(tmp_path: Path) -> None:
@@ -143,7 +139,7 @@ def test_phantom_halves_agree_and_resolution_falls_with_noise(tmp_path: Path) ->
 def test_solver_drops_the_mean_and_keeps_to_the_ball(tmp_path: Path) -> None:
     box = 32
     data = data_set(tmp_path, Blobs.random(15, spread=3.0, width=1.6), 100, box)
-    sums = accumulate(data, np.ones(100, np.float32), padding=2, last_shell=10, backend=get_backend("cpu"))
+    sums = accumulate(data, np.ones(100, np.float32), Grid.of(box, 2.0, 2.0, 10), get_backend("cpu"))
     solver = Solver(sums, point_group("C1"))
     spectrum = np.abs(np.fft.fftn(solver.half(0)))
     shell = np.linalg.norm(np.stack(np.meshgrid(*[np.fft.fftfreq(box, 1 / box)] * 3, indexing="ij")), axis=0)

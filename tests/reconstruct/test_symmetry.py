@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from cryocore.backend import get_backend
-from cryocore.data import FourierSums
+from cryocore.data import FourierSums, Grid
 from cryocore.geometry.symmetry import point_group
-from cryocore.imaging.volumes import grid_radius, map_to_grid, sinc_squared
+from cryocore.imaging.volumes import interpolation_factor, map_to_grid
 from cryocore.reconstruct.accumulate import symmetrise
 from cryocore.reconstruct.solve import Solver
 from tests.phantoms import Blobs
@@ -19,10 +19,11 @@ def test_amplitude_does_not_depend_on_the_distance_from_an_axis(symmetry: str) -
     """Sums of a symmetric molecule on an evenly filled grid: the solution is the molecule, near and far."""
     box, group = 48, point_group(symmetry)
     truth = Blobs.random(40, spread=6.0, width=1.6).symmetrised(group).map(box)
-    z, y, x = sinc_squared(box, 2)
+    grid = Grid.of(box, 2.0, 2.0)
+    line = interpolation_factor(grid)
     # insertion leaves sinc² on the map once; map_to_grid divides by it
-    numerator = map_to_grid(truth * (z * y * x) ** 2, padding=2, radius=grid_radius(box, 2))
-    sums = FourierSums(np.stack([numerator] * 2), np.ones((2, *numerator.shape), np.float32), box, 2, 2.0)
+    numerator = map_to_grid(truth * (line[:, None, None] * line[:, None] * line) ** 2, grid)
+    sums = FourierSums(np.stack([numerator] * 2), np.ones((2, *numerator.shape), np.float32), grid)
     found = Solver(symmetrise(sums, group, get_backend("cpu")), group).half(0)
     found += truth.mean() - found.mean()
     position = np.mgrid[0:box, 0:box, 0:box] - box // 2

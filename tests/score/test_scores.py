@@ -11,17 +11,17 @@ import pytest
 
 from cryocore.backend import get_backend
 from cryocore.config import Reconstruct, Score
-from cryocore.data import Particles
+from cryocore.data import SCORES, Grid, Particles
 from cryocore.files import table_metadata, write_table
 from cryocore.geometry.rotations import random_rotations
 from cryocore.imaging.slices import Frame, prepare, project
-from cryocore.imaging.volumes import grid_radius, map_to_grid
-from cryocore.maps.mrc import read_map
+from cryocore.imaging.volumes import map_to_grid
+from cryocore.maps.mrc import read_map, write_stack
 from cryocore.reconstruct import reconstruct
 from cryocore.score import score
 from cryocore.score.bands import band_edges, band_means, band_samples
-from cryocore.score.scores import BAND_COLUMNS, SCORES
-from tests.phantoms import Blobs, optics, used_samples
+from cryocore.score.scores import BAND_COLUMNS
+from tests.phantoms import NO_GPU, Blobs, optics, used_samples
 from tests.reconstruct.test_reconstruct import data_set
 
 BOX = 40
@@ -44,7 +44,7 @@ def one_round(folder: Path, n: int = 300, noise: float = 4.0, subset: Path | Non
     return score_round(folder, subset)
 
 
-def score_round(folder: Path, subset: Path | None) -> pa.Table:
+def score_round(folder: Path, subset: Path | None, backend: str = "cpu") -> pa.Table:
     """The log of the map that is there, as if ``subset`` had made it."""
     out = folder / "round" / "scores.parquet"
     score(
@@ -55,7 +55,7 @@ def score_round(folder: Path, subset: Path | None) -> pa.Table:
         symmetry="C1",
         round_number=0,
         seed=0,
-        backend=get_backend("cpu"),
+        backend=get_backend(backend),
         out=out,
     )
     return pq.read_table(out)
@@ -77,14 +77,11 @@ def test_band_statistics_match_a_direct_computation(tmp_path: Path) -> None:
     # particles outside the map need no correction: their statistics are plain sums over slices of the masked half map
     mask, _ = read_map(tmp_path / "round" / "mask.mrc")
     grids = np.stack(
-        [
-            map_to_grid(read_map(tmp_path / "round" / f"half{h}.mrc")[0] * mask, padding=2, radius=grid_radius(BOX, 2))
-            for h in (1, 2)
-        ]
+        [map_to_grid(read_map(tmp_path / "round" / f"half{h}.mrc")[0] * mask, Grid.of(BOX, 2.0, 2.0)) for h in (1, 2)]
     )
     outside = np.flatnonzero(~inside)
     part = data.take(outside)
-    frame = Frame.of(data.optics[0], box=BOX, pixel_size_angstrom=2.0, padding=2, last_shell=BOX)
+    frame = Frame.of(data.optics[0], Grid.of(BOX, 2.0, 2.0))
     images = np.concatenate([image for _, image in _images(data, outside)])
     backend = get_backend("cpu")
     batch = prepare(images, part, frame, backend)
@@ -130,7 +127,7 @@ def test_leave_one_out_matches_true_removal(tmp_path: Path) -> None:
     closed, plain, true = inner(closed_form), inner(uncorrected), inner(true_removal)
     inflation = (plain - true).mean()
     assert inflation > 5 * (plain - true).std() / np.sqrt(len(removed))
-    assert abs((closed - true).mean()) < 0.15 * inflation
+    assert abs((closed - true).mean()) < 0.1 * inflation
     assert np.sqrt(np.mean((closed - true) ** 2)) < 0.3 * inflation
     assert np.corrcoef(closed, true)[0, 1] > 0.97
 
@@ -163,7 +160,6 @@ def test_z_of_pure_noise_has_unit_variance(tmp_path: Path) -> None:
     """Images that hold no signal: z is a standard normal variable when they are not part of the map."""
     n = 600
     data = data_set(tmp_path, Blobs.random(25, spread=4.0, width=1.0), n, BOX, noise=3.0)
-    from cryocore.maps.mrc import write_stack
 
     rng = np.random.default_rng(6)
     noise_rows = np.arange(n) >= 400
@@ -198,7 +194,7 @@ def test_bands_cover_every_shell_once() -> None:
         assert edges[-1] == last + 1
         assert np.all(np.diff(edges) >= 1)
         assert len(edges) - 1 == min(n_bands, last)
-    frame = Frame.of(optics(40), box=40, pixel_size_angstrom=2.0, padding=2, last_shell=40)
+    frame = Frame.of(optics(40), Grid.of(40, 2.0, 2.0))
     edges = band_edges(8, frame.limit)
     samples = band_samples(frame, edges)
     assert samples.start[-1] == len(samples.pairs) == used_samples(frame.limit).sum()
@@ -207,3 +203,53 @@ def test_bands_cover_every_shell_once() -> None:
     means = band_means(values, edges)
     assert means[0] == 1.0
     assert np.all((means >= edges[:-1]) & (means < edges[1:]))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(bool(NO_GPU), reason=str(NO_GPU))
+def test_gpu_and_cpu_write_the_same_log(tmp_path: Path) -> None:
+    one_round(tmp_path, n=300)
+    cpu, gpu = (score_round(tmp_path, None, backend) for backend in ("cpu", "cuda"))
+    for name in (*SCORES, *BAND_COLUMNS):
+        first, second = (bands_of(t, name) if name in BAND_COLUMNS else t.column(name).to_numpy() for t in (cpu, gpu))
+        np.testing.assert_allclose(first, second, rtol=2e-3, atol=2e-3 * np.abs(first).max())
+
+
+def test_neighbouring_poses_are_not_judged_by_the_particles_own_noise(tmp_path: Path) -> None:
+    """Particles that stay in the map and particles that were taken out of it score alike by ``local``."""
+    n = 400
+    whole = one_round(tmp_path, n=n, noise=4.0)
+    ids = whole.column("particle_id").to_numpy()
+    removed = np.random.default_rng(0).permutation(n)[:60]
+    weight = np.ones(n, dtype=np.float32)
+    weight[removed] = 0
+    subset = tmp_path / "subset.parquet"
+    write_table(subset, pa.table({"particle_id": ids, "weight": weight, "selected": weight > 0}))
+    without = one_round(tmp_path, subset=subset)
+    for name in ("local", "dual", "z"):
+        closed, true = (t.column(name).to_numpy()[removed] for t in (whole, without))
+        assert abs((closed - true).mean()) < 0.35 * true.std(), name
+
+
+def test_a_group_that_ends_early_is_scored_by_the_bands_it_has(tmp_path: Path) -> None:
+    data = data_set(tmp_path, Blobs.random(25, spread=4.0, width=1.0), 120, BOX, noise=2.0)
+    # the second half of the particles are binned: box 20 at twice the pixel size, cropped in Fourier space
+    images = np.concatenate([image for _, image in _images(data, np.arange(120))])  # type: ignore[attr-defined]
+    spectrum = np.fft.fftshift(np.fft.fft2(images[60:]), axes=(1, 2))[:, 10:30, 10:30]
+    small = np.fft.ifft2(np.fft.ifftshift(spectrum, axes=(1, 2))).real / 2
+    write_stack(tmp_path / "stack.mrcs", images[:60], 2.0)
+    write_stack(tmp_path / "small.mrcs", small.astype(np.float32), 4.0)
+    table = data.table
+    group = (np.arange(120) >= 60).astype(np.int32)
+    for name, values in (
+        ("optics_group", pa.array(group)),
+        ("stack", pa.array(np.where(group, "small.mrcs", "stack.mrcs")).dictionary_encode()),
+        ("slice", pa.array((np.arange(120) % 60).astype(np.int32))),
+    ):
+        table = table.set_column(table.schema.get_field_index(name), name, values)
+    Particles(table, (data.optics[0], optics(20, 4.0)), data.parent, data.root).write(tmp_path / "particles.parquet")
+    log = one_round(tmp_path)
+    z = log.column("z").to_numpy()
+    assert np.isfinite(z).all()
+    assert z[60:].mean() > 5
+    assert np.isfinite(log.column("dual").to_numpy()).all()

@@ -59,3 +59,10 @@ def test_too_small_a_subset_says_what_to_change() -> None:
         InputError, match=r"threshold 9 keeps 0 of the .* half set 1 in round 2.*Loosen select\.threshold"
     ):
         apply_rule(SCORES, IDS, HALF, Select(score="z", rule="threshold", threshold=[0.0, 9.0]), 2)
+
+
+def test_scores_that_say_nothing_are_refused() -> None:
+    with pytest.raises(InputError, match=r"setting select\.score: in half set 1 all .* scores are equal"):
+        apply_rule(np.zeros(1000), IDS, HALF, Select(score="z", fraction=[0.5]), 1)
+    with pytest.raises(InputError, match="no score is a number"):
+        apply_rule(np.full(1000, np.nan), IDS, HALF, Select(score="z", fraction=[0.5]), 1)

@@ -61,20 +61,27 @@ extern "C" __global__ void project_slices(
     int n, int r, int radius, float2 *RESTRICT slice)
 {
     const Geometry g = geometry(radius);
-    const int rows = 2 * r + 1, width = r + 1;
-    const long long items = (long long)n * rows;
-    for (long long item = (long long)blockIdx.x * blockDim.y + threadIdx.y; item < items;
-         item += (long long)gridDim.x * blockDim.y) {
-        const int index = (int)(item / rows), ky = (int)(item % rows) - r;
+    const int width = r + 1;
+    for (int index = blockIdx.x; index < n; index += gridDim.x) {
         const float *b = basis + 6LL * index;
         const float2 *v = volume + half[index] * g.volume;
-        for (int kx = threadIdx.x; kx < width; kx += blockDim.x) {
-            float2 value = {0.0f, 0.0f};
-            if (kx * kx + ky * ky <= r * r && (kx > 0 || ky > 0))
-                value = gather(v, g, kx * b[0] + ky * b[3], kx * b[1] + ky * b[4], kx * b[2] + ky * b[5]);
-            slice[item * width + kx] = value;
+        for (int ky = (int)threadIdx.y - r; ky <= r; ky += blockDim.y) {
+            float2 *row = slice + ((long long)index * (2 * r + 1) + ky + r) * width;
+            for (int kx = threadIdx.x; kx < width; kx += blockDim.x) {
+                float2 value = {0.0f, 0.0f};
+                if (kx * kx + ky * ky <= r * r && (kx > 0 || ky > 0))
+                    value = gather(v, g, kx * b[0] + ky * b[3], kx * b[1] + ky * b[4], kx * b[2] + ky * b[5]);
+                row[kx] = value;
+            }
         }
     }
+}
+
+// The prediction (re, im) without the part of it, h, that is the image itself.
+DEVICE void take_out(float h, float2 image, float &re, float &im) {
+    const float scale = 1.0f / (1.0f - h);
+    re = scale * (re - h * image.x);
+    im = scale * (im - h * image.y);
 }
 
 // Band sums of each particle against its own pose, over both Friedel mates:
@@ -113,9 +120,7 @@ extern "C" __global__ void score_slices(
                 float re = contrast * p.x, im = contrast * p.y;
                 if (own > 0.0f) {
                     const float inverse = gather_real(density, gd, px * density_step, py * density_step, pz * density_step);
-                    const float h = fminf(0.5f, own * contrast * contrast * inverse), scale = 1.0f / (1.0f - h);
-                    re = scale * (re - h * value.x);
-                    im = scale * (im - h * value.y);
+                    take_out(fminf(0.5f, own * contrast * contrast * inverse), value, re, im);
                 }
                 yy += value.x * value.x + value.y * value.y;
                 xx += re * re + im * im;
@@ -133,11 +138,16 @@ extern "C" __global__ void score_slices(
 }
 
 // |x|^2 and Re(conj(y) x) per band at other poses, the image staying in cache from pose to pose.
+// Where the particle is part of the map, what it put there reaches as far as the transform of the mask: its share at
+// another pose is that at its own times overlap(distance of the two samples), a table in steps of overlap_step.
 extern "C" __global__ void score_poses(
     const float2 *RESTRICT image, const float *RESTRICT ctf,
     const short2 *RESTRICT samples, const int *RESTRICT band_start,
     const float *RESTRICT basis, const int *RESTRICT half,               // (n, poses, 6), (n)
+    const float *RESTRICT own_basis, const float *RESTRICT leverage,     // (n, 6), (n)
     const float2 *RESTRICT volume, int radius,
+    const float *RESTRICT inverse_density, int density_radius, float density_step,
+    const float *RESTRICT overlap, int cells, float overlap_step,
     int n, int poses, int r, int bands, float *RESTRICT sums)            // (n, poses, bands, 2)
 {
 #ifdef __CUDACC__
@@ -145,22 +155,38 @@ extern "C" __global__ void score_poses(
 #else
     float *scratch = nullptr;
 #endif
-    const Geometry g = geometry(radius);
+    const Geometry g = geometry(radius), gd = geometry(density_radius);
     const int width = r + 1;
     const long long pixels = (long long)(2 * r + 1) * width, items = (long long)n * poses;
     for (long long item = blockIdx.x; item < items; item += gridDim.x) {
         const int index = (int)(item / poses);
-        const float *b = basis + 6 * item;
+        const float *b = basis + 6 * item, *o = own_basis + 6LL * index;
+        const float *density = inverse_density + half[index] * gd.volume;
+        const float own = leverage[index];
         const float2 *v = volume + half[index] * g.volume, *y = image + index * pixels;
         const float *c = ctf + index * pixels;
         for (int band = 0; band < bands; band++) {
             float xx = 0.0f, yx = 0.0f;
             for (int s = band_start[band] + threadIdx.x; s < band_start[band + 1]; s += blockDim.x) {
                 const int kx = samples[s].x, ky = samples[s].y, pixel = (ky + r) * width + kx;
-                const float2 p = gather(v, g, kx * b[0] + ky * b[3], kx * b[1] + ky * b[4], kx * b[2] + ky * b[5]);
-                const float contrast = c[pixel], re = contrast * p.x, im = contrast * p.y;
+                const float px = kx * b[0] + ky * b[3], py = kx * b[1] + ky * b[4], pz = kx * b[2] + ky * b[5];
+                const float2 value = y[pixel], p = gather(v, g, px, py, pz);
+                const float contrast = c[pixel];
+                float re = contrast * p.x, im = contrast * p.y;
+                if (own > 0.0f) {
+                    const float dx = px - kx * o[0] - ky * o[3], dy = py - kx * o[1] - ky * o[4];
+                    const float dz = pz - kx * o[2] - ky * o[5];
+                    const float at = sqrtf(dx * dx + dy * dy + dz * dz) * overlap_step;
+                    const int cell = (int)at;
+                    if (cell + 1 < cells) {
+                        const float m = overlap[cell] + (at - cell) * (overlap[cell + 1] - overlap[cell]);
+                        const float inverse =
+                            gather_real(density, gd, px * density_step, py * density_step, pz * density_step);
+                        take_out(m * fminf(0.5f, own * contrast * contrast * inverse), value, re, im);
+                    }
+                }
                 xx += re * re + im * im;
-                yx += y[pixel].x * re + y[pixel].y * im;
+                yx += value.x * re + value.y * im;
             }
             const float power = block_sum(xx, scratch), inner = block_sum(yx, scratch);
             if (threadIdx.x == 0) {

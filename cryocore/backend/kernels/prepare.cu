@@ -13,40 +13,40 @@ extern "C" __global__ void prepare_images(
     int n, int d, int r, int mode, float unit,
     float2 *RESTRICT image, float *RESTRICT ctf)  // (n, 2 r + 1, r + 1)
 {
-    const int rows = 2 * r + 1, width = r + 1;
-    const long long items = (long long)n * rows;
-    for (long long item = (long long)blockIdx.x * blockDim.y + threadIdx.y; item < items;
-         item += (long long)gridDim.x * blockDim.y) {
-        const int index = (int)(item / rows), ky = (int)(item % rows) - r;
+    const int width = r + 1;
+    for (int index = blockIdx.x; index < n; index += gridDim.x) {
         const float *p = particle + 8LL * index;
-        const float2 *source = transforms + ((long long)index * d + (ky < 0 ? ky + d : ky)) * (d / 2 + 1);
-        float2 *target = image + item * width;
-        float *contrast = ctf + item * width;
-        const int table = (ky + r) * width;
-        const float p0 = p[0], p1 = p[1], p2 = p[2], p3 = p[3], scale = p[5], rx = 2.0f * p[6], turn0 = 2.0f * ky * p[7];
-        const float fx0 = optics[1] * ky, fxx = optics[0], fy0 = optics[3] * ky, fyx = optics[2], cs = optics[4];
-        const int last = r * r - ky * ky;  // inside the disc, and one of each Friedel pair
-        for (int kx = threadIdx.x; kx < width; kx += blockDim.x) {
-            const float fx = fx0 + fxx * kx, fy = fy0 + fyx * kx, xx = fx * fx, yy = fy * fy, s = xx + yy;
-            float phase = p0 * s + p1 * (xx - yy) + p2 * (2.0f * fx * fy) - cs * s * s + p3, turn = turn0 + rx * kx;
-            if (even) phase -= even[table + kx];
-            if (odd) turn -= odd[table + kx];
-            const float used = kx * kx <= last && kx + (ky > 0) > 0 ? 1.0f : 0.0f;
-            const float re = used * unit * cosine_pi(turn), im = used * unit * sine_pi(turn);
-            const float2 v = source[kx];
-            contrast[kx] = used * scale * sine_pi(phase);
-            target[kx].x = v.x * re - v.y * im;
-            target[kx].y = v.x * im + v.y * re;
-        }
-        if (p[4] == 0.0f && mode == 0) continue;
-        for (int kx = threadIdx.x; kx < width; kx += blockDim.x) {
-            const float fx = fx0 + fxx * kx, fy = fy0 + fyx * kx;
-            const float c = contrast[kx] * expf(-p[4] * (fx * fx + fy * fy));
-            const bool usable = mode != 2 || fabsf(c) > 0.05f;
-            const float gain = mode == 1 ? (c < 0.0f ? -1.0f : 1.0f) : mode == 2 ? (usable ? 1.0f / c : 0.0f) : 1.0f;
-            contrast[kx] = usable ? c : 0.0f;
-            target[kx].x *= gain;
-            target[kx].y *= gain;
+        for (int ky = (int)threadIdx.y - r; ky <= r; ky += blockDim.y) {
+            const float2 *source = transforms + ((long long)index * d + (ky < 0 ? ky + d : ky)) * (d / 2 + 1);
+            const long long row = ((long long)index * (2 * r + 1) + ky + r) * width;
+            float2 *target = image + row;
+            float *contrast = ctf + row;
+            const int table = (ky + r) * width;
+            const float p0 = p[0], p1 = p[1], p2 = p[2], p3 = p[3], scale = p[5], rx = 2.0f * p[6], turn0 = 2.0f * ky * p[7];
+            const float fx0 = optics[1] * ky, fxx = optics[0], fy0 = optics[3] * ky, fyx = optics[2], cs = optics[4];
+            const int last = r * r - ky * ky;  // inside the disc, and one of each Friedel pair
+            for (int kx = threadIdx.x; kx < width; kx += blockDim.x) {
+                const float fx = fx0 + fxx * kx, fy = fy0 + fyx * kx, xx = fx * fx, yy = fy * fy, s = xx + yy;
+                float phase = p0 * s + p1 * (xx - yy) + p2 * (2.0f * fx * fy) - cs * s * s + p3, turn = turn0 + rx * kx;
+                if (even) phase -= even[table + kx];
+                if (odd) turn -= odd[table + kx];
+                const float used = kx * kx <= last && kx + (ky > 0) > 0 ? 1.0f : 0.0f;
+                const float re = used * unit * cosine_pi(turn), im = used * unit * sine_pi(turn);
+                const float2 v = source[kx];
+                contrast[kx] = used * scale * sine_pi(phase);
+                target[kx].x = v.x * re - v.y * im;
+                target[kx].y = v.x * im + v.y * re;
+            }
+            if (p[4] == 0.0f && mode == 0) continue;
+            for (int kx = threadIdx.x; kx < width; kx += blockDim.x) {
+                const float fx = fx0 + fxx * kx, fy = fy0 + fyx * kx;
+                const float c = contrast[kx] * expf(-p[4] * (fx * fx + fy * fy));
+                const bool usable = mode != 2 || fabsf(c) > 0.05f;
+                const float gain = mode == 1 ? (c < 0.0f ? -1.0f : 1.0f) : mode == 2 ? (usable ? 1.0f / c : 0.0f) : 1.0f;
+                contrast[kx] = usable ? c : 0.0f;
+                target[kx].x *= gain;
+                target[kx].y *= gain;
+            }
         }
     }
 }

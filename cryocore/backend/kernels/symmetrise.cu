@@ -7,8 +7,7 @@ extern "C" __global__ void symmetrise_sums(
 {
     const Geometry g = geometry(radius);
     const long long items = (long long)(z1 - z0) * g.width;
-    for (long long item = (long long)blockIdx.x * blockDim.y + threadIdx.y; item < items;
-         item += (long long)gridDim.x * blockDim.y) {
+    for (long long item = blockIdx.x; item < items; item += gridDim.x) {
         const int iz = z0 + (int)(item / g.width), iy = (int)(item % g.width);
         const float y = (float)(iy - radius - 1), z = (float)iz;
         for (int ix = threadIdx.x; ix < g.width; ix += blockDim.x) {

@@ -1,0 +1,1 @@
+"""Speed and memory: kernels alone, whole reconstructions beside RELION's on the same files."""

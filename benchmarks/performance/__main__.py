@@ -1,0 +1,85 @@
+"""Measure, keep the numbers, write the page: ``python -m benchmarks.performance [--full]``."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import machine_name, processor
+from benchmarks.performance import kernels, reconstruction
+from benchmarks.validation.common import ROOT, Skipped
+
+QUICK = {"boxes": (64, 128, 256), "sizes": ((128, 2000),), "repeats": 1}
+FULL = {"boxes": (64, 96, 128, 192, 256, 384), "sizes": ((128, 2000), (128, 10000), (256, 2000)), "repeats": 2}
+
+
+def main(arguments: list[str]) -> None:
+    """Kernels first, then whole reconstructions; what cannot be measured is named with the reason."""
+    plan: dict[str, Any] = FULL if "--full" in arguments else QUICK
+    cores = len(os.sched_getaffinity(0))
+    record: dict[str, Any] = {"processor": processor(), "cores": cores, "python": platform.python_version()}
+    record["kernels"] = []
+    for box in plan["boxes"]:
+        for threads in sorted({1, cores}):
+            print(f"performance: kernels, box {box}, {threads} threads", file=sys.stderr, flush=True)
+            record["kernels"].append({"box": box, "threads": threads, "rates": kernels.measure(box, threads)})
+    record["reconstructions"] = []
+    for box, n in plan["sizes"]:
+        print(f"performance: reconstruction, box {box}, {n} particles", file=sys.stderr, flush=True)
+        with tempfile.TemporaryDirectory(prefix="cryocore-performance-") as folder:
+            try:
+                record["reconstructions"].append(reconstruction.measure(Path(folder), box, n, plan["repeats"]))
+            except Skipped as reason:
+                record["reconstructions"].append({"box": box, "particles": n, "skipped": str(reason)})
+    store = ROOT / "benchmarks" / "results" / "performance" / f"{machine_name()}.json"
+    store.parent.mkdir(parents=True, exist_ok=True)
+    store.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
+    (ROOT / "docs" / "performance.md").write_text(page(record))
+
+
+def page(record: dict[str, Any]) -> str:
+    """The numbers as a page of tables."""
+    lines = [
+        "# Performance",
+        "",
+        "`make bench` (or `make bench-full`, more sizes) measures this page on your machine and keeps the numbers in",
+        f"`benchmarks/results/performance/`. This run: {record['processor']}, {record['cores']} cores.",
+        "",
+        "## Steps of the pass",
+        "",
+        "Particles per wall second, images in memory, padding 2, both half sets; `transform` is the Fourier transform",
+        "alone, `prepare` includes it; `per pose` counts particles times poses.",
+        "",
+        "| box | threads | transform | prepare | insert | score | score, per pose |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    steps = ("transform", "prepare", "insert", "score", "score_poses")
+    for row in record["kernels"]:
+        rates = " | ".join(f"{row['rates'][s]['per_second']:,.0f}" for s in steps)
+        lines.append(f"| {row['box']} | {row['threads']} | {rates} |")
+    lines += ["", "## Map and both halves, beside RELION", ""]
+    lines += [
+        "Whole processes on the same STAR file and float32 stack, start-up included (its share is the first row).",
+        "",
+    ]
+    for row in record["reconstructions"]:
+        lines += [f"Box {row['box']}, {row['particles']:,} particles:", ""]
+        if "skipped" in row:
+            lines += [f"Skipped: {row['skipped']}.", ""]
+            continue
+        lines += ["| run | CPU seconds | wall seconds | peak MB |", "|---|---|---|---|"]
+        for name, found in row["runs"].items():
+            lines.append(
+                f"| {name} | {found['cpu_seconds']:.1f} | {found['wall_seconds']:.1f} | {found['peak_mb']:,.0f} |"
+            )
+        lines.append("")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

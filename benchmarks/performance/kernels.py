@@ -1,0 +1,91 @@
+"""Particles per second of each step of the pass, on synthetic batches that are read once and used in memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from cryocore.backend import Backend, get_backend
+from cryocore.data import PARTICLES_SCHEMA, Grid, Optics, Particles
+from cryocore.geometry.rotations import matrix_to_quaternion, random_rotations
+from cryocore.images import batch_size
+from cryocore.imaging.slices import Frame, insert, prepare
+from cryocore.score.bands import band_edges, band_samples
+from cryocore.score.reference import Reference
+from cryocore.score.sums import own_sums, pose_sums
+
+POSES = 8
+
+
+def random_particles(n: int, optics: Optics, seed: int = 0) -> Particles:
+    """Particles with random poses and defoci, half of them in either half set."""
+    rng = np.random.default_rng(seed)
+    quaternions = matrix_to_quaternion(random_rotations(n, rng))
+    values: dict[str, Any] = {f"quat_{c}": quaternions[:, i] for i, c in enumerate("wxyz")}
+    values |= {
+        "particle_id": np.arange(n),
+        "stack": ["none"] * n,
+        "micrograph": ["none"] * n,
+        "half": 1 + np.arange(n) % 2,
+    }
+    values |= {f"defocus_{c}_angstrom": rng.uniform(1e4, 2e4, n) for c in "uv"}
+    values |= {"ctf_scale": np.ones(n)}
+    arrays = {name: pa.array(values.get(name, np.zeros(n))) for name in PARTICLES_SCHEMA.names}
+    return Particles(pa.table(arrays).cast(PARTICLES_SCHEMA), (optics,))
+
+
+def rate(work: Callable[[], Any], n: int, seconds: float = 1.0) -> dict[str, float]:
+    """Items per wall second and per CPU second: the best of the repeats in ``seconds``, after one to warm up."""
+    work()
+    best_wall = best_cpu = float("inf")
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or best_wall == float("inf"):
+        wall, cpu = time.perf_counter(), time.process_time()
+        work()
+        best_wall = min(best_wall, time.perf_counter() - wall)
+        best_cpu = min(best_cpu, time.process_time() - cpu)
+    return {"per_second": n / best_wall, "per_cpu_second": n / best_cpu}
+
+
+def measure(box: int, threads: int, padding: float = 2.0) -> dict[str, dict[str, float]]:
+    """Rates of all steps at one box, on the CPU backend with so many threads."""
+    backend: Backend = get_backend("cpu", threads=threads)
+    optics = Optics("benchmark", box, 1.5, 300.0, 2.7, 0.1)
+    n = min(batch_size(box), 512)
+    particles, grid = random_particles(n, optics), Grid.of(box, 1.5, padding)
+    frame = Frame.of(optics, grid)
+    images = np.random.default_rng(1).standard_normal((n, box, box), dtype=np.float32)
+    rotations, half = particles.rotations, particles.column("half").astype(np.int32) - 1
+    weights = np.ones(n, dtype=np.float32)
+    batch = prepare(images, particles, frame, backend)
+    numerator = np.ones((2, *grid.shape), dtype=np.complex64)
+    denominator = np.ones((2, *grid.shape), dtype=np.float32)
+    edges = band_edges(24, grid.last_shell - 1)
+    samples = band_samples(frame, edges)
+    density = np.ones((2, *Grid(box, 1.5, box, grid.last_shell).shape), dtype=np.float32)
+    reference = Reference(
+        grids=numerator,
+        inverse_density=density,
+        leverage=0.01,
+        overlap=np.linspace(1, 0, 24, dtype=np.float32),
+        mean_inverse_density=[1.0, 1.0],
+        radial_mean=np.zeros((2, len(edges) - 1)),
+        edges=edges,
+        frames=(frame,),
+        samples=(samples,),
+    )
+    poses = random_rotations(n * POSES, np.random.default_rng(2)).reshape(n, POSES, 3, 3)
+    found = {
+        "transform": rate(lambda: backend.rfft2(images), n),
+        "prepare": rate(lambda: prepare(images, particles, frame, backend), n),
+        "insert": rate(lambda: insert(batch, rotations, weights, half, numerator, denominator, backend), n),
+        "score": rate(lambda: own_sums(batch, rotations, half, weights, reference, samples, backend), n),
+        "score_poses": rate(
+            lambda: pose_sums(batch, poses, rotations, half, weights, reference, samples, backend), n * POSES
+        ),
+    }
+    return found

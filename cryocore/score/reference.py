@@ -1,0 +1,132 @@
+"""What images are compared with: the masked half maps on their grids, and how much each particle shaped them."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryocore.backend import Backend
+from cryocore.config import Score
+from cryocore.data import Grid, Particles
+from cryocore.errors import InputError
+from cryocore.imaging.slices import Frame
+from cryocore.imaging.volumes import Floats32, grid_shells, map_to_grid, shell_means
+from cryocore.maps.mrc import read_map
+from cryocore.score.bands import BandSamples, band_edges, band_means, band_samples
+
+log = logging.getLogger(__name__)
+
+OVERLAP_STEPS, OVERLAP_SHELLS = 4, 6
+LARGE_SHARE = 0.1
+"""Share of its own map from which a particle's score is not trusted any more."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What images are compared with: the grids of both halves, and how much each particle shaped them."""
+
+    grids: Any
+    inverse_density: Any
+    leverage: float
+    overlap: Any
+    mean_inverse_density: list[float]
+    radial_mean: NDArray[np.float64]
+    edges: NDArray[np.int32]
+    frames: tuple[Frame, ...]
+    samples: tuple[BandSamples, ...]
+
+    @property
+    def n_bands(self) -> int:
+        """Number of resolution bands."""
+        return len(self.edges) - 1
+
+
+def load_reference(data: Particles, round_dir: Path, settings: Score, backend: Backend) -> Reference:
+    """Mask the half maps of a round and put them, and the density of their samples, on grids."""
+    optics = data.reference_optics
+    mask, _ = read_map(round_dir / "mask.mrc")
+    density, padding = read_sampling(round_dir / "sampling.npz")
+    grid = Grid.of(optics.box, optics.pixel_size_angstrom, padding, density.shape[1] - 2)
+    grids = np.stack([map_to_grid(read_map(round_dir / f"half{h}.mrc")[0] * mask, grid) for h in (1, 2)])
+    # the outermost shell is cut by the ball of the grid, and its density with it
+    edges = band_edges(settings.n_bands, grid.last_shell - 1)
+    frames = tuple(Frame.of(o, grid) for o in data.optics)
+    shells = grid_shells(grid)
+    return Reference(
+        grids=backend.to_device(grids),
+        inverse_density=backend.to_device(np.float32(1.0) / density),
+        leverage=float(mask.mean()) / grid.padding**3,
+        overlap=backend.to_device(mask_overlap(mask)),
+        mean_inverse_density=[slice_mean(1.0 / d, grid) for d in density],
+        radial_mean=np.stack([band_means(radial_mean(g, shells, grid), edges) for g in grids]),
+        edges=edges,
+        frames=frames,
+        samples=tuple(band_samples(f, edges) for f in frames),
+    )
+
+
+def read_sampling(path: Path) -> tuple[Floats32, float]:
+    """Density of samples of both halves on the unpadded grid, and the padding of the maps' own grid."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return file["density"], float(file["padding"])
+    except (OSError, ValueError, KeyError, BadZipFile, EOFError) as error:
+        raise InputError(
+            f"cannot be read ({str(error).splitlines()[0] if str(error) else type(error).__name__})",
+            file=path,
+            remedy="Delete it and run snakemake again",
+        ) from None
+
+
+def mask_overlap(mask: Floats32) -> Floats32:
+    """The transform of a mask in the mean over directions, 1 at the origin, in steps of 1 / OVERLAP_STEPS shells.
+
+    It is how far in Fourier space one coefficient of an image reaches in a masked map.
+    """
+    n = mask.shape[0]
+    along = np.arange(n) - n // 2
+    distance = np.sqrt(along[:, None, None] ** 2 + along[None, :, None] ** 2 + along[None, None, :] ** 2)
+    weight = np.bincount(np.rint(distance).astype(np.int64).ravel(), weights=mask.ravel())
+    shells = np.arange(OVERLAP_STEPS * OVERLAP_SHELLS) / OVERLAP_STEPS
+    waves = np.sinc(2.0 * shells[:, None] * np.arange(len(weight)) / n)
+    return np.ascontiguousarray(waves @ weight / weight.sum(), dtype=np.float32)
+
+
+def slice_mean(values: Floats32, grid: Grid) -> float:
+    """Mean over central slices of values on the unpadded grid: of shell means, weighted by the shells' radii."""
+    coarse = Grid(grid.box, grid.pixel_size_angstrom, grid.box, grid.last_shell)
+    means = shell_means(values, grid_shells(coarse), grid.last_shell)[1 : grid.last_shell]
+    return float(np.average(means, weights=np.arange(1, grid.last_shell)))
+
+
+def radial_mean(values: NDArray[np.complex64], shells: NDArray[np.int32], grid: Grid) -> NDArray[np.float64]:
+    """Mean of a grid over each shell, which is real: the projection that all poses have in common."""
+    return shell_means(values.real, shells, grid.last_shell)
+
+
+def warn_of_own_share(reference: Reference, weights: NDArray[np.float32], half: NDArray[np.int8]) -> None:
+    """Say so where the particles are so few that each makes up much of the map it is compared with."""
+    density = np.asarray(reference.mean_inverse_density)
+    for h in (1, 2):
+        inside = weights[(half == h) & (weights > 0)]
+        share = 0.5 * reference.leverage * density[h - 1] * (inside.mean() if len(inside) else 0.0)
+        if share > LARGE_SHARE:
+            log.warning(
+                "a particle of half set %d makes up some %.0f %% of the map it is compared with: there are too few "
+                "for scores to be trusted",
+                h,
+                100 * min(share, 1.0),
+            )
+
+
+def first_band(edges: NDArray[np.int32], data: Particles, resolution_angstrom: float) -> int:
+    """The first band that lies wholly above a resolution."""
+    optics = data.reference_optics
+    shell = optics.box * optics.pixel_size_angstrom / resolution_angstrom
+    return min(int(np.searchsorted(edges, shell)), len(edges) - 2)

@@ -1,0 +1,73 @@
+"""Band sums of a batch of images against the reference: at their own poses, and at others."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryocore.backend import Backend
+from cryocore.imaging.slices import Prepared, slice_basis
+from cryocore.imaging.volumes import Floats32
+from cryocore.score.bands import BandSamples
+from cryocore.score.reference import OVERLAP_STEPS, Reference
+
+
+def own_sums(
+    batch: Prepared,
+    rotations: NDArray[np.float64],
+    half: NDArray[np.int32],
+    weights: NDArray[np.float32],
+    reference: Reference,
+    samples: BandSamples,
+    backend: Backend,
+) -> Floats32:
+    """Band sums of a batch at its own poses, ``(n, bands, 6)``."""
+    n, frame = len(batch), batch.frame
+    sums = backend.xp.empty((n, reference.n_bands, 6), dtype=np.float32)
+    args = (
+        batch.image,
+        batch.ctf,
+        *(backend.to_device(a) for a in (samples.pairs, samples.start, slice_basis(rotations, frame), half)),
+        backend.to_device((weights * reference.leverage).astype(np.float32)),
+        reference.grids,
+        reference.grids.shape[1] - 2,
+        reference.inverse_density,
+        reference.inverse_density.shape[1] - 2,
+        1.0 / frame.padding,
+        *(n, frame.limit, reference.n_bands, sums),
+    )
+    backend.launch("score_slices", args, items=n)
+    return np.asarray(backend.to_host(sums))
+
+
+def pose_sums(
+    batch: Prepared,
+    poses: NDArray[np.float64],
+    own_poses: NDArray[np.float64],
+    half: NDArray[np.int32],
+    weights: NDArray[np.float32],
+    reference: Reference,
+    samples: BandSamples,
+    backend: Backend,
+) -> Floats32:
+    """Band sums e and c of a batch at other poses ``(n, k, 3, 3)``: ``(n, k, bands, 2)``."""
+    n, k, frame = len(batch), poses.shape[1], batch.frame
+    sums = backend.xp.empty((n, k, reference.n_bands, 2), dtype=np.float32)
+    args = (
+        batch.image,
+        batch.ctf,
+        *(backend.to_device(a) for a in (samples.pairs, samples.start, slice_basis(poses, frame), half)),
+        backend.to_device(slice_basis(own_poses, frame)),
+        backend.to_device((weights * reference.leverage).astype(np.float32)),
+        reference.grids,
+        reference.grids.shape[1] - 2,
+        reference.inverse_density,
+        reference.inverse_density.shape[1] - 2,
+        1.0 / frame.padding,
+        reference.overlap,
+        len(reference.overlap),
+        OVERLAP_STEPS / frame.padding,
+        *(n, k, frame.limit, reference.n_bands, sums),
+    )
+    backend.launch("score_poses", args, items=n * k)
+    return np.asarray(backend.to_host(sums))

@@ -179,7 +179,7 @@ class Grid:
     @property
     def radius(self) -> int:
         """R, the radius of the ball in grid points."""
-        return min(math.ceil(self.last_shell * self.padding), self.size // 2 - 1)
+        return min(math.ceil((self.last_shell + 0.5) * self.padding), self.size // 2 - 1)
 
     @property
     def shape(self) -> tuple[int, int, int]:

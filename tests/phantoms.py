@@ -60,7 +60,7 @@ class Blobs:
 def used_samples(limit: int) -> NDArray[np.bool_]:
     """The half plane's disc with one of each Friedel pair."""
     ky, kx = np.mgrid[-limit : limit + 1, 0 : limit + 1]
-    return (kx**2 + ky**2 <= limit**2) & ((kx > 0) | (ky > 0))
+    return (kx**2 + ky**2 <= limit**2 + limit) & ((kx > 0) | (ky > 0))
 
 
 def optics(box: int, pixel_size_angstrom: float = 2.0, **changes: Any) -> Optics:

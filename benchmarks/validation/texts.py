@@ -21,11 +21,12 @@ The same maps against the true one: mean FSC over all shells below Nyquist, and 
 below RELION (or least above it), up to 0.95 Nyquist and up to the last. The aim is -0.01 or better.
 
 RELION's default evens out the weights of neighbouring samples iteratively (gridding), which helps where particles are
-few for the box; cryocore divides, as RELION does without gridding. With D7, RELION interpolates in its sums to symmetrise
-them and does not undo what that does to the density far from the axis; cryocore does. What is left undone also keeps
-the noise far from the axis low, which raises the FSC in a ball that is mostly solvent. *Every mate inserted* is RELION
-without symmetry, on all mates of all particles: nothing is interpolated twice. Inside the mask of the molecule the
-solvent does not count. Beyond 0.95 Nyquist the maps end: RELION's at the shell of Nyquist, cryocore's one shell before.
+few for the box; cryocore divides, as RELION does without gridding. With D7, RELION interpolates in its sums to
+symmetrise them and does not undo what that does to the density far from the axis; cryocore does. What is left undone
+also keeps the noise far from the axis low, which raises the FSC in a ball that is mostly solvent. *Every mate inserted*
+is RELION without symmetry, on all mates of all particles: nothing is interpolated twice. Inside the mask of the
+molecule the solvent does not count. Beyond 0.95 Nyquist the maps end: RELION's at the shell of Nyquist, cryocore's one
+shell before.
 """
 
 POST_TEXT = """\

@@ -22,7 +22,7 @@ from cryocore.imaging.ctf import kernel_optics, kernel_particles
 class Frame:
     """How the images of one optics group sit on the grid of the maps.
 
-    ``limit`` is the radius r of the disc of image coefficients in use; ``scale`` the map shells per image shell.
+    ``limit`` is the last shell r of image coefficients in use; ``scale`` the map shells per image shell.
     """
 
     optics: Optics
@@ -90,7 +90,7 @@ def slice_basis(rotations: NDArray[np.float64], frame: Frame) -> NDArray[np.floa
 def row_ends(limit: int) -> NDArray[np.int32]:
     """The last kx inside the disc for ky = -limit, ..., limit."""
     ky = np.arange(-limit, limit + 1)
-    return np.sqrt(limit**2 - ky**2).astype(np.int32)
+    return np.sqrt(limit**2 + limit - ky**2).astype(np.int32)
 
 
 def insert(

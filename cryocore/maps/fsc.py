@@ -22,6 +22,7 @@ Spectrum = NDArray[np.complex64]
 
 RANDOMISE_BELOW = 0.8
 MARGIN_SHELLS = 2
+RANDOMISATIONS = 4
 NOISE_LEVEL = 0.05
 
 
@@ -51,7 +52,8 @@ def half_map_fsc(
 
     The phases of both maps are randomised from the shell where the unmasked FSC first drops below 0.8;
     what correlation the mask then still makes is taken out, two shells further on [1]_:
-    ``corrected = (masked - randomised) / (1 - randomised)``.
+    ``corrected = (masked - randomised) / (1 - randomised)``. The randomised curve is the mean of a few, since one
+    alone moves the resolution by a shell or more where the mask is small.
 
     Parameters
     ----------
@@ -76,8 +78,11 @@ def half_map_fsc(
         randomised = masked
         if start <= n // 2:
             rng = np.random.default_rng(seed)
-            noise = [_transform(_inverse(_randomise(s, start, rng), n) * window) for s in spectra]
-            randomised = _correlate(noise[0], noise[1], n)
+            curves = []
+            for _ in range(RANDOMISATIONS):
+                noise = [_transform(_inverse(_randomise(s, start, rng), n) * window) for s in spectra]
+                curves.append(_correlate(noise[0], noise[1], n))
+            randomised = np.mean(curves, axis=0)
     return FscCurves(
         shell=np.arange(n // 2 + 1),
         resolution_angstrom=shell_resolution(n, pixel_size_angstrom),

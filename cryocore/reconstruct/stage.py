@@ -64,7 +64,7 @@ def reconstruct(
     write_map(out_dir / "mask.mrc", shape, pixel)
     curves.write(out_dir / "fsc.parquet")
     with atomic_path(out_dir / "sampling.npz") as temporary:
-        np.savez(temporary, density=sampling_density(sums), padding=np.float64(settings.padding))
+        np.savez(temporary, density=sampling_density(sums), padding=np.float64(settings.padding), last_shell=last)
     resolution = resolution_at(curves.corrected, curves.resolution_angstrom, 0.143)
     log.info("%d particles, %.2f Å at FSC 0.143", np.count_nonzero(weights), resolution)
 

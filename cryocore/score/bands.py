@@ -44,7 +44,7 @@ def band_samples(frame: Frame, edges: NDArray[np.int32]) -> BandSamples:
     r = frame.limit
     ky, kx = np.mgrid[-r : r + 1, 0 : r + 1]
     squared = kx**2 + ky**2
-    used = (squared <= r * r) & ((kx > 0) | (ky > 0))
+    used = (squared <= r * r + r) & ((kx > 0) | (ky > 0))
     shell = np.rint(np.sqrt(squared[used]) * frame.scale)
     band = np.searchsorted(edges, shell, side="right") - 1
     pairs = np.stack([kx[used], ky[used]], axis=1).astype(np.int16)

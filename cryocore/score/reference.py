@@ -51,8 +51,8 @@ def load_reference(data: Particles, round_dir: Path, settings: Score, backend: B
     """Mask the half maps of a round and put them, and the density of their samples, on grids."""
     optics = data.reference_optics
     mask, _ = read_map(round_dir / "mask.mrc")
-    density, padding = read_sampling(round_dir / "sampling.npz")
-    grid = Grid.of(optics.box, optics.pixel_size_angstrom, padding, density.shape[1] - 2)
+    density, padding, last_shell = read_sampling(round_dir / "sampling.npz")
+    grid = Grid.of(optics.box, optics.pixel_size_angstrom, padding, last_shell)
     grids = np.stack([map_to_grid(read_map(round_dir / f"half{h}.mrc")[0] * mask, grid) for h in (1, 2)])
     # the outermost shell is cut by the ball of the grid, and its density with it
     edges = band_edges(settings.n_bands, grid.last_shell - 1)
@@ -71,11 +71,11 @@ def load_reference(data: Particles, round_dir: Path, settings: Score, backend: B
     )
 
 
-def read_sampling(path: Path) -> tuple[Floats32, float]:
-    """Density of samples of both halves on the unpadded grid, and the padding of the maps' own grid."""
+def read_sampling(path: Path) -> tuple[Floats32, float, int]:
+    """Density of samples of both halves on the unpadded grid, padding and last shell of the maps' own grid."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            return file["density"], float(file["padding"])
+            return file["density"], float(file["padding"]), int(file["last_shell"])
     except (OSError, ValueError, KeyError, BadZipFile, EOFError) as error:
         raise InputError(
             f"cannot be read ({str(error).splitlines()[0] if str(error) else type(error).__name__})",

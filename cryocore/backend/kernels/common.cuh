@@ -3,8 +3,8 @@
 //
 // Fourier volumes are half spaces [kz][ky + R + 1][kx + R + 1], kz = 0..R+1, |kx|, |ky| <= R+1: a margin of one
 // voxel round the ball of radius R, so that the eight neighbours of any sample inside the ball exist.
-// Image transforms are cropped half planes [ky + r][kx], |ky| <= r, kx = 0..r, of which only the disc of radius r
-// and one of each Friedel pair (kx > 0, or kx = 0 and ky > 0) is used.
+// Image transforms are cropped half planes [ky + r][kx], |ky| <= r, kx = 0..r, of which only the disc of shells up to r,
+// kx^2 + ky^2 <= r^2 + r, and one of each Friedel pair (kx > 0, or kx = 0 and ky > 0) is used.
 
 #ifdef __CUDACC__
 #define DEVICE __device__ __forceinline__

@@ -69,7 +69,7 @@ extern "C" __global__ void project_slices(
             float2 *row = slice + ((long long)index * (2 * r + 1) + ky + r) * width;
             for (int kx = threadIdx.x; kx < width; kx += blockDim.x) {
                 float2 value = {0.0f, 0.0f};
-                if (kx * kx + ky * ky <= r * r && (kx > 0 || ky > 0))
+                if (kx * kx + ky * ky <= r * r + r && (kx > 0 || ky > 0))
                     value = gather(v, g, kx * b[0] + ky * b[3], kx * b[1] + ky * b[4], kx * b[2] + ky * b[5]);
                 row[kx] = value;
             }

@@ -24,7 +24,7 @@ extern "C" __global__ void prepare_images(
             const int table = (ky + r) * width;
             const float p0 = p[0], p1 = p[1], p2 = p[2], p3 = p[3], scale = p[5], rx = 2.0f * p[6], turn0 = 2.0f * ky * p[7];
             const float fx0 = optics[1] * ky, fxx = optics[0], fy0 = optics[3] * ky, fyx = optics[2], cs = optics[4];
-            const int last = r * r - ky * ky;  // inside the disc, and one of each Friedel pair
+            const int last = r * r + r - ky * ky;  // inside the disc, and one of each Friedel pair
             for (int kx = threadIdx.x; kx < width; kx += blockDim.x) {
                 const float fx = fx0 + fxx * kx, fy = fy0 + fyx * kx, xx = fx * fx, yy = fy * fy, s = xx + yy;
                 float phase = p0 * s + p1 * (xx - yy) + p2 * (2.0f * fx * fy) - cs * s * s + p3, turn = turn0 + rx * kx;

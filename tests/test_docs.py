@@ -1,0 +1,32 @@
+"""Pages link to what is there, and name every score and column."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from cryocore.data import SCORES
+from cryocore.score.scores import BAND_COLUMNS
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+        if not target.startswith(("http://", "https://")):
+            assert (page.parent / target).exists(), target
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = (ROOT / "docs" / "index.md").read_text()
+    assert {p.name for p in PAGES[2:]} - {"index.md"} <= set(re.findall(r"\]\(([\w-]+\.md)\)", index))
+
+
+@pytest.mark.parametrize("page", ["score.md", "log.md"])
+def test_scores_and_bands_are_explained(page: str) -> None:
+    text = (ROOT / "docs" / page).read_text()
+    assert not [name for name in (*SCORES, *BAND_COLUMNS) if f"`{name}`" not in text]

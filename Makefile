@@ -33,7 +33,8 @@ validation: $(VENV)/.ready-dev  ## compare with RELION, real images and the trut
 	@$(BIN)/python -m benchmarks.validation
 
 gpu-check: $(VENV)/.ready-dev  ## run the tests that need a GPU, and fail if there is none
-	@$(BIN)/python -c 'from cryocore.backend import get_backend; get_backend("cuda")'
+	@$(BIN)/python -c 'import sys; from cryocore.backend.cuda import gpu_fault; fault = gpu_fault(); \
+		sys.exit(fault and f"No GPU to check: {fault}. Install the gpu-cu12 or gpu-cu13 extra into .venv.")'
 	@$(BIN)/python -m pytest -m gpu $(PYTEST_ARGS)
 
 lint: $(VENV)/.ready-dev  ## check style, types and the workflow

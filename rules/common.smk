@@ -52,10 +52,10 @@ def options(**files):
 
 def given(path):
     """A file that the configuration names, if it names one; it has to be there."""
-    if path is not None and not Path(path).exists():
-        raise WorkflowError(f"{path}: the configuration names this file, and it does not exist. Correct the path.")
     if path is not None and any(sign in path for sign in "{}<>"):
         raise WorkflowError(f"{path}: Snakemake takes {{}} and <> in file names for patterns. Rename or link the file.")
+    if path is not None and not Path(path).exists():
+        raise WorkflowError(f"{path}: the configuration names this file, and it does not exist. Correct the path.")
     return [] if path is None else path
 
 

@@ -162,7 +162,8 @@ def test_own_particles(workflow: Workflow, settings: dict[str, Any], first: set[
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"n_rouds": 3}, "n_rouds: Extra inputs are not permitted"),
+        ({"n_rouds": 3}, "there is no key n_rouds (did you mean n_rounds?)"),
+        ({"symmetry": "C1", "input": {"star": "nowhere.star"}}, "nowhere.star: the configuration names this file"),
         ({"input": STAR}, "say which point group"),
         ({"symmetry": "C1", "input": {"star": "{x}.star"}}, "Rename or link the file"),
     ],

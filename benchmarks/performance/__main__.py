@@ -14,7 +14,7 @@ from benchmarks.machine import machine_name, processor
 from benchmarks.performance import kernels, reconstruction
 from benchmarks.validation.common import ROOT, Skipped
 
-QUICK = {"boxes": (64, 128, 256), "sizes": ((128, 2000),), "repeats": 1}
+QUICK = {"boxes": (64, 128, 256), "sizes": ((128, 2000), (128, 10000)), "repeats": 2}
 FULL = {"boxes": (64, 96, 128, 192, 256, 384), "sizes": ((128, 2000), (128, 10000), (256, 2000)), "repeats": 2}
 
 

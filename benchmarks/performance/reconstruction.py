@@ -5,10 +5,9 @@ Both are timed as processes, start-up included; each is run in turn with the oth
 
 from __future__ import annotations
 
-import os
+import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,14 @@ from cryocore.config import Reconstruct
 from cryocore.reconstruct import reconstruct
 reconstruct(Path("particles.parquet"), None, None, settings=Reconstruct(padding=float(sys.argv[1])), symmetry="C1",
             backend=get_backend("cpu"), out_dir=Path("ours"))
+"""
+LAUNCHER = """
+import json, resource, subprocess, sys, time
+began = time.perf_counter()
+subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+wall = time.perf_counter() - began
+print(json.dumps({"cpu": used.ru_utime + used.ru_stime, "wall": wall, "peak_mb": used.ru_maxrss / 1e3}))
 """
 START_UP = "import cryocore.reconstruct; from cryocore.backend import get_backend; get_backend('cpu')"
 
@@ -57,16 +64,15 @@ def measure(folder: Path, box: int, n: int, repeats: int) -> dict[str, Any]:
 
 
 def timed(commands: list[list[str]], folder: Path) -> dict[str, float]:
-    """CPU and wall seconds of commands run one after the other, and the largest peak memory in MB."""
+    """CPU and wall seconds of commands run one after the other, and the largest peak memory in MB.
+
+    A small process starts each of them: a child is charged with the memory of the process that it was forked from.
+    """
     cpu = wall = peak = 0.0
     for command in commands:
-        began = time.perf_counter()
-        process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            raise RuntimeError(f"{' '.join(command[:2])} ended with {process.returncode}")
-        wall += time.perf_counter() - began
-        cpu += used.ru_utime + used.ru_stime
-        peak = max(peak, used.ru_maxrss / 1e3)
+        done = subprocess.run(
+            [sys.executable, "-c", LAUNCHER, *command], cwd=folder, capture_output=True, text=True, check=True
+        )
+        found = json.loads(done.stdout)
+        cpu, wall, peak = cpu + found["cpu"], wall + found["wall"], max(peak, found["peak_mb"])
     return {"cpu_seconds": cpu, "wall_seconds": wall, "peak_mb": peak}

@@ -1,4 +1,4 @@
-"""What flows between the stages: particles, Fourier sums, half maps. All frozen.
+"""What flows between the stages: particles, grids, Fourier sums, curves. All frozen.
 
 A table of particles has one row per particle, in the order of the file it came from, and that order
 never changes. Every table that a later stage writes has the same rows in the same order and carries
@@ -198,15 +198,6 @@ class FourierSums:
     numerator: NDArray[np.complex64]
     denominator: Floats32
     grid: Grid
-
-
-@dataclass(frozen=True)
-class HalfMaps:
-    """Two independent maps ``(box, box, box)`` and the pixel size they share."""
-
-    first: Floats32
-    second: Floats32
-    pixel_size_angstrom: float
 
 
 @dataclass(frozen=True)

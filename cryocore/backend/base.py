@@ -12,7 +12,7 @@ KERNELS: dict[str, str] = {
     "project_slices": "pppiiip",
     "symmetrise_sums": "pppiippii",
     "score_slices": "ppppppppipifiiip",
-    "score_poses": "pppppppppipifpifiiiip",
+    "score_poses": "ppppppppipifppifiiiip",
 }
 """Argument kinds of every kernel: p pointer (or None), i int32, f float32."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,21 +24,10 @@ def own_sums(
     backend: Backend,
 ) -> Floats32:
     """Band sums of a batch at its own poses, ``(n, bands, 6)``."""
-    n, frame = len(batch), batch.frame
+    n = len(batch)
     sums = backend.xp.empty((n, reference.n_bands, 6), dtype=np.float32)
-    args = (
-        batch.image,
-        batch.ctf,
-        *(backend.to_device(a) for a in (samples.pairs, samples.start, slice_basis(rotations, frame), half)),
-        backend.to_device((weights * reference.leverage).astype(np.float32)),
-        reference.grids,
-        reference.grids.shape[1] - 2,
-        reference.inverse_density,
-        reference.inverse_density.shape[1] - 2,
-        1.0 / frame.padding,
-        *(n, frame.limit, reference.n_bands, sums),
-    )
-    backend.launch("score_slices", args, items=n)
+    inputs = kernel_inputs(batch, rotations, half, weights, reference, samples, backend)
+    backend.launch("score_slices", (*inputs, n, batch.frame.limit, reference.n_bands, sums), items=n)
     return np.asarray(backend.to_host(sums))
 
 
@@ -54,16 +45,8 @@ def pose_sums(
     n, k, frame = len(batch), poses.shape[1], batch.frame
     sums = backend.xp.empty((n, k, reference.n_bands, 2), dtype=np.float32)
     args = (
-        batch.image,
-        batch.ctf,
-        *(backend.to_device(a) for a in (samples.pairs, samples.start, slice_basis(poses, frame), half)),
+        *kernel_inputs(batch, poses, half, weights, reference, samples, backend),
         backend.to_device(slice_basis(own_poses, frame)),
-        backend.to_device((weights * reference.leverage).astype(np.float32)),
-        reference.grids,
-        reference.grids.shape[1] - 2,
-        reference.inverse_density,
-        reference.inverse_density.shape[1] - 2,
-        1.0 / frame.padding,
         reference.overlap,
         len(reference.overlap),
         OVERLAP_STEPS / frame.padding,
@@ -71,3 +54,26 @@ def pose_sums(
     )
     backend.launch("score_poses", args, items=n * k)
     return np.asarray(backend.to_host(sums))
+
+
+def kernel_inputs(
+    batch: Prepared,
+    poses: NDArray[np.float64],
+    half: NDArray[np.int32],
+    weights: NDArray[np.float32],
+    reference: Reference,
+    samples: BandSamples,
+    backend: Backend,
+) -> tuple[Any, ...]:
+    """What both scoring kernels begin with: images, samples, poses, each particle's leverage, map and density."""
+    return (
+        batch.image,
+        batch.ctf,
+        *(backend.to_device(a) for a in (samples.pairs, samples.start, slice_basis(poses, batch.frame), half)),
+        backend.to_device((weights * reference.leverage).astype(np.float32)),
+        reference.grids,
+        reference.grids.shape[1] - 2,
+        reference.inverse_density,
+        reference.inverse_density.shape[1] - 2,
+        1.0 / batch.frame.padding,
+    )

@@ -10,6 +10,9 @@ import numpy as np
 from mrcfile.dtypes import HEADER_DTYPE
 from numpy.typing import NDArray
 
+from cryocore.data import Particles
+from cryocore.ingest.particles import ingest
+
 N, BOX = 8, 16
 DTYPES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
 
@@ -110,3 +113,8 @@ def write_data_set(
     text = table("optics", optics or optics_columns()) + table("particles", particles or particle_columns())
     star.write_text("# version 30001\n" + text)
     return star
+
+
+def load(star: Path, **options: Any) -> Particles:
+    """Ingest a file as a user without options would."""
+    return ingest(star, **{"root": None, "pixel_size_angstrom": None, "seed": 0, **options})

@@ -144,9 +144,10 @@ extern "C" __global__ void score_poses(
     const float2 *RESTRICT image, const float *RESTRICT ctf,
     const short2 *RESTRICT samples, const int *RESTRICT band_start,
     const float *RESTRICT basis, const int *RESTRICT half,               // (n, poses, 6), (n)
-    const float *RESTRICT own_basis, const float *RESTRICT leverage,     // (n, 6), (n)
+    const float *RESTRICT leverage,                                      // (n)
     const float2 *RESTRICT volume, int radius,
     const float *RESTRICT inverse_density, int density_radius, float density_step,
+    const float *RESTRICT own_basis,                                     // (n, 6)
     const float *RESTRICT overlap, int cells, float overlap_step,
     int n, int poses, int r, int bands, float *RESTRICT sums)            // (n, poses, bands, 2)
 {

@@ -15,7 +15,7 @@ from cryocore.backend import Backend
 from cryocore.data import FourierSums, Grid, Particles
 from cryocore.images import batches
 from cryocore.imaging.slices import Frame, prepare, project
-from cryocore.imaging.volumes import Floats32, map_to_grid, shell_means
+from cryocore.imaging.volumes import Floats32, map_to_grid
 from cryocore.ingest.particles import ingest
 from cryocore.maps.masks import soft_ball
 from cryocore.reconstruct.accumulate import accumulate
@@ -121,8 +121,7 @@ def regularised(sums: FourierSums) -> Floats32:
         denominator=sums.denominator.sum(axis=0, keepdims=True),
     )
     solver = Solver(both, np.eye(3)[None])
-    mean = shell_means(both.denominator[0], solver.shells, sums.grid.last_shell)
-    return solver.solve(both.numerator[0], both.denominator[0], mean)
+    return solver.solve(lambda kz: (both.numerator[0, kz], both.denominator[0, kz]), solver.means[0], solver.means[0])
 
 
 def correlate(images: NDArray[np.complex64], predictions: NDArray[np.complex64]) -> NDArray[np.float64]:

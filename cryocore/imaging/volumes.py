@@ -7,6 +7,7 @@ product with sinc² along each axis, which is divided out (gridding correction).
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import numpy as np
 import scipy.fft
@@ -46,12 +47,16 @@ def map_to_grid(volume: Floats32, grid: Grid) -> Complex64:
     return np.ascontiguousarray(values, dtype=np.complex64)
 
 
-def grid_to_map(values: Complex64, grid: Grid) -> Floats32:
-    """The map ``(n, n, n)`` of a half-space transform; interpolation is left on it."""
+def grid_to_map(plane: Callable[[int], Complex64], grid: Grid) -> Floats32:
+    """The map ``(n, n, n)`` of a half-space transform, given plane by plane; interpolation is left on it.
+
+    ``plane(kz)`` is ``(2R+3, 2R+3)``, for kz from 0 to R.
+    """
     n, radius, size = grid.box, grid.radius, grid.size
     spectrum = np.zeros((size // 2 + 1, size, size), dtype=np.complex64)
     around = np.arange(-radius, radius + 1)
-    spectrum[: radius + 1, around[:, None], around[None, :]] = values[: radius + 1, 1:-1, 1:-1]
+    for kz in range(radius + 1):
+        spectrum[kz, around[:, None], around[None, :]] = plane(kz)[1:-1, 1:-1]
     padded = scipy.fft.irfftn(spectrum, s=(size,) * 3, axes=(2, 1, 0), workers=workers(), overwrite_x=True)
     volume = np.empty((n,) * 3, dtype=np.float32)
     for z_to, z_from in _halves(n):
@@ -67,20 +72,24 @@ def fold_friedel(plane: NDArray[np.generic]) -> NDArray[np.generic]:
     return plane + np.conj(plane[::-1, ::-1])
 
 
-def grid_shells(grid: Grid) -> NDArray[np.int32]:
-    """The shell round(|k| / padding) of every grid point; one past the last outside the ball."""
+def plane_shells(grid: Grid, kz: int) -> NDArray[np.int32]:
+    """The shell round(|k| / padding) of a plane's points, ``(2R+3, 2R+3)``; one past the last outside the ball."""
     along = np.arange(-(grid.radius + 1), grid.radius + 2, dtype=np.float32) ** 2
-    squared = along[grid.radius + 1 :, None, None] + along[None, :, None] + along[None, None, :]
+    squared = np.float32(kz**2) + along[:, None] + along
     shells = np.rint(np.sqrt(squared) / grid.padding).astype(np.int32)
     shells[squared > grid.radius**2] = grid.last_shell + 1
     return np.minimum(shells, grid.last_shell + 1)
 
 
-def shell_means(values: NDArray[np.floating], shells: NDArray[np.int32], last_shell: int) -> Floats:
-    """Mean over each shell from 0 to ``last_shell``."""
-    index = shells.ravel()
-    total = np.bincount(index, weights=values.ravel(), minlength=last_shell + 2)
-    return (total / np.maximum(np.bincount(index, minlength=last_shell + 2), 1))[: last_shell + 1]
+def shell_means(values: NDArray[np.floating], grid: Grid) -> Floats:
+    """Mean of values on a grid over each shell from 0 to the last."""
+    size = grid.last_shell + 2
+    total, count = np.zeros(size), np.zeros(size, dtype=np.int64)
+    for kz, plane in enumerate(values):
+        shells = plane_shells(grid, kz).ravel()
+        total += np.bincount(shells, weights=plane.ravel(), minlength=size)
+        count += np.bincount(shells, minlength=size)
+    return (total / np.maximum(count, 1))[: grid.last_shell + 1]
 
 
 def workers() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,18 +12,20 @@ from cryocore.data import FourierSums, Grid
 from cryocore.imaging.volumes import (
     Floats,
     Floats32,
-    grid_shells,
     grid_to_map,
     interpolation_factor,
+    plane_shells,
     shell_means,
 )
+
+Planes = Callable[[int], tuple[NDArray[np.complex64], Floats32]]
 
 FLOOR = 1e-3
 """The denominator is kept above this share of its shell's mean."""
 
 
 class Solver:
-    """Solves the sums of one grid; holds its shell index.
+    """Solves the sums of one grid, plane by plane, so that no other array of their size is needed.
 
     Parameters
     ----------
@@ -32,28 +35,38 @@ class Solver:
 
     def __init__(self, sums: FourierSums, group: NDArray[np.float64]) -> None:
         self.sums = sums
-        self.shells = grid_shells(sums.grid)
         self.factor = insertion_and_mates(sums.grid, group)
+        self.means = [shell_means(denominator, sums.grid) for denominator in sums.denominator]
 
-    def solve(self, numerator: NDArray[np.complex64], denominator: Floats32, prior: Floats) -> Floats32:
-        """The map ``(n, n, n)`` of numerator / (denominator + prior), ``prior`` one value per shell.
+    def solve(self, planes: Planes, mean: Floats, prior: Floats) -> Floats32:
+        """The map ``(n, n, n)`` of numerator / (denominator + prior).
 
         The denominator is floored at :data:`FLOOR` of its shell mean, and the mean of the map is 0.
+
+        Parameters
+        ----------
+        planes : gives numerator and denominator of a plane kz
+        mean, prior : mean of the denominator, and what is added to it, per shell
         """
-        grid, last = self.sums.grid, self.sums.grid.last_shell
-        floor = FLOOR * shell_means(denominator, self.shells, last)
+        grid = self.sums.grid
         # outside the ball the floor is infinite: nothing is left there
-        divisor = np.maximum(denominator, np.append(floor, np.inf).astype(np.float32)[self.shells])
-        divisor += np.append(prior, 0.0).astype(np.float32)[self.shells]
-        np.maximum(divisor, np.finfo(np.float32).tiny, out=divisor)
-        values = np.divide(numerator, divisor, dtype=np.complex64)
-        values[0, grid.radius + 1, grid.radius + 1] = 0
-        return np.divide(grid_to_map(values, grid), self.factor, dtype=np.float32)
+        floor, added = np.append(FLOOR * mean, np.inf).astype(np.float32), np.append(prior, 0.0).astype(np.float32)
+
+        def plane(kz: int) -> NDArray[np.complex64]:
+            numerator, denominator = planes(kz)
+            shells = plane_shells(grid, kz)
+            divisor = np.maximum(denominator, floor[shells]) + added[shells]
+            values = np.divide(numerator, np.maximum(divisor, np.finfo(np.float32).tiny), dtype=np.complex64)
+            if kz == 0:
+                values[grid.radius + 1, grid.radius + 1] = 0
+            return values
+
+        return np.divide(grid_to_map(plane, grid), self.factor, dtype=np.float32)
 
     def half(self, index: int) -> Floats32:
         """The map of half set 0 or 1, without a prior."""
-        none = np.zeros(self.sums.grid.last_shell + 1)
-        return self.solve(self.sums.numerator[index], self.sums.denominator[index], none)
+        sums, none = self.sums, np.zeros(self.sums.grid.last_shell + 1)
+        return self.solve(lambda kz: (sums.numerator[index, kz], sums.denominator[index, kz]), self.means[index], none)
 
     def merged(self, fsc: Floats) -> Floats32:
         """The map of all particles, Wiener-filtered by the FSC between the halves.
@@ -61,10 +74,12 @@ class Solver:
         The prior of a shell is its mean denominator over the signal-to-noise ratio 2 FSC / (1 - FSC) of the merged
         map (Scheres 2012, J. Struct. Biol. 180, 519).
         """
-        denominator = self.sums.denominator.sum(axis=0)
-        mean = shell_means(denominator, self.shells, self.sums.grid.last_shell)
+        sums, mean = self.sums, np.sum(self.means, axis=0)
         limited = np.clip(fsc[: len(mean)], 1e-3, 0.9999)
-        return self.solve(self.sums.numerator.sum(axis=0), denominator, mean * (1.0 - limited) / (2.0 * limited))
+        prior = mean * (1.0 - limited) / (2.0 * limited)
+        return self.solve(
+            lambda kz: (sums.numerator[:, kz].sum(axis=0), sums.denominator[:, kz].sum(axis=0)), mean, prior
+        )
 
 
 def insertion_and_mates(grid: Grid, group: NDArray[np.float64]) -> Floats32:
@@ -98,26 +113,26 @@ def sampling_density(sums: FourierSums) -> Floats32:
     """
     fine = sums.grid
     coarse = Grid(fine.box, fine.pixel_size_angstrom, fine.box, fine.last_shell)
-    shells, middle = grid_shells(coarse), fine.radius + 1
-    around = np.arange(-(coarse.radius + 1), coarse.radius + 2)
-    nearest = np.clip(np.rint(fine.padding * around).astype(int), -middle, middle)
-    planes = nearest[coarse.radius + 1 :]
+    middle = fine.radius + 1
+    nearest = np.rint(fine.padding * np.arange(-(coarse.radius + 1), coarse.radius + 2)).astype(int)
+    nearest = middle + np.clip(nearest, -middle, middle)
     out = np.empty((2, *coarse.shape), dtype=np.float32)
     for h in range(2):
-        smooth = _smooth(sums.denominator[h])
-        taken = smooth[planes][:, middle + nearest][:, :, middle + nearest]
-        floor = np.maximum(FLOOR * shell_means(taken, shells, coarse.last_shell), np.finfo(np.float32).tiny)
-        out[h] = np.maximum(taken, np.append(floor, floor[-1]).astype(np.float32)[shells])
+        for kz in range(coarse.shape[0]):
+            smooth = _smooth_plane(sums.denominator[h], min(round(fine.padding * kz), middle))
+            out[h, kz] = smooth[nearest][:, nearest]
+        floor = np.maximum(FLOOR * shell_means(out[h], coarse), np.finfo(np.float32).tiny)
+        floor = np.append(floor, floor[-1]).astype(np.float32)
+        for kz in range(coarse.shape[0]):
+            np.maximum(out[h, kz], floor[plane_shells(coarse, kz)], out=out[h, kz])
     return out
 
 
-def _smooth(grid: Floats32) -> Floats32:
-    """[1 2 1] / 4 along each axis, mirrored in the plane kz = 0."""
-    result = grid
-    for axis in range(3):
-        before, after = np.roll(result, 1, axis), np.roll(result, -1, axis)
-        if axis == 0:
-            before[0] = result[1, ::-1, ::-1]
-            after[-1] = result[-1]
-        result = 0.25 * before + 0.5 * result + 0.25 * after
-    return result
+def _smooth_plane(values: Floats32, kz: int) -> Floats32:
+    """One plane of a grid after [1 2 1] / 4 along each axis; the plane kz = -1 is the mate of kz = 1."""
+    below = values[kz - 1] if kz else values[1, ::-1, ::-1]
+    above = values[min(kz + 1, len(values) - 1)]
+    plane = 0.25 * below + 0.5 * values[kz] + 0.25 * above
+    for axis in range(2):
+        plane = 0.25 * np.roll(plane, 1, axis) + 0.5 * plane + 0.25 * np.roll(plane, -1, axis)
+    return np.asarray(plane, dtype=np.float32)

@@ -16,7 +16,7 @@ from cryocore.config import Score
 from cryocore.data import Grid, Particles
 from cryocore.errors import InputError
 from cryocore.imaging.slices import Frame
-from cryocore.imaging.volumes import Floats32, grid_shells, map_to_grid, shell_means
+from cryocore.imaging.volumes import Floats32, map_to_grid, shell_means
 from cryocore.maps.mrc import read_map
 from cryocore.score.bands import BandSamples, band_edges, band_means, band_samples
 
@@ -57,14 +57,14 @@ def load_reference(data: Particles, round_dir: Path, settings: Score, backend: B
     # the outermost shell is cut by the ball of the grid, and its density with it
     edges = band_edges(settings.n_bands, grid.last_shell - 1)
     frames = tuple(Frame.of(o, grid) for o in data.optics)
-    shells = grid_shells(grid)
     return Reference(
         grids=backend.to_device(grids),
         inverse_density=backend.to_device(np.float32(1.0) / density),
         leverage=float(mask.mean()) / grid.padding**3,
         overlap=backend.to_device(mask_overlap(mask)),
         mean_inverse_density=[slice_mean(1.0 / d, grid) for d in density],
-        radial_mean=np.stack([band_means(radial_mean(g, shells, grid), edges) for g in grids]),
+        # the mean over directions is real: the projection that all poses have in common
+        radial_mean=np.stack([band_means(shell_means(g.real, grid), edges) for g in grids]),
         edges=edges,
         frames=frames,
         samples=tuple(band_samples(f, edges) for f in frames),
@@ -101,13 +101,8 @@ def mask_overlap(mask: Floats32) -> Floats32:
 def slice_mean(values: Floats32, grid: Grid) -> float:
     """Mean over central slices of values on the unpadded grid: of shell means, weighted by the shells' radii."""
     coarse = Grid(grid.box, grid.pixel_size_angstrom, grid.box, grid.last_shell)
-    means = shell_means(values, grid_shells(coarse), grid.last_shell)[1 : grid.last_shell]
+    means = shell_means(values, coarse)[1 : grid.last_shell]
     return float(np.average(means, weights=np.arange(1, grid.last_shell)))
-
-
-def radial_mean(values: NDArray[np.complex64], shells: NDArray[np.int32], grid: Grid) -> NDArray[np.float64]:
-    """Mean of a grid over each shell, which is real: the projection that all poses have in common."""
-    return shell_means(values.real, shells, grid.last_shell)
 
 
 def warn_of_own_share(reference: Reference, weights: NDArray[np.float32], half: NDArray[np.int8]) -> None:

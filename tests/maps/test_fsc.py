@@ -196,3 +196,9 @@ def test_agrees_with_relion_postprocess(tmp_path, seed, cut_off, noise):
     np.testing.assert_allclose(curves.unmasked[far], their["rlnFourierShellCorrelationUnmaskedMaps"][far], atol=0.04)
     np.testing.assert_allclose(curves.masked[far], their["rlnFourierShellCorrelationMaskedMaps"][far], atol=0.04)
     np.testing.assert_allclose(curves.corrected[far], their["rlnFourierShellCorrelationCorrected"][far], atol=0.12)
+
+
+def test_a_weak_first_shell_does_not_end_the_weights():
+    weight = fsc_weight([1.0, -0.14, 0.06, 0.30, 0.27, 0.25, 0.02, 0.0, 0.0, 0.3])
+    assert weight[3:5].min() > 0.15
+    assert weight[8:].max() == 0.0

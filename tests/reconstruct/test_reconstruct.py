@@ -161,3 +161,20 @@ def test_an_empty_half_set_is_refused(tmp_path: Path) -> None:
             backend=get_backend("cpu"),
             out_dir=tmp_path,
         )
+
+
+def test_nothing_is_reported_beyond_the_resolution_limit(tmp_path: Path) -> None:
+    data_set(tmp_path, Blobs.random(25, spread=4.0, width=1.0), 200, 40, noise=1.0)
+    reconstruct(
+        tmp_path / "particles.parquet",
+        None,
+        None,
+        settings=Reconstruct(max_resolution_angstrom=8.0),
+        symmetry="C1",
+        backend=get_backend("cpu"),
+        out_dir=tmp_path,
+    )
+    curves = FscCurves.read(tmp_path / "fsc.parquet")
+    assert curves.corrected[10] > 0.5
+    for curve in (curves.unmasked, curves.masked, curves.corrected):
+        assert not curve[11:].any()

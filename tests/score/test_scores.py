@@ -253,3 +253,12 @@ def test_a_group_that_ends_early_is_scored_by_the_bands_it_has(tmp_path: Path) -
     assert np.isfinite(z).all()
     assert z[60:].mean() > 5
     assert np.isfinite(log.column("dual").to_numpy()).all()
+
+
+def test_too_few_particles_for_leave_one_out_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    one_round(tmp_path, n=400)
+    assert "too few" not in caplog.text
+    few = tmp_path / "few"
+    few.mkdir()
+    one_round(few, n=16)
+    assert "makes up some" in caplog.text

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 from pathlib import Path
+
+from cryocore.cores import available_cores
 
 
 def processor() -> str:
@@ -19,4 +20,4 @@ def processor() -> str:
 
 def machine_name() -> str:
     """Processor and cores of this process, as a file name."""
-    return re.sub(r"[^a-z0-9]+", "-", f"{processor()} {len(os.sched_getaffinity(0))} cores".lower()).strip("-")
+    return re.sub(r"[^a-z0-9]+", "-", f"{processor()} {available_cores()} cores".lower()).strip("-")

@@ -241,6 +241,15 @@ def score_columns(schema: pa.Schema) -> list[str]:
     return [f.name for f in schema if pa.types.is_floating(f.type) and f.name not in NOT_SCORES]
 
 
+def read_weights(subset: str | Path | None, particles: Particles) -> Floats32:
+    """Weight of every particle in a round's map, ``(n,)``, from its subset; 1 for all where there is none."""
+    if subset is None:
+        return np.ones(len(particles), dtype=np.float32)
+    table = read_table(subset)
+    require_same_particles(table.column("particle_id").to_numpy(), particles.ids, file=subset)
+    return np.asarray(table.column("weight").to_numpy(), dtype=np.float32)
+
+
 def require_same_particles(
     ids: NDArray[np.uint64],
     expected: NDArray[np.uint64],

@@ -55,6 +55,16 @@ def write_table(path: str | Path, table: pa.Table, **metadata: Any) -> None:
         pq.write_table(with_metadata(table, **metadata), temporary, compression="zstd")
 
 
+def write_tables(path: str | Path, tables: Iterator[pa.Table], **metadata: Any) -> None:
+    """Write tables of one schema one after the other, a row group each, as :func:`write_table` writes one."""
+    with atomic_path(path) as temporary:
+        first = with_metadata(next(tables), **metadata)
+        with pq.ParquetWriter(temporary, first.schema, compression="zstd") as writer:
+            writer.write_table(first)
+            for table in tables:
+                writer.write_table(table.replace_schema_metadata(first.schema.metadata))
+
+
 def with_metadata(table: pa.Table, **metadata: Any) -> pa.Table:
     """The same table, its schema carrying ``metadata`` (merged over what it has)."""
     merged = {**table_metadata(table.schema), **metadata}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import sys
 import tempfile
@@ -13,6 +12,7 @@ from typing import Any
 from benchmarks.machine import machine_name, processor
 from benchmarks.performance import kernels, reconstruction
 from benchmarks.validation.common import ROOT, Skipped
+from cryocore.cores import available_cores
 
 QUICK = {"boxes": (64, 128, 256), "sizes": ((128, 2000), (128, 10000)), "repeats": 2}
 FULL = {"boxes": (64, 96, 128, 192, 256, 384), "sizes": ((128, 2000), (128, 10000), (256, 2000)), "repeats": 2}
@@ -21,7 +21,7 @@ FULL = {"boxes": (64, 96, 128, 192, 256, 384), "sizes": ((128, 2000), (128, 1000
 def main(arguments: list[str]) -> None:
     """Kernels first, then whole reconstructions; what cannot be measured is named with the reason."""
     plan: dict[str, Any] = FULL if "--full" in arguments else QUICK
-    cores = len(os.sched_getaffinity(0))
+    cores = available_cores()
     record: dict[str, Any] = {"processor": processor(), "cores": cores, "python": platform.python_version()}
     record["kernels"] = []
     for box in plan["boxes"]:

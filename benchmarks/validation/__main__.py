@@ -6,7 +6,6 @@ Without names all sections are measured; with names only these, and the others' 
 from __future__ import annotations
 
 import json
-import os
 import platform
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from benchmarks.validation import exact, planted, real_images, relion
 from benchmarks.validation.common import ROOT, Skipped
 from benchmarks.validation.page import page
 from cryocore import __version__
+from cryocore.cores import available_cores
 
 SECTIONS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "relion": relion.measure,
@@ -34,7 +34,7 @@ def main(names: list[str]) -> None:
     unknown = set(names) - set(SECTIONS)
     if unknown:
         sys.exit(f"no such section: {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
-    cores = len(os.sched_getaffinity(0))
+    cores = available_cores()
     store = ROOT / "benchmarks" / "results" / "validation" / f"{machine_name()}.json"
     record = json.loads(store.read_text()) if names and store.exists() else {"sections": {}}
     record |= {"processor": processor(), "cores": cores, "cryocore": __version__, "python": platform.python_version()}

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cryocore.backend import Backend, get_backend
 from cryocore.config import PlantedErrors, Reconstruct, Simulate
+from cryocore.cores import available_cores
 from cryocore.imaging.volumes import Floats32
 from cryocore.ingest.particles import ingest
 from cryocore.ingest.simulate import simulate
@@ -61,7 +62,7 @@ def run(*command: str | Path, cwd: Path) -> str:
 
 def host() -> Backend:
     """The CPU backend on all cores of this process."""
-    return get_backend("cpu", threads=len(os.sched_getaffinity(0)))
+    return get_backend("cpu", threads=available_cores())
 
 
 def simulated_maps(folder: Path, settings: Simulate, symmetry: str, *, seed: int = 1) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import yaml
 
 from benchmarks.validation.common import ROOT, run
+from cryocore.cores import available_cores
 
 KEPT = ("round", "n_kept", "resolution_angstrom", "correct_rate", "auc", "aucs", "fsc_truth_area", "error_kinds")
 
@@ -19,7 +19,7 @@ def run_workflow(folder: Path, **config: Any) -> Path:
     """Run Snakemake with a configuration; the results lie in the folder that is returned."""
     folder.mkdir()
     (folder / "my.yaml").write_text(yaml.safe_dump({"run": "run", **config}))
-    cores = str(len(os.sched_getaffinity(0)))
+    cores = str(available_cores())
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--no-hooks"]
     run(*command, "--cores", cores, "--configfile", "my.yaml", cwd=folder)
     return folder / "results" / "run"

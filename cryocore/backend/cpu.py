@@ -21,6 +21,7 @@ import numpy as np
 import scipy.fft
 
 from cryocore.backend.base import KERNELS, kernel_source
+from cryocore.cores import available_cores
 from cryocore.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ class CpuBackend:
     xp = np
 
     def __init__(self, threads: int | None = None) -> None:
-        self.threads = threads or len(os.sched_getaffinity(0))
+        self.threads = threads or available_cores()
         self._library = load_library()
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="cryocore")
 

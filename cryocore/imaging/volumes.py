@@ -6,13 +6,13 @@ product with sinc² along each axis, which is divided out (gridding correction).
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
+from cryocore.cores import available_cores
 from cryocore.data import Grid
 
 Floats = NDArray[np.float64]
@@ -40,7 +40,7 @@ def map_to_grid(volume: Floats32, grid: Grid) -> Complex64:
         for y_from, y_to in _halves(n):
             for x_from, x_to in _halves(n):
                 padded[z_to, y_to, x_to] = corrected[z_from, y_from, x_from]
-    spectrum = scipy.fft.rfftn(padded, axes=(2, 1, 0), workers=workers(), overwrite_x=True)
+    spectrum = scipy.fft.rfftn(padded, axes=(2, 1, 0), workers=available_cores(), overwrite_x=True)
     around = np.arange(-(radius + 1), radius + 2)
     values = spectrum[: radius + 2][:, around][:, :, around]
     values *= np.float32(1.0 / n)
@@ -57,7 +57,7 @@ def grid_to_map(plane: Callable[[int], Complex64], grid: Grid) -> Floats32:
     around = np.arange(-radius, radius + 1)
     for kz in range(radius + 1):
         spectrum[kz, around[:, None], around[None, :]] = plane(kz)[1:-1, 1:-1]
-    padded = scipy.fft.irfftn(spectrum, s=(size,) * 3, axes=(2, 1, 0), workers=workers(), overwrite_x=True)
+    padded = scipy.fft.irfftn(spectrum, s=(size,) * 3, axes=(2, 1, 0), workers=available_cores(), overwrite_x=True)
     volume = np.empty((n,) * 3, dtype=np.float32)
     for z_to, z_from in _halves(n):
         for y_to, y_from in _halves(n):
@@ -67,9 +67,9 @@ def grid_to_map(plane: Callable[[int], Complex64], grid: Grid) -> Floats32:
     return volume
 
 
-def fold_friedel(plane: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Complete the plane kz = 0 of sums, in which each sample was entered without its Friedel mate."""
-    return plane + np.conj(plane[::-1, ::-1])
+def fold_friedel(planes: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Complete planes kz = 0 of sums ``(..., m, m)``, in which each sample was entered without its Friedel mate."""
+    return planes + np.conj(planes[..., ::-1, ::-1])
 
 
 def plane_shells(grid: Grid, kz: int) -> NDArray[np.int32]:
@@ -90,11 +90,6 @@ def shell_means(values: NDArray[np.floating], grid: Grid) -> Floats:
         total += np.bincount(shells, weights=plane.ravel(), minlength=size)
         count += np.bincount(shells, minlength=size)
     return (total / np.maximum(count, 1))[: grid.last_shell + 1]
-
-
-def workers() -> int:
-    """Threads for Fourier transforms: the cores that this process may use."""
-    return int(os.environ.get("CRYOCORE_THREADS") or len(os.sched_getaffinity(0)))
 
 
 def _halves(n: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:

@@ -6,13 +6,12 @@ it count twice. Shells are those of :mod:`cryocore.conventions`, from 0 to ``n /
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 import scipy.fft
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter1d
 
+from cryocore.cores import available_cores
 from cryocore.data import FscCurves
 
 Floats = NDArray[np.float64]
@@ -153,17 +152,12 @@ def _as_cubes(first: ArrayLike, second: ArrayLike) -> tuple[Floats32, Floats32]:
     return a, b
 
 
-def _workers() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
 def _transform(volume: Floats32) -> Spectrum:
-    return scipy.fft.rfftn(volume, workers=_workers())
+    return scipy.fft.rfftn(volume, workers=available_cores())
 
 
 def _inverse(spectrum: Spectrum, n: int) -> Floats32:
-    return scipy.fft.irfftn(spectrum, s=(n, n, n), workers=_workers(), overwrite_x=True)
+    return scipy.fft.irfftn(spectrum, s=(n, n, n), workers=available_cores(), overwrite_x=True)
 
 
 def _correlate(first: Spectrum, second: Spectrum, n: int) -> Floats:

@@ -29,14 +29,9 @@ def accumulate(particles: Particles, weights: NDArray[np.float32], grid: Grid, b
         part = particles.take(chosen)
         batch = prepare(images, part, frames[int(part.column("optics_group")[0])], backend)
         insert(batch, part.rotations, weights[chosen], half[chosen], numerator, denominator, backend)
-    numerator[:, 0] = fold_friedel_of_halves(numerator[:, 0])
-    denominator[:, 0] = fold_friedel_of_halves(denominator[:, 0])
+    numerator[:, 0] = fold_friedel(numerator[:, 0])
+    denominator[:, 0] = fold_friedel(denominator[:, 0])
     return FourierSums(backend.to_host(numerator), backend.to_host(denominator), grid)
-
-
-def fold_friedel_of_halves(planes: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Complete the planes kz = 0 of both half sets."""
-    return np.stack([fold_friedel(plane) for plane in planes])
 
 
 def symmetrise(sums: FourierSums, group: NDArray[np.float64], backend: Backend) -> FourierSums:

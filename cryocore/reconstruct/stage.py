@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from cryocore.backend import Backend
 from cryocore.config import Reconstruct
-from cryocore.data import FscCurves, Grid, Particles, require_same_particles
+from cryocore.data import FscCurves, Grid, Particles, read_weights
 from cryocore.errors import InputError
-from cryocore.files import atomic_path, read_table
+from cryocore.files import atomic_path
 from cryocore.geometry.symmetry import point_group
 from cryocore.imaging.volumes import Floats32
 from cryocore.maps.fsc import fsc_weight, half_map_fsc, resolution_at
@@ -46,6 +46,7 @@ def reconstruct(
     """
     data = Particles.read(particles)
     weights = read_weights(subset, data)
+    require_both_halves(weights, data.column("half"), subset)
     optics = data.reference_optics
     pixel, box = optics.pixel_size_angstrom, optics.box
     group = point_group(symmetry)
@@ -76,21 +77,13 @@ def within(curves: FscCurves, last: int) -> FscCurves:
     return replace(curves, **kept)
 
 
-def read_weights(subset: Path | None, particles: Particles) -> NDArray[np.float32]:
-    """Weight of every particle in the map, ``(n,)``; refuses an empty half set."""
-    if subset is None:
-        weights = np.ones(len(particles), dtype=np.float32)
-    else:
-        table = read_table(subset)
-        require_same_particles(table.column("particle_id").to_numpy(), particles.ids, file=subset)
-        weights = table.column("weight").to_numpy()
-    half = particles.column("half")
+def require_both_halves(weights: NDArray[np.float32], half: NDArray[np.int8], subset: Path | None) -> None:
+    """Refuse an empty half set."""
     for h in (1, 2):
         if not np.any(weights[half == h] > 0):
             raise InputError(
                 f"half set {h} has no particles", file=subset, remedy="Keep more particles, or check rlnRandomSubset"
             )
-    return np.asarray(weights, dtype=np.float32)
 
 
 def last_shell(box: int, pixel_size_angstrom: float, max_resolution_angstrom: float | None) -> int:

@@ -11,14 +11,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cryocore import __version__
 from cryocore.backend import Backend
 from cryocore.config import Score
-from cryocore.data import SCORES, FscCurves, Particles, require_same_particles
-from cryocore.files import atomic_path, read_table, with_metadata
+from cryocore.data import SCORES, FscCurves, Particles, read_weights
+from cryocore.files import write_tables
 from cryocore.geometry.poses import decoy_rows, hashed_uniform, neighbours
 from cryocore.geometry.rotations import quaternion_to_matrix, viewing_direction
 from cryocore.images import batch_size, batches
@@ -55,7 +54,7 @@ def score(
     Reads half1.mrc, half2.mrc, mask.mrc, fsc.parquet and sampling.npz of ``round_dir``.
     """
     data = Particles.read(particles)
-    weights, selected = _weights(subset, data)
+    weights = read_weights(subset, data)
     curves = FscCurves.read(round_dir / "fsc.parquet")
     reference = load_reference(data, round_dir, settings, backend)
     signal = band_means(fsc_weight(curves.corrected)[: int(reference.edges[-1])], reference.edges)
@@ -63,7 +62,6 @@ def score(
     warn_of_own_share(reference, weights, data.column("half"))
     cryosieve_band = first_band(reference.edges, data, settings.cryosieve_angstrom)
 
-    schema: pa.Schema | None = None
     metadata = {
         "round": round_number,
         "symmetry": symmetry,
@@ -80,33 +78,18 @@ def score(
         "coefficients": [s.coefficients.tolist() for s in reference.samples],
     }
     poses = data.quaternions
-    with atomic_path(out) as temporary:
-        writer: pq.ParquetWriter | None = None
-        for start in range(0, len(data), CHUNK):
-            rows = np.arange(start, min(start + CHUNK, len(data)))
-            part = data.take(rows)
-            sums = chunk_sums(part, weights[rows], poses, reference, settings, seed, backend)
-            group = part.column("optics_group")
-            weighting = Weighting(noise[group], signal, reference.radial_mean[part.column("half") - 1])
-            own = BandStatistics.of(sums[0])
-            scores = named_scores(own, sums[1], sums[2], weighting, cryosieve_band)
-            table = log_table(part, round_number, weights[rows], selected[rows], scores, sums[0])
-            if writer is None:
-                schema = with_metadata(table, **metadata).schema
-                writer = pq.ParquetWriter(temporary, schema, compression="zstd")
-            writer.write_table(table.replace_schema_metadata(schema.metadata if schema else None))
-        if writer is not None:
-            writer.close()
+
+    def chunk(start: int) -> pa.Table:
+        rows = np.arange(start, min(start + CHUNK, len(data)))
+        part = data.take(rows)
+        sums = chunk_sums(part, weights[rows], poses, reference, settings, seed, backend)
+        group = part.column("optics_group")
+        weighting = Weighting(noise[group], signal, reference.radial_mean[part.column("half") - 1])
+        scores = named_scores(BandStatistics.of(sums[0]), sums[1], sums[2], weighting, cryosieve_band)
+        return log_table(part, round_number, weights[rows], scores, sums[0])
+
+    write_tables(out, (chunk(start) for start in range(0, len(data), CHUNK)), **metadata)
     log.info("scored %d particles in %d bands", len(data), reference.n_bands)
-
-
-def _weights(subset: Path | None, data: Particles) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    if subset is None:
-        return np.ones(len(data), dtype=np.float32), np.ones(len(data), dtype=bool)
-    table = read_table(subset)
-    require_same_particles(table.column("particle_id").to_numpy(), data.ids, file=subset)
-    selected = table.column("selected").to_numpy(zero_copy_only=False)
-    return table.column("weight").to_numpy().astype(np.float32), selected.astype(bool)
 
 
 def estimate_noise(
@@ -169,7 +152,6 @@ def log_table(
     part: Particles,
     round_number: int,
     weights: NDArray[np.float32],
-    selected: NDArray[np.bool_],
     scores: dict[str, NDArray[np.float64]],
     sums: Floats32,
 ) -> pa.Table:
@@ -186,7 +168,7 @@ def log_table(
     for name in ("defocus_u_angstrom", "defocus_v_angstrom"):
         columns[name] = part.table.column(name)
     columns["weight"] = weights
-    columns["selected"] = selected
+    columns["selected"] = weights > 0
     for name in SCORES:
         columns[name] = scores[name].astype(np.float32)
     for i, name in enumerate(BAND_COLUMNS):

@@ -107,16 +107,22 @@ def _images(data: Particles, rows: np.ndarray) -> object:
     return batches(data, rows, 1000, progress=None)
 
 
+def leave_out(folder: Path, ids: np.ndarray, n_removed: int) -> tuple[np.ndarray, Path]:
+    """Rows drawn at random, and the subset of all the others."""
+    removed = np.random.default_rng(0).permutation(len(ids))[:n_removed]
+    weight = np.ones(len(ids), dtype=np.float32)
+    weight[removed] = 0
+    subset = folder / "subset.parquet"
+    write_table(subset, pa.table({"particle_id": ids, "weight": weight, "selected": weight > 0}))
+    return removed, subset
+
+
 def test_leave_one_out_matches_true_removal(tmp_path: Path) -> None:
     """Rescoring particles after their removal gives what the closed form said; without it the score is inflated."""
     n = 400
     closed_form = one_round(tmp_path, n=n, noise=4.0)
     ids = closed_form.column("particle_id").to_numpy()
-    removed = np.random.default_rng(0).permutation(n)[:40]
-    weight = np.ones(n, dtype=np.float32)
-    weight[removed] = 0
-    subset = tmp_path / "subset.parquet"
-    write_table(subset, pa.table({"particle_id": ids, "weight": weight, "selected": weight > 0}))
+    removed, subset = leave_out(tmp_path, ids, 40)
     uncorrected = score_round(tmp_path, subset)
     true_removal = one_round(tmp_path, subset=subset)
     noise = np.array(table_metadata(closed_form.schema)["noise_power"])[0]
@@ -220,11 +226,7 @@ def test_neighbouring_poses_are_not_judged_by_the_particles_own_noise(tmp_path: 
     n = 400
     whole = one_round(tmp_path, n=n, noise=4.0)
     ids = whole.column("particle_id").to_numpy()
-    removed = np.random.default_rng(0).permutation(n)[:60]
-    weight = np.ones(n, dtype=np.float32)
-    weight[removed] = 0
-    subset = tmp_path / "subset.parquet"
-    write_table(subset, pa.table({"particle_id": ids, "weight": weight, "selected": weight > 0}))
+    removed, subset = leave_out(tmp_path, ids, 60)
     without = one_round(tmp_path, subset=subset)
     for name in ("local", "dual", "z"):
         closed, true = (t.column(name).to_numpy()[removed] for t in (whole, without))

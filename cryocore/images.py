@@ -29,7 +29,8 @@ MODES: dict[int, str] = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
 HEADER_BYTES = 1024
 MAX_OPEN_FILES = 64
 MAX_SIDE = 1 << 15
-BATCH_BYTES = 1 << 26
+BATCH_BYTES = 1 << 25
+BATCH_STEP = 16
 
 
 @dataclass(frozen=True)
@@ -154,8 +155,8 @@ class StackReader:
             while self._open:
                 os.close(self._open.popitem()[1].descriptor)
 
-    def read(self, rows: NDArray[np.integer[Any]]) -> Floats32:
-        """Images ``(n, d, d)`` of the given rows, in their order.
+    def read(self, rows: NDArray[np.integer[Any]], memory: Floats32 | None = None) -> Floats32:
+        """Images ``(n, d, d)`` of the given rows, in their order; at the start of ``memory`` if it is large enough.
 
         Raises
         ------
@@ -171,16 +172,24 @@ class StackReader:
         box = int(boxes[0])
         order = np.lexsort((self._slice[rows], self._stack[rows]))
         stack, image = self._stack[rows][order], self._slice[rows][order]
-        out = np.empty((len(rows), box, box), dtype=np.float32)
+        size = len(rows) * box * box
+        flat = np.empty(size, dtype=np.float32) if memory is None or len(memory) < size else memory[:size]
+        out = flat.reshape(len(rows), box, box)
         new_run = (np.diff(stack, prepend=-1) != 0) | (np.diff(image, prepend=-1) != 1)
         starts = np.flatnonzero(new_run)
         with self._lock:
             for low, high in zip(starts, [*starts[1:], len(rows)], strict=True):
-                out[order[low:high]] = self._read_run(int(stack[low]), int(image[low]), int(high - low), box)
+                to, n = order[low:high], int(high - low)
+                neighbours = n == 1 or bool(np.all(np.diff(to) == 1))
+                target = out[to[0] : to[0] + n] if neighbours else np.empty((n, box, box), dtype=np.float32)
+                self._read_run(int(stack[low]), int(image[low]), target)
+                if not neighbours:
+                    out[to] = target
         return out
 
-    def _read_run(self, stack: int, first: int, n: int, box: int) -> NDArray[Any]:
-        """``n`` images that lie side by side in one stack, as the file stores them."""
+    def _read_run(self, stack: int, first: int, target: Floats32) -> None:
+        """Read images that lie side by side in one stack, the ``first`` and those after it, into ``target``."""
+        n, box = target.shape[:2]
         file = self._stack_file(stack)
         header = file.header
         if (header.height, header.width) != (box, box) or first + n > header.n_images:
@@ -190,7 +199,8 @@ class StackReader:
                 file=file.path,
                 remedy="The stack has changed: run the workflow from the start",
             )
-        data = np.empty(n * header.image_bytes, dtype=np.uint8)
+        as_stored = header.dtype == target.dtype
+        data = target.reshape(-1).view(np.uint8) if as_stored else np.empty(n * header.image_bytes, dtype=np.uint8)
         view, done = data.data, 0
         while done < len(data):
             try:
@@ -201,7 +211,8 @@ class StackReader:
             if got == 0:
                 raise InputError("truncated while it was read", file=file.path, remedy="Copy or write the stack again")
             done += got
-        return data.view(header.dtype).reshape(n, box, box)
+        if not as_stored:
+            target[...] = data.view(header.dtype).reshape(n, box, box)
 
     def _stack_file(self, stack: int) -> _OpenStack:
         """The open file of a stack; the one used longest ago is closed when there are too many."""
@@ -217,12 +228,15 @@ class StackReader:
 
 
 def batch_size(box: int) -> int:
-    """Images of side ``box`` that one batch should hold: about 64 MiB, from 16 to 1024.
+    """Images of side ``box`` that one batch should hold: some 32 MiB, a multiple of 16 images up to 1024.
+
+    It depends on nothing else, so that sums are taken in the same order on every machine.
 
     >>> batch_size(96), batch_size(256), batch_size(1024)
-    (1024, 256, 16)
+    (896, 128, 16)
     """
-    return int(np.clip(BATCH_BYTES // (4 * box * box), 16, 1024))
+    fitting = BATCH_BYTES // (4 * box * box) // BATCH_STEP * BATCH_STEP
+    return int(np.clip(fitting, BATCH_STEP, 1024))
 
 
 def batches(
@@ -239,7 +253,7 @@ def batches(
     Yields
     ------
     rows : (m,) int64
-    images : (m, d, d) float32, of one optics group
+    images : (m, d, d) float32, of one optics group; their memory is used again for later batches
 
     Batches go through the optics groups in order, and through stacks and slices within them, whatever the order of
     ``rows``.
@@ -253,12 +267,16 @@ def batches(
 
 
 def _read_ahead(reader: StackReader, plan: list[Ints], pool: ThreadPoolExecutor) -> Iterator[Floats32]:
-    """The images of each batch; the one after it is being read meanwhile."""
+    """The images of each batch; the one after it is being read meanwhile, into the memory of the one before."""
     pending: deque[Future[Floats32]] = deque()
+    used: deque[Floats32] = deque()
     for batch in plan:
-        pending.append(pool.submit(reader.read, batch))
+        memory = used.popleft() if used else None
+        pending.append(pool.submit(reader.read, batch, memory))
         if len(pending) > 1:
-            yield pending.popleft().result()
+            images = pending.popleft().result()
+            used.append(images.reshape(-1))
+            yield images
     while pending:
         yield pending.popleft().result()
 

@@ -13,7 +13,8 @@ from cryocore.backend import Backend, get_backend
 from cryocore.data import PARTICLES_SCHEMA, Grid, Optics, Particles
 from cryocore.geometry.rotations import matrix_to_quaternion, random_rotations
 from cryocore.images import batch_size
-from cryocore.imaging.slices import Frame, insert, prepare
+from cryocore.imaging.insertion import Insertion
+from cryocore.imaging.slices import Frame, prepare
 from cryocore.score.bands import band_edges, band_samples
 from cryocore.score.reference import Reference
 from cryocore.score.sums import own_sums, pose_sums
@@ -62,13 +63,11 @@ def measure(box: int, threads: int, padding: float = 2.0) -> dict[str, dict[str,
     rotations, half = particles.rotations, particles.column("half").astype(np.int32) - 1
     weights = np.ones(n, dtype=np.float32)
     batch = prepare(images, particles, frame, backend)
-    numerator = np.ones((2, *grid.shape), dtype=np.complex64)
-    denominator = np.ones((2, *grid.shape), dtype=np.float32)
     edges = band_edges(24, grid.last_shell - 1)
     samples = band_samples(frame, edges)
     density = np.ones((2, *Grid(box, 1.5, box, grid.last_shell).shape), dtype=np.float32)
     reference = Reference(
-        grids=numerator,
+        grids=np.ones((2, *grid.shape), dtype=np.complex64),
         inverse_density=density,
         leverage=0.01,
         overlap=np.linspace(1, 0, 24, dtype=np.float32),
@@ -79,10 +78,18 @@ def measure(box: int, threads: int, padding: float = 2.0) -> dict[str, dict[str,
         samples=(samples,),
     )
     poses = random_rotations(n * POSES, np.random.default_rng(2)).reshape(n, POSES, 3, 3)
+    insertion = Insertion(grid, backend)
+    n_batches = max(1, round(insertion.waiting_images(frame) / n))
+
+    def insert_until_full() -> None:
+        for _ in range(n_batches):
+            insertion.add(batch, rotations, weights, half)
+        insertion.flush()
+
     found = {
         "transform": rate(lambda: backend.rfft2(images), n),
         "prepare": rate(lambda: prepare(images, particles, frame, backend), n),
-        "insert": rate(lambda: insert(batch, rotations, weights, half, numerator, denominator, backend), n),
+        "insert": rate(insert_until_full, n * n_batches),
         "score": rate(lambda: own_sums(batch, rotations, half, weights, reference, samples, backend), n),
         "score_poses": rate(
             lambda: pose_sums(batch, poses, rotations, half, weights, reference, samples, backend), n * POSES

@@ -8,13 +8,19 @@ from typing import Any, Protocol
 KERNEL_DIRECTORY = Path(__file__).parent / "kernels"
 KERNELS: dict[str, str] = {
     "prepare_images": "pppppiiiifpp",
-    "insert_slices": "ppppppiiippii",
+    "insert_slices": "ppppppiiipp",
     "project_slices": "pppiiip",
-    "symmetrise_sums": "pppiippii",
+    "symmetrise_sums": "pppiipp",
     "score_slices": "ppppppppipifiiip",
     "score_poses": "ppppppppipifppifiiiip",
 }
 """Argument kinds of every kernel: p pointer (or None), i int32, f float32."""
+
+HOST_KERNELS: dict[str, str] = {
+    "sort_samples": "ppppppiiiiipip",
+    "add_samples": "ppiipiiipp",
+}
+"""Those that the CPU has in addition."""
 
 
 def kernel_source() -> str:
@@ -34,11 +40,15 @@ class Backend(Protocol):
     def xp(self) -> Any:
         """The array module: numpy, or cupy."""
 
+    @property
+    def cache_bytes(self) -> int:
+        """What passes from one step to the next should be no larger."""
+
+    def scratch(self, name: str, shape: tuple[int, ...], dtype: Any) -> Any:
+        """An array of any content, which the next call with the same name may use again."""
+
     def launch(self, kernel: str, args: tuple[Any, ...], *, items: int) -> None:
         """Run a kernel over ``items`` independent pieces of work."""
-
-    def launch_planes(self, kernel: str, args: tuple[Any, ...], *, items: int, planes: int, plane_bytes: int) -> None:
-        """Run a kernel whose last two arguments are the range of planes [z0, z1) that it may write."""
 
     def rfft2(self, images: Any) -> Any:
         """Unnormalised transforms ``(n, d, d//2+1)`` complex64 of images ``(n, d, d)``."""

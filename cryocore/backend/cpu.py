@@ -6,6 +6,7 @@ import ctypes
 import hashlib
 import itertools
 import logging
+import math
 import os
 import platform
 import shutil
@@ -19,17 +20,17 @@ from typing import Any
 
 import numpy as np
 import scipy.fft
+from numpy.typing import NDArray
 
-from cryocore.backend.base import KERNELS, kernel_source
+from cryocore.backend.base import HOST_KERNELS, KERNELS, kernel_source
 from cryocore.cores import available_cores
 from cryocore.errors import InputError
 
 log = logging.getLogger(__name__)
 
-FLAGS = ("-x", "c++", "-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
-SLAB_BYTES = 24 << 20
-"""Planes that one thread owns at a time should stay in its share of the cache."""
+ALL_KERNELS = KERNELS | HOST_KERNELS
 
+FLAGS = ("-x", "c++", "-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 _KINDS = {"p": ctypes.c_void_p, "i": ctypes.c_int, "f": ctypes.c_float}
 
 
@@ -43,17 +44,20 @@ class CpuBackend:
         self.threads = threads or available_cores()
         self._library = load_library()
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="cryocore")
+        self._scratch: dict[str, NDArray[np.uint8]] = {}
+        self.cache_bytes = self.threads << 21
 
     def launch(self, kernel: str, args: tuple[Any, ...], *, items: int) -> None:
         """Run a kernel over ``items`` independent pieces of work."""
         grid = max(1, min(items, 8 * self.threads))
         self._run(kernel, [(block, grid, args) for block in range(grid)])
 
-    def launch_planes(self, kernel: str, args: tuple[Any, ...], *, items: int, planes: int, plane_bytes: int) -> None:
-        """Run a kernel once per slab of planes, each slab owned by one thread."""
-        step = max(1, min(SLAB_BYTES // plane_bytes, -(-planes // self.threads)))
-        slabs = [(z, min(z + step, planes)) for z in range(0, planes, step)]
-        self._run(kernel, [(0, 1, (*args, z0, z1)) for z0, z1 in slabs])
+    def scratch(self, name: str, shape: tuple[int, ...], dtype: Any) -> Any:
+        """An array of any content, in the memory of the last one of that name: fresh memory costs page faults."""
+        n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+        if name not in self._scratch or len(self._scratch[name]) < n_bytes:
+            self._scratch[name] = np.empty(n_bytes, dtype=np.uint8)
+        return self._scratch[name][:n_bytes].view(dtype).reshape(shape)
 
     def rfft2(self, images: Any) -> Any:
         """Unnormalised transforms of a batch of images."""
@@ -88,7 +92,7 @@ class CpuBackend:
 
 
 def _c_arguments(kernel: str, args: tuple[Any, ...]) -> list[Any]:
-    kinds = KERNELS[kernel]
+    kinds = ALL_KERNELS[kernel]
     if len(args) != len(kinds):
         raise ValueError(f"{kernel} takes {len(kinds)} arguments; got {len(args)}")
     return [_pointer(a, kernel) if k == "p" else _KINDS[k](a) for k, a in zip(kinds, args, strict=True)]
@@ -106,7 +110,7 @@ def _pointer(array: Any, kernel: str) -> ctypes.c_void_p:
 def load_library() -> ctypes.CDLL:
     """Compile the kernels, or find them compiled, and load them."""
     library = ctypes.CDLL(str(compile_library(kernel_source(), FLAGS)))
-    for name, kinds in KERNELS.items():
+    for name, kinds in ALL_KERNELS.items():
         function: Callable[..., Any] = getattr(library, name)
         function.argtypes = [_KINDS[k] for k in kinds]  # type: ignore[attr-defined]
         function.restype = None  # type: ignore[attr-defined]

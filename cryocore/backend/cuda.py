@@ -38,6 +38,7 @@ class CudaBackend:
     """CuPy arrays on the current device."""
 
     name = "cuda"
+    cache_bytes = 1 << 30
 
     def __init__(self) -> None:
         import cupy
@@ -53,9 +54,9 @@ class CudaBackend:
         block = (LANES, THREADS // LANES) if kernel in ROW_KERNELS else (THREADS,)
         _module().get_function(kernel)((min(items, 2**31 - 1),), block, values, shared_mem=4 * THREADS)
 
-    def launch_planes(self, kernel: str, args: tuple[Any, ...], *, items: int, planes: int, plane_bytes: int) -> None:
-        """Run a kernel once, over all planes; it adds atomically."""
-        self.launch(kernel, (*args, 0, planes), items=items)
+    def scratch(self, name: str, shape: tuple[int, ...], dtype: Any) -> Any:
+        """An array of any content; CuPy keeps freed memory for the next one."""
+        return self.xp.empty(shape, dtype=dtype)
 
     def rfft2(self, images: Any) -> Any:
         """Unnormalised transforms of a batch of images."""

@@ -44,8 +44,8 @@ def kernel_optics(optics: Optics) -> NDArray[np.float32]:
     )
 
 
-def kernel_particles(particles: Particles, optics: Optics, gain: float = 1.0) -> NDArray[np.float32]:
-    """What ``prepare_images`` needs of each particle of one optics group, ``(n, 8)``; ``gain`` multiplies the CTF."""
+def kernel_particles(particles: Particles, optics: Optics) -> NDArray[np.float32]:
+    """What ``prepare_images`` needs of each particle of one optics group, ``(n, 8)``."""
     wavelength = float(electron_wavelength_angstrom(optics.voltage_kv))
     u, v = (particles.column(f"defocus_{c}_angstrom").astype(np.float64) for c in "uv")
     twice = 2 * np.deg2rad(particles.column("defocus_angle_deg").astype(np.float64))
@@ -57,7 +57,7 @@ def kernel_particles(particles: Particles, optics: Optics, gain: float = 1.0) ->
         0.5 * wavelength * (u - v) * np.sin(twice),
         phase / np.pi,
         0.25 * particles.column("ctf_bfactor"),
-        gain * particles.column("ctf_scale"),
+        particles.column("ctf_scale"),
         (optics.box // 2 - shift[:, 0]) / optics.box,
         (optics.box // 2 - shift[:, 1]) / optics.box,
     ]

@@ -1,6 +1,6 @@
-"""P and its adjoint: central slices of a Fourier grid, at the poses of particles.
+"""P: central slices of a Fourier grid, at the poses of particles.
 
-A and Aᵀ of the imaging model by name: :func:`project` gives P V, :func:`insert` adds Pᵀ C y and Pᵀ C² P to sums.
+A of the imaging model by name: :func:`project` gives P V; its adjoint is :class:`cryocore.imaging.insertion.Insertion`.
 Images enter through :func:`prepare`, which centres them (S) and computes their CTF (C) once.
 """
 
@@ -56,21 +56,22 @@ class Prepared:
 
 
 def prepare(images: NDArray[np.float32], particles: Particles, frame: Frame, backend: Backend) -> Prepared:
-    """Transform, centre and crop a batch ``(n, d, d)`` of one optics group, and compute its CTFs."""
-    xp, n, d, r = backend.xp, len(images), images.shape[-1], frame.limit
-    transforms = backend.rfft2(backend.to_device(images))
-    even, odd = (None if t is None else backend.to_device(t) for t in phase_tables(frame.optics, r))
-    image = xp.empty((n, 2 * r + 1, r + 1), dtype=np.complex64)
-    ctf = xp.empty((n, 2 * r + 1, r + 1), dtype=np.float32)
-    optics = frame.optics
+    """Transform, centre and crop a batch ``(n, d, d)`` of one optics group, and compute its CTFs.
+
+    The arrays of the last batch are used again: it must not be needed any more.
+    """
+    n, d, r, optics = len(images), images.shape[-1], frame.limit, frame.optics
+    even, odd = (None if t is None else backend.to_device(t) for t in phase_tables(optics, r))
+    image = backend.scratch("image", (n, 2 * r + 1, r + 1), np.complex64)
+    ctf = backend.scratch("ctf", (n, 2 * r + 1, r + 1), np.float32)
     mode = 2 if optics.premultiplied else 1 if optics.phase_flipped else 0
-    args = (
-        transforms,
-        backend.to_device(kernel_particles(particles, optics)),
-        backend.to_device(kernel_optics(optics)),
-        *(even, odd, n, d, r, mode, 1.0 / d, image, ctf),
-    )
-    backend.launch("prepare_images", args, items=n)
+    terms, common = kernel_particles(particles, optics), backend.to_device(kernel_optics(optics))
+    # transforms stay in the cache until they are used
+    size = max(1, backend.cache_bytes // (8 * d * (d // 2 + 1)))
+    for part in (slice(i, min(i + size, n)) for i in range(0, n, size)):
+        transforms, m = backend.rfft2(backend.to_device(images[part])), part.stop - part.start
+        inputs = (transforms, backend.to_device(terms[part]), common, even, odd)
+        backend.launch("prepare_images", (*inputs, m, d, r, mode, 1.0 / d, image[part], ctf[part]), items=m)
     if frame.gain != 1.0:
         ctf *= np.float32(frame.gain)
     return Prepared(image, ctf, frame)
@@ -91,32 +92,6 @@ def row_ends(limit: int) -> NDArray[np.int32]:
     """The last kx inside the disc for ky = -limit, ..., limit."""
     ky = np.arange(-limit, limit + 1)
     return np.sqrt(limit**2 + limit - ky**2).astype(np.int32)
-
-
-def insert(
-    batch: Prepared,
-    rotations: NDArray[np.float64],
-    weights: NDArray[np.float32],
-    half: NDArray[np.int32],
-    numerator: Any,
-    denominator: Any,
-    backend: Backend,
-) -> None:
-    """Add a batch to the sums ``(2, *grid.shape)`` of its half sets (``half`` is 0 or 1), in place."""
-    frame, n, r = batch.frame, len(batch), batch.frame.limit
-    radius = numerator.shape[1] - 2
-    planes = numerator.shape[1]
-    args = (
-        batch.image,
-        batch.ctf,
-        backend.to_device(slice_basis(rotations, frame)),
-        backend.to_device(weights.astype(np.float32)),
-        backend.to_device(half.astype(np.int32)),
-        backend.to_device(row_ends(r)),
-        *(n, r, radius, numerator, denominator),
-    )
-    plane_bytes = 2 * 12 * numerator.shape[2] ** 2
-    backend.launch_planes("insert_slices", args, items=n, planes=planes, plane_bytes=plane_bytes)
 
 
 def project(grids: Any, rotations: NDArray[np.float64], half: NDArray[np.int32], frame: Frame, backend: Backend) -> Any:

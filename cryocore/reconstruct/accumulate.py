@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from cryocore.backend import Backend
 from cryocore.data import FourierSums, Grid, Particles
 from cryocore.images import batch_size, batches
-from cryocore.imaging.slices import Frame, insert, prepare
-from cryocore.imaging.volumes import fold_friedel
+from cryocore.imaging.insertion import Insertion
+from cryocore.imaging.slices import Frame, prepare
 
 
 def accumulate(particles: Particles, weights: NDArray[np.float32], grid: Grid, backend: Backend) -> FourierSums:
@@ -19,19 +19,15 @@ def accumulate(particles: Particles, weights: NDArray[np.float32], grid: Grid, b
 
     Memory is that of the sums and a few batches, whatever the number of particles.
     """
-    xp = backend.xp
-    numerator = xp.zeros((2, *grid.shape), dtype=np.complex64)
-    denominator = xp.zeros(numerator.shape, dtype=np.float32)
+    insertion = Insertion(grid, backend)
     frames = [Frame.of(optics, grid) for optics in particles.optics]
     half = particles.column("half").astype(np.int32) - 1
     rows = np.flatnonzero(weights)
     for chosen, images in batches(particles, rows, batch_size(max(o.box for o in particles.optics)), progress="insert"):
         part = particles.take(chosen)
         batch = prepare(images, part, frames[int(part.column("optics_group")[0])], backend)
-        insert(batch, part.rotations, weights[chosen], half[chosen], numerator, denominator, backend)
-    numerator[:, 0] = fold_friedel(numerator[:, 0])
-    denominator[:, 0] = fold_friedel(denominator[:, 0])
-    return FourierSums(backend.to_host(numerator), backend.to_host(denominator), grid)
+        insertion.add(batch, part.rotations, weights[chosen], half[chosen])
+    return insertion.sums()
 
 
 def symmetrise(sums: FourierSums, group: NDArray[np.float64], backend: Backend) -> FourierSums:
@@ -45,6 +41,6 @@ def symmetrise(sums: FourierSums, group: NDArray[np.float64], backend: Backend) 
         source = backend.to_device(sums.numerator[h]), backend.to_device(sums.denominator[h])
         target = backend.xp.empty_like(source[0]), backend.xp.empty_like(source[1])
         args = (*source, operators, len(group), planes - 2, *target)
-        backend.launch_planes("symmetrise_sums", args, items=planes * width, planes=planes, plane_bytes=1 << 20)
+        backend.launch("symmetrise_sums", args, items=planes * width)
         numerator[h], denominator[h] = (backend.to_host(t) for t in target)
     return replace(sums, numerator=numerator, denominator=denominator)

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from cryocore.backend import CpuBackend, get_backend
-from cryocore.data import Grid
+from cryocore.data import FourierSums, Grid
 from cryocore.geometry.rotations import random_rotations
 from cryocore.imaging.aberrations import phase_tables
 from cryocore.imaging.ctf import ctf
-from cryocore.imaging.slices import Frame, insert, prepare, project
+from cryocore.imaging.insertion import Insertion
+from cryocore.imaging.slices import Frame, prepare, project
 from cryocore.imaging.volumes import (
     divide_axes,
     fold_friedel,
@@ -57,39 +58,56 @@ def test_insertion_is_the_adjoint_of_projection(name: str) -> None:
     image, contrast = backend.to_host(batch.image), backend.to_host(batch.ctf)
     left = np.sum((weights[:, None, None] * contrast * slices * np.conj(image)).real, dtype=np.float64)
 
-    numerator = backend.xp.zeros(shape, dtype=np.complex64)
-    denominator = backend.xp.zeros(shape, dtype=np.float32)
-    insert(batch, rotations, weights, half, numerator, denominator, backend)
-    sums = backend.to_host(numerator).astype(np.complex128)
-    # the volume's plane kz = 0 holds both mates of a pair, the sums' only the one that was entered
-    right = np.sum((volume * np.conj(sums)).real)
-    assert left == pytest.approx(right, rel=2e-5)
+    insertion = Insertion(Grid.of(box, 2.0, 2.0), backend)
+    insertion.add(batch, rotations, weights, half)
+    sums = insertion.sums()
+    # in the plane kz = 0 both hold both mates of each pair
+    products = (volume * np.conj(sums.numerator.astype(np.complex128))).real
+    assert left == pytest.approx(products.sum() - 0.5 * products[:, 0].sum(), rel=2e-5)
     total = np.sum(weights[:, None, None] * contrast.astype(np.float64) ** 2)
-    assert backend.to_host(denominator).sum(dtype=np.float64) == pytest.approx(total, rel=1e-5)
+    power = sums.denominator.astype(np.float64)
+    assert power.sum() - 0.5 * power[:, 0].sum() == pytest.approx(total, rel=1e-5)
 
 
-def test_sums_do_not_depend_on_threads_slabs_or_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    box, n = 32, 60
+def summed(box: int, n: int, threads: int, parts: int, weights: np.ndarray | None = None) -> FourierSums:
     rng = np.random.default_rng(3)
-    rotations, frame = random_rotations(n, rng), frame_of(box)
+    rotations, frame, backend = random_rotations(n, rng), frame_of(box), CpuBackend(threads=threads)
     data, half = particles(rotations, frame.optics), (np.arange(n) % 2).astype(np.int32)
     images = rng.normal(size=(n, box, box)).astype(np.float32)
-    shape = (2, *Grid.of(box, 2.0, 2.0).shape)
+    weights = np.ones(n, np.float32) if weights is None else weights
+    insertion = Insertion(Grid.of(box, 2.0, 2.0), backend)
+    for rows in np.array_split(np.arange(n), parts):
+        batch = prepare(images[rows], data.take(rows), frame, backend)
+        insertion.add(batch, rotations[rows], weights[rows], half[rows])
+    return insertion.sums()
 
-    def sums(threads: int, slab_bytes: int, parts: int) -> tuple[np.ndarray, np.ndarray]:
-        monkeypatch.setattr("cryocore.backend.cpu.SLAB_BYTES", slab_bytes)
-        backend = CpuBackend(threads=threads)
-        out = np.zeros(shape, np.complex64), np.zeros(shape, np.float32)
-        for rows in np.array_split(np.arange(n), parts):
-            batch = prepare(images[rows], data.take(rows), frame, backend)
-            insert(batch, rotations[rows], np.ones(len(rows), np.float32), half[rows], *out, backend)
-        return out
 
-    first = sums(1, 1 << 30, 1)
-    assert np.abs(first[0]).max() > 0
-    for other in (sums(2, 1 << 30, 1), sums(2, 1, 1), sums(1, 200_000, 4)):
-        assert np.array_equal(first[0], other[0])
-        assert np.array_equal(first[1], other[1])
+def test_sums_do_not_depend_on_threads_or_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cryocore.imaging.insertion.WAITING_LEAST", 1 << 20)
+    monkeypatch.setattr("cryocore.imaging.insertion.WAITING_SHARE", 0.0)
+    one = summed(32, 160, threads=1, parts=1)
+    assert np.abs(one.numerator).max() > 0
+    for other in (summed(32, 160, threads=3, parts=1), summed(32, 160, threads=2, parts=5)):
+        assert np.array_equal(one.numerator, other.numerator)
+        assert np.array_equal(one.denominator, other.denominator)
+
+
+def test_sorted_samples_add_up_to_those_added_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever waits, in bricks of either size, with weights of either sign."""
+    box, n = 32, 60
+    weights = np.random.default_rng(4).uniform(-1, 2, n).astype(np.float32)
+    weights[::7] = 0
+    monkeypatch.setattr(CpuBackend, "name", "one by one")
+    expected = summed(box, n, 1, 1, weights)
+    monkeypatch.undo()
+    scale = np.abs(expected.numerator).max(), np.abs(expected.denominator).max()
+    monkeypatch.setattr("cryocore.imaging.insertion.WAITING_SHARE", 0.0)
+    for waiting, shift, parts in ((1 << 27, 4, 1), (1, 4, 9), (1 << 20, 5, 3), (1, 2, 1)):
+        monkeypatch.setattr("cryocore.imaging.insertion.WAITING_LEAST", waiting)
+        monkeypatch.setattr("cryocore.imaging.insertion.brick_shift", lambda grid, shift=shift: shift)
+        found = summed(box, n, 2, parts, weights)
+        assert np.abs(found.numerator - expected.numerator).max() < 3e-6 * scale[0]
+        assert np.abs(found.denominator - expected.denominator).max() < 3e-6 * scale[1]
 
 
 @pytest.mark.parametrize("name", BACKENDS)
@@ -137,7 +155,7 @@ def test_phase_flipped_and_premultiplied_images_are_undone() -> None:
     rotations, images = random_rotations(n, rng), rng.normal(size=(n, box, box)).astype(np.float32)
     plain = frame_of(box)
     data = particles(rotations, plain.optics)
-    reference = prepare(images, data, plain, backend)
+    reference = prepare(images, data, plain, CpuBackend())
     ky, kx = np.mgrid[0:box, 0 : box // 2 + 1]
     ky = np.where(ky > box // 2, ky - box, ky)
     for kind in ("phase_flipped", "premultiplied"):

@@ -124,7 +124,7 @@ def test_neighbours_are_read_together(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_batches_hold_one_optics_group_each_and_all_rows_once(tmp_path: Path) -> None:
     particles, images = three_stacks(tmp_path)
     rows = np.random.default_rng(1).permutation(24)[:20]
-    found = list(batches(particles, rows, 6))
+    found = [(r, x.copy()) for r, x in batches(particles, rows, 6)]
     group = particles.column("optics_group")
     assert all(len(set(group[r])) == 1 and 1 <= len(r) <= 6 for r, _ in found)
     assert sorted(np.concatenate([r for r, _ in found])) == sorted(rows)
@@ -235,4 +235,4 @@ def test_refused_files(tmp_path: Path, content: bytes, message: str) -> None:
 
 
 def test_batch_sizes() -> None:
-    assert [batch_size(box) for box in (32, 128, 256, 512, 800, 4096)] == [1024, 1024, 256, 64, 26, 16]
+    assert [batch_size(box) for box in (32, 128, 256, 512, 800, 4096)] == [1024, 512, 128, 32, 16, 16]

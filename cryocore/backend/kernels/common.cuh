@@ -11,6 +11,8 @@
 #define RESTRICT __restrict__
 #else
 #include <cmath>
+#include <cstring>
+#include <vector>
 #define __global__
 #define DEVICE static inline
 #define RESTRICT __restrict__

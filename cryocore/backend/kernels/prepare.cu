@@ -4,6 +4,32 @@
 // ctf   = scale exp(-B f^2 / 4) sin(defocus term - spherical term + phase - even)
 // mode 0: as recorded; 1: phase-flipped; 2: premultiplied. Both are undone here, so that nothing later asks.
 
+// One row; without tables of aberrations, the usual case, the loop has no branch and the host compiler vectorises it.
+template <bool tables>
+DEVICE void prepare_row(
+    const float2 *RESTRICT source, const float *RESTRICT p, const float *RESTRICT optics,
+    const float *RESTRICT even, const float *RESTRICT odd, int ky, int r, float unit,
+    float2 *RESTRICT target, float *RESTRICT contrast)
+{
+    const float p0 = p[0], p1 = p[1], p2 = p[2], p3 = p[3], scale = p[5], rx = 2.0f * p[6], turn0 = 2.0f * ky * p[7];
+    const float fx0 = optics[1] * ky, fxx = optics[0], fy0 = optics[3] * ky, fyx = optics[2], cs = optics[4];
+    const int last = r * r + r - ky * ky;  // inside the disc, and one of each Friedel pair
+    for (int kx = threadIdx.x; kx <= r; kx += blockDim.x) {
+        const float fx = fx0 + fxx * kx, fy = fy0 + fyx * kx, xx = fx * fx, yy = fy * fy, s = xx + yy;
+        float phase = p0 * s + p1 * (xx - yy) + p2 * (2.0f * fx * fy) - cs * s * s + p3, turn = turn0 + rx * kx;
+        if (tables) {
+            if (even) phase -= even[kx];
+            if (odd) turn -= odd[kx];
+        }
+        const float used = kx * kx <= last && kx + (ky > 0) > 0 ? 1.0f : 0.0f;
+        const float re = used * unit * cosine_pi(turn), im = used * unit * sine_pi(turn);
+        const float2 v = source[kx];
+        contrast[kx] = used * scale * sine_pi(phase);
+        target[kx].x = v.x * re - v.y * im;
+        target[kx].y = v.x * im + v.y * re;
+    }
+}
+
 extern "C" __global__ void prepare_images(
     const float2 *RESTRICT transforms,  // (n, d, d/2+1)
     const float *RESTRICT particle,     // (n, 8): three defocus terms, phase (half turns), B/4, scale, rx, ry
@@ -22,21 +48,12 @@ extern "C" __global__ void prepare_images(
             float2 *target = image + row;
             float *contrast = ctf + row;
             const int table = (ky + r) * width;
-            const float p0 = p[0], p1 = p[1], p2 = p[2], p3 = p[3], scale = p[5], rx = 2.0f * p[6], turn0 = 2.0f * ky * p[7];
-            const float fx0 = optics[1] * ky, fxx = optics[0], fy0 = optics[3] * ky, fyx = optics[2], cs = optics[4];
-            const int last = r * r + r - ky * ky;  // inside the disc, and one of each Friedel pair
-            for (int kx = threadIdx.x; kx < width; kx += blockDim.x) {
-                const float fx = fx0 + fxx * kx, fy = fy0 + fyx * kx, xx = fx * fx, yy = fy * fy, s = xx + yy;
-                float phase = p0 * s + p1 * (xx - yy) + p2 * (2.0f * fx * fy) - cs * s * s + p3, turn = turn0 + rx * kx;
-                if (even) phase -= even[table + kx];
-                if (odd) turn -= odd[table + kx];
-                const float used = kx * kx <= last && kx + (ky > 0) > 0 ? 1.0f : 0.0f;
-                const float re = used * unit * cosine_pi(turn), im = used * unit * sine_pi(turn);
-                const float2 v = source[kx];
-                contrast[kx] = used * scale * sine_pi(phase);
-                target[kx].x = v.x * re - v.y * im;
-                target[kx].y = v.x * im + v.y * re;
-            }
+            const float fx0 = optics[1] * ky, fxx = optics[0], fy0 = optics[3] * ky, fyx = optics[2];
+            if (even || odd)
+                prepare_row<true>(source, p, optics, even ? even + table : even, odd ? odd + table : odd, ky, r, unit,
+                                  target, contrast);
+            else
+                prepare_row<false>(source, p, optics, even, odd, ky, r, unit, target, contrast);
             if (p[4] == 0.0f && mode == 0) continue;
             for (int kx = threadIdx.x; kx < width; kx += blockDim.x) {
                 const float fx = fx0 + fxx * kx, fy = fy0 + fyx * kx;

@@ -1,14 +1,14 @@
-// Sums over the mates of a point group: out(k) = sum over g of in(g k), for the planes [z0, z1).
+// Sums over the mates of a point group: out(k) = sum over g of in(g k).
 
 extern "C" __global__ void symmetrise_sums(
     const float2 *RESTRICT numerator, const float *RESTRICT denominator,  // (R + 2, 2 R + 3, 2 R + 3)
     const float *RESTRICT operators, int mates, int radius,               // (mates, 3, 3)
-    float2 *RESTRICT numerator_out, float *RESTRICT denominator_out, int z0, int z1)
+    float2 *RESTRICT numerator_out, float *RESTRICT denominator_out)
 {
     const Geometry g = geometry(radius);
-    const long long items = (long long)(z1 - z0) * g.width;
+    const long long items = (long long)(radius + 2) * g.width;
     for (long long item = blockIdx.x; item < items; item += gridDim.x) {
-        const int iz = z0 + (int)(item / g.width), iy = (int)(item % g.width);
+        const int iz = (int)(item / g.width), iy = (int)(item % g.width);
         const float y = (float)(iy - radius - 1), z = (float)iz;
         for (int ix = threadIdx.x; ix < g.width; ix += blockDim.x) {
             const float x = (float)(ix - radius - 1);

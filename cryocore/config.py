@@ -118,6 +118,11 @@ class Reconstruct(Section):
 
     padding: float = Field(2.0, ge=1.0, le=3.0, description="Fourier oversampling; memory grows with its cube")
     mask: str | None = Field(None, description="MRC mask, 0 to 1; null: made from the first map")
+    full_every: int = Field(
+        4,
+        ge=1,
+        description="rounds between sums in full; others add what came and subtract what left. 1: keep no sums on disk",
+    )
     max_resolution_angstrom: Positive | None = Field(None, description="finer detail is left out; null: Nyquist")
 
 

@@ -87,6 +87,12 @@ def mask(wildcards):
     return "<results>/round_0/mask.mrc" if int(wildcards.r) > 0 else given(CONFIG.reconstruct.mask)
 
 
+def previous_sums(wildcards):
+    """Sums that a round changes instead of summing all particles; every so often none."""
+    r = int(wildcards.r)
+    return f"<results>/round_{r - 1}/sums.npz" if r % CONFIG.reconstruct.full_every else []
+
+
 def previous_scores(wildcards):
     """Round r keeps particles by the scores of the round before."""
     return f"<results>/round_{int(wildcards.r) - 1}/scores.parquet"

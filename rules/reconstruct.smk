@@ -8,6 +8,7 @@ rule reconstruct:
         images=IMAGES,
         subset=subset,
         mask=mask,
+        previous_sums=previous_sums,
     output:
         half1="<results>/round_{r}/half1.mrc",
         half2="<results>/round_{r}/half2.mrc",
@@ -15,6 +16,7 @@ rule reconstruct:
         mask="<results>/round_{r}/mask.mrc",
         fsc="<results>/round_{r}/fsc.parquet",
         sampling="<results>/round_{r}/sampling.npz",
+        sums=["<results>/round_{r}/sums.npz"] if CONFIG.reconstruct.full_every > 1 else [],
     log:
         "<logs>/reconstruct/round_{r}.log",
     benchmark:
@@ -29,7 +31,9 @@ rule reconstruct:
         *code("reconstruct"),
         settings=settings("reconstruct"),
         script=script("reconstruct"),
-        optional=lambda wildcards, input: options(subset=input.subset, mask=input.mask),
+        optional=lambda wildcards, input: options(
+            subset=input.subset, mask=input.mask, previous_sums=input.previous_sums
+        ),
         out_dir=subpath(output.map, parent=True),
     message:
         "Round {wildcards.r}: reconstructing"

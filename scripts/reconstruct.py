@@ -14,6 +14,7 @@ def main(
     out_dir: Path,
     subset: Path | None = None,
     mask: Path | None = None,
+    previous_sums: Path | None = None,
     settings: str = "{}",
     backend: str = "auto",
     threads: int = 1,
@@ -22,7 +23,8 @@ def main(
     values = json.loads(settings)
     section = Reconstruct.model_validate(values["reconstruct"])
     engine = get_backend(backend, threads=threads)
-    reconstruct(particles, subset, mask, settings=section, symmetry=values["symmetry"], backend=engine, out_dir=out_dir)
+    how = {"settings": section, "symmetry": values["symmetry"], "backend": engine}
+    reconstruct(particles, subset, mask, **how, out_dir=out_dir, previous_sums=previous_sums)
 
 
 if __name__ == "__main__":

@@ -29,10 +29,17 @@ class Insertion:
     once, atomically.
     """
 
-    def __init__(self, grid: Grid, backend: Backend) -> None:
+    def __init__(self, grid: Grid, backend: Backend, start: FourierSums | None = None) -> None:
         self.grid, self.backend = grid, backend
-        self.numerator = backend.xp.zeros((2, *grid.shape), dtype=np.complex64)
-        self.denominator = backend.xp.zeros((2, *grid.shape), dtype=np.float32)
+        if start is None:
+            self.numerator = backend.xp.zeros((2, *grid.shape), dtype=np.complex64)
+            self.denominator = backend.xp.zeros((2, *grid.shape), dtype=np.float32)
+        else:
+            self.numerator, self.denominator = backend.to_device(start.numerator), backend.to_device(start.denominator)
+        # samples enter the plane kz = 0 without their Friedel mates; what is there already has both
+        self._folded = self.numerator[:, 0].copy(), self.denominator[:, 0].copy()
+        self.numerator[:, 0] = 0
+        self.denominator[:, 0] = 0
         self._shift = brick_shift(grid)
         self._limit = max(WAITING_LEAST, int(WAITING_SHARE * 12 * self.denominator.size))
         self._colours, self._n_bricks = brick_rows(grid, self._shift)
@@ -73,8 +80,8 @@ class Insertion:
         """The sums of all batches, with both Friedel mates of each sample in the plane kz = 0."""
         self.flush()
         self._samples = None
-        for array in (self.numerator, self.denominator):
-            array[:, 0] = fold_friedel(array[:, 0])
+        for array, before in zip((self.numerator, self.denominator), self._folded, strict=True):
+            array[:, 0] = before + fold_friedel(array[:, 0])
         return FourierSums(self.backend.to_host(self.numerator), self.backend.to_host(self.denominator), self.grid)
 
     def _room(self, frame: Frame) -> tuple[Any, Any]:

@@ -14,12 +14,18 @@ from cryocore.imaging.insertion import Insertion
 from cryocore.imaging.slices import Frame, prepare
 
 
-def accumulate(particles: Particles, weights: NDArray[np.float32], grid: Grid, backend: Backend) -> FourierSums:
-    """Sum w c y and w c² of all particles with a weight, per half set.
+def accumulate(
+    particles: Particles,
+    weights: NDArray[np.float32],
+    grid: Grid,
+    backend: Backend,
+    start: FourierSums | None = None,
+) -> FourierSums:
+    """Sum w c y and w c² of all particles with a weight, per half set, and add them to those of ``start``.
 
-    Memory is that of the sums and a few batches, whatever the number of particles.
+    Memory is that of the sums and a few batches, whatever the number of particles; the arrays of ``start`` are used up.
     """
-    insertion = Insertion(grid, backend)
+    insertion = Insertion(grid, backend, start)
     frames = [Frame.of(optics, grid) for optics in particles.optics]
     half = particles.column("half").astype(np.int32) - 1
     rows = np.flatnonzero(weights)

@@ -20,8 +20,9 @@ from cryocore.imaging.volumes import Floats32
 from cryocore.maps.fsc import fsc_weight, half_map_fsc, resolution_at
 from cryocore.maps.masks import automatic_mask
 from cryocore.maps.mrc import read_map, write_map
-from cryocore.reconstruct.accumulate import accumulate, symmetrise
+from cryocore.reconstruct.accumulate import symmetrise
 from cryocore.reconstruct.solve import Solver, sampling_density
+from cryocore.reconstruct.sums import round_sums, write_sums
 
 log = logging.getLogger(__name__)
 
@@ -35,14 +36,18 @@ def reconstruct(
     symmetry: str,
     backend: Backend,
     out_dir: Path,
+    previous_sums: Path | None = None,
 ) -> None:
     """Write half1.mrc, half2.mrc, map.mrc, mask.mrc, fsc.parquet and sampling.npz into ``out_dir``.
+
+    Unless every round is done in full, the Fourier sums are kept there as well, in sums.npz.
 
     Parameters
     ----------
     particles : the data set
     subset : weights of the particles; None: all particles, weight 1
     mask : mask for the FSC and the scores; None: settings.mask, or one made from the map
+    previous_sums : sums of the round before, to be changed where weights changed; None: all particles are summed
     """
     data = Particles.read(particles)
     weights = read_weights(subset, data)
@@ -52,7 +57,10 @@ def reconstruct(
     group = point_group(symmetry)
     last = last_shell(box, pixel, settings.max_resolution_angstrom)
     grid = Grid.of(box, pixel, settings.padding, last)
-    sums = symmetrise(accumulate(data, weights, grid, backend), group, backend)
+    sums = round_sums(data, weights, grid, backend, previous_sums)
+    if settings.full_every > 1:
+        write_sums(out_dir / "sums.npz", sums, weights, data)
+    sums = symmetrise(sums, group, backend)
     solver = Solver(sums, group)
     halves = solver.half(0), solver.half(1)
     shape = choose_mask(mask or (Path(settings.mask) if settings.mask else None), halves, pixel)

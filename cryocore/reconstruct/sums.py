@@ -1,0 +1,92 @@
+"""Fourier sums from round to round: what left is subtracted, what came is added, and the rest is not read again.
+
+Sums are linear in the weights, so that sums(w) = sums(v) + sums(w - v): only particles whose weight changes are
+inserted. Float32 sums keep a rounding error of some 1e-7 of what was ever in them; a round in full starts afresh.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryocore.backend import Backend
+from cryocore.data import Floats32, FourierSums, Grid, Particles
+from cryocore.errors import InputError
+from cryocore.files import atomic_path
+from cryocore.reconstruct.accumulate import accumulate
+
+log = logging.getLogger(__name__)
+
+MOST_CHANGED = 0.5
+"""Share of the weight from which on a change is no cheaper than all sums anew, and less exact."""
+
+
+def round_sums(
+    data: Particles, weights: Floats32, grid: Grid, backend: Backend, previous: Path | None = None
+) -> FourierSums:
+    """The sums of a round; from those of the round before where less than half of the weight changed."""
+    if previous is None:
+        return accumulate(data, weights, grid, backend)
+    change = weights - read_weights_of_sums(previous, data)
+    moved, kept = float(np.abs(change).sum(dtype=np.float64)), float(np.abs(weights).sum(dtype=np.float64))
+    if moved > MOST_CHANGED * kept:
+        log.info("in full: %.0f %% of the weight changed", 100 * moved / kept)
+        return accumulate(data, weights, grid, backend)
+    log.info("by difference: %d of %d particles changed", np.count_nonzero(change), len(data))
+    return accumulate(data, change, grid, backend, read_sums(previous, grid))
+
+
+def write_sums(path: Path, sums: FourierSums, weights: Floats32, data: Particles) -> None:
+    """Keep the sums of a round, the weights of its particles and what tells the particles."""
+    with atomic_path(path) as temporary:
+        np.savez(
+            temporary,
+            particles=np.array(_digest(data)),
+            weights=weights,
+            grid=_signature(sums.grid),
+            numerator=sums.numerator,
+            denominator=sums.denominator,
+        )
+
+
+def read_weights_of_sums(path: Path, data: Particles) -> Floats32:
+    """The weight ``(n,)`` of each particle in kept sums; refused if they are of other particles."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if str(file["particles"]) != _digest(data):
+                raise InputError("Fourier sums of other particles", file=path, remedy=_REMEDY)
+            return np.asarray(file["weights"], dtype=np.float32)
+    except (OSError, ValueError, KeyError, BadZipFile, EOFError) as error:
+        raise _unreadable(path, error) from None
+
+
+def read_sums(path: Path, grid: Grid) -> FourierSums:
+    """Kept sums, on the grid that is expected; the file's checksums are checked."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if not np.array_equal(file["grid"], _signature(grid)):
+                raise InputError("Fourier sums of another grid", file=path, remedy=_REMEDY)
+            return FourierSums(file["numerator"], file["denominator"], grid)
+    except (OSError, ValueError, KeyError, BadZipFile, EOFError) as error:
+        raise _unreadable(path, error) from None
+
+
+_REMEDY = "Delete it and run snakemake again"
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return InputError(f"the Fourier sums cannot be read ({reason})", file=path, remedy=_REMEDY)
+
+
+def _digest(data: Particles) -> str:
+    return hashlib.sha256(np.ascontiguousarray(data.ids).tobytes()).hexdigest()[:32]
+
+
+def _signature(grid: Grid) -> NDArray[np.float64]:
+    return np.array([grid.box, grid.pixel_size_angstrom, grid.size, grid.last_shell], dtype=np.float64)

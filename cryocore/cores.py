@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
 
 
 def available_cores() -> int:
@@ -13,7 +15,7 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def in_threads(work: Callable[[int], Any], items: Iterable[int]) -> None:
+def in_threads(work: Callable[[Item], Any], items: Iterable[Item]) -> None:
     """Call ``work`` with each item, on as many threads as there are cores; the first error is raised."""
     with ThreadPoolExecutor(available_cores()) as pool:
         for _ in pool.map(work, items):

@@ -64,8 +64,8 @@ def map_to_grid(volume: Floats32, grid: Grid) -> Complex64:
 def grid_to_map(plane: Callable[[int], Complex64], grid: Grid) -> Floats32:
     """The map ``(n, n, n)`` of a half-space transform, given plane by plane; interpolation is left on it.
 
-    ``plane(kz)``, for kz from 0 to R, is a square ``(2w+1, 2w+1)`` about the origin, w <= R, outside which there is nothing.
-    It is called from several threads.
+    ``plane(kz)``, for kz from 0 to R, is a square ``(2w+1, 2w+1)`` about the origin, w <= R, outside which there is
+    nothing. It is called from several threads.
     """
     n, size = grid.box, grid.size
     columns = np.empty((grid.radius + 1, n, n), dtype=np.complex64)

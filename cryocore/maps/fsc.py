@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.ndimage import gaussian_filter1d
 
 from cryocore.cores import in_threads
 from cryocore.data import FscCurves
-from cryocore.maps.transforms import Spectrum, forward, inverse, support, whole
+from cryocore.maps.transforms import Spectrum, blocks, forward, inverse, support, whole
 
 Floats = NDArray[np.float64]
 Floats32 = NDArray[np.float32]
@@ -78,12 +77,14 @@ def half_map_fsc(
         masked = _correlate(*(forward(v[window] * weights, n, window) for v in (a, b)))
         randomised = masked
         if start <= n // 2:
-            rng = np.random.default_rng(seed)
-            low = shell_index(n) < start
+            rng, low = np.random.default_rng(seed), shell_index(n) < start
+            turned = np.empty_like(spectra[0]), np.empty_like(spectra[1])
             curves = []
             for _ in range(RANDOMISATIONS):
-                noise = (inverse(_randomise(s, low, rng), n, window) * weights for s in spectra)
-                curves.append(_correlate(*(forward(v, n, window) for v in noise)))
+                for spectrum, out in zip(spectra, turned, strict=True):
+                    _randomise(spectrum, low, rng, out)
+                    forward(inverse(out, n, window) * weights, n, window, out)
+                curves.append(_correlate(*turned))
             randomised = np.mean(curves, axis=0)
     return FscCurves(
         shell=np.arange(n // 2 + 1),
@@ -140,7 +141,8 @@ def fsc_weight(curve: ArrayLike, *, merged: bool = False) -> Floats:
     """
     values = np.clip(np.nan_to_num(np.asarray(curve, dtype=np.float64)), 0.0, 1.0)
     values[0] = values[1]
-    smooth = gaussian_filter1d(values, 1.0, mode="nearest")
+    kernel = np.exp(-0.5 * np.arange(-4.0, 5.0) ** 2)
+    smooth = np.convolve(np.pad(values, 4, mode="edge"), kernel / kernel.sum(), mode="valid")
     weight = 2.0 * smooth / (1.0 + smooth) if merged else smooth
     peak = int(np.argmax(smooth))
     noise = np.flatnonzero(smooth[peak:] < NOISE_LEVEL) + peak
@@ -183,24 +185,22 @@ def _correlate(first: Spectrum, second: Spectrum) -> Floats:
     return np.divide(cross, power, out=np.zeros_like(cross), where=power > 0)
 
 
-def _randomise(spectrum: Spectrum, low: NDArray[np.bool_], rng: np.random.Generator) -> Spectrum:
-    """The same amplitudes with random phases, but where ``low``, still those of a real volume."""
+def _randomise(spectrum: Spectrum, low: NDArray[np.bool_], rng: np.random.Generator, out: Spectrum) -> None:
+    """Put into ``out`` the same amplitudes with random phases, but where ``low``, still those of a real volume."""
     n = spectrum.shape[0]
     phases = rng.random(spectrum.shape, dtype=np.float32)
-    phases *= np.float32(2 * np.pi)
     mirror = -np.arange(n) % n
     for plane in (0, n // 2) if n % 2 == 0 else (0,):
         phases[:, :, plane] -= phases[mirror[:, None], mirror, plane]
-    turned = np.empty_like(spectrum)
 
-    def turn(z: int) -> None:
-        phases[z][low[z]] = 0.0
-        np.cos(phases[z], out=turned[z].real)
-        np.sin(phases[z], out=turned[z].imag)
-        turned[z] *= spectrum[z]
+    def turn(at: slice) -> None:
+        angle = phases[at] * np.float32(2 * np.pi)
+        np.copyto(angle, 0.0, where=low[at])
+        np.cos(angle, out=out[at].real)
+        np.sin(angle, out=out[at].imag)
+        out[at] *= spectrum[at]
 
-    in_threads(turn, range(n))
-    return turned
+    in_threads(turn, blocks(n, n))
 
 
 def _corrected(masked: Floats, randomised: Floats, start: int) -> Floats:

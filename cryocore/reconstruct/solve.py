@@ -116,7 +116,9 @@ def divide_insertion_and_mates(volume: Floats32, grid: Grid, group: NDArray[np.f
     kept, counts = np.unique([_lattice_axes(g) for g in group], axis=0, return_counts=True)
     # per kind of mate, the factors of both interpolations along x, y and z
     factors = [[line if exact else line * line for exact in axes] for axes in kept]
-    in_plane = [np.float32(count / len(group)) * y[:, None] * x for count, (x, y, _) in zip(counts, factors, strict=True)]
+    in_plane = [
+        np.float32(count / len(group)) * y[:, None] * x for count, (x, y, _) in zip(counts, factors, strict=True)
+    ]
 
     def divide(z: int) -> None:
         volume[z] /= sum(plane * along_z[z] for plane, (_, _, along_z) in zip(in_plane, factors, strict=True))

@@ -7,17 +7,15 @@ it count twice. Shells are those of :mod:`cryocore.conventions`, from 0 to ``n /
 from __future__ import annotations
 
 import numpy as np
-import scipy.fft
 from numpy.typing import ArrayLike, NDArray
-from scipy.ndimage import gaussian_filter1d
 
-from cryocore.cores import available_cores
+from cryocore.cores import in_threads
 from cryocore.data import FscCurves
+from cryocore.maps.transforms import Spectrum, blocks, forward, inverse, support, whole
 
 Floats = NDArray[np.float64]
 Floats32 = NDArray[np.float32]
 Ints = NDArray[np.int32]
-Spectrum = NDArray[np.complex64]
 
 RANDOMISE_BELOW = 0.8
 MARGIN_SHELLS = 2
@@ -41,7 +39,8 @@ def shell_resolution(n: int, pixel_size_angstrom: float) -> Floats:
 def fsc(first: ArrayLike, second: ArrayLike) -> Floats:
     """Correlation of two volumes ``(n, n, n)``, shell by shell, ``(n // 2 + 1,)``; 0 where a shell is empty."""
     a, b = _as_cubes(first, second)
-    return _correlate(_transform(a), _transform(b), a.shape[0])
+    everything = whole(len(a))
+    return _correlate(forward(a, len(a), everything), forward(b, len(b), everything))
 
 
 def half_map_fsc(
@@ -67,20 +66,25 @@ def half_map_fsc(
     """
     a, b = _as_cubes(first, second)
     n = a.shape[0]
-    spectra = _transform(a), _transform(b)
-    unmasked = _correlate(spectra[0], spectra[1], n)
+    spectra = forward(a, n, whole(n)), forward(b, n, whole(n))
+    unmasked = _correlate(*spectra)
     start = randomised_from(unmasked)
     masked, randomised = unmasked, unmasked
     if mask is not None:
-        window = np.asarray(mask, dtype=np.float32)
-        masked = _correlate(_transform(a * window), _transform(b * window), n)
+        weights = np.asarray(mask, dtype=np.float32)
+        window = support(weights)
+        weights = weights[window]
+        masked = _correlate(*(forward(v[window] * weights, n, window) for v in (a, b)))
         randomised = masked
         if start <= n // 2:
-            rng = np.random.default_rng(seed)
+            rng, low = np.random.default_rng(seed), shell_index(n) < start
+            turned = np.empty_like(spectra[0]), np.empty_like(spectra[1])
             curves = []
             for _ in range(RANDOMISATIONS):
-                noise = [_transform(_inverse(_randomise(s, start, rng), n) * window) for s in spectra]
-                curves.append(_correlate(noise[0], noise[1], n))
+                for spectrum, out in zip(spectra, turned, strict=True):
+                    _randomise(spectrum, low, rng, out)
+                    forward(inverse(out, n, window) * weights, n, window, out)
+                curves.append(_correlate(*turned))
             randomised = np.mean(curves, axis=0)
     return FscCurves(
         shell=np.arange(n // 2 + 1),
@@ -137,7 +141,8 @@ def fsc_weight(curve: ArrayLike, *, merged: bool = False) -> Floats:
     """
     values = np.clip(np.nan_to_num(np.asarray(curve, dtype=np.float64)), 0.0, 1.0)
     values[0] = values[1]
-    smooth = gaussian_filter1d(values, 1.0, mode="nearest")
+    kernel = np.exp(-0.5 * np.arange(-4.0, 5.0) ** 2)
+    smooth = np.convolve(np.pad(values, 4, mode="edge"), kernel / kernel.sum(), mode="valid")
     weight = 2.0 * smooth / (1.0 + smooth) if merged else smooth
     peak = int(np.argmax(smooth))
     noise = np.flatnonzero(smooth[peak:] < NOISE_LEVEL) + peak
@@ -152,44 +157,50 @@ def _as_cubes(first: ArrayLike, second: ArrayLike) -> tuple[Floats32, Floats32]:
     return a, b
 
 
-def _transform(volume: Floats32) -> Spectrum:
-    return scipy.fft.rfftn(volume, workers=available_cores())
-
-
-def _inverse(spectrum: Spectrum, n: int) -> Floats32:
-    return scipy.fft.irfftn(spectrum, s=(n, n, n), workers=available_cores(), overwrite_x=True)
-
-
-def _correlate(first: Spectrum, second: Spectrum, n: int) -> Floats:
-    """FSC of two half transforms, summed in float64, one plane of constant kz at a time."""
-    squares = np.square(np.fft.fftfreq(n, 1 / n))
-    in_plane = squares[:, None] + np.square(np.fft.rfftfreq(n, 1 / n))
-    mates = np.full(n // 2 + 1, 2.0)
+def _correlate(first: Spectrum, second: Spectrum) -> Floats:
+    """FSC of two half transforms, summed in float64 after the mates of a coefficient under ky and kz are added up."""
+    n, width = first.shape[1:]
+    mates = np.full(width, 2.0, dtype=np.float32)
     mates[0] = 1.0
     if n % 2 == 0:
         mates[-1] = 1.0
-    sums = np.zeros((3, n + 1))
-    for z in range(n):
-        shells = np.rint(np.sqrt(in_plane + squares[z])).astype(np.intp).ravel()
-        a, b = first[z].astype(np.complex128), second[z].astype(np.complex128)
-        for row, product in enumerate((a * b.conj(), a * a.conj(), b * b.conj())):
-            sums[row] += np.bincount(shells, (product.real * mates).ravel(), minlength=n + 1)
-    cross, one, two = sums[:, : n // 2 + 1]
+    along = np.arange(width) ** 2
+    squares = along[:, None] + along
+    shell_of_square = np.rint(np.sqrt(np.arange(3 * along[-1] + 1))).astype(np.intp)
+    sums = np.zeros((width, 3, n + 1))
+
+    def add_up(kz: int) -> None:
+        shells = np.take(shell_of_square[kz**2 :], squares).ravel()
+        pairs = [(first[z].view(np.float32), second[z].view(np.float32)) for z in {kz, -kz % n}]
+        for row, (i, j) in enumerate(((0, 1), (0, 0), (1, 1))):
+            products = sum(pair[i] * pair[j] for pair in pairs)
+            folded = products[:width]
+            folded[1 : n - width + 1] += products[: width - 1 : -1]
+            weights = (folded[:, ::2] + folded[:, 1::2]) * mates
+            sums[kz, row] = np.bincount(shells, weights.ravel(), minlength=n + 1)
+
+    in_threads(add_up, range(width))
+    cross, one, two = sums.sum(axis=0)[:, :width]
     power = np.sqrt(one * two)
     return np.divide(cross, power, out=np.zeros_like(cross), where=power > 0)
 
 
-def _randomise(spectrum: Spectrum, start: int, rng: np.random.Generator) -> Spectrum:
-    """The same amplitudes with random phases from shell ``start`` on, still those of a real volume."""
+def _randomise(spectrum: Spectrum, low: NDArray[np.bool_], rng: np.random.Generator, out: Spectrum) -> None:
+    """Put into ``out`` the same amplitudes with random phases, but where ``low``, still those of a real volume."""
     n = spectrum.shape[0]
-    phases = rng.random(spectrum.shape, dtype=np.float32) * np.float32(2 * np.pi)
+    phases = rng.random(spectrum.shape, dtype=np.float32)
     mirror = -np.arange(n) % n
     for plane in (0, n // 2) if n % 2 == 0 else (0,):
         phases[:, :, plane] -= phases[mirror[:, None], mirror, plane]
-    phases[shell_index(n) < start] = 0.0
-    turn = np.empty_like(spectrum)
-    turn.real, turn.imag = np.cos(phases), np.sin(phases)
-    return np.multiply(spectrum, turn, out=turn)
+
+    def turn(at: slice) -> None:
+        angle = phases[at] * np.float32(2 * np.pi)
+        np.copyto(angle, 0.0, where=low[at])
+        np.cos(angle, out=out[at].real)
+        np.sin(angle, out=out[at].imag)
+        out[at] *= spectrum[at]
+
+    in_threads(turn, blocks(n, n))
 
 
 def _corrected(masked: Floats, randomised: Floats, start: int) -> Floats:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import logging
 
 import numpy as np
-import scipy.fft
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage
 
 from cryocore.conventions import centre
-from cryocore.maps.fsc import shell_index
+from cryocore.maps.transforms import Window, forward, inverse, support, whole
 
 Floats32 = NDArray[np.float32]
 Bools = NDArray[np.bool_]
@@ -48,16 +46,22 @@ def automatic_mask(volume: ArrayLike, pixel_size_angstrom: float) -> Floats32:
     radius = _radius(n)
     parts, share, cut_off = _molecule(density, radius, pixel_size_angstrom)
     edge = min(EDGE_PIXELS, n / 8)
-    outer = _soft(radius - (n // 2 - 1 - edge), edge)
+    outer = n // 2 - 1 - edge
     if not REASONABLE[0] <= share <= REASONABLE[1]:
         log.warning(
             "The automatic mask would fill %.2g %% of the box's ball; a soft ball is used instead.", 100 * share
         )
         if REASONABLE[0] <= _molecule(-density, radius, pixel_size_angstrom)[1] <= REASONABLE[1]:
             log.warning("The molecule looks dark: were the particles extracted with inverted contrast (white)?")
-        return outer
+        return _soft(radius - outer, edge)
     growth = max(DILATION_ANGSTROM / pixel_size_angstrom, 2.0, DILATION_SHARE * n / cut_off)
-    return np.minimum(_soft(_distance(parts, growth + edge) - growth, edge), outer)
+    around = _around(parts, growth + edge)
+    from scipy import ndimage  # slow to import, and few rounds make a mask
+
+    grown = _soft(ndimage.distance_transform_edt(~parts[around]).astype(np.float32) - growth, edge)
+    mask = np.zeros_like(density)
+    mask[around] = np.minimum(grown, _soft(radius[around] - outer, edge))
+    return mask
 
 
 def _molecule(density: Floats32, radius: Floats32, pixel_size_angstrom: float) -> tuple[Bools, float, float]:
@@ -79,7 +83,12 @@ def _soft(distance: Floats32, edge: float) -> Floats32:
     """1 where ``distance`` <= 0, 0 from ``edge`` on, a raised cosine between."""
     if edge <= 0:
         return (distance <= 0).astype(np.float32)
-    return (0.5 + 0.5 * np.cos(np.pi * np.clip(distance / edge, 0.0, 1.0))).astype(np.float32)
+    share = np.clip(distance / edge, 0.0, 1.0)
+    share *= np.pi
+    np.cos(share, out=share)
+    share *= 0.5
+    share += 0.5
+    return share.astype(np.float32, copy=False)
 
 
 def _smooth_and_cut(volume: Floats32, radius: Floats32, cut_off_shell: float) -> tuple[Floats32, float, float]:
@@ -88,13 +97,21 @@ def _smooth_and_cut(volume: Floats32, radius: Floats32, cut_off_shell: float) ->
     The Gaussian low-pass (amplitude 1/e at ``cut_off_shell``) tightens until the noise allows the threshold.
     """
     n = volume.shape[0]
-    spectrum, shells = scipy.fft.rfftn(volume), shell_index(n).astype(np.float32)
+    everything = whole(n)
+    spectrum = forward(volume, n, everything)
     outside, ball = (radius > 0.42 * n) & (radius <= n // 2), radius <= n // 2
+    along = np.minimum(np.arange(n), n - np.arange(n)) ** 2
+    squares = along[:, None] + along[: n // 2 + 1]
+    shells = np.rint(np.sqrt(np.arange(3 * (n // 2) ** 2 + 1)))
+    passed = np.empty_like(spectrum)
     while True:
-        fall = np.exp(-np.square(shells / np.float32(cut_off_shell)))
-        smooth = scipy.fft.irfftn(spectrum * fall, s=volume.shape)
-        solvent = float(np.median(smooth[outside]))
-        noise = NOISE_DEVIATIONS * 1.4826 * float(np.median(np.abs(smooth[outside] - solvent)))
+        fall = np.exp(-np.square(shells / cut_off_shell)).astype(np.float32)
+        for z, square in enumerate(along):
+            np.multiply(spectrum[z], np.take(fall[square:], squares), out=passed[z])
+        smooth = inverse(passed, n, everything)
+        around = smooth[outside]
+        solvent = float(np.median(around))
+        noise = NOISE_DEVIATIONS * 1.4826 * float(np.median(np.abs(around - solvent)))
         height = float(np.percentile(smooth[ball], 99.5)) - solvent
         if noise <= 2.0 * PLATEAU_SHARE * height or cut_off_shell <= FEWEST_SHELLS:
             return smooth, solvent + max(PLATEAU_SHARE * height, noise), cut_off_shell
@@ -102,20 +119,21 @@ def _smooth_and_cut(volume: Floats32, radius: Floats32, cut_off_shell: float) ->
 
 
 def _large_parts(binary: Bools) -> Bools:
+    from scipy import ndimage  # slow to import, and few rounds make a mask
+
     labels, count = ndimage.label(binary)
     if count == 0:
         return binary
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
-    return ndimage.binary_fill_holes((sizes >= COMPONENT_SHARE * sizes.max())[labels])
+    parts = (sizes >= COMPONENT_SHARE * sizes.max())[labels]
+    window = support(parts)
+    parts[window] = ndimage.binary_fill_holes(parts[window])
+    return parts
 
 
-def _distance(binary: Bools, reach: float) -> Floats32:
-    """Distance (pixels) to the nearest true voxel, exact up to ``reach``."""
+def _around(binary: Bools, reach: float) -> Window:
+    """The window of all that is within ``reach`` (pixels) of a true voxel."""
     margin = int(np.ceil(reach)) + 1
-    window = tuple(
-        slice(max(s.start - margin, 0), s.stop + margin) for s in ndimage.find_objects(binary.astype(np.int8))[0]
-    )
-    distance = np.full(binary.shape, np.inf, dtype=np.float32)
-    distance[window] = ndimage.distance_transform_edt(~binary[window])
-    return distance
+    z, y, x = (slice(max(s.start - margin, 0), s.stop + margin) for s in support(binary))
+    return z, y, x

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cryocore.cores import in_threads
 from cryocore.data import FourierSums, Grid
 from cryocore.imaging.volumes import (
     Floats,
     Floats32,
+    ball_reach,
     grid_to_map,
     interpolation_factor,
-    plane_shells,
     shell_means,
+    shell_of_square,
 )
 
-Planes = Callable[[int], tuple[NDArray[np.complex64], Floats32]]
+Window = tuple[slice, slice]
+Planes = Callable[[int, Window], tuple[NDArray[np.complex64], Floats32]]
 
 FLOOR = 1e-3
 """The denominator is kept above this share of its shell's mean."""
@@ -35,8 +37,10 @@ class Solver:
 
     def __init__(self, sums: FourierSums, group: NDArray[np.float64]) -> None:
         self.sums = sums
-        self.factor = insertion_and_mates(sums.grid, group)
+        self.group = group
         self.means = [shell_means(denominator, sums.grid) for denominator in sums.denominator]
+        self._shells = shell_of_square(sums.grid)
+        self._squares = _squares(sums.grid.radius)
 
     def solve(self, planes: Planes, mean: Floats, prior: Floats) -> Floats32:
         """The map ``(n, n, n)`` of numerator / (denominator + prior).
@@ -45,28 +49,36 @@ class Solver:
 
         Parameters
         ----------
-        planes : gives numerator and denominator of a plane kz
+        planes : gives numerator and denominator of a plane kz, within a window about its origin
         mean, prior : mean of the denominator, and what is added to it, per shell
         """
         grid = self.sums.grid
         # outside the ball the floor is infinite: nothing is left there
-        floor, added = np.append(FLOOR * mean, np.inf).astype(np.float32), np.append(prior, 0.0).astype(np.float32)
+        floor = np.append(FLOOR * mean, np.inf).astype(np.float32)[self._shells]
+        added = np.append(prior, 0.0).astype(np.float32)[self._shells]
 
         def plane(kz: int) -> NDArray[np.complex64]:
-            numerator, denominator = planes(kz)
-            shells = plane_shells(grid, kz)
-            divisor = np.maximum(denominator, floor[shells]) + added[shells]
-            values = np.divide(numerator, np.maximum(divisor, np.finfo(np.float32).tiny), dtype=np.complex64)
+            reach = ball_reach(grid, kz)
+            numerator, denominator = planes(kz, _about(grid.radius + 1, reach))
+            squares = self._squares[_about(grid.radius, reach)]
+            divisor = np.maximum(denominator, np.take(floor[kz**2 :], squares))
+            if prior.any():
+                divisor += np.take(added[kz**2 :], squares)
+            np.maximum(divisor, np.finfo(np.float32).tiny, out=divisor)
+            values = numerator * np.reciprocal(divisor, out=divisor)
             if kz == 0:
-                values[grid.radius + 1, grid.radius + 1] = 0
+                values[reach, reach] = 0
             return values
 
-        return np.divide(grid_to_map(plane, grid), self.factor, dtype=np.float32)
+        volume = grid_to_map(plane, grid)
+        divide_insertion_and_mates(volume, grid, self.group)
+        return volume
 
     def half(self, index: int) -> Floats32:
         """The map of half set 0 or 1, without a prior."""
-        sums, none = self.sums, np.zeros(self.sums.grid.last_shell + 1)
-        return self.solve(lambda kz: (sums.numerator[index, kz], sums.denominator[index, kz]), self.means[index], none)
+        numerator, denominator = self.sums.numerator[index], self.sums.denominator[index]
+        none = np.zeros(self.sums.grid.last_shell + 1)
+        return self.solve(lambda kz, at: (numerator[kz][at], denominator[kz][at]), self.means[index], none)
 
     def merged(self, fsc: Floats) -> Floats32:
         """The map of all particles, Wiener-filtered by the FSC between the halves.
@@ -74,30 +86,44 @@ class Solver:
         The prior of a shell is its mean denominator over the signal-to-noise ratio 2 FSC / (1 - FSC) of the merged
         map (Scheres 2012, J. Struct. Biol. 180, 519).
         """
-        sums, mean = self.sums, np.sum(self.means, axis=0)
+        (first, second), (one, two) = self.sums.numerator, self.sums.denominator
+        mean = np.sum(self.means, axis=0)
         limited = np.clip(fsc[: len(mean)], 1e-3, 0.9999)
         prior = mean * (1.0 - limited) / (2.0 * limited)
-        return self.solve(
-            lambda kz: (sums.numerator[:, kz].sum(axis=0), sums.denominator[:, kz].sum(axis=0)), mean, prior
-        )
+        return self.solve(lambda kz, at: (first[kz][at] + second[kz][at], one[kz][at] + two[kz][at]), mean, prior)
 
 
-def insertion_and_mates(grid: Grid, group: NDArray[np.float64]) -> Floats32:
-    """What trilinear insertion, and a second interpolation at the mates of the group, put on the map.
+def _squares(radius: int) -> NDArray[np.intp]:
+    """|k|² of the points of a plane through the origin, ``(2 radius + 1, 2 radius + 1)``."""
+    along = np.arange(-radius, radius + 1) ** 2
+    return np.asarray(along[:, None] + along, dtype=np.intp)
+
+
+def _about(middle: int, reach: int) -> Window:
+    """The square of so many points about the middle of a plane."""
+    along = slice(middle - reach, middle + reach + 1)
+    return along, along
+
+
+def divide_insertion_and_mates(volume: Floats32, grid: Grid, group: NDArray[np.float64]) -> None:
+    """Divide a map by what trilinear insertion, and a second interpolation at the mates of the group, put on it.
 
     Where a row of a mate is a lattice vector (entries -1, 0, 1), its samples fall on the lattice along that axis and
     nothing is interpolated: rotations about z leave the z axis alone. Each other axis gives a factor sinc²; taking it
     along the map's axis instead of the mate's is right to second order.
     """
     line = interpolation_factor(grid)
-    lines = line, line[:, None], line[:, None, None]
-    once = lines[0] * lines[1] * lines[2]
-    twice = np.zeros_like(once)
     kept, counts = np.unique([_lattice_axes(g) for g in group], axis=0, return_counts=True)
-    for axes, count in zip(kept, counts, strict=True):
-        share = np.float32(count / len(group))
-        twice += share * math.prod(axis for axis, exact in zip(lines, axes, strict=True) if not exact)
-    return np.asarray(once * twice, dtype=np.float32)
+    # per kind of mate, the factors of both interpolations along x, y and z
+    factors = [[line if exact else line * line for exact in axes] for axes in kept]
+    in_plane = [
+        np.float32(count / len(group)) * y[:, None] * x for count, (x, y, _) in zip(counts, factors, strict=True)
+    ]
+
+    def divide(z: int) -> None:
+        volume[z] /= sum(plane * along_z[z] for plane, (_, _, along_z) in zip(in_plane, factors, strict=True))
+
+    in_threads(divide, range(grid.box))
 
 
 def _lattice_axes(mate: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -117,22 +143,34 @@ def sampling_density(sums: FourierSums) -> Floats32:
     nearest = np.rint(fine.padding * np.arange(-(coarse.radius + 1), coarse.radius + 2)).astype(int)
     nearest = middle + np.clip(nearest, -middle, middle)
     out = np.empty((2, *coarse.shape), dtype=np.float32)
+    shells, squares = shell_of_square(coarse), _squares(coarse.radius + 1)
     for h in range(2):
-        for kz in range(coarse.shape[0]):
-            smooth = _smooth_plane(sums.denominator[h], min(round(fine.padding * kz), middle))
-            out[h, kz] = smooth[nearest][:, nearest]
+
+        def smooth(kz: int, target: Floats32 = out[h], values: Floats32 = sums.denominator[h]) -> None:
+            target[kz] = _smooth_plane(values, min(round(fine.padding * kz), middle), nearest)
+
+        in_threads(smooth, range(coarse.shape[0]))
         floor = np.maximum(FLOOR * shell_means(out[h], coarse), np.finfo(np.float32).tiny)
-        floor = np.append(floor, floor[-1]).astype(np.float32)
+        floor = np.append(floor, floor[-1]).astype(np.float32)[shells]
         for kz in range(coarse.shape[0]):
-            np.maximum(out[h, kz], floor[plane_shells(coarse, kz)], out=out[h, kz])
+            np.maximum(out[h, kz], np.take(floor[kz**2 :], squares), out=out[h, kz])
     return out
 
 
-def _smooth_plane(values: Floats32, kz: int) -> Floats32:
-    """One plane of a grid after [1 2 1] / 4 along each axis; the plane kz = -1 is the mate of kz = 1."""
+def _smooth_plane(values: Floats32, kz: int, at: NDArray[np.integer]) -> Floats32:
+    """Rows and columns of one plane of a grid after [1 2 1] / 4 along each axis; kz = -1 is the mate of kz = 1."""
     below = values[kz - 1] if kz else values[1, ::-1, ::-1]
     above = values[min(kz + 1, len(values) - 1)]
-    plane = 0.25 * below + 0.5 * values[kz] + 0.25 * above
-    for axis in range(2):
-        plane = 0.25 * np.roll(plane, 1, axis) + 0.5 * plane + 0.25 * np.roll(plane, -1, axis)
-    return np.asarray(plane, dtype=np.float32)
+    plane = _weigh(below, values[kz], above)
+    after = (at + 1) % len(plane)
+    plane = _weigh(plane[at - 1], plane[at], plane[after])
+    return _weigh(plane[:, at - 1], plane[:, at], plane[:, after])
+
+
+def _weigh(before: Floats32, here: Floats32, after: Floats32) -> Floats32:
+    """[1 2 1] / 4."""
+    total = before + after
+    total += here
+    total += here
+    total *= np.float32(0.25)
+    return total

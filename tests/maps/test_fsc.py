@@ -112,13 +112,14 @@ def test_correction_formula_and_start():
 
 
 def test_randomised_phases_keep_the_volume_real_and_its_power():
-    from cryocore.maps.fsc import _inverse, _randomise, _transform
+    from cryocore.maps.fsc import _randomise
 
     for n in (16, 17):
         a = np.random.default_rng(n).normal(size=(n, n, n)).astype(np.float32)
-        spectrum = _transform(a)
-        turned = _randomise(spectrum, 3, np.random.default_rng(0))
-        again = _transform(_inverse(turned.copy(), n))
+        spectrum = scipy.fft.rfftn(a)
+        turned = np.empty_like(spectrum)
+        _randomise(spectrum, shell_index(n) < 3, np.random.default_rng(0), turned)
+        again = scipy.fft.rfftn(scipy.fft.irfftn(turned, s=(n,) * 3))
         np.testing.assert_allclose(again, turned, atol=2e-4)
         np.testing.assert_allclose(abs(again), abs(spectrum), atol=2e-4)
         np.testing.assert_allclose(again[shell_index(n) < 3], spectrum[shell_index(n) < 3], atol=2e-4)

@@ -121,7 +121,8 @@ def regularised(sums: FourierSums) -> Floats32:
         denominator=sums.denominator.sum(axis=0, keepdims=True),
     )
     solver = Solver(both, np.eye(3)[None])
-    return solver.solve(lambda kz: (both.numerator[0, kz], both.denominator[0, kz]), solver.means[0], solver.means[0])
+    mean = solver.means[0]
+    return solver.solve(lambda kz, at: (both.numerator[0, kz][at], both.denominator[0, kz][at]), mean, mean)
 
 
 def correlate(images: NDArray[np.complex64], predictions: NDArray[np.complex64]) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ from tests.workflow.conftest import Workflow, fresh_copy
 N = 4
 BASE = {"n_rounds": N}
 ROUND_FILES = {
-    "reconstructing": ("half1.mrc", "half2.mrc", "map.mrc", "mask.mrc", "fsc.parquet", "sampling.npz"),
+    "reconstructing": ("half1.mrc", "half2.mrc", "map.mrc", "mask.mrc", "fsc.parquet", "sampling.npz", "sums.npz"),
     "scoring": ("scores.parquet",),
     "validating": ("metrics.json",),
 }

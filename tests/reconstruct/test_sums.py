@@ -1,0 +1,90 @@
+"""Rounds by difference: the same sums as in full, and refusals where kept sums do not fit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cryocore.backend import get_backend
+from cryocore.data import FourierSums, Grid, Particles
+from cryocore.errors import InputError
+from cryocore.geometry.rotations import random_rotations
+from cryocore.maps.mrc import write_stack
+from cryocore.reconstruct.accumulate import accumulate
+from cryocore.reconstruct.sums import read_sums, round_sums, write_sums
+from tests.phantoms import BACKENDS, optics, particles
+
+BOX, N = 32, 120
+GRID = Grid.of(BOX, 2.0, 2.0)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Particles:
+    rng = np.random.default_rng(0)
+    write_stack(tmp_path / "stack.mrcs", rng.standard_normal((N, BOX, BOX), dtype=np.float32) + 5, 2.0)
+    return replace(particles(random_rotations(N, rng), optics(BOX)), root=str(tmp_path))
+
+
+def distance(found: FourierSums, expected: FourierSums) -> float:
+    """Largest of the relative distances of numerators and denominators."""
+    pairs = (found.numerator, expected.numerator), (found.denominator, expected.denominator)
+    return max(float(np.linalg.norm(a - b) / np.linalg.norm(b)) for a, b in pairs)
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_rounds_by_difference_equal_rounds_in_full(tmp_path: Path, data: Particles, name: str) -> None:
+    rng, backend = np.random.default_rng(1), get_backend(name)
+    weights = rng.uniform(0.5, 1.5, N).astype(np.float32)
+    sums = round_sums(data, weights, GRID, backend)
+    for r in range(6):
+        path = tmp_path / f"sums_{r}.npz"
+        write_sums(path, sums, weights, data)
+        chosen = rng.permutation(N)[: N // 5]
+        weights[chosen] = np.where(weights[chosen] > 0, 0, rng.uniform(0.5, 1.5, len(chosen)))
+        sums = round_sums(data, weights, GRID, backend, path)
+    expected = accumulate(data, weights, GRID, backend)
+    assert 0 < distance(sums, expected) < 1e-5
+    assert sums.denominator.min() > -1e-5 * sums.denominator.max()
+
+
+def test_only_what_changed_is_read(tmp_path: Path, data: Particles, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend, weights = get_backend("cpu"), np.ones(N, np.float32)
+    path = tmp_path / "sums.npz"
+    write_sums(path, accumulate(data, weights, GRID, backend), weights, data)
+    seen: list[int] = []
+
+    def counted(*args: object, **kwargs: object) -> object:
+        from cryocore.images import batches
+
+        for rows, images in batches(*args, **kwargs):  # type: ignore[arg-type]
+            seen.extend(rows)
+            yield rows, images
+
+    monkeypatch.setattr("cryocore.reconstruct.accumulate.batches", counted)
+    weights[[3, 40, 77]] = (0.0, 0.5, 2.0)
+    round_sums(data, weights, GRID, backend, path)
+    assert sorted(seen) == [3, 40, 77]
+    seen.clear()
+    weights[: N // 2 + 1] = 0
+    full = round_sums(data, weights, GRID, backend, path)
+    assert len(seen) == N - N // 2 - 1
+    assert np.array_equal(full.numerator, accumulate(data, weights, GRID, backend).numerator)
+
+
+def test_sums_of_other_particles_grids_or_broken_files_are_refused(tmp_path: Path, data: Particles) -> None:
+    backend, weights, path = get_backend("cpu"), np.ones(N, np.float32), tmp_path / "sums.npz"
+    write_sums(path, accumulate(data, weights, GRID, backend), weights, data)
+    with pytest.raises(InputError, match="other particles"):
+        round_sums(data.take(np.arange(N)[::-1]), weights, GRID, backend, path)
+    with pytest.raises(InputError, match="another grid"):
+        read_sums(path, Grid.of(BOX, 2.0, 1.5))
+    with pytest.raises(InputError, match="sums cannot be read"):
+        round_sums(data, weights, GRID, backend, tmp_path / "none.npz")
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    path.write_bytes(raw)
+    with pytest.raises(InputError, match=r"sums\.npz.*cannot be read.*CRC"):
+        read_sums(path, GRID)

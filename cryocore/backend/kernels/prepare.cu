@@ -4,6 +4,31 @@
 // ctf   = scale exp(-B f^2 / 4) sin(defocus term - spherical term + phase - even)
 // mode 0: as recorded; 1: phase-flipped; 2: premultiplied. Both are undone here, so that nothing later asks.
 
+struct Row {  // ky of one image
+    const float2 *source;
+    const float *even, *odd;  // of the row, or null
+    float p0, p1, p2, p3, scale, rx, turn0;
+    float fx0, fxx, fy0, fyx, cs, unit;
+    int ky, last, width;  // kx^2 <= last is inside the disc
+};
+
+// One row, with or without phase tables: the host vectorises a loop only if no condition on a pointer is inside.
+template <bool WITH_EVEN, bool WITH_ODD> DEVICE void prepare_row(const Row row, float2 *RESTRICT target, float *RESTRICT contrast) {
+    for (int kx = threadIdx.x; kx < row.width; kx += blockDim.x) {
+        const float fx = row.fx0 + row.fxx * kx, fy = row.fy0 + row.fyx * kx, xx = fx * fx, yy = fy * fy, s = xx + yy;
+        float phase = row.p0 * s + row.p1 * (xx - yy) + row.p2 * (2.0f * fx * fy) - row.cs * s * s + row.p3;
+        float turn = row.turn0 + row.rx * kx;
+        if (WITH_EVEN) phase -= row.even[kx];
+        if (WITH_ODD) turn -= row.odd[kx];
+        const float used = kx * kx <= row.last && kx + (row.ky > 0) > 0 ? 1.0f : 0.0f;  // one of each Friedel pair
+        const float re = used * row.unit * cosine_pi(turn), im = used * row.unit * sine_pi(turn);
+        const float2 v = row.source[kx];
+        contrast[kx] = used * row.scale * sine_pi(phase);
+        target[kx].x = v.x * re - v.y * im;
+        target[kx].y = v.x * im + v.y * re;
+    }
+}
+
 extern "C" __global__ void prepare_images(
     const float2 *RESTRICT transforms,  // (n, d, d/2+1)
     const float *RESTRICT particle,     // (n, 8): three defocus terms, phase (half turns), B/4, scale, rx, ry
@@ -22,21 +47,14 @@ extern "C" __global__ void prepare_images(
             float2 *target = image + row;
             float *contrast = ctf + row;
             const int table = (ky + r) * width;
-            const float p0 = p[0], p1 = p[1], p2 = p[2], p3 = p[3], scale = p[5], rx = 2.0f * p[6], turn0 = 2.0f * ky * p[7];
-            const float fx0 = optics[1] * ky, fxx = optics[0], fy0 = optics[3] * ky, fyx = optics[2], cs = optics[4];
-            const int last = r * r + r - ky * ky;  // inside the disc, and one of each Friedel pair
-            for (int kx = threadIdx.x; kx < width; kx += blockDim.x) {
-                const float fx = fx0 + fxx * kx, fy = fy0 + fyx * kx, xx = fx * fx, yy = fy * fy, s = xx + yy;
-                float phase = p0 * s + p1 * (xx - yy) + p2 * (2.0f * fx * fy) - cs * s * s + p3, turn = turn0 + rx * kx;
-                if (even) phase -= even[table + kx];
-                if (odd) turn -= odd[table + kx];
-                const float used = kx * kx <= last && kx + (ky > 0) > 0 ? 1.0f : 0.0f;
-                const float re = used * unit * cosine_pi(turn), im = used * unit * sine_pi(turn);
-                const float2 v = source[kx];
-                contrast[kx] = used * scale * sine_pi(phase);
-                target[kx].x = v.x * re - v.y * im;
-                target[kx].y = v.x * im + v.y * re;
-            }
+            const float fx0 = optics[1] * ky, fxx = optics[0], fy0 = optics[3] * ky, fyx = optics[2];
+            const Row line = {source, even ? even + table : nullptr, odd ? odd + table : nullptr, p[0], p[1], p[2], p[3], p[5],
+                              2.0f * p[6], 2.0f * ky * p[7], fx0, fxx, fy0, fyx, optics[4], unit,
+                              ky, r * r + r - ky * ky, width};
+            if (even && odd) prepare_row<true, true>(line, target, contrast);
+            else if (even) prepare_row<true, false>(line, target, contrast);
+            else if (odd) prepare_row<false, true>(line, target, contrast);
+            else prepare_row<false, false>(line, target, contrast);
             if (p[4] == 0.0f && mode == 0) continue;
             for (int kx = threadIdx.x; kx < width; kx += blockDim.x) {
                 const float fx = fx0 + fxx * kx, fy = fy0 + fyx * kx;

@@ -13,6 +13,7 @@ from cryocore.backend import Backend, get_backend
 from cryocore.data import PARTICLES_SCHEMA, Grid, Optics, Particles
 from cryocore.geometry.rotations import matrix_to_quaternion, random_rotations
 from cryocore.images import batch_size
+from cryocore.imaging.bricks import pack
 from cryocore.imaging.slices import Frame, insert, prepare
 from cryocore.score.bands import band_edges, band_samples
 from cryocore.score.reference import Reference
@@ -68,8 +69,8 @@ def measure(box: int, threads: int, padding: float = 2.0) -> dict[str, dict[str,
     samples = band_samples(frame, edges)
     density = np.ones((2, *Grid(box, 1.5, box, grid.last_shell).shape), dtype=np.float32)
     reference = Reference(
-        grids=numerator,
-        inverse_density=density,
+        grids=pack(numerator, backend),
+        inverse_density=pack(density, backend),
         leverage=0.01,
         overlap=np.linspace(1, 0, 24, dtype=np.float32),
         mean_inverse_density=[1.0, 1.0],

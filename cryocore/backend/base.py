@@ -10,6 +10,7 @@ KERNELS: dict[str, str] = {
     "prepare_images": "pppppiiiifpp",
     "insert_slices": "ppppppiiippii",
     "project_slices": "pppiiip",
+    "pack_bricks": "piiip",
     "symmetrise_sums": "pppiippii",
     "score_slices": "ppppppppipifiiip",
     "score_poses": "ppppppppipifppifiiiip",

@@ -10,12 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import machine_name, processor
-from benchmarks.performance import kernels, reconstruction
+from benchmarks.performance import kernels, reconstruction, scoring
 from benchmarks.validation.common import ROOT, Skipped
 from cryocore.cores import available_cores
 
-QUICK = {"boxes": (64, 128, 256), "sizes": ((128, 2000), (128, 10000)), "repeats": 2}
-FULL = {"boxes": (64, 96, 128, 192, 256, 384), "sizes": ((128, 2000), (128, 10000), (256, 2000)), "repeats": 2}
+QUICK = {"boxes": (64, 128, 256), "sizes": ((128, 2000), (128, 10000)), "scoring": (64, 128), "repeats": 2}
+FULL = {
+    "boxes": (64, 96, 128, 192, 256, 384),
+    "sizes": ((128, 2000), (128, 10000), (256, 2000)),
+    "scoring": (64, 128, 256),
+    "repeats": 2,
+}
 
 
 def main(arguments: list[str]) -> None:
@@ -28,6 +33,10 @@ def main(arguments: list[str]) -> None:
         for threads in sorted({1, cores}):
             print(f"performance: kernels, box {box}, {threads} threads", file=sys.stderr, flush=True)
             record["kernels"].append({"box": box, "threads": threads, "rates": kernels.measure(box, threads)})
+    record["scoring"] = []
+    for box in plan["scoring"]:
+        print(f"performance: scoring, box {box}", file=sys.stderr, flush=True)
+        record["scoring"].append({"box": box, **scoring.measure(box)})
     record["reconstructions"] = []
     for box, n in plan["sizes"]:
         print(f"performance: reconstruction, box {box}, {n} particles", file=sys.stderr, flush=True)
@@ -62,6 +71,7 @@ def page(record: dict[str, Any]) -> str:
     for row in record["kernels"]:
         rates = " | ".join(f"{row['rates'][s]['per_second']:,.0f}" for s in steps)
         lines.append(f"| {row['box']} | {row['threads']} | {rates} |")
+    lines += scoring_section(record["scoring"])
     lines += ["", "## Map and both halves, beside RELION", ""]
     lines += [
         "Whole processes on the same STAR file and float32 stack, start-up included (its share is the first row).",
@@ -79,6 +89,30 @@ def page(record: dict[str, Any]) -> str:
             )
         lines.append("")
     return "\n".join(lines).rstrip() + "\n"
+
+
+def scoring_section(rows: list[dict[str, Any]]) -> list[str]:
+    """The table of scores beside their real-space computation."""
+    lines = [
+        "",
+        "## Scores, beside the same score in real space",
+        "",
+        "Particles per CPU second on one thread, images in memory, transforms and CTFs included. `real space` is a",
+        "computation of CryoSieve's score in NumPy and SciPy, float64, a particle at a time: slice of the padded",
+        "transform, CTF, shift, high-pass, subtraction, sum of squares. `own pose` gives all band sums, with",
+        f"leave-one-out; `{scoring.POSES} more` also those at so many other poses. The last column is the largest",
+        "difference between the two, without leave-one-out, in standard deviations of the score.",
+        "",
+        f"| box | real space | own pose | ratio | {scoring.POSES} more | difference |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        rates = [
+            row[name] for name in ("real_space_per_cpu_second", "per_cpu_second", "ratio", "with_poses_per_cpu_second")
+        ]
+        numbers = " | ".join(f"{rate:,.0f}" for rate in rates)
+        lines.append(f"| {row['box']} | {numbers} | {row['largest_difference']:.0e} |")
+    return lines
 
 
 if __name__ == "__main__":

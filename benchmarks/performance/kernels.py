@@ -13,6 +13,7 @@ from cryocore.backend import Backend, get_backend
 from cryocore.data import PARTICLES_SCHEMA, Grid, Optics, Particles
 from cryocore.geometry.rotations import matrix_to_quaternion, random_rotations
 from cryocore.images import batch_size
+from cryocore.imaging.bricks import pack
 from cryocore.imaging.insertion import Insertion
 from cryocore.imaging.slices import Frame, prepare
 from cryocore.score.bands import band_edges, band_samples
@@ -67,8 +68,8 @@ def measure(box: int, threads: int, padding: float = 2.0) -> dict[str, dict[str,
     samples = band_samples(frame, edges)
     density = np.ones((2, *Grid(box, 1.5, box, grid.last_shell).shape), dtype=np.float32)
     reference = Reference(
-        grids=np.ones((2, *grid.shape), dtype=np.complex64),
-        inverse_density=density,
+        grids=pack(np.ones((2, *grid.shape), dtype=np.complex64), backend),
+        inverse_density=pack(density, backend),
         leverage=0.01,
         overlap=np.linspace(1, 0, 24, dtype=np.float32),
         mean_inverse_density=[1.0, 1.0],

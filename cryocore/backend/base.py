@@ -10,6 +10,7 @@ KERNELS: dict[str, str] = {
     "prepare_images": "pppppiiiifpp",
     "insert_slices": "ppppppiiipp",
     "project_slices": "pppiiip",
+    "pack_bricks": "piiip",
     "symmetrise_sums": "pppiipp",
     "score_slices": "ppppppppipifiiip",
     "score_poses": "ppppppppipifppifiiiip",

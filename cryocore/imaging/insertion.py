@@ -23,8 +23,8 @@ WAITING_LEAST = 256 << 20
 class Insertion:
     """The sums of one grid, to which batches of images are added.
 
-    On the CPU, samples are sorted by brick of the grid and wait until there are many, so that the sums are read and
-    written once for all of them, by threads that own their bricks: the same images in the same order give the same
+    On the CPU, samples are sorted by bin of the grid and wait until there are many, so that the sums are read and
+    written once for all of them, by threads that own their bins: the same images in the same order give the same
     bytes for any number of threads and batches of any multiple of :data:`PIECE` images. On the GPU they are added at
     once, atomically.
     """
@@ -40,9 +40,9 @@ class Insertion:
         self._folded = self.numerator[:, 0].copy(), self.denominator[:, 0].copy()
         self.numerator[:, 0] = 0
         self.denominator[:, 0] = 0
-        self._shift = brick_shift(grid)
+        self._shift = bin_shift(grid)
         self._limit = max(WAITING_LEAST, int(WAITING_SHARE * 12 * self.denominator.size))
-        self._colours, self._n_bricks = brick_rows(grid, self._shift)
+        self._colours, self._n_bins = bin_rows(grid, self._shift)
         self._samples: Any = None
         self._waiting = 0
 
@@ -85,14 +85,14 @@ class Insertion:
         return FourierSums(self.backend.to_host(self.numerator), self.backend.to_host(self.denominator), self.grid)
 
     def _room(self, frame: Frame) -> tuple[Any, Any]:
-        """Room for some more pieces: views of the samples ``(pieces, capacity)`` and of where bricks start in them."""
+        """Room for some more pieces: views of the samples ``(pieces, capacity)`` and of where bins start in them."""
         capacity = PIECE * disc_samples(frame.limit)
         if self._samples is None or self._samples.shape[1] != capacity:
             self.flush()
             self._samples = None  # given back before more is asked for
             pieces = max(1, self._limit // (SAMPLE_BYTES * capacity))
             self._samples = np.empty((pieces, capacity, SAMPLE_BYTES // 4), dtype=np.float32)
-            self._starts = np.empty((pieces, self._n_bricks + 2), dtype=np.int32)
+            self._starts = np.empty((pieces, self._n_bins + 2), dtype=np.int32)
         if self._waiting == len(self._samples):
             self.flush()
         return self._samples[self._waiting :], self._starts[self._waiting :]
@@ -112,15 +112,15 @@ def disc_samples(limit: int) -> int:
     return int(np.sum(row_ends(limit) + 1))
 
 
-def brick_shift(grid: Grid) -> int:
-    """Size of bricks, see :func:`brick_rows`: a brick's sums fit the cache, and there are not too many bricks."""
+def bin_shift(grid: Grid) -> int:
+    """Size of bins, see :func:`bin_rows`: a bin's sums fit the cache, and there are not too many bins."""
     return 4 if grid.radius <= 320 else 5
 
 
-def brick_rows(grid: Grid, shift: int) -> tuple[list[NDArray[np.int32]], int]:
-    """Rows of bricks in four colours, rows of one colour being no neighbours, and the number of bricks.
+def bin_rows(grid: Grid, shift: int) -> tuple[list[NDArray[np.int32]], int]:
+    """Rows of bins in four colours, rows of one colour being no neighbours, and the number of bins.
 
-    Bricks of ``2^shift x 2^shift x 2^(shift + 2)`` voxels are numbered [half][z][y][x]; a row has all x.
+    Bins of ``2^shift x 2^shift x 2^(shift + 2)`` voxels are numbered [half][z][y][x]; a row has all x.
     """
     planes, width, _ = grid.shape
     nz, ny, nx = ((planes - 1) >> shift) + 1, ((width - 1) >> shift) + 1, ((width - 1) >> (shift + 2)) + 1

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cryocore.imaging.slices import Frame
 
+LANES = 16
+"""Samples that the kernels take at a time on the host."""
 SINGLE_SHELLS = 8
 """The innermost shells, where maps change fastest, have bands of their own."""
 
@@ -32,6 +35,18 @@ class BandSamples:
 
     pairs: NDArray[np.int16]
     start: NDArray[np.int32]
+
+    @cached_property
+    def lanes(self) -> tuple[NDArray[np.int16], NDArray[np.int32]]:
+        """Pairs and starts as the kernels read them: bands filled up to a multiple of LANES with (0, 0).
+
+        Prepared images and CTFs are 0 there, so that these samples add nothing.
+        """
+        size = np.diff(self.start)
+        start = np.concatenate([[0], np.cumsum(-(-size // LANES) * LANES)]).astype(np.int32)
+        pairs = np.zeros((start[-1], 2), dtype=np.int16)
+        pairs[np.arange(len(self.pairs)) + np.repeat(start[:-1] - self.start[:-1], size)] = self.pairs
+        return pairs, start
 
     @property
     def coefficients(self) -> NDArray[np.int64]:

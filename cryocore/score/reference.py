@@ -15,6 +15,7 @@ from cryocore.backend import Backend
 from cryocore.config import Score
 from cryocore.data import Grid, Particles
 from cryocore.errors import InputError
+from cryocore.imaging.bricks import Bricks, pack
 from cryocore.imaging.slices import Frame
 from cryocore.imaging.volumes import Floats32, map_to_grid, shell_means
 from cryocore.maps.mrc import read_map
@@ -31,8 +32,8 @@ LARGE_SHARE = 0.1
 class Reference:
     """What images are compared with: the grids of both halves, and how much each particle shaped them."""
 
-    grids: Any
-    inverse_density: Any
+    grids: Bricks
+    inverse_density: Bricks
     leverage: float
     overlap: Any
     mean_inverse_density: list[float]
@@ -58,8 +59,8 @@ def load_reference(data: Particles, round_dir: Path, settings: Score, backend: B
     edges = band_edges(settings.n_bands, grid.last_shell - 1)
     frames = tuple(Frame.of(o, grid) for o in data.optics)
     return Reference(
-        grids=backend.to_device(grids),
-        inverse_density=backend.to_device(np.float32(1.0) / density),
+        grids=pack(grids, backend),
+        inverse_density=pack(np.float32(1.0) / density, backend),
         leverage=float(mask.mean()) / grid.padding**3,
         overlap=backend.to_device(mask_overlap(mask)),
         mean_inverse_density=[slice_mean(1.0 / d, grid) for d in density],

@@ -69,11 +69,11 @@ def kernel_inputs(
     return (
         batch.image,
         batch.ctf,
-        *(backend.to_device(a) for a in (samples.pairs, samples.start, slice_basis(poses, batch.frame), half)),
+        *(backend.to_device(a) for a in (*samples.lanes, slice_basis(poses, batch.frame), half)),
         backend.to_device((weights * reference.leverage).astype(np.float32)),
-        reference.grids,
-        reference.grids.shape[1] - 2,
-        reference.inverse_density,
-        reference.inverse_density.shape[1] - 2,
+        reference.grids.values,
+        reference.grids.radius,
+        reference.inverse_density.values,
+        reference.inverse_density.radius,
         1.0 / batch.frame.padding,
     )

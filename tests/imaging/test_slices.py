@@ -92,7 +92,7 @@ def test_sums_do_not_depend_on_threads_or_batches(monkeypatch: pytest.MonkeyPatc
 
 
 def test_sorted_samples_add_up_to_those_added_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever waits, in bricks of either size, with weights of either sign."""
+    """Whatever waits, in bins of either size, with weights of either sign."""
     box, n = 32, 60
     weights = np.random.default_rng(4).uniform(-1, 2, n).astype(np.float32)
     weights[::7] = 0
@@ -103,7 +103,7 @@ def test_sorted_samples_add_up_to_those_added_one_by_one(monkeypatch: pytest.Mon
     monkeypatch.setattr("cryocore.imaging.insertion.WAITING_SHARE", 0.0)
     for waiting, shift, parts in ((1 << 27, 4, 1), (1, 4, 9), (1 << 20, 5, 3), (1, 2, 1)):
         monkeypatch.setattr("cryocore.imaging.insertion.WAITING_LEAST", waiting)
-        monkeypatch.setattr("cryocore.imaging.insertion.brick_shift", lambda grid, shift=shift: shift)
+        monkeypatch.setattr("cryocore.imaging.insertion.bin_shift", lambda grid, shift=shift: shift)
         found = summed(box, n, 2, parts, weights)
         assert np.abs(found.numerator - expected.numerator).max() < 3e-6 * scale[0]
         assert np.abs(found.denominator - expected.denominator).max() < 3e-6 * scale[1]

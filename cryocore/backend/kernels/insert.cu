@@ -1,5 +1,5 @@
 // Adjoint of the gather: adds slices to half-space sums. On the GPU one kernel adds atomically. On the host samples are
-// first sorted into bricks of the grid, and each brick is summed in a small buffer by one thread: no atomics, the same
+// first sorted into bins of the grid, and each bin is summed in a small buffer by one thread: no atomics, the same
 // bytes for any number of threads, and the sums are read and written once per batch.
 
 DEVICE void add_pair(float2 *numerator, float *denominator, float left, float right, float re, float im, float power) {
@@ -66,12 +66,12 @@ struct Sample {  // grid position counted from the first voxel, and what is adde
     float x, y, z, re, im, power;
 };
 
-struct Bricks {  // of 2^shift x 2^shift x 2^(shift + 2) voxels along z, y, x; numbered [half][z][y][x]
+struct Bins {  // of 2^shift x 2^shift x 2^(shift + 2) voxels along z, y, x; numbered [half][z][y][x]
     int shift, nz, ny, nx, rows, count;
 };
 
-static inline Bricks bricks(const Geometry &g, int shift) {
-    Bricks b;
+static inline Bins bins(const Geometry &g, int shift) {
+    Bins b;
     b.shift = shift;
     b.nz = ((g.radius + 1) >> shift) + 1;
     b.ny = ((g.width - 1) >> shift) + 1;
@@ -81,16 +81,16 @@ static inline Bricks bricks(const Geometry &g, int shift) {
     return b;
 }
 
-// Positions and bricks of up to CHUNK samples of a row; those outside the ball go to the brick after the last.
+// Positions and bins of up to CHUNK samples of a row; those outside the ball go to the bin after the last.
 // One function for both passes of the sort, so that they cannot disagree by a rounding.
 enum { CHUNK = 256 };
 struct Row {
     float x[CHUNK], y[CHUNK], z[CHUNK], sign[CHUNK];
-    int brick[CHUNK];
+    int bin[CHUNK];
 };
 
 static __attribute__((noinline)) void locate_row(
-    const Geometry &g, const Bricks &k, const float *RESTRICT b, int half, int ky, int first, int n, Row &RESTRICT out) {
+    const Geometry &g, const Bins &k, const float *RESTRICT b, int half, int ky, int first, int n, Row &RESTRICT out) {
     const float x0 = ky * b[3], y0 = ky * b[4], z0 = ky * b[5], b0 = b[0], b1 = b[1], b2 = b[2];
     const float middle = g.radius + 1.0f, limit = g.limit;
     const int shift = k.shift, nx = k.nx, ny = k.ny, base = half * k.nz, beyond = k.count;
@@ -102,7 +102,7 @@ static __attribute__((noinline)) void locate_row(
         y = sign * y + middle;
         z = sign * z;
         const int at = ((base + ((int)z >> shift)) * ny + ((int)y >> shift)) * nx + ((int)x >> (shift + 2));
-        out.brick[i] = squared <= limit ? at : beyond;
+        out.bin[i] = squared <= limit ? at : beyond;
         out.x[i] = x;
         out.y[i] = y;
         out.z[i] = z;
@@ -110,16 +110,16 @@ static __attribute__((noinline)) void locate_row(
     }
 }
 
-// Sorts the samples of a piece, some neighbouring particles, by brick: a count, then a copy in particle order.
+// Sorts the samples of a piece, some neighbouring particles, by bin: a count, then a copy in particle order.
 extern "C" void sort_samples(
     const float2 *RESTRICT image, const float *RESTRICT ctf, const float *RESTRICT basis,
     const float *RESTRICT weight, const int *RESTRICT half, const int *RESTRICT row_end,
     int n, int r, int radius, int shift, int piece,
     Sample *RESTRICT samples, int capacity,  // (ceil(n / piece), capacity)
-    int *RESTRICT starts)                    // (ceil(n / piece), bricks + 2): first sample of each brick, and the end
+    int *RESTRICT starts)                    // (ceil(n / piece), bins + 2): first sample of each bin, and the end
 {
     const Geometry g = geometry(radius);
-    const Bricks k = bricks(g, shift);
+    const Bins k = bins(g, shift);
     const int width = r + 1;
     const long long pixels = (long long)(2 * r + 1) * width;
     Row at;
@@ -137,7 +137,7 @@ extern "C" void sort_samples(
                         const int left = row_end[ky + r] - first + 1, m = left < CHUNK ? left : CHUNK;
                         locate_row(g, k, basis + 6LL * index, half[index], ky, first, m, at);
                         if (pass == 0) {
-                            for (int i = 0; i < m; i++) place[at.brick[i]]++;
+                            for (int i = 0; i < m; i++) place[at.bin[i]]++;
                             continue;
                         }
                         const long long row = index * pixels + (long long)(ky + r) * width + first;
@@ -145,13 +145,13 @@ extern "C" void sort_samples(
                         const float *contrast = ctf + row;
                         for (int i = 0; i < m; i++) {
                             const float wc = w * contrast[i];
-                            out[start[at.brick[i]]++] = Sample{at.x[i], at.y[i], at.z[i], wc * value[i].x,
+                            out[start[at.bin[i]]++] = Sample{at.x[i], at.y[i], at.z[i], wc * value[i].x,
                                                                at.sign[i] * wc * value[i].y, wc * contrast[i]};
                         }
                     }
                 }
             }
-            // after the count: where bricks start; after the copy each start stands at its end, the next one's start
+            // after the count: where bins start; after the copy each start stands at its end, the next one's start
             if (pass == 0)
                 for (int i = 1; i < k.count + 2; i++) start[i] += start[i - 1];
             else
@@ -163,18 +163,18 @@ extern "C" void sort_samples(
 
 typedef float float8v __attribute__((vector_size(32), aligned(4), may_alias));
 
-// Adds all pieces to the sums. A row is the bricks of one y and z; rows of one list touch no voxel in common.
+// Adds all pieces to the sums. A row is the bins of one y and z; rows of one list touch no voxel in common.
 extern "C" void add_samples(
     const Sample *RESTRICT samples, const int *RESTRICT starts, int pieces, int capacity,
     const int *RESTRICT list, int rows, int radius, int shift,
     float2 *RESTRICT numerator, float *RESTRICT denominator)
 {
     const Geometry g = geometry(radius);
-    const Bricks k = bricks(g, shift);
+    const Bins k = bins(g, shift);
     const int side = (1 << shift) + 1, length = (1 << (shift + 2)) + 1, layer = side * length;
     static thread_local std::vector<float> buffer;
     buffer.resize(4 * (size_t)layer * side);
-    float *RESTRICT brick = buffer.data();
+    float *RESTRICT bin = buffer.data();
     for (int item = blockIdx.x; item < rows; item += gridDim.x) {
         const int row = list[item], half = row / (k.nz * k.ny);
         const int z0 = row / k.ny % k.nz << shift, y0 = row % k.ny << shift;
@@ -183,7 +183,7 @@ extern "C" void add_samples(
             for (int p = 0; p < pieces; p++) {
                 const int *start = starts + (long long)p * (k.count + 2) + number;
                 if (start[0] == start[1]) continue;
-                if (empty) std::memset(brick, 0, sizeof(float) * buffer.size());
+                if (empty) std::memset(bin, 0, sizeof(float) * buffer.size());
                 empty = false;
                 const Sample *s = samples + (long long)p * capacity + start[0], *end = s + (start[1] - start[0]);
                 for (; s < end; s++) {
@@ -191,7 +191,7 @@ extern "C" void add_samples(
                     const float fx = s->x - ix, fy = s->y - iy, fz = s->z - iz, gx = 1.0f - fx;
                     const float8v value = {gx * s->re, gx * s->im, gx * s->power, 0.0f,
                                            fx * s->re, fx * s->im, fx * s->power, 0.0f};
-                    float *v = brick + 4 * ((iz - z0) * layer + (iy - y0) * length + ix - x0);
+                    float *v = bin + 4 * ((iz - z0) * layer + (iy - y0) * length + ix - x0);
                     *(float8v *)v += (1.0f - fz) * (1.0f - fy) * value;
                     *(float8v *)(v + 4 * length) += (1.0f - fz) * fy * value;
                     *(float8v *)(v + 4 * layer) += fz * (1.0f - fy) * value;
@@ -203,7 +203,7 @@ extern "C" void add_samples(
             const int nz = g.radius + 2 - z0 < side ? g.radius + 2 - z0 : side;
             for (int z = 0; z < nz; z++)
                 for (int y = 0; y < ny; y++) {
-                    const float *v = brick + 4 * (z * layer + y * length);
+                    const float *v = bin + 4 * (z * layer + y * length);
                     const long long to = half * g.volume + (z0 + z) * g.plane + (y0 + y) * (long long)g.width + x0;
                     for (int x = 0; x < nx; x++) {
                         numerator[to + x].x += v[4 * x];

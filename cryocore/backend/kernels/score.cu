@@ -1,0 +1,242 @@
+// Comparison of images with slices of the map, band by band.
+//
+// Samples, kx + 65536 ky, are sorted by band, and each band is filled up to a multiple of LANES with (0, 0), where image
+// and CTF are 0. Where the particle is part of the map (leverage > 0) its own share is taken out of the prediction x = c P V:
+// x <- (x - h y) / (1 - h), h = overlap min(1/2, leverage c^2 / density). The density lives on an unpadded grid of its own.
+
+struct Inputs {  // of both kernels, for one particle; volumes in bricks
+    const float2 *image;
+    const float *ctf;
+    const int *samples;
+    const float2 *volume;
+    const float *inverse_density;
+    Bricks grid, coarse;
+    float density_step, leverage;
+    int r, last;  // one past the last sample
+};
+
+struct Overlap {  // of a particle's samples at its own pose and at another: a table of their distance
+    const float *table;
+    float cells;
+    float turn[6];  // from a sample at its own pose to the same at the other, in cells, per kx and per ky
+};
+
+struct Lanes {  // LANES samples at a pose: pixels, cells of the map and of the density, prediction
+    int pixel[LANES];
+    float re[LANES], im[LANES], image_x[LANES], image_y[LANES], contrast[LANES], share[LANES];
+    bool own;  // some share is not 0
+    Cells map, density;
+};
+
+DEVICE float smaller(float a, float b) { return a < b ? a : b; }
+
+// The overlap of each sample with itself at its own pose, into l.share.
+DEVICE void find_overlap(const Overlap &overlap, const float *kx, const float *ky, Lanes &l) {
+    const float *table = overlap.table, cells = overlap.cells;
+    float at[LANES], nearest = cells;
+    for (int i = 0; i < LANES; i++) {
+        const float dx = kx[i] * overlap.turn[0] + ky[i] * overlap.turn[3];
+        const float dy = kx[i] * overlap.turn[1] + ky[i] * overlap.turn[4];
+        const float dz = kx[i] * overlap.turn[2] + ky[i] * overlap.turn[5];
+        at[i] = sqrtf(dx * dx + dy * dy + dz * dz);
+    }
+    for (int i = 0; i < LANES; i++) nearest = smaller(at[i], nearest);
+    l.own = nearest < cells - 1.0f;
+    if (!l.own) return;
+    for (int i = 0; i < LANES; i++) {
+        const float inside = smaller(at[i], cells - 1.0f);
+        const int cell = (int)smaller(inside, cells - 2.0f);
+        const float value = table[cell] + (inside - cell) * (table[cell + 1] - table[cell]);
+        l.share[i] = at[i] < cells - 1.0f ? value : 0.0f;
+    }
+}
+
+// Where the samples from s on lie at the pose b; overlap is null at the particle's own pose.
+DEVICE void locate(const Inputs &in, const float *b, const Overlap *overlap, int s, Lanes &l) {
+    const float b0 = b[0], b1 = b[1], b2 = b[2], b3 = b[3], b4 = b[4], b5 = b[5];
+    float kx[LANES], ky[LANES], x[LANES], y[LANES], z[LANES];
+    const int *samples = in.samples + s, r = in.r;
+    for (int i = 0; i < LANES; i++) {
+        const int x = samples[i] << 16 >> 16, y = samples[i] >> 16;
+        l.pixel[i] = (y + r) * (r + 1) + x;
+        kx[i] = x;
+        ky[i] = y;
+    }
+    for (int i = 0; i < LANES; i++) {
+        x[i] = kx[i] * b0 + ky[i] * b3;
+        y[i] = kx[i] * b1 + ky[i] * b4;
+        z[i] = kx[i] * b2 + ky[i] * b5;
+    }
+    locate_cells(in.grid, x, y, z, l.map);
+#ifndef __CUDACC__
+    fetch<1>(in.volume, l.map);
+    for (int i = 0; i < LANES; i++) {
+        __builtin_prefetch(in.image + l.pixel[i]);
+        __builtin_prefetch(in.ctf + l.pixel[i]);
+    }
+#endif
+    for (int i = 0; i < LANES; i++) l.share[i] = 1.0f;
+    l.own = in.leverage > 0.0f;
+    if (l.own && overlap) find_overlap(*overlap, kx, ky, l);
+    if (!l.own) return;
+    const float step = in.density_step;
+    for (int i = 0; i < LANES; i++) {
+        x[i] *= step;
+        y[i] *= step;
+        z[i] *= step;
+    }
+    locate_cells(in.coarse, x, y, z, l.density);
+#ifndef __CUDACC__
+    fetch<3>(in.inverse_density, l.density);
+#endif
+}
+
+// The next samples, image, CTF and prediction read: those from s on. The host locates the ones after them meanwhile.
+DEVICE const Lanes &next(const Inputs &in, const float *b, const Overlap *overlap, int s, Lanes *buffer) {
+#ifdef __CUDACC__
+    Lanes &l = buffer[0];
+    locate(in, b, overlap, s, l);
+#else
+    Lanes &l = buffer[(s / LANES) & 1];
+    if (s == 0) locate(in, b, overlap, s, l);
+    if (s + LANES < in.last) locate(in, b, overlap, s + LANES, buffer[(s / LANES + 1) & 1]);
+#endif
+    for (int i = 0; i < LANES; i++) {
+        const float2 value = read_cell(in.volume, l.map, i), image = in.image[l.pixel[i]];
+        l.re[i] = value.x;
+        l.im[i] = value.y;
+        l.image_x[i] = image.x;
+        l.image_y[i] = image.y;
+        l.contrast[i] = in.ctf[l.pixel[i]];
+    }
+    for (int i = 0; i < LANES; i++) {
+        l.re[i] *= l.contrast[i];
+        l.im[i] *= l.contrast[i];
+    }
+    if (!l.own) return l;
+    float inverse[LANES];
+    const float leverage = in.leverage;
+    for (int i = 0; i < LANES; i++) inverse[i] = read_cell(in.inverse_density, l.density, i);
+    for (int i = 0; i < LANES; i++) {
+        const float h = l.share[i] * smaller(0.5f, leverage * l.contrast[i] * l.contrast[i] * inverse[i]);
+        const float scale = 1.0f / (1.0f - h);
+        l.re[i] = scale * (l.re[i] - h * l.image_x[i]);
+        l.im[i] = scale * (l.im[i] - h * l.image_y[i]);
+    }
+    return l;
+}
+
+DEVICE float total(const float *sums) {
+    float all = sums[0];
+    for (int i = 1; i < LANES; i++) all += sums[i];
+    return all;
+}
+
+DEVICE Inputs inputs_of(
+    const float2 *image, const float *ctf, const int *samples, const int *half, const float *leverage,
+    const float2 *volume, int radius, const float *inverse_density, int density_radius, float density_step,
+    int index, int r, int last)
+{
+    const long long pixels = (long long)(2 * r + 1) * (r + 1);
+    Inputs in;
+    in.grid = bricks(radius);
+    in.coarse = bricks(density_radius);
+    in.image = image + index * pixels;
+    in.ctf = ctf + index * pixels;
+    in.samples = samples;
+    in.volume = volume + half[index] * in.grid.volume;
+    in.inverse_density = inverse_density + half[index] * in.coarse.volume;
+    in.density_step = density_step;
+    in.leverage = leverage[index];
+    in.r = r;
+    in.last = last;
+    return in;
+}
+
+// Band sums of each particle against its own pose, over both Friedel mates:
+// |y|^2, |x|^2, Re(conj(y) x), c Re(y), c Re(x), c^2 with x = c P V.
+extern "C" __global__ void score_slices(
+    const float2 *RESTRICT image, const float *RESTRICT ctf,             // (n, 2 r + 1, r + 1)
+    const int *RESTRICT samples, const int *RESTRICT band_start,         // see above; (bands + 1)
+    const float *RESTRICT basis, const int *RESTRICT half,               // (n, 6), (n)
+    const float *RESTRICT leverage,                                      // (n)
+    const float2 *RESTRICT volume, int radius,                           // of both halves, in bricks
+    const float *RESTRICT inverse_density, int density_radius, float density_step,
+    int n, int r, int bands, float *RESTRICT sums)                       // (n, bands, 6)
+{
+#ifdef __CUDACC__
+    extern __shared__ float scratch[];
+#else
+    float *scratch = nullptr;
+#endif
+    for (int index = blockIdx.x; index < n; index += gridDim.x) {
+        const Inputs in = inputs_of(image, ctf, samples, half, leverage, volume, radius, inverse_density,
+                                    density_radius, density_step, index, r, band_start[bands]);
+        Lanes buffer[2];
+        for (int band = 0; band < bands; band++) {
+            float yy[LANES] = {}, xx[LANES] = {}, yx[LANES] = {}, cy[LANES] = {}, cx[LANES] = {}, cc[LANES] = {};
+            for (int s = band_start[band] + threadIdx.x * LANES; s < band_start[band + 1]; s += blockDim.x * LANES) {
+                const Lanes &l = next(in, basis + 6LL * index, nullptr, s, buffer);
+                for (int i = 0; i < LANES; i++) {
+                    yy[i] += l.image_x[i] * l.image_x[i] + l.image_y[i] * l.image_y[i];
+                    xx[i] += l.re[i] * l.re[i] + l.im[i] * l.im[i];
+                    yx[i] += l.image_x[i] * l.re[i] + l.image_y[i] * l.im[i];
+                    cy[i] += l.contrast[i] * l.image_x[i];
+                    cx[i] += l.contrast[i] * l.re[i];
+                    cc[i] += l.contrast[i] * l.contrast[i];
+                }
+            }
+            const float totals[6] = {block_sum(total(yy), scratch), block_sum(total(xx), scratch),
+                                     block_sum(total(yx), scratch), block_sum(total(cy), scratch),
+                                     block_sum(total(cx), scratch), block_sum(total(cc), scratch)};
+            if (threadIdx.x == 0)
+                for (int k = 0; k < 6; k++) sums[((long long)index * bands + band) * 6 + k] = 2.0f * totals[k];
+        }
+    }
+}
+
+// |x|^2 and Re(conj(y) x) per band at other poses, the image staying in cache from pose to pose.
+// What a particle put into the map reaches as far as the transform of the mask: its share at another pose is that at its
+// own times the overlap of the two samples, a table of their distance in steps of overlap_step.
+extern "C" __global__ void score_poses(
+    const float2 *RESTRICT image, const float *RESTRICT ctf,
+    const int *RESTRICT samples, const int *RESTRICT band_start,
+    const float *RESTRICT basis, const int *RESTRICT half,               // (n, poses, 6), (n)
+    const float *RESTRICT leverage,                                      // (n)
+    const float2 *RESTRICT volume, int radius,
+    const float *RESTRICT inverse_density, int density_radius, float density_step,
+    const float *RESTRICT own_basis,                                     // (n, 6)
+    const float *RESTRICT overlap, int cells, float overlap_step,
+    int n, int poses, int r, int bands, float *RESTRICT sums)            // (n, poses, bands, 2)
+{
+#ifdef __CUDACC__
+    extern __shared__ float scratch[];
+#else
+    float *scratch = nullptr;
+#endif
+    const long long items = (long long)n * poses;
+    for (long long item = blockIdx.x; item < items; item += gridDim.x) {
+        const int index = (int)(item / poses);
+        const Inputs in = inputs_of(image, ctf, samples, half, leverage, volume, radius, inverse_density,
+                                    density_radius, density_step, index, r, band_start[bands]);
+        const float *b = basis + 6 * item;
+        Overlap own = {overlap, (float)cells, {}};
+        for (int k = 0; k < 6; k++) own.turn[k] = overlap_step * (b[k] - own_basis[6LL * index + k]);
+        Lanes buffer[2];
+        for (int band = 0; band < bands; band++) {
+            float xx[LANES] = {}, yx[LANES] = {};
+            for (int s = band_start[band] + threadIdx.x * LANES; s < band_start[band + 1]; s += blockDim.x * LANES) {
+                const Lanes &l = next(in, b, &own, s, buffer);
+                for (int i = 0; i < LANES; i++) {
+                    xx[i] += l.re[i] * l.re[i] + l.im[i] * l.im[i];
+                    yx[i] += l.image_x[i] * l.re[i] + l.image_y[i] * l.im[i];
+                }
+            }
+            const float power = block_sum(total(xx), scratch), inner = block_sum(total(yx), scratch);
+            if (threadIdx.x == 0) {
+                sums[(item * bands + band) * 2] = 2.0f * power;
+                sums[(item * bands + band) * 2 + 1] = 2.0f * inner;
+            }
+        }
+    }
+}

@@ -1,0 +1,31 @@
+"""Half-space volumes in the order in which scoring reads them: bricks of 8 x 8 x 8 voxels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cryocore.backend import Backend
+
+SIDE = 8
+
+
+@dataclass(frozen=True)
+class Bricks:
+    """Volumes of half-space radius ``radius``, ``(n, voxels)`` complex64 or float32, brick after brick."""
+
+    values: Any
+    radius: int
+
+
+def pack(volumes: Any, backend: Backend) -> Bricks:
+    """Put volumes ``(n, R + 2, 2R + 3, 2R + 3)`` of the kernels, complex64 or float32, in bricks."""
+    n, planes, width = volumes.shape[:3]
+    across = -(-width // SIDE)
+    shape = (n, SIDE**3 * across * across * -(-planes // SIDE))
+    values = backend.xp.zeros(shape, dtype=volumes.dtype)
+    floats = np.dtype(volumes.dtype).itemsize // 4
+    backend.launch("pack_bricks", (backend.to_device(volumes), n, planes - 2, floats, values), items=n * planes)
+    return Bricks(values, planes - 2)

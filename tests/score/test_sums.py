@@ -1,0 +1,76 @@
+"""Band sums of the kernels: at any pose, with a particle's own share taken out; against real space."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from benchmarks.performance import scoring
+from cryocore.backend import get_backend
+from cryocore.backend.base import kernel_source
+from cryocore.data import Grid
+from cryocore.geometry.rotations import random_rotations
+from cryocore.imaging.slices import Frame, prepare, project
+from cryocore.imaging.volumes import map_to_grid
+from cryocore.score.bands import LANES, band_edges, band_samples
+from cryocore.score.sums import own_sums, pose_sums
+from tests.phantoms import BACKENDS, optics
+
+BOX = 32
+
+
+def test_bands_are_filled_up_with_the_origin() -> None:
+    frame = Frame.of(optics(BOX), Grid.of(BOX, 2.0, 2.0))
+    samples = band_samples(frame, band_edges(8, frame.limit))
+    pairs, start = samples.lanes
+    assert np.all(start % LANES == 0)
+    for band, (low, high) in enumerate(zip(samples.start[:-1], samples.start[1:], strict=True)):
+        inside = pairs[start[band] : start[band + 1]]
+        assert np.array_equal(inside[: high - low], samples.pairs[low:high])
+        assert not inside[high - low :].any()
+        assert len(inside) - (high - low) < LANES
+
+
+def test_kernels_and_bands_agree_on_the_lanes() -> None:
+    sizes = [int(n) for n in re.findall(r"#define LANES (\d+)", kernel_source())]
+    assert sorted(sizes) == [1, LANES]
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_sums_at_other_poses_are_those_of_slices(name: str) -> None:
+    """Without a share of their own, particles are compared with plain slices; at their own pose both kernels agree."""
+    backend = get_backend(name)
+    particles, volume, images = scoring.data_set(BOX, backend)
+    grid = Grid.of(BOX, scoring.PIXEL_ANGSTROM, scoring.PADDING)
+    frame = Frame.of(particles.optics[0], grid)
+    reference = scoring.reference_of(volume, grid, frame, backend)
+    samples, rotations = reference.samples[0], particles.rotations
+    n, half = len(particles), np.zeros(len(particles), dtype=np.int32)
+    batch = prepare(images, particles, frame, backend)
+    poses = random_rotations(2 * n, np.random.default_rng(1)).reshape(n, 2, 3, 3)
+    poses[:, 0] = rotations
+    sums = {
+        weight: (
+            own_sums(batch, rotations, half, np.full(n, weight, np.float32), reference, samples, backend),
+            pose_sums(batch, poses, rotations, half, np.full(n, weight, np.float32), reference, samples, backend),
+        )
+        for weight in (0.0, 1.0)
+    }
+    for own, others in sums.values():
+        np.testing.assert_allclose(others[:, 0], own[..., 1:3], rtol=1e-5, atol=1e-5 * np.abs(own[..., 1:3]).max())
+    assert np.abs(sums[1.0][0] - sums[0.0][0]).max() > 1e-3 * np.abs(sums[0.0][0]).max()
+    grids = backend.to_device(map_to_grid(volume, grid)[None])
+    x = backend.to_host(batch.ctf * project(grids, poses[:, 1], half, frame, backend)).astype(np.complex128)
+    y, (kx, ky) = backend.to_host(batch.image), samples.pairs.T.astype(int)
+    x, y = x[:, ky + frame.limit, kx], y[:, ky + frame.limit, kx]
+    for i, values in enumerate((np.abs(x) ** 2, (np.conj(y) * x).real)):
+        expected = 2 * np.add.reduceat(values, samples.start[:-1], axis=1)
+        np.testing.assert_allclose(sums[0.0][1][:, 1, :, i], expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+
+
+def test_scores_agree_with_real_space() -> None:
+    found = scoring.measure(BOX)
+    assert found["correlation"] > 0.999999
+    assert found["largest_difference"] < 1e-3

@@ -121,7 +121,7 @@ class Reconstruct(Section):
     full_every: int = Field(
         4,
         ge=1,
-        description="rounds between sums in full; others add what came and subtract what left. 1: keep no sums on disk",
+        description="rounds from one in full to the next; others change the kept sums",
     )
     max_resolution_angstrom: Positive | None = Field(None, description="finer detail is left out; null: Nyquist")
 

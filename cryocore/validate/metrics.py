@@ -68,7 +68,7 @@ def validate_round(
     metrics = {
         **_selection_metrics(file),
         **_resolution_metrics(FscCurves.read(round_dir / "fsc.parquet")),
-        **_truth_map_metrics(round_dir, true_map),
+        **truth_map_metrics(round_dir, true_map),
         **_flag_metrics(file, names, flags, score_name),
     }
     metrics["round"] = table_metadata(file.schema_arrow).get("round", _first_round(file))
@@ -163,7 +163,7 @@ def _resolution_metrics(curves: FscCurves) -> dict[str, Any]:
     }
 
 
-def _truth_map_metrics(round_dir: Path, true_map: Path | None) -> dict[str, Any]:
+def truth_map_metrics(round_dir: Path, true_map: Path | None) -> dict[str, Any]:
     """FSC of the round's map against the truth, both under the round's mask; the area is the mean over shells."""
     if true_map is None:
         return {"fsc_truth_resolution_angstrom": None, "fsc_truth_area": None, "fsc_truth": None}

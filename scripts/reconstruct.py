@@ -21,10 +21,9 @@ def main(
 ) -> None:
     """Write both half maps, their FSC, the merged map and the mask."""
     values = json.loads(settings)
-    section = Reconstruct.model_validate(values["reconstruct"])
+    how = {"settings": Reconstruct.model_validate(values["reconstruct"]), "symmetry": values["symmetry"]}
     engine = get_backend(backend, threads=threads)
-    how = {"settings": section, "symmetry": values["symmetry"], "backend": engine}
-    reconstruct(particles, subset, mask, **how, out_dir=out_dir, previous_sums=previous_sums)
+    reconstruct(particles, subset, mask, **how, backend=engine, out_dir=out_dir, previous_sums=previous_sums)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import logging
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from cryocore.backend import Backend
 from cryocore.data import Floats32, FourierSums, Grid, Particles
 from cryocore.errors import InputError
-from cryocore.files import atomic_path
+from cryocore.files import atomic_path, open_arrays
 from cryocore.reconstruct.accumulate import accumulate
 
 log = logging.getLogger(__name__)
@@ -56,32 +55,21 @@ def write_sums(path: Path, sums: FourierSums, weights: Floats32, data: Particles
 
 def read_weights_of_sums(path: Path, data: Particles) -> Floats32:
     """The weight ``(n,)`` of each particle in kept sums; refused if they are of other particles."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            if str(file["particles"]) != _digest(data):
-                raise InputError("Fourier sums of other particles", file=path, remedy=_REMEDY)
-            return np.asarray(file["weights"], dtype=np.float32)
-    except (OSError, ValueError, KeyError, BadZipFile, EOFError) as error:
-        raise _unreadable(path, error) from None
+    with open_arrays(path, "Fourier sums") as file:
+        if str(file["particles"]) != _digest(data):
+            raise InputError("Fourier sums of other particles", file=path, remedy=_REMEDY)
+        return np.asarray(file["weights"], dtype=np.float32)
 
 
 def read_sums(path: Path, grid: Grid) -> FourierSums:
     """Kept sums, on the grid that is expected; the file's checksums are checked."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            if not np.array_equal(file["grid"], _signature(grid)):
-                raise InputError("Fourier sums of another grid", file=path, remedy=_REMEDY)
-            return FourierSums(file["numerator"], file["denominator"], grid)
-    except (OSError, ValueError, KeyError, BadZipFile, EOFError) as error:
-        raise _unreadable(path, error) from None
+    with open_arrays(path, "Fourier sums") as file:
+        if not np.array_equal(file["grid"], _signature(grid)):
+            raise InputError("Fourier sums of another grid", file=path, remedy=_REMEDY)
+        return FourierSums(file["numerator"], file["denominator"], grid)
 
 
 _REMEDY = "Delete it and run snakemake again"
-
-
-def _unreadable(path: Path, error: Exception) -> InputError:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return InputError(f"the Fourier sums cannot be read ({reason})", file=path, remedy=_REMEDY)
 
 
 def _digest(data: Particles) -> str:

@@ -19,7 +19,7 @@ from cryocore.maps.mrc import read_map, write_map
 from cryocore.reconstruct import reconstruct
 from cryocore.score import score
 from cryocore.score.reference import first_band
-from cryocore.score.scores import BAND_COLUMNS, BandStatistics, Weighting, cryosieve, llr
+from cryocore.score.scores import BAND_COLUMNS, BandStatistics, cryosieve
 from cryocore.validate.metrics import truth_map_metrics
 from cryocore.validate.rates import auc
 
@@ -31,6 +31,8 @@ NO_SHARE = np.float32(1e30)
 RETAINED = 0.8
 """Share of its particles that a round of CryoSieve's rule keeps (Zhu et al. 2023)."""
 FIRST_CUTOFF_ANGSTROM = 40.0
+RIVALS = [name for name in Score.model_fields if name.startswith("n_") and name != "n_bands"]
+"""Settings of the score stage that count other poses to compare with; none are needed here."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ def oracle_score(run: Run, true_map: Path) -> Floats:
     scale = sums.c[run.right].sum() / sums.e[run.right].sum()
     c, e = scale * sums.c, scale**2 * sums.e
     sigma2 = (sums.a - 2 * c + e).mean(axis=0) / coefficients
-    return llr(c, e, Weighting(sigma2, np.ones_like(sigma2), np.zeros_like(sigma2)))
+    return np.asarray(((c - 0.5 * e) / sigma2).sum(axis=1))
 
 
 def write_no_share(path: Path, like: Path) -> None:
@@ -149,7 +151,7 @@ def band_sums(run: Run, round_dir: Path, subset: Path | None) -> tuple[BandStati
     """Band sums of all particles at their poses, coefficients per band and edges of the bands."""
     common: dict[str, Any] = {"symmetry": run.config.symmetry, "seed": run.config.seed, "backend": run.backend}
     out = run.folder / "scores.parquet"
-    settings = Score(n_bands=64, n_decoys=0, n_local=0)
+    settings = Score(n_bands=64, **dict.fromkeys(RIVALS, 0))
     score(run.particles, round_dir, subset, settings=settings, round_number=0, out=out, **common)
     table = read_table(out, list(BAND_COLUMNS))
     about = table_metadata(table.schema)

@@ -135,16 +135,13 @@ def aucs_by_kind(
 def error_rate_estimate(sources: list[dict[str, Any]]) -> dict[str, float | None] | None:
     """The estimate of the share of wrong particles and its interval, from the first source that holds one.
 
-    A source says ``error_rate`` as a number, beside ``error_rate_low`` and ``error_rate_high``, or as a mapping with
-    ``estimate``, ``low`` and ``high``.
+    A source holds ``error_rate`` as a mapping with ``value``, ``low`` and ``high``; None where no source has a value.
 
-    >>> error_rate_estimate([{}, {"error_rate": 0.3, "error_rate_low": 0.2, "error_rate_high": 0.4}])
-    {'estimate': 0.3, 'low': 0.2, 'high': 0.4}
+    >>> error_rate_estimate([{}, {"error_rate": {"value": 0.3, "low": 0.2, "high": 0.4, "method": "mixture"}}])
+    {'value': 0.3, 'low': 0.2, 'high': 0.4}
     """
     for source in sources:
-        value = source.get("error_rate")
-        if isinstance(value, dict) and value.get("estimate") is not None:
-            return {name: value.get(name) for name in ("estimate", "low", "high")}
-        if isinstance(value, int | float):
-            return {"estimate": value, **{end: source.get(f"error_rate_{end}") for end in ("low", "high")}}
+        found = source.get("error_rate")
+        if isinstance(found, dict) and found.get("value") is not None:
+            return {name: found.get(name) for name in ("value", "low", "high")}
     return None

@@ -17,10 +17,13 @@ SHOWN = {
     "z": ("#56B4E9", "-"),
     "local": ("#CC79A7", "-"),
     "cryosieve": (WRONG, "--"),
-    "ncc": ("#E69F00", ":"),
+    "shift": ("#E69F00", "-"),
     "l2_loss": (UNKNOWN, ":"),
 }
 """Colour (Okabe and Ito 2008) and line of the scores in the figure of rounds; others are in the table."""
+
+LIMITS, TICKS = (0.45, 0.9995), (0.5, 0.7, 0.9, 0.97, 0.99, 0.999)
+"""The axis of AUC is logarithmic in the odds, so that 0.99 and 0.999 are as far apart as 0.9 and 0.99."""
 
 SUBSETS = {
     "all": ("all particles", "o", "white", INK),
@@ -34,11 +37,11 @@ SUBSETS = {
 
 
 def rounds_figure(cases: Sequence[dict[str, Any]]) -> Figure:
-    """AUC of the scores in every round, a panel per case; the dashed line is the score with the true map."""
-    columns = 4
+    """AUC of the scores in every round, a panel per case, on a scale of log odds; dashed: the score with the true map."""
+    columns = min(4, len(cases))
     rows = -(-len(cases) // columns)
     with style():
-        figure = Figure(figsize=(11.5, 0.7 + 2.45 * rows), layout="constrained")
+        figure = Figure(figsize=(11.5, 0.8 + 2.6 * rows), layout="constrained")
         panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
         for axes, case in zip(panels, cases, strict=False):
             _rounds_panel(axes, case)
@@ -60,11 +63,16 @@ def _rounds_panel(axes: Axes, case: dict[str, Any]) -> None:
     for name, (colour, line) in SHOWN.items():
         aucs = [values["aucs"].get(name, {}).get("any", np.nan) for values in case["rounds"]]
         if np.isfinite(aucs).any():
+            aucs = np.clip(aucs, *LIMITS)
             axes.plot(numbers, aucs, color=colour, linestyle=line, linewidth=1.8, label=name)
     if case["oracle"]:
-        axes.axhline(case["oracle"]["any"], color=INK, linewidth=0.9, linestyle=(0, (4, 3)), label="true map")
-    axes.set_title(case["label"], fontsize=9)
-    axes.set_ylim(0.48, 1.01)
+        limit = min(case["oracle"]["any"], LIMITS[1])
+        axes.axhline(limit, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), label="true map")
+    axes.set_title(case["label"], fontsize=8.5)
+    axes.set_yscale("logit")
+    axes.set_ylim(*LIMITS)
+    axes.set_yticks(TICKS, [f"{tick:g}" for tick in TICKS])
+    axes.minorticks_off()
     axes.grid(axis="y")
 
 

@@ -78,7 +78,7 @@ def page_text(cases: Sequence[Values], *, with_figures: bool) -> str:
         parts += ["![AUC in every round](images/experiments_rounds.png)\n"] if figures else []
         parts += [SUBSETS_TEXT if name == "table" else "", subsets_table(members)]
         parts += ["![FSC area of subsets](images/experiments_subsets.png)\n"] if figures else []
-        parts += [RATES_TEXT if name == "table" else "", rates_table(members)]
+        parts += [RATES_TEXT, rates] if (rates := rates_table(members)) else []
         if mixed := [case for case in members if len(_kinds(case)) > 1]:
             parts += [KINDS_TEXT, *(kinds_table(case) for case in mixed)]
     if repeats := [case for case in cases if "repeats" in case["sets"]]:
@@ -88,20 +88,31 @@ def page_text(cases: Sequence[Values], *, with_figures: bool) -> str:
 
 def scores_table(cases: Sequence[Values]) -> str:
     """AUC of every score in the last round; reference values in brackets."""
-    names = list(dict.fromkeys(name for case in cases for name in case["rounds"][-1]["aucs"]))
+    names = by_mean_auc(cases)
+    with_truth = any(case["oracle"] for case in cases)
 
     def row(case: Values) -> list[str]:
         last, rule = case["rounds"][-1]["aucs"], case["cryosieve_rule"]
         found = {name: last.get(name, {}).get("any") for name in names}
-        found["oracle"] = case["oracle"] and case["oracle"]["any"]
-        found["cryosieve_rule"] = rule and rule["auc"]
+        if with_truth:
+            found["oracle"] = case["oracle"] and case["oracle"]["any"]
+            found["cryosieve_rule"] = rule and rule["auc"]
         best = max((v for v in (found[name] for name in names) if v is not None), default=None)
         cells = [f"**{_digits(v)}**" if v is not None and v == best else _digits(v) for v in found.values()]
         known = case["reference"]
         return [case["label"], *(c + _bracket(known.get(name)) for name, c in zip(found, cells, strict=True))]
 
-    head = ["case", *(f"`{name}`" for name in names), "true map", "CryoSieve's rule"]
-    return table(head, map(row, cases))
+    others = ["true map", "CryoSieve's rule"] if with_truth else []
+    return table(["case", *(f"`{name}`" for name in names), *others], map(row, cases))
+
+
+def by_mean_auc(cases: Sequence[Values]) -> list[str]:
+    """All scores, the one with the highest mean AUC in the last round first."""
+    found: dict[str, list[float]] = {}
+    for case in cases:
+        for name, aucs in case["rounds"][-1]["aucs"].items():
+            found.setdefault(name, []).append(aucs["any"])
+    return sorted(found, key=lambda name: -sum(found[name]) / len(found[name]))
 
 
 def subsets_table(cases: Sequence[Values]) -> str:
@@ -112,10 +123,11 @@ def subsets_table(cases: Sequence[Values]) -> str:
         chosen, oracle = maps["chosen"], maps.get("oracle", {})
         rates = [f"{chosen['n']:.0f} of {case['n']}", _digits(chosen["correct_rate"])]
         areas = [_digits(maps.get(name, {}).get("fsc_truth_area")) for name in SUBSETS]
-        return [case["label"], *rates, _digits(oracle.get("correct_rate")), *areas]
+        return [case["label"], *rates, *([_digits(oracle.get("correct_rate")), *areas] if with_truth else [])]
 
-    head = ["case", "kept", "correct rate", "best possible", *(f"FSC area: {text}" for text in SUBSETS.values())]
-    return table(head, map(row, cases))
+    with_truth = any(case["oracle"] for case in cases)
+    others = ["best possible", *(f"FSC area: {text}" for text in SUBSETS.values())] if with_truth else []
+    return table(["case", "kept", "correct rate", *others], map(row, cases))
 
 
 def rates_table(cases: Sequence[Values]) -> str:
@@ -127,7 +139,7 @@ def rates_table(cases: Sequence[Values]) -> str:
     def row(case: Values) -> list[str]:
         found = case["rounds"][-1]["error_rate_estimate"]
         interval = f"{_digits(found['low'])} to {_digits(found['high'])}"
-        return [case["label"], _digits(case["error_rate"]), _digits(found["estimate"]), interval]
+        return [case["label"], _digits(case["error_rate"]), _digits(found["value"]), interval]
 
     return table(["case", "planted", "estimated", "95 % interval"], map(row, known))
 
@@ -147,7 +159,7 @@ def coverage(cases: Sequence[Values]) -> str:
         "AUC": lambda case: case["rounds"][-1]["aucs"][case["selected_by"]]["any"],
         "correct rate": lambda case: case["maps"]["chosen"]["correct_rate"],
         "FSC area": lambda case: case["maps"]["chosen"]["fsc_truth_area"],
-        "estimated error rate": lambda case: (case["rounds"][-1]["error_rate_estimate"] or {}).get("estimate"),
+        "estimated error rate": lambda case: (case["rounds"][-1]["error_rate_estimate"] or {}).get("value"),
     }
     found = {name: [v for v in map(value, cases) if v is not None] for name, value in columns.items()}
     rows = [[name, _digits(min(v)), _digits(sum(v) / len(v)), _digits(max(v))] for name, v in found.items() if v]

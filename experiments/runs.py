@@ -171,19 +171,16 @@ def run_workflow(home: Path, config: Config, cores: int, bar: tqdm[Any]) -> None
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--no-hooks"]
     command += ["--cores", str(cores), "--configfile", "config.yaml"]
     path = home / "snakemake.log"
-    with path.open("w") as record:
-        process = subprocess.Popen(command, cwd=home, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        try:
-            for line in process.stdout or []:
-                record.write(line)
-                if found := STEPS.match(line):
-                    bar.total = int(found[2])
-                    bar.update(int(found[1]) - bar.n)
-        finally:
-            if process.poll() is None and sys.exc_info()[0] is not None:
-                process.terminate()
-            code = process.wait()
-    if code:
+    streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with path.open("w") as record, subprocess.Popen(command, cwd=home, **streams) as process:
+        # at Ctrl-C Snakemake gets the signal as well, ends its jobs and closes the pipe; leaving the block waits for it
+        for line in process.stdout or []:
+            record.write(line)
+            record.flush()
+            if found := STEPS.match(line):
+                bar.total = int(found[2])
+                bar.update(int(found[1]) - bar.n)
+    if process.returncode:
         raise WorkflowFailed(path)
 
 

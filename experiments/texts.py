@@ -38,7 +38,7 @@ where there is one, the value that an independent implementation found for such 
 *True map*: `llr` with the true map as the reference, brought to the scale of the images; no score of one pose can
 expect to do better, but scores that compare several poses can. *CryoSieve's rule*: a fifth dropped for good per round,
 by its score above a cut-off that climbs from 40 Å to Nyquist, ranked by how long a particle stays. The best column in
-bold.
+bold; scores in the order of their mean.
 """
 
 SUBSETS_TEXT = """\
@@ -68,13 +68,13 @@ product, each `(particles, bands)` ([score](score.md)). Add it to `cryocore/scor
 
 ```python
 def my_score(s: BandStatistics, weighting: Weighting) -> Array:
-    return np.sum(weighting.w * s.c / np.sqrt(s.a * s.e), axis=1)
+    return np.sum(weighting.w * s.c, axis=1) / np.sqrt(np.sum(s.a, axis=1) * np.sum(s.e, axis=1))
 ```
 
-put `"my_score": my_score(own, weighting)` into `named_scores` and its name into `SCORES` of `cryocore/data.py`. It is
-then a column of the log, a value of `select.score`, and a column of every table here; `python -m experiments run`
-measures the cases again, since the code of a stage has changed. A score whose name ends in `_loss` is better when
-lower.
+put `"my_score": my_score(own, weighting)` into the dictionary of scores further down in that file, and its name into
+`SCORES` of `cryocore/data.py`. It is then a column of the log, a value of `select.score`, and a column of every table
+here; `python -m experiments run` measures the cases again, since the code of a stage has changed. A score whose name
+ends in `_loss` is better when lower.
 
 A rule is a function of scores in `cryocore/select/rules.py` ([select](select.md)). To compare rules, set `select` below
 `settings` in `experiments/grid.yaml`; without a rule there, each case drops the share of particles that is known to be

@@ -34,7 +34,7 @@ CASE = Case("tiny", {"molecule": "proteasome", "kind": "mixed", "rate": 0.4}, CO
 def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Outcome]]:
     """A case that works between one that fails and one whose data are absent."""
     folder = tmp_path_factory.mktemp("experiments")
-    broken = replace(CASE, name="broken", config={**CONFIG, "select": {"fraction": [0.1], "minimum": 200}})
+    broken = replace(CASE, name="broken", config={**CONFIG, "input": {"simulate": {"box": 33}}})
     absent = replace(CASE, name="absent", config={**CONFIG, "input": {"star": "shared:no/such.star"}})
     return folder, run_cases([broken, CASE, absent], cores=2, work=folder / "work", store=folder / "store")
 
@@ -44,7 +44,7 @@ def test_a_failed_case_names_its_log_and_stops_no_other(done: tuple[Path, list[O
     assert [outcome.state for outcome in outcomes] == ["failed", "done", "skipped"]
     log = folder / "work" / "broken" / "snakemake.log"
     assert outcomes[0].text == f"see {log}"
-    assert "select.minimum" in log.read_text()
+    assert "input.simulate.box" in log.read_text()
     assert "no/such.star" in outcomes[2].text
     lines = list(summary_lines(outcomes))
     assert lines[0] == "1 done, 1 skipped, 1 failed"
@@ -96,7 +96,7 @@ def test_the_page_shows_every_score_and_the_reference(done: tuple[Path, list[Out
 
 def test_coverage_counts_the_intervals_that_hold_the_truth() -> None:
     def case(rate: float, low: float, high: float) -> dict[str, Any]:
-        estimate = {"estimate": 0.3, "low": low, "high": high}
+        estimate = {"value": 0.3, "low": low, "high": high}
         last = {"aucs": {"z": {"any": 0.9}}, "error_rate_estimate": estimate}
         chosen = {"correct_rate": 0.8, "fsc_truth_area": 0.5}
         return {
@@ -119,8 +119,9 @@ def test_kinds_are_told_apart_and_losses_turned() -> None:
 
 def test_error_rates_are_read_wherever_they_are() -> None:
     assert error_rate_estimate([{}, {"error_rate": None}]) is None
-    nested = {"error_rate": {"estimate": 0.2, "low": 0.1, "high": 0.3, "method": "mixture"}}
-    assert error_rate_estimate([nested]) == {"estimate": 0.2, "low": 0.1, "high": 0.3}
+    assert error_rate_estimate([{"error_rate": {"value": None, "low": None, "high": None}}]) is None
+    nested = {"error_rate": {"value": 0.2, "low": 0.1, "high": 0.3, "method": "mixture"}}
+    assert error_rate_estimate([{}, nested]) == {"value": 0.2, "low": 0.1, "high": 0.3}
 
 
 def test_absent_data_are_a_reason_to_skip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

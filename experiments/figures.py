@@ -37,7 +37,7 @@ SUBSETS = {
 
 
 def rounds_figure(cases: Sequence[dict[str, Any]]) -> Figure:
-    """AUC of the scores in every round, a panel per case, on a scale of log odds; dashed: the score with the true map."""
+    """AUC of the scores in every round, a panel per case, on a scale of log odds; dashed: with the true map."""
     columns = min(4, len(cases))
     rows = -(-len(cases) // columns)
     with style():

@@ -90,11 +90,10 @@ def run_case(case: Case, *, cores: int, discard: bool, work: Path, store: Path, 
     try:
         with locked(home):
             run_workflow(home, config, cores, bar)
-            seconds = time.monotonic() - began
             backend = get_backend(config.backend, threads=cores)
             values = evaluate(home, config, backend, progress=bar.set_postfix_str)
             about = {"name": case.name, "label": case.label, "sets": case.sets, "reference": case.reference}
-            write_json(result, {**about, **case.factors, "cryocore": __version__, "seconds": round(seconds), **values})
+            write_json(result, {**about, **case.factors, "cryocore": __version__, **values})
             write_json(home / "measured.json", {"fingerprint": wanted})
             if discard:
                 for part in ("results", "logs", ".snakemake"):

@@ -37,6 +37,7 @@ rule all:
         report="<results>/report.html",
         log=expand("<results>/log/round={r}/log.parquet", r=range(N + 1)),
         star=f"<results>/round_{N}/subset.star",
+        finest="<results>/finest.star",
 
 
 include: "rules/ingest.smk"

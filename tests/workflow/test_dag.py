@@ -39,7 +39,7 @@ def results(workflow: Workflow, n_rounds: int = N) -> None:
     """Make every file of a finished run, and let Snakemake believe that it made them."""
     run = workflow.work / "results" / "demo"
     names = [f"simulated/{n}" for n in ("particles.star", "particles.mrcs", "truth.parquet", "true_map.mrc")]
-    names += ["particles.parquet", "rounds.parquet", "rounds.txt", "report.html", "figures/fsc.svg"]
+    names += ["particles.parquet", "rounds.parquet", "rounds.txt", "report.html", "figures/fsc.svg", "finest.star"]
     for r in range(n_rounds + 1):
         names += [f"round_{r}/{name}" for group in ROUND_FILES.values() for name in group]
         names += [f"log/round={r}/log.parquet"]

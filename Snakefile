@@ -41,6 +41,7 @@ rule all:
 
 
 include: "rules/ingest.smk"
+include: "rules/cache.smk"
 include: "rules/reconstruct.smk"
 include: "rules/score.smk"
 include: "rules/select.smk"

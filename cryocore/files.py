@@ -54,7 +54,7 @@ def open_arrays(path: str | Path, what: str) -> Iterator[Any]:
     InputError  naming ``what`` the file is, if it or one of its arrays cannot be read.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             yield arrays
     except InputError:
         raise

@@ -17,6 +17,7 @@ from cryocore.backend import Backend
 from cryocore.data import Floats32, FourierSums, Grid, Particles
 from cryocore.errors import InputError
 from cryocore.files import atomic_path, open_arrays
+from cryocore.images import Source, StackReader
 from cryocore.reconstruct.accumulate import accumulate
 
 log = logging.getLogger(__name__)
@@ -26,18 +27,23 @@ MOST_CHANGED = 0.5
 
 
 def round_sums(
-    data: Particles, weights: Floats32, grid: Grid, backend: Backend, previous: Path | None = None
+    data: Particles,
+    weights: Floats32,
+    grid: Grid,
+    backend: Backend,
+    previous: Path | None = None,
+    source: Source = StackReader,
 ) -> FourierSums:
     """The sums of a round; from those of the round before where less than half of the weight changed."""
     if previous is None:
-        return accumulate(data, weights, grid, backend)
+        return accumulate(data, weights, grid, backend, source=source)
     change = weights - read_weights_of_sums(previous, data)
     moved, kept = float(np.abs(change).sum(dtype=np.float64)), float(np.abs(weights).sum(dtype=np.float64))
     if moved > MOST_CHANGED * kept:
         log.info("in full: %.0f %% of the weight changed", 100 * moved / kept)
-        return accumulate(data, weights, grid, backend)
+        return accumulate(data, weights, grid, backend, source=source)
     log.info("by difference: %d of %d particles changed", np.count_nonzero(change), len(data))
-    return accumulate(data, change, grid, backend, read_sums(previous, grid))
+    return accumulate(data, change, grid, backend, read_sums(previous, grid), source)
 
 
 def write_sums(path: Path, sums: FourierSums, weights: Floats32, data: Particles) -> None:

@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from cryocore import __version__
 from cryocore.backend import Backend
+from cryocore.cache.file import image_source
 from cryocore.config import Score
 from cryocore.data import SCORES, FscCurves, Particles, read_weights
 from cryocore.files import write_tables
 from cryocore.geometry.poses import decoy_rows, hashed_uniform, neighbours
 from cryocore.geometry.rotations import quaternion_to_matrix, viewing_direction
-from cryocore.images import batch_size, batches
+from cryocore.images import Source, StackReader, batch_size, batches
 from cryocore.imaging.slices import prepare
 from cryocore.imaging.volumes import Floats32
 from cryocore.maps.fsc import fsc_weight
@@ -48,17 +49,20 @@ def score(
     seed: int,
     backend: Backend,
     out: Path,
+    cache: Path | None = None,
 ) -> None:
     """Write the log of a round: every particle against the map of its own half set, its own share taken out.
 
-    Reads half1.mrc, half2.mrc, mask.mrc, fsc.parquet and sampling.npz of ``round_dir``.
+    Reads half1.mrc, half2.mrc, mask.mrc, fsc.parquet and sampling.npz of ``round_dir``; transforms from
+    ``cache`` instead of images, if it is given.
     """
     data = Particles.read(particles)
     weights = read_weights(subset, data)
     curves = FscCurves.read(round_dir / "fsc.parquet")
     reference = load_reference(data, round_dir, settings, backend)
     signal = band_means(fsc_weight(curves.corrected)[: int(reference.edges[-1])], reference.edges)
-    noise = estimate_noise(data, reference, weights, seed, backend)
+    source = image_source(cache, data, [frame.limit for frame in reference.frames])
+    noise = estimate_noise(data, reference, weights, seed, backend, source)
     warn_of_own_share(reference, weights, data.column("half"))
     cryosieve_band = first_band(reference.edges, data, settings.cryosieve_angstrom)
 
@@ -82,7 +86,7 @@ def score(
     def chunk(start: int) -> pa.Table:
         rows = np.arange(start, min(start + CHUNK, len(data)))
         part = data.take(rows)
-        sums = chunk_sums(part, weights[rows], poses, reference, settings, seed, backend)
+        sums = chunk_sums(part, weights[rows], poses, reference, settings, seed, backend, source=source)
         group = part.column("optics_group")
         weighting = Weighting(noise[group], signal, reference.radial_mean[part.column("half") - 1])
         scores = named_scores(BandStatistics.of(sums[0]), sums[1], sums[2], weighting, cryosieve_band)
@@ -93,7 +97,12 @@ def score(
 
 
 def estimate_noise(
-    data: Particles, reference: Reference, weights: NDArray[np.float32], seed: int, backend: Backend
+    data: Particles,
+    reference: Reference,
+    weights: NDArray[np.float32],
+    seed: int,
+    backend: Backend,
+    source: Source = StackReader,
 ) -> NDArray[np.float64]:
     """Noise power per coefficient, ``(optics groups, bands)``: mean residual of a sample of each group.
 
@@ -104,7 +113,8 @@ def estimate_noise(
     chosen = np.sort(np.concatenate([order[group == g][:NOISE_SAMPLE] for g in range(len(data.optics))]))
     none = Score(n_bands=64, n_decoys=0, n_local=0)
     sample = data.take(chosen)
-    own, _, _ = chunk_sums(sample, weights[chosen], sample.quaternions, reference, none, seed, backend, "noise")
+    given = sample, weights[chosen], sample.quaternions, reference, none, seed, backend
+    own, _, _ = chunk_sums(*given, progress="noise", source=source)
     s = BandStatistics.of(own)
     residual = s.a - 2 * s.c + s.e
     of_group = sample.column("optics_group")
@@ -122,6 +132,7 @@ def chunk_sums(
     seed: int,
     backend: Backend,
     progress: str = "score",
+    source: Source = StackReader,
 ) -> tuple[Floats32, Floats32, Floats32]:
     """Band sums of some particles: own pose ``(n, bands, 6)``, decoys and neighbours ``(n, k, bands, 2)``.
 
@@ -133,7 +144,7 @@ def chunk_sums(
     near = np.empty((n, settings.n_local, bands, 2), dtype=np.float32)
     half, groups, rotations = part.column("half").astype(np.int32) - 1, part.column("optics_group"), part.rotations
     size = batch_size(max(o.box for o in part.optics))
-    for at, images in batches(part, np.arange(n), size, progress=progress):
+    for at, images in batches(part, np.arange(n), size, progress=progress, source=source):
         group = int(groups[at[0]])
         samples = reference.samples[group]
         batch = prepare(images, part.take(at), reference.frames[group], backend)

@@ -20,6 +20,7 @@ ROUND_FILES = {
     "validating": ("metrics.json",),
 }
 REPORT = {"Writing the report"}
+CACHE = {"Keeping transforms of the images"}
 FRACTIONS = Config().select.fraction
 
 
@@ -129,6 +130,16 @@ def test_touched_files_rerun_nothing(run: Workflow) -> None:
 def test_lost_log_is_written_again(run: Workflow) -> None:
     (run.work / "results/demo/log/round=2/log.parquet").unlink()
     assert run.jobs("--configfile", "my.yaml") == {"Round 2: validating"} | REPORT
+
+
+def test_a_cache_is_made_if_asked_for_and_every_round_reads_it(run: Workflow) -> None:
+    name = run.configure(**BASE, input={"cache": True, "plant": {"wrong_pose": 0.3}})
+    assert run.jobs("--configfile", name) == CACHE | rounds(0) | REPORT
+    text = run.snakemake("-n", "--printshellcmds", "--configfile", name).stdout
+    commands = [line for line in text.splitlines() if line.startswith("Shell command:")]
+    reading = [c for c in commands if "--cache results/demo/cache/transforms.npz" in c]
+    assert len(reading) == 2 * (N + 1)
+    assert all("reconstruct.py" in c or "score.py" in c for c in reading)
 
 
 STAR = {"star": "my particles.star"}

@@ -160,12 +160,17 @@ def band_sums(run: Run, round_dir: Path, subset: Path | None) -> tuple[BandStati
     return sums, np.maximum(np.array(about["coefficients"][0]), 1.0), np.array(about["band_edges"], dtype=np.int32)
 
 
-def cryosieve_rule(run: Run, progress: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
-    """CryoSieve's rule on the same data (Zhu et al. 2023).
+def cryosieve_rule(run: Run, *, own_share: bool, progress: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
+    """The rule of CryoSieve (Zhu et al. 2023) on the same data, written from its description; their program is not run.
 
     Every round drops a fifth of what is left of each half set, for good, by what subtracting the projection of the own
     half map removes from the image above a cut-off, which climbs from 40 Å in round 0 towards Nyquist after the last.
     A particle's rank is how long it stays, then its score in the round that dropped it.
+
+    Parameters
+    ----------
+    own_share : a particle's share of its own prediction stays in, or is taken out as in cryocore's scores; with few
+        particles and low SNR the result depends on it
 
     Returns
     -------
@@ -178,7 +183,7 @@ def cryosieve_rule(run: Run, progress: Callable[[str], None] = lambda text: None
     rounds = []
     for number, cutoff in enumerate(cutoffs, start=1):
         progress(f"CryoSieve's rule, round {number} of {n_rounds}")
-        values = _high_pass_score(run, data, kept, float(cutoff))
+        values = _high_pass_score(run, data, kept, float(cutoff), own_share)
         order = np.argsort(np.argsort(values, kind="stable")) / len(values)
         rank[kept] = number + order[kept]
         counts = {h: round(RETAINED * np.count_nonzero(kept & (run.half == h))) for h in (1, 2)}
@@ -187,10 +192,11 @@ def cryosieve_rule(run: Run, progress: Callable[[str], None] = lambda text: None
     return {"auc": rounded_auc(rank, run.right), "rounds": rounds}
 
 
-def _high_pass_score(run: Run, data: Particles, kept: Bools, cutoff_angstrom: float) -> Floats:
-    """CryoSieve's score with a map of the particles that are kept; as published, their own share stays in it."""
+def _high_pass_score(run: Run, data: Particles, kept: Bools, cutoff_angstrom: float, own_share: bool) -> Floats:
+    """CryoSieve's score of all particles with a map of those that are kept."""
     maps = make_map(run, kept.astype(np.float64))
-    write_no_share(maps / "sampling.npz", maps / "sampling.npz")
+    if own_share:
+        write_no_share(maps / "sampling.npz", maps / "sampling.npz")
     sums, _, edges = band_sums(run, maps, run.folder / "subset.parquet")
     return cryosieve(sums, first_band(edges, data, cutoff_angstrom))
 

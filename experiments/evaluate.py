@@ -25,6 +25,8 @@ Bools = NDArray[np.bool_]
 Kinds = NDArray[np.object_]
 Progress = Callable[[str], None]
 
+VARIANTS = ("own_share_in", "own_share_out")
+"""Of CryoSieve's rule: a particle's share of its own prediction stays in, or is taken out."""
 ROUND_VALUES = ("round", "n_kept", "correct_rate", "resolution_angstrom", "fsc_truth_area")
 
 
@@ -44,8 +46,8 @@ def evaluate(home: Path, config: Config, backend: Backend, progress: Progress = 
     Returns
     -------
     plain values: ``n``, ``error_rate`` (planted), ``selected_by``, ``rounds`` (see :func:`round_numbers`), ``maps``
-    (subset -> n, correct_rate, fsc_truth_area), ``oracle`` (AUC by kind of error) and ``cryosieve_rule``; the last two
-    are None without a true map
+    (subset -> n, correct_rate, fsc_truth_area), ``oracle`` (AUC by kind of error) and ``cryosieve_rule`` (by
+    :data:`VARIANTS`); the last two are None without a true map
     """
     results = home / "results" / config.run
     made = results / ("simulated" if config.input.star is None else "planted")
@@ -74,7 +76,9 @@ def evaluate(home: Path, config: Config, backend: Backend, progress: Progress = 
         weights = log.column("weight").to_numpy().astype(np.float64)
         found["maps"] = comparison_maps(run, weights, oracle, rounds[-1])
         if run.true_map is not None:
-            found["cryosieve_rule"] = cryosieve_rule(run, progress)
+            found["cryosieve_rule"] = {
+                name: cryosieve_rule(run, own_share=name == "own_share_in", progress=progress) for name in VARIANTS
+            }
     return found
 
 

@@ -101,6 +101,6 @@ def subsets_figure(cases: Sequence[dict[str, Any]]) -> Figure:
 
 def with_cryosieve(case: dict[str, Any]) -> dict[str, Any]:
     """The maps of a case, CryoSieve's best round among them."""
-    rule = case["cryosieve_rule"]
-    best = max(rule["rounds"], key=lambda values: values["fsc_truth_area"]) if rule else None
+    rounds = [values for variant in (case["cryosieve_rule"] or {}).values() for values in variant["rounds"]]
+    best = max(rounds, key=lambda values: values["fsc_truth_area"], default=None)
     return {**case["maps"], **({"cryosieve": best} if best else {})}

@@ -14,6 +14,7 @@ from benchmarks.validation.common import ROOT
 from benchmarks.validation.page import table
 from cryocore.files import atomic_path
 from experiments.cases import SETS, read_cases
+from experiments.evaluate import VARIANTS
 from experiments.figures import rounds_figure, subsets_figure, with_cryosieve
 from experiments.runs import STORE
 from experiments.texts import (
@@ -96,13 +97,14 @@ def scores_table(cases: Sequence[Values]) -> str:
         found = {name: last.get(name, {}).get("any") for name in names}
         if with_truth:
             found["oracle"] = case["oracle"] and case["oracle"]["any"]
-            found["cryosieve_rule"] = rule and rule["auc"]
+            found |= {f"cryosieve_rule_{name}": rule and rule[name]["auc"] for name in VARIANTS}
         best = max((v for v in (found[name] for name in names) if v is not None), default=None)
         cells = [f"**{_digits(v)}**" if v is not None and v == best else _digits(v) for v in found.values()]
         known = case["reference"]
+        known = {**known, f"cryosieve_rule_{VARIANTS[0]}": known.get("cryosieve_rule")}
         return [case["label"], *(c + _bracket(known.get(name)) for name, c in zip(found, cells, strict=True))]
 
-    others = ["true map", "CryoSieve's rule"] if with_truth else []
+    others = ["true map", "CryoSieve's rule, own share in", "own share out"] if with_truth else []
     return table(["case", *(f"`{name}`" for name in names), *others], map(row, cases))
 
 

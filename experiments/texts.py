@@ -36,16 +36,18 @@ SCORES_TEXT = """\
 AUC of every score in the last round: the probability that a right particle scores better than a wrong one. In brackets,
 where there is one, the value that an independent implementation found for such a case (other images, box 64 to 128).
 *True map*: `llr` with the true map as the reference, brought to the scale of the images; no score of one pose can
-expect to do better, but scores that compare several poses can. *CryoSieve's rule*: a fifth dropped for good per round,
-by its score above a cut-off that climbs from 40 Å to Nyquist, ranked by how long a particle stays. The best column in
-bold; scores in the order of their mean.
+expect to do better, but scores that compare several poses can. *CryoSieve's rule*, written from its description (its
+program is not run): a fifth dropped for good per round, by its score above a cut-off that climbs from 40 Å to Nyquist,
+ranked by how long a particle stays; a particle's share of the map that it is compared with is left in, or taken out as
+cryocore does, which makes much of the difference at low SNR (the value in brackets does not say which). The best score
+in bold; scores in the order of their mean.
 """
 
 SUBSETS_TEXT = """\
 The particles of the last round, and the FSC of their map against the true one, mean over all shells, beside maps of
 other subsets of the same images, all under one mask. *Best possible*: the correct rate of as many particles chosen by
 the true map. *Random* and *best by true map* have the size of the chosen subset in each half set; CryoSieve's rule
-shows the best of its rounds.
+shows the best of all its rounds, own share in or out.
 """
 
 RATES_TEXT = """\

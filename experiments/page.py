@@ -61,17 +61,22 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def read_measured(store: Path) -> list[Values]:
-    """Everything that was measured: cases of the grid in its order, then others by name."""
-    order = {case.name: number for number, case in enumerate(read_cases())}
-    found = [json.loads(path.read_text()) for path in sorted(store.glob("*.json"))]
-    return sorted(found, key=lambda case: order.get(case["name"], len(order)))
+    """Everything that was measured, with label, sets and reference as the grid has them now, in the grid's order."""
+    grid = {case.name: (number, case) for number, case in enumerate(read_cases())}
+    found = []
+    for path in sorted(store.glob("*.json")):
+        values = json.loads(path.read_text())
+        number, case = grid.get(values["name"], (len(grid), None))
+        about = {} if case is None else {"label": case.label, "sets": case.sets, "reference": case.reference}
+        found.append((number, {**values, **about}))
+    return [values for _, values in sorted(found, key=lambda pair: pair[0])]
 
 
 def page_text(cases: Sequence[Values], *, with_figures: bool) -> str:
     """The whole page."""
     parts = [HEAD]
     for name in SETS:
-        members = [c for c in cases if name in c["sets"] and (name != "grid" or c["sets"] == ["grid"])]
+        members = [c for c in cases if name in c["sets"] and (name != "grid" or set(c["sets"]) == {"grid"})]
         if name == "repeats" or not members:
             continue
         figures = with_figures and name == "table"

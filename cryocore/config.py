@@ -134,6 +134,8 @@ class Score(Section):
     n_decoys: int = Field(8, ge=0, description="random poses that each particle is compared with")
     n_local: int = Field(8, ge=0, description="neighbouring poses that each particle is compared with")
     local_angle_deg: Range = Field((3.0, 15.0), description="how far away they are")
+    n_shift: int = Field(8, ge=0, description="displaced shifts that each particle is compared with")
+    shift_angstrom: Range = Field((3.0, 15.0), description="how far they are displaced")
 
 
 class Select(Section):
@@ -174,9 +176,10 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _score_has_its_poses(self) -> Config:
-        needed = {"contrast": self.score.n_decoys >= 2, "local": self.score.n_local >= 1}
-        if not needed.get(self.select.score, True):
-            raise ValueError(f"select.score: {self.select.score} needs more score.n_decoys or score.n_local")
+        needed = {"contrast": ("n_decoys", 2), "local": ("n_local", 1), "shift": ("n_shift", 1)}
+        name, least = needed.get(self.select.score, ("n_decoys", 0))
+        if getattr(self.score, name) < least:
+            raise ValueError(f"select.score: {self.select.score} needs score.{name} of at least {least}")
         return self
 
 

@@ -1,4 +1,4 @@
-"""Other poses for a particle: those of other particles, and neighbours of its own.
+"""Other poses and shifts for a particle: those of other particles, and neighbours of its own.
 
 The draws are a function of the particle's id, so that they depend neither on the order nor on the grouping of the work.
 """
@@ -48,3 +48,11 @@ def neighbours(ids: Ids, rotations: Array, n_neighbours: int, angle_deg: tuple[f
     angles = angle_deg[0] + (angle_deg[1] - angle_deg[0]) * uniform[:, 2]
     turns = rotations_by_angle(axes, angles).reshape(n, n_neighbours, 3, 3)
     return np.einsum("nkij,njl->nkil", turns, rotations)
+
+
+def displacements(ids: Ids, n: int, range_angstrom: tuple[float, float], *, seed: int) -> Array:
+    """Displacements ``(len(ids), n, 2)`` of shifts, Å: the distance uniform in a range, in a random direction."""
+    uniform = hashed_uniform(ids, 2 * n, seed=seed, stream=4).reshape(len(ids), n, 2)
+    distance = range_angstrom[0] + (range_angstrom[1] - range_angstrom[0]) * uniform[..., 0]
+    direction = 2 * np.pi * uniform[..., 1]
+    return distance[..., None] * np.stack([np.cos(direction), np.sin(direction)], axis=-1)

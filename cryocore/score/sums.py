@@ -1,4 +1,4 @@
-"""Band sums of a batch of images against the reference: at their own poses, and at others."""
+"""Band sums of a batch of images against the reference: at their own poses, at others, and at displaced shifts."""
 
 from __future__ import annotations
 
@@ -56,6 +56,32 @@ def pose_sums(
     return np.asarray(backend.to_host(sums))
 
 
+def shift_sums(
+    batch: Prepared,
+    displacements_angstrom: NDArray[np.float64],
+    rotations: NDArray[np.float64],
+    half: NDArray[np.int32],
+    weights: NDArray[np.float32],
+    reference: Reference,
+    samples: BandSamples,
+    backend: Backend,
+) -> Floats32:
+    """Band sums c of a batch at its own poses, its shifts displaced by ``(n, k, 2)`` Å: ``(n, k, bands)``.
+
+    The sums e are those at the own shift: displacing an image turns the phases of its transform alone.
+    """
+    n, k, optics = len(batch), displacements_angstrom.shape[1], batch.frame.optics
+    sums = backend.xp.empty((n, k, reference.n_bands), dtype=np.float32)
+    turns = displacements_angstrom * (2.0 / (optics.box * optics.pixel_size_angstrom))
+    args = (
+        *kernel_inputs(batch, rotations, half, weights, reference, samples, backend),
+        backend.to_device(turns.astype(np.float32)),
+        *(n, k, batch.frame.limit, reference.n_bands, sums),
+    )
+    backend.launch("score_shifts", args, items=n * k)
+    return np.asarray(backend.to_host(sums))
+
+
 def kernel_inputs(
     batch: Prepared,
     poses: NDArray[np.float64],
@@ -65,7 +91,7 @@ def kernel_inputs(
     samples: BandSamples,
     backend: Backend,
 ) -> tuple[Any, ...]:
-    """What both scoring kernels begin with: images, samples, poses, each particle's leverage, map and density."""
+    """What all scoring kernels begin with: images, samples, poses, each particle's leverage, map and density."""
     return (
         batch.image,
         batch.ctf,

@@ -1,0 +1,77 @@
+"""Some particles of the data set: their band sums as they are, and against rivals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryocore.backend import Backend
+from cryocore.config import Score
+from cryocore.data import Particles
+from cryocore.geometry.poses import decoy_rows, displacements, neighbours
+from cryocore.geometry.rotations import matrix_to_quaternion, quaternion_to_matrix
+from cryocore.images import batch_size, batches
+from cryocore.imaging.slices import prepare
+from cryocore.imaging.volumes import Floats32
+from cryocore.score.reference import Reference
+from cryocore.score.scores import Rivals
+from cryocore.score.sums import own_sums, pose_sums, shift_sums
+
+
+@dataclass(frozen=True)
+class ChunkSums:
+    """Band sums of n particles, and where their rivals are.
+
+    ``own`` : ``(n, bands, 6)``
+    ``rivals`` : at decoys, neighbours and displaced shifts
+    ``quaternions`` : ``(n, k, 4)`` of the neighbours
+    ``displacements_angstrom`` : ``(n, k, 2)`` of the shifts
+    """
+
+    own: Floats32
+    rivals: Rivals
+    quaternions: NDArray[np.float64]
+    displacements_angstrom: NDArray[np.float64]
+
+
+def chunk_sums(
+    part: Particles,
+    weights: NDArray[np.float32],
+    all_poses: NDArray[np.float64],
+    reference: Reference,
+    settings: Score,
+    seed: int,
+    backend: Backend,
+    progress: str = "score",
+) -> ChunkSums:
+    """Band sums of some particles.
+
+    ``all_poses`` are the quaternions ``(m, 4)`` of the whole data set, from which decoys are drawn.
+    """
+    n, bands = len(part), reference.n_bands
+    own = np.empty((n, bands, 6), dtype=np.float32)
+    decoys = np.empty((n, settings.n_decoys, bands, 2), dtype=np.float32)
+    near = np.empty((n, settings.n_local, bands, 2), dtype=np.float32)
+    displaced = np.empty((n, settings.n_shift, bands), dtype=np.float32)
+    quaternions = np.empty((n, settings.n_local, 4))
+    moves = displacements(part.ids, settings.n_shift, settings.shift_angstrom, seed=seed)
+    half, groups, rotations = part.column("half").astype(np.int32) - 1, part.column("optics_group"), part.rotations
+    size = batch_size(max(o.box for o in part.optics))
+    for at, images in batches(part, np.arange(n), size, progress=progress):
+        group = int(groups[at[0]])
+        batch = prepare(images, part.take(at), reference.frames[group], backend)
+        common = (rotations[at], half[at], weights[at], reference, reference.samples[group], backend)
+        own[at] = own_sums(batch, *common)
+        if settings.n_decoys:
+            rows = decoy_rows(part.ids[at], settings.n_decoys, len(all_poses), seed=seed)
+            poses = quaternion_to_matrix(all_poses[rows].reshape(-1, 4)).reshape(*rows.shape, 3, 3)
+            decoys[at] = pose_sums(batch, poses, *common)
+        if settings.n_local:
+            poses = neighbours(part.ids[at], rotations[at], settings.n_local, settings.local_angle_deg, seed=seed)
+            quaternions[at] = matrix_to_quaternion(poses.reshape(-1, 3, 3)).reshape(len(at), -1, 4)
+            near[at] = pose_sums(batch, poses, *common)
+        if settings.n_shift:
+            displaced[at] = shift_sums(batch, moves[at], *common)
+    return ChunkSums(own, Rivals(decoys, near, displaced), quaternions, moves)

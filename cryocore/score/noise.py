@@ -62,7 +62,18 @@ def estimate_noise(
     for start in range(0, len(chosen), CHUNK):
         rows = chosen[start : start + CHUNK]
         part = data.take(rows)
-        found = chunk_sums(part, weights[rows], part.quaternions, alone, reference, none, seed, backend, "noise")
+        found = chunk_sums(
+            part,
+            weights[rows],
+            part.quaternions,
+            alone,
+            reference,
+            none,
+            seed,
+            backend,
+            rival_bands=1,
+            progress="noise",
+        )
         np.add.at(sums, member[rows], residual(BandStatistics.of(found.own)))
     coefficients = np.stack([samples.coefficients for samples in reference.samples])
     reached = coefficients > 0

@@ -53,6 +53,7 @@ def score(
     warn_of_own_share(reference, weights, data.column("half"))
     cryosieve_band = first_band(reference.edges, data, per_round(settings.cryosieve_angstrom, round_number + 1))
 
+    last = int(np.max(np.flatnonzero(signal), initial=0)) + 1
     coefficients = np.stack([s.coefficients for s in reference.samples])
     metadata = {
         "round": round_number,
@@ -75,7 +76,7 @@ def score(
     def chunk(start: int) -> pa.Table:
         rows = np.arange(start, min(start + CHUNK, len(data)))
         part = data.take(rows)
-        sums = chunk_sums(part, weights[rows], poses, group, reference, settings, seed, backend)
+        sums = chunk_sums(part, weights[rows], poses, group, reference, settings, seed, backend, rival_bands=last)
         own, half = BandStatistics.of(sums.own), part.column("half") - 1
         sigma2 = noise.of(rows)
         factor = noise_factor(own, sigma2, signal, coefficients[part.column("optics_group")])

@@ -12,7 +12,7 @@ from cryocore.config import Score
 from cryocore.data import Particles
 from cryocore.geometry.poses import decoys, displacements, neighbours
 from cryocore.geometry.rotations import matrix_to_quaternion
-from cryocore.images import batch_size, batches
+from cryocore.images import Source, StackReader, batch_size, batches
 from cryocore.imaging.slices import prepare
 from cryocore.imaging.volumes import Floats32
 from cryocore.score.reference import Reference
@@ -51,6 +51,7 @@ def chunk_sums(
     *,
     rival_bands: int,
     progress: str = "score",
+    source: Source = StackReader,
 ) -> ChunkSums:
     """Band sums of some particles.
 
@@ -69,7 +70,7 @@ def chunk_sums(
     half, optics_group = part.column("half").astype(np.int32) - 1, part.column("optics_group")
     rotations, k, apart = part.rotations, settings.n_decoys, settings.local_angle_deg[1]
     size = batch_size(max(o.box for o in part.optics))
-    for at, images in batches(part, np.arange(n), size, progress=progress):
+    for at, images in batches(part, np.arange(n), size, progress=progress, source=source):
         ids, own_poses, g = part.ids[at], rotations[at], int(optics_group[at[0]])
         batch = prepare(images, part.take(at), reference.frames[g], backend)
         particle = (own_poses, half[at], weights[at], reference)

@@ -18,10 +18,11 @@ from cryocore.files import atomic_path, read_table, table_metadata, write_json
 from cryocore.maps.fsc import fsc, resolution_at
 from cryocore.maps.mrc import read_map
 from cryocore.validate.rates import auc, lower_is_better, rates_by_kind, rounded, selection_rates, share
+from cryocore.validate.stopping import effective_number
 
 Bools = NDArray[np.bool_]
 
-NEEDED = ("particle_id", "half", "selected")
+NEEDED = ("particle_id", "half", "selected", "weight")
 
 log = logging.getLogger(__name__)
 
@@ -147,6 +148,7 @@ def _selection_metrics(file: pq.ParquetFile) -> dict[str, Any]:
     return {
         "n_particles": n,
         "n_kept": kept,
+        "n_effective": round(effective_number(_column(file, "weight")), 1),
         "kept_share": share(kept, n),
         **{f"n_kept_half{h}": int(np.count_nonzero(selected & (half == h))) for h in (1, 2)},
     }

@@ -81,6 +81,8 @@ class Simulate(Section):
     snr: Positive = Field(0.01, description="signal variance / noise variance per pixel inside the particle's disc")
     orientations: Literal["uniform", "preferred"] = Field("preferred", description="how viewing directions spread")
     noise: Literal["white", "coloured"] = Field("white", description="coloured noise is stronger at low resolution")
+    scale_spread: float = Field(0.0, ge=0.0, description="standard deviation of the logarithm of images' scales")
+    background: float = Field(0.0, ge=0.0, description="standard deviation of linear gradients, in that of the noise")
     shift_angstrom: float = Field(4.0, ge=0.0, description="standard deviation of the true shifts")
     defocus_angstrom: Range = Field((8000.0, 22000.0), description="range; underfocus is positive")
     astigmatism_angstrom: float = Field(300.0, ge=0.0, description="largest defocus U - V")
@@ -128,13 +130,19 @@ class Reconstruct(Section):
 
 
 class Score(Section):
-    """From maps to the loss of every particle."""
+    """From maps to the loss of every particle. A list gives one value per round, from round 0; its last one stays."""
 
     n_bands: int = Field(24, ge=4, le=64, description="resolution bands in the log")
-    cryosieve_angstrom: Positive = Field(40.0, description="high-pass cut-off of CryoSieve's score")
+    cryosieve_angstrom: Annotated[list[Positive], PerRound] = Field(
+        [40.0], min_length=1, description="high-pass cut-off of CryoSieve's score"
+    )
+    noise: Literal["optics_group", "micrograph"] = Field("optics_group", description="what shares a noise spectrum")
+    noise_per_particle: bool = Field(True, description="scale it by each particle's own residual")
     n_decoys: int = Field(8, ge=0, description="random poses that each particle is compared with")
     n_local: int = Field(8, ge=0, description="neighbouring poses that each particle is compared with")
     local_angle_deg: Range = Field((3.0, 15.0), description="how far away they are")
+    n_shift: int = Field(8, ge=0, description="displaced shifts that each particle is compared with")
+    shift_angstrom: Range = Field((3.0, 15.0), description="how far they are displaced")
 
 
 class Select(Section):
@@ -175,9 +183,10 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _score_has_its_poses(self) -> Config:
-        needed = {"contrast": self.score.n_decoys >= 2, "local": self.score.n_local >= 1}
-        if not needed.get(self.select.score, True):
-            raise ValueError(f"select.score: {self.select.score} needs more score.n_decoys or score.n_local")
+        needed = {"contrast": ("n_decoys", 2), "local": ("n_local", 1), "shift": ("n_shift", 1)}
+        name, least = needed.get(self.select.score, ("n_decoys", 0))
+        if getattr(self.score, name) < least:
+            raise ValueError(f"select.score: {self.select.score} needs score.{name} of at least {least}")
         return self
 
 

@@ -233,13 +233,25 @@ class FscCurves:
         return cls(**{n: table.column(n).to_numpy() for n in names}, metadata=table_metadata(table.schema))
 
 
-SCORES = ("l2_loss", "cryosieve", "ncc", "llr", "z", "zc", "contrast", "local", "dual")
+SCORES = ("l2_loss", "cryosieve", "ncc", "llr", "z", "zc", "ldac", "contrast", "local", "shift", "dual")
 """Names of the scores in the log; see ``cryocore.score.scores``."""
+
+EXPECTED = ("expected_z", "expected_zc")
+"""What a right particle scores in the mean, by the power of its projection."""
+
+HINTS = (
+    "better_pose_gain",
+    *(f"better_quat_{c}" for c in "wxyz"),
+    "better_shift_gain",
+    "better_shift_x_angstrom",
+    "better_shift_y_angstrom",
+)
+"""The best of the neighbouring poses and displaced shifts that a particle was compared with."""
 
 NOT_SCORES = frozenset(
     [f"quat_{c}" for c in "wxyz"]
     + [f"view_{c}" for c in "xyz"]
-    + ["defocus_u_angstrom", "defocus_v_angstrom", "weight"]
+    + ["defocus_u_angstrom", "defocus_v_angstrom", "weight", "noise_factor", *EXPECTED, *HINTS]
 )
 """Floating-point columns of the log that describe a particle; every other one scores it."""
 

@@ -15,6 +15,7 @@ KERNELS: dict[str, str] = {
     "symmetrise_sums": "pppiipp",
     "score_slices": "ppppppppipifiiip",
     "score_poses": "ppppppppipifppifiiiip",
+    "score_shifts": "ppppppppipifpiiiip",
 }
 """Argument kinds of every kernel: p pointer (or None), i int32, f float32."""
 

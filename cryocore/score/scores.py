@@ -8,7 +8,7 @@ map's band that is signal. Higher is better, except for names that end in ``_los
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,17 +41,24 @@ class BandStatistics:
 class Weighting:
     """What the statistics of a band are worth, per particle or for all: each broadcasts to ``(n, bands)``.
 
-    ``sigma2`` noise power; ``w`` signal share of the map; ``mean`` the map's radial mean, for ``zc``.
+    ``sigma2`` noise power; ``w`` signal share of the map; ``mean`` the map's radial mean, for ``zc``; ``likeness``
+    the correlation of the map's slices at neighbouring poses, for ``ldac``.
     """
 
     sigma2: Array
     w: Array
     mean: Array
+    likeness: Array
+
+
+def residual(s: BandStatistics) -> Array:
+    """Power of y - x per band, ``(n, bands)``."""
+    return s.a - 2 * s.c + s.e
 
 
 def l2_loss(s: BandStatistics) -> Array:
     """The plain residual ‖y - x‖²."""
-    return (s.a - 2 * s.c + s.e).sum(axis=1)
+    return residual(s).sum(axis=1)
 
 
 def cryosieve(s: BandStatistics, first_band: int) -> Array:
@@ -69,16 +76,19 @@ def llr(c: Array, e: Array, weighting: Weighting) -> Array:
     return np.sum((weighting.w * c - 0.5 * weighting.w**2 * e) / weighting.sigma2, axis=-1)
 
 
+def energy(e: Array, weighting: Weighting) -> Array:
+    """E, the mean and the variance of the weighted inner product of a right particle; ``(..., bands)`` to ``(...)``."""
+    return np.sum(weighting.w**2 * e / weighting.sigma2, axis=-1)
+
+
 def z(c: Array, e: Array, weighting: Weighting) -> Array:
     """Matched filter of unit variance: mean 0 for noise, the root of its own energy for a right particle."""
-    energy = np.sum(weighting.w**2 * e / weighting.sigma2, axis=-1)
-    return _ratio(np.sum(weighting.w * c / weighting.sigma2, axis=-1), np.sqrt(energy))
+    return _ratio(np.sum(weighting.w * c / weighting.sigma2, axis=-1), np.sqrt(energy(e, weighting)))
 
 
-def zc(s: BandStatistics, weighting: Weighting) -> Array:
-    """``z`` with the mean over all poses taken out of the prediction."""
-    m = weighting.mean
-    return z(s.c - m * s.b, np.maximum(s.e - 2 * m * s.f + m**2 * s.g, 0.0), weighting)
+def centre(s: BandStatistics, mean: Array) -> tuple[Array, Array]:
+    """c and e with the mean over all poses taken out of the prediction: with them ``z`` is ``zc``."""
+    return s.c - mean * s.b, np.maximum(s.e - 2 * mean * s.f + mean**2 * s.g, 0.0)
 
 
 def contrast(own: Array, decoys: Array) -> Array:
@@ -93,10 +103,15 @@ def local(own: Array, neighbours: Array) -> Array:
     return own - log_mean_exp(neighbours)
 
 
-def dual(own: Array, decoys: Array, neighbours: Array) -> Array:
-    """Log odds of the pose against a random pose, a neighbouring pose and junk together."""
-    rivals = [log_mean_exp(r) for r in (decoys, neighbours) if r.shape[1]]
-    return own - logsumexp(np.stack([*rivals, np.zeros_like(own)]), axis=0)
+def shift(own: Array, displaced: Array) -> Array:
+    """Log odds of the shift against displaced ones, from log-likelihood ratios ``(n)`` and ``(n, k)``."""
+    return own - log_mean_exp(displaced)
+
+
+def dual(own: Array, *rivals: Array) -> Array:
+    """Log odds of a particle as it is against all rivals ``(n, k)`` and junk: each kind counts by its mean."""
+    means = [log_mean_exp(r) for r in rivals if r.shape[1]]
+    return own - logsumexp(np.stack([*means, np.zeros_like(own)]), axis=0)
 
 
 def log_mean_exp(values: Array) -> Array:
@@ -106,29 +121,73 @@ def log_mean_exp(values: Array) -> Array:
     return np.asarray(logsumexp(values, axis=-1)) - np.log(values.shape[-1])
 
 
-def named_scores(
-    own: BandStatistics,
-    decoys: NDArray[np.float32],
-    neighbours: NDArray[np.float32],
-    weighting: Weighting,
-    cryosieve_band: int,
-) -> dict[str, Array]:
-    """All scores of ``cryocore.data.SCORES``; the poses' sums ``(n, k, bands, 2)`` hold e and c."""
-    wide = Weighting(*(np.expand_dims(v, -2) for v in (weighting.sigma2, weighting.w, weighting.mean)))
-    others = [p.astype(np.float64) for p in (decoys, neighbours)]
-    decoy_llr, neighbour_llr = (llr(p[..., 1], p[..., 0], wide) for p in others)
+@dataclass(frozen=True)
+class Rivals:
+    """Band sums of the same images at other poses and shifts, of the innermost bands: all that weigh anything.
+
+    ``decoys``, ``neighbours`` : ``(n, k, bands, 2)``, e and c
+    ``shifts`` : ``(n, k, bands)``, c alone, since e is that of the own pose
+    """
+
+    decoys: NDArray[np.float32]
+    neighbours: NDArray[np.float32]
+    shifts: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the sums say of n particles.
+
+    ``scores``, ``expected`` : ``(n,)`` by the names in ``cryocore.data`` SCORES and EXPECTED
+    ``decoy_z`` : ``(n, k)``, ``z`` at the decoys
+    ``neighbour_gain``, ``shift_gain`` : ``(n, k)``, log-likelihood ratio above that of the own pose and shift
+    """
+
+    scores: dict[str, Array]
+    expected: dict[str, Array]
+    decoy_z: Array
+    neighbour_gain: Array
+    shift_gain: Array
+
+
+def judge(own: BandStatistics, rivals: Rivals, weighting: Weighting, cryosieve_band: int) -> Judgement:
+    """All scores of some particles, what a right one scores, and how their rivals do."""
+    inner = rivals.decoys.shape[2]
+    wide = Weighting(*(np.expand_dims(getattr(weighting, f.name)[..., :inner], -2) for f in fields(Weighting)))
+    discerning = replace(weighting, w=weighting.w * (1.0 - weighting.likeness))
+    decoy_e, decoy_c = np.moveaxis(rivals.decoys.astype(np.float64), -1, 0)
+    neighbour_e, neighbour_c = np.moveaxis(rivals.neighbours.astype(np.float64), -1, 0)
     own_llr, own_z = llr(own.c, own.e, weighting), z(own.c, own.e, weighting)
-    return {
+    decoy_llr, decoy_z = llr(decoy_c, decoy_e, wide), z(decoy_c, decoy_e, wide)
+    neighbour_llr = llr(neighbour_c, neighbour_e, wide)
+    shift_llr = llr(rivals.shifts.astype(np.float64), own.e[:, None, :inner], wide)
+    centred = centre(own, weighting.mean)
+    scores = {
         "l2_loss": l2_loss(own),
         "cryosieve": cryosieve(own, cryosieve_band),
         "ncc": ncc(own),
         "llr": own_llr,
         "z": own_z,
-        "zc": zc(own, weighting),
-        "contrast": contrast(own_z, z(others[0][..., 1], others[0][..., 0], wide)),
+        "zc": z(*centred, weighting),
+        "ldac": z(*centred, discerning),
+        "contrast": contrast(own_z, decoy_z),
         "local": local(own_llr, neighbour_llr),
-        "dual": dual(own_llr, decoy_llr, neighbour_llr),
+        "shift": shift(own_llr, shift_llr),
+        "dual": dual(own_llr, decoy_llr, neighbour_llr, shift_llr),
     }
+    expected = {
+        "expected_z": np.sqrt(energy(own.e, weighting)),
+        "expected_zc": np.sqrt(energy(centred[1], weighting)),
+    }
+    return Judgement(scores, expected, decoy_z, neighbour_llr - own_llr[:, None], shift_llr - own_llr[:, None])
+
+
+def best_rival(gain: Array) -> tuple[NDArray[np.intp], Array]:
+    """Column and gain ``(n,)`` of the best rival of each particle; NaN where there is none."""
+    if gain.shape[1] == 0:
+        return np.zeros(len(gain), dtype=np.intp), np.full(len(gain), np.nan)
+    best = np.argmax(gain, axis=1)
+    return best, np.take_along_axis(gain, best[:, None], axis=1)[:, 0]
 
 
 def _ratio(numerator: Array, denominator: Array) -> Array:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import re
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from benchmarks.performance import scoring
 from cryocore.backend import get_backend
 from cryocore.backend.base import kernel_source
-from cryocore.data import Grid
+from cryocore.data import Grid, Particles
 from cryocore.geometry.rotations import random_rotations
 from cryocore.imaging.slices import Frame, prepare, project
 from cryocore.imaging.volumes import map_to_grid
 from cryocore.score.bands import LANES, band_edges, band_samples
-from cryocore.score.sums import own_sums, pose_sums
+from cryocore.score.sums import own_sums, pose_sums, shift_sums
 from tests.phantoms import BACKENDS, optics
 
 BOX = 32
@@ -60,6 +61,8 @@ def test_sums_at_other_poses_are_those_of_slices(name: str) -> None:
     }
     for own, others in sums.values():
         np.testing.assert_allclose(others[:, 0], own[..., 1:3], rtol=1e-5, atol=1e-5 * np.abs(own[..., 1:3]).max())
+    inner = pose_sums(batch, poses, rotations, half, np.ones(n, np.float32), reference, samples.first(5), backend)
+    np.testing.assert_array_equal(inner, sums[1.0][1][:, :, :5])
     assert np.abs(sums[1.0][0] - sums[0.0][0]).max() > 1e-3 * np.abs(sums[0.0][0]).max()
     grids = backend.to_device(map_to_grid(volume, grid)[None])
     x = backend.to_host(batch.ctf * project(grids, poses[:, 1], half, frame, backend)).astype(np.complex128)
@@ -68,6 +71,44 @@ def test_sums_at_other_poses_are_those_of_slices(name: str) -> None:
     for i, values in enumerate((np.abs(x) ** 2, (np.conj(y) * x).real)):
         expected = 2 * np.add.reduceat(values, samples.start[:-1], axis=1)
         np.testing.assert_allclose(sums[0.0][1][:, 1, :, i], expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("k", [1, 8, 11])
+def test_displaced_shifts_are_those_of_a_particle_whose_shift_is_displaced(name: str, k: int) -> None:
+    """With a leverage too, since the prediction without the particle stays that of its own pose and shift."""
+    backend = get_backend(name)
+    particles, volume, images = scoring.data_set(BOX, backend)
+    particles, images = particles.take(np.arange(40)), images[:40]
+    grid = Grid.of(BOX, scoring.PIXEL_ANGSTROM, scoring.PADDING)
+    frame = Frame.of(particles.optics[0], grid)
+    reference = scoring.reference_of(volume, grid, frame, backend)
+    half, n = np.zeros(40, dtype=np.int32), 40
+    moves = np.random.default_rng(2).normal(0.0, 6.0, (n, k, 2))
+    for weight in (0.0, 1.0):
+        common = (particles.rotations, half, np.full(n, weight, np.float32), reference, reference.samples[0], backend)
+        batch = prepare(images, particles, frame, backend)
+        still = shift_sums(batch, np.zeros((n, k, 2)), *common)
+        own = own_sums(batch, *common)
+        for at in range(k):
+            np.testing.assert_allclose(still[:, at], own[..., 2], rtol=1e-4, atol=1e-5 * np.abs(own[..., 2]).max())
+        if weight:
+            continue
+        found = shift_sums(batch, moves, *common)
+        for at in range(k):
+            batch = prepare(images, displaced(particles, moves[:, at]), frame, backend)
+            expected = own_sums(batch, *common)[..., 2]
+            np.testing.assert_allclose(found[:, at], expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
+
+
+def displaced(particles: Particles, moves: np.ndarray) -> Particles:
+    """The particles with their shifts moved by ``(n, 2)`` Å."""
+    table = particles.table
+    for i, axis in enumerate("xy"):
+        name = f"shift_{axis}_angstrom"
+        at = pa.array(particles.shifts_angstrom[:, i] + moves[:, i])
+        table = table.set_column(table.schema.get_field_index(name), name, at)
+    return Particles(table, particles.optics)
 
 
 def test_scores_agree_with_real_space() -> None:

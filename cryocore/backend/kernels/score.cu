@@ -4,7 +4,7 @@
 // and CTF are 0. Where the particle is part of the map (leverage > 0) its own share is taken out of the prediction x = c P V:
 // x <- (x - h y) / (1 - h), h = overlap min(1/2, leverage c^2 / density). The density lives on an unpadded grid of its own.
 
-struct Inputs {  // of both kernels, for one particle; volumes in bricks
+struct Inputs {  // of all kernels, for one particle; volumes in bricks
     const float2 *image;
     const float *ctf;
     const int *samples;
@@ -236,6 +236,66 @@ extern "C" __global__ void score_poses(
             if (threadIdx.x == 0) {
                 sums[(item * bands + band) * 2] = 2.0f * power;
                 sums[(item * bands + band) * 2 + 1] = 2.0f * inner;
+            }
+        }
+    }
+}
+
+#define SHIFTS 8  // for which a slice is read once
+
+// Re(conj(y) x) per band at displaced shifts: y at k is turned by -(kx, ky) turns half turns. The slice at the own pose is
+// read once for SHIFTS of them; |x|^2 is that of score_slices.
+extern "C" __global__ void score_shifts(
+    const float2 *RESTRICT image, const float *RESTRICT ctf,
+    const int *RESTRICT samples, const int *RESTRICT band_start,
+    const float *RESTRICT basis, const int *RESTRICT half,               // (n, 6), (n)
+    const float *RESTRICT leverage,                                      // (n)
+    const float2 *RESTRICT volume, int radius,
+    const float *RESTRICT inverse_density, int density_radius, float density_step,
+    const float *RESTRICT turns,                                         // (n, shifts, 2)
+    int n, int shifts, int r, int bands, float *RESTRICT sums)           // (n, shifts, bands)
+{
+#ifdef __CUDACC__
+    extern __shared__ float scratch[];
+#else
+    float *scratch = nullptr;
+#endif
+    const int groups = (shifts + SHIFTS - 1) / SHIFTS;
+    const long long items = (long long)n * groups;
+    for (long long item = blockIdx.x; item < items; item += gridDim.x) {
+        const int index = (int)(item / groups), first = (int)(item % groups) * SHIFTS;
+        const int count = shifts - first < SHIFTS ? shifts - first : SHIFTS;
+        const long long row = (long long)index * shifts + first;
+        const Inputs in = inputs_of(image, ctf, samples, half, leverage, volume, radius, inverse_density,
+                                    density_radius, density_step, index, r, band_start[bands]);
+        float along_x[SHIFTS], along_y[SHIFTS];
+        for (int k = 0; k < SHIFTS; k++) {
+            along_x[k] = k < count ? turns[2 * (row + k)] : 0.0f;
+            along_y[k] = k < count ? turns[2 * (row + k) + 1] : 0.0f;
+        }
+        Lanes buffer[2];
+        for (int band = 0; band < bands; band++) {
+            float inner[SHIFTS][LANES] = {};
+            for (int s = band_start[band] + threadIdx.x * LANES; s < band_start[band + 1]; s += blockDim.x * LANES) {
+                const Lanes &l = next(in, basis + 6LL * index, nullptr, s, buffer);
+                float kx[LANES], ky[LANES], re[LANES], im[LANES];
+                for (int i = 0; i < LANES; i++) {
+                    kx[i] = samples[s + i] << 16 >> 16;
+                    ky[i] = samples[s + i] >> 16;
+                    re[i] = l.image_x[i] * l.re[i] + l.image_y[i] * l.im[i];
+                    im[i] = l.image_x[i] * l.im[i] - l.image_y[i] * l.re[i];
+                }
+                for (int k = 0; k < SHIFTS; k++) {
+                    if (k >= count) break;
+                    for (int i = 0; i < LANES; i++) {
+                        const float turn = kx[i] * along_x[k] + ky[i] * along_y[k];
+                        inner[k][i] += re[i] * cosine_pi(turn) - im[i] * sine_pi(turn);
+                    }
+                }
+            }
+            for (int k = 0; k < count; k++) {
+                const float value = block_sum(total(inner[k]), scratch);
+                if (threadIdx.x == 0) sums[(row + k) * bands + band] = 2.0f * value;
             }
         }
     }

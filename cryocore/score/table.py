@@ -1,0 +1,86 @@
+"""The log's rows: what describes a particle, what it scores, and its band sums."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from cryocore.data import EXPECTED, HINTS, SCORES, Particles
+from cryocore.geometry.rotations import viewing_direction
+from cryocore.score.chunks import ChunkSums
+from cryocore.score.scores import BAND_COLUMNS, Judgement, best_rival
+
+Array = NDArray[np.float64]
+
+
+def log_table(
+    part: Particles,
+    round_number: int,
+    weights: NDArray[np.float32],
+    judgement: Judgement,
+    sums: ChunkSums,
+    factor: Array,
+    noise_power: Array | None,
+) -> pa.Table:
+    """The rows of the log for some particles.
+
+    ``factor`` ``(n,)`` is each particle's noise power over that of its set; ``noise_power`` ``(n, bands)`` that of the
+    set, where it is not the same for all of an optics group.
+    """
+    view = viewing_direction(part.rotations)
+    columns: dict[str, Any] = {
+        "particle_id": part.table.column("particle_id"),
+        "round": pa.array(np.full(len(part), round_number, dtype=np.int32)),
+    }
+    for name in ("stack", "slice", "micrograph", "optics_group", "half", "quat_w", "quat_x", "quat_y", "quat_z"):
+        columns[name] = part.table.column(name)
+    for i, name in enumerate(("view_x", "view_y", "view_z")):
+        columns[name] = view[:, i]
+    for name in ("defocus_u_angstrom", "defocus_v_angstrom"):
+        columns[name] = part.table.column(name)
+    columns["weight"] = weights
+    columns["selected"] = weights > 0
+    for name in SCORES:
+        columns[name] = judgement.scores[name].astype(np.float32)
+    for name in EXPECTED:
+        columns[name] = judgement.expected[name].astype(np.float32)
+    columns["noise_factor"] = factor.astype(np.float32)
+    found = hints(part, judgement, sums)
+    for name in HINTS:
+        columns[name] = found[name].astype(np.float32)
+    columns["decoy_z"] = list_column(judgement.decoy_z)
+    for i, name in enumerate(BAND_COLUMNS):
+        columns[name] = list_column(sums.own[:, :, i])
+    if noise_power is not None:
+        columns["noise_power"] = list_column(np.where(np.isfinite(noise_power), noise_power, np.nan))
+    return pa.table(columns)
+
+
+def hints(part: Particles, judgement: Judgement, sums: ChunkSums) -> dict[str, Array]:
+    """The best neighbouring pose and displaced shift of each particle, and what it gains in log-likelihood ratio.
+
+    NaN where a particle was compared with none. Shifts are those that centre the image, as in the data set.
+    """
+    none = np.full(len(part), np.nan)
+    rows = np.arange(len(part))
+    pose, pose_gain = best_rival(judgement.neighbour_gain)
+    move, shift_gain = best_rival(judgement.shift_gain)
+    found = {"better_pose_gain": pose_gain, "better_shift_gain": shift_gain}
+    for i, c in enumerate("wxyz"):
+        found[f"better_quat_{c}"] = sums.quaternions[rows, pose, i] if sums.quaternions.shape[1] else none
+    for i, c in enumerate("xy"):
+        displaced = sums.displacements_angstrom
+        at = displaced[rows, move, i] if displaced.shape[1] else none
+        found[f"better_shift_{c}_angstrom"] = part.shifts_angstrom[:, i] + at
+    return found
+
+
+def list_column(values: NDArray[np.floating]) -> pa.Array:
+    """A column of lists of floats, all as long as the rows of ``values`` ``(n, k)``."""
+    flat = pa.array(np.ascontiguousarray(values, dtype=np.float32).reshape(-1))
+    if values.shape[1] == 0:
+        return pa.array([[]] * len(values), pa.list_(pa.float32()))
+    return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])

@@ -1,0 +1,127 @@
+"""Rivals: neighbouring poses, displaced shifts and decoys, and what the log says of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from cryocore.config import PlantedErrors, Score, parse_config
+from cryocore.data import EXPECTED, HINTS, SCORES, Particles, score_columns
+from cryocore.errors import InputError
+from cryocore.files import table_metadata
+from cryocore.geometry.rotations import angular_distance_deg, quaternion_to_matrix
+from cryocore.score.scores import best_rival
+from cryocore.validate.rates import auc
+from tests.score.simulated import logged, simulated
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pa.Table]:
+    folder = tmp_path_factory.mktemp("planted")
+    errors = PlantedErrors(local_pose=0.15, wrong_shift=0.15, local_angle_deg=(8, 15), wrong_shift_angstrom=(8, 15))
+    simulated(folder, errors)
+    return folder, logged(folder)
+
+
+def test_rivals_see_the_errors_that_they_stand_for(planted: tuple[Path, pa.Table]) -> None:
+    log = planted[1]
+    kind = log.column("kind").to_numpy()
+    for name, error in (("local", "local_pose"), ("shift", "wrong_shift")):
+        use = (kind == "none") | (kind == error)
+        found = {s: auc(log.column(s).to_numpy()[use], kind[use] == "none") for s in (name, "dual", "z")}
+        assert found[name] > found["z"] - 0.02, found
+        assert found["dual"] > found["z"], found
+        assert found[name] > 0.8, found
+
+
+def test_hints_point_to_better_poses_and_shifts(planted: tuple[Path, pa.Table]) -> None:
+    folder, log = planted
+    kind, data = log.column("kind").to_numpy(), Particles.read(folder / "particles.parquet")
+    truth = pq.read_table(folder / "truth.parquet")
+
+    def columns(table: pa.Table, *names: str) -> np.ndarray:
+        return np.stack([table.column(n).to_numpy().astype(np.float64) for n in names], axis=1)
+
+    right = quaternion_to_matrix(columns(truth, *(f"quat_{c}" for c in "wxyz")))
+    hint = quaternion_to_matrix(columns(log, *(f"better_quat_{c}" for c in "wxyz")))
+    hinted = (kind == "local_pose") & (log.column("better_pose_gain").to_numpy() > 2)
+    assert hinted.sum() > 40
+    closer = angular_distance_deg(hint, right) < angular_distance_deg(data.rotations, right)
+    assert closer[hinted].mean() > 0.7
+    turned = angular_distance_deg(hint, data.rotations)
+    assert np.all((turned > 2.99) & (turned < 15.01))
+
+    right = columns(truth, "shift_x_angstrom", "shift_y_angstrom")
+    hint = columns(log, "better_shift_x_angstrom", "better_shift_y_angstrom")
+    hinted = (kind == "wrong_shift") & (log.column("better_shift_gain").to_numpy() > 2)
+    assert hinted.sum() > 40
+    stored = data.shifts_angstrom
+    closer = np.linalg.norm(hint - right, axis=1) < np.linalg.norm(stored - right, axis=1)
+    assert closer[hinted].mean() > 0.7
+    moved = np.linalg.norm(hint - stored, axis=1)
+    assert np.all((moved > 2.99) & (moved < 15.01))
+
+
+def test_right_particles_score_what_is_expected_of_them(planted: tuple[Path, pa.Table]) -> None:
+    log = planted[1]
+    right = log.column("kind").to_numpy() == "none"
+    for name in ("z", "zc"):
+        found, expected = (log.column(n).to_numpy()[right] for n in (name, f"expected_{name}"))
+        assert found.mean() == pytest.approx(expected.mean(), rel=0.15)
+        assert (found - expected).std() == pytest.approx(1.0, abs=0.3)
+    decoy_z = log.column("decoy_z").combine_chunks()
+    assert decoy_z.type.list_size == Score().n_decoys
+    own, decoys = log.column("z").to_numpy(), decoy_z.flatten().to_numpy().reshape(len(log), -1)
+    contrast = (own - decoys.mean(axis=1)) / decoys.std(axis=1, ddof=1)
+    np.testing.assert_allclose(log.column("contrast").to_numpy(), contrast, rtol=1e-4, atol=1e-4)
+    assert score_columns(log.schema) == list(SCORES)
+
+
+def test_without_rivals_there_are_no_hints(tmp_path: Path) -> None:
+    none = Score(n_decoys=0, n_local=0, n_shift=0)
+    simulated(tmp_path, PlantedErrors(wrong_pose=0.3), n_particles=200)
+    log = logged(tmp_path, none)
+    for name in (*HINTS, "contrast", "local", "shift"):
+        assert np.isnan(log.column(name).to_numpy()).all(), name
+    for name in (*EXPECTED, "z", "dual"):
+        assert np.isfinite(log.column(name).to_numpy()).all(), name
+    assert log.column("decoy_z").to_pylist() == [[]] * 200
+
+
+def test_the_best_rival_is_the_one_that_gains_most() -> None:
+    column, gain = best_rival(np.array([[1.0, 3.0, 2.0], [-1.0, -2.0, -0.5]]))
+    assert column.tolist() == [1, 2]
+    assert gain.tolist() == [3.0, -0.5]
+
+
+def test_a_score_without_its_rivals_cannot_select() -> None:
+    for name, key in (("contrast", "n_decoys"), ("local", "n_local"), ("shift", "n_shift")):
+        with pytest.raises(InputError, match=f"{name} needs score.{key}"):
+            parse_config({"score": {key: 0}, "select": {"score": name}})
+
+
+def test_ldac_sees_what_differs_between_neighbouring_poses(planted: tuple[Path, pa.Table]) -> None:
+    log = planted[1]
+    likeness = np.array(table_metadata(log.schema)["neighbour_correlation"])
+    assert likeness.shape == (2, table_metadata(log.schema)["n_bands"])
+    assert likeness.min() >= 0.0
+    assert likeness[:, 1:3].min() > 0.8
+    assert likeness[:, 1:3].mean() > likeness[:, 6:9].mean() + 0.05
+    kind = log.column("kind").to_numpy()
+    use = (kind == "none") | (kind == "local_pose")
+    found = {s: auc(log.column(s).to_numpy()[use], kind[use] == "none") for s in ("ldac", "zc")}
+    assert found["ldac"] > found["zc"] + 0.02, found
+
+
+def test_cryosieve_has_a_cut_off_for_each_round(planted: tuple[Path, pa.Table]) -> None:
+    folder, _ = planted
+    settings = {"n_decoys": 0, "n_local": 0, "n_shift": 0}
+    schedule = Score(cryosieve_angstrom=[60.0, 30.0], **settings)
+    fixed = {a: logged(folder, Score(cryosieve_angstrom=a, **settings)).column("cryosieve") for a in (60.0, 30.0)}
+    assert fixed[60.0] != fixed[30.0]
+    for number, cut_off in ((0, 60.0), (1, 30.0), (7, 30.0)):
+        assert logged(folder, schedule, number).column("cryosieve") == fixed[cut_off]

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any, Literal, get_args
 
 from cryocore.config import Config, Select, per_round
+from cryocore.data import SCORES
 
 Stage = Literal["simulate", "plant", "ingest", "reconstruct", "score", "select", "validate", "report"]
 STAGES: tuple[str, ...] = get_args(Stage)
+STAND_IN = "dual"
+"""The column that is judged where the score that selects is not in the log."""
 
 
 def stage_settings(config: Config, stage: Stage, round_number: int = 0) -> dict[str, Any]:
@@ -45,9 +48,9 @@ def stage_settings(config: Config, stage: Stage, round_number: int = 0) -> dict[
         case "score":
             return {"score": _dump(config.score), **common}
         case "select":
-            return {"select": _select_settings(config.select, round_number)}
+            return {"select": _select_settings(config.select, round_number), **common}
         case "validate":
-            return {"score": config.select.score}
+            return {"score": config.select.score if config.select.score in SCORES else STAND_IN}
         case "report":
             values = _dump(config)
             del values["backend"]

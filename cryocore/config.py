@@ -81,6 +81,8 @@ class Simulate(Section):
     snr: Positive = Field(0.01, description="signal variance / noise variance per pixel inside the particle's disc")
     orientations: Literal["uniform", "preferred"] = Field("preferred", description="how viewing directions spread")
     noise: Literal["white", "coloured"] = Field("white", description="coloured noise is stronger at low resolution")
+    scale_spread: float = Field(0.0, ge=0.0, description="standard deviation of the logarithm of images' scales")
+    background: float = Field(0.0, ge=0.0, description="standard deviation of linear gradients, in that of the noise")
     shift_angstrom: float = Field(4.0, ge=0.0, description="standard deviation of the true shifts")
     defocus_angstrom: Range = Field((8000.0, 22000.0), description="range; underfocus is positive")
     astigmatism_angstrom: float = Field(300.0, ge=0.0, description="largest defocus U - V")
@@ -127,10 +129,14 @@ class Reconstruct(Section):
 
 
 class Score(Section):
-    """From maps to the loss of every particle."""
+    """From maps to the loss of every particle. A list gives one value per round, from round 0; its last one stays."""
 
     n_bands: int = Field(24, ge=4, le=64, description="resolution bands in the log")
-    cryosieve_angstrom: Positive = Field(40.0, description="high-pass cut-off of CryoSieve's score")
+    cryosieve_angstrom: Annotated[list[Positive], PerRound] = Field(
+        [40.0], min_length=1, description="high-pass cut-off of CryoSieve's score"
+    )
+    noise: Literal["optics_group", "micrograph"] = Field("optics_group", description="what shares a noise spectrum")
+    noise_per_particle: bool = Field(True, description="scale it by each particle's own residual")
     n_decoys: int = Field(8, ge=0, description="random poses that each particle is compared with")
     n_local: int = Field(8, ge=0, description="neighbouring poses that each particle is compared with")
     local_angle_deg: Range = Field((3.0, 15.0), description="how far away they are")

@@ -225,7 +225,7 @@ class FscCurves:
         return cls(**{n: table.column(n).to_numpy() for n in names}, metadata=table_metadata(table.schema))
 
 
-SCORES = ("l2_loss", "cryosieve", "ncc", "llr", "z", "zc", "contrast", "local", "shift", "dual")
+SCORES = ("l2_loss", "cryosieve", "ncc", "llr", "z", "zc", "ldac", "contrast", "local", "shift", "dual")
 """Names of the scores in the log; see ``cryocore.score.scores``."""
 
 EXPECTED = ("expected_z", "expected_zc")
@@ -243,7 +243,7 @@ HINTS = (
 NOT_SCORES = frozenset(
     [f"quat_{c}" for c in "wxyz"]
     + [f"view_{c}" for c in "xyz"]
-    + ["defocus_u_angstrom", "defocus_v_angstrom", "weight", *EXPECTED, *HINTS]
+    + ["defocus_u_angstrom", "defocus_v_angstrom", "weight", "noise_factor", *EXPECTED, *HINTS]
 )
 """Floating-point columns of the log that describe a particle; every other one scores it."""
 

@@ -20,7 +20,7 @@ def stage_settings(config: Config, stage: Stage, round_number: int = 0) -> dict[
     ----------
     config : the run
     stage : its name
-    round_number : matters to ``select`` only, whose lists hold one value per round
+    round_number : matters to ``score`` and ``select``, whose lists hold one value per round
 
     Returns
     -------
@@ -46,7 +46,8 @@ def stage_settings(config: Config, stage: Stage, round_number: int = 0) -> dict[
             del values["mask"]  # an input file of the job
             return {"reconstruct": values, "symmetry": config.symmetry}
         case "score":
-            return {"score": _dump(config.score), **common}
+            # the scores of round r choose the particles of round r + 1
+            return {"score": _of_round(_dump(config.score), {"cryosieve_angstrom"}, round_number + 1), **common}
         case "select":
             return {"select": _select_settings(config.select, round_number), **common}
         case "validate":
@@ -61,7 +62,12 @@ def _select_settings(select: Select, round_number: int) -> dict[str, Any]:
     """The rule in use with its value for one round, as a list of one; other rules' values are left out."""
     rules = get_args(Select.model_fields["rule"].annotation)
     values = {name: value for name, value in _dump(select).items() if name not in rules or name == select.rule}
-    return {n: [per_round(v, round_number)] if isinstance(v, list) else v for n, v in values.items()}
+    return _of_round(values, {n for n, v in values.items() if isinstance(v, list)}, round_number)
+
+
+def _of_round(values: dict[str, Any], schedules: set[str], selection: int) -> dict[str, Any]:
+    """The values, of schedules that of one selection alone, as a list of one."""
+    return {n: [per_round(v, selection)] if n in schedules else v for n, v in values.items()}
 
 
 def _dump(section: Any) -> dict[str, Any]:

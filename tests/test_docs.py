@@ -29,4 +29,8 @@ def test_every_page_is_in_the_index() -> None:
 @pytest.mark.parametrize("page", ["score.md", "log.md"])
 def test_scores_and_bands_are_explained(page: str) -> None:
     text = (ROOT / "docs" / page).read_text()
-    assert not [name for name in (*SCORES, *EXPECTED, *HINTS, "decoy_z", *BAND_COLUMNS) if f"`{name}`" not in text]
+    assert not [
+        name
+        for name in (*SCORES, *EXPECTED, *HINTS, "decoy_z", "noise_factor", "noise_power", *BAND_COLUMNS)
+        if f"`{name}`" not in text
+    ]

@@ -23,6 +23,14 @@ def test_select_reads_the_value_of_its_round_only() -> None:
     assert not {"count", "threshold"} & set(stage_settings(config, "select", 1)["select"])
 
 
+def test_a_score_reads_the_cut_off_of_its_round_only() -> None:
+    config = parse_config({"score": {"cryosieve_angstrom": [40.0, 30.0, 20.0]}})
+    kept = [stage_settings(config, "score", r)["score"]["cryosieve_angstrom"] for r in (0, 1, 2, 3)]
+    assert kept == [[40.0], [30.0], [20.0], [20.0]]
+    one = parse_config({"score": {"cryosieve_angstrom": 12.0}})
+    assert stage_settings(one, "score", 0)["score"]["cryosieve_angstrom"] == [12.0]
+
+
 def test_sections_survive_the_command_line() -> None:
     config = Config()
     assert Simulate(**stage_settings(config, "simulate")["simulate"]) == config.input.simulate

@@ -122,6 +122,7 @@ def reference_of(volume: NDArray[np.float32], grid: Grid, frame: Frame, backend:
         overlap=np.linspace(1, 0, 24, dtype=np.float32),
         mean_inverse_density=[1.0, 1.0],
         radial_mean=np.zeros((2, len(edges) - 1)),
+        likeness=np.zeros((2, len(edges) - 1)),
         edges=edges,
         frames=(frame,),
         samples=(band_samples(frame, edges),),

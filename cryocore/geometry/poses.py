@@ -5,23 +5,30 @@ The draws are a function of the particle's id, so that they depend neither on th
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
-from cryocore.geometry.rotations import rotations_by_angle
+from cryocore.geometry.rotations import angular_distance_deg, quaternion_to_matrix, rotations_by_angle
 
 Array = NDArray[np.float64]
 Ids = NDArray[np.uint64]
+Rows = NDArray[np.intp]
+
+TRIES = 16
+"""Draws after which a pose is taken although it is too close to the own."""
+TOLERANCE_DEG = 1e-3
 
 
-def hashed_uniform(ids: Ids, n: int, *, seed: int, stream: int) -> Array:
-    """``(len(ids), n)`` numbers, uniform in [0, 1), that depend only on id, seed, stream and column.
+def hashed_uniform(ids: Ids, n: int, *, seed: int, stream: int, first: int = 0) -> Array:
+    """``(len(ids), n)`` numbers, uniform in [0, 1), that depend only on id, seed, stream and column, from ``first`` on.
 
     The mixing function is SplitMix64 (Steele et al. 2014, OOPSLA).
     """
     start = np.array([seed * 1009 + stream], dtype=np.uint64)
     mixed = _mix(ids[:, None] ^ _mix(start)[:, None])
-    columns = _mix(np.arange(1, n + 1, dtype=np.uint64))[None, :]
+    columns = _mix(np.arange(first + 1, first + n + 1, dtype=np.uint64))[None, :]
     return (_mix(mixed ^ columns) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
@@ -33,21 +40,67 @@ def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return x ^ (x >> np.uint64(31))
 
 
-def decoy_rows(ids: Ids, n_decoys: int, n_particles: int, *, seed: int) -> NDArray[np.int64]:
-    """Rows of the data set ``(len(ids), n_decoys)`` whose poses serve as decoys."""
-    return (hashed_uniform(ids, n_decoys, seed=seed, stream=1) * n_particles).astype(np.int64)
+def decoys(
+    ids: Ids,
+    rotations: Array,
+    n_decoys: int,
+    quaternions: Array,
+    *,
+    apart_deg: float,
+    group: Array,
+    seed: int,
+) -> Array:
+    """Poses of other particles ``(n, n_decoys, 3, 3)``, drawn from ``quaternions`` ``(m, 4)``.
+
+    Those closer than ``apart_deg`` to the own pose ``rotations`` ``(n, 3, 3)``, modulo the point group
+    ``group`` ``(g, 3, 3)``, are drawn again: under preferred views many are.
+    """
+
+    def draw(rows: Rows, attempt: int) -> Array:
+        uniform = hashed_uniform(ids[rows], n_decoys, seed=seed, stream=1, first=attempt * n_decoys)
+        chosen = quaternions[(uniform * len(quaternions)).astype(np.int64)]
+        return quaternion_to_matrix(chosen.reshape(-1, 4)).reshape(len(rows), n_decoys, 3, 3)
+
+    return _apart(draw, rotations, apart_deg, group)
 
 
-def neighbours(ids: Ids, rotations: Array, n_neighbours: int, angle_deg: tuple[float, float], *, seed: int) -> Array:
-    """Poses ``(n, n_neighbours, 3, 3)``: each particle's own, turned about a random axis by an angle in a range."""
-    n = len(ids)
-    uniform = hashed_uniform(ids, 3 * n_neighbours, seed=seed, stream=2).reshape(n * n_neighbours, 3)
-    height, azimuth = 2 * uniform[:, 0] - 1, 2 * np.pi * uniform[:, 1]
-    radius = np.sqrt(1 - height**2)
-    axes = np.stack([radius * np.cos(azimuth), radius * np.sin(azimuth), height], axis=1)
-    angles = angle_deg[0] + (angle_deg[1] - angle_deg[0]) * uniform[:, 2]
-    turns = rotations_by_angle(axes, angles).reshape(n, n_neighbours, 3, 3)
-    return np.einsum("nkij,njl->nkil", turns, rotations)
+def neighbours(
+    ids: Ids, rotations: Array, n_neighbours: int, angle_deg: tuple[float, float], *, group: Array, seed: int
+) -> Array:
+    """Poses ``(n, n_neighbours, 3, 3)``: each particle's own, turned about a random axis by an angle in a range.
+
+    Those that a point group ``(g, 3, 3)`` brings closer to the own pose than the range allows are drawn again.
+    """
+
+    def draw(rows: Rows, attempt: int) -> Array:
+        n = 3 * n_neighbours
+        uniform = hashed_uniform(ids[rows], n, seed=seed, stream=2, first=attempt * n).reshape(-1, 3)
+        height, azimuth = 2 * uniform[:, 0] - 1, 2 * np.pi * uniform[:, 1]
+        radius = np.sqrt(1 - height**2)
+        axes = np.stack([radius * np.cos(azimuth), radius * np.sin(azimuth), height], axis=1)
+        angles = angle_deg[0] + (angle_deg[1] - angle_deg[0]) * uniform[:, 2]
+        turns = rotations_by_angle(axes, angles).reshape(len(rows), n_neighbours, 3, 3)
+        return turns @ rotations[rows, None]
+
+    return _apart(draw, rotations, angle_deg[0], group)
+
+
+def _apart(draw: Callable[[Rows, int], Array], own: Array, least_deg: float, group: Array) -> Array:
+    """Poses ``(n, k, 3, 3)``, each drawn until it is ``least_deg`` from the own pose modulo a group, or kept."""
+
+    def close(rows: Rows) -> NDArray[np.bool_]:
+        return angular_distance_deg(own[rows, None], poses[rows], group) < least_deg - TOLERANCE_DEG
+
+    rows = np.arange(len(own))
+    poses = draw(rows, 0)
+    pending = close(rows)
+    for attempt in range(1, TRIES):
+        rows = np.flatnonzero(pending.any(axis=1))
+        if not len(rows):
+            break
+        poses[rows] = np.where(pending[rows][..., None, None], draw(rows, attempt), poses[rows])
+        pending[rows] &= close(rows)
+    return poses
 
 
 def displacements(ids: Ids, n: int, range_angstrom: tuple[float, float], *, seed: int) -> Array:

@@ -48,8 +48,10 @@ def rotations_by_angle(axes: ArrayLike, angles_deg: ArrayLike) -> Array:
 
 
 def angular_distance_deg(first: ArrayLike, second: ArrayLike, group: ArrayLike | None = None) -> Array:
-    """Smallest rotation angle (degrees, ``(n,)``) between poses, over the mates of ``group`` if given."""
+    """Smallest rotation angle (degrees) between poses ``(..., 3, 3)``, over the mates of ``group`` if given."""
     a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     mates = np.eye(3)[None] if group is None else np.asarray(group, dtype=np.float64)
-    trace = np.max([np.einsum("nij,jk,nik->n", a, g, b) for g in mates], axis=0)
-    return np.rad2deg(np.arccos(np.clip((trace - 1.0) / 2.0, -1.0, 1.0)))
+    # the trace of A g B.T is the sum of all elements of (A.T B) * g
+    between = np.swapaxes(a, -1, -2) @ b
+    trace = np.max(between.reshape(*between.shape[:-2], 9) @ mates.reshape(-1, 9).T, axis=-1)
+    return np.asarray(np.rad2deg(np.arccos(np.clip((trace - 1.0) / 2.0, -1.0, 1.0))))

@@ -149,8 +149,21 @@ def noisy_images(
             noise = scipy.fft.irfft2(scipy.fft.rfft2(noise) * spectrum, s=(box, box))
             signal = clean_images(grid, truth, rows, settings, backend)
             signal[junk[rows]] = 0.0
+            images = amplitude * signal + noise
+            if settings.background:
+                images += gradients(settings.background, len(rows), box, rng)
+            if settings.scale_spread:
+                images *= np.exp(rng.normal(0.0, settings.scale_spread, len(rows)))[:, None, None]
             bar.update(len(rows))
-            yield (amplitude * signal + noise).astype(np.float32)
+            yield images.astype(np.float32)
+
+
+def gradients(spread: float, n: int, box: int, rng: np.random.Generator) -> Floats32:
+    """Linear backgrounds ``(n, box, box)`` in random directions, whose values half a box from the origin are normal."""
+    direction, height = rng.uniform(0.0, 2 * np.pi, n), rng.normal(0.0, spread, n)
+    along = (np.arange(box) - box // 2) / (box / 2)
+    x, y = (height * f(direction) for f in (np.cos, np.sin))
+    return (x[:, None, None] * along + y[:, None, None] * along[:, None]).astype(np.float32)
 
 
 def noise_spectrum(settings: Simulate) -> Floats32:

@@ -10,14 +10,17 @@ from numpy.typing import NDArray
 from cryocore.backend import Backend
 from cryocore.config import Score
 from cryocore.data import Particles
-from cryocore.geometry.poses import decoy_rows, displacements, neighbours
-from cryocore.geometry.rotations import matrix_to_quaternion, quaternion_to_matrix
+from cryocore.geometry.poses import decoys, displacements, neighbours
+from cryocore.geometry.rotations import matrix_to_quaternion
 from cryocore.images import batch_size, batches
 from cryocore.imaging.slices import prepare
 from cryocore.imaging.volumes import Floats32
 from cryocore.score.reference import Reference
 from cryocore.score.scores import Rivals
 from cryocore.score.sums import own_sums, pose_sums, shift_sums
+
+CHUNK = 32768
+"""Particles whose sums are held at a time: a row group of the log."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ def chunk_sums(
     part: Particles,
     weights: NDArray[np.float32],
     all_poses: NDArray[np.float64],
+    group: NDArray[np.float64],
     reference: Reference,
     settings: Score,
     seed: int,
@@ -48,30 +52,31 @@ def chunk_sums(
 ) -> ChunkSums:
     """Band sums of some particles.
 
-    ``all_poses`` are the quaternions ``(m, 4)`` of the whole data set, from which decoys are drawn.
+    ``all_poses`` are the quaternions ``(m, 4)`` of the whole data set, from which decoys are drawn; ``group`` are the
+    rotations ``(g, 3, 3)`` of the point group, modulo which rivals are no closer to the own pose than they should.
     """
     n, bands = len(part), reference.n_bands
     own = np.empty((n, bands, 6), dtype=np.float32)
-    decoys = np.empty((n, settings.n_decoys, bands, 2), dtype=np.float32)
+    elsewhere = np.empty((n, settings.n_decoys, bands, 2), dtype=np.float32)
     near = np.empty((n, settings.n_local, bands, 2), dtype=np.float32)
     displaced = np.empty((n, settings.n_shift, bands), dtype=np.float32)
     quaternions = np.empty((n, settings.n_local, 4))
     moves = displacements(part.ids, settings.n_shift, settings.shift_angstrom, seed=seed)
-    half, groups, rotations = part.column("half").astype(np.int32) - 1, part.column("optics_group"), part.rotations
+    half, optics_group = part.column("half").astype(np.int32) - 1, part.column("optics_group")
+    rotations, k, apart = part.rotations, settings.n_decoys, settings.local_angle_deg[1]
     size = batch_size(max(o.box for o in part.optics))
     for at, images in batches(part, np.arange(n), size, progress=progress):
-        group = int(groups[at[0]])
-        batch = prepare(images, part.take(at), reference.frames[group], backend)
-        common = (rotations[at], half[at], weights[at], reference, reference.samples[group], backend)
+        ids, own_poses, g = part.ids[at], rotations[at], int(optics_group[at[0]])
+        batch = prepare(images, part.take(at), reference.frames[g], backend)
+        common = (own_poses, half[at], weights[at], reference, reference.samples[g], backend)
         own[at] = own_sums(batch, *common)
         if settings.n_decoys:
-            rows = decoy_rows(part.ids[at], settings.n_decoys, len(all_poses), seed=seed)
-            poses = quaternion_to_matrix(all_poses[rows].reshape(-1, 4)).reshape(*rows.shape, 3, 3)
-            decoys[at] = pose_sums(batch, poses, *common)
+            poses = decoys(ids, own_poses, k, all_poses, apart_deg=apart, group=group, seed=seed)
+            elsewhere[at] = pose_sums(batch, poses, *common)
         if settings.n_local:
-            poses = neighbours(part.ids[at], rotations[at], settings.n_local, settings.local_angle_deg, seed=seed)
+            poses = neighbours(ids, own_poses, settings.n_local, settings.local_angle_deg, group=group, seed=seed)
             quaternions[at] = matrix_to_quaternion(poses.reshape(-1, 3, 3)).reshape(len(at), -1, 4)
             near[at] = pose_sums(batch, poses, *common)
         if settings.n_shift:
             displaced[at] = shift_sums(batch, moves[at], *common)
-    return ChunkSums(own, Rivals(decoys, near, displaced), quaternions, moves)
+    return ChunkSums(own, Rivals(elsewhere, near, displaced), quaternions, moves)

@@ -15,8 +15,9 @@ from cryocore.backend import Backend
 from cryocore.config import Score
 from cryocore.data import Grid, Particles
 from cryocore.errors import InputError
+from cryocore.geometry.rotations import random_rotations, rotations_by_angle
 from cryocore.imaging.bricks import Bricks, pack
-from cryocore.imaging.slices import Frame
+from cryocore.imaging.slices import Frame, project
 from cryocore.imaging.volumes import Floats32, map_to_grid, shell_means
 from cryocore.maps.mrc import read_map
 from cryocore.score.bands import BandSamples, band_edges, band_means, band_samples
@@ -24,6 +25,7 @@ from cryocore.score.bands import BandSamples, band_edges, band_means, band_sampl
 log = logging.getLogger(__name__)
 
 OVERLAP_STEPS, OVERLAP_SHELLS = 4, 6
+LIKENESS_PAIRS, LIKENESS_BATCH, LIKENESS_DEG = 200, 50, 10.0
 LARGE_SHARE = 0.1
 """Share of its own map from which a particle's score is not trusted any more."""
 
@@ -38,6 +40,7 @@ class Reference:
     overlap: Any
     mean_inverse_density: list[float]
     radial_mean: NDArray[np.float64]
+    likeness: NDArray[np.float64]
     edges: NDArray[np.int32]
     frames: tuple[Frame, ...]
     samples: tuple[BandSamples, ...]
@@ -58,17 +61,20 @@ def load_reference(data: Particles, round_dir: Path, settings: Score, backend: B
     # the outermost shell is cut by the ball of the grid, and its density with it
     edges = band_edges(settings.n_bands, grid.last_shell - 1)
     frames = tuple(Frame.of(o, grid) for o in data.optics)
+    samples = tuple(band_samples(f, edges) for f in frames)
+    # the mean over directions is real: the projection that all poses have in common
+    radial_mean = np.stack([band_means(shell_means(g.real, grid), edges) for g in grids])
     return Reference(
         grids=pack(grids, backend),
         inverse_density=pack(np.float32(1.0) / density, backend),
         leverage=float(mask.mean()) / grid.padding**3,
         overlap=backend.to_device(mask_overlap(mask)),
         mean_inverse_density=[slice_mean(1.0 / d, grid) for d in density],
-        # the mean over directions is real: the projection that all poses have in common
-        radial_mean=np.stack([band_means(shell_means(g.real, grid), edges) for g in grids]),
+        radial_mean=radial_mean,
+        likeness=neighbour_correlation(grids, radial_mean, frames[0], samples[0], backend),
         edges=edges,
         frames=frames,
-        samples=tuple(band_samples(f, edges) for f in frames),
+        samples=samples,
     )
 
 
@@ -97,6 +103,34 @@ def mask_overlap(mask: Floats32) -> Floats32:
     shells = np.arange(OVERLAP_STEPS * OVERLAP_SHELLS) / OVERLAP_STEPS
     waves = np.sinc(2.0 * shells[:, None] * np.arange(len(weight)) / n)
     return np.ascontiguousarray(waves @ weight / weight.sum(), dtype=np.float32)
+
+
+def neighbour_correlation(
+    grids: Any, radial_mean: NDArray[np.float64], frame: Frame, samples: BandSamples, backend: Backend
+) -> NDArray[np.float64]:
+    """Correlation per half map and band, ``(2, bands)``, of centred slices that are LIKENESS_DEG apart."""
+    rng = np.random.default_rng(0)
+    poses = random_rotations(LIKENESS_PAIRS, rng)
+    turned = rotations_by_angle(rng.normal(size=(LIKENESS_PAIRS, 3)), np.full(LIKENESS_PAIRS, LIKENESS_DEG)) @ poses
+    size = np.diff(samples.start)
+    kx, ky = samples.pairs.T.astype(np.intp)
+    on_device, sums = backend.to_device(grids), np.zeros((2, 3, len(size)))
+
+    def centred_slices(rotations: NDArray[np.float64], h: int) -> NDArray[np.complex64]:
+        half = np.full(len(rotations), h, dtype=np.int32)
+        slices = backend.to_host(project(on_device, rotations, half, frame, backend))
+        return slices[:, ky + frame.limit, kx] - np.repeat(radial_mean[h], size).astype(np.float32)
+
+    for h in range(2):
+        for start in range(0, LIKENESS_PAIRS, LIKENESS_BATCH):
+            at = slice(start, start + LIKENESS_BATCH)
+            first, second = centred_slices(poses[at], h), centred_slices(turned[at], h)
+            for row, values in enumerate(((first.conj() * second).real, np.abs(first) ** 2, np.abs(second) ** 2)):
+                summed = np.append(values.sum(axis=0, dtype=np.float64), 0.0)
+                sums[h, row] += np.where(size > 0, np.add.reduceat(summed, samples.start[:-1]), 0.0)
+    power = np.sqrt(sums[:, 1] * sums[:, 2])
+    ratio = np.divide(sums[:, 0], power, out=np.zeros_like(power), where=power > 0)
+    return np.clip(ratio, 0.0, 1.0)
 
 
 def slice_mean(values: Floats32, grid: Grid) -> float:

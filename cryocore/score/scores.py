@@ -8,7 +8,7 @@ map's band that is signal. Higher is better, except for names that end in ``_los
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,17 +41,24 @@ class BandStatistics:
 class Weighting:
     """What the statistics of a band are worth, per particle or for all: each broadcasts to ``(n, bands)``.
 
-    ``sigma2`` noise power; ``w`` signal share of the map; ``mean`` the map's radial mean, for ``zc``.
+    ``sigma2`` noise power; ``w`` signal share of the map; ``mean`` the map's radial mean, for ``zc``; ``likeness``
+    the correlation of the map's slices at neighbouring poses, for ``ldac``.
     """
 
     sigma2: Array
     w: Array
     mean: Array
+    likeness: Array
+
+
+def residual(s: BandStatistics) -> Array:
+    """Power of y - x per band, ``(n, bands)``."""
+    return s.a - 2 * s.c + s.e
 
 
 def l2_loss(s: BandStatistics) -> Array:
     """The plain residual ‖y - x‖²."""
-    return (s.a - 2 * s.c + s.e).sum(axis=1)
+    return residual(s).sum(axis=1)
 
 
 def cryosieve(s: BandStatistics, first_band: int) -> Array:
@@ -145,7 +152,8 @@ class Judgement:
 
 def judge(own: BandStatistics, rivals: Rivals, weighting: Weighting, cryosieve_band: int) -> Judgement:
     """All scores of some particles, what a right one scores, and how their rivals do."""
-    wide = Weighting(*(np.expand_dims(v, -2) for v in (weighting.sigma2, weighting.w, weighting.mean)))
+    wide = Weighting(*(np.expand_dims(getattr(weighting, f.name), -2) for f in fields(Weighting)))
+    discerning = replace(weighting, w=weighting.w * (1.0 - weighting.likeness))
     decoy_e, decoy_c = np.moveaxis(rivals.decoys.astype(np.float64), -1, 0)
     neighbour_e, neighbour_c = np.moveaxis(rivals.neighbours.astype(np.float64), -1, 0)
     own_llr, own_z = llr(own.c, own.e, weighting), z(own.c, own.e, weighting)
@@ -160,6 +168,7 @@ def judge(own: BandStatistics, rivals: Rivals, weighting: Weighting, cryosieve_b
         "llr": own_llr,
         "z": own_z,
         "zc": z(*centred, weighting),
+        "ldac": z(*centred, discerning),
         "contrast": contrast(own_z, decoy_z),
         "local": local(own_llr, neighbour_llr),
         "shift": shift(own_llr, shift_llr),

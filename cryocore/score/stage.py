@@ -10,27 +10,22 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from cryocore import __version__
 from cryocore.backend import Backend
-from cryocore.config import Score
+from cryocore.config import Score, per_round
 from cryocore.data import FscCurves, Particles, read_weights
 from cryocore.files import write_tables
-from cryocore.geometry.poses import hashed_uniform
+from cryocore.geometry.symmetry import point_group
 from cryocore.maps.fsc import fsc_weight
 from cryocore.score.bands import band_means
-from cryocore.score.chunks import chunk_sums
-from cryocore.score.reference import Reference, first_band, load_reference, warn_of_own_share
+from cryocore.score.chunks import CHUNK, chunk_sums
+from cryocore.score.noise import estimate_noise, noise_factor
+from cryocore.score.reference import first_band, load_reference, warn_of_own_share
 from cryocore.score.scores import BandStatistics, Weighting, judge
 from cryocore.score.table import log_table
 
 log = logging.getLogger(__name__)
-
-CHUNK = 32768
-"""Particles whose scores are held at a time: a row group of the log."""
-NOISE_SAMPLE = 1000
-"""Particles per optics group from which the noise is estimated before the pass."""
 
 
 def score(
@@ -54,10 +49,11 @@ def score(
     curves = FscCurves.read(round_dir / "fsc.parquet")
     reference = load_reference(data, round_dir, settings, backend)
     signal = band_means(fsc_weight(curves.corrected)[: int(reference.edges[-1])], reference.edges)
-    noise = estimate_noise(data, reference, weights, seed, backend)
+    noise = estimate_noise(data, reference, weights, settings.noise, seed, backend)
     warn_of_own_share(reference, weights, data.column("half"))
-    cryosieve_band = first_band(reference.edges, data, settings.cryosieve_angstrom)
+    cryosieve_band = first_band(reference.edges, data, per_round(settings.cryosieve_angstrom, round_number + 1))
 
+    coefficients = np.stack([s.coefficients for s in reference.samples])
     metadata = {
         "round": round_number,
         "symmetry": symmetry,
@@ -68,42 +64,26 @@ def score(
         "pixel_size_angstrom": data.reference_optics.pixel_size_angstrom,
         "n_bands": reference.n_bands,
         "band_edges": reference.edges.tolist(),
-        "noise_power": [[v if np.isfinite(v) else None for v in row] for row in noise.tolist()],
+        "noise_power": [[v if np.isfinite(v) else None for v in row] for row in noise.groups.tolist()],
         "signal_share": signal.tolist(),
         "radial_mean": reference.radial_mean.tolist(),
-        "coefficients": [s.coefficients.tolist() for s in reference.samples],
+        "neighbour_correlation": reference.likeness.tolist(),
+        "coefficients": coefficients.tolist(),
     }
-    poses = data.quaternions
+    poses, group = data.quaternions, point_group(symmetry)
 
     def chunk(start: int) -> pa.Table:
         rows = np.arange(start, min(start + CHUNK, len(data)))
         part = data.take(rows)
-        sums = chunk_sums(part, weights[rows], poses, reference, settings, seed, backend)
-        group = part.column("optics_group")
-        weighting = Weighting(noise[group], signal, reference.radial_mean[part.column("half") - 1])
-        judgement = judge(BandStatistics.of(sums.own), sums.rivals, weighting, cryosieve_band)
-        return log_table(part, round_number, weights[rows], judgement, sums)
+        sums = chunk_sums(part, weights[rows], poses, group, reference, settings, seed, backend)
+        own, half = BandStatistics.of(sums.own), part.column("half") - 1
+        sigma2 = noise.of(rows)
+        factor = noise_factor(own, sigma2, signal, coefficients[part.column("optics_group")])
+        scaled = sigma2 * factor[:, None] if settings.noise_per_particle else sigma2
+        weighting = Weighting(scaled, signal, reference.radial_mean[half], reference.likeness[half])
+        judgement = judge(own, sums.rivals, weighting, cryosieve_band)
+        local_noise = sigma2 if settings.noise == "micrograph" else None
+        return log_table(part, round_number, weights[rows], judgement, sums, factor, local_noise)
 
     write_tables(out, (chunk(start) for start in range(0, len(data), CHUNK)), **metadata)
     log.info("scored %d particles in %d bands", len(data), reference.n_bands)
-
-
-def estimate_noise(
-    data: Particles, reference: Reference, weights: NDArray[np.float32], seed: int, backend: Backend
-) -> NDArray[np.float64]:
-    """Noise power per coefficient, ``(optics groups, bands)``: mean residual of a sample of each group.
-
-    It is infinite in bands beyond the reach of a group's images, which then count for nothing.
-    """
-    order = np.argsort(hashed_uniform(data.ids, 1, seed=seed, stream=3)[:, 0], kind="stable")
-    group = data.column("optics_group")[order]
-    chosen = np.sort(np.concatenate([order[group == g][:NOISE_SAMPLE] for g in range(len(data.optics))]))
-    none = Score(n_decoys=0, n_local=0, n_shift=0)
-    sample = data.take(chosen)
-    sums = chunk_sums(sample, weights[chosen], sample.quaternions, reference, none, seed, backend, "noise")
-    s = BandStatistics.of(sums.own)
-    residual = s.a - 2 * s.c + s.e
-    of_group = sample.column("optics_group")
-    coefficients = [samples.coefficients for samples in reference.samples]
-    means = [residual[of_group == g].mean(axis=0) / np.maximum(count, 1) for g, count in enumerate(coefficients)]
-    return np.where(np.stack(coefficients) > 0, np.stack(means), np.inf)

@@ -17,9 +17,19 @@ Array = NDArray[np.float64]
 
 
 def log_table(
-    part: Particles, round_number: int, weights: NDArray[np.float32], judgement: Judgement, sums: ChunkSums
+    part: Particles,
+    round_number: int,
+    weights: NDArray[np.float32],
+    judgement: Judgement,
+    sums: ChunkSums,
+    factor: Array,
+    noise_power: Array | None,
 ) -> pa.Table:
-    """The rows of the log for some particles."""
+    """The rows of the log for some particles.
+
+    ``factor`` ``(n,)`` is each particle's noise power over that of its set; ``noise_power`` ``(n, bands)`` that of the
+    set, where it is not the same for all of an optics group.
+    """
     view = viewing_direction(part.rotations)
     columns: dict[str, Any] = {
         "particle_id": part.table.column("particle_id"),
@@ -37,12 +47,15 @@ def log_table(
         columns[name] = judgement.scores[name].astype(np.float32)
     for name in EXPECTED:
         columns[name] = judgement.expected[name].astype(np.float32)
+    columns["noise_factor"] = factor.astype(np.float32)
     found = hints(part, judgement, sums)
     for name in HINTS:
         columns[name] = found[name].astype(np.float32)
     columns["decoy_z"] = list_column(judgement.decoy_z)
     for i, name in enumerate(BAND_COLUMNS):
         columns[name] = list_column(sums.own[:, :, i])
+    if noise_power is not None:
+        columns["noise_power"] = list_column(np.where(np.isfinite(noise_power), noise_power, np.nan))
     return pa.table(columns)
 
 

@@ -12,13 +12,14 @@ from scipy.spatial.transform import Rotation
 
 from cryocore.conventions import euler_to_matrix
 from cryocore.errors import InputError
-from cryocore.geometry.poses import decoy_rows, hashed_uniform, neighbours
+from cryocore.geometry.poses import decoys, hashed_uniform, neighbours
 from cryocore.geometry.rotations import (
     angular_distance_deg,
     matrix_to_euler,
     matrix_to_quaternion,
     quaternion_to_matrix,
     random_rotations,
+    rotations_by_angle,
     viewing_direction,
 )
 from cryocore.geometry.symmetry import point_group
@@ -103,17 +104,58 @@ def test_angular_distance_counts_symmetry_mates() -> None:
     np.testing.assert_allclose(angular_distance_deg(turned, poses), 7.0, atol=1e-6)
 
 
+NO_GROUP = point_group("C1")
+
+
 def test_neighbours_are_in_range_and_depend_only_on_the_id() -> None:
     ids = RNG.integers(0, 2**63, 500).astype(np.uint64)
     poses = random_rotations(500, RNG)
-    near = neighbours(ids, poses, 4, (3.0, 15.0), seed=1)
+    near = neighbours(ids, poses, 4, (3.0, 15.0), group=NO_GROUP, seed=1)
     angles = np.stack([angular_distance_deg(near[:, k], poses) for k in range(4)])
     assert angles.min() >= 3.0 - 1e-6
     assert angles.max() <= 15.0 + 1e-6
     assert abs(angles.mean() - 9.0) < 0.3
     some = np.array([7, 3, 400])
-    np.testing.assert_array_equal(neighbours(ids[some], poses[some], 4, (3.0, 15.0), seed=1), near[some])
-    assert not np.allclose(neighbours(ids, poses, 4, (3.0, 15.0), seed=2), near)
+    again = neighbours(ids[some], poses[some], 4, (3.0, 15.0), group=NO_GROUP, seed=1)
+    np.testing.assert_array_equal(again, near[some])
+    assert not np.allclose(neighbours(ids, poses, 4, (3.0, 15.0), group=NO_GROUP, seed=2), near)
+    exact = neighbours(ids, poses, 4, (5.0, 5.0), group=NO_GROUP, seed=1)
+    np.testing.assert_allclose(angular_distance_deg(exact, poses[:, None]), 5.0, atol=1e-6)
+
+
+def test_neighbours_keep_their_distance_from_symmetry_mates() -> None:
+    """C24 has a mate every 15 degrees: turns of 3 to 15 about its axis may come back to the own pose."""
+    ids, poses, group = np.arange(2000, dtype=np.uint64), random_rotations(2000, RNG), point_group("C24")
+    plain = neighbours(ids, poses, 8, (6.0, 15.0), group=NO_GROUP, seed=0)
+    aware = neighbours(ids, poses, 8, (6.0, 15.0), group=group, seed=0)
+    assert angular_distance_deg(plain, poses[:, None], group).min() < 4.0
+    assert angular_distance_deg(aware, poses[:, None], group).min() > 6.0 - 2e-3
+    assert angular_distance_deg(aware, poses[:, None]).max() < 15.0 + 1e-6
+    some = np.array([1500, 3, 77])
+    np.testing.assert_array_equal(neighbours(ids[some], poses[some], 8, (6.0, 15.0), group=group, seed=0), aware[some])
+
+
+def test_decoys_of_a_preferred_view_are_elsewhere() -> None:
+    """Nine of ten poses lie close together, or at a mate; all decoys come from the others while there are some."""
+    group, n = point_group("D7"), 4000
+    close = rotations_by_angle(RNG.normal(size=(n, 3)), RNG.uniform(0, 6, n)) @ group[RNG.integers(14, size=n)]
+    poses = np.where((RNG.random(n) < 0.9)[:, None, None], close, random_rotations(n, RNG))
+    ids, stored = RNG.integers(0, 2**63, n).astype(np.uint64), matrix_to_quaternion(poses)
+
+    def found(rows: np.ndarray, apart_deg: float, among: np.ndarray = stored) -> np.ndarray:
+        return decoys(ids[rows], poses[rows], 8, among, apart_deg=apart_deg, group=group, seed=0)
+
+    everyone = np.arange(n)
+    plain, aware = (found(everyone, a) for a in (0.0, 15.0))
+    assert np.mean(angular_distance_deg(plain, poses[:, None], group) < 15.0) > 0.7
+    assert np.mean(angular_distance_deg(aware, poses[:, None], group) < 15.0 - 2e-3) < 0.25
+    from_data = angular_distance_deg(aware.reshape(-1, 3, 3)[:50, None], poses).min(axis=1)
+    assert from_data.max() < 1e-5
+    some = np.array([9, 3999, 20])
+    np.testing.assert_array_equal(found(some, 15.0), aware[some])
+    # where all particles look alike there is nothing else to draw
+    same = found(everyone[:5], 15.0, stored[np.flatnonzero(angular_distance_deg(poses, poses[[0]], group) < 3)])
+    assert same.shape == (5, 8, 3, 3)
 
 
 def test_hashed_numbers_are_uniform_and_independent() -> None:
@@ -124,4 +166,4 @@ def test_hashed_numbers_are_uniform_and_independent() -> None:
     counts = np.histogram(values[:, 0], bins=20, range=(0, 1))[0]
     assert ((counts - 1000.0) ** 2 / 1000.0).sum() < 43.8  # chi squared, 19 degrees of freedom, p = 0.001
     assert np.abs(np.corrcoef(values.T) - np.eye(3)).max() < 0.03
-    assert np.bincount(decoy_rows(ids, 2, 10, seed=0).ravel()).shape == (10,)
+    np.testing.assert_array_equal(hashed_uniform(ids, 2, seed=0, stream=1, first=1), values[:, 1:])

@@ -9,40 +9,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cryocore.backend import get_backend
-from cryocore.config import PlantedErrors, Reconstruct, Score, Simulate, parse_config
+from cryocore.config import PlantedErrors, Score, parse_config
 from cryocore.data import EXPECTED, HINTS, SCORES, Particles, score_columns
 from cryocore.errors import InputError
+from cryocore.files import table_metadata
 from cryocore.geometry.rotations import angular_distance_deg, quaternion_to_matrix
-from cryocore.ingest.particles import read_particles
-from cryocore.ingest.simulate import simulate
-from cryocore.reconstruct import reconstruct
-from cryocore.score import score
 from cryocore.score.scores import best_rival
 from cryocore.validate.rates import auc
-
-
-def logged(folder: Path, plant: PlantedErrors, settings: Score | None = None, **changes: object) -> pa.Table:
-    """The log of round 0 of a simulation with planted errors, with ``kind`` of its truth."""
-    values = {"molecule": "small", "n_particles": 800, "box": 40, "pixel_size_angstrom": 5.0, "snr": 0.25}
-    simulation = Simulate(**{**values, "orientations": "uniform", "bfactor_angstrom2": 100.0, **changes})
-    backend = get_backend("cpu")
-    simulate(simulation, plant, symmetry="C1", seed=3, out_dir=folder, backend=backend)
-    file = folder / "particles.parquet"
-    read_particles(folder / "particles.star", root=None, pixel_size_angstrom=None, seed=0).write(file)
-    common = {"symmetry": "C1", "backend": backend}
-    reconstruct(file, None, None, settings=Reconstruct(), out_dir=folder / "round", **common)
-    scored = {"settings": settings or Score(), "round_number": 0, "seed": 0, "out": folder / "scores.parquet"}
-    score(file, folder / "round", None, **scored, **common)
-    truth = pq.read_table(folder / "truth.parquet")
-    return pq.read_table(folder / "scores.parquet").append_column("kind", truth.column("error_kind"))
+from tests.score.simulated import logged, simulated
 
 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pa.Table]:
     folder = tmp_path_factory.mktemp("planted")
     errors = PlantedErrors(local_pose=0.15, wrong_shift=0.15, local_angle_deg=(8, 15), wrong_shift_angstrom=(8, 15))
-    return folder, logged(folder, errors)
+    simulated(folder, errors)
+    return folder, logged(folder)
 
 
 def test_rivals_see_the_errors_that_they_stand_for(planted: tuple[Path, pa.Table]) -> None:
@@ -101,7 +83,8 @@ def test_right_particles_score_what_is_expected_of_them(planted: tuple[Path, pa.
 
 def test_without_rivals_there_are_no_hints(tmp_path: Path) -> None:
     none = Score(n_decoys=0, n_local=0, n_shift=0)
-    log = logged(tmp_path, PlantedErrors(wrong_pose=0.3), none, n_particles=200)
+    simulated(tmp_path, PlantedErrors(wrong_pose=0.3), n_particles=200)
+    log = logged(tmp_path, none)
     for name in (*HINTS, "contrast", "local", "shift"):
         assert np.isnan(log.column(name).to_numpy()).all(), name
     for name in (*EXPECTED, "z", "dual"):
@@ -119,3 +102,26 @@ def test_a_score_without_its_rivals_cannot_select() -> None:
     for name, key in (("contrast", "n_decoys"), ("local", "n_local"), ("shift", "n_shift")):
         with pytest.raises(InputError, match=f"{name} needs score.{key}"):
             parse_config({"score": {key: 0}, "select": {"score": name}})
+
+
+def test_ldac_sees_what_differs_between_neighbouring_poses(planted: tuple[Path, pa.Table]) -> None:
+    log = planted[1]
+    likeness = np.array(table_metadata(log.schema)["neighbour_correlation"])
+    assert likeness.shape == (2, table_metadata(log.schema)["n_bands"])
+    assert likeness.min() >= 0.0
+    assert likeness[:, 1:3].min() > 0.8
+    assert likeness[:, 1:3].mean() > likeness[:, 6:9].mean() + 0.05
+    kind = log.column("kind").to_numpy()
+    use = (kind == "none") | (kind == "local_pose")
+    found = {s: auc(log.column(s).to_numpy()[use], kind[use] == "none") for s in ("ldac", "zc")}
+    assert found["ldac"] > found["zc"] + 0.02, found
+
+
+def test_cryosieve_has_a_cut_off_for_each_round(planted: tuple[Path, pa.Table]) -> None:
+    folder, _ = planted
+    settings = {"n_decoys": 0, "n_local": 0, "n_shift": 0}
+    schedule = Score(cryosieve_angstrom=[60.0, 30.0], **settings)
+    fixed = {a: logged(folder, Score(cryosieve_angstrom=a, **settings)).column("cryosieve") for a in (60.0, 30.0)}
+    assert fixed[60.0] != fixed[30.0]
+    for number, cut_off in ((0, 60.0), (1, 30.0), (7, 30.0)):
+        assert logged(folder, schedule, number).column("cryosieve") == fixed[cut_off]

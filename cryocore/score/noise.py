@@ -1,0 +1,109 @@
+"""Noise power: per optics group or micrograph from the mean residual of a sample, and per particle from its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryocore.backend import Backend
+from cryocore.config import Score
+from cryocore.data import Particles
+from cryocore.geometry.poses import hashed_uniform
+from cryocore.score.chunks import CHUNK, chunk_sums
+from cryocore.score.reference import Reference
+from cryocore.score.scores import Array, BandStatistics, residual
+
+SAMPLE = 1000
+"""Particles per optics group from which the noise is estimated before the pass."""
+MICROGRAPH_SAMPLE = 64
+"""The same per micrograph."""
+FEWEST = 20
+"""Particles below which a micrograph has the noise of its group; others are drawn to it as by so many particles."""
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Noise power per coefficient, infinite in bands that the images do not reach.
+
+    ``groups`` : ``(optics groups, bands)``
+    ``members`` : ``(sets, bands)``, the optics groups or the micrographs
+    ``member`` : ``(n,)``, the set of each particle of the data set
+    """
+
+    groups: Array
+    members: Array
+    member: NDArray[np.intp]
+
+    def of(self, rows: NDArray[np.intp]) -> Array:
+        """Noise power of some particles, ``(len(rows), bands)``."""
+        return self.members[self.member[rows]]
+
+
+def estimate_noise(
+    data: Particles,
+    reference: Reference,
+    weights: NDArray[np.float32],
+    per: Literal["optics_group", "micrograph"],
+    seed: int,
+    backend: Backend,
+) -> Noise:
+    """Mean residual of a sample of each optics group and, where asked for, of each micrograph, drawn to its group's.
+
+    Memory is that of a chunk of particles and of one spectrum per set.
+    """
+    group = data.column("optics_group").astype(np.intp)
+    member, of_set = (group, np.arange(len(data.optics))) if per == "optics_group" else micrographs(data)
+    chosen = sample_rows(data.ids, member, SAMPLE if per == "optics_group" else MICROGRAPH_SAMPLE, seed)
+    sums, counts = np.zeros((len(of_set), reference.n_bands)), np.bincount(member[chosen], minlength=len(of_set))
+    none, alone = Score(n_decoys=0, n_local=0, n_shift=0), np.eye(3)[None]
+    for start in range(0, len(chosen), CHUNK):
+        rows = chosen[start : start + CHUNK]
+        part = data.take(rows)
+        found = chunk_sums(part, weights[rows], part.quaternions, alone, reference, none, seed, backend, "noise")
+        np.add.at(sums, member[rows], residual(BandStatistics.of(found.own)))
+    coefficients = np.stack([samples.coefficients for samples in reference.samples])
+    reached = coefficients > 0
+    per_group = [of_set == g for g in range(len(data.optics))]
+    totals = np.stack([sums[s].sum(axis=0) / max(counts[s].sum(), 1) for s in per_group])
+    groups = np.where(reached, totals / np.maximum(coefficients, 1), np.inf)
+    if per == "optics_group":
+        return Noise(groups, groups, member)
+    own = sums / (np.maximum(counts, 1)[:, None] * np.maximum(coefficients, 1)[of_set])
+    n = np.where(counts >= FEWEST, counts, 0)[:, None]
+    drawn = (n * own + FEWEST * np.where(reached, groups, 0.0)[of_set]) / (n + FEWEST)
+    return Noise(groups, np.where(reached[of_set], drawn, np.inf), member)
+
+
+def micrographs(data: Particles) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The micrograph of each particle as a number, and the optics group of each; groups do not share micrographs."""
+    name = np.unique(data.column("micrograph").astype(str), return_inverse=True)[1].astype(np.intp)
+    n_groups = len(data.optics)
+    found, member = np.unique(name * n_groups + data.column("optics_group"), return_inverse=True)
+    return member, found % n_groups
+
+
+def sample_rows(ids: NDArray[np.uint64], member: NDArray[np.intp], largest: int, seed: int) -> NDArray[np.intp]:
+    """Rows of at most ``largest`` particles of each set, drawn by their ids, in ascending order."""
+    order = np.lexsort((hashed_uniform(ids, 1, seed=seed, stream=3)[:, 0], member))
+    sizes = np.bincount(member)
+    rank = np.arange(len(ids)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return np.sort(order[rank < largest])
+
+
+def noise_factor(own: BandStatistics, sigma2: Array, signal: Array, coefficients: NDArray[np.int64]) -> Array:
+    """A particle's residual power over the noise power, ``(n,)``, each band as far as it is noise.
+
+    Parameters
+    ----------
+    own : band sums of n particles
+    sigma2 : (n, bands) noise power
+    signal : (bands,) share of the map that is signal
+    coefficients : (n, bands) number of coefficients
+    """
+    weight = np.where(np.isfinite(sigma2), np.maximum(1.0 - signal, 1e-3), 0.0)
+    expected = np.sum(weight * coefficients, axis=1)
+    found = np.sum(weight * residual(own) / sigma2, axis=1)
+    return np.divide(found, expected, out=np.ones_like(found), where=(expected > 0) & (found > 0))

@@ -17,21 +17,24 @@ from cryocore.select.mixture import (
     Ids,
     Mixture,
     evidence,
+    evidence_log_odds,
     expectation_maximisation,
     fit_evidence,
     hashed_order,
+    posterior,
 )
 
 log = logging.getLogger(__name__)
 
 Array = NDArray[np.float64]
 
-BOOTSTRAP = 60
+BOOTSTRAP = 50
 """Fits to resampled particles."""
-RESAMPLED = 2_000
+RESAMPLED = 1_000
 """Most particles that are resampled; the spread found with them is scaled to all of them."""
-MODEL_ERROR = 0.015
-"""Standard deviation of what the model itself is wrong by, where scores tell right from wrong; see docs/select.md."""
+MODEL_ERROR, PER_AMBIGUITY = 0.01, 0.25
+"""Standard deviation of what the model itself is wrong by: a constant, and a share of the mean of p (1 - p) over the
+particles, with p the probability of being right; see docs/select.md."""
 DISAGREEMENT = 0.1
 """Difference from Storey's estimate that is worth a note."""
 
@@ -41,8 +44,8 @@ class ErrorRate:
     """Share of the particles that are not right.
 
     ``value`` with its 95 % interval ``low`` to ``high``; ``method`` is mixture, or none where there are too few
-    particles, when the interval says nothing; ``second_opinion`` is Storey's estimate, NaN without decoys; ``note``
-    is empty unless the two disagree.
+    particles, when the interval says nothing; ``second_opinion`` is Storey's estimate, NaN where there is none;
+    ``note`` is empty unless the two disagree.
     """
 
     value: float
@@ -90,16 +93,17 @@ def estimate_from(
     value = model.error_rate
     deviations = resampled(data, model, ids=ids, half=half, seed=seed) - value
     below, above = np.quantile(deviations, [0.025, 0.975])
-    own = norm.ppf(0.975) * MODEL_ERROR
-    low = max(0.0, value - np.hypot(max(above, 0.0), own))
-    high = min(1.0, value + np.hypot(max(-below, 0.0), own))
+    likely = np.sort(posterior(evidence_log_odds(model, data))[data.known])  # the same sum in any order of rows
+    own = norm.ppf(0.975) * (MODEL_ERROR + PER_AMBIGUITY * float(np.mean(likely * (1.0 - likely))))
+    low = max(0.0, value - float(np.hypot(max(above, 0.0), own)))
+    high = min(1.0, value + float(np.hypot(max(-below, 0.0), own)))
     return ErrorRate(value, low, high, "mixture", second, disagreement(value, low, high, second))
 
 
 def resampled(data: Evidence, model: Mixture, *, ids: Ids, half: NDArray[np.int8], seed: int) -> Array:
     """Error rates ``(BOOTSTRAP,)`` of models fitted to particles drawn with replacement within each half set.
 
-    Of more than 2,000 particles a part is drawn, and deviations from the model's error rate shrink by the root of the
+    Of more than 1,000 particles a part is drawn, and deviations from the model's error rate shrink by the root of the
     ratio.
     """
     rows = np.flatnonzero(data.known)
@@ -119,21 +123,24 @@ def resampled(data: Evidence, model: Mixture, *, ids: Ids, half: NDArray[np.int8
 
 
 def storey(columns: Mapping[str, NDArray[Any]]) -> float:
-    """Twice the share of particles whose z is in the lower half of the decoys' z (Storey 2002); NaN without decoys.
+    """Twice the share of particles in the lower half of the null distribution (Storey 2002); NaN if that is unknown.
 
-    Both are taken relative to what decoys score in the mean on images of the same √E. Pose errors that leave part of
-    the score escape it, junk counts for more than it is, and where scores say little, right particles count as wrong.
+    The median of zc is 0 for every other pose, and for junk. Without zc the null is that of z at decoys, relative to
+    what they score in the mean on images of the same √E; junk then counts for more than it is. Pose errors that leave
+    part of the score escape both, and where scores say little, right particles count as wrong.
     """
-    data, decoys = evidence(columns), columns.get("decoy_z")
-    if decoys is None or np.ndim(decoys) < 2 or np.shape(decoys)[1] == 0:
+    data = evidence(columns)
+    known = data.known
+    if "empty" in data.classes and known.any():
+        return min(1.0, 2.0 * float(np.mean(data.observed[known] < 0.0)))
+    decoys = np.asarray(columns.get("decoy_z", np.zeros((len(known), 0))), dtype=np.float64)
+    known = known & np.isfinite(decoys).all(axis=1)
+    if decoys.shape[1] == 0 or not known.any():
         return float("nan")
-    known = data.known & np.isfinite(decoys).all(axis=1)
-    if not known.any():
-        return float("nan")
-    null, root = np.asarray(decoys, dtype=np.float64)[known], data.expected_z[known]
-    slope = (null.mean(axis=1) @ root) / (root @ root)
-    middle = np.median(null - slope * root[:, None])
-    return float(min(1.0, 2.0 * np.mean(data.z[known] - slope * root < middle)))
+    null, root = decoys[known], data.expected_z[known]
+    slope = float(null.mean(axis=1) @ root / (root @ root))
+    below = data.z[known] - slope * root < np.median(null - slope * root[:, None])
+    return min(1.0, 2.0 * float(np.mean(below)))
 
 
 def disagreement(value: float, low: float, high: float, second: float) -> str:
@@ -142,9 +149,9 @@ def disagreement(value: float, low: float, high: float, second: float) -> str:
         return ""
     if second < value:
         return (
-            f"the decoys alone suggest {100 * second:.0f} %: many errors are small ones, which score better than any "
+            f"other poses alone suggest {100 * second:.0f} %: many errors are small ones, which score better than any "
             "other pose"
         )
     return (
-        f"the decoys alone suggest {100 * second:.0f} %: scores tell right from wrong badly, or the model does not fit"
+        f"other poses alone suggest {100 * second:.0f} %: scores tell right from wrong badly, or the model does not fit"
     )

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logsumexp
+from scipy.special import expit
 
 from cryocore.errors import InputError
 from cryocore.geometry.poses import hashed_uniform
@@ -187,7 +187,7 @@ def expectation_maximisation(
     model, last, total = start, -np.inf, weights.sum()
     for _ in range(steps):
         joint = class_densities(model, data) + np.log(model.shares)
-        each = logsumexp(joint, axis=1)
+        each = np.logaddexp.reduce(joint, axis=1)
         reached = float(weights @ each)
         if abs(reached - last) < tolerance * total:
             break
@@ -233,7 +233,7 @@ def evidence_log_odds(model: Mixture, data: Evidence) -> Array:
     out = np.full(len(data.observed), np.nan)
     known = data.known
     joint = class_densities(model, data.take(known)) + np.log(np.maximum(model.shares, LEAST_SHARE))
-    out[known] = joint[:, 0] - logsumexp(joint[:, 1:], axis=1)
+    out[known] = joint[:, 0] - np.logaddexp.reduce(joint[:, 1:], axis=1)
     return out
 
 

@@ -148,10 +148,12 @@ class Score(Section):
 class Select(Section):
     """From losses to the particles of the next round. A list gives one value per round; its last one stays."""
 
-    score: Literal[SCORES] = Field(  # type: ignore[valid-type]
-        "dual", description="column of the log; names ending in _loss are better when lower"
+    score: Literal[(*SCORES, "mixture")] = Field(  # type: ignore[valid-type]
+        "dual", description="column of the log (_loss: lower is better), or mixture: log odds of being right"
     )
-    rule: Literal["fraction", "count", "threshold"] = Field("fraction", description="which of the next three decides")
+    rule: Literal[
+        "fraction", "count", "threshold", "posterior", "mixture", "soft", "trimmed", "balanced", "micrograph"
+    ] = Field("fraction", description="which of the next nine decides; see docs/select.md")
     fraction: Annotated[list[Fraction], PerRound] = Field(
         [0.85, 0.78, 0.72, 0.7], min_length=1, description="share of all particles kept"
     )
@@ -159,7 +161,34 @@ class Select(Section):
         [1000], min_length=1, description="particles kept"
     )
     threshold: Annotated[list[float], PerRound] = Field([0.0], min_length=1, description="worst score kept")
+    posterior: Annotated[list[Rate], PerRound] = Field(
+        [0.5], min_length=1, description="probability of being right that kept ones exceed"
+    )
+    mixture: Annotated[list[Annotated[float, Field(ge=0.0)]], PerRound] = Field(
+        [1.0], min_length=1, description="particles dropped, over the estimated number of wrong ones"
+    )
+    soft: Annotated[list[Rate], PerRound] = Field(
+        [0.05], min_length=1, description="probability of being right below which the weight is 0"
+    )
+    trimmed: Annotated[list[Positive], PerRound] = Field(
+        [2.5], min_length=1, description="robust standard deviations below the median that are kept"
+    )
+    balanced: Annotated[list[Fraction], PerRound] = Field(
+        [0.7], min_length=1, description="share kept of the particles of every view"
+    )
+    micrograph: Annotated[list[Rate], PerRound] = Field(
+        [0.5], min_length=1, description="mean probability of being right that kept micrographs exceed"
+    )
+    normalise: Literal["none", "view", "micrograph", "defocus"] = Field(
+        "none", description="scores relative to those of the same group"
+    )
     minimum: int = Field(50, ge=1, description="fewest particles that a half set may keep")
+
+    @model_validator(mode="after")
+    def _posterior_is_no_score(self) -> Select:
+        if self.normalise != "none" and self.rule in ("posterior", "mixture", "soft", "micrograph"):
+            raise ValueError(f"normalise: {self.rule} decides by probabilities, which are left as they are; use none")
+        return self
 
 
 class Config(Section):

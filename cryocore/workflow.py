@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any, Literal, get_args
 
 from cryocore.config import Config, Select, per_round
+from cryocore.data import SCORES
 
 Stage = Literal["simulate", "plant", "ingest", "cache", "reconstruct", "score", "select", "validate", "report"]
 STAGES: tuple[str, ...] = get_args(Stage)
+STAND_IN = "dual"
+"""The column that is judged where the score that selects is not in the log."""
 
 
 def stage_settings(config: Config, stage: Stage, round_number: int = 0) -> dict[str, Any]:
@@ -48,9 +51,9 @@ def stage_settings(config: Config, stage: Stage, round_number: int = 0) -> dict[
             # the scores of round r choose the particles of round r + 1
             return {"score": _of_round(_dump(config.score), {"cryosieve_angstrom"}, round_number + 1), **common}
         case "select":
-            return {"select": _select_settings(config.select, round_number)}
+            return {"select": _select_settings(config.select, round_number), **common}
         case "validate":
-            return {"score": config.select.score}
+            return {"score": config.select.score if config.select.score in SCORES else STAND_IN}
         case "report":
             values = _dump(config)
             del values["backend"]

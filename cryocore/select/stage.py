@@ -4,46 +4,81 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from cryocore.config import Select
 from cryocore.data import Particles, require_same_particles, score_columns
-from cryocore.errors import InputError
 from cryocore.files import read_table, write_table
-from cryocore.select.rules import apply_rule
+from cryocore.select.choose import Selection, choose, columns_needed
 from cryocore.star import filter_star
 
 log = logging.getLogger(__name__)
 
 
 def select(
-    particles: Path, scores: Path, *, settings: Select, round_number: int, out_table: Path, out_star: Path
+    particles: Path,
+    scores: Path,
+    *,
+    settings: Select,
+    symmetry: str,
+    seed: int,
+    round_number: int,
+    out_table: Path,
+    out_star: Path,
 ) -> None:
     """Write the subset of a round: a table of all particles, and a STAR file of the kept ones.
 
-    The STAR file is the parent file without the rows that are not kept, plus the scores as further columns
-    (``cryocoreDual`` and so on).
+    The table holds ``particle_id``, ``weight``, ``selected`` and, where the log allows one, ``posterior``; its metadata
+    the estimated error rate. The STAR file is the parent file without the rows that are not kept, plus the scores as
+    further columns (``cryocoreDual`` and so on).
     """
     data = Particles.read(particles)
-    names = score_columns(pq.read_schema(scores))
-    if settings.score not in names:
-        raise InputError(
-            f"there is no score {settings.score!r} in {scores}",
-            setting="select.score",
-            remedy=f"Use one of {', '.join(names)}",
-        )
-    table = read_table(scores, ["particle_id", *names])
-    require_same_particles(table.column("particle_id").to_numpy(), data.ids, file=scores)
-    values = table.column(settings.score).to_numpy()
-    weights = apply_rule(values, data.ids, data.column("half"), settings, round_number)
-    kept = weights > 0
-    subset = pa.table({"particle_id": data.ids, "weight": weights, "selected": kept})
-    write_table(out_table, subset, round=round_number, settings=settings.model_dump())
-    extra = {_label(n): table.column(n).to_numpy()[kept] for n in names}
+    schema = pq.read_schema(scores)
+    columns = read_columns(scores, columns_needed(settings, schema.names))
+    require_same_particles(columns["particle_id"], data.ids, file=scores)
+    selection = choose(columns, settings, round_number, symmetry=symmetry, seed=seed)
+    rate = selection.error_rate
+    metadata = {"round": round_number, "settings": settings.model_dump(), "error_rate": rate and rate.as_dict()}
+    write_table(out_table, subset_table(data.ids, selection), **metadata)
+
+    kept = selection.weights > 0
+    names = score_columns(schema)
+    found = read_table(scores, names)
+    extra = {_label(n): found.column(n).to_numpy()[kept] for n in names}
     filter_star(Path(data.parent), kept, extra, out_star)
+    if rate is not None:
+        log.info(
+            "error rate %.1f %% (%.1f to %.1f)%s",
+            *(100 * v for v in (rate.value, rate.low, rate.high)),
+            f"; {rate.note}" if rate.note else "",
+        )
     log.info("round %d keeps %d of %d particles", round_number, kept.sum(), len(data))
+
+
+def read_columns(log_file: Path, names: list[str]) -> dict[str, NDArray[Any]]:
+    """Columns of a log as arrays ``(n,)``; lists, all of one length k, as ``(n, k)``."""
+    table = read_table(log_file, names)
+    return {name: _array(table.column(name)) for name in names}
+
+
+def subset_table(ids: NDArray[np.uint64], selection: Selection) -> pa.Table:
+    """One row per particle of the data set."""
+    table = {"particle_id": ids, "weight": selection.weights, "selected": selection.weights > 0}
+    if selection.posterior is not None:
+        table["posterior"] = selection.posterior.astype(np.float32)
+    return pa.table(table)
+
+
+def _array(column: pa.ChunkedArray) -> NDArray[Any]:
+    if pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type):
+        flat = pa.concat_arrays([chunk.flatten() for chunk in column.chunks]).to_numpy()
+        return flat.reshape(len(column), -1) if len(column) else flat.reshape(0, 0)
+    return column.to_numpy()
 
 
 def _label(name: str) -> str:

@@ -1,68 +1,211 @@
-"""Rules as pure functions: counts, ties, half sets, refusals."""
+"""Rules: what they keep, whatever the scores; ties, half sets, refusals."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from cryocore.config import Select
 from cryocore.errors import InputError
-from cryocore.select.rules import apply_rule
+from cryocore.select import error_rate
+from cryocore.select.choose import choose, columns_needed
+from cryocore.select.rules import RULES, Candidates
+from tests.select.logs import permuted, planted_log
 
-RNG = np.random.default_rng(0)
-IDS = RNG.permutation(1000).astype(np.uint64)
-HALF = (RNG.permutation(1000) % 2 + 1).astype(np.int8)
-SCORES = RNG.normal(size=1000)
+LOG = planted_log(1000, {"misplaced": 0.2, "empty": 0.1}, strength=5.0)
+COLUMNS = LOG.columns
+HALF = COLUMNS["half"]
+VALUES = {"fraction": 0.6, "count": 500, "threshold": 1.0, "trimmed": 1.0, "balanced": 0.6, "micrograph": 0.69}
+
+MANY = planted_log(4000, {"misplaced": 0.3}, strength=5.0).columns
+
+
+@pytest.fixture(autouse=True)
+def quick_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rules read the estimate of the error rate, not its interval."""
+    monkeypatch.setattr(error_rate, "BOOTSTRAP", 2)
+
+
+def select(rule: str, score: str = "zc", **changes: Any) -> Select:
+    values = {rule: [VALUES[rule]]} if rule in VALUES else {}
+    return Select(score=score, rule=rule, minimum=1, **{**values, **changes})
+
+
+def weights(settings: Select, columns: dict[str, NDArray[Any]] = COLUMNS, round_number: int = 1) -> NDArray[np.float32]:
+    return choose(columns, settings, round_number, symmetry="C4").weights
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_reads_what_it_declares_in_any_order_of_rows(rule: str) -> None:
+    chosen = select(rule)
+    names = columns_needed(chosen, list(COLUMNS))
+    first = weights(chosen, {n: COLUMNS[n] for n in names})
+    order = np.random.default_rng(1).permutation(1000)
+    np.testing.assert_array_equal(first[order], weights(chosen, permuted(LOG, order)))
+    assert first.dtype == np.float32
+    assert 0 < np.count_nonzero(first) < 1000
+    assert first.min() == 0 and first.max() <= 1
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_half_sets_do_not_see_each_other(rule: str) -> None:
+    if RULES[rule].by_posterior:
+        pytest.skip("the law of the scores is that of both")
+    changed = {n: np.array(v) for n, v in COLUMNS.items()}
+    changed["zc"][HALF == 2] += np.random.default_rng(0).normal(size=int((HALF == 2).sum()))
+    np.testing.assert_array_equal(weights(select(rule))[HALF == 1], weights(select(rule), changed)[HALF == 1])
+
+
+@given(
+    scores=st.lists(st.one_of(st.integers(-5, 5).map(float), st.just(np.nan)), min_size=1, max_size=60),
+    value=st.floats(0.05, 1.0),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=60, deadline=None)
+def test_rules_for_any_scores(scores: list[float], value: float, seed: int) -> None:
+    n, rng = len(scores), np.random.default_rng(seed)
+    values = np.array(scores)
+    likely = np.where(np.isnan(values), 0.0, rng.uniform(size=n))
+    candidates = Candidates(values, rng.permutation(n).astype(np.uint64), likely, rng.integers(0, 4, n), 0.3)
+    finite = np.isfinite(values)
+    for rule in RULES.values():
+        given_weights = rule.weigh(candidates, value)
+        assert given_weights.shape == (n,)
+        assert not given_weights[~finite].any()
+    kept = {name: RULES[name].weigh(candidates, value) > 0 for name in RULES}
+    for name, wanted in (("fraction", round(value * n)), ("mixture", round((1 - 0.3 * value) * n))):
+        assert kept[name].sum() == min(wanted, finite.sum())
+    for name in ("fraction", "threshold", "trimmed", "mixture"):
+        if kept[name].any() and (dropped := finite & ~kept[name]).any():
+            assert values[kept[name]].min() >= values[dropped].max()
+    assert kept["balanced"].sum() <= round(value * n)
 
 
 def test_fraction_keeps_the_best_of_each_half() -> None:
-    weights = apply_rule(SCORES, IDS, HALF, Select(score="z", fraction=[0.7]), 1)
+    kept = weights(select("fraction", fraction=[0.7])) > 0
     for h in (1, 2):
-        members = h == HALF
-        kept, dropped = SCORES[members][weights[members] > 0], SCORES[members][weights[members] == 0]
-        assert len(kept) == round(0.7 * members.sum())
-        assert kept.min() > dropped.max()
+        own, scores = kept[h == HALF], COLUMNS["zc"][h == HALF]
+        assert own.sum() == round(0.7 * len(own))
+        assert scores[own].min() > scores[~own].max()
 
 
 def test_losses_are_better_when_lower() -> None:
-    high = apply_rule(SCORES, IDS, HALF, Select(score="z", fraction=[0.6]), 1)
-    low = apply_rule(-SCORES, IDS, HALF, Select(score="l2_loss", fraction=[0.6]), 1)
-    np.testing.assert_array_equal(high, low)
-    kept = apply_rule(SCORES, IDS, HALF, Select(score="l2_loss", rule="threshold", threshold=[0.25]), 1)
-    np.testing.assert_array_equal(kept > 0, SCORES <= 0.25)
+    high = weights(select("fraction", score="z"))
+    np.testing.assert_array_equal(high, weights(select("fraction", score="l2_loss")))
+    kept = weights(select("threshold", score="l2_loss", threshold=[-2.0]))
+    np.testing.assert_array_equal(kept > 0, COLUMNS["l2_loss"] <= -2.0)
 
 
 def test_each_round_has_its_value_and_the_last_one_stays() -> None:
-    settings = Select(score="z", rule="count", count=[800, 600])
-    assert [int(apply_rule(SCORES, IDS, HALF, settings, r).sum()) for r in (1, 2, 3)] == [800, 600, 600]
+    chosen = select("count", count=[800, 600])
+    assert [int(weights(chosen, round_number=r).sum()) for r in (1, 2, 3)] == [800, 600, 600]
 
 
 def test_ties_are_broken_by_id_not_by_row() -> None:
-    scores = np.round(SCORES)
-    weights = apply_rule(scores, IDS, HALF, Select(score="z", fraction=[0.5]), 1)
-    order = RNG.permutation(1000)
-    again = apply_rule(scores[order], IDS[order], HALF[order], Select(score="z", fraction=[0.5]), 1)
-    np.testing.assert_array_equal(weights[order], again)
-    assert weights.sum() == sum(round(0.5 * (h == HALF).sum()) for h in (1, 2))
+    columns = {**COLUMNS, "zc": np.round(COLUMNS["zc"] / 4)}
+    order = np.random.default_rng(2).permutation(1000)
+    first, again = (weights(select("fraction"), c) for c in (columns, {n: v[order] for n, v in columns.items()}))
+    np.testing.assert_array_equal(first[order], again)
+    assert first.sum() == 600
+
+
+def test_rules_of_the_posterior() -> None:
+    selection = choose(COLUMNS, select("soft", soft=[0.1]), 1)
+    likely, rate = selection.posterior, selection.error_rate
+    assert likely is not None and rate is not None
+    np.testing.assert_allclose(selection.weights, np.where(likely >= 0.1, likely, 0), rtol=1e-6)
+    np.testing.assert_array_equal(weights(select("posterior", posterior=[0.8])) > 0, likely > 0.8)
+    kept = weights(select("mixture")) > 0
+    assert kept.sum() == pytest.approx((1 - rate.value) * 1000, abs=1)
+    assert LOG.right[kept].mean() > 0.96
+    assert weights(select("mixture", mixture=[0.0])).sum() == 1000
+
+
+def test_mixture_is_a_score_for_other_rules() -> None:
+    kept = weights(select("fraction", score="mixture", fraction=[0.7])) > 0
+    assert LOG.right[kept].mean() > LOG.right[weights(select("fraction", score="local", fraction=[0.7])) > 0].mean()
+
+
+def test_trimmed_drops_only_what_lies_far_below() -> None:
+    columns = {**COLUMNS, "zc": np.random.default_rng(4).normal(size=1000)}
+    columns["zc"][:40] -= 30.0
+    dropped = weights(select("trimmed", trimmed=[5.0]), columns) == 0
+    np.testing.assert_array_equal(np.flatnonzero(dropped), np.arange(40))
+
+
+def test_balanced_keeps_the_same_share_of_every_view() -> None:
+    columns = {**MANY, "zc": MANY["zc"] + 20 * np.abs(MANY["view_z"])}
+    poles = np.abs(MANY["view_z"]) > 0.7
+    plain, fair = (weights(select(rule), columns) > 0 for rule in ("fraction", "balanced"))
+    assert plain[poles].mean() > 0.95 > 0.8 > plain[~poles].mean() + 0.2
+    plain_gap, fair_gap = (kept[poles].mean() - kept[~poles].mean() for kept in (plain, fair))
+    assert abs(fair_gap) < 0.4 * plain_gap
+    assert fair.sum() == 2400
+
+
+def test_whole_micrographs_are_dropped() -> None:
+    log = planted_log(2000, {"misplaced": 0.3}, strength=5.0)
+    columns = dict(log.columns)
+    bad = np.isin(columns["micrograph"], ["m3", "m4"])
+    micrographs = columns["micrograph"].copy()
+    wrong = np.flatnonzero(~log.right)
+    micrographs[wrong[:500]] = np.where(np.arange(500) % 2 < 1, "m3", "m4")
+    bad = np.isin(micrographs, ["m3", "m4"])
+    kept = weights(select("micrograph", micrograph=[0.5]), {**columns, "micrograph": micrographs}) > 0
+    np.testing.assert_array_equal(kept, ~bad)
+
+
+@pytest.mark.parametrize("kind", ["view", "micrograph", "defocus"])
+def test_normalised_scores_do_not_depend_on_the_group(kind: str) -> None:
+    offsets = {
+        "view": np.abs(MANY["view_z"]),
+        "micrograph": (MANY["micrograph"] < "m15").astype(float),
+        "defocus": 5e-5 * (MANY["defocus_u_angstrom"] + MANY["defocus_v_angstrom"]),
+    }
+    columns = {**MANY, "zc": MANY["zc"] + 5 * offsets[kind]}
+    high = offsets[kind] > np.median(offsets[kind])
+
+    def gap(normalise: str) -> float:
+        kept = weights(select("fraction", normalise=normalise), columns) > 0
+        return float(kept[high].mean() - kept[~high].mean())
+
+    assert gap("none") > 0.2
+    assert abs(gap(kind)) < 0.4 * gap("none")
+
+
+def test_probabilities_are_not_normalised() -> None:
+    with pytest.raises(ValueError, match="soft decides by probabilities"):
+        Select(rule="soft", normalise="view")
 
 
 def test_nan_is_never_kept() -> None:
-    scores = SCORES.copy()
-    scores[:300] = np.nan
-    weights = apply_rule(scores, IDS, HALF, Select(score="z", fraction=[0.9]), 1)
-    assert weights[:300].sum() == 0
-    assert weights.sum() == 700
+    columns = {**COLUMNS, "zc": np.array(COLUMNS["zc"])}
+    columns["zc"][:300] = np.nan
+    kept = weights(select("fraction", fraction=[0.9]), columns)
+    assert kept[:300].sum() == 0
+    assert kept.sum() == 700
 
 
 def test_too_small_a_subset_says_what_to_change() -> None:
     with pytest.raises(
-        InputError, match=r"threshold 9 keeps 0 of the .* half set 1 in round 2.*Loosen select\.threshold"
+        InputError, match=r"threshold 99 keeps 0 of the .* half set 1 in round 2.*Loosen select\.threshold"
     ):
-        apply_rule(SCORES, IDS, HALF, Select(score="z", rule="threshold", threshold=[0.0, 9.0]), 2)
+        weights(select("threshold", threshold=[0.0, 99.0]), round_number=2)
 
 
 def test_scores_that_say_nothing_are_refused() -> None:
     with pytest.raises(InputError, match=r"setting select\.score: in half set 1 all .* scores are equal"):
-        apply_rule(np.zeros(1000), IDS, HALF, Select(score="z", fraction=[0.5]), 1)
+        weights(select("fraction"), {**COLUMNS, "zc": np.zeros(1000)})
     with pytest.raises(InputError, match="no score is a number"):
-        apply_rule(np.full(1000, np.nan), IDS, HALF, Select(score="z", fraction=[0.5]), 1)
+        weights(select("fraction"), {**COLUMNS, "zc": np.full(1000, np.nan)})
+
+
+def test_missing_columns_are_named() -> None:
+    with pytest.raises(InputError, match=r"column expected_z.*the selection by soft"):
+        columns_needed(select("soft"), ["particle_id", "half", "z"])
+    assert columns_needed(select("fraction"), ["zc", "half", "particle_id", "x"]) == ["particle_id", "half", "zc"]

@@ -1,0 +1,98 @@
+"""Particles grouped by view, micrograph or defocus, and scores made comparable between the groups."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from astropy_healpix import healpy
+from numpy.typing import NDArray
+
+from cryocore.geometry.symmetry import point_group
+
+Array = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Columns = Mapping[str, NDArray[Any]]
+
+CELL_COLUMNS = {
+    "view": ("view_x", "view_y", "view_z"),
+    "micrograph": ("micrograph",),
+    "defocus": ("defocus_u_angstrom", "defocus_v_angstrom"),
+}
+"""Columns of the log that decide on a particle's cell."""
+
+PER_CELL = 50
+"""Particles that a cell of views or defoci has on average, or more."""
+SHRINKAGE = 20.0
+"""Particles of the whole set that count with those of a cell."""
+MOST_DEFOCI = 20
+MAD_TO_SD = 1.4826
+_REFERENCE = np.array([0.2673, 0.5345, 0.8018])
+"""A direction on no symmetry axis or plane: of its mates each direction is represented by the one nearest to it."""
+
+
+def cells(kind: str, columns: Columns, symmetry: str) -> Ints:
+    """The cell of each particle, ``(n,)``, from 0; ``kind`` is a key of ``CELL_COLUMNS``."""
+    if kind == "view":
+        directions = np.stack([_floats(columns[name]) for name in CELL_COLUMNS["view"]], axis=1)
+        return view_cells(directions, point_group(symmetry))
+    if kind == "micrograph":
+        return _numbered(np.asarray(columns["micrograph"], dtype=np.str_))
+    u, v = (_floats(columns[name]) for name in CELL_COLUMNS["defocus"])
+    return defocus_cells(0.5 * (u + v))
+
+
+def view_cells(directions: Array, group: Array) -> Ints:
+    """Cells of viewing directions ``(n, 3)``, all mates under the point group ``(m, 3, 3)`` in the same one."""
+    mates = np.einsum("nj,mjk->nmk", directions, group)
+    folded = mates[np.arange(len(directions)), np.argmax(mates @ _REFERENCE, axis=1)]
+    wanted = len(directions) * len(group) / (12 * PER_CELL)
+    nside = next((side for side in (16, 8, 4, 2) if side**2 <= wanted), 1)
+    return _numbered(healpy.vec2pix(nside, *folded.T))
+
+
+def defocus_cells(defocus_angstrom: Array) -> Ints:
+    """Ranges of mean defocus ``(n,)`` with equally many particles in each."""
+    n_cells = int(np.clip(len(defocus_angstrom) // PER_CELL, 1, MOST_DEFOCI))
+    edges = np.quantile(defocus_angstrom, np.linspace(0, 1, n_cells + 1)[1:-1])
+    return np.searchsorted(edges, defocus_angstrom, side="right")
+
+
+def normalised(scores: Array, cell: Ints) -> Array:
+    """Scores ``(n,)`` less the median of their cell, over its robust standard deviation.
+
+    Both are drawn towards those of all particles, as if 20 of all were in every cell; NaN stays NaN.
+    """
+    finite = np.isfinite(scores)
+    if not finite.any():
+        return scores
+    centre, spread = _centre_and_spread(scores[finite])
+    out = np.full(len(scores), np.nan)
+    for c in np.unique(cell[finite]):
+        members = finite & (cell == c)
+        own_centre, own_spread = _centre_and_spread(scores[members])
+        share = members.sum() / (members.sum() + SHRINKAGE)
+        width = np.sqrt(share * own_spread**2 + (1 - share) * spread**2)
+        middle = share * own_centre + (1 - share) * centre
+        out[members] = (scores[members] - middle) / width if width > 0 else scores[members] - middle
+    return out
+
+
+def shrunk_means(values: Array, cell: Ints) -> Array:
+    """Mean ``(n,)`` of each particle's cell, drawn towards the mean of all as if 20 of all were in every cell."""
+    count, total = np.bincount(cell), np.bincount(cell, weights=values)
+    return ((total + SHRINKAGE * values.mean()) / (count + SHRINKAGE))[cell]
+
+
+def _centre_and_spread(values: Array) -> tuple[float, float]:
+    centre = float(np.median(values))
+    return centre, float(MAD_TO_SD * np.median(np.abs(values - centre)))
+
+
+def _numbered(labels: NDArray[Any]) -> Ints:
+    return np.unique(labels, return_inverse=True)[1].astype(np.int64)
+
+
+def _floats(values: NDArray[Any]) -> Array:
+    return np.asarray(values, dtype=np.float64)

@@ -1,0 +1,147 @@
+"""From the log of one round to the weights of the next: what replays and the workflow share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryocore.config import Select, per_round
+from cryocore.errors import InputError
+from cryocore.select.cells import CELL_COLUMNS, cells, normalised
+from cryocore.select.error_rate import ErrorRate, estimate_from
+from cryocore.select.mixture import (
+    MIXTURE_COLUMNS,
+    NEEDED_COLUMNS,
+    evidence,
+    evidence_log_odds,
+    fit_evidence,
+    posterior,
+)
+from cryocore.select.rules import RULES, Candidates, Ids, Scores
+
+Columns = Mapping[str, NDArray[Any]]
+
+MIXTURE = "mixture"
+"""The score that is no column of the log: log odds of being right."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a rule decides, in the order of the log's rows.
+
+    ``weights`` : float32 ``(n,)``, 0 for particles that are dropped
+    ``posterior`` : ``(n,)``, probability of being right; None where the log does not allow one
+    ``error_rate`` : None likewise
+    """
+
+    weights: NDArray[np.float32]
+    posterior: Scores | None
+    error_rate: ErrorRate | None
+
+
+def columns_needed(settings: Select, available: Sequence[str]) -> list[str]:
+    """The columns of a log that a selection reads, in order, the optional ones only where they are available.
+
+    Raises
+    ------
+    InputError  if one is missing that the rule or the score cannot do without.
+    """
+    rule = RULES[settings.rule]
+    by_posterior = rule.by_posterior or settings.score == MIXTURE
+    required = ["particle_id", "half", *(NEEDED_COLUMNS if by_posterior else [settings.score])]
+    kinds = (rule.cell, None if settings.normalise == "none" else settings.normalise)
+    required += [name for kind in kinds if kind for name in CELL_COLUMNS[kind]]
+    missing = [name for name in required if name not in available]
+    if missing:
+        raise InputError(
+            f"the log has no column {missing[0]!r}, which the selection by {settings.rule} of {settings.score} reads",
+            column=missing[0],
+            remedy="Choose another select.rule or select.score, or score the particles again",
+        )
+    optional = [name for name in (*MIXTURE_COLUMNS, "decoy_z") if name in available]
+    return list(dict.fromkeys([*required, *optional]))
+
+
+def choose(columns: Columns, settings: Select, round_number: int, *, symmetry: str = "C1", seed: int = 0) -> Selection:
+    """Apply the rule of the settings to the log of a round, to each half set on its own.
+
+    Parameters
+    ----------
+    columns : those that :func:`columns_needed` names, each ``(n,)``; decoy_z ``(n, k)``
+    round_number : the round that the selection is for, from 1
+    symmetry : point group by which views are folded
+    seed : decides which particles the mixture is fitted to where there are many
+
+    Raises
+    ------
+    InputError  if a half set has no informative score, or would keep fewer than ``settings.minimum`` particles.
+    """
+    ids, half = columns["particle_id"], columns["half"]
+    odds, rate = judged(columns, ids, half, seed)
+    rule, value = RULES[settings.rule], float(per_round(getattr(settings, settings.rule), round_number))
+    scores, name = scores_of(columns, settings, odds)
+    lower_is_better = settings.score.endswith("_loss") and not rule.by_posterior
+    likely = np.full(len(ids), np.nan) if odds is None else posterior(odds)
+    if settings.rule == "threshold" and lower_is_better:
+        value = -value
+    weights = np.zeros(len(ids), dtype=np.float32)
+    for h in (1, 2):
+        members = np.flatnonzero(half == h)
+        part = {n: v[members] for n, v in columns.items()}
+        own = scores[members]
+        require_informative(own, name, h)
+        if settings.normalise != "none":
+            own = normalised(own, cells(settings.normalise, part, symmetry))
+        cell = cells(rule.cell, part, symmetry) if rule.cell else np.zeros(len(members), dtype=np.int64)
+        share = np.nan if rate is None else rate.value
+        weights[members] = rule.weigh(Candidates(own, ids[members], likely[members], cell, share), value)
+        require_enough(weights[members], settings, abs(value) if lower_is_better else value, h, round_number)
+    return Selection(weights, None if odds is None else likely, rate)
+
+
+def judged(columns: Columns, ids: Ids, half: NDArray[np.int8], seed: int) -> tuple[Scores | None, ErrorRate | None]:
+    """Log odds of being right ``(n,)`` and the error rate, where the log has what they need."""
+    if any(name not in columns for name in NEEDED_COLUMNS):
+        return None, None
+    data = evidence(columns)
+    if not data.known.any():
+        return None, None
+    model = fit_evidence(data, ids=ids, seed=seed)
+    return evidence_log_odds(model, data), estimate_from(data, model, columns, ids=ids, half=half, seed=seed)
+
+
+def scores_of(columns: Columns, settings: Select, odds: Scores | None) -> tuple[Scores, str]:
+    """The scores ``(n,)`` that a rule ranks by, higher is better, and what they are called."""
+    if RULES[settings.rule].by_posterior or settings.score == MIXTURE:
+        return (np.full(len(columns["particle_id"]), np.nan) if odds is None else odds), MIXTURE
+    values = np.asarray(columns[settings.score], dtype=np.float64)
+    return (-values if settings.score.endswith("_loss") else values), settings.score
+
+
+def require_informative(scores: Scores, name: str, half: int) -> None:
+    """Refuse scores from which nothing can be chosen."""
+    finite = scores[np.isfinite(scores)]
+    if len(finite) and finite.min() < finite.max():
+        return
+    what = f"all {len(finite)} scores are equal" if len(finite) else "no score is a number"
+    raise InputError(
+        f"in half set {half} {what}: nothing can be chosen by {name}",
+        setting="select.score",
+        remedy="Look at the FSC of that round: maps that agree nowhere score nothing. Use more particles",
+    )
+
+
+def require_enough(weights: NDArray[np.float32], settings: Select, value: float, half: int, round_number: int) -> None:
+    """Refuse a selection that leaves too few particles in a half set."""
+    kept = int(np.count_nonzero(weights))
+    if kept < settings.minimum:
+        raise InputError(
+            f"{settings.rule} {value:g} keeps {kept} of the {len(weights)} particles of half set {half} in "
+            f"round {round_number}; at least {settings.minimum} are wanted",
+            setting=f"select.{settings.rule}",
+            remedy=f"Loosen select.{settings.rule}, or lower select.minimum",
+        )

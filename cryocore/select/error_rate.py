@@ -1,0 +1,157 @@
+"""How many particles are wrong: an estimate with its 95 % interval, and a second opinion."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+from cryocore.select.mixture import (
+    FEWEST,
+    Evidence,
+    Ids,
+    Mixture,
+    evidence,
+    evidence_log_odds,
+    expectation_maximisation,
+    fit_evidence,
+    hashed_order,
+    posterior,
+)
+
+log = logging.getLogger(__name__)
+
+Array = NDArray[np.float64]
+
+BOOTSTRAP = 50
+"""Fits to resampled particles."""
+RESAMPLED = 1_000
+"""Most particles that are resampled; the spread found with them is scaled to all of them."""
+MODEL_ERROR, PER_AMBIGUITY = 0.01, 0.25
+"""Standard deviation of what the model itself is wrong by: a constant, and a share of the mean of p (1 - p) over the
+particles, with p the probability of being right; see docs/select.md."""
+DISAGREEMENT = 0.1
+"""Difference from Storey's estimate that is worth a note."""
+
+
+@dataclass(frozen=True)
+class ErrorRate:
+    """Share of the particles that are not right.
+
+    ``value`` with its 95 % interval ``low`` to ``high``; ``method`` is mixture, or none where there are too few
+    particles, when the interval says nothing; ``second_opinion`` is Storey's estimate, NaN where there is none;
+    ``note`` is empty unless the two disagree.
+    """
+
+    value: float
+    low: float
+    high: float
+    method: str
+    second_opinion: float
+    note: str
+
+    def as_dict(self) -> dict[str, float | str | None]:
+        """Values for JSON, rounded; None for what is not a number."""
+        numbers = {name: getattr(self, name) for name in ("value", "low", "high", "second_opinion")}
+        plain = {name: round(v, 4) if np.isfinite(v) else None for name, v in numbers.items()}
+        return {**plain, "method": self.method, "note": self.note}
+
+
+def estimate(columns: Mapping[str, NDArray[Any]], *, ids: Ids, half: NDArray[np.int8], seed: int = 0) -> ErrorRate:
+    """The error rate of a data set from the log of one round.
+
+    Parameters
+    ----------
+    columns : those of ``cryocore.select.mixture.MIXTURE_COLUMNS`` that the log has, each ``(n,)``, and decoy_z
+        ``(n, k)``
+    ids : (n,)   stable ids
+    half : (n,)  half sets, kept equal in size when particles are resampled
+    seed : of the resampling
+    """
+    data = evidence(columns)
+    return estimate_from(data, fit_evidence(data, ids=ids, seed=seed), columns, ids=ids, half=half, seed=seed)
+
+
+def estimate_from(
+    data: Evidence,
+    model: Mixture,
+    columns: Mapping[str, NDArray[Any]],
+    *,
+    ids: Ids,
+    half: NDArray[np.int8],
+    seed: int = 0,
+) -> ErrorRate:
+    """:func:`estimate` for a model that is fitted already."""
+    second = storey(columns)
+    if data.known.sum() < FEWEST:
+        return ErrorRate(second if np.isfinite(second) else 0.0, 0.0, 1.0, "none", second, "too few particles")
+    value = model.error_rate
+    deviations = resampled(data, model, ids=ids, half=half, seed=seed) - value
+    below, above = np.quantile(deviations, [0.025, 0.975])
+    likely = np.sort(posterior(evidence_log_odds(model, data))[data.known])  # the same sum in any order of rows
+    own = norm.ppf(0.975) * (MODEL_ERROR + PER_AMBIGUITY * float(np.mean(likely * (1.0 - likely))))
+    low = max(0.0, value - float(np.hypot(max(above, 0.0), own)))
+    high = min(1.0, value + float(np.hypot(max(-below, 0.0), own)))
+    return ErrorRate(value, low, high, "mixture", second, disagreement(value, low, high, second))
+
+
+def resampled(data: Evidence, model: Mixture, *, ids: Ids, half: NDArray[np.int8], seed: int) -> Array:
+    """Error rates ``(BOOTSTRAP,)`` of models fitted to particles drawn with replacement within each half set.
+
+    Of more than 1,000 particles a part is drawn, and deviations from the model's error rate shrink by the root of the
+    ratio.
+    """
+    rows = np.flatnonzero(data.known)
+    rows = rows[hashed_order(ids[rows], seed=seed, stream=12)]
+    part = rows[:RESAMPLED]
+    sample, halves = data.take(part), half[part]
+    start = expectation_maximisation(sample, np.ones(len(part)), model, tolerance=1e-6)
+    rng = np.random.default_rng(seed)
+    rates = np.empty(BOOTSTRAP)
+    for i in range(BOOTSTRAP):
+        counts = np.zeros(len(part))
+        for h in np.unique(halves):
+            members = np.flatnonzero(halves == h)
+            counts[members] = rng.multinomial(len(members), np.full(len(members), 1.0 / len(members)))
+        rates[i] = expectation_maximisation(sample, counts, start, tolerance=1e-5).error_rate
+    return model.error_rate + (rates - start.error_rate) * np.sqrt(len(part) / len(rows))
+
+
+def storey(columns: Mapping[str, NDArray[Any]]) -> float:
+    """Twice the share of particles in the lower half of the null distribution (Storey 2002); NaN if that is unknown.
+
+    The median of zc is 0 for every other pose, and for junk. Without zc the null is that of z at decoys, relative to
+    what they score in the mean on images of the same √E; junk then counts for more than it is. Pose errors that leave
+    part of the score escape both, and where scores say little, right particles count as wrong.
+    """
+    data = evidence(columns)
+    known = data.known
+    if "empty" in data.classes and known.any():
+        return min(1.0, 2.0 * float(np.mean(data.observed[known] < 0.0)))
+    decoys = np.asarray(columns.get("decoy_z", np.zeros((len(known), 0))), dtype=np.float64)
+    known = known & np.isfinite(decoys).all(axis=1)
+    if decoys.shape[1] == 0 or not known.any():
+        return float("nan")
+    null, root = decoys[known], data.expected_z[known]
+    slope = float(null.mean(axis=1) @ root / (root @ root))
+    below = data.z[known] - slope * root < np.median(null - slope * root[:, None])
+    return min(1.0, 2.0 * float(np.mean(below)))
+
+
+def disagreement(value: float, low: float, high: float, second: float) -> str:
+    """What it means where Storey's estimate is far from the model's; empty where it is not."""
+    if not np.isfinite(second) or abs(second - value) <= max(DISAGREEMENT, high - low):
+        return ""
+    if second < value:
+        return (
+            f"other poses alone suggest {100 * second:.0f} %: many errors are small ones, which score better than any "
+            "other pose"
+        )
+    return (
+        f"other poses alone suggest {100 * second:.0f} %: scores tell right from wrong badly, or the model does not fit"
+    )

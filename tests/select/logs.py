@@ -1,0 +1,111 @@
+"""Logs whose truth is known: scores drawn from their laws instead of from images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryocore.geometry.rotations import random_rotations, viewing_direction
+
+Array = NDArray[np.float64]
+KINDS = ("misplaced", "empty", "near", "displaced")
+
+
+@dataclass(frozen=True)
+class PlantedLog:
+    """Columns of a log, and which particles are right."""
+
+    columns: dict[str, NDArray[Any]]
+    right: NDArray[np.bool_]
+
+
+def planted_log(
+    n: int, rates: dict[str, float], *, strength: float = 4.0, k: float = 1.0, rivals: int = 8, seed: int = 0
+) -> PlantedLog:
+    """A log of ``n`` particles of which ``rates`` are wrong, by kind.
+
+    Every particle is a Gaussian vector of unit noise about ``k`` times the prediction that is true of it. Its own
+    prediction and those of its rivals are vectors of length ``strength`` on average in a space of a few dimensions, so
+    that all scores are what their definitions say.
+    """
+    rng = np.random.default_rng(seed)
+    kind = rng.permutation(np.repeat([0, 1, 2, 3, 4], _counts(n, rates)))
+    length = np.clip(rng.normal(strength, 0.15 * strength, n), 0.3 * strength, None)
+    shared = 0.45  # of the energy is that of the mean over all poses
+    own = _directions(rng, n, 1, shared)[:, 0]
+    decoys = _directions(rng, n, rivals, shared)
+    near = _mixed(own, _directions(rng, n, rivals, shared), rng.uniform(0.2, 0.8, (n, rivals)))
+    displaced = _mixed(own, _scrambled(rng, n, rivals), rng.uniform(0.2, 0.8, (n, rivals)))
+    true = own.copy()
+    true[kind == 1] = _directions(rng, int((kind == 1).sum()), 1, shared)[:, 0]
+    true[kind == 2] = 0.0
+    for number, others in ((3, near), (4, displaced)):
+        rows = np.flatnonzero(kind == number)
+        true[rows] = others[rows, rng.integers(0, rivals, len(rows))]
+    image = k * length[:, None] * true + rng.normal(size=own.shape)
+
+    def llr(directions: Array) -> Array:
+        return length[:, None] * np.einsum("nd,nkd->nk", image, directions) - 0.5 * length[:, None] ** 2
+
+    mean = np.zeros(own.shape[1])
+    mean[0] = np.sqrt(shared)
+    centred = own - mean
+    norm = np.linalg.norm(centred, axis=1)
+    own_llr = llr(own[:, None])[:, 0]
+    views = viewing_direction(random_rotations(n, rng))
+    columns = {
+        "particle_id": rng.permutation(np.arange(1, n + 1, dtype=np.uint64) * np.uint64(2654435761)),
+        "half": (1 + np.arange(n) % 2).astype(np.int8),
+        "micrograph": np.array([f"m{i % 20}" for i in range(n)]),
+        "view_x": views[:, 0],
+        "view_y": views[:, 1],
+        "view_z": views[:, 2],
+        "defocus_u_angstrom": rng.uniform(8000, 20000, n),
+        "defocus_v_angstrom": rng.uniform(8000, 20000, n),
+        "z": np.einsum("nd,nd->n", image, own),
+        "zc": np.einsum("nd,nd->n", image, centred) / norm,
+        "expected_z": length,
+        "expected_zc": length * norm,
+        "local": own_llr - _log_mean_exp(llr(near)),
+        "shift": own_llr - _log_mean_exp(llr(displaced)),
+        "decoy_z": np.einsum("nd,nkd->nk", image, decoys),
+    }
+    columns["dual"] = columns["zc"] + 0.1 * columns["local"]
+    columns["l2_loss"] = -columns["z"]
+    return PlantedLog(columns, kind == 0)
+
+
+def permuted(log: PlantedLog, order: NDArray[np.integer[Any]]) -> dict[str, NDArray[Any]]:
+    """The columns with their rows in another order."""
+    return {name: values[order] for name, values in log.columns.items()}
+
+
+def _counts(n: int, rates: dict[str, float]) -> list[int]:
+    wrong = [round(rates.get(kind, 0.0) * n) for kind in KINDS]
+    return [n - sum(wrong), *wrong]
+
+
+def _directions(rng: np.random.Generator, n: int, k: int, shared: float) -> Array:
+    """Unit vectors ``(n, k, 24)`` whose first component, the mean over all poses, is the same for all."""
+    rest = rng.normal(size=(n, k, 23))
+    rest *= np.sqrt(1 - shared) / np.linalg.norm(rest, axis=2, keepdims=True)
+    return np.concatenate([np.full((n, k, 1), np.sqrt(shared)), rest], axis=2)
+
+
+def _scrambled(rng: np.random.Generator, n: int, k: int) -> Array:
+    rest = rng.normal(size=(n, k, 24))
+    return rest / np.linalg.norm(rest, axis=2, keepdims=True)
+
+
+def _mixed(own: Array, others: Array, share: Array) -> Array:
+    """Unit vectors between the own direction and others ``(n, k, d)``."""
+    mixed = share[..., None] * own[:, None] + (1 - share[..., None]) * others
+    return mixed / np.linalg.norm(mixed, axis=2, keepdims=True)
+
+
+def _log_mean_exp(values: Array) -> Array:
+    top = values.max(axis=1)
+    return top + np.log(np.mean(np.exp(values - top[:, None]), axis=1))

@@ -1,0 +1,66 @@
+"""Error rates and their intervals."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from cryocore.select.error_rate import estimate, storey
+from tests.select.logs import KINDS, PlantedLog, permuted, planted_log
+
+
+def of(log: PlantedLog, seed: int = 0):  # type: ignore[no-untyped-def]
+    return estimate(log.columns, ids=log.columns["particle_id"], half=log.columns["half"], seed=seed)
+
+
+def test_interval_covers_the_truth() -> None:
+    rates = {"misplaced": 0.15, "empty": 0.1}
+    found = [of(planted_log(500, rates, strength=5.0, seed=s)) for s in range(6)]
+    assert sum(e.low <= 0.25 <= e.high for e in found) >= 5
+    assert max(e.high - e.low for e in found) < 0.2
+    assert np.mean([e.value for e in found]) == pytest.approx(0.25, abs=0.025)
+
+
+def test_no_error_is_within_the_interval() -> None:
+    rate = of(planted_log(1000, {}))
+    assert rate.low == 0.0
+    assert rate.value < 0.02
+    assert rate.high < 0.08
+
+
+def test_more_particles_narrow_the_interval() -> None:
+    widths = [(e.high - e.low) for e in (of(planted_log(n, {"misplaced": 0.3}, strength=3.0)) for n in (300, 6000))]
+    assert widths[1] < 0.7 * widths[0]
+
+
+def test_second_opinion_sees_misplaced_and_empty_particles_only() -> None:
+    for kind in ("misplaced", "empty"):
+        assert storey(planted_log(4000, {kind: 0.3}, strength=5.0).columns) == pytest.approx(0.3, abs=0.03)
+    rate = of(planted_log(2000, {"near": 0.3}, strength=5.0))
+    assert rate.second_opinion < 0.15 < rate.value
+    assert "many errors are small ones" in rate.note
+
+
+def test_second_opinion_without_zc_is_that_of_the_decoys() -> None:
+    columns = dict(planted_log(4000, {"misplaced": 0.3}, strength=5.0).columns)
+    del columns["zc"]
+    assert storey(columns) == pytest.approx(0.3, abs=0.04)
+    del columns["decoy_z"]
+    assert np.isnan(storey(columns))
+
+
+def test_deterministic_and_independent_of_order() -> None:
+    log = planted_log(600, dict.fromkeys(KINDS, 0.1))
+    order = np.random.default_rng(5).permutation(600)
+    columns = permuted(log, order)
+    again = estimate(columns, ids=columns["particle_id"], half=columns["half"])
+    assert of(log) == again
+    assert of(log, seed=1) != again
+    assert json.loads(json.dumps(again.as_dict()))["method"] == "mixture"
+
+
+def test_too_few_particles_know_nothing() -> None:
+    rate = of(planted_log(40, {"misplaced": 0.5}))
+    assert (rate.low, rate.high, rate.method) == (0.0, 1.0, "none")

@@ -1,0 +1,105 @@
+"""The mixture against logs whose truth is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cryocore.errors import InputError
+from cryocore.select import mixture
+from cryocore.select.mixture import MIXTURE_COLUMNS, fit, log_odds, posterior
+from cryocore.validate.rates import auc
+from tests.select.logs import KINDS, permuted, planted_log
+
+MIXED = dict.fromkeys(KINDS, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "single"), [("misplaced", "zc"), ("empty", "z"), ("near", "local"), ("displaced", "shift")]
+)
+def test_ranks_as_well_as_the_best_score_of_each_kind(kind: str, single: str) -> None:
+    log = planted_log(3000, {kind: 0.3}, strength=5.0)
+    model = fit(log.columns, ids=log.columns["particle_id"])
+    odds = log_odds(model, log.columns)
+    assert auc(odds, log.right) > auc(log.columns[single], log.right) - 0.005
+    assert model.error_rate == pytest.approx(0.3, abs=0.03)
+    assert model.shares[model.classes.index(kind)] > 0.8 * model.error_rate
+
+
+def test_ranks_mixed_errors_better_than_any_score() -> None:
+    log = planted_log(3000, MIXED, strength=5.0)
+    odds = log_odds(fit(log.columns, ids=log.columns["particle_id"]), log.columns)
+    assert auc(odds, log.right) > max(auc(log.columns[n], log.right) for n in ("z", "zc", "local", "shift")) + 0.04
+
+
+@pytest.mark.parametrize("rates", [{"misplaced": 0.3}, MIXED], ids=["misplaced", "mixed"])
+def test_posterior_is_calibrated(rates: dict[str, float]) -> None:
+    log = planted_log(8000, rates, strength=4.0, seed=1)
+    likely = posterior(log_odds(fit(log.columns, ids=log.columns["particle_id"]), log.columns))
+    for low, high in ((0.0, 0.2), (0.2, 0.5), (0.5, 0.8), (0.8, 1.0)):
+        inside = (likely >= low) & (likely <= high)
+        assert log.right[inside].mean() == pytest.approx(likely[inside].mean(), abs=0.1)
+
+
+@pytest.mark.parametrize("strength", [2.0, 4.0])
+def test_no_particle_is_wrong(strength: float) -> None:
+    log = planted_log(2000, {}, strength=strength)
+    model = fit(log.columns, ids=log.columns["particle_id"])
+    assert model.error_rate < 0.02
+    assert np.mean(posterior(log_odds(model, log.columns)) > 0.5) > 0.99
+
+
+def test_map_diluted_by_wrong_particles() -> None:
+    log = planted_log(3000, {"misplaced": 0.5}, strength=3.0, k=1.6)
+    model = fit(log.columns, ids=log.columns["particle_id"])
+    assert model.slopes[0] == pytest.approx(1.6, abs=0.1)
+    assert model.error_rate == pytest.approx(0.5, abs=0.04)
+
+
+def test_same_whatever_the_order_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mixture, "SUBSAMPLE", 500)
+    log = planted_log(1000, MIXED)
+    order = np.random.default_rng(3).permutation(1000)
+    first = fit(log.columns, ids=log.columns["particle_id"])
+    second = fit(permuted(log, order), ids=log.columns["particle_id"][order])
+    assert first.n_fitted == second.n_fitted == 500
+    assert first.shares.tolist() == second.shares.tolist()
+    np.testing.assert_array_equal(log_odds(first, log.columns)[order], log_odds(second, permuted(log, order)))
+
+
+@pytest.mark.parametrize(
+    "missing", [("local",), ("shift",), ("local", "shift"), ("zc", "expected_zc"), MIXTURE_COLUMNS[2:]]
+)
+def test_columns_may_be_missing_or_nan(missing: tuple[str, ...]) -> None:
+    log = planted_log(2000, {"empty": 0.3}, strength=5.0)
+    without = {n: v for n, v in log.columns.items() if n not in missing}
+    unknown = {n: np.full(2000, np.nan) if n in missing else v for n, v in log.columns.items()}
+    model = fit(without, ids=log.columns["particle_id"])
+    assert model.error_rate == pytest.approx(0.3, abs=0.04)
+    again = fit(unknown, ids=log.columns["particle_id"])
+    assert again.classes == model.classes
+    np.testing.assert_array_equal(log_odds(again, unknown), log_odds(model, without))
+
+
+def test_particles_without_scores() -> None:
+    log = planted_log(1000, {"misplaced": 0.3})
+    columns = {n: np.array(v) for n, v in log.columns.items()}
+    columns["zc"][:50] = np.nan
+    columns["expected_z"][50:60] = 0.0
+    columns["local"][60:70] = np.nan
+    odds = log_odds(fit(columns, ids=columns["particle_id"]), columns)
+    assert np.isnan(odds[:60]).all() and np.isfinite(odds[60:]).all()
+    assert posterior(odds)[:60].tolist() == [0.0] * 60
+
+
+def test_few_particles_are_judged_by_the_theory(caplog: pytest.LogCaptureFixture) -> None:
+    log = planted_log(60, {"misplaced": 0.5}, strength=6.0)
+    model = fit(log.columns, ids=log.columns["particle_id"])
+    assert "only 60 particles have scores" in caplog.text
+    assert model.slopes == (1.0, 0.0)
+    assert auc(log_odds(model, log.columns), log.right) > 0.95
+
+
+def test_a_log_without_expected_scores_is_refused() -> None:
+    with pytest.raises(InputError, match=r"the log lacks expected_z.*Score the particles again"):
+        fit({"z": np.ones(5)}, ids=np.arange(5, dtype=np.uint64))

@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Any, Literal, get_args
 
 from cryocore.config import Config, Select, per_round
-from cryocore.data import SCORES
+from cryocore.select.rules import RULES
 
 Stage = Literal["simulate", "plant", "ingest", "cache", "reconstruct", "score", "select", "validate", "report"]
 STAGES: tuple[str, ...] = get_args(Stage)
-STAND_IN = "dual"
-"""The column that is judged where the score that selects is not in the log."""
 
 
 def stage_settings(config: Config, stage: Stage, round_number: int = 0) -> dict[str, Any]:
@@ -53,7 +51,8 @@ def stage_settings(config: Config, stage: Stage, round_number: int = 0) -> dict[
         case "select":
             return {"select": _select_settings(config.select, round_number), **common}
         case "validate":
-            return {"score": config.select.score if config.select.score in SCORES else STAND_IN}
+            by_posterior = RULES[config.select.rule].by_posterior
+            return {"score": "mixture" if by_posterior else config.select.score, "seed": config.seed}
         case "report":
             values = _dump(config)
             del values["backend"]

@@ -17,8 +17,9 @@ def main(
     settings: str = "{}",
 ) -> None:
     """Write the metrics of a round, and its scores joined with what is known of the truth."""
-    name = json.loads(settings)["score"]
-    validate_round(scores, round_dir, truth, true_map, score_name=name, out_metrics=out_metrics, out_log=out_log)
+    values = json.loads(settings)
+    how = {"score_name": values["score"], "seed": values["seed"]}
+    validate_round(scores, round_dir, truth, true_map, **how, out_metrics=out_metrics, out_log=out_log)
 
 
 if __name__ == "__main__":

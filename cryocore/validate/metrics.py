@@ -14,9 +14,12 @@ from numpy.typing import NDArray
 
 from cryocore.data import FscCurves, require_same_particles, score_columns
 from cryocore.errors import InputError
-from cryocore.files import atomic_path, read_table, table_metadata, write_json
+from cryocore.files import atomic_path, read_table, table_metadata, with_metadata, write_json
 from cryocore.maps.fsc import fsc, resolution_at
 from cryocore.maps.mrc import read_map
+from cryocore.select.choose import MIXTURE, judged
+from cryocore.select.mixture import MIXTURE_COLUMNS
+from cryocore.select.stage import read_columns
 from cryocore.validate.rates import auc, lower_is_better, rates_by_kind, rounded, selection_rates, share
 from cryocore.validate.stopping import effective_number
 
@@ -43,6 +46,7 @@ def validate_round(
     true_map: Path | None,
     *,
     score_name: str,
+    seed: int,
     out_metrics: Path,
     out_log: Path,
 ) -> None:
@@ -55,26 +59,34 @@ def validate_round(
     truth : table with particle_id and is_correct, and error_kind where kinds are known; None: nothing is known
     true_map : MRC map of the truth; None: none
     score_name : the score that selects
+    seed : of what is resampled for the interval of the error rate
     out_metrics : JSON, one value per name, null where unknown
-    out_log : ``scores`` without ``round``, which its folder's name states, and with ``is_correct``
+    out_log : ``scores`` without ``round``, which its folder's name states, with ``mixture`` (log odds of being right)
+        and ``is_correct``; its metadata hold the estimated error rate
 
     Raises
     ------
     InputError  if a table holds other particles or lacks a column, or the true map has another box or voxel size.
     """
     file = _open(scores)
-    names = score_columns(file.schema_arrow)
-    _require_score(score_name, names, scores)
-    flags = _read_truth(truth, _column(file, "particle_id"))
+    ids, half = _column(file, "particle_id"), _column(file, "half")
+    columns = read_columns(scores, [n for n in (*MIXTURE_COLUMNS, "decoy_z") if n in file.schema_arrow.names])
+    odds, rate = judged(columns, ids, half, seed)
+    found = {n: _column(file, n) for n in score_columns(file.schema_arrow)}
+    if odds is not None:
+        found[MIXTURE] = odds.astype(np.float32)
+    _require_score(score_name, list(found), scores)
+    flags = _read_truth(truth, ids)
     metrics = {
         **_selection_metrics(file),
         **_resolution_metrics(FscCurves.read(round_dir / "fsc.parquet")),
         **truth_map_metrics(round_dir, true_map),
-        **_flag_metrics(file, names, flags, score_name),
+        **_flag_metrics(found, _column(file, "selected").astype(bool), flags, score_name),
+        "error_rate": None if rate is None else rate.as_dict(),
     }
     metrics["round"] = table_metadata(file.schema_arrow).get("round", _first_round(file))
     write_json(out_metrics, metrics)
-    _write_log(file, flags, out_log)
+    _write_log(file, found.get(MIXTURE), flags, metrics["error_rate"], out_log)
     log.info("round %s: %d of %d particles kept", metrics["round"], metrics["n_kept"], metrics["n_particles"])
 
 
@@ -189,16 +201,18 @@ def truth_map_metrics(round_dir: Path, true_map: Path | None) -> dict[str, Any]:
     }
 
 
-def _flag_metrics(file: pq.ParquetFile, names: list[str], truth: Truth | None, score_name: str) -> dict[str, Any]:
+def _flag_metrics(
+    scores: dict[str, NDArray[Any]], selected: Bools, truth: Truth | None, score_name: str
+) -> dict[str, Any]:
     """What the flags say; null throughout where there are none."""
-    chosen = _column(file, score_name).astype(np.float64)
+    chosen = scores[score_name].astype(np.float64)
     metrics: dict[str, Any] = {"score": score_name, "n_unscored": int(np.count_nonzero(~np.isfinite(chosen)))}
     if truth is None or not truth.known.any():
         unknown = dict.fromkeys(("correct_rate", "precision", "recall", "correct_rate_all", "auc"))
         return {**metrics, **unknown, "n_flagged": 0, "aucs": {}, "error_kinds": {}}
     known, right = truth.known, truth.right[truth.known]
-    selected = _column(file, "selected").astype(bool)[known]
-    aucs = rounded({n: auc(_column(file, n)[known], right, lower_is_better=lower_is_better(n)) for n in names})
+    selected = selected[known]
+    aucs = rounded({n: auc(v[known], right, lower_is_better=lower_is_better(n)) for n, v in scores.items()})
     kinds = rates_by_kind(
         truth.kinds[known], chosen[known], selected, right, lower_is_better=lower_is_better(score_name)
     )
@@ -215,11 +229,20 @@ def _flag_metrics(file: pq.ParquetFile, names: list[str], truth: Truth | None, s
     }
 
 
-def _write_log(file: pq.ParquetFile, truth: Truth | None, out: Path) -> None:
-    """Copy the scores row group by row group, with the flags."""
-    columns = [name for name in file.schema_arrow.names if name not in ("round", "is_correct")]
+def _write_log(
+    file: pq.ParquetFile,
+    odds: NDArray[np.float32] | None,
+    truth: Truth | None,
+    error_rate: dict[str, Any] | None,
+    out: Path,
+) -> None:
+    """Copy the scores row group by row group, with the log odds and the flags."""
+    columns = [name for name in file.schema_arrow.names if name not in ("round", MIXTURE, "is_correct")]
     fields = [file.schema_arrow.field(name) for name in columns]
-    schema = pa.schema([*fields, pa.field("is_correct", pa.bool_())], metadata=file.schema_arrow.metadata)
+    added = [pa.field(MIXTURE, pa.float32()), pa.field("is_correct", pa.bool_())]
+    schema = with_metadata(
+        pa.schema([*fields, *added], metadata=file.schema_arrow.metadata).empty_table(), error_rate=error_rate
+    ).schema
     start = 0
     with atomic_path(out) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
         for group in range(file.num_row_groups):
@@ -228,5 +251,6 @@ def _write_log(file: pq.ParquetFile, truth: Truth | None, out: Path) -> None:
             flags = pa.nulls(len(part), pa.bool_())
             if truth is not None:
                 flags = pa.array(truth.right[rows], mask=~truth.known[rows])
-            writer.write_table(pa.Table.from_arrays([*part.columns, flags], schema=schema))
+            likely = pa.nulls(len(part), pa.float32()) if odds is None else pa.array(odds[rows])
+            writer.write_table(pa.Table.from_arrays([*part.columns, likely, flags], schema=schema))
             start += len(part)

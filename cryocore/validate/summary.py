@@ -32,6 +32,7 @@ Metrics = dict[str, Any]
 
 FIRST_COLUMNS = ("round", "n_kept", "resolution_angstrom", "correct_rate", "auc")
 INTEGER_COLUMNS = {"round", "n_kept", "n_kept_half1", "n_kept_half2", "n_particles", "n_unscored", "n_flagged"}
+ERROR_RATE = (("", "value"), ("_low", "low"), ("_high", "high"))
 MOST_PICTURES = 6
 LOST_VIEW_NSIDE = 4
 
@@ -119,12 +120,14 @@ def rounds_table(rounds: list[Metrics], stop: Stop) -> pa.Table:
     scores = sorted({name for m in rounds for name in m["aucs"]})
     kinds = sorted({name for m in rounds for name in m["error_kinds"]})
     plain = [k for k in rounds[0] if k not in FIRST_COLUMNS and not isinstance(rounds[0][k], (dict, list))]
-    plain = [k for k in plain if k not in ("score", "fsc_truth")]
+    plain = [k for k in plain if k not in ("score", "fsc_truth", "error_rate")]
     columns: dict[str, list[Any]] = {name: [m.get(name) for m in rounds] for name in (*FIRST_COLUMNS, *sorted(plain))}
     columns |= {f"auc_{name}": [m["aucs"].get(name) for m in rounds] for name in scores}
     columns |= {
         f"kept_share_{kind}": [m["error_kinds"].get(kind, {}).get("kept_share") for m in rounds] for kind in kinds
     }
+    rates = [m["error_rate"] or {} for m in rounds]
+    columns |= {f"error_rate{end}": [r.get(name) for r in rates] for end, name in ERROR_RATE}
     columns |= {
         "fsc_area_difference": [c.area for c in stop.comparisons],
         "fsc_area_difference_sd": [c.area_sd for c in stop.comparisons],

@@ -12,6 +12,7 @@ Metrics = dict[str, Any]
 UNEVEN_SHARE = 0.05
 CHANCE_AUC = 0.6
 AREA_LOSS = 0.005
+DROPPED_MARGIN = 0.02
 
 
 def verdict(first: Metrics, last: Metrics) -> str:
@@ -50,6 +51,7 @@ def warnings(rounds: Sequence[Metrics], *, n_rounds: int, lost_views: int, lost_
         *_truth_warnings(first, last),
         *_half_set_warnings(last),
         *_lost_warnings(lost_views, lost_micrographs),
+        *_error_rate_warnings(rounds),
     ]
     if last["n_unscored"]:
         found.append(f"{last['n_unscored']:,} particles have no {last['score']} score in round {last['round']}.")
@@ -103,6 +105,22 @@ def _half_set_warnings(last: Metrics) -> list[str]:
     if abs(one - two) <= max(UNEVEN_SHARE * (one + two), 3.0 * (one + two) ** 0.5):
         return []
     return [f"The half sets are uneven: {one:,} and {two:,} particles. The FSC suits the smaller one."]
+
+
+def _error_rate_warnings(rounds: Sequence[Metrics]) -> list[str]:
+    """Where the last selection drops more than is estimated to be wrong, or the estimate is doubtful."""
+    judged, last = rounds[max(len(rounds) - 2, 0)], rounds[-1]
+    rate = judged["error_rate"]
+    if rate is None:
+        return []
+    found = [f"The error rate is doubtful: {rate['note']}."] if rate["note"] else []
+    dropped = 1.0 - last["n_kept"] / last["n_particles"]
+    if rate["high"] is not None and dropped > rate["high"] + DROPPED_MARGIN:
+        found.append(
+            f"Round {last['round']} drops {100 * dropped:.0f} % of the particles, where {100 * rate['value']:.0f} % "
+            f"({100 * rate['low']:.0f} to {100 * rate['high']:.0f}) are estimated to be wrong: right ones are lost."
+        )
+    return found
 
 
 def _lost_warnings(views: int, micrographs: int) -> list[str]:

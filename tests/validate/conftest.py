@@ -34,6 +34,7 @@ class SyntheticRun:
             self.truth if truth else None,
             self.true_map if true_map else None,
             score_name=score,
+            seed=0,
             out_metrics=out,
             out_log=self.folder / "log" / f"round={number}" / "log.parquet",
         )

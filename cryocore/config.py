@@ -149,11 +149,11 @@ class Select(Section):
     """From losses to the particles of the next round. A list gives one value per round; its last one stays."""
 
     score: Literal[(*SCORES, "mixture")] = Field(  # type: ignore[valid-type]
-        "dual", description="column of the log (_loss: lower is better), or mixture: log odds of being right"
+        "dual", description="column of the log, or mixture; the rules in brackets take no notice of it"
     )
     rule: Literal[
         "fraction", "count", "threshold", "posterior", "mixture", "soft", "trimmed", "balanced", "micrograph"
-    ] = Field("fraction", description="which of the next nine decides; see docs/select.md")
+    ] = Field("mixture", description="which of the next nine decides")
     fraction: Annotated[list[Fraction], PerRound] = Field(
         [0.85, 0.78, 0.72, 0.7], min_length=1, description="share of all particles kept"
     )
@@ -162,25 +162,25 @@ class Select(Section):
     )
     threshold: Annotated[list[float], PerRound] = Field([0.0], min_length=1, description="worst score kept")
     posterior: Annotated[list[Rate], PerRound] = Field(
-        [0.5], min_length=1, description="probability of being right that kept ones exceed"
+        [0.5], min_length=1, description="(probability of being right that kept ones exceed)"
     )
     mixture: Annotated[list[Annotated[float, Field(ge=0.0)]], PerRound] = Field(
-        [1.0], min_length=1, description="particles dropped, over the estimated number of wrong ones"
+        [1.0], min_length=1, description="(particles dropped, over the estimated number of wrong ones)"
     )
     soft: Annotated[list[Rate], PerRound] = Field(
-        [0.05], min_length=1, description="probability of being right below which the weight is 0"
+        [0.05], min_length=1, description="(weight: probability of being right; 0 below this)"
     )
     trimmed: Annotated[list[Positive], PerRound] = Field(
-        [2.5], min_length=1, description="robust standard deviations below the median that are kept"
+        [2.5], min_length=1, description="robust deviations below the median that are kept"
     )
     balanced: Annotated[list[Fraction], PerRound] = Field(
         [0.7], min_length=1, description="share kept of the particles of every view"
     )
     micrograph: Annotated[list[Rate], PerRound] = Field(
-        [0.5], min_length=1, description="mean probability of being right that kept micrographs exceed"
+        [0.5], min_length=1, description="(mean probability that kept micrographs exceed)"
     )
     normalise: Literal["none", "view", "micrograph", "defocus"] = Field(
-        "none", description="scores relative to those of the same group"
+        "none", description="scores relative to those of a group"
     )
     minimum: int = Field(50, ge=1, description="fewest particles that a half set may keep")
 

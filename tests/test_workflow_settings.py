@@ -37,8 +37,15 @@ def test_sections_survive_the_command_line() -> None:
     assert Score(**stage_settings(config, "score")["score"]) == config.score
     assert Reconstruct(**stage_settings(config, "reconstruct")["reconstruct"]) == config.reconstruct
     assert Config(**stage_settings(config, "report")["config"]) == config
+    config = parse_config({"select": {"rule": "fraction"}})
     second = Select(**stage_settings(config, "select", 2)["select"])
     assert second.fraction == [config.select.fraction[1]]
+
+
+def test_a_score_outside_of_the_log_is_judged_by_one_inside() -> None:
+    config = parse_config({"select": {"score": "mixture", "rule": "fraction"}})
+    assert stage_settings(config, "select", 1)["select"]["score"] == "mixture"
+    assert stage_settings(config, "validate") == {"score": "dual"}
 
 
 def test_a_simulation_ignores_where_real_images_are() -> None:

@@ -13,7 +13,7 @@ from cryocore.config import Config
 from tests.workflow.conftest import Workflow, fresh_copy
 
 N = 4
-BASE = {"n_rounds": N}
+BASE: dict[str, Any] = {"n_rounds": N, "select": {"rule": "fraction"}}
 ROUND_FILES = {
     "reconstructing": ("half1.mrc", "half2.mrc", "map.mrc", "mask.mrc", "fsc.parquet", "sampling.npz", "sums.npz"),
     "scoring": ("scores.parquet",),
@@ -79,7 +79,8 @@ def test_a_fresh_start_lists_every_job(workflow: Workflow) -> None:
         ),
         pytest.param({"select": {"fraction": FRACTIONS[:3]}}, rounds(4) | REPORT, id="last fraction dropped"),
         pytest.param({"select": {"fraction": [*FRACTIONS, FRACTIONS[-1]]}}, REPORT, id="last fraction repeated"),
-        pytest.param({"select": {"count": [7]}}, REPORT, id="value of another rule"),
+        pytest.param({"select": {"count": [7], "soft": [0.2]}}, REPORT, id="values of other rules"),
+        pytest.param({"select": {"rule": "soft"}}, rounds(1) | REPORT, id="another rule"),
         pytest.param({"n_rounds": N + 1}, rounds(N + 1, N + 1) | REPORT, id="one round more"),
         pytest.param({"n_rounds": N - 1}, REPORT, id="one round less"),
         pytest.param({"select": {"score": "z"}}, rounds(1) | {"Round 0: validating"} | REPORT, id="score that selects"),
@@ -89,7 +90,8 @@ def test_a_fresh_start_lists_every_job(workflow: Workflow) -> None:
     ],
 )
 def test_settings(run: Workflow, changes: dict[str, Any], expected: set[str]) -> None:
-    assert run.jobs("--configfile", run.configure(**{**BASE, **changes})) == expected
+    select = {**BASE["select"], **changes.get("select", {})}
+    assert run.jobs("--configfile", run.configure(**{**BASE, **changes, "select": select})) == expected
 
 
 @pytest.mark.parametrize(

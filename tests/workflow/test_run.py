@@ -23,7 +23,7 @@ TINY: dict[str, Any] = {
         "simulate": {"n_particles": 200, "box": 32, "pixel_size_angstrom": 6.0, "snr": 0.2, "n_micrographs": 4},
         "plant": {"wrong_pose": 0.3},
     },
-    "select": {"fraction": [0.8, 0.7], "minimum": 20},
+    "select": {"rule": "fraction", "fraction": [0.8, 0.7], "minimum": 20},
 }
 
 
@@ -60,6 +60,18 @@ def test_log_holds_every_particle_in_every_round(finished: tuple[Workflow, str])
     selected = log.to_pandas().groupby("round")["selected"].sum()
     assert selected.tolist() == [200, 160, 140]
     assert log.to_pandas().groupby("round")["is_correct"].mean().tolist() == pytest.approx([0.7] * 3)
+
+
+def test_subset_says_how_likely_each_particle_is_right(finished: tuple[Workflow, str]) -> None:
+    folder = finished[0].work / "results/tiny"
+    table = pq.read_table(folder / "round_2/subset.parquet")
+    assert table.column_names == ["particle_id", "weight", "selected", "posterior"]
+    right = pq.read_table(folder / "log/round=1/log.parquet", partitioning=None).column("is_correct").to_numpy()
+    likely = table.column("posterior").to_numpy()
+    assert likely[right].mean() > likely[~right].mean() + 0.3
+    rate = json.loads(table.schema.metadata[b"cryocore"])["error_rate"]
+    assert rate["method"] == "mixture"
+    assert rate["low"] <= rate["value"] <= rate["high"]
 
 
 def test_messages_are_logged_and_jobs_timed(finished: tuple[Workflow, str]) -> None:

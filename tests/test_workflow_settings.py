@@ -42,10 +42,13 @@ def test_sections_survive_the_command_line() -> None:
     assert second.fraction == [config.select.fraction[1]]
 
 
-def test_a_score_outside_of_the_log_is_judged_by_one_inside() -> None:
+def test_the_score_that_ranks_is_the_one_that_is_judged() -> None:
     config = parse_config({"select": {"score": "mixture", "rule": "fraction"}})
     assert stage_settings(config, "select", 1)["select"]["score"] == "mixture"
-    assert stage_settings(config, "validate") == {"score": "dual"}
+    assert stage_settings(config, "validate")["score"] == "mixture"
+    for rule, score in (("fraction", "z"), ("mixture", "mixture"), ("soft", "mixture")):
+        config = parse_config({"select": {"score": "z", "rule": rule}})
+        assert stage_settings(config, "validate") == {"score": score, "seed": 0}
 
 
 def test_a_simulation_ignores_where_real_images_are() -> None:

@@ -113,6 +113,7 @@ def score_table(ids, number, half, views, selected, dual, rng) -> pa.Table:
         "selected": pa.array(selected),
         "l2_loss": pa.array((rng.normal(size=n) - 0.2 * dual).astype(np.float32)),
         "z": pa.array((dual + 0.5 * rng.normal(size=n)).astype(np.float32)),
+        "expected_z": pa.array(np.full(n, 1.5 + 0.5 * number, np.float32)),
         "dual": pa.array(dual.astype(np.float32)),
         "image_power": pa.FixedSizeListArray.from_arrays(pa.array(rng.random(4 * n, dtype=np.float32)), 4),
     }

@@ -38,7 +38,7 @@ def test_numbers(finished_run, number):
     assert found["correct_rate"] == pytest.approx(right[selected].mean(), abs=1e-6)
     assert found["precision"] == pytest.approx(precision_score(right, selected), abs=1e-6)
     assert found["recall"] == pytest.approx(recall_score(right, selected), abs=1e-6)
-    assert list(found["aucs"]) == ["dual", "l2_loss", "z"]
+    assert list(found["aucs"]) == ["dual", "l2_loss", "mixture", "z"]
     assert found["auc"] == found["aucs"]["dual"] == pytest.approx(roc_auc_score(right, table.dual), abs=1e-6)
     assert found["aucs"]["l2_loss"] == pytest.approx(roc_auc_score(right, -table.l2_loss), abs=1e-6)
     assert sum(k["n"] for k in found["error_kinds"].values()) == (~right).sum()
@@ -70,13 +70,25 @@ def test_the_log_is_the_scores_with_flags(finished_run):
     log = finished_run.folder / "log" / "round=1" / "log.parquet"
     scores = scores_of(finished_run, 1)
     table = read_table(log)
-    assert table.column_names == [*[c for c in scores.columns if c != "round"], "is_correct"]
+    assert table.column_names == [*[c for c in scores.columns if c != "round"], "mixture", "is_correct"]
     assert table.schema.field("is_correct").type == pa.bool_()
     np.testing.assert_array_equal(table["is_correct"].to_numpy(), finished_run.right)
     for name in ("particle_id", "dual", "selected"):
         np.testing.assert_array_equal(table[name].to_numpy(), scores[name])
     assert table_metadata(table.schema)["config_hash"] == "abc"
     assert pq.ParquetFile(log).num_row_groups == 3
+
+
+def test_the_error_rate_and_the_log_odds(finished_run):
+    wrong = 1.0 - finished_run.right.mean()
+    found = metrics_of(finished_run, 2)
+    rate = found["error_rate"]
+    assert rate["low"] <= wrong <= rate["high"] and abs(rate["value"] - wrong) < 0.1
+    table = read_table(finished_run.folder / "log" / "round=2" / "log.parquet")
+    assert table_metadata(table.schema)["error_rate"] == rate
+    odds = table["mixture"].to_numpy()
+    assert found["aucs"]["mixture"] == pytest.approx(roc_auc_score(finished_run.right, odds), abs=1e-6)
+    assert found["aucs"]["mixture"] > 0.85
 
 
 def test_the_logs_open_as_one_data_set(finished_run):
@@ -188,7 +200,9 @@ def test_log_memory_does_not_grow(make_run, tmp_path):
         previous = pa.default_memory_pool()
         pa.set_memory_pool(pool)
         try:
-            _write_log(pq.ParquetFile(run.folder / "round_0" / "scores.parquet"), None, tmp_path / "out.parquet")
+            _write_log(
+                pq.ParquetFile(run.folder / "round_0" / "scores.parquet"), None, None, None, tmp_path / "out.parquet"
+            )
         finally:
             pa.set_memory_pool(previous)
         peaks.append(pool.max_memory())

@@ -88,7 +88,7 @@ def test_resolution_of_cells():
 BASE = {
     "round": 0, "n_kept": 1000, "n_particles": 1000, "n_kept_half1": 500, "n_kept_half2": 500, "score": "dual",
     "n_unscored": 0, "resolution_angstrom": 8.0, "nyquist_angstrom": 4.0, "box": 64, "pixel_size_angstrom": 2.0,
-    "correct_rate": 0.7, "auc": 0.9, "fsc_truth_area": 0.6, "fsc_area": 0.5,
+    "correct_rate": 0.7, "auc": 0.9, "fsc_truth_area": 0.6, "fsc_area": 0.5, "error_rate": None,
 }  # fmt: skip
 
 
@@ -122,6 +122,23 @@ def test_warnings(last, others, expected):
         assert found == []
     else:
         assert len(found) == 1 and expected in found[0]
+
+
+RATE = {"value": 0.1, "low": 0.08, "high": 0.12, "second_opinion": 0.1, "method": "mixture", "note": ""}
+
+
+@pytest.mark.parametrize(
+    "kept, rate, expected",
+    [
+        (900, RATE, None),
+        (700, RATE, "drops 30 % of the particles, where 10 % (8 to 12) are estimated to be wrong"),
+        (900, {**RATE, "note": "the model does not fit"}, "The error rate is doubtful: the model does not fit."),
+    ],
+)
+def test_more_is_dropped_than_is_wrong(kept, rate, expected):
+    rounds = [{**BASE, "error_rate": rate}, {**BASE, "round": 1, "n_kept": kept}]
+    found = warnings(rounds, n_rounds=1, lost_views=0, lost_micrographs=0)
+    assert (found == []) if expected is None else (len(found) == 1 and expected in found[0])
 
 
 def test_an_earlier_round_was_better():

@@ -11,7 +11,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	if "$$p" -c '$(FITS)' 2>/dev/null; then echo "$$p"; break; fi; done)
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test bench bench-full validation gpu-check lint clean
+.PHONY: help demo test bench bench-full validation experiments gpu-check lint clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(firstword $(MAKEFILE_LIST)) | column -t -s '|'
@@ -31,6 +31,10 @@ bench-full: $(VENV)/.ready-dev  ## the same at more sizes
 
 validation: $(VENV)/.ready-dev  ## compare with RELION, real images and the truth; write docs/validation.md (about 10 minutes)
 	@$(BIN)/python -m benchmarks.validation
+
+experiments: $(VENV)/.ready-dev  ## planted errors, found or not; PART chooses cases (docs/experiments.md)
+	@status=0; $(BIN)/python -m experiments run $(or $(PART),table) || status=$$?; \
+		$(BIN)/python -m experiments table; exit $$status
 
 gpu-check: $(VENV)/.ready-dev  ## run the tests that need a GPU, and fail if there is none
 	@$(BIN)/python -c 'import sys; from cryocore.backend.cuda import gpu_fault; fault = gpu_fault(); \

@@ -37,9 +37,11 @@ rule all:
         report="<results>/report.html",
         log=expand("<results>/log/round={r}/log.parquet", r=range(N + 1)),
         star=f"<results>/round_{N}/subset.star",
+        finest="<results>/finest.star",
 
 
 include: "rules/ingest.smk"
+include: "rules/cache.smk"
 include: "rules/reconstruct.smk"
 include: "rules/score.smk"
 include: "rules/select.smk"

@@ -104,6 +104,7 @@ class Input(Section):
     )
     true_map: str | None = Field(None, description="MRC map of the truth, where it is known")
     simulate: Simulate = Field(Simulate(), description="the data set that is made when star is null")
+    cache: bool = Field(False, description="keep compact transforms of the images: for many rounds on a slow disk")
     plant: PlantedErrors = Field(PlantedErrors(), description="errors made on purpose, in simulated or real particles")
 
     @model_validator(mode="after")

@@ -187,6 +187,14 @@ class Grid:
         return self.radius + 2, 2 * self.radius + 3, 2 * self.radius + 3
 
 
+def last_shell(box: int, pixel_size_angstrom: float, max_resolution_angstrom: float | None) -> int:
+    """The last shell in use: below Nyquist, and not beyond the asked-for resolution."""
+    nyquist = (box - 1) // 2
+    if max_resolution_angstrom is None:
+        return nyquist
+    return max(4, min(nyquist, round(box * pixel_size_angstrom / max_resolution_angstrom)))
+
+
 @dataclass(frozen=True)
 class FourierSums:
     """The normal equations of both half sets.

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -41,6 +43,26 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+@contextmanager
+def open_arrays(path: str | Path, what: str) -> Iterator[Any]:
+    """The named arrays of an ``.npz`` file, read and checked against their checksums when they are asked for.
+
+    Raises
+    ------
+    InputError  naming ``what`` the file is, if it or one of its arrays cannot be read.
+    """
+    try:
+        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            yield arrays
+    except InputError:
+        raise
+    except (OSError, ValueError, KeyError, BadZipFile, EOFError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"the {what} cannot be read ({reason})", file=path, remedy="Delete it and run snakemake again"
+        ) from None
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +24,8 @@ from cryocore.errors import InputError
 
 Floats32 = NDArray[np.float32]
 Ints = NDArray[np.int64]
+Images = Floats32 | NDArray[np.int16]
+"""A batch: pixels ``(n, d, d)`` float32, or packed transforms ``(n, m)`` int16 (:mod:`cryocore.imaging.packed`)."""
 
 MODES: dict[int, str] = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
 HEADER_BYTES = 1024
@@ -201,16 +203,7 @@ class StackReader:
             )
         as_stored = header.dtype == target.dtype
         data = target.reshape(-1).view(np.uint8) if as_stored else np.empty(n * header.image_bytes, dtype=np.uint8)
-        view, done = data.data, 0
-        while done < len(data):
-            try:
-                got = os.preadv(file.descriptor, [view[done:]], header.offset + first * header.image_bytes + done)
-            except OSError as error:
-                problem = f"the stack cannot be read ({error.strerror})"
-                raise InputError(problem, file=file.path, remedy="Restore it and run the workflow again") from None
-            if got == 0:
-                raise InputError("truncated while it was read", file=file.path, remedy="Copy or write the stack again")
-            done += got
+        read_bytes(file.descriptor, data, header.offset + first * header.image_bytes, file.path, "stack")
         if not as_stored:
             target[...] = data.view(header.dtype).reshape(n, box, box)
 
@@ -227,6 +220,38 @@ class StackReader:
         return self._open[stack]
 
 
+class Reader(Protocol):
+    """Images by row; a context manager."""
+
+    def __enter__(self) -> Self:
+        """Itself."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close what is open."""
+
+    def read(self, rows: NDArray[np.integer[Any]], memory: NDArray[Any] | None = None) -> Images:
+        """Images of rows of one optics group, in their order; at the start of ``memory`` if it is large enough."""
+
+
+Source = Callable[[Particles], Reader]
+
+
+def read_bytes(descriptor: int, data: NDArray[np.uint8], offset: int, path: Path, what: str) -> None:
+    """Fill ``data`` from byte ``offset`` of a file."""
+    view, done = data.data, 0
+    while done < len(data):
+        try:
+            got = os.preadv(descriptor, [view[done:]], offset + done)
+        except OSError as error:
+            problem = f"the {what} cannot be read ({error.strerror})"
+            raise InputError(problem, file=path, remedy="Restore it and run the workflow again") from None
+        if got == 0:
+            raise InputError("truncated while it was read", file=path, remedy=f"Copy or write the {what} again")
+        done += got
+
+
 def batch_size(box: int) -> int:
     """Images of side ``box`` that one batch should hold: some 32 MiB, a multiple of 16 images up to 1024.
 
@@ -240,8 +265,13 @@ def batch_size(box: int) -> int:
 
 
 def batches(
-    particles: Particles, rows: NDArray[np.integer[Any]], size: int, *, progress: str | None = None
-) -> Iterator[tuple[Ints, Floats32]]:
+    particles: Particles,
+    rows: NDArray[np.integer[Any]],
+    size: int,
+    *,
+    progress: str | None = None,
+    source: Source = StackReader,
+) -> Iterator[tuple[Ints, Any]]:
     """Images of the given rows, batch by batch; the next batch is read while one is used.
 
     Parameters
@@ -249,27 +279,29 @@ def batches(
     rows : (n,)       rows of ``particles``, each read as often as it is named
     size : largest number of images at a time
     progress : label of a progress bar on a terminal; None shows none
+    source : what opens a reader; default: the stacks
 
     Yields
     ------
     rows : (m,) int64
-    images : (m, d, d) float32, of one optics group; their memory is used again for later batches
+    images : what the reader gives, of one optics group: pixels (m, d, d) float32 from the stacks; their memory is used
+        again for later batches
 
     Batches go through the optics groups in order, and through stacks and slices within them, whatever the order of
     ``rows``.
     """
     plan = _plan(particles, np.asarray(rows, dtype=np.int64), size)
     bar = tqdm(total=sum(map(len, plan)), desc=progress, unit="img", disable=None if progress else True)
-    with bar, StackReader(particles) as reader, ThreadPoolExecutor(1, "read-ahead") as pool:
+    with bar, source(particles) as reader, ThreadPoolExecutor(1, "read-ahead") as pool:
         for batch, images in zip(plan, _read_ahead(reader, plan, pool), strict=True):
             yield batch, images
             bar.update(len(batch))
 
 
-def _read_ahead(reader: StackReader, plan: list[Ints], pool: ThreadPoolExecutor) -> Iterator[Floats32]:
+def _read_ahead(reader: Reader, plan: list[Ints], pool: ThreadPoolExecutor) -> Iterator[Images]:
     """The images of each batch; the one after it is being read meanwhile, into the memory of the one before."""
-    pending: deque[Future[Floats32]] = deque()
-    used: deque[Floats32] = deque()
+    pending: deque[Future[Images]] = deque()
+    used: deque[NDArray[Any]] = deque()
     for batch in plan:
         memory = used.popleft() if used else None
         pending.append(pool.submit(reader.read, batch, memory))

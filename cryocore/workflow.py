@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 from cryocore.config import Config, Select, per_round
 from cryocore.data import SCORES
 
-Stage = Literal["simulate", "plant", "ingest", "reconstruct", "score", "select", "validate", "report"]
+Stage = Literal["simulate", "plant", "ingest", "cache", "reconstruct", "score", "select", "validate", "report"]
 STAGES: tuple[str, ...] = get_args(Stage)
 STAND_IN = "dual"
 """The column that is judged where the score that selects is not in the log."""
@@ -41,6 +41,8 @@ def stage_settings(config: Config, stage: Stage, round_number: int = 0) -> dict[
             return {"plant": _dump(config.input.plant), **files}
         case "ingest":
             return files
+        case "cache":
+            return {"max_resolution_angstrom": config.reconstruct.max_resolution_angstrom}
         case "reconstruct":
             values = _dump(config.reconstruct)
             del values["mask"]  # an input file of the job

@@ -76,6 +76,8 @@ else:
     TRUTH = given(CONFIG.input.truth)
     TRUE_MAP = given(CONFIG.input.true_map)
 
+CACHE = "<results>/cache/transforms.npz" if CONFIG.input.cache else []
+
 
 def subset(wildcards):
     """The particles in the map of round r; all of them in round 0."""

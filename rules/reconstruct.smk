@@ -6,6 +6,7 @@ rule reconstruct:
     input:
         particles="<results>/particles.parquet",
         images=IMAGES,
+        cache=CACHE,
         subset=subset,
         mask=mask,
         previous_sums=previous_sums,
@@ -32,7 +33,7 @@ rule reconstruct:
         settings=settings("reconstruct"),
         script=script("reconstruct"),
         optional=lambda wildcards, input: options(
-            subset=input.subset, mask=input.mask, previous_sums=input.previous_sums
+            subset=input.subset, mask=input.mask, previous_sums=input.previous_sums, cache=input.cache
         ),
         out_dir=subpath(output.map, parent=True),
     message:

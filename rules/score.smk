@@ -6,6 +6,7 @@ rule score:
     input:
         particles="<results>/particles.parquet",
         images=IMAGES,
+        cache=CACHE,
         subset=subset,
         half1="<results>/round_{r}/half1.mrc",
         half2="<results>/round_{r}/half2.mrc",
@@ -28,7 +29,7 @@ rule score:
         *code("score"),
         settings=settings("score"),
         script=script("score"),
-        optional=lambda wildcards, input: options(subset=input.subset),
+        optional=lambda wildcards, input: options(subset=input.subset, cache=input.cache),
         round_dir=subpath(input.half1, parent=True),
     message:
         "Round {wildcards.r}: scoring"

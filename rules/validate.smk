@@ -37,6 +37,8 @@ rule validate:
 rule report:
     """All rounds in one table, and the page that explains them."""
     input:
+        star=STAR,
+        subsets=expand("<results>/round_{r}/subset.star", r=range(1, N + 1)),
         metrics=expand("<results>/round_{r}/metrics.json", r=range(N + 1)),
         log=expand("<results>/log/round={r}/log.parquet", r=range(N + 1)),
         maps=expand("<results>/round_{r}/map.mrc", r=range(N + 1)),
@@ -47,6 +49,7 @@ rule report:
         text="<results>/rounds.txt",
         report="<results>/report.html",
         figures=directory("<results>/figures"),
+        star="<results>/finest.star",
     log:
         "<logs>/report.log",
     benchmark:
@@ -61,5 +64,5 @@ rule report:
     message:
         "Writing the report"
     shell:
-        "CRYOCORE_LOG={log:q} python -P {params.script:q} {params.run_dir:q} {output.table:q}"
-        " {output.report:q} {output.figures:q} --settings {params.settings:q} > {output.text:q}"
+        "CRYOCORE_LOG={log:q} python -P {params.script:q} {params.run_dir:q} {input.star:q} {output.table:q}"
+        " {output.report:q} {output.figures:q} {output.star:q} --settings {params.settings:q} > {output.text:q}"

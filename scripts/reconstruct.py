@@ -15,16 +15,15 @@ def main(
     subset: Path | None = None,
     mask: Path | None = None,
     previous_sums: Path | None = None,
+    cache: Path | None = None,
     settings: str = "{}",
     backend: str = "auto",
     threads: int = 1,
 ) -> None:
     """Write both half maps, their FSC, the merged map and the mask."""
-    values = json.loads(settings)
-    section = Reconstruct.model_validate(values["reconstruct"])
-    engine = get_backend(backend, threads=threads)
-    how = {"settings": section, "symmetry": values["symmetry"], "backend": engine}
-    reconstruct(particles, subset, mask, **how, out_dir=out_dir, previous_sums=previous_sums)
+    v, engine = json.loads(settings), get_backend(backend, threads=threads)
+    how = {"settings": Reconstruct.model_validate(v["reconstruct"]), "symmetry": v["symmetry"], "backend": engine}
+    reconstruct(particles, subset, mask, **how, out_dir=out_dir, previous_sums=previous_sums, cache=cache)
 
 
 if __name__ == "__main__":

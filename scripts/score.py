@@ -15,15 +15,15 @@ def main(
     out: Path,
     round_number: int,
     subset: Path | None = None,
+    cache: Path | None = None,
     settings: str = "{}",
     backend: str = "auto",
     threads: int = 1,
 ) -> None:
     """Write the scores and the band statistics of all particles."""
-    v = json.loads(settings)
-    common = {"symmetry": v["symmetry"], "seed": v["seed"], "backend": get_backend(backend, threads=threads)}
-    section = Score.model_validate(v["score"])
-    score(particles, round_dir, subset, settings=section, round_number=round_number, out=out, **common)
+    v, engine = json.loads(settings), get_backend(backend, threads=threads)
+    how = {"settings": Score.model_validate(v["score"]), "symmetry": v["symmetry"], "seed": v["seed"]}
+    score(particles, round_dir, subset, **how, round_number=round_number, backend=engine, out=out, cache=cache)
 
 
 if __name__ == "__main__":

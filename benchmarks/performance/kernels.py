@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from cryocore.backend import Backend, get_backend
 from cryocore.data import PARTICLES_SCHEMA, Grid, Optics, Particles
@@ -16,11 +17,12 @@ from cryocore.images import batch_size
 from cryocore.imaging.bricks import pack
 from cryocore.imaging.insertion import Insertion
 from cryocore.imaging.slices import Frame, prepare
+from cryocore.imaging.volumes import map_to_grid
 from cryocore.score.bands import band_edges, band_samples
 from cryocore.score.reference import Reference
 from cryocore.score.sums import own_sums, pose_sums
 
-POSES = 8
+PIXEL_ANGSTROM, POSES = 1.5, 8
 
 
 def random_particles(n: int, optics: Optics, seed: int = 0) -> Particles:
@@ -40,6 +42,24 @@ def random_particles(n: int, optics: Optics, seed: int = 0) -> Particles:
     return Particles(pa.table(arrays).cast(PARTICLES_SCHEMA), (optics,))
 
 
+def reference_of(volume: NDArray[np.float32], grid: Grid, frame: Frame, backend: Backend) -> Reference:
+    """The map ``(n, n, n)`` as both half maps, with an even density of samples."""
+    edges = band_edges(24, grid.last_shell - 1)
+    coarse = Grid(grid.box, grid.pixel_size_angstrom, grid.box, grid.last_shell)
+    return Reference(
+        grids=pack(np.stack([map_to_grid(volume, grid)] * 2), backend),
+        inverse_density=pack(np.ones((2, *coarse.shape), dtype=np.float32), backend),
+        leverage=0.01,
+        overlap=np.linspace(1, 0, 24, dtype=np.float32),
+        mean_inverse_density=[1.0, 1.0],
+        radial_mean=np.zeros((2, len(edges) - 1)),
+        likeness=np.zeros((2, len(edges) - 1)),
+        edges=edges,
+        frames=(frame,),
+        samples=(band_samples(frame, edges),),
+    )
+
+
 def rate(work: Callable[[], Any], n: int, seconds: float = 1.0) -> dict[str, float]:
     """Items per wall second and per CPU second: the best of the repeats in ``seconds``, after one to warm up."""
     work()
@@ -56,29 +76,17 @@ def rate(work: Callable[[], Any], n: int, seconds: float = 1.0) -> dict[str, flo
 def measure(box: int, threads: int, padding: float = 2.0) -> dict[str, dict[str, float]]:
     """Rates of all steps at one box, on the CPU backend with so many threads."""
     backend: Backend = get_backend("cpu", threads=threads)
-    optics = Optics("benchmark", box, 1.5, 300.0, 2.7, 0.1)
+    optics = Optics("benchmark", box, PIXEL_ANGSTROM, 300.0, 2.7, 0.1)
     n = min(batch_size(box), 512)
-    particles, grid = random_particles(n, optics), Grid.of(box, 1.5, padding)
+    particles, grid = random_particles(n, optics), Grid.of(box, PIXEL_ANGSTROM, padding)
     frame = Frame.of(optics, grid)
     images = np.random.default_rng(1).standard_normal((n, box, box), dtype=np.float32)
     rotations, half = particles.rotations, particles.column("half").astype(np.int32) - 1
     weights = np.ones(n, dtype=np.float32)
     batch = prepare(images, particles, frame, backend)
-    edges = band_edges(24, grid.last_shell - 1)
-    samples = band_samples(frame, edges)
-    density = np.ones((2, *Grid(box, 1.5, box, grid.last_shell).shape), dtype=np.float32)
-    reference = Reference(
-        grids=pack(np.ones((2, *grid.shape), dtype=np.complex64), backend),
-        inverse_density=pack(density, backend),
-        leverage=0.01,
-        overlap=np.linspace(1, 0, 24, dtype=np.float32),
-        mean_inverse_density=[1.0, 1.0],
-        radial_mean=np.zeros((2, len(edges) - 1)),
-        likeness=np.zeros((2, len(edges) - 1)),
-        edges=edges,
-        frames=(frame,),
-        samples=(samples,),
-    )
+    volume = np.random.default_rng(3).standard_normal((box,) * 3, dtype=np.float32)
+    reference = reference_of(volume, grid, frame, backend)
+    samples = reference.samples[0]
     poses = random_rotations(n * POSES, np.random.default_rng(2)).reshape(n, POSES, 3, 3)
     insertion = Insertion(grid, backend)
     n_batches = max(1, round(insertion.waiting_images(frame) / n))

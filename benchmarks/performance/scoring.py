@@ -12,21 +12,18 @@ import scipy.fft
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from benchmarks.performance.kernels import random_particles, rate
+from benchmarks.performance.kernels import PIXEL_ANGSTROM, random_particles, rate, reference_of
 from cryocore.backend import Backend, get_backend
 from cryocore.data import Grid, Optics, Particles
-from cryocore.imaging.bricks import pack
 from cryocore.imaging.ctf import ctf
 from cryocore.imaging.slices import Frame, prepare, project
 from cryocore.imaging.volumes import map_to_grid
-from cryocore.score.bands import band_edges, band_samples
-from cryocore.score.reference import Reference, first_band
+from cryocore.score.reference import first_band
 from cryocore.score.scores import BandStatistics, cryosieve
 from cryocore.score.sums import own_sums, pose_sums
 
 Array = NDArray[np.float64]
 PADDING = 2
-PIXEL_ANGSTROM = 1.5
 CUT_OFF_ANGSTROM = 40.0
 IMAGES, BASELINE_IMAGES, POSES = 256, 24, 16
 
@@ -109,24 +106,6 @@ def data_set(box: int, backend: Backend) -> tuple[Particles, NDArray[np.float32]
     signal = scipy.fft.irfft2(spectrum, s=(box, box))
     noise = rng.standard_normal(signal.shape, dtype=np.float32)
     return particles, volume, (signal + 3.0 * signal.std() * noise).astype(np.float32)
-
-
-def reference_of(volume: NDArray[np.float32], grid: Grid, frame: Frame, backend: Backend) -> Reference:
-    """The map as both half maps, with an even density of samples."""
-    edges = band_edges(24, grid.last_shell - 1)
-    coarse = Grid(grid.box, PIXEL_ANGSTROM, grid.box, grid.last_shell)
-    return Reference(
-        grids=pack(np.stack([map_to_grid(volume, grid)] * 2), backend),
-        inverse_density=pack(np.ones((2, *coarse.shape), dtype=np.float32), backend),
-        leverage=0.01,
-        overlap=np.linspace(1, 0, 24, dtype=np.float32),
-        mean_inverse_density=[1.0, 1.0],
-        radial_mean=np.zeros((2, len(edges) - 1)),
-        likeness=np.zeros((2, len(edges) - 1)),
-        edges=edges,
-        frames=(frame,),
-        samples=(band_samples(frame, edges),),
-    )
 
 
 def spectra_of(volume: NDArray[np.float32], first_shell: int, end_shell: int) -> Spectra:

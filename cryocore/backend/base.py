@@ -8,6 +8,7 @@ from typing import Any, Protocol
 KERNEL_DIRECTORY = Path(__file__).parent / "kernels"
 KERNELS: dict[str, str] = {
     "prepare_images": "pppppiiiifpp",
+    "prepare_packed": "ppppppiiifpp",
     "insert_slices": "ppppppiiipp",
     "project_slices": "pppiiip",
     "pack_bricks": "piiip",

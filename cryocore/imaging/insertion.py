@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from cryocore.backend import Backend
 from cryocore.data import FourierSums, Grid
-from cryocore.imaging.slices import Frame, Prepared, row_ends, slice_basis
+from cryocore.imaging.packed import row_ends
+from cryocore.imaging.slices import Frame, Prepared, slice_basis
 from cryocore.imaging.volumes import fold_friedel
 
 SAMPLE_BYTES = 24

@@ -6,6 +6,7 @@ Images enter through :func:`prepare`, which centres them (S) and computes their 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +15,10 @@ from numpy.typing import NDArray
 
 from cryocore.backend import Backend
 from cryocore.data import Grid, Optics, Particles
+from cryocore.images import Images
 from cryocore.imaging.aberrations import phase_tables
 from cryocore.imaging.ctf import kernel_optics, kernel_particles
+from cryocore.imaging.packed import row_starts
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,11 @@ class Frame:
         return cls(optics, limit, scale, scale, grid.padding)
 
 
+def used_shells(optics: Iterable[Optics], grid: Grid) -> list[int]:
+    """The last shell in use of each optics group's images."""
+    return [Frame.of(o, grid).limit for o in optics]
+
+
 @dataclass(frozen=True)
 class Prepared:
     """A batch of images in Fourier space: ``image`` complex64 and ``ctf`` float32, both ``(n, 2r+1, r+1)``."""
@@ -55,23 +63,38 @@ class Prepared:
         return len(self.image)
 
 
-def prepare(images: NDArray[np.float32], particles: Particles, frame: Frame, backend: Backend) -> Prepared:
-    """Transform, centre and crop a batch ``(n, d, d)`` of one optics group, and compute its CTFs.
+def prepare(images: Images, particles: Particles, frame: Frame, backend: Backend) -> Prepared:
+    """Centre and crop the transforms of a batch of one optics group, and compute its CTFs.
+
+    Parameters
+    ----------
+    images : pixels ``(n, d, d)`` float32, which are transformed here, or packed transforms ``(n, m)`` int16 of the
+        frame's band (:mod:`cryocore.imaging.packed`)
 
     The arrays of the last batch are used again: it must not be needed any more.
     """
-    n, d, r, optics = len(images), images.shape[-1], frame.limit, frame.optics
+    n, r, optics = len(images), frame.limit, frame.optics
     even, odd = (None if t is None else backend.to_device(t) for t in phase_tables(optics, r))
     image = backend.scratch("image", (n, 2 * r + 1, r + 1), np.complex64)
     ctf = backend.scratch("ctf", (n, 2 * r + 1, r + 1), np.float32)
     mode = 2 if optics.premultiplied else 1 if optics.phase_flipped else 0
     terms, common = kernel_particles(particles, optics), backend.to_device(kernel_optics(optics))
-    # transforms stay in the cache until they are used
-    size = max(1, backend.cache_bytes // (8 * d * (d // 2 + 1)))
-    for part in (slice(i, min(i + size, n)) for i in range(0, n, size)):
-        transforms, m = backend.rfft2(backend.to_device(images[part])), part.stop - part.start
-        inputs = (transforms, backend.to_device(terms[part]), common, even, odd)
-        backend.launch("prepare_images", (*inputs, m, d, r, mode, 1.0 / d, image[part], ctf[part]), items=m)
+    unit = 1.0 / optics.box
+    if images.ndim == 2:
+        starts = row_starts(r)
+        if images.shape[1] != 2 * starts[-1]:
+            raise ValueError(f"packed transforms of {r} shells have {2 * starts[-1]} values; got {images.shape[1]}")
+        records = backend.to_device(images), backend.to_device(starts)
+        phases = backend.to_device(terms), common, even, odd
+        backend.launch("prepare_packed", (*records, *phases, n, r, mode, unit, image, ctf), items=n)
+    else:
+        d = images.shape[-1]
+        # transforms stay in the cache until they are used
+        size = max(1, backend.cache_bytes // (8 * d * (d // 2 + 1)))
+        for part in (slice(i, min(i + size, n)) for i in range(0, n, size)):
+            transforms, m = backend.rfft2(backend.to_device(images[part])), part.stop - part.start
+            inputs = (transforms, backend.to_device(terms[part]), common, even, odd)
+            backend.launch("prepare_images", (*inputs, m, d, r, mode, unit, image[part], ctf[part]), items=m)
     if frame.gain != 1.0:
         ctf *= np.float32(frame.gain)
     return Prepared(image, ctf, frame)
@@ -86,12 +109,6 @@ def slice_basis(rotations: NDArray[np.float64], frame: Frame) -> NDArray[np.floa
     m = np.array(frame.optics.magnification, dtype=np.float64).reshape(2, 2)
     along = np.einsum("ij,...ik->...jk", m, rotations[..., :2, :]) * (frame.scale * frame.padding)
     return np.ascontiguousarray(along.reshape(*rotations.shape[:-2], 6), dtype=np.float32)
-
-
-def row_ends(limit: int) -> NDArray[np.int32]:
-    """The last kx inside the disc for ky = -limit, ..., limit."""
-    ky = np.arange(-limit, limit + 1)
-    return np.sqrt(limit**2 + limit - ky**2).astype(np.int32)
 
 
 def project(grids: Any, rotations: NDArray[np.float64], half: NDArray[np.int32], frame: Frame, backend: Backend) -> Any:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from cryocore.backend import Backend
 from cryocore.data import FourierSums, Grid, Particles
-from cryocore.images import batch_size, batches
+from cryocore.images import Source, StackReader, batch_size, batches
 from cryocore.imaging.insertion import Insertion
 from cryocore.imaging.slices import Frame, prepare
 
@@ -20,6 +20,7 @@ def accumulate(
     grid: Grid,
     backend: Backend,
     start: FourierSums | None = None,
+    source: Source = StackReader,
 ) -> FourierSums:
     """Sum w c y and w c² of all particles with a weight, per half set, and add them to those of ``start``.
 
@@ -29,7 +30,8 @@ def accumulate(
     frames = [Frame.of(optics, grid) for optics in particles.optics]
     half = particles.column("half").astype(np.int32) - 1
     rows = np.flatnonzero(weights)
-    for chosen, images in batches(particles, rows, batch_size(max(o.box for o in particles.optics)), progress="insert"):
+    size = batch_size(max(o.box for o in particles.optics))
+    for chosen, images in batches(particles, rows, size, progress="insert", source=source):
         part = particles.take(chosen)
         batch = prepare(images, part, frames[int(part.column("optics_group")[0])], backend)
         insertion.add(batch, part.rotations, weights[chosen], half[chosen])

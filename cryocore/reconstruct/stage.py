@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryocore.backend import Backend
+from cryocore.cache.file import image_source
 from cryocore.config import Reconstruct
-from cryocore.data import FscCurves, Grid, Particles, read_weights
+from cryocore.data import FscCurves, Grid, Particles, last_shell, read_weights
 from cryocore.errors import InputError
 from cryocore.files import atomic_path
 from cryocore.geometry.symmetry import point_group
+from cryocore.imaging.slices import used_shells
 from cryocore.imaging.volumes import Floats32
 from cryocore.maps.fsc import fsc_weight, half_map_fsc, resolution_at
 from cryocore.maps.masks import automatic_mask
@@ -37,6 +39,7 @@ def reconstruct(
     backend: Backend,
     out_dir: Path,
     previous_sums: Path | None = None,
+    cache: Path | None = None,
 ) -> None:
     """Write half1.mrc, half2.mrc, map.mrc, mask.mrc, fsc.parquet and sampling.npz into ``out_dir``.
 
@@ -48,6 +51,7 @@ def reconstruct(
     subset : weights of the particles; None: all particles, weight 1
     mask : mask for the FSC and the scores; None: settings.mask, or one made from the map
     previous_sums : sums of the round before, to be changed where weights changed; None: all particles are summed
+    cache : transforms to read instead of the stacks
     """
     data = Particles.read(particles)
     weights = read_weights(subset, data)
@@ -57,7 +61,8 @@ def reconstruct(
     group = point_group(symmetry)
     last = last_shell(box, pixel, settings.max_resolution_angstrom)
     grid = Grid.of(box, pixel, settings.padding, last)
-    sums = round_sums(data, weights, grid, backend, previous_sums)
+    source = image_source(cache, data, used_shells(data.optics, grid))
+    sums = round_sums(data, weights, grid, backend, previous_sums, source)
     if settings.full_every > 1:
         write_sums(out_dir / "sums.npz", sums, weights, data)
     sums = symmetrise(sums, group, backend)
@@ -92,14 +97,6 @@ def require_both_halves(weights: NDArray[np.float32], half: NDArray[np.int8], su
             raise InputError(
                 f"half set {h} has no particles", file=subset, remedy="Keep more particles, or check rlnRandomSubset"
             )
-
-
-def last_shell(box: int, pixel_size_angstrom: float, max_resolution_angstrom: float | None) -> int:
-    """The last shell in use: below Nyquist, and not beyond the asked-for resolution."""
-    nyquist = (box - 1) // 2
-    if max_resolution_angstrom is None:
-        return nyquist
-    return max(4, min(nyquist, round(box * pixel_size_angstrom / max_resolution_angstrom)))
 
 
 def choose_mask(path: Path | None, halves: tuple[Floats32, Floats32], pixel_size_angstrom: float) -> Floats32:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import logging
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +16,8 @@ from numpy.typing import NDArray
 from cryocore.backend import Backend
 from cryocore.data import Floats32, FourierSums, Grid, Particles
 from cryocore.errors import InputError
-from cryocore.files import atomic_path
+from cryocore.files import atomic_path, open_arrays
+from cryocore.images import Source, StackReader
 from cryocore.reconstruct.accumulate import accumulate
 
 log = logging.getLogger(__name__)
@@ -27,18 +27,23 @@ MOST_CHANGED = 0.5
 
 
 def round_sums(
-    data: Particles, weights: Floats32, grid: Grid, backend: Backend, previous: Path | None = None
+    data: Particles,
+    weights: Floats32,
+    grid: Grid,
+    backend: Backend,
+    previous: Path | None = None,
+    source: Source = StackReader,
 ) -> FourierSums:
     """The sums of a round; from those of the round before where less than half of the weight changed."""
     if previous is None:
-        return accumulate(data, weights, grid, backend)
+        return accumulate(data, weights, grid, backend, source=source)
     change = weights - read_weights_of_sums(previous, data)
     moved, kept = float(np.abs(change).sum(dtype=np.float64)), float(np.abs(weights).sum(dtype=np.float64))
     if moved > MOST_CHANGED * kept:
         log.info("in full: %.0f %% of the weight changed", 100 * moved / kept)
-        return accumulate(data, weights, grid, backend)
+        return accumulate(data, weights, grid, backend, source=source)
     log.info("by difference: %d of %d particles changed", np.count_nonzero(change), len(data))
-    return accumulate(data, change, grid, backend, read_sums(previous, grid))
+    return accumulate(data, change, grid, backend, read_sums(previous, grid), source)
 
 
 def write_sums(path: Path, sums: FourierSums, weights: Floats32, data: Particles) -> None:
@@ -56,32 +61,21 @@ def write_sums(path: Path, sums: FourierSums, weights: Floats32, data: Particles
 
 def read_weights_of_sums(path: Path, data: Particles) -> Floats32:
     """The weight ``(n,)`` of each particle in kept sums; refused if they are of other particles."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            if str(file["particles"]) != _digest(data):
-                raise InputError("Fourier sums of other particles", file=path, remedy=_REMEDY)
-            return np.asarray(file["weights"], dtype=np.float32)
-    except (OSError, ValueError, KeyError, BadZipFile, EOFError) as error:
-        raise _unreadable(path, error) from None
+    with open_arrays(path, "Fourier sums") as file:
+        if str(file["particles"]) != _digest(data):
+            raise InputError("Fourier sums of other particles", file=path, remedy=_REMEDY)
+        return np.asarray(file["weights"], dtype=np.float32)
 
 
 def read_sums(path: Path, grid: Grid) -> FourierSums:
     """Kept sums, on the grid that is expected; the file's checksums are checked."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            if not np.array_equal(file["grid"], _signature(grid)):
-                raise InputError("Fourier sums of another grid", file=path, remedy=_REMEDY)
-            return FourierSums(file["numerator"], file["denominator"], grid)
-    except (OSError, ValueError, KeyError, BadZipFile, EOFError) as error:
-        raise _unreadable(path, error) from None
+    with open_arrays(path, "Fourier sums") as file:
+        if not np.array_equal(file["grid"], _signature(grid)):
+            raise InputError("Fourier sums of another grid", file=path, remedy=_REMEDY)
+        return FourierSums(file["numerator"], file["denominator"], grid)
 
 
 _REMEDY = "Delete it and run snakemake again"
-
-
-def _unreadable(path: Path, error: Exception) -> InputError:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return InputError(f"the Fourier sums cannot be read ({reason})", file=path, remedy=_REMEDY)
 
 
 def _digest(data: Particles) -> str:

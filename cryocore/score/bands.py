@@ -49,6 +49,15 @@ class BandSamples:
         return pairs, start
 
     @property
+    def n_bands(self) -> int:
+        """Number of bands, those without coefficients counted."""
+        return len(self.start) - 1
+
+    def first(self, n_bands: int) -> BandSamples:
+        """The innermost bands alone."""
+        return BandSamples(self.pairs[: self.start[n_bands]], self.start[: n_bands + 1])
+
+    @property
     def coefficients(self) -> NDArray[np.int64]:
         """Number of coefficients per band, both Friedel mates counted."""
         return 2 * (self.start[1:] - self.start[:-1]).astype(np.int64)

@@ -12,7 +12,7 @@ from cryocore.config import Score
 from cryocore.data import Particles
 from cryocore.geometry.poses import decoys, displacements, neighbours
 from cryocore.geometry.rotations import matrix_to_quaternion
-from cryocore.images import batch_size, batches
+from cryocore.images import Source, StackReader, batch_size, batches
 from cryocore.imaging.slices import prepare
 from cryocore.imaging.volumes import Floats32
 from cryocore.score.reference import Reference
@@ -28,7 +28,7 @@ class ChunkSums:
     """Band sums of n particles, and where their rivals are.
 
     ``own`` : ``(n, bands, 6)``
-    ``rivals`` : at decoys, neighbours and displaced shifts
+    ``rivals`` : at decoys, neighbours and displaced shifts, of the innermost bands
     ``quaternions`` : ``(n, k, 4)`` of the neighbours
     ``displacements_angstrom`` : ``(n, k, 2)`` of the shifts
     """
@@ -48,15 +48,20 @@ def chunk_sums(
     settings: Score,
     seed: int,
     backend: Backend,
+    *,
+    rival_bands: int,
     progress: str = "score",
+    source: Source = StackReader,
 ) -> ChunkSums:
     """Band sums of some particles.
 
     ``all_poses`` are the quaternions ``(m, 4)`` of the whole data set, from which decoys are drawn; ``group`` are the
-    rotations ``(g, 3, 3)`` of the point group, modulo which rivals are no closer to the own pose than they should.
+    rotations ``(g, 3, 3)`` of the point group, modulo which rivals are no closer to the own pose than they should. Of
+    rivals only the innermost ``rival_bands`` are summed: beyond them the map holds no signal.
     """
-    n, bands = len(part), reference.n_bands
-    own = np.empty((n, bands, 6), dtype=np.float32)
+    n, bands = len(part), rival_bands
+    inner = [samples.first(bands) for samples in reference.samples]
+    own = np.empty((n, reference.n_bands, 6), dtype=np.float32)
     elsewhere = np.empty((n, settings.n_decoys, bands, 2), dtype=np.float32)
     near = np.empty((n, settings.n_local, bands, 2), dtype=np.float32)
     displaced = np.empty((n, settings.n_shift, bands), dtype=np.float32)
@@ -65,11 +70,12 @@ def chunk_sums(
     half, optics_group = part.column("half").astype(np.int32) - 1, part.column("optics_group")
     rotations, k, apart = part.rotations, settings.n_decoys, settings.local_angle_deg[1]
     size = batch_size(max(o.box for o in part.optics))
-    for at, images in batches(part, np.arange(n), size, progress=progress):
+    for at, images in batches(part, np.arange(n), size, progress=progress, source=source):
         ids, own_poses, g = part.ids[at], rotations[at], int(optics_group[at[0]])
         batch = prepare(images, part.take(at), reference.frames[g], backend)
-        common = (own_poses, half[at], weights[at], reference, reference.samples[g], backend)
-        own[at] = own_sums(batch, *common)
+        particle = (own_poses, half[at], weights[at], reference)
+        own[at] = own_sums(batch, *particle, reference.samples[g], backend)
+        common = (*particle, inner[g], backend)
         if settings.n_decoys:
             poses = decoys(ids, own_poses, k, all_poses, apart_deg=apart, group=group, seed=seed)
             elsewhere[at] = pose_sums(batch, poses, *common)

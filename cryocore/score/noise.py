@@ -12,6 +12,7 @@ from cryocore.backend import Backend
 from cryocore.config import Score
 from cryocore.data import Particles
 from cryocore.geometry.poses import hashed_uniform
+from cryocore.images import Source, StackReader
 from cryocore.score.chunks import CHUNK, chunk_sums
 from cryocore.score.reference import Reference
 from cryocore.score.scores import Array, BandStatistics, residual
@@ -49,6 +50,7 @@ def estimate_noise(
     per: Literal["optics_group", "micrograph"],
     seed: int,
     backend: Backend,
+    source: Source = StackReader,
 ) -> Noise:
     """Mean residual of a sample of each optics group and, where asked for, of each micrograph, drawn to its group's.
 
@@ -62,7 +64,8 @@ def estimate_noise(
     for start in range(0, len(chosen), CHUNK):
         rows = chosen[start : start + CHUNK]
         part = data.take(rows)
-        found = chunk_sums(part, weights[rows], part.quaternions, alone, reference, none, seed, backend, "noise")
+        given = part, weights[rows], part.quaternions, alone, reference, none, seed, backend
+        found = chunk_sums(*given, rival_bands=1, progress="noise", source=source)
         np.add.at(sums, member[rows], residual(BandStatistics.of(found.own)))
     coefficients = np.stack([samples.coefficients for samples in reference.samples])
     reached = coefficients > 0

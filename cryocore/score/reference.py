@@ -6,7 +6,6 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from cryocore.backend import Backend
 from cryocore.config import Score
 from cryocore.data import Grid, Particles
-from cryocore.errors import InputError
+from cryocore.files import open_arrays
 from cryocore.geometry.rotations import random_rotations, rotations_by_angle
 from cryocore.imaging.bricks import Bricks, pack
 from cryocore.imaging.slices import Frame, project
@@ -80,15 +79,8 @@ def load_reference(data: Particles, round_dir: Path, settings: Score, backend: B
 
 def read_sampling(path: Path) -> tuple[Floats32, float, int]:
     """Density of samples of both halves on the unpadded grid, padding and last shell of the maps' own grid."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return file["density"], float(file["padding"]), int(file["last_shell"])
-    except (OSError, ValueError, KeyError, BadZipFile, EOFError) as error:
-        raise InputError(
-            f"cannot be read ({str(error).splitlines()[0] if str(error) else type(error).__name__})",
-            file=path,
-            remedy="Delete it and run snakemake again",
-        ) from None
+    with open_arrays(path, "sampling density") as file:
+        return file["density"], float(file["padding"]), int(file["last_shell"])
 
 
 def mask_overlap(mask: Floats32) -> Floats32:

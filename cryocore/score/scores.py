@@ -123,7 +123,7 @@ def log_mean_exp(values: Array) -> Array:
 
 @dataclass(frozen=True)
 class Rivals:
-    """Band sums of the same images at other poses and shifts.
+    """Band sums of the same images at other poses and shifts, of the innermost bands: all that weigh anything.
 
     ``decoys``, ``neighbours`` : ``(n, k, bands, 2)``, e and c
     ``shifts`` : ``(n, k, bands)``, c alone, since e is that of the own pose
@@ -152,14 +152,15 @@ class Judgement:
 
 def judge(own: BandStatistics, rivals: Rivals, weighting: Weighting, cryosieve_band: int) -> Judgement:
     """All scores of some particles, what a right one scores, and how their rivals do."""
-    wide = Weighting(*(np.expand_dims(getattr(weighting, f.name), -2) for f in fields(Weighting)))
+    inner = rivals.decoys.shape[2]
+    wide = Weighting(*(np.expand_dims(getattr(weighting, f.name)[..., :inner], -2) for f in fields(Weighting)))
     discerning = replace(weighting, w=weighting.w * (1.0 - weighting.likeness))
     decoy_e, decoy_c = np.moveaxis(rivals.decoys.astype(np.float64), -1, 0)
     neighbour_e, neighbour_c = np.moveaxis(rivals.neighbours.astype(np.float64), -1, 0)
     own_llr, own_z = llr(own.c, own.e, weighting), z(own.c, own.e, weighting)
     decoy_llr, decoy_z = llr(decoy_c, decoy_e, wide), z(decoy_c, decoy_e, wide)
     neighbour_llr = llr(neighbour_c, neighbour_e, wide)
-    shift_llr = llr(rivals.shifts.astype(np.float64), own.e[:, None], wide)
+    shift_llr = llr(rivals.shifts.astype(np.float64), own.e[:, None, :inner], wide)
     centred = centre(own, weighting.mean)
     scores = {
         "l2_loss": l2_loss(own),

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from cryocore import __version__
 from cryocore.backend import Backend
+from cryocore.cache.file import image_source
 from cryocore.config import Score, per_round
 from cryocore.data import FscCurves, Particles, read_weights
 from cryocore.files import write_tables
@@ -39,20 +40,24 @@ def score(
     seed: int,
     backend: Backend,
     out: Path,
+    cache: Path | None = None,
 ) -> None:
     """Write the log of a round: every particle against the map of its own half set, its own share taken out.
 
-    Reads half1.mrc, half2.mrc, mask.mrc, fsc.parquet and sampling.npz of ``round_dir``.
+    Reads half1.mrc, half2.mrc, mask.mrc, fsc.parquet and sampling.npz of ``round_dir``; transforms from
+    ``cache`` instead of images, if it is given.
     """
     data = Particles.read(particles)
     weights = read_weights(subset, data)
     curves = FscCurves.read(round_dir / "fsc.parquet")
     reference = load_reference(data, round_dir, settings, backend)
     signal = band_means(fsc_weight(curves.corrected)[: int(reference.edges[-1])], reference.edges)
-    noise = estimate_noise(data, reference, weights, settings.noise, seed, backend)
+    source = image_source(cache, data, [frame.limit for frame in reference.frames])
+    noise = estimate_noise(data, reference, weights, settings.noise, seed, backend, source)
     warn_of_own_share(reference, weights, data.column("half"))
     cryosieve_band = first_band(reference.edges, data, per_round(settings.cryosieve_angstrom, round_number + 1))
 
+    last = int(np.max(np.flatnonzero(signal), initial=0)) + 1
     coefficients = np.stack([s.coefficients for s in reference.samples])
     metadata = {
         "round": round_number,
@@ -75,7 +80,8 @@ def score(
     def chunk(start: int) -> pa.Table:
         rows = np.arange(start, min(start + CHUNK, len(data)))
         part = data.take(rows)
-        sums = chunk_sums(part, weights[rows], poses, group, reference, settings, seed, backend)
+        given = part, weights[rows], poses, group, reference, settings, seed, backend
+        sums = chunk_sums(*given, rival_bands=last, source=source)
         own, half = BandStatistics.of(sums.own), part.column("half") - 1
         sigma2 = noise.of(rows)
         factor = noise_factor(own, sigma2, signal, coefficients[part.column("optics_group")])

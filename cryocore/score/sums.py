@@ -25,9 +25,9 @@ def own_sums(
 ) -> Floats32:
     """Band sums of a batch at its own poses, ``(n, bands, 6)``."""
     n = len(batch)
-    sums = backend.xp.empty((n, reference.n_bands, 6), dtype=np.float32)
+    sums = backend.xp.empty((n, samples.n_bands, 6), dtype=np.float32)
     inputs = kernel_inputs(batch, rotations, half, weights, reference, samples, backend)
-    backend.launch("score_slices", (*inputs, n, batch.frame.limit, reference.n_bands, sums), items=n)
+    backend.launch("score_slices", (*inputs, n, batch.frame.limit, samples.n_bands, sums), items=n)
     return np.asarray(backend.to_host(sums))
 
 
@@ -43,14 +43,14 @@ def pose_sums(
 ) -> Floats32:
     """Band sums e and c of a batch at other poses ``(n, k, 3, 3)``: ``(n, k, bands, 2)``."""
     n, k, frame = len(batch), poses.shape[1], batch.frame
-    sums = backend.xp.empty((n, k, reference.n_bands, 2), dtype=np.float32)
+    sums = backend.xp.empty((n, k, samples.n_bands, 2), dtype=np.float32)
     args = (
         *kernel_inputs(batch, poses, half, weights, reference, samples, backend),
         backend.to_device(slice_basis(own_poses, frame)),
         reference.overlap,
         len(reference.overlap),
         OVERLAP_STEPS / frame.padding,
-        *(n, k, frame.limit, reference.n_bands, sums),
+        *(n, k, frame.limit, samples.n_bands, sums),
     )
     backend.launch("score_poses", args, items=n * k)
     return np.asarray(backend.to_host(sums))
@@ -71,12 +71,12 @@ def shift_sums(
     The sums e are those at the own shift: displacing an image turns the phases of its transform alone.
     """
     n, k, optics = len(batch), displacements_angstrom.shape[1], batch.frame.optics
-    sums = backend.xp.empty((n, k, reference.n_bands), dtype=np.float32)
+    sums = backend.xp.empty((n, k, samples.n_bands), dtype=np.float32)
     turns = displacements_angstrom * (2.0 / (optics.box * optics.pixel_size_angstrom))
     args = (
         *kernel_inputs(batch, rotations, half, weights, reference, samples, backend),
         backend.to_device(turns.astype(np.float32)),
-        *(n, k, batch.frame.limit, reference.n_bands, sums),
+        *(n, k, batch.frame.limit, samples.n_bands, sums),
     )
     backend.launch("score_shifts", args, items=n * k)
     return np.asarray(backend.to_host(sums))

@@ -185,6 +185,31 @@ def progress_figure(table: dict[str, list[Any]]) -> Figure:
     return figure
 
 
+def stopping_figure(table: dict[str, list[Any]]) -> Figure:
+    """FSC area of every round against the particles in it, beside the best round's, with twice its deviation."""
+    figure = Figure(figsize=(6.6, 3.3), layout="constrained")
+    axes = figure.subplots()
+    count = len(table["round"])
+    rows = zip(
+        *(table[k] for k in ("round", "n_effective", "fsc_area_difference", "fsc_area_difference_sd", "is_finest")),
+        strict=True,
+    )
+    for i, (r, n, area, sd, is_finest) in enumerate(rows):
+        axes.errorbar(n, area, 2 * sd, color=round_colour(i, count), marker="o", markersize=6, capsize=3, linewidth=1.5)
+        if is_finest:
+            ring: dict[str, Any] = {"markersize": 13, "fillstyle": "none", "markeredgewidth": 2, "color": WRONG}
+            axes.plot(n, area, "o", label="finest subset", **ring)
+        axes.annotate(str(r), (n, area), (7, 5), textcoords="offset points", fontsize=9)
+    axes.axhline(0.0, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+    axes.set_title("FSC area beside the best round")
+    axes.set_xlabel("particles in the map (effective number)")
+    axes.set_ylabel("difference of mean FSC")
+    axes.margins(x=0.12, y=0.15)
+    axes.grid(axis="y")
+    axes.legend(fontsize=9, loc="best")
+    return figure
+
+
 def _lines(axes: Axes, x: list[int], lines: dict[str, tuple[list[Any], str, str]]) -> None:
     for label, (values, colour, marker) in lines.items():
         y = [np.nan if v is None else v for v in values]

@@ -18,10 +18,11 @@ from cryocore.files import atomic_path, read_table, table_metadata, write_json
 from cryocore.maps.fsc import fsc, resolution_at
 from cryocore.maps.mrc import read_map
 from cryocore.validate.rates import auc, lower_is_better, rates_by_kind, rounded, selection_rates, share
+from cryocore.validate.stopping import effective_number
 
 Bools = NDArray[np.bool_]
 
-NEEDED = ("particle_id", "half", "selected")
+NEEDED = ("particle_id", "half", "selected", "weight")
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ def validate_round(
     metrics = {
         **_selection_metrics(file),
         **_resolution_metrics(FscCurves.read(round_dir / "fsc.parquet")),
-        **_truth_map_metrics(round_dir, true_map),
+        **truth_map_metrics(round_dir, true_map),
         **_flag_metrics(file, names, flags, score_name),
     }
     metrics["round"] = table_metadata(file.schema_arrow).get("round", _first_round(file))
@@ -147,6 +148,7 @@ def _selection_metrics(file: pq.ParquetFile) -> dict[str, Any]:
     return {
         "n_particles": n,
         "n_kept": kept,
+        "n_effective": round(effective_number(_column(file, "weight")), 1),
         "kept_share": share(kept, n),
         **{f"n_kept_half{h}": int(np.count_nonzero(selected & (half == h))) for h in (1, 2)},
     }
@@ -163,7 +165,7 @@ def _resolution_metrics(curves: FscCurves) -> dict[str, Any]:
     }
 
 
-def _truth_map_metrics(round_dir: Path, true_map: Path | None) -> dict[str, Any]:
+def truth_map_metrics(round_dir: Path, true_map: Path | None) -> dict[str, Any]:
     """FSC of the round's map against the truth, both under the round's mask; the area is the mean over shells."""
     if true_map is None:
         return {"fsc_truth_resolution_angstrom": None, "fsc_truth_area": None, "fsc_truth": None}

@@ -19,11 +19,13 @@ import yaml
 from PIL import Image
 
 from cryocore.files import atomic_path
-from cryocore.validate.verdict import verdict
+from cryocore.validate.stopping import Stop
+from cryocore.validate.verdict import finest_sentence, verdict
 
 Metrics = dict[str, Any]
 
 PACKAGES = ("cryocore", "numpy", "scipy", "pyarrow", "mrcfile", "matplotlib", "astropy-healpix")
+FIGURES = ("progress", "stopping", "fsc", "scores", "surfaces", "slices", "directions")
 PICTURES = {"surfaces", "slices", "directions"}
 """Figures made of pixels; the others are drawings and stay sharp as SVG."""
 KINDS = {
@@ -67,7 +69,7 @@ def _versions() -> dict[str, str]:
 
 
 def write_report(
-    path: Path, rounds: Sequence[Metrics], warnings: Sequence[str], figures: Path, provenance: Provenance
+    path: Path, rounds: Sequence[Metrics], stop: Stop, warnings: Sequence[str], figures: Path, provenance: Provenance
 ) -> None:
     """Write the report.
 
@@ -75,8 +77,9 @@ def write_report(
     ----------
     path : the HTML file
     rounds : metrics of the rounds, in order
+    stop : which round to stop at, and why
     warnings : sentences
-    figures : folder with the figures ``progress, fsc, scores, surfaces, slices, directions`` as PNG and SVG
+    figures : folder with the ``FIGURES`` as PNG and SVG
     provenance : configuration and software
     """
     source = files("cryocore.validate").joinpath("report.html.j2").read_text(encoding="utf-8")
@@ -84,14 +87,15 @@ def write_report(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
     environment.filters |= {"number": _number, "percent": _percent, "tint": _tint}
-    names = ("progress", "fsc", "scores", "surfaces", "slices", "directions")
     page = environment.from_string(source).render(
         rounds=rounds,
         first=rounds[0],
         last=rounds[-1],
         verdict=verdict(rounds[0], rounds[-1]),
+        finest=finest_sentence(rounds, stop),
+        stop=stop,
         warnings=warnings,
-        figures={name: _inline(figures, name) for name in names},
+        figures={name: _inline(figures, name) for name in FIGURES},
         provenance=provenance,
         kinds=_kind_rows(rounds),
         aucs=_auc_rows(rounds),

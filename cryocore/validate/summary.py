@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,15 @@ from numpy.typing import NDArray
 from cryocore.config import Config
 from cryocore.data import FscCurves
 from cryocore.errors import InputError
-from cryocore.files import read_table, table_metadata, write_table
+from cryocore.files import atomic_path, read_table, table_metadata, write_table
 from cryocore.geometry.symmetry import point_group
 from cryocore.maps.mrc import read_map
 from cryocore.validate import figures
 from cryocore.validate.rates import lower_is_better
 from cryocore.validate.report import Provenance, write_report
+from cryocore.validate.stopping import Stop, finest_round, independent_samples, noise_overlap
 from cryocore.validate.surfaces import MapPictures, map_pictures, surface_level
-from cryocore.validate.verdict import warnings
+from cryocore.validate.verdict import finest_sentence, warnings
 from cryocore.validate.views import cell_counts, lost
 
 Metrics = dict[str, Any]
@@ -52,8 +54,10 @@ def summarise(
     out_table: Path,
     out_report: Path,
     out_figures: Path,
+    star: Path,
+    out_star: Path,
 ) -> None:
-    """Write the table of rounds, the figures and the report of a run, and print the table.
+    """Write the table of rounds, the figures, the report and the STAR file of the finest subset; print the table.
 
     Parameters
     ----------
@@ -63,18 +67,23 @@ def summarise(
     out_table : Parquet, one row per round
     out_report : one HTML file that needs nothing else
     out_figures : folder; every figure as PNG and SVG
+    star : STAR file of all particles
+    out_star : STAR file of the round to stop at
     """
     settings = config.model_dump(mode="json") if isinstance(config, Config) else config
     rounds = read_rounds(run_dir, n_rounds)
-    table = rounds_table(rounds)
-    write_table(out_table, table, run=str(settings.get("run", run_dir.name)))
-    print(console_table(table))
     group = _group(settings.get("symmetry"))
+    stop = _stop(run_dir, rounds, 1 if group is None else len(group))
+    table = rounds_table(rounds, stop)
+    write_table(out_table, table, run=str(settings.get("run", run_dir.name)))
+    print(console_table(table), finest_sentence(rounds, stop), sep="\n\n")
+    _copy_subset(run_dir, stop.finest, star, out_star)
     _draw(run_dir, rounds, table, group, out_figures)
     losses = _losses(run_dir, rounds[-1]["round"])
     write_report(
         out_report,
         rounds,
+        stop,
         warnings(rounds, n_rounds=n_rounds, lost_views=losses.views, lost_micrographs=losses.micrographs),
         out_figures,
         Provenance.of(settings, table_metadata(read_table(_log(run_dir, rounds[-1]["round"]), ["particle_id"]).schema)),
@@ -101,8 +110,12 @@ def read_rounds(run_dir: Path, n_rounds: int) -> list[Metrics]:
     return rounds
 
 
-def rounds_table(rounds: list[Metrics]) -> pa.Table:
-    """One row per round: round, n_kept, resolution_angstrom, correct_rate, auc, then the other single values."""
+def rounds_table(rounds: list[Metrics], stop: Stop) -> pa.Table:
+    """One row per round: round, n_kept, resolution_angstrom, correct_rate, auc, then the other single values.
+
+    ``fsc_area_difference``, its ``_sd`` and ``fsc_worst_sd`` compare a round's masked half-map FSC with the best
+    round's; ``is_finest`` marks the round to stop at.
+    """
     scores = sorted({name for m in rounds for name in m["aucs"]})
     kinds = sorted({name for m in rounds for name in m["error_kinds"]})
     plain = [k for k in rounds[0] if k not in FIRST_COLUMNS and not isinstance(rounds[0][k], (dict, list))]
@@ -112,8 +125,14 @@ def rounds_table(rounds: list[Metrics]) -> pa.Table:
     columns |= {
         f"kept_share_{kind}": [m["error_kinds"].get(kind, {}).get("kept_share") for m in rounds] for kind in kinds
     }
+    columns |= {
+        "fsc_area_difference": [c.area for c in stop.comparisons],
+        "fsc_area_difference_sd": [c.area_sd for c in stop.comparisons],
+        "fsc_worst_sd": [c.worst_sd for c in stop.comparisons],
+    }
+    finest = pa.array([r == stop.finest for r in range(len(rounds))])
     arrays = {n: pa.array(v, pa.int64() if n in INTEGER_COLUMNS else pa.float64()) for n, v in columns.items()}
-    return pa.table(arrays)
+    return pa.table({**arrays, "is_finest": finest})
 
 
 def console_table(table: pa.Table) -> str:
@@ -134,6 +153,29 @@ def console_table(table: pa.Table) -> str:
     return "\n".join("  ".join(row) for row in zip(*columns, strict=True))
 
 
+def _stop(run_dir: Path, rounds: list[Metrics], n_mates: int) -> Stop:
+    """Where to stop, from the curves of the rounds and the weights in their logs; rounds count from 0 without gaps."""
+    curves = [FscCurves.read(run_dir / f"round_{m['round']}" / "fsc.parquet").masked for m in rounds]
+    mask, _ = read_map(run_dir / "round_0" / "mask.mrc")
+
+    def overlap(first: int, second: int) -> float:
+        return noise_overlap(_weights(run_dir, first), _weights(run_dir, second))
+
+    return finest_round(curves, [m["n_effective"] for m in rounds], overlap, independent_samples(mask, n_mates))
+
+
+def _weights(run_dir: Path, number: int) -> NDArray[np.float32]:
+    weights: NDArray[np.float32] = read_table(_log(run_dir, number), ["weight"]).column(0).to_numpy()
+    return weights
+
+
+def _copy_subset(run_dir: Path, number: int, star: Path, out: Path) -> None:
+    """The STAR file of a round's particles under another name; image paths in it start from the same root."""
+    source = run_dir / f"round_{number}" / "subset.star" if number else star
+    with atomic_path(out) as temporary:
+        shutil.copyfile(source, temporary)
+
+
 def _log(run_dir: Path, number: int) -> Path:
     return run_dir / "log" / f"round={number}" / "log.parquet"
 
@@ -149,6 +191,7 @@ def _draw(
     numbers = [m["round"] for m in rounds]
     with figures.style():
         figures.save(figures.progress_figure(table.to_pydict()), folder, "progress")
+        figures.save(figures.stopping_figure(table.to_pydict()), folder, "stopping")
         figures.save(figures.fsc_figure([_curve(run_dir, m) for m in rounds]), folder, "fsc")
         panels = [_scores(run_dir, m, after) for m, after in zip(rounds, [*rounds[1:], None], strict=True)]
         figures.save(figures.histogram_figure(panels, rounds[0]["score"]), folder, "scores")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from cryocore.validate.stopping import Stop
+
 Metrics = dict[str, Any]
 
 UNEVEN_SHARE = 0.05
@@ -24,6 +26,20 @@ def verdict(first: Metrics, last: Metrics) -> str:
     if last["auc"] is not None:
         parts.append(f"AUC {last['auc']:.3f}")
     return "; ".join(part.replace(" ", "\u00a0") for part in parts) + "."
+
+
+def finest_sentence(rounds: Sequence[Metrics], stop: Stop) -> str:
+    """Which round to stop at, and how it compares with the best."""
+    finest, best = rounds[stop.finest], rounds[stop.best]
+    share = 100 * finest["n_kept"] / finest["n_particles"]
+    subject = f"Finest subset: round {finest['round']}, {finest['n_kept']:,} particles ({share:.0f} %)"
+    if stop.finest == stop.best:
+        return f"{subject}. It has the largest FSC area, and no smaller subset is as good."
+    c = stop.comparisons[stop.finest]
+    return (
+        f"{subject}: the smallest whose half-map FSC is nowhere significantly below that of round {best['round']}, "
+        f"the best (difference of the area {c.area:+.4f} ± {c.area_sd:.4f})."
+    )
 
 
 def warnings(rounds: Sequence[Metrics], *, n_rounds: int, lost_views: int, lost_micrographs: int) -> list[str]:

@@ -61,6 +61,8 @@ def test_sums_at_other_poses_are_those_of_slices(name: str) -> None:
     }
     for own, others in sums.values():
         np.testing.assert_allclose(others[:, 0], own[..., 1:3], rtol=1e-5, atol=1e-5 * np.abs(own[..., 1:3]).max())
+    inner = pose_sums(batch, poses, rotations, half, np.ones(n, np.float32), reference, samples.first(5), backend)
+    np.testing.assert_array_equal(inner, sums[1.0][1][:, :, :5])
     assert np.abs(sums[1.0][0] - sums[0.0][0]).max() > 1e-3 * np.abs(sums[0.0][0]).max()
     grids = backend.to_device(map_to_grid(volume, grid)[None])
     x = backend.to_host(batch.ctf * project(grids, poses[:, 1], half, frame, backend)).astype(np.complex128)

@@ -85,6 +85,9 @@ def make_run() -> Callable[..., SyntheticRun]:
             dual = rng.normal(size=n) + (1.5 + 0.5 * r) * right
             table = score_table(ids, r, half, views, selected, dual, rng)
             with_groups(into / "scores.parquet", table, row_group)
+            if r:
+                (into / "subset.star").write_text(f"round {r}\n")
+        (folder / "particles.star").write_text("all\n")
         return SyntheticRun(folder, folder / "truth.parquet", folder / "true_map.mrc", right, n)
 
     return make

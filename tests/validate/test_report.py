@@ -17,7 +17,7 @@ from cryocore.config import Config
 from cryocore.errors import InputError
 from cryocore.validate import summarise
 
-FIGURES = ("directions", "fsc", "progress", "scores", "slices", "surfaces")
+FIGURES = ("directions", "fsc", "progress", "scores", "slices", "stopping", "surfaces")
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
@@ -29,6 +29,8 @@ def report(run, out, n_rounds=2, config=None):
         out_table=out / "rounds.parquet",
         out_report=out / "report.html",
         out_figures=out / "figures",
+        star=run.folder / "particles.star",
+        out_star=out / "finest.star",
     )
     return out
 
@@ -81,10 +83,22 @@ def test_printed_table_and_same_bytes_every_time(finished_run, finished_report, 
     again = report(finished_run, tmp_path)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["round", "n_kept", "resolution_angstrom", "correct_rate", "auc"]
-    assert len(lines) == 4 and len({len(line) for line in lines}) == 1
+    assert len(lines) == 6 and len({len(line) for line in lines[:4]}) == 1
+    assert re.fullmatch(r"Finest subset: round \d, [\d,]+ particles.*", lines[5])
     assert lines[1].split()[:2] == ["0", "600"]
     for path in sorted(p for p in finished_report.rglob("*") if p.is_file()):
         assert path.read_bytes() == (again / path.relative_to(finished_report)).read_bytes(), path.name
+
+
+def test_the_finest_subset_is_marked_and_copied(finished_report):
+    table = pq.read_table(finished_report / "rounds.parquet")
+    finest = table["round"].to_numpy()[table["is_finest"].to_numpy()]
+    assert len(finest) == 1
+    named = "all" if finest[0] == 0 else f"round {finest[0]}"
+    assert (finished_report / "finest.star").read_text() == f"{named}\n"
+    best = np.argmax(table["fsc_area_difference"].to_numpy())
+    assert table["fsc_area_difference_sd"][int(best)].as_py() == 0
+    assert table["n_effective"].to_pylist() == table["n_kept"].to_pylist()
 
 
 def test_figures_are_drawn(finished_report):
@@ -94,7 +108,7 @@ def test_figures_are_drawn(finished_report):
     for name in FIGURES:
         with Image.open(finished_report / "figures" / f"{name}.png") as picture:
             pixels = np.asarray(picture.convert("L"))
-        assert pixels.shape[1] > 1000 and 0.02 < np.mean(pixels < 250) < 0.95
+        assert pixels.shape[1] > 900 and 0.02 < np.mean(pixels < 250) < 0.95
         assert "<dc:date>" not in (finished_report / "figures" / f"{name}.svg").read_text()
 
 
@@ -102,7 +116,7 @@ def test_report_stands_alone(finished_report):
     path = finished_report / "report.html"
     page = Page(path.read_text())
     assert page.open == []
-    assert len(page.addresses) == 7 and all(a.startswith("data:") for a in page.addresses)
+    assert len(page.addresses) == len(FIGURES) + 1 and all(a.startswith("data:") for a in page.addresses)
     assert path.stat().st_size < 5 * 2**20
     assert not re.search(r"https?://", re.sub(r'"data:[^"]*"', "", path.read_text()))
 
@@ -112,6 +126,7 @@ def test_report_says_what_happened(finished_run, finished_report):
     first, last = (json.loads((finished_run.folder / f"round_{r}" / "metrics.json").read_text()) for r in (0, 2))
     assert f"Kept {last['n_kept']} of 600 particles" in text
     assert f"correct rate {100 * first['correct_rate']:.1f} → {100 * last['correct_rate']:.1f} %" in text
+    assert "Finest subset: round" in text
     assert text.index("Kept") < text.index("Round by round") < text.index("How this was made")
     assert "seed: 20240" in text, "the configuration"
 
@@ -147,6 +162,8 @@ def test_nothing_to_report(tmp_path):
             out_table=tmp_path / "t",
             out_report=tmp_path / "r",
             out_figures=tmp_path / "f",
+            star=tmp_path / "s",
+            out_star=tmp_path / "o",
         )
     assert list(tmp_path.iterdir()) == []
 

@@ -20,6 +20,7 @@ ROUND_FILES = {
     "validating": ("metrics.json",),
 }
 REPORT = {"Writing the report"}
+CACHE = {"Keeping transforms of the images"}
 FRACTIONS = Config().select.fraction
 
 
@@ -38,7 +39,7 @@ def results(workflow: Workflow, n_rounds: int = N) -> None:
     """Make every file of a finished run, and let Snakemake believe that it made them."""
     run = workflow.work / "results" / "demo"
     names = [f"simulated/{n}" for n in ("particles.star", "particles.mrcs", "truth.parquet", "true_map.mrc")]
-    names += ["particles.parquet", "rounds.parquet", "rounds.txt", "report.html", "figures/fsc.svg"]
+    names += ["particles.parquet", "rounds.parquet", "rounds.txt", "report.html", "figures/fsc.svg", "finest.star"]
     for r in range(n_rounds + 1):
         names += [f"round_{r}/{name}" for group in ROUND_FILES.values() for name in group]
         names += [f"log/round={r}/log.parquet"]
@@ -131,6 +132,16 @@ def test_touched_files_rerun_nothing(run: Workflow) -> None:
 def test_lost_log_is_written_again(run: Workflow) -> None:
     (run.work / "results/demo/log/round=2/log.parquet").unlink()
     assert run.jobs("--configfile", "my.yaml") == {"Round 2: validating"} | REPORT
+
+
+def test_a_cache_is_made_if_asked_for_and_every_round_reads_it(run: Workflow) -> None:
+    name = run.configure(**BASE, input={"cache": True, "plant": {"wrong_pose": 0.3}})
+    assert run.jobs("--configfile", name) == CACHE | rounds(0) | REPORT
+    text = run.snakemake("-n", "--printshellcmds", "--configfile", name).stdout
+    commands = [line for line in text.splitlines() if line.startswith("Shell command:")]
+    reading = [c for c in commands if "--cache results/demo/cache/transforms.npz" in c]
+    assert len(reading) == 2 * (N + 1)
+    assert all("reconstruct.py" in c or "score.py" in c for c in reading)
 
 
 STAR = {"star": "my particles.star"}

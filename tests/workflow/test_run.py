@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,29 @@ def test_own_particles_with_planted_errors(finished: tuple[Workflow, str], tmp_p
     workflow.snakemake(target, "--configfile", "my.yaml")
     metrics = json.loads((workflow.work / target).read_text())
     assert metrics["correct_rate"] == pytest.approx(0.75, abs=1e-9)
+
+
+def test_rounds_on_a_cache_of_transforms(finished: tuple[Workflow, str], tmp_path: Path) -> None:
+    """All but the last digits as without it; once the stack is another one, the stages refuse to go on."""
+    workflow = fresh_copy(tmp_path)
+    name = workflow.configure(**{**TINY, "input": {**TINY["input"], "cache": True}})
+    workflow.snakemake("results/tiny/round_1/metrics.json", "--configfile", name)
+    folders = [w.work / "results" / "tiny" for w in (finished[0], workflow)]
+    plain, cached = (json.loads((f / "round_1" / "metrics.json").read_text()) for f in folders)
+    assert cached["n_kept"] == plain["n_kept"]
+    assert cached["auc"] == pytest.approx(plain["auc"], abs=2e-3)
+    assert "transforms, 1.6 kB each" in (workflow.work / "logs/tiny/cache.log").read_text()
+
+    os.utime(folders[1] / "simulated/particles.mrcs")
+    (folders[1] / "round_1/scores.parquet").unlink()
+    done = workflow.snakemake("results/tiny/round_1/scores.parquet", "--configfile", name, check=False)
+    assert done.returncode == 1
+    said = " ".join(done.stdout.split())
+    assert "transforms.npz: made before" in said
+    assert "Delete it and run snakemake again" in said
+    assert "Traceback" not in done.stdout
+    (folders[1] / "cache/transforms.npz").unlink()
+    workflow.snakemake("results/tiny/round_1/scores.parquet", "--configfile", name)
 
 
 def test_wrong_input_stops_with_one_paragraph(workflow: Workflow) -> None:

@@ -4,17 +4,45 @@
 // ctf   = scale exp(-B f^2 / 4) sin(defocus term - spherical term + phase - even)
 // mode 0: as recorded; 1: phase-flipped; 2: premultiplied. Both are undone here, so that nothing later asks.
 
-// One row; without tables of aberrations, the usual case, the loop has no branch and the host compiler vectorises it.
-template <bool tables>
+// Coefficients come as float2, or in half precision from a cache (cryocore/imaging/packed.py).
+
+struct Half2 { unsigned short x, y; };
+
+// Half precision by integers alone: the fields fit a float's with the exponent 112 too low. Infinities do not occur;
+// the GPU takes subnormal halves for 0.
+DEVICE float from_half(unsigned short half) {
+    const unsigned bits = (half & 0x7fffu) << 13, sign = (half & 0x8000u) << 16;
+    float value;
+    memcpy(&value, &bits, 4);
+    value *= 5.192296858534828e33f;  // 2^112
+    unsigned whole;
+    memcpy(&whole, &value, 4);
+    whole |= sign;
+    memcpy(&value, &whole, 4);
+    return value;
+}
+
+DEVICE float2 coefficient(const float2 *source, int kx) { return source[kx]; }
+
+DEVICE float2 coefficient(const Half2 *source, int kx) {
+    float2 v;
+    v.x = from_half(source[kx].x);
+    v.y = from_half(source[kx].y);
+    return v;
+}
+
+// One row up to kx = last_kx; without tables of aberrations, the usual case, the loop has no branch and the host
+// compiler vectorises it.
+template <bool tables, class Complex>
 DEVICE void prepare_row(
-    const float2 *RESTRICT source, const float *RESTRICT p, const float *RESTRICT optics,
-    const float *RESTRICT even, const float *RESTRICT odd, int ky, int r, float unit,
+    const Complex *RESTRICT source, const float *RESTRICT p, const float *RESTRICT optics,
+    const float *RESTRICT even, const float *RESTRICT odd, int ky, int r, int last_kx, float unit,
     float2 *RESTRICT target, float *RESTRICT contrast)
 {
     const float p0 = p[0], p1 = p[1], p2 = p[2], p3 = p[3], scale = p[5], rx = 2.0f * p[6], turn0 = 2.0f * ky * p[7];
     const float fx0 = optics[1] * ky, fxx = optics[0], fy0 = optics[3] * ky, fyx = optics[2], cs = optics[4];
     const int last = r * r + r - ky * ky;  // inside the disc, and one of each Friedel pair
-    for (int kx = threadIdx.x; kx <= r; kx += blockDim.x) {
+    for (int kx = threadIdx.x; kx <= last_kx; kx += blockDim.x) {
         const float fx = fx0 + fxx * kx, fy = fy0 + fyx * kx, xx = fx * fx, yy = fy * fy, s = xx + yy;
         float phase = p0 * s + p1 * (xx - yy) + p2 * (2.0f * fx * fy) - cs * s * s + p3, turn = turn0 + rx * kx;
         if (tables) {
@@ -23,10 +51,37 @@ DEVICE void prepare_row(
         }
         const float used = kx * kx <= last && kx + (ky > 0) > 0 ? 1.0f : 0.0f;
         const float re = used * unit * cosine_pi(turn), im = used * unit * sine_pi(turn);
-        const float2 v = source[kx];
+        const float2 v = coefficient(source, kx);
         contrast[kx] = used * scale * sine_pi(phase);
         target[kx].x = v.x * re - v.y * im;
         target[kx].y = v.x * im + v.y * re;
+    }
+}
+
+// The row ky of one image, from its coefficients kx = 0..last_kx; beyond them it is 0.
+template <class Complex>
+DEVICE void prepare_whole_row(
+    const Complex *source, const float *p, const float *optics, const float *even, const float *odd,
+    int ky, int r, int last_kx, int mode, float unit, float2 *target, float *contrast)
+{
+    const int table = (ky + r) * (r + 1);
+    const float fx0 = optics[1] * ky, fxx = optics[0], fy0 = optics[3] * ky, fyx = optics[2];
+    if (even || odd)
+        prepare_row<true>(source, p, optics, even ? even + table : even, odd ? odd + table : odd, ky, r, last_kx, unit,
+                          target, contrast);
+    else
+        prepare_row<false>(source, p, optics, even, odd, ky, r, last_kx, unit, target, contrast);
+    for (int kx = last_kx + 1 + threadIdx.x; kx <= r; kx += blockDim.x)
+        contrast[kx] = target[kx].x = target[kx].y = 0.0f;
+    if (p[4] == 0.0f && mode == 0) return;
+    for (int kx = threadIdx.x; kx <= last_kx; kx += blockDim.x) {
+        const float fx = fx0 + fxx * kx, fy = fy0 + fyx * kx;
+        const float c = contrast[kx] * expf(-p[4] * (fx * fx + fy * fy));
+        const bool usable = mode != 2 || fabsf(c) > 0.05f;
+        const float gain = mode == 1 ? (c < 0.0f ? -1.0f : 1.0f) : mode == 2 ? (usable ? 1.0f / c : 0.0f) : 1.0f;
+        contrast[kx] = usable ? c : 0.0f;
+        target[kx].x *= gain;
+        target[kx].y *= gain;
     }
 }
 
@@ -39,31 +94,32 @@ extern "C" __global__ void prepare_images(
     int n, int d, int r, int mode, float unit,
     float2 *RESTRICT image, float *RESTRICT ctf)  // (n, 2 r + 1, r + 1)
 {
-    const int width = r + 1;
     for (int index = blockIdx.x; index < n; index += gridDim.x) {
-        const float *p = particle + 8LL * index;
         for (int ky = (int)threadIdx.y - r; ky <= r; ky += blockDim.y) {
             const float2 *source = transforms + ((long long)index * d + (ky < 0 ? ky + d : ky)) * (d / 2 + 1);
-            const long long row = ((long long)index * (2 * r + 1) + ky + r) * width;
-            float2 *target = image + row;
-            float *contrast = ctf + row;
-            const int table = (ky + r) * width;
-            const float fx0 = optics[1] * ky, fxx = optics[0], fy0 = optics[3] * ky, fyx = optics[2];
-            if (even || odd)
-                prepare_row<true>(source, p, optics, even ? even + table : even, odd ? odd + table : odd, ky, r, unit,
-                                  target, contrast);
-            else
-                prepare_row<false>(source, p, optics, even, odd, ky, r, unit, target, contrast);
-            if (p[4] == 0.0f && mode == 0) continue;
-            for (int kx = threadIdx.x; kx < width; kx += blockDim.x) {
-                const float fx = fx0 + fxx * kx, fy = fy0 + fyx * kx;
-                const float c = contrast[kx] * expf(-p[4] * (fx * fx + fy * fy));
-                const bool usable = mode != 2 || fabsf(c) > 0.05f;
-                const float gain = mode == 1 ? (c < 0.0f ? -1.0f : 1.0f) : mode == 2 ? (usable ? 1.0f / c : 0.0f) : 1.0f;
-                contrast[kx] = usable ? c : 0.0f;
-                target[kx].x *= gain;
-                target[kx].y *= gain;
-            }
+            const long long row = ((long long)index * (2 * r + 1) + ky + r) * (r + 1);
+            prepare_whole_row(source, particle + 8LL * index, optics, even, odd, ky, r, r, mode, unit, image + row,
+                              ctf + row);
+        }
+    }
+}
+
+extern "C" __global__ void prepare_packed(
+    const Half2 *RESTRICT records,      // (n, row_starts[2 r + 1]): a float32 factor, then the rows of the disc
+    const int *RESTRICT row_starts,     // (2 r + 2): where in a record the rows ky = -r..r begin and end
+    const float *RESTRICT particle, const float *RESTRICT optics, const float *RESTRICT even, const float *RESTRICT odd,
+    int n, int r, int mode, float unit, // otherwise as prepare_images
+    float2 *RESTRICT image, float *RESTRICT ctf)
+{
+    for (int index = blockIdx.x; index < n; index += gridDim.x) {
+        const Half2 *record = records + (long long)index * row_starts[2 * r + 1];
+        float factor;
+        memcpy(&factor, record, 4);
+        for (int ky = (int)threadIdx.y - r; ky <= r; ky += blockDim.y) {
+            const int start = row_starts[ky + r], last_kx = row_starts[ky + r + 1] - start - 1;
+            const long long row = ((long long)index * (2 * r + 1) + ky + r) * (r + 1);
+            prepare_whole_row(record + start, particle + 8LL * index, optics, even, odd, ky, r, last_kx, mode,
+                              unit * factor, image + row, ctf + row);
         }
     }
 }

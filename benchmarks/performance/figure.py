@@ -1,0 +1,92 @@
+"""The figure of the performance page: stages against particles, box and threads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+
+from benchmarks.performance.reconstruction import HALVES
+from cryocore.files import atomic_path
+from cryocore.validate.figures import INK, QUIET, RIGHT, WRONG, style
+
+Rows = list[dict[str, Any]]
+
+
+def write_figure(record: dict[str, Any], path: Path) -> None:
+    """Write the figure as PNG."""
+    with style():
+        figure = scaling_figure(record)
+        FigureCanvasAgg(figure)
+        with atomic_path(path) as temporary:
+            figure.savefig(temporary, format="png", metadata={"Software": None}, facecolor="white")
+
+
+def scaling_figure(record: dict[str, Any]) -> Figure:
+    """Seconds and memory against the number of particles, against the box, and speed against threads."""
+    scaling = record["scaling"]
+    figure = Figure(figsize=(10.0, 7.4), layout="constrained")
+    (seconds, memory), (boxes, threads) = figure.subplots(2, 2)
+
+    particles = scaling["particles"]
+    _line(seconds, particles, "particles", "cpu_seconds", RIGHT, "reconstruct, CPU")
+    _line(seconds, particles, "particles", "wall_seconds", RIGHT, "reconstruct, wall", dashed=True)
+    _line(seconds, scaling["scores"], "particles", "cpu_seconds", WRONG, "score, CPU")
+    _line(seconds, scaling["scores"], "particles", "wall_seconds", WRONG, "score, wall", dashed=True)
+    relion = [
+        {"particles": row["particles"], **row["runs"][HALVES]}
+        for row in record.get("reconstructions", [])
+        if row["box"] == scaling["box"] and "runs" in row
+    ]
+    if relion:
+        _line(seconds, relion, "particles", "cpu_seconds", INK, "RELION, both halves, CPU", marker="s")
+    seconds.set(xscale="log", yscale="log", xlabel="particles", ylabel="seconds")
+    seconds.set_title(f"Time, box {scaling['box']}")
+
+    larger = [
+        {"particles": row["particles"], **row["full"]}
+        for row in record.get("difference", [])
+        if row["box"] == scaling["box"] and row["particles"] > particles[-1]["particles"]
+    ]
+    _line(memory, particles + larger, "particles", "peak_mb", RIGHT, "reconstruct")
+    _line(memory, scaling["scores"], "particles", "peak_mb", WRONG, "score")
+    memory.set(xscale="log", xlabel="particles", ylabel="MB", ylim=(0, None))
+    memory.set_title(f"Peak memory, box {scaling['box']}")
+
+    _line(boxes, scaling["boxes"], "box", "cpu_seconds", RIGHT, "CPU seconds")
+    _line(boxes, scaling["boxes"], "box", "wall_seconds", RIGHT, "wall seconds", dashed=True)
+    gigabytes = [row | {"gb": row["peak_mb"] / 1e3} for row in scaling["boxes"]]
+    _line(boxes, gigabytes, "box", "gb", QUIET, "peak memory, GB", marker="^")
+    boxes.set(xlabel="box, pixels", ylabel="seconds, GB", ylim=(0, None), xticks=[row["box"] for row in gigabytes])
+    boxes.set_title(f"reconstruct, {scaling['box_particles']:,} particles")
+
+    for stage, colour in (("reconstruct", RIGHT), ("score", WRONG)):
+        rows = [row for row in scaling["threads"] if row["stage"] == stage]
+        faster = [row | {"speed": rows[0]["wall_seconds"] / row["wall_seconds"]} for row in rows]
+        _line(threads, faster, "threads", "speed", colour, stage)
+    most = max(row["threads"] for row in scaling["threads"])
+    threads.plot([1, most], [1, most], color=QUIET, linestyle=":", label="proportional")
+    threads.set(xlabel="cores", ylabel="times the speed of one core", ylim=(0, None))
+    threads.xaxis.set_major_locator(MaxNLocator(integer=True))
+    threads.set_title(f"Whole stages, {scaling['thread_particles']:,} particles")
+
+    for axes in (seconds, memory):
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    seconds.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    seconds.yaxis.set_minor_formatter(NullFormatter())
+    for axes in (seconds, memory, boxes, threads):
+        axes.grid(True)
+        axes.legend(fontsize=9)
+    return figure
+
+
+def _line(
+    axes: Axes, rows: Rows, x: str, y: str, colour: str, label: str, *, dashed: bool = False, marker: str = "o"
+) -> None:
+    at, values = [row[x] for row in rows], [row[y] for row in rows]
+    axes.plot(at, values, color=colour, label=label, linestyle="--" if dashed else "-", marker=marker, markersize=4)

@@ -1,0 +1,314 @@
+"""The sections that say which targets are met, and where the time of the others goes."""
+
+from __future__ import annotations
+
+import textwrap
+from functools import reduce
+from typing import Any
+
+from benchmarks.performance.reconstruction import DEFAULT, HALVES, OURS
+
+Record = dict[str, Any]
+PASS = ("transform, shift, CTF", "insert", "rest of the pass")
+ALONE = "read images alone"
+LARGEST_SHARE = 0.35
+
+
+def table(names: list[str], rows: list[list[str]]) -> list[str]:
+    """A table of cells."""
+    lines = [names, ["---"] * len(names), *rows]
+    return ["| " + " | ".join(cells) + " |" for cells in lines]
+
+
+def paragraph(*parts: str) -> list[str]:
+    """An empty line and a paragraph, wrapped."""
+    return ["", *textwrap.wrap(" ".join(parts), 118, break_on_hyphens=False, break_long_words=False)]
+
+
+def targets(record: Record) -> list[str]:
+    """What is aimed at on two cores, beside what was measured."""
+    rows = [
+        *_relion_targets(record),
+        *_scoring_targets(record),
+        *_scaling_targets(record),
+        *_difference_targets(record),
+    ]
+    marked = [[what, wanted, got, "yes" if met else "no"] for what, wanted, got, met in rows]
+    return ["", "## Targets", "", *table(["of two cores", "target", "measured", "met"], marked)]
+
+
+Target = tuple[str, str, str, bool]
+
+
+def _relion_targets(record: Record) -> list[Target]:
+    wanted = {(128, 10_000): ((HALVES, 8), (DEFAULT, 12)), (256, 2000): ((HALVES, 7),)}
+    found: list[Target] = []
+    for row in record.get("reconstructions", []):
+        for name, least in wanted.get((row["box"], row["particles"]), ()):
+            if "runs" in row:
+                ratio = row["runs"][name]["cpu_seconds"] / row["runs"][OURS]["cpu_seconds"]
+                what = f"CPU seconds of {name}, over ours: box {row['box']}, {row['particles']:,} particles"
+                found.append((what, f">= {least}", f"{ratio:.1f}", ratio >= least))
+    return found
+
+
+def _scoring_targets(record: Record) -> list[Target]:
+    found: list[Target] = []
+    for row in record.get("scoring", []):
+        if row["box"] == 128:
+            speed, ratio = row["per_cpu_second"], row["ratio"]
+            found.append(("scores per CPU second, box 128", ">= 8,000", f"{speed:,.0f}", speed >= 8000))
+            found.append(("the same, over real space", ">= 50", f"{ratio:.0f}", ratio >= 50))
+    return found
+
+
+def _scaling_targets(record: Record) -> list[Target]:
+    found: list[Target] = []
+    if "scaling" not in record:
+        return found
+    for stage in ("reconstruct", "score"):
+        walls = {r["threads"]: r["wall_seconds"] for r in record["scaling"]["threads"] if r["stage"] == stage}
+        if 2 in walls:
+            ratio = walls[1] / walls[2]
+            found.append((f"{stage}, two cores over one, wall", ">= 1.7", f"{ratio:.2f}", ratio >= 1.7))
+    for row in record["scaling"]["boxes"]:
+        if row["box"] == 256:
+            peak = row["peak_mb"] / 1e3
+            found.append(("peak GB of reconstruct, box 256", "<= 2.5", f"{peak:.2f}", peak <= 2.5))
+    return found
+
+
+def _difference_targets(record: Record) -> list[Target]:
+    found: list[Target] = []
+    rows = record.get("difference", [])
+    for row in rows:
+        share = row["difference"]["cpu_seconds"] / row["full"]["cpu_seconds"]
+        what = f"CPU seconds of a round that changes {row['changed']:.0%} of {row['particles']:,}, over one in full"
+        found.append((what, f"<= {LARGEST_SHARE:.2f}", f"{share:.2f}", share <= LARGEST_SHARE))
+    if len(rows) > 1:
+        growth = rows[-1]["full"]["peak_mb"] / rows[0]["full"]["peak_mb"]
+        what = f"peak memory at {rows[-1]['particles']:,} over {rows[0]['particles']:,} particles"
+        found.append((what, "flat", f"{growth:.2f}", growth < 1.2))
+    return found
+
+
+def margin(record: Record) -> list[str]:
+    """CPU time per particle and fixed costs, from two sizes of one box."""
+    lines: list[str] = []
+    rows = [row for row in record["reconstructions"] if "runs" in row]
+    for box in sorted({row["box"] for row in rows}):
+        of_box = sorted((row for row in rows if row["box"] == box), key=lambda row: row["particles"])
+        if len(of_box) < 2:
+            continue
+        first, last = of_box[0], of_box[-1]
+        cells = []
+        for name in (OURS, HALVES, DEFAULT):
+            slope, fixed = _line(first, last, ("runs", name, "cpu_seconds"))
+            cells.append([name, f"{1e3 * slope:.2f}", f"{fixed:.1f}"])
+        lines += [
+            "",
+            f"Box {box}, the line through {first['particles']:,} and {last['particles']:,} particles:",
+            "",
+            *table(["run", "CPU ms per particle", "CPU seconds whatever their number"], cells),
+        ]
+    return lines
+
+
+def where_time_goes(record: Record) -> list[str]:
+    """The steps of whole reconstructions, what a particle needs at least, and what that leaves to gain."""
+    rows = record["steps"]
+    names = ["CPU s", "system s", "wall s", "page faults"]
+    labels = list(dict.fromkeys(step for row in rows for step in row["steps"]))
+    cells = []
+    for label in [*(name for name in labels if name != ALONE), ALONE]:
+        cells.append([label])
+        for row in rows:
+            used = row["steps"].get(label)
+            cells[-1] += _used(used) if used else ["-"] * len(names)
+    total: list[str] = ["total"]
+    for row in rows:
+        steps = [used for label, used in row["steps"].items() if label != ALONE]
+        total += _used({key: sum(used[key] for used in steps) for key in steps[0]})
+    cells.insert(-1, total)
+    sizes = " and ".join(f"box {row['box']} with {row['particles']:,} particles" for row in rows)
+    header = ["step", *(f"{row['box']}: {name}" for row in rows for name in names)]
+    return [
+        "",
+        "## Where the time of a reconstruction goes",
+        *paragraph(
+            f"One process each, {sizes}, padding 2, the sums kept for the next round. System",
+            "time goes into fresh memory",
+            "(page faults) and into reading and writing files. Images are read in a thread",
+            "of their own, whose CPU time is",
+            "in whatever step runs meanwhile; the last row is that of reading alone, and not in the total.",
+        ),
+        "",
+        *table(header, cells),
+        *_floor(record),
+        *_beside_relion(record),
+    ]
+
+
+def _used(used: dict[str, float]) -> list[str]:
+    seconds = [f"{used[name]:.2f}" for name in ("cpu_seconds", "system_seconds", "wall_seconds")]
+    return [*seconds, f"{used['page_faults']:,.0f}"]
+
+
+def _floor(record: Record) -> list[str]:
+    """Per particle: operations and bytes at this machine's best rates, beside the time measured."""
+    if "limits" not in record:
+        return []
+    copy, flops = (record["limits"][name] for name in ("copy_bytes_per_cpu_second", "flops_per_cpu_second"))
+    cells, samples = [], []
+    for row in record["steps"]:
+        work, n, box = row["work"], row["particles"], row["box"]
+        amounts = {
+            PASS[0]: (work["transform_flops"], work["image_bytes"] + work["prepared_bytes"]),
+            PASS[1]: (work["insert_flops"], work["sample_bytes"] + work["sums_bytes"]),
+        }
+        for step, (operations, moved) in amounts.items():
+            system = row["steps"][step]["system_seconds"]
+            user = row["steps"][step]["cpu_seconds"] - system
+            at_best = operations / flops + moved / copy
+            numbers = [f"{operations / 1e6:.2f}", f"{1e6 * operations / flops:.1f}"]
+            numbers += [f"{moved / 1e3:,.0f}", f"{1e6 * moved / copy:.1f}"]
+            numbers += [f"{1e6 * user / n:.0f}", f"{1e6 * system / n:.0f}", f"{at_best * n / (user + system):.0%}"]
+            cells.append([f"{box}", step, *numbers])
+        samples.append(
+            f"{1e9 * user / n / work['samples']:.0f} ns at box {box}, where all voxels around "
+            f"its {work['samples']:,} samples "
+            f"would be {work['unsorted_bytes'] / 1e6:.1f} MB a particle, {1e6 * work['unsorted_bytes'] / copy:.0f} µs, "
+            "without sorting"
+        )
+    names = ["box", "step", "MFLOP", "µs at best", "KB", "µs at best", "user µs", "system µs", "best / measured"]
+    return [
+        *paragraph(
+            f"In a CPU second this machine copies {copy / 1e9:.1f} GB (read and written) and",
+            f"does {flops / 1e9:,.0f} GFLOP of a",
+            "matrix product. What a particle takes at these rates, and what it took:",
+        ),
+        "",
+        *table(names, cells),
+        *paragraph(
+            "Operations are those of the transform alone, and of the trilinear weights and",
+            "sums of a sample; bytes are the",
+            "image, its coefficients and CTF, sorted samples written and read, and the sums",
+            "as they go by. A sample is sorted",
+            f"into its bin and added to eight voxels in {'; '.join(samples)}.",
+        ),
+    ]
+
+
+def _beside_relion(record: Record) -> list[str]:
+    """How large the ratio to RELION could be if insertion took no time at all."""
+    relion = {(r["box"], r["particles"]): r["runs"] for r in record.get("reconstructions", []) if "runs" in r}
+    lines: list[str] = []
+    for row in record["steps"]:
+        size = row["box"], row["particles"]
+        if size in relion:
+            used = {step: value["cpu_seconds"] for step, value in row["steps"].items() if step != ALONE}
+            total, fixed = sum(used.values()), sum(value for step, value in used.items() if step not in PASS)
+            floor = total - used["insert"]
+            halves, default = (relion[size][name]["cpu_seconds"] for name in (HALVES, DEFAULT))
+            lines += paragraph(
+                f"Beside RELION at box {size[0]}, {size[1]:,} particles: {fixed:.1f} of",
+                f"{total:.1f} CPU seconds ({fixed / total:.0%})",
+                "are spent outside the pass, whatever the number of particles. With insertion",
+                f"for nothing {floor:.1f} would be",
+                f"left: RELION's two halves take {halves / floor:.1f} times that, its default for",
+                f"one map {default / floor:.1f} times.",
+            )
+    return lines
+
+
+def scoring_floor(record: Record) -> list[str]:
+    """What the parts of a score cost, and the ratio to real space if comparing took no time."""
+    works = {row["box"]: row["work"]["samples"] for row in record.get("steps", [])}
+    rates = {row["box"]: row["rates"] for row in record.get("kernels", []) if row["threads"] == 1}
+    lines: list[str] = []
+    for row in record["scoring"]:
+        box, real_space = row["box"], 1e6 / row["real_space_per_cpu_second"]
+        if box not in rates:
+            continue
+        parts = ("transform", "prepare", "score")
+        transform, prepare, score = (1e6 / rates[box][part]["per_cpu_second"] for part in parts)
+        each = f", {1e3 * score / works[box]:.0f} ns for each of {works[box]:,} samples" if box in works else ""
+        lines += paragraph(
+            f"At box {box} an image takes {transform:.0f} µs to be transformed,",
+            f"{prepare - transform:.0f} µs for CTF and shift,",
+            f"and {score:.0f} µs to be compared with its slice{each}; real space takes",
+            f"{real_space:,.0f} µs. If comparing took no",
+            f"time, the ratio would be {real_space / prepare:.0f}.",
+        )
+    if lines:
+        lines += paragraph(
+            "A sample reads eight complex voxels of the map and eight of the density of",
+            "samples, 96 bytes on several cache",
+            "lines, at places that depend on the pose.",
+        )
+    return lines
+
+
+def difference(record: Record) -> list[str]:
+    """Rounds by difference beside rounds in full, and from how many particles on they pay."""
+    rows = record["difference"]
+    cells = []
+    for row in rows:
+        full, less = row["full"], row["difference"]
+        for name in ("cpu_seconds", "wall_seconds"):
+            share = less[name] / full[name]
+            cells.append(
+                [
+                    f"{row['particles']:,}",
+                    name.replace("_", " "),
+                    f"{full[name]:.1f}",
+                    f"{less[name]:.1f}",
+                    f"{share:.0%}",
+                ]
+            )
+    steps = rows[0]["steps"]
+    fixed = {name: used["cpu_seconds"] for name, used in steps.items() if name not in (*PASS, ALONE)}
+    lines = [
+        "",
+        "## Rounds by difference",
+        *paragraph(
+            f"Box {rows[0]['box']}: a round that leaves out {rows[0]['changed']:.0%} of the",
+            "particles of the last one, as a",
+            "whole process, in full and by difference from the kept sums.",
+        ),
+        "",
+        *table(["particles", "measure", "in full", "by difference", "share"], cells),
+        *paragraph(
+            "CPU seconds of a round by difference outside the pass, whatever the number of particles:",
+            ", ".join(f"{name} {seconds:.2f}" for name, seconds in fixed.items())
+            + f"; {sum(fixed.values()):.1f} in all.",
+        ),
+    ]
+    if len(rows) < 2:
+        return lines
+    for name, unit in (("cpu_seconds", "CPU"), ("wall_seconds", "wall")):
+        slope_full, fixed_full = _line(rows[0], rows[-1], ("full", name))
+        slope_less, fixed_less = _line(rows[0], rows[-1], ("difference", name))
+        gain, cost = LARGEST_SHARE * slope_full - slope_less, fixed_less - LARGEST_SHARE * fixed_full
+        reached = (
+            f"from some {round(cost / gain, -3):,.0f} particles on" if gain > 0 and cost > 0 else "not on these lines"
+        )
+        lines += paragraph(
+            f"By the lines through these sizes, in {unit} seconds: {fixed_full:.1f} and",
+            f"{1e3 * slope_full:.2f} per 1,000",
+            f"particles in full, {fixed_less:.1f} and {1e3 * slope_less:.2f} by difference;",
+            f"at most {LARGEST_SHARE:.0%}",
+            f"{reached}.",
+        )
+    return lines
+
+
+def _line(first: Record, last: Record, where: tuple[str, ...]) -> tuple[float, float]:
+    """Slope per particle, and the value at none, of the line through two sizes; ``where`` are the value's keys."""
+    low, high = (_value(row, where) for row in (first, last))
+    slope = (high - low) / (last["particles"] - first["particles"])
+    return slope, low - slope * first["particles"]
+
+
+def _value(row: Any, where: tuple[str, ...]) -> float:
+    return reduce(lambda values, key: values[key], where, row)

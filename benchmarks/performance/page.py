@@ -1,0 +1,131 @@
+"""The numbers as a page of tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.performance import scoring
+from benchmarks.performance.floors import difference, margin, paragraph, scoring_floor, table, targets, where_time_goes
+
+Record = dict[str, Any]
+TIMES = ["CPU seconds", "wall seconds", "peak MB"]
+
+
+def page(record: Record) -> str:
+    """The page of all sections that were measured."""
+    lines = [
+        "# Performance",
+        "",
+        "`make bench` (or `make bench-full`, more sizes) measures this page on your machine and keeps the numbers in",
+        "`benchmarks/results/performance/`; `python -m benchmarks.performance --only SECTION` measures one section.",
+        f"This run: {record['processor']}, {record['cores']} cores.",
+        *targets(record),
+    ]
+    sections = {
+        "kernels": kernels_section,
+        "scoring": scoring_section,
+        "reconstructions": relion_section,
+        "steps": where_time_goes,
+        "scaling": scaling_section,
+        "difference": difference,
+    }
+    for name, section in sections.items():
+        if name in record:
+            lines += section(record)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def kernels_section(record: Record) -> list[str]:
+    """The table of steps of the pass."""
+    names = {"transform": "transform", "prepare": "prepare", "insert": "insert", "score": "score"}
+    names["score_poses"] = "score, per pose"
+    rows = [
+        [f"{row['box']}", f"{row['threads']}", *(f"{row['rates'][name]['per_second']:,.0f}" for name in names)]
+        for row in record["kernels"]
+    ]
+    return [
+        "",
+        "## Steps of the pass",
+        "",
+        "Particles per wall second, images in memory, padding 2, both half sets; `transform` is the Fourier transform",
+        "alone, `prepare` includes it; `per pose` counts particles times poses.",
+        "",
+        *table(["box", "threads", *names.values()], rows),
+    ]
+
+
+def scoring_section(record: Record) -> list[str]:
+    """The table of scores beside their real-space computation."""
+    rates = ("real_space_per_cpu_second", "per_cpu_second", "ratio", "with_poses_per_cpu_second")
+    rows = [
+        [f"{row['box']}", *(f"{row[name]:,.0f}" for name in rates), f"{row['largest_difference']:.0e}"]
+        for row in record["scoring"]
+    ]
+    return [
+        "",
+        "## Scores, beside the same score in real space",
+        "",
+        "Particles per CPU second on one thread, images in memory, transforms and CTFs included. `real space` is a",
+        "computation of CryoSieve's score in NumPy and SciPy, float64, a particle at a time: slice of the padded",
+        "transform, CTF, shift, high-pass, subtraction, sum of squares. `own pose` gives all band sums, with",
+        f"leave-one-out; `{scoring.POSES} more` also those at so many other poses. The last column is the largest",
+        "difference between the two, without leave-one-out, in standard deviations of the score.",
+        "",
+        *table(["box", "real space", "own pose", "ratio", f"{scoring.POSES} more", "difference"], rows),
+        *scoring_floor(record),
+    ]
+
+
+def relion_section(record: Record) -> list[str]:
+    """Whole processes beside RELION's."""
+    lines = [
+        "",
+        "## Map and both halves, beside RELION",
+        "",
+        "Whole processes on the same STAR file and float32 stack, start-up included (its share is the first row).",
+    ]
+    for row in record["reconstructions"]:
+        lines += ["", f"Box {row['box']}, {row['particles']:,} particles:", ""]
+        if "skipped" in row:
+            lines += [f"Skipped: {row['skipped']}."]
+        else:
+            lines += table(["run", *TIMES], [[name, *_times(found)] for name, found in row["runs"].items()])
+    return lines + margin(record)
+
+
+def scaling_section(record: Record) -> list[str]:
+    """The figure, and its numbers."""
+    scaling = record["scaling"]
+    particles = [
+        [stage, f"{row['particles']:,}", *_times(row)]
+        for stage, rows in (("reconstruct", scaling["particles"]), ("score", scaling["scores"]))
+        for row in rows
+    ]
+    threads = [[row["stage"], f"{row['threads']}", *_times(row)] for row in scaling["threads"]]
+    return [
+        "",
+        "## Scaling",
+        *paragraph(
+            "Whole processes at the settings of a run (scores with all their other poses).",
+            "The images are those of one small",
+            "stack, named as often as needed with poses of their own; they come from the page cache.",
+        ),
+        "",
+        "![Time and memory against particles, box and cores](images/performance.png)",
+        "",
+        f"Box {scaling['box']}:",
+        "",
+        *table(["stage", "particles", *TIMES], particles),
+        "",
+        f"`reconstruct`, {scaling['box_particles']:,} particles:",
+        "",
+        *table(["box", *TIMES], [[f"{row['box']}", *_times(row)] for row in scaling["boxes"]]),
+        "",
+        f"Box {scaling['box']}, {scaling['thread_particles']:,} particles, on so many cores:",
+        "",
+        *table(["stage", "cores", *TIMES], threads),
+    ]
+
+
+def _times(found: dict[str, float]) -> list[str]:
+    return [f"{found['cpu_seconds']:.1f}", f"{found['wall_seconds']:.1f}", f"{found['peak_mb']:,.0f}"]

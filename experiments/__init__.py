@@ -1,0 +1,10 @@
+"""Planted errors found, or not: the benchmark of scores and rules that find wrong particles.
+
+``grid.yaml`` declares molecules, kinds of error, rates, signal-to-noise ratios and sizes. Every combination is a case:
+an ordinary configuration, run by the ordinary workflow, measured against the truth and against what any method could
+reach.
+
+    python -m experiments list      the cases
+    python -m experiments run       run and measure some of them
+    python -m experiments table     write docs/experiments.md from what was measured
+"""

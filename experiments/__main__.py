@@ -1,0 +1,62 @@
+"""``python -m experiments list|run|table``."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from cryocore.cores import available_cores
+from cryocore.errors import InputError
+from experiments.cases import SETS, Case, chosen, read_cases
+from experiments.runs import STORE, run_cases, summary_lines
+
+PART = Annotated[
+    list[str] | None,
+    typer.Argument(help=f"sets ({', '.join(SETS)}), patterns of names (channel-*), factors (snr=0.005,0.01)"),
+]
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Planted errors, found or not.")
+
+
+def part_of(words: list[str] | None) -> list[Case]:
+    """The cases that the words select; the named rows without any."""
+    try:
+        return chosen(read_cases(), words or ["table"])
+    except InputError as error:
+        sys.exit(f"experiments: {error}")
+
+
+@app.command("list")
+def list_cases(part: PART = None) -> None:
+    """Names of cases (default: the named rows), and which have been measured."""
+    for case in part_of(part):
+        state = "measured" if (STORE / f"{case.name}.json").exists() else "-"
+        print(f"{case.name:44} {state:9} {case.label if case.label != case.name else ''}".rstrip())
+    if not part:
+        counts = {name: sum(name in case.sets for case in read_cases()) for name in SETS}
+        print("\nsets: " + "; ".join(f"{name}, {counts[name]} cases ({text})" for name, text in SETS.items()))
+
+
+@app.command()
+def run(
+    part: PART = None,
+    cores: Annotated[int, typer.Option(help="that the workflow may use (default: all)", min=1)] = available_cores(),
+    discard: Annotated[bool, typer.Option("--discard", help="remove a case's images and maps once measured")] = False,
+) -> None:
+    """Run and measure cases (default: the named rows); what is up to date is not run again."""
+    outcomes = run_cases(part_of(part), cores=cores, discard=discard)
+    print("", *summary_lines(outcomes), sep="\n")
+    sys.exit(any(outcome.state == "failed" for outcome in outcomes))
+
+
+@app.command()
+def table() -> None:
+    """Write docs/experiments.md and its figures from everything that was measured."""
+    from experiments.page import write_page  # matplotlib is not needed otherwise
+
+    print(f"{write_page()} written")
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,207 @@
+"""What a selection is measured against: maps of other subsets of the same particles, and rules of others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from cryocore.backend import Backend
+from cryocore.config import Config, Score
+from cryocore.data import FscCurves, Particles
+from cryocore.files import read_table, table_metadata, write_table
+from cryocore.maps.mrc import read_map, write_map
+from cryocore.reconstruct import reconstruct
+from cryocore.score import score
+from cryocore.score.reference import first_band
+from cryocore.score.scores import BAND_COLUMNS, BandStatistics, cryosieve
+from cryocore.validate.metrics import truth_map_metrics
+from cryocore.validate.rates import auc
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+NO_SHARE = np.float32(1e30)
+"""Density of samples so large that a particle's share in its own prediction vanishes."""
+RETAINED = 0.8
+"""Share of its particles that a round of CryoSieve's rule keeps (Zhu et al. 2023)."""
+FIRST_CUTOFF_ANGSTROM = 40.0
+RIVALS = [name for name in Score.model_fields if name.startswith("n_") and name != "n_bands"]
+"""Settings of the score stage that count other poses to compare with; none are needed here."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run of the workflow, and what is known of its particles.
+
+    ``results`` its folder; ``true_map`` None where there is none; ``right``, ``half`` ``(n,)`` in the data set's order;
+    ``folder`` for temporary files.
+    """
+
+    results: Path
+    config: Config
+    true_map: Path | None
+    right: Bools
+    half: NDArray[np.int8]
+    backend: Backend
+    folder: Path
+
+    @property
+    def particles(self) -> Path:
+        """The data set, its images found from any directory."""
+        return self.folder / "particles.parquet"
+
+
+def best(values: Floats, half: NDArray[np.int8], counts: dict[int, int]) -> Bools:
+    """The ``counts[h]`` particles of half set h with the highest values, ``(n,)``."""
+    kept = np.zeros(len(values), dtype=bool)
+    for h, n in counts.items():
+        rows = np.flatnonzero(half == h)
+        kept[rows[np.argsort(-values[rows], kind="stable")[:n]]] = True
+    return kept
+
+
+def comparison_maps(run: Run, weights: Floats, oracle: Floats | None, last: dict[str, Any]) -> dict[str, Any]:
+    """The last round's subset beside others of the same data.
+
+    Parameters
+    ----------
+    weights : (n,) of the last round; subsets "of the same size" have the sum of these in each half set
+    oracle : (n,) the best score that there is; None without a true map
+    last : the last round, as it was measured; its map is not made again
+
+    Returns
+    -------
+    dict of subset -> n, correct_rate, fsc_truth_area (None without a true map)
+    """
+    n = len(weights)
+    size = {h: round(float(weights[run.half == h].sum())) for h in (1, 2)}
+    subsets: dict[str, Bools] = {
+        "all": np.ones(n, dtype=bool),
+        "random": best(np.random.default_rng(0).random(n), run.half, size),
+        "right": run.right,
+    }
+    if oracle is not None:
+        subsets["oracle"] = best(oracle, run.half, size)
+    found = {name: measured(run, kept.astype(np.float64)) for name, kept in subsets.items()}
+    area = last["fsc_truth_area"]
+    return {"chosen": {**summary(run, weights), "fsc_truth_area": area}, **found}
+
+
+def summary(run: Run, weights: Floats) -> dict[str, Any]:
+    """Particles in effect, and the share of them that is right."""
+    total = float(weights.sum())
+    return {"n": round(total, 1), "correct_rate": round(float(weights[run.right].sum()) / total, 6)}
+
+
+def measured(run: Run, weights: Floats) -> dict[str, Any]:
+    """The map of a subset against the truth."""
+    area = None
+    if run.true_map is not None:
+        area = truth_map_metrics(make_map(run, weights), run.true_map)["fsc_truth_area"]
+    return {**summary(run, weights), "fsc_truth_area": area}
+
+
+def make_map(run: Run, weights: Floats) -> Path:
+    """Half maps and map of a subset under the run's mask; returns their folder, which the next call overwrites."""
+    subset, out = run.folder / "subset.parquet", run.folder / "maps"
+    out.mkdir(exist_ok=True)
+    ids = read_table(run.particles, ["particle_id"]).column("particle_id")
+    table = pa.table({"particle_id": ids, "weight": weights.astype(np.float32), "selected": weights > 0})
+    write_table(subset, table)
+    settings = run.config.reconstruct.model_copy(update={"full_every": 1})
+    common: dict[str, Any] = {"settings": settings, "symmetry": run.config.symmetry, "backend": run.backend}
+    reconstruct(run.particles, subset, run.results / "round_0" / "mask.mrc", out_dir=out, **common)
+    return out
+
+
+def oracle_score(run: Run, true_map: Path) -> Floats:
+    """Log-likelihood ratio of every particle's pose with the true map as the reference, ``(n,)``.
+
+    The map is brought to the scale of the images by the particles that are right. No particle is part of it.
+    """
+    folder = run.folder / "oracle"
+    folder.mkdir(exist_ok=True)
+    values, pixel = read_map(true_map)
+    for name, map_ in (("half1", values), ("half2", values), ("mask", np.ones_like(values))):
+        write_map(folder / f"{name}.mrc", map_, pixel)
+    curves = FscCurves.read(run.results / "round_0" / "fsc.parquet")
+    replace(curves, corrected=np.ones_like(curves.corrected)).write(folder / "fsc.parquet")
+    write_no_share(folder / "sampling.npz", run.results / "round_0" / "sampling.npz")
+    sums, coefficients, _ = band_sums(run, folder, None)
+    scale = sums.c[run.right].sum() / sums.e[run.right].sum()
+    c, e = scale * sums.c, scale**2 * sums.e
+    sigma2 = (sums.a - 2 * c + e).mean(axis=0) / coefficients
+    return np.asarray(((c - 0.5 * e) / sigma2).sum(axis=1))
+
+
+def write_no_share(path: Path, like: Path) -> None:
+    """The sampling of a map of which no particle is a part; its grid is that of ``like``."""
+    with np.load(like, allow_pickle=False) as file:
+        density = np.full_like(file["density"], NO_SHARE)
+        np.savez(path, density=density, padding=file["padding"], last_shell=file["last_shell"])
+
+
+def band_sums(run: Run, round_dir: Path, subset: Path | None) -> tuple[BandStatistics, Floats, NDArray[np.int32]]:
+    """Band sums of all particles at their poses, coefficients per band and edges of the bands."""
+    common: dict[str, Any] = {"symmetry": run.config.symmetry, "seed": run.config.seed, "backend": run.backend}
+    out = run.folder / "scores.parquet"
+    settings = Score(n_bands=64, **dict.fromkeys(RIVALS, 0))
+    score(run.particles, round_dir, subset, settings=settings, round_number=0, out=out, **common)
+    table = read_table(out, list(BAND_COLUMNS))
+    about = table_metadata(table.schema)
+    columns = [table.column(name).combine_chunks().flatten().to_numpy() for name in BAND_COLUMNS]
+    sums = BandStatistics(*(values.reshape(len(table), -1).astype(np.float64) for values in columns))
+    return sums, np.maximum(np.array(about["coefficients"][0]), 1.0), np.array(about["band_edges"], dtype=np.int32)
+
+
+def cryosieve_rule(run: Run, *, own_share: bool, progress: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
+    """The rule of CryoSieve (Zhu et al. 2023) on the same data, written from its description; their program is not run.
+
+    Every round drops a fifth of what is left of each half set, for good, by what subtracting the projection of the own
+    half map removes from the image above a cut-off, which climbs from 40 Å in round 0 towards Nyquist after the last.
+    A particle's rank is how long it stays, then its score in the round that dropped it.
+
+    Parameters
+    ----------
+    own_share : a particle's share of its own prediction stays in, or is taken out as in cryocore's scores; with few
+        particles and low SNR the result depends on it
+
+    Returns
+    -------
+    dict of auc (of the rank), and for the map of each round n, correct_rate and fsc_truth_area
+    """
+    n_rounds, data = run.config.n_rounds, Particles.read(run.particles)
+    nyquist = 2.0 * data.reference_optics.pixel_size_angstrom
+    cutoffs = 1.0 / np.linspace(1.0 / FIRST_CUTOFF_ANGSTROM, 1.0 / nyquist, n_rounds + 1)[:-1]
+    kept, rank = np.ones(len(data), dtype=bool), np.zeros(len(data))
+    rounds = []
+    for number, cutoff in enumerate(cutoffs, start=1):
+        progress(f"CryoSieve's rule, round {number} of {n_rounds}")
+        values = _high_pass_score(run, data, kept, float(cutoff), own_share)
+        order = np.argsort(np.argsort(values, kind="stable")) / len(values)
+        rank[kept] = number + order[kept]
+        counts = {h: round(RETAINED * np.count_nonzero(kept & (run.half == h))) for h in (1, 2)}
+        kept = best(np.where(kept, values, -np.inf), run.half, counts)
+        rounds.append(measured(run, kept.astype(np.float64)))
+    return {"auc": rounded_auc(rank, run.right), "rounds": rounds}
+
+
+def _high_pass_score(run: Run, data: Particles, kept: Bools, cutoff_angstrom: float, own_share: bool) -> Floats:
+    """CryoSieve's score of all particles with a map of those that are kept."""
+    maps = make_map(run, kept.astype(np.float64))
+    if own_share:
+        write_no_share(maps / "sampling.npz", maps / "sampling.npz")
+    sums, _, edges = band_sums(run, maps, run.folder / "subset.parquet")
+    return cryosieve(sums, first_band(edges, data, cutoff_angstrom))
+
+
+def rounded_auc(values: NDArray[np.floating[Any]], right: Bools, *, lower_is_better: bool = False) -> float | None:
+    """AUC to six digits."""
+    area = auc(values, right, lower_is_better=lower_is_better)
+    return None if area is None else round(area, 6)

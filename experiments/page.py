@@ -1,0 +1,190 @@
+"""``docs/experiments.md`` and its figures, from what was measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from benchmarks.validation.common import ROOT
+from benchmarks.validation.page import table
+from cryocore.files import atomic_path
+from experiments.cases import SETS, read_cases
+from experiments.evaluate import VARIANTS
+from experiments.figures import rounds_figure, subsets_figure, with_cryosieve
+from experiments.runs import STORE
+from experiments.texts import (
+    ADD_TEXT,
+    HEAD,
+    KINDS_TEXT,
+    RATES_TEXT,
+    REPEATS_TEXT,
+    SCORES_TEXT,
+    SET_TITLES,
+    SUBSETS_TEXT,
+)
+
+Values = dict[str, Any]
+PAGE = ROOT / "docs" / "experiments.md"
+SUBSETS = {
+    "all": "all",
+    "random": "random",
+    "cryosieve": "CryoSieve's rule",
+    "chosen": "chosen",
+    "oracle": "best by true map",
+    "right": "truly right",
+}
+
+
+def write_page(store: Path = STORE, page: Path = PAGE) -> Path:
+    """Write the page, and the figures of the named rows to ``images/`` beside it; returns the page's path."""
+    cases = read_measured(store)
+    rows = [case for case in cases if "table" in case["sets"]]
+    drawn = [case for case in rows if case["oracle"]]
+    if drawn:
+        for name, figure in (("rounds", rounds_figure(drawn)), ("subsets", subsets_figure(drawn))):
+            save(figure, page.parent / "images" / f"experiments_{name}.png")
+    with atomic_path(page) as temporary:
+        temporary.write_text(page_text(cases, with_figures=bool(drawn)))
+    return page
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a PNG without dates or versions."""
+    FigureCanvasAgg(figure)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None}, facecolor="white")
+
+
+def read_measured(store: Path) -> list[Values]:
+    """Everything that was measured, with label, sets and reference as the grid has them now, in the grid's order."""
+    grid = {case.name: (number, case) for number, case in enumerate(read_cases())}
+    found = []
+    for path in sorted(store.glob("*.json")):
+        values = json.loads(path.read_text())
+        number, case = grid.get(values["name"], (len(grid), None))
+        about = {} if case is None else {"label": case.label, "sets": case.sets, "reference": case.reference}
+        found.append((number, {**values, **about}))
+    return [values for _, values in sorted(found, key=lambda pair: pair[0])]
+
+
+def page_text(cases: Sequence[Values], *, with_figures: bool) -> str:
+    """The whole page."""
+    parts = [HEAD]
+    for name in SETS:
+        members = [c for c in cases if name in c["sets"] and (name != "grid" or set(c["sets"]) == {"grid"})]
+        if name == "repeats" or not members:
+            continue
+        figures = with_figures and name == "table"
+        parts += [f"## {SET_TITLES[name]}\n", SCORES_TEXT if name == "table" else "", scores_table(members)]
+        parts += ["![AUC in every round](images/experiments_rounds.png)\n"] if figures else []
+        parts += [SUBSETS_TEXT if name == "table" else "", subsets_table(members)]
+        parts += ["![FSC area of subsets](images/experiments_subsets.png)\n"] if figures else []
+        parts += [RATES_TEXT, rates] if (rates := rates_table(members)) else []
+        if mixed := [case for case in members if len(_kinds(case)) > 1]:
+            parts += [KINDS_TEXT, *(kinds_table(case) for case in mixed)]
+    if repeats := [case for case in cases if "repeats" in case["sets"]]:
+        parts += [f"## {SET_TITLES['repeats']}\n", coverage(repeats)]
+    return "\n".join(part for part in [*parts, ADD_TEXT] if part)
+
+
+def scores_table(cases: Sequence[Values]) -> str:
+    """AUC of every score in the last round; reference values in brackets."""
+    names = by_mean_auc(cases)
+    with_truth = any(case["oracle"] for case in cases)
+
+    def row(case: Values) -> list[str]:
+        last, rule = case["rounds"][-1]["aucs"], case["cryosieve_rule"]
+        found = {name: last.get(name, {}).get("any") for name in names}
+        if with_truth:
+            found["oracle"] = case["oracle"] and case["oracle"]["any"]
+            found |= {f"cryosieve_rule_{name}": rule and rule[name]["auc"] for name in VARIANTS}
+        best = max((v for v in (found[name] for name in names) if v is not None), default=None)
+        cells = [f"**{_digits(v)}**" if v is not None and v == best else _digits(v) for v in found.values()]
+        known = case["reference"]
+        known = {**known, f"cryosieve_rule_{VARIANTS[0]}": known.get("cryosieve_rule")}
+        return [case["label"], *(c + _bracket(known.get(name)) for name, c in zip(found, cells, strict=True))]
+
+    others = ["true map", "CryoSieve's rule, own share in", "own share out"] if with_truth else []
+    return table(["case", *(f"`{name}`" for name in names), *others], map(row, cases))
+
+
+def by_mean_auc(cases: Sequence[Values]) -> list[str]:
+    """All scores, the one with the highest mean AUC in the last round first."""
+    found: dict[str, list[float]] = {}
+    for case in cases:
+        for name, aucs in case["rounds"][-1]["aucs"].items():
+            found.setdefault(name, []).append(aucs["any"])
+    return sorted(found, key=lambda name: -sum(found[name]) / len(found[name]))
+
+
+def subsets_table(cases: Sequence[Values]) -> str:
+    """Correct rate and FSC area of the last subset, and of others."""
+
+    def row(case: Values) -> list[str]:
+        maps = with_cryosieve(case)
+        chosen, oracle = maps["chosen"], maps.get("oracle", {})
+        rates = [f"{chosen['n']:.0f} of {case['n']}", _digits(chosen["correct_rate"])]
+        areas = [_digits(maps.get(name, {}).get("fsc_truth_area")) for name in SUBSETS]
+        return [case["label"], *rates, *([_digits(oracle.get("correct_rate")), *areas] if with_truth else [])]
+
+    with_truth = any(case["oracle"] for case in cases)
+    others = ["best possible", *(f"FSC area: {text}" for text in SUBSETS.values())] if with_truth else []
+    return table(["case", "kept", "correct rate", *others], map(row, cases))
+
+
+def rates_table(cases: Sequence[Values]) -> str:
+    """Planted and estimated share of wrong particles; nothing where no case has an estimate."""
+    known = [case for case in cases if case["rounds"][-1]["error_rate_estimate"]]
+    if not known:
+        return ""
+
+    def row(case: Values) -> list[str]:
+        found = case["rounds"][-1]["error_rate_estimate"]
+        interval = f"{_digits(found['low'])} to {_digits(found['high'])}"
+        return [case["label"], _digits(case["error_rate"]), _digits(found["value"]), interval]
+
+    return table(["case", "planted", "estimated", "95 % interval"], map(row, known))
+
+
+def kinds_table(case: Values) -> str:
+    """AUC of every score against each kind of error."""
+    aucs, kinds = case["rounds"][-1]["aucs"], _kinds(case)
+    rows = [[f"`{name}`", *(_digits(found.get(kind)) for kind in kinds)] for name, found in aucs.items()]
+    if case["oracle"]:
+        rows.append(["true map", *(_digits(case["oracle"].get(kind)) for kind in kinds)])
+    return f"{case['label']}:\n\n" + table(["score", *(f"`{kind}`" for kind in kinds)], rows)
+
+
+def coverage(cases: Sequence[Values]) -> str:
+    """How often the interval of the error rate holds the planted one, and how steady AUC and correct rate are."""
+    columns: dict[str, Callable[[Values], float | None]] = {
+        "AUC": lambda case: case["rounds"][-1]["aucs"][case["selected_by"]]["any"],
+        "correct rate": lambda case: case["maps"]["chosen"]["correct_rate"],
+        "FSC area": lambda case: case["maps"]["chosen"]["fsc_truth_area"],
+        "estimated error rate": lambda case: (case["rounds"][-1]["error_rate_estimate"] or {}).get("value"),
+    }
+    found = {name: [v for v in map(value, cases) if v is not None] for name, value in columns.items()}
+    rows = [[name, _digits(min(v)), _digits(sum(v) / len(v)), _digits(max(v))] for name, v in found.items() if v]
+    estimates = [(case["error_rate"], case["rounds"][-1]["error_rate_estimate"]) for case in cases]
+    held = [e["low"] <= rate <= e["high"] for rate, e in estimates if e and e["low"] is not None]
+    text = REPEATS_TEXT.format(n=len(cases), label=cases[0]["label"].split("-seed")[0])
+    covered = f"\nThe interval holds the planted rate in {sum(held)} of {len(held)}.\n" if held else ""
+    return text + "\n" + table(["", "least", "mean", "most"], rows) + covered
+
+
+def _kinds(case: Values) -> list[str]:
+    found = case["rounds"][-1]["aucs"][case["selected_by"]]
+    return [kind for kind in found if kind != "any"]
+
+
+def _digits(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _bracket(value: float | None) -> str:
+    return "" if value is None else f" ({value:g})"

@@ -1,0 +1,210 @@
+"""Cases through the workflow, one after the other: resumable, and a case that fails stops no other."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import re
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+import yaml
+from tqdm import tqdm
+
+from benchmarks.validation.common import ROOT, Skipped, need_data
+from cryocore import __version__
+from cryocore.backend import get_backend
+from cryocore.config import Config, parse_config
+from cryocore.errors import InputError
+from cryocore.files import write_json
+from cryocore.provenance import code_version
+from cryocore.workflow import STAGES
+from experiments.cases import Case
+from experiments.evaluate import evaluate
+
+WORK = ROOT / "results" / "experiments"
+STORE = ROOT / "benchmarks" / "results" / "experiments"
+RUN = "run"
+SHARED = "shared:"
+STEPS = re.compile(r"^(\d+) of (\d+) steps")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a case: ``state`` is done, up to date, skipped or failed; ``text`` its numbers, reason or log."""
+
+    case: Case
+    state: str
+    text: str
+    seconds: float
+
+
+def run_cases(
+    cases: Sequence[Case], *, cores: int, discard: bool = False, work: Path = WORK, store: Path = STORE
+) -> list[Outcome]:
+    """Run and measure cases in turn, and say how each ended.
+
+    Parameters
+    ----------
+    cores : that the workflow may use
+    discard : remove images, maps and logs of a case once it is measured; it stays up to date without them
+    work : every case has a folder there, in which the workflow runs
+    store : one small JSON file per case
+    """
+    outcomes = []
+    for number, case in enumerate(cases, start=1):
+        head = f"[{number}/{len(cases)}] {case.name}"
+        with tqdm(desc=head, unit="step", disable=None, leave=False) as bar:
+            outcome = run_case(case, cores=cores, discard=discard, work=work, store=store, bar=bar)
+        print(f"{head}: {outcome.state}{outcome.text and ', '}{outcome.text} ({outcome.seconds:.0f} s)", flush=True)
+        outcomes.append(outcome)
+    return outcomes
+
+
+def run_case(case: Case, *, cores: int, discard: bool, work: Path, store: Path, bar: tqdm[Any]) -> Outcome:
+    """Run and measure one case unless nothing that it depends on has changed since it was measured."""
+    began = time.monotonic()
+    home = work / case.name
+    result = store / f"{case.name}.json"
+
+    def ended(state: str, text: str) -> Outcome:
+        return Outcome(case, state, text, time.monotonic() - began)
+
+    try:
+        config = configuration(case)
+    except (Skipped, InputError) as reason:
+        return ended("skipped" if isinstance(reason, Skipped) else "failed", str(reason))
+    home.mkdir(parents=True, exist_ok=True)
+    wanted = fingerprint(config)
+    if result.exists() and _read(home / "measured.json").get("fingerprint") == wanted:
+        return ended("up to date", headline(_read(result)))
+    try:
+        with locked(home):
+            run_workflow(home, config, cores, bar)
+            backend = get_backend(config.backend, threads=cores)
+            values = evaluate(home, config, backend, progress=bar.set_postfix_str)
+            about = {"name": case.name, "label": case.label, "sets": case.sets, "reference": case.reference}
+            write_json(result, {**about, **case.factors, "cryocore": __version__, **values})
+            write_json(home / "measured.json", {"fingerprint": wanted})
+            if discard:
+                for part in ("results", "logs", ".snakemake"):
+                    rmtree(home / part, ignore_errors=True)
+    except Busy:
+        return ended("skipped", "another process is at it")
+    except WorkflowFailed as failure:
+        return ended("failed", f"see {failure}")
+    except Exception:  # whatever goes wrong with one case, the others shall run
+        (home / "error.log").write_text(traceback.format_exc())
+        return ended("failed", f"see {home / 'error.log'}")
+    return ended("done", headline(values))
+
+
+def configuration(case: Case) -> Config:
+    """The case's configuration, checked, with the paths of shared data filled in.
+
+    Raises
+    ------
+    Skipped     where a file of the shared data is not there.
+    InputError  if the workflow would refuse it.
+    """
+    return parse_config({"run": RUN, **_with_shared_files(case.config)}, file=case.name)
+
+
+def _with_shared_files(values: Any) -> Any:
+    if isinstance(values, dict):
+        return {key: _with_shared_files(value) for key, value in values.items()}
+    if isinstance(values, str) and values.startswith(SHARED):
+        return str(need_data(values.removeprefix(SHARED)).resolve())
+    return values
+
+
+def fingerprint(config: Config) -> str:
+    """Digest of what decides about a case's numbers: its settings, the code of the stages and that which measures."""
+    scripts = [f"scripts/{stage}.py" for stage in STAGES if stage != "report"]
+    measuring = [f"experiments/{name}.py" for name in ("evaluate", "comparisons")]
+    code: dict[str, str] = {}
+    for file in scripts + measuring:
+        code |= code_version(file, root=ROOT)
+    text = json.dumps([config.model_dump(mode="json", exclude={"backend"}), code], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class WorkflowFailed(Exception):
+    """Snakemake ended with an error; the message is the path of its log."""
+
+
+class Busy(Exception):
+    """Another process runs the case."""
+
+
+@contextmanager
+def locked(home: Path) -> Iterator[None]:
+    """Keep other processes out of a case; a lock that an interrupted Snakemake left in it is then nobody's."""
+    with (home / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Busy from None
+        rmtree(home / ".snakemake" / "locks", ignore_errors=True)
+        yield
+
+
+def run_workflow(home: Path, config: Config, cores: int, bar: tqdm[Any]) -> None:
+    """The ordinary workflow in a case's folder; what it prints goes to ``snakemake.log`` there.
+
+    Raises
+    ------
+    WorkflowFailed  if it ends with an error.
+    """
+    text = yaml.safe_dump(config.model_dump(mode="json", exclude_unset=True), sort_keys=False)
+    (home / "config.yaml").write_text(text)
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--no-hooks"]
+    command += ["--cores", str(cores), "--configfile", "config.yaml"]
+    path = home / "snakemake.log"
+    streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with path.open("w") as record, subprocess.Popen(command, cwd=home, **streams) as process:
+        # at Ctrl-C Snakemake gets the signal as well, ends its jobs and closes the pipe; leaving the block waits for it
+        for line in process.stdout or []:
+            record.write(line)
+            record.flush()
+            if found := STEPS.match(line):
+                bar.total = int(found[2])
+                bar.update(int(found[1]) - bar.n)
+    if process.returncode:
+        raise WorkflowFailed(path)
+
+
+def headline(values: dict[str, Any]) -> str:
+    """A case in one line: AUC of the score that selects, the share of kept particles that is right, and the map.
+
+    >>> headline({"rounds": [{"aucs": {"z": {"any": 0.9}}, "correct_rate": None, "fsc_truth_area": 0.5}],
+    ...           "selected_by": "z"})
+    'AUC 0.900, FSC area 0.500'
+    """
+    last = values["rounds"][-1]
+    auc = last["aucs"].get(values["selected_by"], {}).get("any")
+    parts = (("AUC", auc), ("correct rate", last["correct_rate"]), ("FSC area", last["fsc_truth_area"]))
+    return ", ".join(f"{name} {value:.3f}" for name, value in parts if value is not None)
+
+
+def summary_lines(outcomes: Sequence[Outcome]) -> Iterator[str]:
+    """The end of a run: how many cases ended how, and the failed ones with where to look."""
+    states = ("done", "up to date", "skipped", "failed")
+    counts = {state: sum(outcome.state == state for outcome in outcomes) for state in states}
+    yield ", ".join(f"{n} {state}" for state, n in counts.items() if n)
+    for outcome in outcomes:
+        if outcome.state in ("skipped", "failed"):
+            yield f"  {outcome.state}: {outcome.case.name}: {outcome.text}"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text()) if path.exists() else {}

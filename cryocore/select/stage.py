@@ -62,8 +62,12 @@ def select(
 
 def read_columns(log_file: Path, names: list[str]) -> dict[str, NDArray[Any]]:
     """Columns of a log as arrays ``(n,)``; lists, all of one length k, as ``(n, k)``."""
-    table = read_table(log_file, names)
-    return {name: _array(table.column(name)) for name in names}
+    return table_columns(read_table(log_file, names))
+
+
+def table_columns(table: pa.Table) -> dict[str, NDArray[Any]]:
+    """The columns of a table as :func:`read_columns` gives them."""
+    return {name: _array(table.column(name)) for name in table.column_names}
 
 
 def subset_table(ids: NDArray[np.uint64], selection: Selection) -> pa.Table:

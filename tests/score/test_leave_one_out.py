@@ -20,7 +20,8 @@ from cryocore.maps.fsc import fsc
 from cryocore.maps.mrc import read_map, write_map, write_stack
 from cryocore.reconstruct import reconstruct
 from cryocore.score import score
-from cryocore.select.rules import apply_rule
+from cryocore.select.choose import choose, columns_needed
+from cryocore.select.stage import table_columns
 from tests.phantoms import Blobs, optics, particles
 from tests.reconstruct.test_reconstruct import data_set
 
@@ -135,8 +136,8 @@ def noise_rounds(folder: Path, seed: int, column: str, judge: str) -> Iterator[f
     Particles(data.table, data.optics, parent="none.star", root=str(folder)).write(folder / "particles.parquet")
     run, weights = Run(folder, ball(NOISE_BOX, 0.42 * NOISE_BOX)), np.ones(NOISE_N, dtype=np.float32)
     run.reconstruct(weights)
-    select = Select(score=column, fraction=[0.5])
-    settings = Score(n_decoys=4, n_local=4, n_shift=4) if column == "dual" else ALONE
+    select = Select(score=column, rule="fraction", fraction=[0.5])
+    settings = ALONE if column == "zc" else Score(n_decoys=4, n_local=4, n_shift=4)
     for _ in range(ROUNDS):
         curves = FscCurves.read(run.maps / "fsc.parquet")
         replace(curves, corrected=np.full(len(curves.shell), 0.5)).write(run.maps / "fsc.parquet")
@@ -145,13 +146,13 @@ def noise_rounds(folder: Path, seed: int, column: str, judge: str) -> Iterator[f
             for h, volume in enumerate(halves, 1):
                 write_map(run.maps / f"half{h}.mrc", volume, 2.0)
         part = np.zeros(NOISE_N) if judge == "other" else weights
-        scores = run.score(part, settings).column(column).to_numpy()
-        weights = apply_rule(scores, data.ids, data.column("half"), select, 1)
+        log = run.score(part, settings)
+        weights = choose(table_columns(log.select(columns_needed(select, log.column_names))), select, 1).weights
         run.reconstruct(weights)
         yield agreement(run)
 
 
-@pytest.mark.parametrize("column", ["zc", "dual"])
+@pytest.mark.parametrize("column", ["zc", "dual", "mixture"])
 def test_selection_on_noise_does_not_raise_the_fsc(tmp_path: Path, column: str) -> None:
     found = {}
     for judge, seeds in (("own", (0, 1, 2)), ("other", (0,))):

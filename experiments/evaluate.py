@@ -19,6 +19,7 @@ from cryocore.data import Particles, require_same_particles, score_columns
 from cryocore.files import read_table, table_metadata
 from cryocore.ingest.plant import CORRECT
 from cryocore.validate.rates import lower_is_better
+from cryocore.workflow import stage_settings
 from experiments.comparisons import Run, comparison_maps, cryosieve_rule, oracle_score, rounded_auc
 
 Bools = NDArray[np.bool_]
@@ -59,7 +60,7 @@ def evaluate(home: Path, config: Config, backend: Backend, progress: Progress = 
     found: dict[str, Any] = {
         "n": len(data),
         "error_rate": round(float(1.0 - right.mean()), 6),
-        "selected_by": config.select.score,
+        "selected_by": stage_settings(config, "validate")["score"],
         "rounds": rounds,
         "oracle": None,
         "cryosieve_rule": None,

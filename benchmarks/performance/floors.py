@@ -63,14 +63,25 @@ def _scoring_targets(record: Record) -> list[Target]:
 
 
 def _scaling_targets(record: Record) -> list[Target]:
+    rates = {r["threads"]: r["rates"] for r in record["kernels"] if r["box"] == 128}
     found: list[Target] = []
+    for step in ("insert", "score", "prepare") if {1, 2} <= rates.keys() else ():
+        ratio = rates[2][step]["per_second"] / rates[1][step]["per_second"]
+        found.append((f"{step}, box 128, two threads over one", ">= 1.7", f"{ratio:.2f}", ratio >= 1.7))
     if "scaling" not in record:
         return found
     for stage in ("reconstruct", "score"):
         walls = {r["threads"]: r["wall_seconds"] for r in record["scaling"]["threads"] if r["stage"] == stage}
         if 2 in walls:
             ratio = walls[1] / walls[2]
-            found.append((f"{stage}, two cores over one, wall", ">= 1.7", f"{ratio:.2f}", ratio >= 1.7))
+            found.append(
+                (
+                    f"whole {stage} of 5,000 particles, start-up included, two cores over one",
+                    ">= 1.7",
+                    f"{ratio:.2f}",
+                    ratio >= 1.7,
+                )
+            )
     for row in record["scaling"]["boxes"]:
         if row["box"] == 256:
             peak = row["peak_mb"] / 1e3

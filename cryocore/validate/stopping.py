@@ -76,7 +76,7 @@ def finest_round(
         worst = float(deviations.min())
         is_lower = worst < limit or area < ndtri(SIGNIFICANCE) * area_sd
         comparisons.append(Comparison(r, area, area_sd, worst, bool(is_lower and r != best)))
-    finest = min((r for r, c in enumerate(comparisons) if not c.is_lower), key=lambda r: (n_effective[r], r))
+    finest = min((r for r, c in enumerate(comparisons) if not c.is_lower), key=lambda r: (n_effective[r], -r))
     return Stop(best, finest, tuple(comparisons))
 
 

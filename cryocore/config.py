@@ -35,6 +35,8 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, int | float) else value
 
 
+BY_POSTERIOR = ("posterior", "mixture", "soft", "micrograph")
+"""Rules that decide by the probability of being right, whatever the score."""
 MOLECULE_GROUPS = {"proteasome": ("D7", "C7", "C1"), "channel": ("C4", "C2", "C1"), "small": ("C1",)}
 """The point group of each simulated molecule, and those contained in it."""
 
@@ -195,7 +197,7 @@ class Select(Section):
 
     @model_validator(mode="after")
     def _posterior_is_no_score(self) -> Select:
-        if self.normalise != "none" and self.rule in ("posterior", "mixture", "soft", "micrograph"):
+        if self.normalise != "none" and self.rule in BY_POSTERIOR:
             raise ValueError(f"normalise: {self.rule} decides by probabilities, which are left as they are; use none")
         return self
 
@@ -232,6 +234,8 @@ class Config(Section):
     @model_validator(mode="after")
     def _score_has_its_poses(self) -> Config:
         score = self.score
+        if self.select.rule in BY_POSTERIOR:
+            return self
         if self.select.score == "dual" and score.n_decoys + score.n_local + score.n_shift == 0:
             raise ValueError("select.score: dual needs score.n_decoys, score.n_local or score.n_shift of at least 1")
         needed = {"contrast": ("n_decoys", 2), "local": ("n_local", 1), "shift": ("n_shift", 1)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from cryocore.validate.stopping import Stop
+from cryocore.validate.stopping import NEGLIGIBLE_AREA, Stop
 
 Metrics = dict[str, Any]
 
@@ -37,9 +37,11 @@ def finest_sentence(rounds: Sequence[Metrics], stop: Stop) -> str:
     if stop.finest == stop.best:
         return f"{subject}. Its half-map FSC has the largest area of all rounds."
     c = stop.comparisons[stop.finest]
+    equal = abs(c.area) < NEGLIGIBLE_AREA
+    difference = "the same area" if equal else f"difference of the area {c.area:+.4f} ± {c.area_sd:.4f}"
     return (
         f"{subject}: the smallest whose half-map FSC is nowhere significantly below that of round {best['round']}, "
-        f"the best (difference of the area {c.area:+.4f} ± {c.area_sd:.4f})."
+        f"the best ({difference})."
     )
 
 

@@ -35,6 +35,11 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, int | float) else value
 
 
+BY_POSTERIOR = ("posterior", "mixture", "soft", "micrograph")
+"""Rules that decide by the probability of being right, whatever the score."""
+MOLECULE_GROUPS = {"proteasome": ("D7", "C7", "C1"), "channel": ("C4", "C2", "C1"), "small": ("C1",)}
+"""The point group of each simulated molecule, and those contained in it."""
+
 Range = Annotated[tuple[Positive, Positive], AfterValidator(_ascending)]
 PerRound = BeforeValidator(_as_list)
 
@@ -185,8 +190,14 @@ class Select(Section):
     minimum: int = Field(50, ge=1, description="fewest particles that a half set may keep")
 
     @model_validator(mode="after")
+    def _losses_have_no_zero(self) -> Select:
+        if self.rule == "threshold" and self.score.endswith("_loss") and "threshold" not in self.model_fields_set:
+            raise ValueError(f"threshold: say which {self.score} is the largest to be kept")
+        return self
+
+    @model_validator(mode="after")
     def _posterior_is_no_score(self) -> Select:
-        if self.normalise != "none" and self.rule in ("posterior", "mixture", "soft", "micrograph"):
+        if self.normalise != "none" and self.rule in BY_POSTERIOR:
             raise ValueError(f"normalise: {self.rule} decides by probabilities, which are left as they are; use none")
         return self
 
@@ -211,7 +222,22 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _the_molecule_has_the_symmetry(self) -> Config:
+        made = self.input.simulate
+        groups = MOLECULE_GROUPS[made.molecule]
+        if self.input.star is None and made.volume is None and self.symmetry.upper() not in groups:
+            raise ValueError(
+                f"the molecule {made.molecule} has not the point group {self.symmetry}; use {' or '.join(groups)}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _score_has_its_poses(self) -> Config:
+        score = self.score
+        if self.select.rule in BY_POSTERIOR:
+            return self
+        if self.select.score == "dual" and score.n_decoys + score.n_local + score.n_shift == 0:
+            raise ValueError("select.score: dual needs score.n_decoys, score.n_local or score.n_shift of at least 1")
         needed = {"contrast": ("n_decoys", 2), "local": ("n_local", 1), "shift": ("n_shift", 1)}
         name, least = needed.get(self.select.score, ("n_decoys", 0))
         if getattr(self.score, name) < least:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +21,19 @@ import pyarrow.parquet as pq
 from cryocore.errors import InputError
 
 METADATA_KEY = b"cryocore"
+ARCHIVE_BEGINS = b"PK\x03\x04"
+ARCHIVE_ERRORS = (
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    NotImplementedError,
+    BadZipFile,
+    TokenError,
+    struct.error,
+    zlib.error,
+)
+"""What zipfile and numpy raise for an archive that is missing or damaged."""
 
 
 @contextmanager
@@ -54,11 +70,15 @@ def open_arrays(path: str | Path, what: str) -> Iterator[Any]:
     InputError  naming ``what`` the file is, if it or one of its arrays cannot be read.
     """
     try:
-        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            yield arrays
+        with Path(path).open("rb") as file:
+            if file.read(len(ARCHIVE_BEGINS)) != ARCHIVE_BEGINS or not is_zipfile(file):
+                raise ValueError("it is no .npz archive")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as arrays:
+                yield arrays
     except InputError:
         raise
-    except (OSError, ValueError, KeyError, BadZipFile, EOFError) as error:
+    except ARCHIVE_ERRORS as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
             f"the {what} cannot be read ({reason})", file=path, remedy="Delete it and run snakemake again"

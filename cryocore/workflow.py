@@ -60,9 +60,11 @@ def stage_settings(config: Config, stage: Stage, round_number: int = 0) -> dict[
 
 
 def _select_settings(select: Select, round_number: int) -> dict[str, Any]:
-    """The rule in use with its value for one round, as a list of one; other rules' values are left out."""
-    rules = get_args(Select.model_fields["rule"].annotation)
-    values = {name: value for name, value in _dump(select).items() if name not in rules or name == select.rule}
+    """The rule in use with its value for one round, as a list of one; what it takes no notice of is left out."""
+    unread = {*get_args(Select.model_fields["rule"].annotation)} - {select.rule}
+    if RULES[select.rule].by_posterior:
+        unread.add("score")
+    values = {name: value for name, value in _dump(select).items() if name not in unread}
     return _of_round(values, {n for n, v in values.items() if isinstance(v, list)}, round_number)
 
 

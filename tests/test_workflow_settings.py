@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-from cryocore.config import Config, Reconstruct, Score, Select, Simulate, parse_config
+from cryocore.config import BY_POSTERIOR, Config, Reconstruct, Score, Select, Simulate, parse_config
+from cryocore.errors import InputError
+from cryocore.select.rules import RULES
 from cryocore.workflow import STAGES, stage_settings
 
 
@@ -56,3 +58,29 @@ def test_a_simulation_ignores_where_real_images_are() -> None:
     assert stage_settings(parse_config({"symmetry": "C1", "input": real}), "ingest")["root"] == "images"
     simulated = parse_config({"input": {**real, "star": None}})
     assert stage_settings(simulated, "ingest") == {"root": None, "pixel_size_angstrom": None, "seed": 0}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"symmetry": "I1", "input": {"simulate": {"molecule": "channel"}}}, "channel has not the point group I1"),
+        ({"input": {"simulate": {"molecule": "small"}}}, "small has not the point group D7; use C1"),
+        ({"select": {"rule": "threshold", "score": "l2_loss"}}, "say which l2_loss is the largest"),
+        (
+            {"select": {"rule": "fraction"}, "score": {"n_decoys": 0, "n_local": 0, "n_shift": 0}},
+            "dual needs score.n_decoys",
+        ),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        parse_config(values)
+
+
+def test_rules_by_probability_are_the_same_everywhere() -> None:
+    assert [name for name, rule in RULES.items() if rule.by_posterior] == list(BY_POSTERIOR)
+
+
+def test_a_rule_by_probability_does_not_rerun_for_another_score() -> None:
+    first, second = (parse_config({"select": {"score": score, "rule": "mixture"}}) for score in ("dual", "zc"))
+    assert stage_settings(first, "select", 1) == stage_settings(second, "select", 1)

@@ -1,8 +1,9 @@
-"""The file of packed transforms: written in one pass, read with few large reads, refused if it is of other images.
+"""The file of packed transforms: written in one pass, read with few large reads, refused if of other images or damaged.
 
 It is an uncompressed ``.npz``: ``numpy.load`` opens it. Members: ``identity_*`` (what it was made from), ``shells``
-(the last one in use of each optics group), ``group_<g>`` (records in reading order), ``ids`` (the particles of the
-records, one group after the other).
+(the last one in use of each optics group), ``group_<g>`` (records in reading order), ``ids`` and ``checksums``
+(the particle and the CRC-32 of each record, one group after the other). Records are read where they lie, past the
+archive's own checksums.
 """
 
 from __future__ import annotations
@@ -10,20 +11,21 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cryocore.data import Particles
 from cryocore.errors import InputError
-from cryocore.files import atomic_path, open_arrays
+from cryocore.files import ARCHIVE_ERRORS, atomic_path, open_arrays
 from cryocore.images import HEADER_BYTES, Source, StackReader, read_bytes, stack_codes
 from cryocore.imaging.packed import Records, record_type
 
@@ -67,6 +69,7 @@ def write_transforms(
     group = particles.column("optics_group")
     count = np.bincount(group, minlength=len(particles.optics))
     order: list[NDArray[np.uint64]] = []
+    checksums: list[NDArray[np.uint32]] = []
     with atomic_path(path) as temporary, ZipFile(temporary, "w", allowZip64=True) as file, ExitStack() as member:
         _write_array(file, "identity_particles", np.array(particles_digest(particles)))
         _write_array(file, "identity_stacks", np.array(stacks))
@@ -80,8 +83,15 @@ def write_transforms(
                 last = g
             to(records)
             order.append(particles.ids[rows])
+            checksums.append(record_checksums(records))
         member.close()
         _write_array(file, "ids", np.concatenate(order))
+        _write_array(file, "checksums", np.concatenate(checksums))
+
+
+def record_checksums(records: Records) -> NDArray[np.uint32]:
+    """The CRC-32 of each record, ``(n,)``."""
+    return np.fromiter(map(zlib.crc32, records), dtype=np.uint32, count=len(records))
 
 
 def _write_array(file: ZipFile, name: str, values: NDArray[Any]) -> None:
@@ -100,14 +110,15 @@ def _array_member(file: ZipFile, name: str, dtype: np.dtype[Any], n: int) -> Ite
 
 @dataclass(frozen=True)
 class Transforms:
-    """An open file of transforms: where the record of each particle lies.
+    """An open file of transforms: where the record of each particle lies, and its checksum.
 
-    ``ids`` are sorted; ``offset`` is the byte of each one's record, ``(n,)``.
+    ``ids`` are sorted; ``offset`` is the byte of each one's record and ``checksum`` its CRC-32, ``(n,)``.
     """
 
     path: Path
     ids: NDArray[np.uint64]
     offset: NDArray[np.int64]
+    checksum: NDArray[np.uint32]
     shells: tuple[int, ...]
 
     @classmethod
@@ -119,7 +130,8 @@ class Transforms:
         InputError  if it is of other particles, of stacks that have changed since, of another band, or broken.
         """
         with open_arrays(path, WHAT) as file:
-            made = {name: file[name] for name in ("identity_particles", "identity_stacks", "shells", "ids")}
+            names = ("identity_particles", "identity_stacks", "shells", "ids", "checksums")
+            made = {name: file[name] for name in names}
         if str(made["identity_particles"]) != particles_digest(particles):
             raise InputError("transforms of other particles", file=path, remedy=REMEDY)
         if made["shells"].tolist() != shells:
@@ -137,12 +149,13 @@ class Transforms:
             if n
         ]
         order = np.argsort(made["ids"])
-        return cls(path, made["ids"][order], np.concatenate(offsets)[order], tuple(shells))
+        return cls(path, made["ids"][order], np.concatenate(offsets)[order], made["checksums"][order], tuple(shells))
 
     def reader(self, particles: Particles) -> TransformReader:
         """A reader of some of the particles, by row."""
-        offset = self.offset[np.searchsorted(self.ids, particles.ids)]
-        return TransformReader(self.path, offset, particles.column("optics_group"), self.shells)
+        at = np.searchsorted(self.ids, particles.ids)
+        group = particles.column("optics_group")
+        return TransformReader(self.path, self.offset[at], self.checksum[at], group, self.shells)
 
 
 def image_source(path: Path | None, particles: Particles, shells: list[int]) -> Source:
@@ -154,9 +167,14 @@ class TransformReader:
     """Reads packed transforms of a data set by row; a context manager that keeps one file open."""
 
     def __init__(
-        self, path: Path, offset: NDArray[np.int64], group: NDArray[np.integer[Any]], shells: tuple[int, ...]
+        self,
+        path: Path,
+        offset: NDArray[np.int64],
+        checksum: NDArray[np.uint32],
+        group: NDArray[np.integer[Any]],
+        shells: tuple[int, ...],
     ) -> None:
-        self._path, self._offset, self._group = path, offset, group
+        self._path, self._offset, self._checksum, self._group = path, offset, checksum, group
         self._bytes = [record_type(s).itemsize for s in shells]
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
@@ -169,7 +187,12 @@ class TransformReader:
         os.close(self._descriptor)
 
     def read(self, rows: NDArray[np.integer[Any]], memory: NDArray[Any] | None = None) -> Records:
-        """Records ``(n, m)`` int16 of rows of one optics group; at the start of ``memory`` if it is large enough."""
+        """Records ``(n, m)`` int16 of rows of one optics group; at the start of ``memory`` if it is large enough.
+
+        Raises
+        ------
+        InputError  if the file is shorter than before, or a record does not match its checksum.
+        """
         width = self._bytes[int(self._group[rows[0]])]
         size = len(rows) * width // 2
         flat = np.empty(size, dtype=np.int16) if memory is None or len(memory) < size else memory[:size]
@@ -179,6 +202,10 @@ class TransformReader:
         for low, high in zip(starts, [*starts[1:], len(rows)], strict=True):
             data = out[low:high].reshape(-1).view(np.uint8)
             read_bytes(self._descriptor, data, int(offset[low]), self._path, WHAT)
+        damaged = np.count_nonzero(record_checksums(out) != self._checksum[rows])
+        if damaged:
+            problem = f"damaged: {damaged} of {len(rows)} transforms do not match their checksums"
+            raise InputError(problem, file=self._path, remedy=REMEDY)
         return out
 
 
@@ -194,5 +221,5 @@ def _member_offset(path: Path, name: str) -> int:
             np.lib.format.read_magic(stream)
             np.lib.format.read_array_header_2_0(stream)
             return stream.tell()
-    except (OSError, KeyError, BadZipFile, struct.error, ValueError) as error:
+    except ARCHIVE_ERRORS as error:
         raise InputError(f"the {WHAT} cannot be read ({error})", file=path, remedy=REMEDY) from None

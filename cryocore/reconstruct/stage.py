@@ -68,6 +68,8 @@ def reconstruct(
     sums = symmetrise(sums, group, backend)
     solver = Solver(sums, group)
     halves = solver.half(0), solver.half(1)
+    if not all(np.isfinite(half).all() for half in halves):
+        raise InputError("the half maps are not finite", file=particles, remedy="Check the images: a pixel may be NaN")
     shape = choose_mask(mask or (Path(settings.mask) if settings.mask else None), halves, pixel)
     curves = within(half_map_fsc(halves[0], halves[1], shape, pixel_size_angstrom=pixel), last)
     merged = solver.merged(fsc_weight(curves.corrected))

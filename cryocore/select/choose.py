@@ -97,9 +97,11 @@ def choose(columns: Columns, settings: Select, round_number: int, *, symmetry: s
         if settings.normalise != "none":
             own = normalised(own, cells(settings.normalise, part, symmetry))
         cell = cells(rule.cell, part, symmetry) if rule.cell else np.zeros(len(members), dtype=np.int64)
-        share = np.nan if rate is None else rate.value
+        share = np.nan if rate is None else rate.value if rate.method == "mixture" else 0.0
         weights[members] = rule.weigh(Candidates(own, ids[members], likely[members], cell, share), value)
-        require_enough(weights[members], settings, abs(value) if lower_is_better else value, h, round_number)
+        estimate = rate if rule.by_posterior else None
+        shown = abs(value) if lower_is_better else value
+        require_enough(weights[members], settings, shown, h, round_number, estimate)
     return Selection(weights, None if odds is None else likely, rate)
 
 
@@ -135,13 +137,21 @@ def require_informative(scores: Scores, name: str, half: int) -> None:
     )
 
 
-def require_enough(weights: NDArray[np.float32], settings: Select, value: float, half: int, round_number: int) -> None:
+def require_enough(
+    weights: NDArray[np.float32],
+    settings: Select,
+    value: float,
+    half: int,
+    round_number: int,
+    estimate: ErrorRate | None = None,
+) -> None:
     """Refuse a selection that leaves too few particles in a half set."""
     kept = int(np.count_nonzero(weights))
     if kept < settings.minimum:
         raise InputError(
             f"{settings.rule} {value:g} keeps {kept} of the {len(weights)} particles of half set {half} in "
-            f"round {round_number}; at least {settings.minimum} are wanted",
+            f"round {round_number}; at least {settings.minimum} are wanted"
+            + (f". {100 * estimate.value:.0f} % are estimated to be wrong" if estimate else ""),
             setting=f"select.{settings.rule}",
             remedy=f"Loosen select.{settings.rule}, or lower select.minimum",
         )

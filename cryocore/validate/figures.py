@@ -49,6 +49,8 @@ STYLE = {
 }
 DENSITY_MAP = LinearSegmentedColormap.from_list("density", ["#F4F6F8", "#A9C6DC", "#3F7FB0", "#0B3C66", "#041C33"])
 FEWEST_IN_CELL = 5
+OFFSETS = ((9, 6), (-15, 6), (9, -14), (-15, -14))
+"""Of labels beside their points, in turn: neighbours do not cover each other."""
 
 
 @dataclass(frozen=True)
@@ -199,7 +201,7 @@ def stopping_figure(table: dict[str, list[Any]]) -> Figure:
         if is_finest:
             ring: dict[str, Any] = {"markersize": 13, "fillstyle": "none", "markeredgewidth": 2, "color": WRONG}
             axes.plot(n, area, "o", label="finest subset", **ring)
-        axes.annotate(str(r), (n, area), (7, 5), textcoords="offset points", fontsize=9)
+        axes.annotate(str(r), (n, area), OFFSETS[i % len(OFFSETS)], textcoords="offset points", fontsize=9)
     axes.axhline(0.0, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
     axes.set_title("FSC area beside the best round")
     axes.set_xlabel("particles in the map (effective number)")

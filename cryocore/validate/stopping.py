@@ -19,6 +19,9 @@ Floats32 = NDArray[np.float32]
 SIGNIFICANCE = 0.05
 """One-sided chance to call a shell (of all that are looked at), or the area, lower although it is not."""
 
+NEGLIGIBLE, NEGLIGIBLE_AREA = 0.01, 0.001
+"""Differences of the FSC in a shell, and of its mean, that matter to nobody, however certain they are."""
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -74,9 +77,10 @@ def finest_round(
         area, area_sd = float(difference.mean()), float(np.sqrt(samples.shells_coupled * np.sum(sd**2)) / len(used))
         deviations = np.divide(difference, sd, out=np.zeros_like(difference), where=sd > 0)
         worst = float(deviations.min())
-        is_lower = worst < limit or area < ndtri(SIGNIFICANCE) * area_sd
+        a_shell_is = np.any((deviations < limit) & (difference < -NEGLIGIBLE))
+        is_lower = a_shell_is or area < min(ndtri(SIGNIFICANCE) * area_sd, -NEGLIGIBLE_AREA)
         comparisons.append(Comparison(r, area, area_sd, worst, bool(is_lower and r != best)))
-    finest = min((r for r, c in enumerate(comparisons) if not c.is_lower), key=lambda r: (n_effective[r], r))
+    finest = min((r for r, c in enumerate(comparisons) if not c.is_lower), key=lambda r: (n_effective[r], -r))
     return Stop(best, finest, tuple(comparisons))
 
 

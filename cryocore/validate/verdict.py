@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from cryocore.validate.stopping import Stop
+from cryocore.validate.stopping import NEGLIGIBLE_AREA, Stop
 
 Metrics = dict[str, Any]
 
@@ -35,11 +35,13 @@ def finest_sentence(rounds: Sequence[Metrics], stop: Stop) -> str:
     share = 100 * finest["n_kept"] / finest["n_particles"]
     subject = f"Finest subset: round {finest['round']}, {finest['n_kept']:,} particles ({share:.0f} %)"
     if stop.finest == stop.best:
-        return f"{subject}. It has the largest FSC area, and no smaller subset is as good."
+        return f"{subject}. Its half-map FSC has the largest area of all rounds."
     c = stop.comparisons[stop.finest]
+    equal = abs(c.area) < NEGLIGIBLE_AREA
+    difference = "the same area" if equal else f"difference of the area {c.area:+.4f} ± {c.area_sd:.4f}"
     return (
         f"{subject}: the smallest whose half-map FSC is nowhere significantly below that of round {best['round']}, "
-        f"the best (difference of the area {c.area:+.4f} ± {c.area_sd:.4f})."
+        f"the best ({difference})."
     )
 
 
@@ -65,7 +67,7 @@ def _resolution_warnings(rounds: Sequence[Metrics]) -> list[str]:
     shell = 1.0 / (last["box"] * last["pixel_size_angstrom"])
     fineness = [1.0 / m["resolution_angstrom"] for m in rounds]
     found = []
-    if fineness[-1] < fineness[0] - 0.5 * shell:
+    if fineness[-1] < fineness[0] - 0.5 * shell and last["fsc_area"] <= first["fsc_area"]:
         found.append(
             f"Resolution got worse: {first['resolution_angstrom']:.2f} Å in round {first['round']}, "
             f"{last['resolution_angstrom']:.2f} Å in round {last['round']}. Keep more particles."

@@ -174,13 +174,35 @@ def test_a_broken_or_missing_file_is_refused(tmp_path: Path) -> None:
     data = two_groups(tmp_path)
     path = cached(tmp_path, data).path
     whole = path.read_bytes()
-    for content in (whole[:-100], whole[: len(whole) // 2], b""):
+    for content in (whole[:-100], whole[: len(whole) // 2], b"x" + whole, b"some text", b""):
         path.write_bytes(content)
-        with pytest.raises(InputError, match=r"transforms\.npz: the transforms cannot be read.*Delete it"):
+        message = r"transforms\.npz: the transforms cannot be read \(it is no \.npz archive\)\. Delete it"
+        with pytest.raises(InputError, match=message):
             Transforms.of(path, data, shells(data))
     path.unlink()
     with pytest.raises(InputError, match=r"the transforms cannot be read \(.*No such file"):
         Transforms.of(path, data, shells(data))
+
+
+@pytest.mark.parametrize("damage", ["one bit", "zeros", "noise"])
+def test_damaged_records_are_refused_when_they_are_read(tmp_path: Path, damage: str) -> None:
+    data = two_groups(tmp_path)
+    file = cached(tmp_path, data)
+    row, other = 30, 40
+    width = record_type(shells(data)[0]).itemsize
+    begin = int(file.offset[np.searchsorted(file.ids, data.ids[row])])
+    raw = np.fromfile(file.path, dtype=np.uint8)
+    if damage == "one bit":
+        raw[begin + width // 2] ^= 1
+    else:
+        noise = np.random.default_rng(4).integers(256, size=width, dtype=np.uint8)
+        raw[begin : begin + width] = 0 if damage == "zeros" else noise
+    raw.tofile(file.path)
+    opened = Transforms.of(file.path, data, shells(data))
+    assert sum(len(rows) for rows, _ in batches(data, np.array([other]), 8, source=opened.reader)) == 1
+    message = r"transforms\.npz: damaged: 1 of 40 transforms do not match their checksums\. Delete it and run snakemake"
+    with pytest.raises(InputError, match=message):
+        list(batches(data, np.arange(60), 40, source=opened.reader))
 
 
 def test_an_interrupted_build_leaves_nothing_behind(tmp_path: Path) -> None:

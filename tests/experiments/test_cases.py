@@ -37,7 +37,7 @@ def test_cases_are_configurations_with_the_declared_errors(case: Any) -> None:
     config = parse_config({"run": "run", **case.config})
     assert config.input.plant.total == pytest.approx(case.factors["rate"])
     assert config.input.simulate.snr == case.factors["snr"]
-    assert config.select.fraction[-1] == pytest.approx(1 - case.factors["rate"])
+    assert config.select.rule == "mixture"
     assert config.n_rounds == 8
 
 
@@ -46,6 +46,15 @@ def test_a_rule_in_the_settings_replaces_the_known_rate() -> None:
     grid["settings"]["select"] = {"rule": "threshold", "threshold": [0.0]}
     select = expand(grid)[0].config["select"]
     assert select == {"rule": "threshold", "threshold": [0.0]}
+
+
+def test_without_a_rule_the_known_rate_is_dropped() -> None:
+    grid = yaml.safe_load(GRID.read_text())
+    grid["settings"]["select"] = {"score": "dual"}
+    case = next(c for c in expand(grid) if c.factors.get("rate"))
+    select = case.config["select"]
+    assert (select["rule"], select["score"]) == ("fraction", "dual")
+    assert select["fraction"][-1] == pytest.approx(1 - case.factors["rate"])
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,9 @@ def test_scores_maps_and_rules_are_measured(done: tuple[Path, list[Outcome]]) ->
     metrics = json.loads((done[0] / "work/tiny/results/run/round_1/metrics.json").read_text())
     assert {name: found["any"] for name, found in last["aucs"].items()} == pytest.approx(metrics["aucs"], abs=2e-6)
     assert set(last["aucs"]["dual"]) == {"any", "wrong_pose", "junk"}
-    assert last["error_rate_estimate"] is None
+    rate = last["error_rate_estimate"]
+    assert rate["low"] <= 0.4 <= rate["high"]
+    assert rate["value"] == pytest.approx(0.4, abs=0.1)
     maps = values["maps"]
     assert maps["all"]["n"] == 240 and maps["all"]["correct_rate"] == 0.6
     assert maps["all"]["fsc_truth_area"] == pytest.approx(values["rounds"][0]["fsc_truth_area"], abs=1e-3)

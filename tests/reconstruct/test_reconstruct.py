@@ -163,6 +163,25 @@ def test_an_empty_half_set_is_refused(tmp_path: Path) -> None:
         )
 
 
+def test_half_maps_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    data = data_set(tmp_path, Blobs.random(5, spread=3.0, width=1.6), 20, 32)
+    images = np.zeros((len(data), 32, 32), dtype=np.float32)
+    images[7, 3, 5] = np.nan
+    write_stack(tmp_path / "stack.mrcs", images, 2.0)
+    out = tmp_path / "out"
+    with pytest.raises(InputError, match=r"particles\.parquet: the half maps are not finite\. Check the images"):
+        reconstruct(
+            tmp_path / "particles.parquet",
+            None,
+            None,
+            settings=Reconstruct(),
+            symmetry="C1",
+            backend=get_backend("cpu"),
+            out_dir=out,
+        )
+    assert not list(out.glob("*.mrc"))
+
+
 def test_nothing_is_reported_beyond_the_resolution_limit(tmp_path: Path) -> None:
     data_set(tmp_path, Blobs.random(25, spread=4.0, width=1.0), 200, 40, noise=1.0)
     reconstruct(

@@ -101,7 +101,7 @@ def test_the_best_rival_is_the_one_that_gains_most() -> None:
 def test_a_score_without_its_rivals_cannot_select() -> None:
     for name, key in (("contrast", "n_decoys"), ("local", "n_local"), ("shift", "n_shift")):
         with pytest.raises(InputError, match=f"{name} needs score.{key}"):
-            parse_config({"score": {key: 0}, "select": {"score": name}})
+            parse_config({"score": {key: 0}, "select": {"score": name, "rule": "fraction"}})
 
 
 def test_ldac_sees_what_differs_between_neighbouring_poses(planted: tuple[Path, pa.Table]) -> None:

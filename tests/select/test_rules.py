@@ -209,3 +209,16 @@ def test_missing_columns_are_named() -> None:
     with pytest.raises(InputError, match=r"column expected_z.*the selection by soft"):
         columns_needed(select("soft"), ["particle_id", "half", "z"])
     assert columns_needed(select("fraction"), ["zc", "half", "particle_id", "x"]) == ["particle_id", "half", "zc"]
+
+
+def test_too_few_particles_to_judge_are_all_kept() -> None:
+    few = {name: values[:80] for name, values in COLUMNS.items()}
+    selection = choose(few, select("mixture"), 1, symmetry="C4")
+    assert selection.error_rate is not None and selection.error_rate.method == "none"
+    assert np.all(selection.weights == 1)
+
+
+def test_a_selection_that_leaves_too_few_says_what_was_estimated() -> None:
+    wrong = planted_log(600, {"misplaced": 0.9}, strength=5.0).columns
+    with pytest.raises(InputError, match=r"at least 200 are wanted\. (8|9)\d % are estimated to be wrong"):
+        choose(wrong, Select(rule="mixture", minimum=200), 1, symmetry="C4")

@@ -63,6 +63,13 @@ def test_the_smallest_of_equals_and_not_the_worse() -> None:
     assert stop.comparisons[3].area < 0 < stop.comparisons[3].area_sd
 
 
+def test_what_is_certain_and_negligible_counts_for_nothing() -> None:
+    fine = 1.0 / (1.0 + np.exp((np.arange(17) - 10.0) / 1.5))
+    stop = finest_round([fine, fine - 5e-4, fine - 2e-3], [9, 9, 9], lambda a, b: 1.0, Samples(np.full(17, 1e6), 1.0))
+    assert stop.finest == 1
+    assert [c.is_lower for c in stop.comparisons] == [False, False, True]
+
+
 def test_one_bad_shell_is_enough() -> None:
     shells = np.arange(17)
     samples = Samples(np.full(17, 2000.0), 1.0)

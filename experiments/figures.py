@@ -12,12 +12,12 @@ from matplotlib.figure import Figure
 from cryocore.validate.figures import INK, QUIET, RIGHT, UNKNOWN, WRONG, style
 
 SHOWN = {
+    "mixture": ("#E69F00", "-"),
     "dual": (RIGHT, "-"),
     "zc": ("#009E73", "-"),
     "z": ("#56B4E9", "-"),
     "local": ("#CC79A7", "-"),
     "cryosieve": (WRONG, "--"),
-    "shift": ("#E69F00", "-"),
     "l2_loss": (UNKNOWN, ":"),
 }
 """Colour (Okabe and Ito 2008) and line of the scores in the figure of rounds; others are in the table."""

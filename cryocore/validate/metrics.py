@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,21 +73,25 @@ def validate_round(
     ids, half = _column(file, "particle_id"), _column(file, "half")
     columns = read_columns(scores, [n for n in (*MIXTURE_COLUMNS, "decoy_z") if n in file.schema_arrow.names])
     odds, rate = judged(columns, ids, half, seed)
-    found = {n: _column(file, n) for n in score_columns(file.schema_arrow)}
+    names = [n for n in score_columns(file.schema_arrow) if n != MIXTURE]
     if odds is not None:
-        found[MIXTURE] = odds.astype(np.float32)
-    _require_score(score_name, list(found), scores)
+        names.append(MIXTURE)
+    _require_score(score_name, names, scores)
+
+    def values(name: str) -> NDArray[Any]:
+        return odds if name == MIXTURE and odds is not None else _column(file, name)
+
     flags = _read_truth(truth, ids)
     metrics = {
         **_selection_metrics(file),
         **_resolution_metrics(FscCurves.read(round_dir / "fsc.parquet")),
         **truth_map_metrics(round_dir, true_map),
-        **_flag_metrics(found, _column(file, "selected").astype(bool), flags, score_name),
+        **_flag_metrics(names, values, _column(file, "selected").astype(bool), flags, score_name),
         "error_rate": None if rate is None else rate.as_dict(),
     }
     metrics["round"] = table_metadata(file.schema_arrow).get("round", _first_round(file))
     write_json(out_metrics, metrics)
-    _write_log(file, found.get(MIXTURE), flags, metrics["error_rate"], out_log)
+    _write_log(file, odds, flags, metrics["error_rate"], out_log)
     log.info("round %s: %d of %d particles kept", metrics["round"], metrics["n_kept"], metrics["n_particles"])
 
 
@@ -202,17 +207,21 @@ def truth_map_metrics(round_dir: Path, true_map: Path | None) -> dict[str, Any]:
 
 
 def _flag_metrics(
-    scores: dict[str, NDArray[Any]], selected: Bools, truth: Truth | None, score_name: str
+    names: list[str],
+    values: Callable[[str], NDArray[Any]],
+    selected: Bools,
+    truth: Truth | None,
+    score_name: str,
 ) -> dict[str, Any]:
-    """What the flags say; null throughout where there are none."""
-    chosen = scores[score_name].astype(np.float64)
+    """What the flags say about the scores ``names``, one in memory at a time; null throughout where there are none."""
+    chosen = values(score_name).astype(np.float64)
     metrics: dict[str, Any] = {"score": score_name, "n_unscored": int(np.count_nonzero(~np.isfinite(chosen)))}
     if truth is None or not truth.known.any():
         unknown = dict.fromkeys(("correct_rate", "precision", "recall", "correct_rate_all", "auc"))
         return {**metrics, **unknown, "n_flagged": 0, "aucs": {}, "error_kinds": {}}
     known, right = truth.known, truth.right[truth.known]
     selected = selected[known]
-    aucs = rounded({n: auc(v[known], right, lower_is_better=lower_is_better(n)) for n, v in scores.items()})
+    aucs = rounded({n: auc(values(n)[known], right, lower_is_better=lower_is_better(n)) for n in names})
     kinds = rates_by_kind(
         truth.kinds[known], chosen[known], selected, right, lower_is_better=lower_is_better(score_name)
     )
@@ -231,7 +240,7 @@ def _flag_metrics(
 
 def _write_log(
     file: pq.ParquetFile,
-    odds: NDArray[np.float32] | None,
+    odds: NDArray[np.float64] | None,
     truth: Truth | None,
     error_rate: dict[str, Any] | None,
     out: Path,
@@ -251,6 +260,6 @@ def _write_log(
             flags = pa.nulls(len(part), pa.bool_())
             if truth is not None:
                 flags = pa.array(truth.right[rows], mask=~truth.known[rows])
-            likely = pa.nulls(len(part), pa.float32()) if odds is None else pa.array(odds[rows])
+            likely = pa.nulls(len(part), pa.float32()) if odds is None else pa.array(odds[rows].astype(np.float32))
             writer.write_table(pa.Table.from_arrays([*part.columns, likely, flags], schema=schema))
             start += len(part)

@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(firstword $(MAKEFILE_LIST)) | column -t -s '|'
 
-demo: $(VENV)/.ready  ## run the workflow on the embedded demo (about a minute)
+demo: $(VENV)/.ready  ## run the workflow on the embedded demo (about two minutes)
 	@$(BIN)/snakemake --no-hooks
 	@printf '\n'; cat results/demo/rounds.txt; printf '\nReport: results/demo/report.html\n'
 

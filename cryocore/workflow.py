@@ -44,6 +44,8 @@ def stage_settings(config: Config, stage: Stage, round_number: int = 0) -> dict[
         case "reconstruct":
             values = _dump(config.reconstruct)
             del values["mask"]  # an input file of the job
+            del values["iterative"]["processes"]  # where it runs
+            del values["full_every" if config.reconstruct.method == "iterative" else "iterative"]
             return {"reconstruct": values, "symmetry": config.symmetry}
         case "score":
             # the scores of round r choose the particles of round r + 1

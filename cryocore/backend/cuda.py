@@ -12,7 +12,7 @@ from cryocore.backend.base import KERNELS, kernel_source
 OPTIONS = ("--std=c++17", "--use_fast_math")
 THREADS = 128
 LANES = 32
-ROW_KERNELS = ("prepare_images", "prepare_packed", "insert_slices", "project_slices")
+ROW_KERNELS = ("prepare_images", "prepare_packed", "insert_slices", "project_slices", "residual_slices")
 """Kernels whose blocks have a warp for each of several rows of an image; in all kernels a block takes one item."""
 
 

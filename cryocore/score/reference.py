@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from cryocore.backend import Backend
 from cryocore.config import Score
-from cryocore.data import Grid, Particles
+from cryocore.data import Grid, Optics, Particles
 from cryocore.files import open_arrays
 from cryocore.geometry.rotations import random_rotations, rotations_by_angle
 from cryocore.imaging.bricks import Bricks, pack
@@ -51,15 +52,29 @@ class Reference:
 
 
 def load_reference(data: Particles, round_dir: Path, settings: Score, backend: Backend) -> Reference:
-    """Mask the half maps of a round and put them, and the density of their samples, on grids."""
+    """The reference of a round's half maps, mask and sampling density."""
     optics = data.reference_optics
     mask, _ = read_map(round_dir / "mask.mrc")
     density, padding, last_shell = read_sampling(round_dir / "sampling.npz")
     grid = Grid.of(optics.box, optics.pixel_size_angstrom, padding, last_shell)
-    grids = np.stack([map_to_grid(read_map(round_dir / f"half{h}.mrc")[0] * mask, grid) for h in (1, 2)])
+    halves = (read_map(round_dir / f"half{h}.mrc")[0] for h in (1, 2))
+    return make_reference(halves, mask, density, grid, data.optics, settings.n_bands, backend)
+
+
+def make_reference(
+    halves: Iterable[Floats32],
+    mask: Floats32,
+    density: Floats32,
+    grid: Grid,
+    groups: tuple[Optics, ...],
+    n_bands: int,
+    backend: Backend,
+) -> Reference:
+    """Mask half maps ``(n, n, n)`` and put them, and the density of their samples, on grids."""
+    grids = np.stack([map_to_grid(half * mask, grid) for half in halves])
     # the outermost shell is cut by the ball of the grid, and its density with it
-    edges = band_edges(settings.n_bands, grid.last_shell - 1)
-    frames = tuple(Frame.of(o, grid) for o in data.optics)
+    edges = band_edges(n_bands, grid.last_shell - 1)
+    frames = tuple(Frame.of(o, grid) for o in groups)
     samples = tuple(band_samples(f, edges) for f in frames)
     # the mean over directions is real: the projection that all poses have in common
     radial_mean = np.stack([band_means(shell_means(g.real, grid), edges) for g in grids])

@@ -76,3 +76,45 @@ extern "C" __global__ void project_slices(
         }
     }
 }
+
+// residual = p (y - c P V) and loss = sum of p |y - c P V|^2, p the precision of each coefficient, 0 where it is not used.
+// The residual may be the image itself; without one (null) the loss is all that is asked for.
+extern "C" __global__ void residual_slices(
+    const float2 *RESTRICT volume, const float *RESTRICT basis, const int *RESTRICT half,
+    const float2 *image, const float *RESTRICT ctf, const float *RESTRICT precision,  // (n, 2 r + 1, r + 1), one for all
+    int n, int r, int radius, float2 *residual, float *RESTRICT loss)
+{
+#ifdef __CUDACC__
+    extern __shared__ float scratch[];
+#else
+    float *scratch = nullptr;
+#endif
+    const Geometry g = geometry(radius);
+    const int width = r + 1;
+    const long long pixels = (long long)(2 * r + 1) * width;
+    for (int index = blockIdx.x; index < n; index += gridDim.x) {
+        const float *b = basis + 6LL * index;
+        const float2 *v = volume + half[index] * g.volume;
+        float sum = 0.0f;
+        for (int ky = (int)threadIdx.y - r; ky <= r; ky += blockDim.y) {
+            const long long row = index * pixels + (long long)(ky + r) * width;
+            float power = 0.0f;
+            for (int kx = threadIdx.x; kx < width; kx += blockDim.x) {
+                const float p = precision[(ky + r) * width + kx], c = ctf[row + kx];
+                float2 value = {0.0f, 0.0f};
+                if (p > 0.0f) {
+                    value = gather(v, g, kx * b[0] + ky * b[3], kx * b[1] + ky * b[4], kx * b[2] + ky * b[5]);
+                    value.x = image[row + kx].x - c * value.x;
+                    value.y = image[row + kx].y - c * value.y;
+                    power += p * (value.x * value.x + value.y * value.y);
+                    value.x *= p;
+                    value.y *= p;
+                }
+                if (residual) residual[row + kx] = value;
+            }
+            sum += power;
+        }
+        sum = block_sum(sum, scratch);
+        if (threadIdx.x == 0 && threadIdx.y == 0) loss[index] = sum;
+    }
+}

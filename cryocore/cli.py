@@ -52,7 +52,11 @@ def _set_up_logging(name: str) -> logging.Handler:
     terminal.setLevel(logging.INFO)
     terminal.addFilter(lambda record: record.levelno >= logging.INFO)  # tqdm's stand-in copies filters, not levels
     handlers: list[logging.Handler] = [terminal]
+    rank = os.environ.get("RANK", "0")  # of the processes that torchrun starts for one job
+    if rank != "0":
+        terminal.setLevel(logging.WARNING)
     if path := os.environ.get(LOG_VARIABLE):
+        path = path if rank == "0" else f"{path}.rank_{rank}"
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         stream = Path(path).open("w", encoding="utf-8")  # noqa: SIM115 - open as long as the process lives
         faulthandler.enable(stream)

@@ -163,9 +163,7 @@ class Iterative(Section):
 class Reconstruct(Section):
     """From particles to half maps."""
 
-    method: Literal["direct", "iterative"] = Field(
-        "direct", description="Fourier inversion, or a robust loss minimised"
-    )
+    method: Literal["direct", "iterative"] = Field("direct", description="Fourier inversion, or a robust loss")
     padding: float = Field(2.0, ge=1.0, le=3.0, description="Fourier oversampling; memory grows with its cube")
     mask: str | None = Field(None, description="MRC mask, 0 to 1; null: made from the first map")
     full_every: int = Field(

@@ -1,4 +1,4 @@
-"""Rule reconstruct, iterative: the half maps of one round by minimising a robust loss."""
+"""Rule reconstruct, by iteration: the half maps of one round by minimising a robust loss."""
 
 import json
 from pathlib import Path
@@ -6,8 +6,6 @@ from pathlib import Path
 from cryocore.backend import get_backend
 from cryocore.cli import run
 from cryocore.config import Reconstruct
-from cryocore.solve.ranks import started_ranks
-from cryocore.solve.stage import solve
 
 
 def main(
@@ -20,10 +18,13 @@ def main(
     backend: str = "auto",
     threads: int = 1,
 ) -> None:
-    """Write both half maps, their FSC, the merged map and the mask, the particles' weights and the epochs."""
-    v, engine = json.loads(settings), get_backend(backend, threads=threads)
+    """Write both half maps, their FSC, the merged map, the mask, and how they came about."""
+    from cryocore.solve import solve, started_ranks
+
+    v = json.loads(settings)
     how = {"settings": Reconstruct.model_validate(v["reconstruct"]), "symmetry": v["symmetry"], "seed": v["seed"]}
-    with started_ranks(engine.name) as ranks:
+    with started_ranks(threads) as ranks:
+        engine = get_backend(backend, threads=ranks.threads)
         solve(particles, subset, mask, **how, backend=engine, ranks=ranks, out_dir=out_dir, cache=cache)
 
 

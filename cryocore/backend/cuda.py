@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from typing import Any
 
@@ -43,6 +44,8 @@ class CudaBackend:
     def __init__(self) -> None:
         import cupy
 
+        # torchrun starts a process for each GPU
+        cupy.cuda.Device(int(os.environ.get("LOCAL_RANK", "0"))).use()
         self.xp = cupy
 
     def launch(self, kernel: str, args: tuple[Any, ...], *, items: int) -> None:

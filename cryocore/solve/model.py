@@ -11,7 +11,7 @@ length 1 is nearly Newton's. Coefficients outside the ball of shells in use, and
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -57,8 +57,12 @@ class Model:
         data = n * grid.padding**3 / len(mates.group) * sampled / noise_power[shell]
         penalty = (np.stack([shell_means(d, shell, inside) for d in data]) * prior)[:, shell]
         penalty += ridge * data[:, inside].mean(axis=1)[:, None, None, None]
-        as_tensor = [torch.from_numpy(np.where(inside, v, 0.0).astype(np.float32)) for v in (data, penalty)]
-        return cls(*as_tensor, torch.from_numpy(inside), mates)
+        first, second = (torch.from_numpy(np.where(inside, v, 0.0).astype(np.float32)) for v in (data, penalty))
+        return cls(first, second, torch.from_numpy(inside), mates)
+
+    def to(self, device: torch.device) -> Model:
+        """The same on a device."""
+        return replace(self, **{n: getattr(self, n).to(device) for n in ("data", "prior", "inside")})
 
     def maps(self, unknown: torch.Tensor) -> torch.Tensor:
         """The half maps of the unknown, both ``(2, n, n, n)``."""

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.autograd.function import once_differentiable
 
 from cryocore.backend import Backend
 from cryocore.data import Grid
@@ -34,9 +34,26 @@ class Views:
     backend: Backend
 
 
+def differentiable_once(backward: Callable[..., Any]) -> Callable[..., Any]:
+    """Refuse gradients of gradients, which the kernels do not have, where they are asked for."""
+
+    @wraps(backward)
+    def refusing(ctx: Any, *gradients: torch.Tensor) -> Any:
+        if torch.is_grad_enabled():
+            raise RuntimeError("the operators can be differentiated once only: do not ask for create_graph")
+        return backward(ctx, *gradients)
+
+    return refusing
+
+
+def device_of(backend: Backend) -> torch.device:
+    """Where torch keeps what the backend's kernels work on."""
+    return torch.device("cpu") if backend.name == "cpu" else torch.device("cuda", int(backend.xp.cuda.Device().id))
+
+
 def to_tensor(array: Any) -> torch.Tensor:
     """The tensor of a NumPy or CuPy array, in the same memory."""
-    return torch.from_dlpack(array)
+    return torch.utils.dlpack.from_dlpack(array)
 
 
 def to_array(tensor: torch.Tensor, backend: Backend) -> Any:
@@ -46,7 +63,7 @@ def to_array(tensor: torch.Tensor, backend: Backend) -> Any:
 
 def predict(grids: torch.Tensor, views: Views) -> torch.Tensor:
     """A: C P V, ``(n, 2r+1, r+1)`` complex64, of grids ``(2, *grid.shape)``; differentiable once in the grids."""
-    return _Predict.apply(grids, views)
+    return _Predict.apply(grids, views)  # type: ignore[no-untyped-call]
 
 
 class _Predict(torch.autograd.Function):
@@ -58,7 +75,7 @@ class _Predict(torch.autograd.Function):
         return to_tensor(slices)
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         views = ctx.views
         insertion = Insertion(views.grid, views.backend)
@@ -74,7 +91,7 @@ def data_term(grids: torch.Tensor, sweep: Callable[[Any], tuple[Any, Any]]) -> t
     ``sweep`` takes the grids as an array and returns the values and their gradient: one pass over the images gives
     both, so that no prediction is kept and no image is read twice. Differentiable once.
     """
-    return _DataTerm.apply(grids, sweep)
+    return _DataTerm.apply(grids, sweep)  # type: ignore[no-untyped-call]
 
 
 class _DataTerm(torch.autograd.Function):
@@ -85,7 +102,7 @@ class _DataTerm(torch.autograd.Function):
         return values
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         (saved,) = ctx.saved_tensors
         return saved * gradient[:, None, None, None].to(saved.real.dtype), None
@@ -94,7 +111,7 @@ class _DataTerm(torch.autograd.Function):
 def residual(
     grids: Any, batch: Prepared, rotations: NDArray[np.float64], half: NDArray[np.int32], precision: Any,
     grid: Grid, backend: Backend, out: Any = None,
-) -> NDArray[np.float32]:  # fmt: skip
+) -> NDArray[np.float64]:  # fmt: skip
     """Sum of p |y - C P V|² of each image, ``(n,)``, both Friedel mates counted; p (y - C P V) goes into ``out``.
 
     Parameters
@@ -107,7 +124,7 @@ def residual(
     views = backend.to_device(slice_basis(rotations, batch.frame)), backend.to_device(half.astype(np.int32))
     sizes = n, batch.frame.limit, grid.radius
     backend.launch("residual_slices", (grids, *views, batch.image, batch.ctf, precision, *sizes, out, loss), items=n)
-    return 2.0 * np.asarray(backend.to_host(loss))
+    return 2.0 * np.asarray(backend.to_host(loss), dtype=np.float64)
 
 
 def grids_of(maps: torch.Tensor, grid: Grid) -> torch.Tensor:

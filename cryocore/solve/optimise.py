@@ -65,6 +65,11 @@ class State:
         schedules = [make_schedule(o, settings) for o in optimisers]
         return cls(unknown, optimisers, schedules, Ledger.empty(n), [], torch.stack([u.detach() for u in unknown]))
 
+    @property
+    def both(self) -> torch.Tensor:
+        """The unknown of both half sets, ``(2, n, n, n)``, a copy without its graph."""
+        return torch.stack([u.detach() for u in self.unknown])
+
     def dump(self) -> dict[str, Any]:
         """As tensors and plain values."""
         return {
@@ -81,9 +86,10 @@ class State:
         with torch.no_grad():
             for u, kept in zip(self.unknown, values["unknown"], strict=True):
                 u.copy_(kept)
-        kept = [*values["optimisers"], *values["schedules"]]
-        for part, values_of_part in zip([*self.optimisers, *self.schedules], kept, strict=True):
-            part.load_state_dict(values_of_part)
+        for optimiser, kept in zip(self.optimisers, values["optimisers"], strict=True):
+            optimiser.load_state_dict(kept)
+        for schedule, kept in zip(self.schedules, values["schedules"], strict=True):
+            schedule.load_state_dict(kept)
         self.ledger = Ledger(**{name: value.numpy() for name, value in values["ledger"].items()})
         self.history = [Epoch(**e) for e in values["history"]]
         self.best = values["best"]
@@ -205,8 +211,6 @@ def step(
 ) -> tuple[float, float]:
     """One step of both optimisers; squared lengths of the gradient and of the unknown before it."""
     problem = likelihood.problem
-    for optimiser in state.optimisers:
-        optimiser.zero_grad()
     maps = model.maps(torch.stack(state.unknown))
 
     def evaluate(grids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -216,13 +220,14 @@ def step(
 
     values = data_term(grids_of(maps, problem.grid), evaluate)
     objective = values * torch.from_numpy(scale).to(values) + model.penalty(maps) / ranks.world
-    objective.sum().backward()
+    gradients = torch.autograd.grad(objective.sum(), state.unknown)
     slope = length = 0.0
-    for unknown, optimiser, value in zip(state.unknown, state.optimisers, objective.detach(), strict=True):
-        ranks.add(unknown.grad)
-        slope += float(unknown.grad.square().sum(dtype=torch.float64))
+    for h, (unknown, optimiser) in enumerate(zip(state.unknown, state.optimisers, strict=True)):
+        unknown.grad = gradient = ranks.add(gradients[h].contiguous())
+        slope += float(gradient.square().sum(dtype=torch.float64))
         length += float(unknown.detach().square().sum(dtype=torch.float64))
-        with first_step_at_full_length(optimiser, unknown.grad):
+        value = float(objective[h].detach())
+        with first_step_at_full_length(optimiser, gradient):
             optimiser.step(lambda value=value: value)  # type: ignore[misc]
     return slope, length
 

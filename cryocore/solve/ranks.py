@@ -22,10 +22,11 @@ from cryocore.geometry.poses import hashed_uniform
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process, ``rank`` of ``world``."""
+    """This process, ``rank`` of ``world``, and the threads that are its own."""
 
     rank: int = 0
     world: int = 1
+    threads: int = 1
 
     @property
     def first(self) -> bool:
@@ -55,14 +56,16 @@ class Ranks:
 
 
 @contextmanager
-def started_ranks(device: str) -> Iterator[Ranks]:
-    """The processes that ``torchrun`` started; one, where it did not."""
+def started_ranks(threads: int) -> Iterator[Ranks]:
+    """The processes that ``torchrun`` started, which share the threads; one, where it did not."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
+    each = max(1, threads // world)
+    torch.set_num_threads(each)
     if world == 1:
-        yield Ranks()
+        yield Ranks(threads=each)
         return
-    dist.init_process_group("nccl" if device == "cuda" else "gloo")
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     try:
-        yield Ranks(dist.get_rank(), world)
+        yield Ranks(dist.get_rank(), world, each)
     finally:
         dist.destroy_process_group()

@@ -27,10 +27,11 @@ from cryocore.reconstruct.solve import Solver, sampling_density
 from cryocore.reconstruct.stage import choose_mask, require_both_halves, within
 from cryocore.score.bands import band_means
 from cryocore.score.noise import estimate_noise
-from cryocore.score.reference import make_reference
+from cryocore.score.reference import Reference, make_reference
 from cryocore.solve import checkpoint
 from cryocore.solve.log import BatchLog, Scalars, merge_batches, write_epochs, write_weights
 from cryocore.solve.model import Model
+from cryocore.solve.operators import device_of
 from cryocore.solve.optimise import STOPPED, State, best_epoch, finished, run_epoch
 from cryocore.solve.ranks import Ranks
 from cryocore.solve.sweep import Judge, Likelihood, Problem
@@ -41,6 +42,7 @@ log = logging.getLogger(__name__)
 Floats = NDArray[np.float64]
 Floats32 = NDArray[np.float32]
 N_BANDS = 24
+CHECKPOINT, PARTS = "checkpoint.pt", "batches"
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,28 @@ class Start:
     mask: Floats32
     curves: FscCurves
     density: Floats32
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What is minimised: residuals in units of the noise, over the unknown, from a start.
+
+    ``signal`` share of the map that is signal, per band of the likelihood
+    """
+
+    problem: Problem
+    likelihood: Likelihood
+    model: Model
+    start: Start
+    signal: Floats
+    settings: Iterative
+
+    def judge(self, unknown: torch.Tensor) -> Judge | None:
+        """What robust losses judge by at half maps; None: the plain residual."""
+        if self.settings.loss == "l2" or self.settings.residual == "plain":
+            return None
+        seen = reference_of(self.problem, self.start, half_maps(self.model, unknown))
+        return Judge(seen, self.likelihood.noise, self.signal)
 
 
 def solve(
@@ -74,79 +98,106 @@ def solve(
     data = Particles.read(particles)
     weights = read_weights(subset, data)
     require_both_halves(weights, data.column("half"), subset)
-    optics, how = data.reference_optics, settings.iterative
+    optics = data.reference_optics
     pixel, box = optics.pixel_size_angstrom, optics.box
     last = last_shell(box, pixel, settings.max_resolution_angstrom)
     grid = Grid.of(box, pixel, settings.padding, last)
     source = image_source(cache, data, used_shells(data.optics, grid))
-
     problem = Problem(data, weights, grid, symmetry, backend, source)
-    start = direct(problem, mask or (Path(settings.mask) if settings.mask else None), ranks, particles)
-    reference = make_reference(start.halves, start.mask, start.density, grid, data.optics, N_BANDS, backend)
-    noise = estimate_noise(data, reference, weights, "optics_group", seed, backend, source)
-    likelihood, mates = Likelihood(problem, noise, reference.edges), Mates(problem.group, box, last, backend)
-    model = Model.of(start.density, likelihood.shell_noise, prior(start.curves, grid, how), how.ridge, grid, mates)
-    signal = band_means(fsc_weight(start.curves.corrected)[: int(reference.edges[-1])], reference.edges)
 
-    first = torch.from_numpy(np.stack(start.halves))
-    state = State.start(model, first if how.start == "direct" else torch.zeros_like(first), len(data), how)
-    kept = out_dir / "checkpoint.pt"
-    parts = out_dir / "batches"
-    known = (settings.model_dump(mode="json"), symmetry, seed, data.ids, weights, data.rotations, data.shifts_angstrom)
-    name = checkpoint.identity(*known)
-    found = checkpoint.load(kept, name)
+    start = direct(problem, mask or (Path(settings.mask) if settings.mask else None), ranks, particles)
+    fit = set_up(problem, start, settings.iterative, seed)
+    known = settings.model_dump(mode="json"), symmetry, seed, ranks.world
+    columns = data.ids, weights, data.quaternions, data.shifts_angstrom
+    state, unknown = minimise(fit, ranks, seed, out_dir, checkpoint.identity(*known, *columns))
+    halves = half_maps(fit.model, unknown)
+    require_finite(halves, particles)
+    density, used = start.density, state.ledger.weight.astype(np.float32)
+    if settings.iterative.loss != "l2":
+        density = sampling_density(symmetrise(all_sums(problem, used, ranks), problem.group, backend))
+    if ranks.first:
+        write_maps(fit, halves, density, settings.padding, out_dir)
+        write_weights(out_dir / "weights.parquet", data, state.ledger)
+        write_epochs(out_dir / "epochs.parquet", state.history)
+        merge_batches(out_dir / PARTS, len(state.history), ranks.world, out_dir / "batches.parquet")
+        shutil.rmtree(out_dir / PARTS)
+        (out_dir / CHECKPOINT).unlink(missing_ok=True)
+
+
+def set_up(problem: Problem, start: Start, settings: Iterative, seed: int) -> Fit:
+    """Noise, curvature and prior from the direct inversion."""
+    data, backend = problem.data, problem.backend
+    reference = reference_of(problem, start, start.halves)
+    noise = estimate_noise(data, reference, problem.weights, "optics_group", seed, backend, problem.source)
+    likelihood = Likelihood(problem, noise, reference.edges)
+    signal = band_means(fsc_weight(start.curves.corrected)[: int(reference.edges[-1])], reference.edges)
+    model = make_model(likelihood, start.density, start.curves, settings).to(device_of(backend))
+    return Fit(problem, likelihood, model, start, signal, settings)
+
+
+def minimise(fit: Fit, ranks: Ranks, seed: int, out_dir: Path, identity: str) -> tuple[State, torch.Tensor]:
+    """All epochs, from the last checkpoint if it is of the same problem; the state, and the unknown of both halves."""
+    settings, data = fit.settings, fit.problem.data
+    first = torch.from_numpy(np.stack(fit.start.halves)).to(fit.model.data.device)
+    if settings.start == "zero":
+        first = torch.zeros_like(first)
+    state = State.start(fit.model, first, len(data), settings)
+    found = checkpoint.load(out_dir / CHECKPOINT, identity)
     if found is not None:
         state.restore(found)
         log.info("continuing after epoch %d", len(state.history))
-
     scalars = Scalars(out_dir / "tensorboard", active=ranks.first)
-    bar = tqdm(total=how.n_epochs, initial=len(state.history), desc="solve", unit="epoch", disable=None)
+    hidden = None if ranks.first else True
+    bar = tqdm(total=settings.n_epochs, initial=len(state.history), desc="solve", unit="epoch", disable=hidden)
     with bar:
-        while (why := finished(state.history, how)) is None:
-            number, before = len(state.history), torch.stack([u.detach() for u in state.unknown])
-            judge = None
-            if how.loss != "l2" and how.residual == "matched":
-                given = start.mask, start.density, grid, data.optics, N_BANDS, backend
-                seen = make_reference(half_maps(model, before), *given)
-                judge = Judge(seen, noise, signal)
+        while (why := finished(state.history, settings)) is None:
+            number, before = len(state.history), state.both
             batches = BatchLog(data, number, ranks.rank)
-            run_epoch(likelihood, model, state, how, ranks, judge, seed, batches.add)
+            run_epoch(fit.likelihood, fit.model, state, settings, ranks, fit.judge(before), seed, batches.add)
             if best_epoch(state.history) == number:
                 state.best = before
-            batches.write(parts)
+            batches.write(out_dir / PARTS)
             ranks.meet()
             if ranks.first:
-                checkpoint.save(kept, {"identity": name, **state.dump()})
-            scalars.add(state.history[-1])
+                checkpoint.save(out_dir / CHECKPOINT, {"identity": identity, **state.dump()})
+            epoch = state.history[-1]
+            scalars.add(epoch)
             bar.update()
-            bar.set_postfix(loss=f"{state.history[-1].loss:.5g}", cross=f"{state.history[-1].cross:.6g}")
+            bar.set_postfix(loss=f"{epoch.loss:.5g}", cross=f"{epoch.cross:.6g}")
     scalars.close()
     log.info("%d epochs: %s", len(state.history), why)
-    unknown = state.best if why == STOPPED else torch.stack([u.detach() for u in state.unknown])
-    halves = half_maps(model, unknown)
-    require_finite(halves, particles)
-    used = state.ledger.weight.astype(np.float32)
-    density = start.density
-    if how.loss != "l2":
-        density = sampling_density(symmetrise(all_sums(problem, used, ranks), problem.group, backend))
-    if not ranks.first:
-        return
-    curves = within(half_map_fsc(halves[0], halves[1], start.mask, pixel_size_angstrom=pixel), last)
-    final = Model.of(density, likelihood.shell_noise, prior(curves, grid, how), how.ridge, grid, mates)
+    return state, state.best if why == STOPPED else state.both
+
+
+def write_maps(fit: Fit, halves: Floats32, density: Floats32, padding: float, out_dir: Path) -> None:
+    """Write half maps, their FSC, the merged map, the mask and the density of samples."""
+    grid, mask = fit.problem.grid, fit.start.mask
+    pixel, last = grid.pixel_size_angstrom, grid.last_shell
+    curves = within(half_map_fsc(halves[0], halves[1], mask, pixel_size_angstrom=pixel), last)
+    merged = make_model(fit.likelihood, density, curves, fit.settings).merged(halves, fsc_weight(curves.corrected))
     write_map(out_dir / "half1.mrc", halves[0], pixel)
     write_map(out_dir / "half2.mrc", halves[1], pixel)
-    write_map(out_dir / "map.mrc", final.merged(halves, fsc_weight(curves.corrected)), pixel)
-    write_map(out_dir / "mask.mrc", start.mask, pixel)
+    write_map(out_dir / "map.mrc", merged, pixel)
+    write_map(out_dir / "mask.mrc", mask, pixel)
     curves.write(out_dir / "fsc.parquet")
     with atomic_path(out_dir / "sampling.npz") as temporary:
-        np.savez(temporary, density=density, padding=np.float64(settings.padding), last_shell=last)
-    write_weights(out_dir / "weights.parquet", data, state.ledger)
-    write_epochs(out_dir / "epochs.parquet", state.history)
-    merge_batches(parts, len(state.history), ranks.world, out_dir / "batches.parquet")
-    shutil.rmtree(parts)
-    kept.unlink(missing_ok=True)
-    resolution = resolution_at(curves.corrected, curves.resolution_angstrom, 0.143)
-    log.info("%d particles, %.2f Å at FSC 0.143", np.count_nonzero(used), resolution)
+        np.savez(temporary, density=density, padding=np.float64(padding), last_shell=last)
+    log.info("%.2f Å at FSC 0.143", resolution_at(curves.corrected, curves.resolution_angstrom, 0.143))
+
+
+def make_model(likelihood: Likelihood, density: Floats32, curves: FscCurves, settings: Iterative) -> Model:
+    """The coordinates of the unknown and its prior, at a density of samples."""
+    problem = likelihood.problem
+    grid = problem.grid
+    mates = Mates(problem.group, grid.box, grid.last_shell, problem.backend)
+    relative = prior(curves, grid, settings)
+    return Model.of(density, likelihood.shell_noise, relative, settings.ridge, grid, mates)
+
+
+def reference_of(problem: Problem, start: Start, halves: Any) -> Reference:
+    """Half maps ``(2, n, n, n)`` as images are judged by them: masked, with the density of samples."""
+    given = start.mask, start.density, problem.grid, problem.data.optics, N_BANDS
+    return make_reference(halves, *given, problem.backend)
 
 
 def direct(problem: Problem, mask: Path | None, ranks: Ranks, file: Path) -> Start:

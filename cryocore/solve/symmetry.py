@@ -19,10 +19,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.autograd.function import once_differentiable
 
 from cryocore.backend import Backend
-from cryocore.solve.operators import to_array, to_tensor, transform
+from cryocore.solve.operators import differentiable_once, to_array, to_tensor, transform
 
 TAPS, STEPS = 6, 512
 """As the kernel has them."""
@@ -42,7 +41,9 @@ class Mates:
 
     def mean(self, maps: torch.Tensor) -> torch.Tensor:
         """Maps ``(m, n, n, n)`` in the mean over their mates, differentiable once."""
-        return maps if len(self.group) == 1 else _Mean.apply(maps, self)
+        if len(self.group) == 1:
+            return maps
+        return _Mean.apply(maps, self)  # type: ignore[no-untyped-call]
 
     @cached_property
     def sphere(self) -> torch.Tensor:
@@ -72,7 +73,7 @@ class _Mean(torch.autograd.Function):
         return _mean(maps, mates)
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         return _mean(gradient, ctx.mates), None
 

@@ -139,7 +139,7 @@ class Iterative(Section):
     nu: Positive = Field(2.0, description="student_t: degrees of freedom; few forgive more")
     start: Literal["direct", "zero"] = Field("direct", description="the first map")
     optimiser: Literal["LBFGS", "SGD", "Adam", "AdamW", "RMSprop"] = Field("LBFGS", description="of torch.optim")
-    learning_rate: Positive | None = Field(None, description="null: 1, of Adam and its kin 0.1")
+    learning_rate: Positive | None = Field(None, description="null: 1; of SGD 0.3, of Adam and its kin 0.1")
     momentum: float = Field(0.0, ge=0.0, lt=1.0, description="of SGD")
     schedule: Literal["constant", "cosine", "exponential"] = Field("constant", description="of the learning rate")
     decay: Fraction = Field(0.9, description="exponential: learning rate over that of the epoch before")

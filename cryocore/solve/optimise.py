@@ -23,6 +23,9 @@ from cryocore.solve.sweep import Judge, Ledger, Likelihood, Problem, Weigh, swee
 
 log = logging.getLogger(__name__)
 
+RATES = {"LBFGS": 1.0, "SGD": 0.3}
+"""Learning rates: where samples are few, curvature exceeds its estimate. Adam steps in standard deviations of noise."""
+
 Rows = NDArray[np.int64]
 Record = Callable[[Rows, NDArray[np.float64], NDArray[np.float64]], None]
 
@@ -98,7 +101,7 @@ class State:
 def make_optimiser(unknown: torch.Tensor, settings: Iterative) -> torch.optim.Optimizer:
     """The optimiser of one half set. LBFGS makes one step of unit length per pass, without a line search."""
     name = settings.optimiser
-    rate = settings.learning_rate or (1.0 if name in ("LBFGS", "SGD") else 0.1)
+    rate = settings.learning_rate or RATES.get(name, 0.1)
     options: dict[str, Any] = {"lr": rate}
     if name == "SGD":
         options["momentum"] = settings.momentum

@@ -128,7 +128,7 @@ class Iterative(Section):
         "student_t", description="what a particle's residual costs"
     )
     residual: Literal["matched", "plain"] = Field(
-        "matched", description="what robust losses judge by: along the prediction, or all of it"
+        "matched", description="what robust losses judge by; see docs/solve.md"
     )
     keep: Annotated[list[Fraction], PerRound] = Field(
         [1.0, 0.9, 0.8, 0.7], min_length=1, description="trimmed: share of the particles kept, per epoch"

@@ -149,7 +149,7 @@ class Iterative(Section):
     prior: Literal["none", "wiener"] = Field("none", description="wiener: by the FSC of the first half maps")
     tolerance: float = Field(1e-3, ge=0.0, description="stop at this relative residual of the normal equations")
     patience: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="stop after so many epochs without a lower cross-validation loss; null: never"
+        None, description="epochs without a lower cross-validation loss to stop after; null: never"
     )
     processes: int = Field(1, ge=1, le=64, description="GPUs, or processes without one, that share the particles")
 

@@ -11,7 +11,7 @@ KERNELS: dict[str, str] = {
     "prepare_packed": "ppppppiiifpp",
     "insert_slices": "ppppppiiipp",
     "project_slices": "pppiiip",
-    "residual_slices": "ppppppiiipp",
+    "residual_slices": "ppppppipiiipp",
     "pack_bricks": "piiip",
     "symmetrise_sums": "pppiipp",
     "average_mates": "pppiifip",

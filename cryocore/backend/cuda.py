@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import cache
 from typing import Any
 
@@ -13,7 +12,7 @@ from cryocore.backend.base import KERNELS, kernel_source
 OPTIONS = ("--std=c++17", "--use_fast_math")
 THREADS = 128
 LANES = 32
-ROW_KERNELS = ("prepare_images", "prepare_packed", "insert_slices", "project_slices", "residual_slices")
+ROW_KERNELS = ("prepare_images", "prepare_packed", "insert_slices", "project_slices")
 """Kernels whose blocks have a warp for each of several rows of an image; in all kernels a block takes one item."""
 
 
@@ -44,8 +43,6 @@ class CudaBackend:
     def __init__(self) -> None:
         import cupy
 
-        # torchrun starts a process for each GPU
-        cupy.cuda.Device(int(os.environ.get("LOCAL_RANK", "0"))).use()
         self.xp = cupy
 
     def launch(self, kernel: str, args: tuple[Any, ...], *, items: int) -> None:

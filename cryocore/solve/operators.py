@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 
 from cryocore.backend import Backend
 from cryocore.data import Grid
+from cryocore.imaging.bricks import Bricks
 from cryocore.imaging.insertion import Insertion
 from cryocore.imaging.slices import Frame, Prepared, project, slice_basis
 from cryocore.imaging.volumes import interpolation_factor
+from cryocore.score.bands import BandSamples
 
 
 @dataclass(frozen=True)
@@ -109,22 +111,36 @@ class _DataTerm(torch.autograd.Function):
 
 
 def residual(
-    grids: Any, batch: Prepared, rotations: NDArray[np.float64], half: NDArray[np.int32], precision: Any,
-    grid: Grid, backend: Backend, out: Any = None,
-) -> NDArray[np.float64]:  # fmt: skip
-    """Sum of p |y - C P V|² of each image, ``(n,)``, both Friedel mates counted; p (y - C P V) goes into ``out``.
+    grids: Bricks,
+    batch: Prepared,
+    rotations: NDArray[np.float64],
+    half: NDArray[np.int32],
+    precision: Any,
+    samples: Any,
+    backend: Backend,
+) -> NDArray[np.float64]:
+    """Sum of p |y - C P V|² of each image under the map of its own half set and of the other, ``(n, 2)``.
+
+    Both Friedel mates count. What is left of the images, p (y - C P V) under their own map, takes their place.
 
     Parameters
     ----------
-    grids : (2, *grid.shape) complex64
-    precision : (2r+1, r+1) float32, one over the noise power of each coefficient; 0 where it is not used
-    out : (n, 2r+1, r+1) complex64, or None where only the sum is wanted
+    grids : those of both half maps
+    precision : (2r+1, r+1) float32, one over the noise power of each coefficient in use, 0 elsewhere
+    samples : (m, 2) int16, the coefficients in use as (kx, ky), as ``BandSamples.lanes`` has them
     """
-    n, loss = len(batch), backend.xp.empty(len(batch), dtype=np.float32)
+    n, r, loss = len(batch), batch.frame.limit, backend.xp.empty((len(batch), 2), dtype=np.float32)
     views = backend.to_device(slice_basis(rotations, batch.frame)), backend.to_device(half.astype(np.int32))
-    sizes = n, batch.frame.limit, grid.radius
-    backend.launch("residual_slices", (grids, *views, batch.image, batch.ctf, precision, *sizes, out, loss), items=n)
-    return 2.0 * np.asarray(backend.to_host(loss), dtype=np.float64)
+    inputs = grids.values, *views, batch.image, batch.ctf, samples, len(samples), precision
+    backend.launch("residual_slices", (*inputs, n, r, grids.radius, batch.image, loss), items=n)
+    return np.asarray(backend.to_host(loss), dtype=np.float64)
+
+
+def samples_of(precision: NDArray[np.float32]) -> NDArray[np.int16]:
+    """The coefficients ``(m, 2)`` as (kx, ky) with a precision above 0, filled up for the kernels."""
+    ky, kx = np.nonzero(precision)
+    pairs = np.stack([kx, ky - len(precision) // 2], axis=1).astype(np.int16)
+    return BandSamples(pairs, np.array([0, len(pairs)], dtype=np.int32)).lanes[0]
 
 
 def grids_of(maps: torch.Tensor, grid: Grid) -> torch.Tensor:

@@ -14,13 +14,14 @@ from cryocore.backend import Backend
 from cryocore.data import Grid, Particles
 from cryocore.geometry.symmetry import point_group
 from cryocore.images import Source, batch_size, batches
+from cryocore.imaging.bricks import pack
 from cryocore.imaging.insertion import Insertion
 from cryocore.imaging.slices import Frame, Prepared, prepare
 from cryocore.score.noise import Noise, noise_factor
 from cryocore.score.reference import Reference
 from cryocore.score.scores import BandStatistics, Weighting, centre, energy, z
 from cryocore.score.sums import own_sums
-from cryocore.solve.operators import residual
+from cryocore.solve.operators import residual, samples_of
 
 Floats = NDArray[np.float64]
 Floats32 = NDArray[np.float32]
@@ -69,6 +70,12 @@ class Likelihood:
         """One over the noise power of each coefficient of each optics group, ``(2r+1, r+1)``; 0 where not used."""
         groups = zip(self.problem.frames, self.noise.groups, strict=True)
         return [self.problem.backend.to_device(precision(f, self.edges, power)) for f, power in groups]
+
+    @cached_property
+    def samples(self) -> list[Any]:
+        """Those coefficients, ``(m, 2)`` as (kx, ky), as the kernels have them."""
+        backend = self.problem.backend
+        return [backend.to_device(samples_of(backend.to_host(p))) for p in self.precision]
 
     @cached_property
     def n_real(self) -> list[int]:
@@ -177,28 +184,24 @@ def sweep(
     """
     problem = likelihood.problem
     grid, backend, values = problem.grid, problem.backend, np.zeros(2)
-    insertion = Insertion(grid, backend)
+    insertion, packed = Insertion(grid, backend), pack(grids, backend)
     size = batch_size(max(o.box for o in problem.data.optics))
     for at, images in batches(problem.data, rows, size, progress=progress, source=problem.source):
         part = problem.data.take(at)
         g, half, weights = int(part.column("optics_group")[0]), problem.half[at], problem.weights[at]
         view = View(prepare(images, part, problem.frames[g], backend), g, part.rotations, half)
-        given = grids, view.batch, view.rotations
-        common, n_real = (likelihood.precision[g], grid, backend), likelihood.n_real[g]
-        out = backend.scratch("residual", view.batch.image.shape, np.complex64)
-        ledger.cross[at] = residual(*given, 1 - half, *common) / n_real
-        total = residual(*given, half, *common, out)
-        ledger.plain[at] = total / n_real
-        distance, behind = ledger.plain[at], n_real
         if judge is not None:
             known = ledger.weight[at]
             fitted = np.where(np.isfinite(known), known, weights).astype(np.float32)
             short = judge.shortfall(view, fitted, backend)
-            distance, behind = short * np.abs(short), 1
+        given = view.batch, view.rotations, half, likelihood.precision[g], likelihood.samples[g]
+        total, cross = residual(packed, *given, backend).T
+        n_real = likelihood.n_real[g]
+        ledger.plain[at], ledger.cross[at] = total / n_real, cross / n_real
+        distance, behind = (ledger.plain[at], n_real) if judge is None else (short * np.abs(short), 1)
         ledger.distance[at] = distance
         ledger.weight[at] = weights * weigh(at, distance, behind)
         values += 0.5 * np.bincount(half, weights=ledger.weight[at] * total, minlength=2)
-        residuals = Prepared(out, view.batch.ctf, view.batch.frame)
-        insertion.add(residuals, view.rotations, -2.0 * ledger.weight[at].astype(np.float32), half)
+        insertion.add(view.batch, view.rotations, -2.0 * ledger.weight[at].astype(np.float32), half)
     insertion.flush()
     return values, insertion.numerator

@@ -11,9 +11,10 @@ from cryocore.backend import get_backend  # noqa: E402
 from cryocore.data import Grid  # noqa: E402
 from cryocore.geometry.rotations import random_rotations  # noqa: E402
 from cryocore.geometry.symmetry import point_group  # noqa: E402
+from cryocore.imaging.bricks import pack  # noqa: E402
 from cryocore.imaging.slices import Frame, Prepared, project  # noqa: E402
 from cryocore.imaging.volumes import map_to_grid  # noqa: E402
-from cryocore.solve.operators import Views, data_term, grids_of, predict, residual, to_array, to_tensor  # noqa: E402
+from cryocore.solve.operators import Views, data_term, grids_of, predict, residual, samples_of, to_array, to_tensor  # noqa: E402
 from cryocore.solve.symmetry import Mates  # noqa: E402
 from tests.phantoms import BACKENDS, Blobs, optics, used_samples  # noqa: E402
 
@@ -85,20 +86,24 @@ def test_arrays_and_tensors_share_their_memory() -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_residual(backend: str) -> None:
     where, rng = views(backend), np.random.default_rng(1)
-    xp, host = where.backend.xp, where.backend.to_host
+    host = where.backend.to_host
     grids = where.backend.to_device(rng.normal(size=(2, *where.grid.shape)).astype(np.complex64))
-    image = rng.normal(size=where.ctf.shape) + 1j * rng.normal(size=where.ctf.shape)
-    batch = Prepared(where.backend.to_device(image.astype(np.complex64)), where.ctf, where.frame)
+    image = (rng.normal(size=where.ctf.shape) + 1j * rng.normal(size=where.ctf.shape)).astype(np.complex64)
+    batch = Prepared(where.backend.to_device(image.copy()), where.ctf, where.frame)
     used = used_samples(where.frame.limit)
     precision = np.where(used, rng.uniform(0.5, 2.0, used.shape), 0.0).astype(np.float32)
-    seen = host(project(grids, where.rotations, where.half, where.frame, where.backend) * where.ctf)
-    expected = precision * (image - seen)
-    out = xp.empty(image.shape, dtype=np.complex64)
-    given = grids, batch, where.rotations, where.half, where.backend.to_device(precision), where.grid, where.backend
-    loss = residual(*given, out)
-    np.testing.assert_allclose(host(out), expected, atol=1e-5 * np.abs(expected).max())
-    np.testing.assert_allclose(loss, 2 * np.sum(precision * np.abs(image - seen) ** 2, axis=(1, 2)), rtol=1e-5)
-    np.testing.assert_array_equal(residual(*given), loss)
+    given = where.rotations, where.half
+    expected, other = (
+        image - host(project(grids, where.rotations, half, where.frame, where.backend) * where.ctf)
+        for half in (where.half, 1 - where.half)
+    )
+    device = where.backend.to_device
+    common = device(precision), device(samples_of(precision)), where.backend
+    loss = residual(pack(grids, where.backend), batch, *given, *common)
+    left = (precision * expected)[:, used]
+    np.testing.assert_allclose(host(batch.image)[:, used], left, atol=1e-5 * np.abs(left).max())
+    for found, r in zip(loss.T, (expected, other), strict=True):
+        np.testing.assert_allclose(found, 2 * np.sum(precision * np.abs(r) ** 2, axis=(1, 2)), rtol=1e-5)
 
 
 def test_one_node_of_many_images_has_the_gradient_of_its_sweep() -> None:

@@ -60,10 +60,10 @@ DEVICE float cosine_pi(float x) { return sine_pi(x + 0.5f); }
 // Sum over the threads of a block, valid in thread 0; scratch holds one float per thread.
 DEVICE float block_sum(float value, float *scratch) {
 #ifdef __CUDACC__
-    const int thread = threadIdx.y * blockDim.x + threadIdx.x;
+    const int thread = threadIdx.x;
     scratch[thread] = value;
     __syncthreads();
-    for (int step = blockDim.x * blockDim.y / 2; step > 0; step /= 2) {
+    for (int step = blockDim.x / 2; step > 0; step /= 2) {
         if (thread < step) scratch[thread] += scratch[thread + step];
         __syncthreads();
     }

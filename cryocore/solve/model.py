@@ -78,6 +78,13 @@ class Model:
     def _scale(self) -> torch.Tensor:
         return torch.where(self.inside, torch.rsqrt((self.data + self.prior).clamp(min=1e-30)), 0.0)
 
+    def unfiltered(self, maps: torch.Tensor) -> torch.Tensor:
+        """Maps ``(2, n, n, n)`` without the shrinkage that the prior puts on them."""
+        if not bool(self.prior.any()):
+            return maps
+        gain = torch.where(self.inside, (self.data + self.prior) / self.data.clamp(min=1e-30), 0.0)
+        return from_spectrum(to_spectrum(maps) * gain, maps.shape[-1])
+
     def penalty(self, maps: torch.Tensor) -> torch.Tensor:
         """Half the sum of prior |X|² over all coefficients of each map, ``(2,)``."""
         power = self.prior * to_spectrum(maps).abs().square()

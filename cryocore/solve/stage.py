@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 Floats = NDArray[np.float64]
 Floats32 = NDArray[np.float32]
 N_BANDS = 24
+LEAST_SHARE = 0.02
+"""Of signal in a half map, that its prior knows: the unknown stays well conditioned."""
 CHECKPOINT, PARTS = "checkpoint.pt", "batches"
 
 
@@ -73,7 +75,8 @@ class Fit:
         """What robust losses judge by at half maps; None: the plain residual."""
         if self.settings.loss == "l2" or self.settings.residual == "plain":
             return None
-        seen = reference_of(self.problem, self.start, half_maps(self.model, unknown))
+        maps = self.model.unfiltered(self.model.maps(unknown)).cpu().numpy()
+        seen = reference_of(self.problem, self.start, maps)
         return Judge(seen, self.likelihood.noise, self.signal)
 
 
@@ -227,7 +230,7 @@ def prior(curves: FscCurves, grid: Grid, settings: Iterative) -> Floats:
     """Curvature of the prior over that of the data, ``(shells,)``: noise over signal in a half map."""
     if settings.prior == "none":
         return np.zeros(grid.last_shell + 1)
-    share = np.clip(fsc_weight(curves.corrected)[: grid.last_shell + 1], 1e-3, 0.9999)
+    share = np.clip(fsc_weight(curves.corrected)[: grid.last_shell + 1], LEAST_SHARE, 0.9999)
     return np.asarray((1.0 - share) / share)
 
 

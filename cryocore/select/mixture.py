@@ -169,7 +169,7 @@ def fit_evidence(data: Evidence, *, ids: Ids, seed: int = 0) -> Mixture:
     part, weights = data.take(rows), np.ones(len(rows))
     fits = [expectation_maximisation(part, weights, theory(part, k), tolerance=1e-5) for k in STARTS]
     best = max(fits, key=lambda m: m.log_likelihood)
-    return expectation_maximisation(part, weights, best, tolerance=1e-7)
+    return expectation_maximisation(part, weights, best, tolerance=1e-6)
 
 
 def hashed_order(ids: Ids, *, seed: int, stream: int) -> NDArray[np.intp]:
@@ -195,15 +195,12 @@ def expectation_maximisation(
     """
     model, last, total = start, -np.inf, weights.sum()
     for _ in range(steps):
-        joint = class_densities(model, data) + np.log(model.shares)
-        top = joint.max(axis=1)
-        parts = np.exp(joint - top[:, None])
-        sums = parts.sum(axis=1)
-        reached = float(weights @ (top + np.log(sums)))
+        parts, each = _exp_and_log_sum(class_densities(model, data) + np.log(model.shares))
+        reached = float(weights @ each)
         if abs(reached - last) < tolerance * total:
             break
         last = reached
-        model = maximisation(data, parts * (weights / sums)[:, None], model, reached)
+        model = maximisation(data, parts * weights[:, None], model, reached)
     return model
 
 
@@ -223,9 +220,9 @@ def class_densities(model: Mixture, data: Evidence) -> Array:
     """Log density of each particle under each class, ``(n, classes)``."""
     whitening = np.linalg.cholesky(np.linalg.inv(model.right))
     white = (data.observed - model.slopes * data.expected) @ whitening
-    right = -0.5 * np.sum(white**2, axis=1) + np.log(np.diag(whitening)).sum()
+    right = _log_normal(white, whitening)
     other = np.linalg.cholesky(np.linalg.inv(model.misplaced))
-    columns = [right, -0.5 * np.sum((data.observed @ other) ** 2, axis=1) + np.log(np.diag(other)).sum()]
+    columns = [right, _log_normal(data.observed @ other, other)]
     if "empty" in model.classes:
         columns.append(right - model.scale * data.expected_z * (data.z - 0.5 * model.scale * data.expected_z))
     if "near" in model.classes:
@@ -236,7 +233,7 @@ def class_densities(model: Mixture, data: Evidence) -> Array:
         columns.append(right + np.logaddexp.reduce(kinds, axis=0) - np.log(len(kinds)))
     if "displaced" in model.classes:
         columns.append(right - model.scale * data.ratios["displaced"])
-    return np.stack(columns, axis=1)
+    return np.stack(columns).T  # sums over classes are quick if each class lies in one piece
 
 
 def log_odds(model: Mixture, columns: Columns) -> Array:
@@ -288,8 +285,21 @@ def _faded(slope: Array, curvature: float, whole: Array) -> Array:
 
     ``slope``, ``curvature`` : of minus the log density of right particles in ldac
     """
-    lost = LOST[:, None] * whole
-    return np.asarray(np.logaddexp.reduce(-lost * (slope + 0.5 * curvature * lost), axis=0) - np.log(len(LOST)))
+    lost = np.multiply.outer(LOST, whole).T
+    return _exp_and_log_sum(-lost * (slope[:, None] + 0.5 * curvature * lost))[1] - np.log(len(LOST))
+
+
+def _exp_and_log_sum(logs: Array) -> tuple[Array, Array]:
+    """exp of each row of logs ``(n, k)`` over its sum, and the logarithm of the sum, ``(n,)``."""
+    top = logs.max(axis=1)
+    parts = np.exp(logs - top[:, None])
+    sums = parts.sum(axis=1)
+    return parts / sums[:, None], top + np.log(sums)
+
+
+def _log_normal(white: Array, whitening: Array) -> Array:
+    """Log density ``(n,)`` of normal values, ``(n, d)`` once whitened; the same constant left out of all."""
+    return np.asarray(np.log(np.diag(whitening)).sum() - 0.5 * np.einsum("nd,nd->n", white, white))
 
 
 def _covariance(values: Array, weights: Array, sd: tuple[float, float]) -> Array:

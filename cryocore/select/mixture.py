@@ -54,6 +54,8 @@ SLOPE = (0.6, 4.0)
 """Bounds of k."""
 LOST = np.linspace(0.3, 1.0, 5)
 """Parts of the expected ldac that a pose between the neighbours may lose, all as likely."""
+MARGIN = 0.05
+"""What near and displaced ones are marked down by, so that chance finds few of them where all are right."""
 RIGHT_SD = (1.0, 1.7)
 MISPLACED_SD = (0.9, 1.3)
 """Bounds of the standard deviations, 1 by theory: models differ from images, and other poses resemble the true one."""
@@ -230,9 +232,9 @@ def class_densities(model: Mixture, data: Evidence) -> Array:
         kinds = [-model.slopes[-1] * data.ratios["near"]] if "near" in data.ratios else []
         if data.observed.shape[1] == 2:
             kinds.append(_faded(white @ whitening[1], whitening[1] @ whitening[1], model.slopes[1] * data.expected[:, 1]))
-        columns.append(right + np.logaddexp.reduce(kinds, axis=0) - np.log(len(kinds)))
+        columns.append(right + np.logaddexp.reduce(kinds, axis=0) - np.log(len(kinds)) - MARGIN)
     if "displaced" in model.classes:
-        columns.append(right - model.scale * data.ratios["displaced"])
+        columns.append(right - model.scale * data.ratios["displaced"] - MARGIN)
     return np.stack(columns).T  # sums over classes are quick if each class lies in one piece
 
 

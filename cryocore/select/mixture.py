@@ -210,12 +210,11 @@ def maximisation(data: Evidence, parts: Array, model: Mixture, log_likelihood: f
     """The best model within its bounds for the parts ``(n, classes)`` that each class has in each particle."""
     shares = (parts.sum(axis=0) + 0.5) / (parts.sum() + 0.5 * parts.shape[1])
     own = parts[:, 0]
-    energies = own @ data.expected**2, own @ data.expected_z**2
-    slopes = np.clip(own @ (data.observed * data.expected) / np.maximum(energies[0], 1e-9), *SLOPE)
-    scale = np.clip(own @ (data.z * data.expected_z) / max(energies[1], 1e-9), *SLOPE)
+    slopes = _slope(own, data.observed, data.expected)
+    scale = float(_slope(own, data.z, data.expected_z))
     right = _covariance(data.observed - slopes * data.expected, own, RIGHT_SD)
     misplaced = _covariance(data.observed, parts[:, 1], MISPLACED_SD)
-    return Mixture(model.classes, shares, slopes, float(scale), right, misplaced, log_likelihood, len(parts))
+    return Mixture(model.classes, shares, slopes, scale, right, misplaced, log_likelihood, len(parts))
 
 
 def class_densities(model: Mixture, data: Evidence) -> Array:
@@ -231,7 +230,9 @@ def class_densities(model: Mixture, data: Evidence) -> Array:
         # a map of k times the contrast would score k times as much
         kinds = [-model.slopes[-1] * data.ratios["near"]] if "near" in data.ratios else []
         if data.observed.shape[1] == 2:
-            kinds.append(_faded(white @ whitening[1], whitening[1] @ whitening[1], model.slopes[1] * data.expected[:, 1]))
+            kinds.append(
+                _faded(white @ whitening[1], whitening[1] @ whitening[1], model.slopes[1] * data.expected[:, 1])
+            )
         columns.append(right + np.logaddexp.reduce(kinds, axis=0) - np.log(len(kinds)) - MARGIN)
     if "displaced" in model.classes:
         columns.append(right - model.scale * data.ratios["displaced"] - MARGIN)
@@ -297,6 +298,12 @@ def _exp_and_log_sum(logs: Array) -> tuple[Array, Array]:
     parts = np.exp(logs - top[:, None])
     sums = parts.sum(axis=1)
     return parts / sums[:, None], top + np.log(sums)
+
+
+def _slope(weights: Array, values: Array, expected: Array) -> Array:
+    """k of values about k times what is expected, ``(n,)`` or ``(n, d)``, within its bounds."""
+    energy = np.maximum(weights @ expected**2, 1e-9)
+    return np.asarray(np.clip(weights @ (values * expected) / energy, *SLOPE))
 
 
 def _log_normal(white: Array, whitening: Array) -> Array:

@@ -104,9 +104,12 @@ def _directions(rng: np.random.Generator, n: int, k: int, shared: float) -> Arra
 
 
 def _turned(rng: np.random.Generator, own: Array, k: int) -> Array:
-    """Vectors ``(n, k, 24)`` as long as the own ones whose fine dimensions keep up to 0.7 of them."""
+    """Vectors ``(n, k, 24)`` as long as the own ones whose fine dimensions keep up to 0.7 of them.
+
+    As there are three axes to turn about, the vectors of a particle lie in three directions from the own one.
+    """
     fine = own[:, None, COARSE:]
-    others = rng.normal(size=(len(own), k, fine.shape[2]))
+    others = np.einsum("nkt,ntd->nkd", *(rng.normal(size=(len(own), *s)) for s in ((k, 3), (3, fine.shape[2]))))
     length = np.linalg.norm(fine, axis=2, keepdims=True)
     along = np.sum(others * fine, axis=2, keepdims=True) / length**2
     others -= along * fine

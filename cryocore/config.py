@@ -141,6 +141,10 @@ class Score(Section):
     cryosieve_angstrom: Annotated[list[Positive], PerRound] = Field(
         [40.0], min_length=1, description="high-pass cut-off of CryoSieve's score"
     )
+    leave_one_out: Literal["closed_form", "folds"] = Field(
+        "closed_form", description="how a particle is kept from judging itself"
+    )
+    n_folds: int = Field(5, ge=2, le=64, description="folds: parts of a half set, each judged by the map of the others")
     noise: Literal["optics_group", "micrograph"] = Field("optics_group", description="what shares a noise spectrum")
     noise_per_particle: bool = Field(True, description="scale it by each particle's own residual")
     n_decoys: int = Field(8, ge=0, description="random poses that each particle is compared with")

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from cryocore.config import Score
 from cryocore.data import Particles
 from cryocore.geometry.poses import hashed_uniform
-from cryocore.score.chunks import CHUNK, Comparison, chunk_sums
+from cryocore.score.chunks import CHUNK, chunk_sums
+from cryocore.score.comparison import Comparison
 from cryocore.score.scores import Array, BandStatistics, residual
 
 SAMPLE = 1000

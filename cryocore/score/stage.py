@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,7 +21,9 @@ from cryocore.files import write_tables
 from cryocore.geometry.symmetry import point_group
 from cryocore.maps.fsc import fsc_weight
 from cryocore.score.bands import band_means
-from cryocore.score.chunks import CHUNK, Comparison, chunk_sums
+from cryocore.score.chunks import CHUNK, chunk_sums
+from cryocore.score.comparison import Comparison
+from cryocore.score.folds import make_folds, signal_without_a_fold
 from cryocore.score.noise import estimate_noise, noise_factor
 from cryocore.score.reference import first_band, load_reference, warn_of_own_share
 from cryocore.score.scores import BandStatistics, Weighting, judge
@@ -42,7 +45,7 @@ def score(
     out: Path,
     cache: Path | None = None,
 ) -> None:
-    """Write the log of a round: every particle against the map of its own half set, its own share taken out.
+    """Write the log of a round: every particle against the map of its own half set, without its own share in it.
 
     Reads half1.mrc, half2.mrc, mask.mrc, fsc.parquet and sampling.npz of ``round_dir``; transforms from
     ``cache`` instead of images, if it is given.
@@ -56,8 +59,12 @@ def score(
     last = int(np.max(np.flatnonzero(signal), initial=0)) + 1
     given = reference, settings, seed, backend, source
     comparison = Comparison(*given, poses=data.quaternions, group=point_group(symmetry), rival_bands=last)
+    if settings.leave_one_out == "folds":
+        comparison = replace(comparison, folds=make_folds(data, weights, round_dir, comparison))
+        signal = signal_without_a_fold(signal, settings.n_folds)
+    else:
+        warn_of_own_share(reference, weights, data.column("half"))
     noise = estimate_noise(data, weights, comparison)
-    warn_of_own_share(reference, weights, data.column("half"))
     cryosieve_band = first_band(reference.edges, data, per_round(settings.cryosieve_angstrom, round_number + 1))
 
     coefficients = np.stack([s.coefficients for s in reference.samples])

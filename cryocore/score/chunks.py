@@ -76,11 +76,7 @@ def fill(
 ) -> None:
     """Put the band sums of some rows of ``part`` where they belong; ``leverage`` ``(n,)`` is that of all its rows."""
     reference, settings, backend = comparison.reference, comparison.settings, comparison.backend
-    half, optics_group, rotations = (
-        part.column("half").astype(np.int32) - 1,
-        part.column("optics_group"),
-        part.rotations,
-    )
+    half, optics_group = part.column("half").astype(np.int32) - 1, part.column("optics_group")
     all_ids, rotations = part.ids, part.rotations
     inner = [samples.first(comparison.rival_bands) for samples in reference.samples]
     drawn: dict[str, Any] = {"group": comparison.group, "seed": comparison.seed}

@@ -15,17 +15,18 @@ from tqdm import tqdm
 
 from cryocore.backend import Backend
 from cryocore.cache.file import image_source
-from cryocore.config import Iterative, Reconstruct
+from cryocore.config import Iterative, Reconstruct, Score
 from cryocore.data import FourierSums, FscCurves, Grid, Particles, last_shell, read_weights
 from cryocore.errors import InputError
 from cryocore.files import atomic_path
+from cryocore.imaging.accumulate import accumulate, symmetrise
 from cryocore.imaging.slices import used_shells
+from cryocore.imaging.solve import Solver, sampling_density
 from cryocore.maps.fsc import fsc_weight, half_map_fsc, resolution_at
 from cryocore.maps.mrc import write_map
-from cryocore.reconstruct.accumulate import accumulate, symmetrise
-from cryocore.reconstruct.solve import Solver, sampling_density
 from cryocore.reconstruct.stage import choose_mask, require_both_halves, within
 from cryocore.score.bands import band_means
+from cryocore.score.comparison import Comparison
 from cryocore.score.noise import estimate_noise
 from cryocore.score.reference import Reference, make_reference
 from cryocore.solve import checkpoint
@@ -131,7 +132,8 @@ def set_up(problem: Problem, start: Start, settings: Iterative, seed: int) -> Fi
     """Noise, curvature and prior from the direct inversion."""
     data, backend = problem.data, problem.backend
     reference = reference_of(problem, start, start.halves)
-    noise = estimate_noise(data, reference, problem.weights, "optics_group", seed, backend, problem.source)
+    sources = backend, problem.source, data.quaternions, problem.group
+    noise = estimate_noise(data, problem.weights, Comparison(reference, Score(), seed, *sources, rival_bands=1))
     likelihood = Likelihood(problem, noise, reference.edges)
     signal = band_means(fsc_weight(start.curves.corrected)[: int(reference.edges[-1])], reference.edges)
     model = make_model(likelihood, start.density, start.curves, settings).to(device_of(backend))

@@ -20,7 +20,7 @@ from cryocore.imaging.slices import Frame, Prepared, prepare
 from cryocore.score.noise import Noise, noise_factor
 from cryocore.score.reference import Reference
 from cryocore.score.scores import BandStatistics, Weighting, centre, energy, z
-from cryocore.score.sums import own_sums
+from cryocore.score.sums import Batch, own_sums
 from cryocore.solve.operators import residual, samples_of
 
 Floats = NDArray[np.float64]
@@ -133,8 +133,10 @@ class Judge:
     def shortfall(self, view: View, weights: Floats32, backend: Backend) -> Floats:
         """By how many standard deviations each image falls short, ``(n,)``; ``weights`` are those in the map."""
         g, half = view.group, view.half
-        given = view.rotations, half, weights, self.reference, self.reference.samples[g], backend
-        own = BandStatistics.of(own_sums(view.batch, *given))
+        seen = self.reference
+        leverage = (weights * seen.leverage).astype(np.float32)
+        batch = Batch(view.batch, view.rotations, half, leverage, seen, seen.samples[g], backend)
+        own = BandStatistics.of(own_sums(batch))
         sigma2 = np.broadcast_to(self.noise.groups[g], own.a.shape)
         coefficients = np.broadcast_to(self.reference.samples[g].coefficients, own.a.shape)
         factor = noise_factor(own, sigma2, self.signal, coefficients)

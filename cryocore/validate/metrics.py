@@ -21,9 +21,9 @@ from cryocore.maps.mrc import read_map
 from cryocore.select.choose import MIXTURE, judged
 from cryocore.select.mixture import MIXTURE_COLUMNS
 from cryocore.select.stage import read_columns
+from cryocore.select.weights import effective_number
 from cryocore.validate.epochs import epoch_metrics
 from cryocore.validate.rates import auc, lower_is_better, rates_by_kind, rounded, selection_rates, share
-from cryocore.validate.stopping import effective_number
 
 Bools = NDArray[np.bool_]
 

@@ -40,6 +40,8 @@ MIXTURE_COLUMNS = (*NEEDED_COLUMNS, *CENTRED_COLUMNS, "local", "shift")
 RIVALS = {"near": "local", "displaced": "shift"}
 SUBSAMPLE = 20_000
 """Most particles that the model is fitted to; it is evaluated for all."""
+BLOCK = 16_384
+"""Particles that are evaluated at a time."""
 FEWEST = 100
 """Fewer scored particles than this are judged by the theory alone."""
 LEAST_SHARE = 0.003
@@ -156,16 +158,20 @@ def fit_evidence(data: Evidence, *, ids: Ids, seed: int = 0) -> Mixture:
     if len(rows) < FEWEST:
         log.warning("only %d particles have scores: the error rate is not estimated", len(rows))
         return theory(data, 1.0)
-    rows = rows[hashed_order(ids[rows], seed=seed, stream=11)][:SUBSAMPLE]
+    rows = rows[hashed_order(ids[rows], seed=seed, stream=11, most=SUBSAMPLE)]
     part, weights = data.take(rows), np.ones(len(rows))
     fits = [expectation_maximisation(part, weights, theory(data, k), tolerance=1e-5) for k in STARTS]
     best = max(fits, key=lambda m: m.log_likelihood)
     return expectation_maximisation(part, weights, best, tolerance=1e-7)
 
 
-def hashed_order(ids: Ids, *, seed: int, stream: int) -> NDArray[np.intp]:
-    """An order of particles that depends on ids and seed, and not on the order of rows; a random one for its start."""
-    return np.lexsort((ids, hashed_uniform(ids, 1, seed=seed, stream=stream)[:, 0]))
+def hashed_order(ids: Ids, *, seed: int, stream: int, most: int | None = None) -> NDArray[np.intp]:
+    """An order of particles that depends on ids and seed, and not on the order of rows: its first ``most``, or all."""
+    place = hashed_uniform(ids, 1, seed=seed, stream=stream)[:, 0]
+    if most is None or most >= len(ids):
+        return np.lexsort((ids, place))
+    first = np.flatnonzero(place <= np.partition(place, most - 1)[most - 1])
+    return first[np.lexsort((ids[first], place[first]))][:most]
 
 
 def theory(data: Evidence, k: float) -> Mixture:
@@ -188,7 +194,7 @@ def expectation_maximisation(
     for _ in range(steps):
         joint = class_densities(model, data) + np.log(model.shares)
         each = np.logaddexp.reduce(joint, axis=1)
-        reached = float(weights @ each)
+        reached = _sum_of_products(weights, each)
         if abs(reached - last) < tolerance * total:
             break
         last = reached
@@ -231,9 +237,11 @@ def log_odds(model: Mixture, columns: Columns) -> Array:
 def evidence_log_odds(model: Mixture, data: Evidence) -> Array:
     """:func:`log_odds` for evidence that is at hand."""
     out = np.full(len(data.observed), np.nan)
-    known = data.known
-    joint = class_densities(model, data.take(known)) + np.log(np.maximum(model.shares, LEAST_SHARE))
-    out[known] = joint[:, 0] - np.logaddexp.reduce(joint[:, 1:], axis=1)
+    rows, prior = np.flatnonzero(data.known), np.log(np.maximum(model.shares, LEAST_SHARE))
+    for start in range(0, len(rows), BLOCK):
+        block = rows[start : start + BLOCK]
+        joint = class_densities(model, data.take(block)) + prior
+        out[block] = joint[:, 0] - np.logaddexp.reduce(joint[:, 1:], axis=1)
     return out
 
 
@@ -248,7 +256,12 @@ def _floats(values: NDArray[Any]) -> Array:
 
 def _line(data: Evidence, weights: Array, slope: tuple[float, float], sd: tuple[float, float]) -> tuple[float, float]:
     """Slope through the origin of scores over expected ones and the spread about it, both within bounds."""
-    energy = max(float(weights @ data.expected**2), 1e-9)
-    fitted = float(np.clip(weights @ (data.observed * data.expected) / energy, *slope))
-    squares = weights @ (data.observed - fitted * data.expected) ** 2
+    energy = max(_sum_of_products(weights, data.expected**2), 1e-9)
+    fitted = float(np.clip(_sum_of_products(weights, data.observed * data.expected) / energy, *slope))
+    squares = _sum_of_products(weights, (data.observed - fitted * data.expected) ** 2)
     return fitted, float(np.clip(np.sqrt((squares + PRIOR_COUNT) / (weights.sum() + PRIOR_COUNT)), *sd))
+
+
+def _sum_of_products(first: Array, second: Array) -> float:
+    """The same on any number of cores, unlike a product of matrices."""
+    return float(np.sum(first * second))

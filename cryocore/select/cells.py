@@ -51,10 +51,16 @@ def view_cells(directions: Array, group: Array) -> Ints:
     nside = next((side for side in (16, 8, 4, 2) if side**2 <= wanted), 1)
     pixel = np.empty(len(directions), dtype=np.int64)
     for start in range(0, len(directions), BLOCK):
-        block = directions[start : start + BLOCK]
-        mate = group[np.argmax(block @ (group @ _REFERENCE).T, axis=1)]
-        pixel[start : start + BLOCK] = healpy.vec2pix(nside, *np.einsum("nj,njk->kn", block, mate))
-    return np.unique(pixel, return_inverse=True)[1].astype(np.int64)
+        block = slice(start, start + BLOCK)
+        pixel[block] = healpy.vec2pix(nside, *folded(directions[block], group).T)
+    found = np.bincount(pixel, minlength=12 * nside**2) > 0
+    return (np.cumsum(found) - 1)[pixel]
+
+
+def folded(directions: Array, group: Array) -> Array:
+    """Of each viewing direction ``(n, 3)`` the mate that represents it, ``(n, 3)``."""
+    mate = group[np.argmax(directions @ (group @ _REFERENCE).T, axis=1)]
+    return np.einsum("nj,njk->nk", directions, mate)
 
 
 def defocus_cells(defocus_angstrom: Array) -> Ints:

@@ -40,8 +40,14 @@ def import_log(
 
     if len(files) < 2:
         raise InputError("the directory to write to is missing", remedy="Name it after the text logs")
-    options = {"symmetry": symmetry, "scalar_last": scalar_last, "inverse": inverse}
-    found = run_import(files[:-1], files[-1], most_malformed=most_malformed, **options)
+    found = run_import(
+        files[:-1],
+        files[-1],
+        symmetry=symmetry,
+        scalar_last=scalar_last,
+        inverse=inverse,
+        most_malformed=most_malformed,
+    )
     lines = [f"round {r}: {n:,} particles" for r, n in found.n_particles.items()]
     lines.append(
         f"{found.n_malformed:,} malformed lines, {found.n_messages:,} other messages"

@@ -9,9 +9,7 @@ import typer
 
 from cryocore.commands.output import AsJson, answer
 
-RULES_HELP = (
-    "mixture, soft, posterior, fraction, count, threshold, trimmed, balanced or micrograph; default: the run's."
-)
+RULES_HELP = "mixture, soft, posterior, fraction, count, threshold, trimmed, balanced, micrograph; default: the run's."
 SCORES_HELP = "A score of the log; default: the run's. Within a band limit l2_loss, cryosieve, ncc, llr, z, zc or ldac."
 
 
@@ -38,8 +36,8 @@ def replay(
 ) -> None:
     """Apply another selection to a finished run, without touching an image.
 
-    Says what would be kept, how right it is where the truth is known, what it shares with what the run kept, how it moves
-    the viewing directions, which micrographs lose most and which resolution to expect. docs/replay.md explains.
+    Says what would be kept, how right it is where the truth is known, what it shares with what the run kept, how it
+    moves the viewing directions, which micrographs lose most and which resolution to expect; see docs/replay.md.
 
     **Examples**
 

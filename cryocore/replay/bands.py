@@ -90,13 +90,8 @@ def recomputed(log_round: LogRound, name: str, limit: BandLimit) -> NDArray[np.f
             remedy=f"Choose one of {', '.join(RECOMPUTABLE)}, or leave the limit out",
         )
     letters, score = _OF_BANDS[name]
-    optional = [
-        "optics_group",
-        "half",
-        "noise_factor",
-        *(["noise_power"] if "noise_power" in log_round.columns else []),
-    ]
-    names = [*(_COLUMN_OF[letter] for letter in letters), *optional]
+    names = [*(_COLUMN_OF[letter] for letter in letters), "optics_group", "half", "noise_factor"]
+    names += [n for n in ("noise_power",) if n in log_round.columns]
     missing = next((n for n in names if n not in log_round.columns), None)
     if missing or "band_edges" not in log_round.metadata:
         raise InputError(

@@ -19,8 +19,7 @@ from cryocore.validate.figures import INK, QUIET, RIGHT, UNKNOWN, WRONG, style
 BINS = 64
 NAMED = 3
 """Bad groups that are named in a panel."""
-FEW = 30
-"""Groups up to which each has its bar."""
+PLURALS = {"micrograph": "Micrographs", "optics_group": "Optics groups", "defocus": "Ranges of defocus"}
 
 
 def cut_figure(outcome: Outcome) -> Figure:
@@ -48,14 +47,12 @@ def _half(axes: Axes, outcome: Outcome, members: NDArray[np.bool_], edges: NDArr
         chosen = members & (outcome.flags == flag) & np.isfinite(outcome.score)
         if not chosen.any():
             continue
-        for kept, alpha in ((True, 0.4), (False, 0.0)):
-            values = np.clip(
-                outcome.score[chosen & outcome.kept] if kept else outcome.score[chosen], edges[0], edges[-1]
-            )
-            counts, _ = np.histogram(values, edges)
-            axes.stairs(
-                counts, edges, fill=kept, color=colour, alpha=alpha if kept else None, label=None if kept else label
-            )
+        every, kept = (
+            np.histogram(np.clip(outcome.score[rows], edges[0], edges[-1]), edges)[0]
+            for rows in (chosen, chosen & outcome.kept)
+        )
+        axes.stairs(kept, edges, fill=True, color=colour, alpha=0.4)
+        axes.stairs(every, edges, color=colour, linewidth=1.4, label=f"{label} (filled: kept)")
     if np.isfinite(worst):
         axes.axvline(worst, color=INK, linewidth=1.1, linestyle=(0, (4, 3)), label="worst kept")
     axes.grid(axis="y")
@@ -85,22 +82,10 @@ def _groups(axes: Axes, kind: str, ranking: Ranking) -> None:
         if not chosen.any():
             continue
         error = np.abs(np.stack([middle - ranking.low[rows], ranking.high[rows] - middle]))
-        axes.errorbar(
-            x[chosen],
-            middle,
-            error,
-            fmt="o",
-            color=colour,
-            markersize=3.5,
-            elinewidth=1.0,
-            label="worse" if worse else None,
-        )
+        look: dict[str, Any] = {"fmt": "o", "color": colour, "markersize": 3.5, "elinewidth": 1.0}
+        axes.errorbar(x[chosen], middle, error, **look)
     axes.axhline(ranking.overall, color=QUIET, linewidth=1.0, linestyle=(0, (4, 3)), zorder=0)
-    axes.set_title(
-        f"{ranking.worse.sum()} of {len(ranking)} {kind.replace('_', ' ')}s worse than chance".replace(
-            "defocuss", "defocus ranges"
-        )
-    )
+    axes.set_title(f"{PLURALS[kind]}: {ranking.worse.sum()} of {len(ranking)} worse")
     axes.grid(axis="y")
     axes.set_axisbelow(True)
     axes.margins(x=0.04)

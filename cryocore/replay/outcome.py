@@ -128,11 +128,11 @@ def outcome_text(outcome: Outcome) -> str:
         )
     if v := outcome.views:
         lines["views"] = (
-            f"moved by {v.total_variation:.4f} (total variation, {v.n_cells} cells); chance {v.by_chance:.4f}, 95 % "
-            f"below {v.by_chance_95:.4f}; p = {v.p_value:.3f}"
+            f"moved by {v.total_variation:.4f} of 1 ({v.n_cells} cells); chance alone {v.by_chance:.4f}, in 95 % of "
+            f"cases below {v.by_chance_95:.4f}"
         )
         if v.beside_right is not None:
-            lines["views"] += f"; {v.beside_right:.4f} from those of the right ones"
+            lines["beside right ones"] = f"views differ by {v.beside_right:.4f}"
         if np.isfinite(v.least_kept):
             x, y, z = v.least_kept_view
             lines["least kept view"] = f"{100 * v.least_kept:.0f} % of ({x:.2f}, {y:.2f}, {z:.2f})"
@@ -148,7 +148,7 @@ def outcome_text(outcome: Outcome) -> str:
                 f"predicted; FSC area {p.fsc_area_change:+.4f}"
             )
     head = f"Round {outcome.plan.selection} by the scores of round {outcome.round}: {outcome.plan}"
-    text = "\n".join([head, *(f"  {name:<16}{value}" for name, value in lines.items())])
+    text = "\n".join([head, *(f"  {name:<19}{value}" for name, value in lines.items())])
     return "\n".join([text, *(_losers(kind, r) for kind, r in outcome.dropped.items() if len(r) > 1)])
 
 
@@ -156,22 +156,17 @@ def outcomes_table(outcomes: Sequence[Outcome]) -> str:
     """Several outcomes, a line each."""
     rows = [("round", "selection", "kept", "correct", "AUC", "Jaccard", "views", "chance", "right", "Å", "predicted Å")]
     for o in outcomes:
-        v, p, r = o.views, o.prediction, o.rates
-        rows.append(
-            (
-                str(o.plan.selection),
-                str(o.plan),
-                str(int(o.kept.sum())),
-                _number(r and r.correct_rate),
-                _number(r and r.auc),
-                _number(o.overlap and o.overlap.jaccard),
-                _number(v and v.total_variation),
-                _number(v and v.by_chance_95),
-                _number(p and p.effective_right, 0),
-                _number(p and p.resolution_before_angstrom, 2),
-                _number(p and p.resolution_angstrom, 2),
-            )
+        numbers = (
+            _digits(o.rates, "correct_rate"),
+            _digits(o.rates, "auc"),
+            _digits(o.overlap, "jaccard"),
+            _digits(o.views, "total_variation"),
+            _digits(o.views, "by_chance_95"),
+            _digits(o.prediction, "effective_right", 0),
+            _digits(o.prediction, "resolution_before_angstrom", 2),
+            _digits(o.prediction, "resolution_angstrom", 2),
         )
+        rows.append((str(o.plan.selection), str(o.plan), str(int(o.kept.sum())), *numbers))
     return aligned_text(rows, left=(1,))
 
 
@@ -197,20 +192,22 @@ def ranking_text(kind: str, ranking: Ranking, rows: int, what: str = "wrong") ->
 def aligned_text(rows: Sequence[Sequence[str]], left: Sequence[int] = ()) -> str:
     """Rows of cells in columns, to the right but for those in ``left``."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return (
-        "\n".join(
-            "  ".join(c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
-            for row in rows
-        )
-        .replace(" \n", "\n")
-        .rstrip()
+    lines = (
+        "  ".join(c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
+        for row in rows
     )
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _losers(kind: str, ranking: Ranking) -> str:
     name = kind.replace("_", " ")
     text = ranking_text(name, ranking, LISTED, "dropped")
     return "\n".join(f"  {line}".rstrip() for line in text.splitlines())
+
+
+def _digits(part: Any, name: str, digits: int = 3) -> str:
+    """A value of a part of an outcome that may be missing."""
+    return _number(getattr(part, name, None), digits)
 
 
 def _number(value: float | None, digits: int = 3) -> str:

@@ -1,9 +1,9 @@
-"""Text logs of one line per particle: quaternion, correct flag and loss, brought into the schema of the log.
+"""Text logs of one line per particle: quaternion, correct flag and loss.
 
 A line may begin with what Python's ``logging`` puts there (``INFO:root:``, ``2021-03-04 12:00:01,123 INFO name:`` and
-the like). What follows is four numbers, a flag and a loss, in this order or by labels (``q=[...] correct=1 loss=0.5``),
-with blanks, commas, brackets or words between them; an integer before them is the particle's number. A line that names an iteration, epoch or round and no particle
-begins another one.
+the like). What follows is four numbers, a flag and a loss, in this order or with flag and loss by their labels
+(``loss=0.5 correct=1 q=[...]``), and blanks, commas, brackets or words between them; an integer before them is the
+particle's number. A line that names an iteration, epoch or round and no particle begins another one.
 """
 
 from __future__ import annotations
@@ -19,15 +19,8 @@ from cryocore.errors import InputError
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _FLAG = r"true|false|none|null|nan|[-+]?[01](?:\.0*)?"
 _TRUTH = {
-    "true": 1,
-    "correct": 1,
-    "right": 1,
-    "false": 0,
-    "incorrect": 0,
-    "wrong": 0,
-    "none": -1,
-    "null": -1,
-    "nan": -1,
+    "true": 1, "correct": 1, "right": 1, "false": 0, "incorrect": 0, "wrong": 0,
+    "none": -1, "null": -1, "nan": -1,
 }
 _LABELS = {
     "loss": rf"(?:l2_)?loss|l2|error|mse|cost)\b\W{{0,3}}(?:tensor\()?\W?(?P<value>{_NUMBER}|nan|[-+]?inf",
@@ -38,13 +31,13 @@ _LABELS = {
 _LABELLED = {name: re.compile(rf"\b(?:{rest})(?!\.?\w)\)?", re.IGNORECASE) for name, rest in _LABELS.items()}
 _VALUE = re.compile(rf"(?<![\w.])(?:{_NUMBER}|[-+]?inf|{'|'.join(_TRUTH)})(?!\.?\w)", re.IGNORECASE)
 _TENSOR = re.compile(r"\b(?:device|dtype|requires_grad|grad_fn)=[^,)\]]+", re.IGNORECASE)
-_TIME = re.compile(
-    r"\s*\[?(?:\d{4}[-/]\d\d[-/]\d\d[T ]?)?(?:\d\d:\d\d:\d\d(?:[.,]\d+)?)?(?:Z|[+-]\d\d:?\d\d)?\]?[\s:|]*(?:-\s)?"
-)
-_LEVEL = re.compile(
-    r".{0,120}?(?<![A-Za-z])(?:DEBUG|INFO|WARNING|WARN|ERROR|CRITICAL|FATAL)(?![A-Za-z])\]?[\s:|]*(?:-\s)?"
-)
-_ORIGIN = re.compile(r"\s*[\[(]?(?:[A-Za-z_][\w./\-]*(?::\d+)?[\])]?\s*(?::|\||-(?=\s))|[\w./\-]+\.py:\d+[\])]?)")
+_AFTER = r"\]?[\s:|]*(?:-\s)?"
+_DATE, _CLOCK = r"(?:\d{4}[-/]\d\d[-/]\d\d[T ]?)?", r"(?:\d\d:\d\d:\d\d(?:[.,]\d+)?)?(?:Z|[+-]\d\d:?\d\d)?"
+_TIME = re.compile(rf"\s*\[?{_DATE}{_CLOCK}{_AFTER}")
+_LEVELS = r"(?:DEBUG|INFO|WARNING|WARN|ERROR|CRITICAL|FATAL)"
+_LEVEL = re.compile(rf".{{0,120}}?(?<![A-Za-z]){_LEVELS}(?![A-Za-z]){_AFTER}")
+_NAME, _FILE = r"[A-Za-z_][\w./\-]*(?::\d+)?[\])]?\s*(?::|\||-(?=\s))", r"[\w./\-]+\.py:\d+[\])]?"
+_ORIGIN = re.compile(rf"\s*[\[(]?(?:{_FILE}\s*(?::|\||-\s)?|{_NAME})")
 FEWEST = 3
 """A line of fewer values than this is a message, which has to do with no particle."""
 NORM_TOLERANCE = 0.05
@@ -165,8 +158,8 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 def without_prefix(text: str) -> str:
     """A line without what ``logging`` puts before the message.
 
-    >>> without_prefix("INFO:root:1 0 0 0 1 0.5"), without_prefix("2021-03-04 12:00:01,123 - fit - INFO - 1 0 0 0 1 0.5")
-    ('1 0 0 0 1 0.5', '1 0 0 0 1 0.5')
+    >>> without_prefix("INFO:root:1 0 0 0 1 0.5"), without_prefix("2021-03-04 12:00:01,123 - fit - INFO - 1 0 0")
+    ('1 0 0 0 1 0.5', '1 0 0')
     """
     level = _LEVEL.match(text)
     rest = text if level is None else text[level.end() :]

@@ -24,18 +24,23 @@ app.command()(groups)
 app.command("import-log")(import_log)
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"cryocore {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def program(
-    version: Annotated[bool, typer.Option("--version", help="Show the version and leave.", is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and leave.", callback=_show_version, is_eager=True)
+    ] = False,
 ) -> None:
     """Find the particles of a cryo-EM data set that belong in its map.
 
     The workflow itself is run by `snakemake`; these are questions to what it leaves behind. Exit codes: 0 done, 1 a
     fault of the program, 2 a fault of the input.
     """
-    if version:
-        typer.echo(f"cryocore {__version__}")
-        raise typer.Exit
 
 
 def main() -> NoReturn:

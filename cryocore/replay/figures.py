@@ -75,7 +75,7 @@ def _groups(axes: Axes, kind: str, ranking: Ranking) -> None:
     order = np.arange(len(ranking))
     if kind == "defocus":
         order = np.argsort([float(name.split()[0]) for name in ranking.name])
-    x = np.arange(len(ranking))
+    x = np.arange(len(ranking)) + 1
     for worse, colour in ((False, RIGHT), (True, WRONG)):
         chosen = ranking.worse[order] == worse
         middle, rows = ranking.shrunk[order][chosen], order[chosen]
@@ -99,7 +99,7 @@ def _groups(axes: Axes, kind: str, ranking: Ranking) -> None:
         axes.set_xlabel("rank, worst first")
         for i in range(min(NAMED, int(ranking.worse.sum()))):
             name = Path(ranking.name[i]).stem
-            axes.annotate(name, (i, ranking.shrunk[i]), (8, 4 - 9 * i), textcoords="offset points", fontsize=8)
+            axes.annotate(name, (i + 1, ranking.shrunk[i]), (8, 4 - 9 * i), textcoords="offset points", fontsize=8)
 
 
 def save_figure(figure: Figure, path: Path) -> None:

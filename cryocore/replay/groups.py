@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from scipy.stats import beta, false_discovery_control, hypergeom
+from scipy.special import betainc, betaincinv
 
 from cryocore.errors import InputError
 from cryocore.replay.log import LogRound
@@ -23,7 +23,7 @@ TAILS = (0.025, 0.975)
 GRID = 64
 """Variances between groups that are averaged over."""
 LEVEL = 0.05
-"""Share of the groups called worse that may be so by chance (Benjamini and Hochberg 1995)."""
+"""Share of the groups called worse that may be so by chance."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,9 @@ def rank_groups(wrong: NDArray[Any], codes: Ints, names: Sequence[str]) -> Ranki
     Notes
     -----
     Sampling variances are the pooled variance within groups over n; see :func:`drawn_to_mean`. Probabilities are taken
-    as they are: that they may be wrong themselves is not in the interval. The p-value is that of Fisher's exact test,
-    sums of probabilities rounded down.
+    as they are: that they may be wrong themselves is not in the interval. The p-value is a tail of
+    the binomial distribution about the share of all, continued to sums of probabilities; where a group is much of the
+    whole it is on the safe side.
     """
     known = np.isfinite(wrong)
     codes, wrong = codes[known], wrong[known].astype(np.float64)
@@ -90,9 +91,8 @@ def rank_groups(wrong: NDArray[Any], codes: Ints, names: Sequence[str]) -> Ranki
     within = max(float(np.sum(wrong**2) - count @ share**2), 0.0) / max(len(wrong) - len(groups), 1)
     shrunk, variance = drawn_to_mean(share, within / count)
     low, high = _beta_interval(shrunk, variance * shrunk * (1.0 - shrunk) / max(overall * (1.0 - overall), 1e-12))
-    worst = np.floor(total + 1e-6)
-    p_value = hypergeom.sf(worst - 1, len(wrong), max(round(wrong.sum()), int(worst.max())), count)
-    q_value = false_discovery_control(np.clip(p_value, 0.0, 1.0))
+    p_value = np.where(total > 0, betainc(np.maximum(total, 1e-12), count - total + 1.0, overall), 1.0)
+    q_value = adjusted(p_value)
     order = np.lexsort((groups, -count, -shrunk))
     return Ranking(
         overall=overall,
@@ -131,13 +131,23 @@ def drawn_to_mean(share: Floats, variance: Floats) -> tuple[Floats, Floats]:
     return shrunk, (weight * spread).sum(axis=0)
 
 
+def adjusted(p_value: Floats) -> Floats:
+    """Chances ``(groups,)`` allowing for their number, as by Benjamini and Hochberg (1995)."""
+    order = np.argsort(p_value)
+    scaled = p_value[order] * len(order) / np.arange(1, len(order) + 1)
+    out = np.empty_like(p_value)
+    out[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1.0)
+    return out
+
+
 def _beta_interval(mean: Floats, variance: Floats) -> tuple[Floats, Floats]:
     """2.5 and 97.5 % of beta distributions of these moments; the mean itself where there is no variance."""
     size = np.divide(mean * (1.0 - mean), variance, out=np.full_like(mean, np.inf), where=variance > 0) - 1.0
     size = np.maximum(size, 1e-3)
     sure = ~np.isfinite(size) | (mean <= 0.0) | (mean >= 1.0)
     size[sure] = 1.0
-    ends = (beta.ppf(q, np.where(sure, 1.0, mean) * size, np.where(sure, 1.0, 1.0 - mean) * size) for q in TAILS)
+    first, second = (np.where(sure, 1.0, part * size) for part in (mean, 1.0 - mean))
+    ends = (betaincinv(first, second, q) for q in TAILS)
     low, high = (np.where(sure, mean, end) for end in ends)
     return low, high
 

@@ -41,7 +41,7 @@ class LogRound:
     def run_dir(self) -> Path | None:
         """The run's directory, where the log lies in one."""
         folder = self.path.absolute().parent.parent
-        return folder.parent if folder.name == "log" and (folder.parent / "particles.parquet").exists() else None
+        return folder.parent if folder.name == "log" and (folder.parent / f"round_{self.number}").is_dir() else None
 
     @property
     def symmetry(self) -> str:

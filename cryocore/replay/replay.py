@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from cryocore.data import Particles, require_same_particles
 from cryocore.errors import InputError
 from cryocore.files import write_table
 from cryocore.ingest.particles import particle_ids
+from cryocore.rates import auc, lower_is_better, selection_rates
 from cryocore.replay.bands import recomputed
 from cryocore.replay.groups import group_codes, rank_groups
 from cryocore.replay.log import LogRound, aligned, find_rounds, wanted_rounds
@@ -26,7 +28,6 @@ from cryocore.replay.views import Views, view_shift, views_of
 from cryocore.select.choose import MIXTURE, choose, columns_needed
 from cryocore.select.stage import subset_metadata, subset_table, write_subset_star
 from cryocore.star import IMAGE_NAME, read_star
-from cryocore.validate.rates import auc, lower_is_better, selection_rates
 
 Floats32 = NDArray[np.float32]
 Progress = Callable[[], None]
@@ -57,8 +58,10 @@ def replay(
     after = {r.number - 1: r for r in log}
     plans = [[plan(request, r) for request in requests] for r in chosen]
 
+    views = _SameViews()
+
     def work(job: tuple[LogRound, list[Plan]]) -> list[Outcome]:
-        known = _read_known(job[0], after.get(job[0].number))
+        known = _read_known(job[0], after.get(job[0].number), views)
         found = []
         for p in job[1]:
             found.append(_outcome(job[0], known, p))
@@ -85,7 +88,27 @@ class _Known:
     groups: dict[str, tuple[NDArray[np.integer[Any]], list[str]]]
 
 
-def _read_known(log_round: LogRound, after: LogRound | None) -> _Known:
+class _SameViews:
+    """The views of rounds whose poses are the same, sorted into cells once."""
+
+    def __init__(self) -> None:
+        self._lock, self._seen = Lock(), dict[str, tuple[NDArray[np.float64], Views]]()
+
+    def of(self, log_round: LogRound) -> Views | None:
+        """Views of a round; None where the log knows no poses."""
+        found = [log_round.column(f"view_{c}") for c in "xyz"]
+        columns = [c for c in found if c is not None]
+        if len(columns) < len(found):
+            return None
+        directions = np.stack(columns, axis=1, dtype=np.float64)
+        with self._lock:
+            last = self._seen.get(log_round.symmetry)
+            if last is None or not np.array_equal(last[0], directions):
+                last = self._seen[log_round.symmetry] = directions, views_of(directions, log_round.symmetry)
+        return last[1]
+
+
+def _read_known(log_round: LogRound, after: LogRound | None, views: _SameViews) -> _Known:
     columns = log_round.read(["particle_id", "half"])
     flags, likely = log_round.flags(), log_round.posterior()
     right_from = "all" if likely is None else "posterior"
@@ -95,10 +118,6 @@ def _read_known(log_round: LogRound, after: LogRound | None) -> _Known:
     if after is not None and (weights := after.column("weight")) is not None:
         ids = after.read(["particle_id"])["particle_id"]
         kept_next = aligned(weights, ids, columns["particle_id"]) > 0
-    directions = [log_round.column(f"view_{c}") for c in "xyz"]
-    views = None
-    if all(d is not None for d in directions):
-        views = views_of(np.stack([np.asarray(d, dtype=np.float64) for d in directions], axis=1), log_round.symmetry)
     found = {kind: group_codes(log_round, kind) for kind in ("micrograph", "optics_group")}
     return _Known(
         ids=columns["particle_id"],
@@ -108,7 +127,7 @@ def _read_known(log_round: LogRound, after: LogRound | None) -> _Known:
         flags=flags,
         likely=likely,
         right_from=right_from,
-        views=views,
+        views=views.of(log_round),
         groups={kind: groups for kind, groups in found.items() if groups is not None},
     )
 

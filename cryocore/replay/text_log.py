@@ -19,8 +19,15 @@ from cryocore.errors import InputError
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _FLAG = r"true|false|none|null|nan|[-+]?[01](?:\.0*)?"
 _TRUTH = {
-    "true": 1, "correct": 1, "right": 1, "false": 0, "incorrect": 0, "wrong": 0,
-    "none": -1, "null": -1, "nan": -1,
+    "true": 1,
+    "correct": 1,
+    "right": 1,
+    "false": 0,
+    "incorrect": 0,
+    "wrong": 0,
+    "none": -1,
+    "null": -1,
+    "nan": -1,
 }
 _LABELS = {
     "loss": rf"(?:l2_)?loss|l2|error|mse|cost)\b\W{{0,3}}(?:tensor\()?\W?(?P<value>{_NUMBER}|nan|[-+]?inf",
@@ -165,11 +172,11 @@ def without_prefix(text: str) -> str:
     rest = text if level is None else text[level.end() :]
     time = _TIME.match(rest)
     rest = rest[time.end() :] if time else rest
-    if level is None:
-        return rest
-    origin = _ORIGIN.match(rest)
-    is_label = origin is None or any(p.match(rest) for p in _LABELLED.values())
-    return rest if origin is None or is_label else rest[origin.end() :]
+    for _ in range(2 if level else 0):
+        origin = _ORIGIN.match(rest)
+        if origin and not any(label.match(rest.lstrip()) for label in _LABELLED.values()):
+            rest = rest[origin.end() :]
+    return rest
 
 
 def parse_particle(body: str) -> ParticleLine:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from cryocore.geometry.symmetry import point_group
 from cryocore.select.cells import BLOCK, folded, view_cells
 
-DRAWS = 200
+DRAWS = 100
 """Random selections of the same size, for what chance does."""
 
 
@@ -36,7 +36,7 @@ class ViewShift:
     ``beside_right`` : total variation beside the particles as far as they are right, instead of all: wrong poses lie
         elsewhere than right ones, and leaving them out moves the distribution as it should be; None where nothing is
         known of them
-    ``p_value`` : chance of a value as large, not below 1/201
+    ``p_value`` : chance of a value as large, not below 1/101
     ``least_kept`` : the smallest kept share of a cell, among those of which ten or more are to be expected
     ``least_kept_view`` : that cell's direction
     """

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from cryocore.select.mixture import (
     FEWEST,
@@ -97,7 +97,7 @@ def estimate_from(
     deviations = resampled(data, model, ids=ids, half=half, seed=seed) - value
     below, above = np.quantile(deviations, [0.025, 0.975])
     likely = np.sort(posterior(evidence_log_odds(model, data))[data.known])  # the same sum in any order of rows
-    own = norm.ppf(0.975) * (MODEL_ERROR + PER_AMBIGUITY * float(np.mean(likely * (1.0 - likely))))
+    own = ndtri(0.975) * (MODEL_ERROR + PER_AMBIGUITY * float(np.mean(likely * (1.0 - likely))))
     low = max(0.0, value - float(np.hypot(max(above, 0.0), own)))
     high = min(1.0, value + float(np.hypot(max(-below, 0.0), own)))
     return ErrorRate(value, low, high, "mixture", second, disagreement(value, low, high, second))

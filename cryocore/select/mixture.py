@@ -193,7 +193,7 @@ def expectation_maximisation(
     model, last, total = start, -np.inf, weights.sum()
     for _ in range(steps):
         joint = class_densities(model, data) + np.log(model.shares)
-        each = np.logaddexp.reduce(joint, axis=1)
+        each = log_sum_exp(joint)
         reached = _sum_of_products(weights, each)
         if abs(reached - last) < tolerance * total:
             break
@@ -222,8 +222,14 @@ def class_densities(model: Mixture, data: Evidence) -> Array:
         k = model.slopes[0]
         columns.append(right - k * data.expected_z * (data.z - 0.5 * k * data.expected_z))
     # a map of k times the contrast would score k times as much
-    tilted = right[:, None] - model.slopes[0] * data.ratios - MARGIN
-    return np.concatenate([np.stack(columns, axis=1), tilted], axis=1)
+    columns += [right - model.slopes[0] * ratio - MARGIN for ratio in data.ratios.T]
+    return np.stack(columns).T  # sums over classes are quick where a class is together in memory
+
+
+def log_sum_exp(values: Array) -> Array:
+    """Logarithm ``(n,)`` of the sum of exp(values) over the classes, ``(n, classes)``."""
+    top = values.max(axis=1)
+    return np.asarray(top + np.log(np.exp(values - top[:, None]).sum(axis=1)))
 
 
 def log_odds(model: Mixture, columns: Columns) -> Array:
@@ -241,7 +247,7 @@ def evidence_log_odds(model: Mixture, data: Evidence) -> Array:
     for start in range(0, len(rows), BLOCK):
         block = rows[start : start + BLOCK]
         joint = class_densities(model, data.take(block)) + prior
-        out[block] = joint[:, 0] - np.logaddexp.reduce(joint[:, 1:], axis=1)
+        out[block] = joint[:, 0] - log_sum_exp(joint[:, 1:])
     return out
 
 

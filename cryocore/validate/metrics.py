@@ -18,10 +18,10 @@ from cryocore.errors import InputError
 from cryocore.files import atomic_path, read_table, table_metadata, with_metadata, write_json
 from cryocore.maps.fsc import fsc, resolution_at
 from cryocore.maps.mrc import read_map
+from cryocore.rates import auc, lower_is_better, rates_by_kind, rounded, selection_rates, share
 from cryocore.select.choose import MIXTURE, judged
 from cryocore.select.mixture import MIXTURE_COLUMNS
 from cryocore.select.stage import read_columns
-from cryocore.validate.rates import auc, lower_is_better, rates_by_kind, rounded, selection_rates, share
 from cryocore.validate.stopping import effective_number
 
 Bools = NDArray[np.bool_]

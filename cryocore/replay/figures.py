@@ -91,7 +91,7 @@ def _groups(axes: Axes, kind: str, ranking: Ranking) -> None:
     axes.margins(x=0.04)
     if kind == "defocus":
         ticks = x[:: max(len(x) // 5, 1)]
-        axes.set_xticks(ticks, [f"{float(ranking.name[order[i]].split()[0]) / 1e4:.2f}" for i in ticks])
+        axes.set_xticks(ticks, [f"{float(ranking.name[order[i - 1]].split()[0]) / 1e4:.2f}" for i in ticks])
         axes.set_xlabel("defocus from (µm)")
     elif len(x) <= 6:
         axes.set_xticks(x, [ranking.name[i] for i in order])

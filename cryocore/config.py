@@ -144,6 +144,10 @@ class Score(Section):
     cryosieve_angstrom: Annotated[list[Positive], PerRound] = Field(
         [40.0], min_length=1, description="high-pass cut-off of CryoSieve's score"
     )
+    leave_one_out: Literal["closed_form", "folds"] = Field(
+        "closed_form", description="how a particle is kept from judging itself"
+    )
+    n_folds: int = Field(5, ge=2, le=64, description="folds: parts of a half set, each judged by the map of the others")
     noise: Literal["optics_group", "micrograph"] = Field("optics_group", description="what shares a noise spectrum")
     noise_per_particle: bool = Field(True, description="scale it by each particle's own residual")
     n_decoys: int = Field(8, ge=0, description="random poses that each particle is compared with")
@@ -160,8 +164,22 @@ class Select(Section):
         "dual", description="column of the log, or mixture; the rules in brackets take no notice of it"
     )
     rule: Literal[
-        "fraction", "count", "threshold", "posterior", "mixture", "soft", "trimmed", "balanced", "micrograph"
-    ] = Field("mixture", description="which of the next nine decides")
+        "fraction",
+        "count",
+        "threshold",
+        "posterior",
+        "mixture",
+        "soft",
+        "trimmed",
+        "balanced",
+        "micrograph",
+        "softmax",
+        "absolute",
+        "simplex",
+        "capped",
+        "huber",
+        "student",
+    ] = Field("mixture", description="which of the settings down to student decides")
     fraction: Annotated[list[Fraction], PerRound] = Field(
         [0.85, 0.78, 0.72, 0.7], min_length=1, description="share of all particles kept"
     )
@@ -186,6 +204,24 @@ class Select(Section):
     )
     micrograph: Annotated[list[Rate], PerRound] = Field(
         [0.5], min_length=1, description="(mean probability that kept micrographs exceed)"
+    )
+    softmax: Annotated[list[Annotated[float, Field(ge=0.0)]], PerRound] = Field(
+        [2.0], min_length=1, description="inverse temperature of weights exp(-value * loss)"
+    )
+    absolute: Annotated[list[Positive], PerRound] = Field(
+        [0.3], min_length=1, description="step of a gradient descent on weights, one per round"
+    )
+    simplex: Annotated[list[Positive], PerRound] = Field(
+        [1.0], min_length=1, description="quadratic term that keeps weights on the simplex apart"
+    )
+    capped: Annotated[list[Fraction], PerRound] = Field(
+        [0.5], min_length=1, description="least share of the particles that weights are spread over"
+    )
+    huber: Annotated[list[Positive], PerRound] = Field(
+        [0.5], min_length=1, description="robust deviations below the median from which weights fall"
+    )
+    student: Annotated[list[Positive], PerRound] = Field(
+        [2.0], min_length=1, description="degrees of freedom of weights 1 / (1 + loss² / value)"
     )
     normalise: Literal["none", "view", "micrograph", "defocus"] = Field(
         "none", description="scores relative to those of a group"

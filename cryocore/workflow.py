@@ -47,7 +47,10 @@ def stage_settings(config: Config, stage: Stage, round_number: int = 0) -> dict[
             return {"reconstruct": values, "symmetry": config.symmetry}
         case "score":
             # the scores of round r choose the particles of round r + 1
-            return {"score": _of_round(_dump(config.score), {"cryosieve_angstrom"}, round_number + 1), **common}
+            values = _of_round(_dump(config.score), {"cryosieve_angstrom"}, round_number + 1)
+            if values["leave_one_out"] == "closed_form":
+                del values["n_folds"]
+            return {"score": values, **common}
         case "select":
             return {"select": _select_settings(config.select, round_number), **common}
         case "validate":

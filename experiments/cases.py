@@ -84,9 +84,11 @@ def simulated(
     n: int,
     seed: int = 0,
     label: str = "",
+    variant: str = "",
+    settings: dict[str, Any] | None = None,
     reference: dict[str, float] | None = None,
 ) -> Case:
-    """A case of a procedural molecule."""
+    """A case of a procedural molecule; a ``variant`` has ``settings`` of its own above those of the grid."""
     shape = dict(_entry(grid, "molecules", molecule))
     config = {
         "symmetry": shape.pop("symmetry"),
@@ -96,7 +98,9 @@ def simulated(
             "plant": _planted(grid, kind, rate),
         },
     }
+    config = merged(config, settings or {})
     name = f"{molecule}-{kind}-{100 * rate:g}-snr{snr:g}-n{n}" + (f"-seed{seed}" if seed else "")
+    name += f"-{variant}" if variant else ""
     factors = {"molecule": molecule, "kind": kind, "rate": rate, "snr": snr, "n": n, "seed": seed}
     return Case(name, factors, _with_defaults(grid, config, rate), sets, label or name, reference or {})
 

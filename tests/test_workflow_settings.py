@@ -44,6 +44,14 @@ def test_sections_survive_the_command_line() -> None:
     assert second.fraction == [config.select.fraction[1]]
 
 
+def test_the_number_of_folds_counts_only_where_there_are_folds() -> None:
+    def settings(**score: Any) -> Any:
+        return stage_settings(parse_config({"score": score}), "score")
+
+    assert settings(n_folds=3) == settings(n_folds=9)
+    assert settings(leave_one_out="folds", n_folds=3) != settings(leave_one_out="folds", n_folds=9)
+
+
 def test_the_score_that_ranks_is_the_one_that_is_judged() -> None:
     config = parse_config({"select": {"score": "mixture", "rule": "fraction"}})
     assert stage_settings(config, "select", 1)["select"]["score"] == "mixture"

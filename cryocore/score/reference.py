@@ -31,7 +31,10 @@ LARGE_SHARE = 0.1
 
 @dataclass(frozen=True)
 class Reference:
-    """What images are compared with: the grids of both halves, and how much each particle shaped them."""
+    """What images are compared with: the grids of both halves, and how much each particle shaped them.
+
+    ``grids`` are empty where folds judge.
+    """
 
     grids: Bricks
     inverse_density: Bricks
@@ -52,10 +55,9 @@ class Reference:
 
 def load_reference(data: Particles, round_dir: Path, settings: Score, backend: Backend) -> Reference:
     """Mask the half maps of a round and put them, and the density of their samples, on grids."""
-    optics = data.reference_optics
     mask, _ = read_map(round_dir / "mask.mrc")
-    density, padding, last_shell = read_sampling(round_dir / "sampling.npz")
-    grid = Grid.of(optics.box, optics.pixel_size_angstrom, padding, last_shell)
+    sampling = read_sampling(round_dir / "sampling.npz")
+    density, grid = sampling[0], sampling_grid(data, sampling)
     grids = np.stack([map_to_grid(read_map(round_dir / f"half{h}.mrc")[0] * mask, grid) for h in (1, 2)])
     # the outermost shell is cut by the ball of the grid, and its density with it
     edges = band_edges(settings.n_bands, grid.last_shell - 1)
@@ -64,7 +66,7 @@ def load_reference(data: Particles, round_dir: Path, settings: Score, backend: B
     # the mean over directions is real: the projection that all poses have in common
     radial_mean = np.stack([band_means(shell_means(g.real, grid), edges) for g in grids])
     return Reference(
-        grids=pack(grids, backend),
+        grids=pack(grids, backend) if settings.leave_one_out == "closed_form" else Bricks(None, 0),
         inverse_density=pack(np.float32(1.0) / density, backend),
         leverage=float(mask.mean()) / grid.padding**3,
         overlap=backend.to_device(mask_overlap(mask)),
@@ -77,10 +79,19 @@ def load_reference(data: Particles, round_dir: Path, settings: Score, backend: B
     )
 
 
-def read_sampling(path: Path) -> tuple[Floats32, float, int]:
+Sampling = tuple[Floats32, float, int]
+
+
+def read_sampling(path: Path) -> Sampling:
     """Density of samples of both halves on the unpadded grid, padding and last shell of the maps' own grid."""
     with open_arrays(path, "sampling density") as file:
         return file["density"], float(file["padding"]), int(file["last_shell"])
+
+
+def sampling_grid(data: Particles, sampling: Sampling) -> Grid:
+    """The grid of the maps."""
+    _, padding, last_shell = sampling
+    return Grid.of(data.reference_optics.box, data.reference_optics.pixel_size_angstrom, padding, last_shell)
 
 
 def mask_overlap(mask: Floats32) -> Floats32:

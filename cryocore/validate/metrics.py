@@ -22,7 +22,7 @@ from cryocore.rates import auc, lower_is_better, rates_by_kind, rounded, selecti
 from cryocore.select.choose import MIXTURE, judged
 from cryocore.select.mixture import MIXTURE_COLUMNS
 from cryocore.select.stage import read_columns
-from cryocore.validate.stopping import effective_number
+from cryocore.select.weights import effective_number
 
 Bools = NDArray[np.bool_]
 

@@ -27,7 +27,7 @@ def test_the_grid_has_every_combination_once() -> None:
 
 def test_named_rows_belong_to_the_grid_and_keep_their_reference() -> None:
     rows = [case for case in CASES if "table" in case.sets]
-    assert all("grid" in case.sets for case in rows)
+    assert [case.name for case in rows if "grid" not in case.sets] == ["channel-uniform-50-snr0.005-n10000-soft"]
     assert rows[0].reference["z"] == 0.999
     assert {case.factors["kind"] for case in rows} == {"uniform", "local", "junk", "shift", "mixed"}
 
@@ -38,7 +38,13 @@ def test_cases_are_configurations_with_the_declared_errors(case: Any) -> None:
     assert config.input.plant.total == pytest.approx(case.factors["rate"])
     assert config.input.simulate.snr == case.factors["snr"]
     assert config.select.rule == "mixture"
-    assert config.n_rounds == 8
+    assert config.n_rounds == (3 if case.name.endswith("-short") else 8)
+
+
+def test_a_variant_has_settings_of_its_own() -> None:
+    plain, soft = (case.config for case in CASES if case.name.startswith("channel-uniform-50-snr0.005-n10000"))
+    assert (plain["select"], soft["select"]) == ({"rule": "mixture"}, {"rule": "soft"})
+    assert {k: v for k, v in plain.items() if k != "select"} == {k: v for k, v in soft.items() if k != "select"}
 
 
 def test_a_rule_in_the_settings_replaces_the_known_rate() -> None:
@@ -60,7 +66,7 @@ def test_without_a_rule_the_known_rate_is_dropped() -> None:
 @pytest.mark.parametrize(
     "words, expected",
     [
-        (["table"], 8),
+        (["table"], 11),
         (["molecule=channel", "snr=0.005,0.01", "n=1000", "kind=junk"], 6),
         (["grid", "rate=.30", "n=20000"], 75),
         (["small-uniform-30-snr0.01-n1000-seed*"], 19),

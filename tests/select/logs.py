@@ -59,6 +59,7 @@ def planted_log(
     columns = {
         "particle_id": rng.permutation(np.arange(1, n + 1, dtype=np.uint64) * np.uint64(2654435761)),
         "half": (1 + np.arange(n) % 2).astype(np.int8),
+        "weight": np.ones(n, dtype=np.float32),
         "micrograph": np.array([f"m{i % 20}" for i in range(n)]),
         "view_x": views[:, 0],
         "view_y": views[:, 1],

@@ -84,6 +84,7 @@ def _rows(start: int, n: int, number: int, fixed: np.random.Generator, rng: np.r
         scores.z(*centred, weighting),
     )
     expected = [np.sqrt(scores.energy(e, weighting)) for e in (sums.e, centred[1])]
+    expected.append(0.6 * expected[1])
     gap = np.where(right, 1.0, -1.0) * expected[0]
     local, shift = (0.6 * gap + rng.normal(size=n) * 2.0 for _ in range(2))
     columns: dict[str, Any] = {

@@ -204,7 +204,7 @@ def expectation_maximisation(
     model, last, total = start, -np.inf, weights.sum()
     for _ in range(steps):
         parts, each = _exp_and_log_sum(class_densities(model, data) + np.log(model.shares))
-        reached = float(weights @ each)
+        reached = float(np.sum(weights * each))
         if abs(reached - last) < tolerance * total:
             break
         last = reached
@@ -226,10 +226,10 @@ def maximisation(data: Evidence, parts: Array, model: Mixture, log_likelihood: f
 def class_densities(model: Mixture, data: Evidence) -> Array:
     """Log density of each particle under each class, ``(n, classes)``."""
     whitening = np.linalg.cholesky(np.linalg.inv(model.right))
-    white = (data.observed - model.slopes * data.expected) @ whitening
+    white = _times(data.observed - model.slopes * data.expected, whitening)
     right = _log_normal(white, whitening)
     other = np.linalg.cholesky(np.linalg.inv(model.misplaced))
-    columns = [right, _log_normal(data.observed @ other, other)]
+    columns = [right, _log_normal(_times(data.observed, other), other)]
     if "empty" in model.classes:
         columns.append(right - model.scale * data.expected_z * (data.z - 0.5 * model.scale * data.expected_z))
     if "near" in model.classes:
@@ -237,7 +237,7 @@ def class_densities(model: Mixture, data: Evidence) -> Array:
         kinds = [-model.slopes[-1] * data.ratios["near"]] if "near" in data.ratios else []
         if data.observed.shape[1] == 2:
             kinds.append(
-                _faded(white @ whitening[1], whitening[1] @ whitening[1], model.slopes[1] * data.expected[:, 1])
+                _faded(_times(white, whitening[1]), whitening[1] @ whitening[1], model.slopes[1] * data.expected[:, 1])
             )
         columns.append(right + np.logaddexp.reduce(kinds, axis=0) - np.log(len(kinds)) - MARGIN)
     if "displaced" in model.classes:
@@ -310,8 +310,8 @@ def _exp_and_log_sum(logs: Array) -> tuple[Array, Array]:
 
 def _slope(weights: Array, values: Array, expected: Array) -> Array:
     """k of values about k times what is expected, ``(n,)`` or ``(n, d)``, within its bounds."""
-    energy = np.maximum(weights @ expected**2, 1e-9)
-    return np.asarray(np.clip(weights @ (values * expected) / energy, *SLOPE))
+    energy = np.maximum(_times(weights, expected**2), 1e-9)
+    return np.asarray(np.clip(_times(weights, values * expected) / energy, *SLOPE))
 
 
 def _log_normal(white: Array, whitening: Array) -> Array:
@@ -322,6 +322,13 @@ def _log_normal(white: Array, whitening: Array) -> Array:
 def _covariance(values: Array, weights: Array, sd: tuple[float, float]) -> Array:
     """Second moments ``(d, d)`` of values ``(n, d)`` about 0, the standard deviation within bounds in any direction."""
     unit = PRIOR_COUNT * np.eye(values.shape[1])
-    moments = ((values * weights[:, None]).T @ values + unit) / (weights.sum() + PRIOR_COUNT)
+    moments = (_times((values * weights[:, None]).T, values) + unit) / (weights.sum() + PRIOR_COUNT)
     variances, axes = np.linalg.eigh(moments)
     return np.asarray((axes * np.clip(variances, sd[0] ** 2, sd[1] ** 2)) @ axes.T)
+
+
+def _times(first: Array, second: Array) -> Array:
+    """The product ``first @ second`` in an order of sums that does not depend on the number of cores."""
+    return np.asarray(
+        np.einsum("...i,i...->..." if second.ndim == 1 or first.ndim == 1 else "ni,ij->nj", first, second)
+    )

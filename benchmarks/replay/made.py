@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ Array = NDArray[np.float64]
 
 BOX, PIXEL_ANGSTROM, N_BANDS, RIVALS = 256, 1.3, 24, 8
 WRONG, PER_MICROGRAPH, GROUPS = 0.3, 300, 4
+RADIAL_MEAN = 0.005
 EDGES = band_edges(N_BANDS, BOX // 2 - 2)
 COEFFICIENTS = np.pi * (EDGES[1:] ** 2 - EDGES[:-1] ** 2)
 SHELL = 0.5 * (EDGES[1:] + EDGES[:-1])
@@ -44,7 +46,7 @@ def make_log(run_dir: Path, n: int, n_rounds: int = 8, seed: int = 0) -> None:
         "band_edges": EDGES.tolist(),
         "noise_power": [[1.0] * N_BANDS] * GROUPS,
         "signal_share": SIGNAL.tolist(),
-        "radial_mean": [[0.02] * N_BANDS] * 2,
+        "radial_mean": [[RADIAL_MEAN] * N_BANDS] * 2,
         "neighbour_correlation": [np.linspace(0.95, 0.05, N_BANDS).tolist()] * 2,
         "coefficients": [COEFFICIENTS.tolist()] * GROUPS,
     }
@@ -75,7 +77,7 @@ def _rows(start: int, n: int, number: int, fixed: np.random.Generator, rng: np.r
     factor = fixed.normal(1.0, 0.03, n)
     sums = _sums(n, right, factor, rng)
     weighting = Weighting(
-        factor[:, None] * np.ones(N_BANDS), SIGNAL, np.full(N_BANDS, 0.02), np.linspace(0.95, 0.05, N_BANDS)
+        factor[:, None] * np.ones(N_BANDS), SIGNAL, np.full(N_BANDS, RADIAL_MEAN), np.linspace(0.95, 0.05, N_BANDS)
     )
     centred = scores.centre(sums, weighting.mean)
     llr, z, zc = (
@@ -84,9 +86,11 @@ def _rows(start: int, n: int, number: int, fixed: np.random.Generator, rng: np.r
         scores.z(*centred, weighting),
     )
     expected = [np.sqrt(scores.energy(e, weighting)) for e in (sums.e, centred[1])]
-    expected.append(0.6 * expected[1])
-    gap = np.where(right, 1.0, -1.0) * expected[0]
-    local, shift = (0.6 * gap + rng.normal(size=n) * 2.0 for _ in range(2))
+    discerning = replace(weighting, w=weighting.w * (1.0 - weighting.likeness))
+    weighted = np.sum(weighting.w * discerning.w * centred[1] / weighting.sigma2, axis=1)
+    expected.append(weighted / np.sqrt(scores.energy(centred[1], discerning)))
+    apart = 0.6 * expected[0]  # of the prediction from its rivals, in units of the noise
+    local, shift = (np.where(right, 0.5, -0.5) * apart**2 + apart * rng.normal(size=n) for _ in range(2))
     columns: dict[str, Any] = {
         "particle_id": fixed.integers(1, 2**63, n, dtype=np.uint64),
         "stack": _names("stack_{:05d}.mrcs", micrograph),
@@ -106,7 +110,7 @@ def _rows(start: int, n: int, number: int, fixed: np.random.Generator, rng: np.r
         "llr": llr,
         "z": z,
         "zc": zc,
-        "ldac": zc + 0.3 * rng.normal(size=n),
+        "ldac": scores.z(*centred, discerning),
         "contrast": z + 0.3 * rng.normal(size=n),
         "local": local,
         "shift": shift,
@@ -127,7 +131,7 @@ def _sums(n: int, right: NDArray[np.bool_], factor: Array, rng: np.random.Genera
     e = POWER * np.exp(0.3 * rng.standard_normal((n, 1))) * rng.gamma(8.0, 1.0 / 8.0, (n, N_BANDS))
     g = 0.5 * COEFFICIENTS * np.ones((n, 1))
     noise = factor[:, None]
-    f = 0.1 * np.sqrt(e * g)
+    f = RADIAL_MEAN * g  # what is left of a prediction has nothing of the mean
     c = e * right[:, None] + np.sqrt(noise * e) * rng.standard_normal((n, N_BANDS), dtype=np.float32)
     b = f * right[:, None] + np.sqrt(noise * g) * rng.standard_normal((n, N_BANDS), dtype=np.float32)
     residual = noise * (COEFFICIENTS + np.sqrt(2 * COEFFICIENTS) * rng.standard_normal((n, N_BANDS), dtype=np.float32))

@@ -20,17 +20,19 @@ from cryocore.analysis.columns import LossColumns
 from cryocore.analysis.dependence import TESTS, permutation_tests, pose_functions
 from cryocore.analysis.direction import direction
 from cryocore.analysis.distribution import distribution
+from cryocore.files import write_json
 from cryocore.geometry.rotations import random_rotations
 
 RESULT = Path(__file__).resolve().parents[1] / "results" / "analysis" / "direction.json"
-PARTICLES, PERMUTATIONS, POSE_SETS = 1000, 999, 20
+PARTICLES, POSE_SETS = 1000, 20
+NULL_PERMUTATIONS, PLANTED_PERMUTATIONS = 999, 199
 SETTINGS = (("C1", "uniform"), ("C1", "preferred"), ("C4", "preferred"), ("D7", "preferred"))
 ROWS = (10_000, 100_000, 1_000_000)
 
 
 def rejections(symmetry: str, views: str, kind: str, size: float, repeats: int) -> dict[str, Any]:
     """Share of data sets in which each test rejects at 5 %, and in which any does after adjustment."""
-    sets = []
+    sets, permutations = [], NULL_PERMUTATIONS if kind == "null" else PLANTED_PERMUTATIONS
     for i in range(POSE_SETS):
         poses = planted.rotations(PARTICLES, views, np.random.default_rng([i, 1]))
         sets.append((poses, pose_functions(poses, symmetry)))
@@ -38,10 +40,11 @@ def rejections(symmetry: str, views: str, kind: str, size: float, repeats: int) 
     for i in range(repeats):
         poses, functions = sets[i % POSE_SETS]
         loss = planted.loss(poses, kind, size, symmetry, np.random.default_rng([i, 2]))
-        p_values[i] = permutation_tests(functions, loss, permutations=PERMUTATIONS, seed=i).p_values
+        p_values[i] = permutation_tests(functions, loss, permutations=permutations, seed=i).p_values
     rejected = np.mean(p_values <= 0.05, axis=0)
     any_adjusted = float(np.mean(p_values.min(axis=1) * len(TESTS) <= 0.05))
     row = {"symmetry": symmetry, "views": views, "kind": kind, "size": size, "repeats": repeats}
+    row["permutations"] = permutations
     return row | dict(zip(TESTS, rejected.round(4).tolist(), strict=True)) | {"any_adjusted": round(any_adjusted, 4)}
 
 
@@ -69,27 +72,35 @@ def timings(n: int) -> dict[str, Any]:
     return row | {"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 
+def save(record: dict[str, Any]) -> None:
+    """Keep what is measured so far."""
+    write_json(RESULT, record)
+
+
 def main() -> None:
     """Measure what is asked for and merge it into what is kept."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=("size", "time"))
+    parser.add_argument("--skip", type=int, default=0, help="settings of symmetry and views to leave as they are")
     parser.add_argument("--null", type=int, default=2000, help="data sets without dependence, per setting")
     parser.add_argument("--planted", type=int, default=400, help="data sets with dependence, per case")
     options = parser.parse_args()
     record = json.loads(RESULT.read_text()) if RESULT.exists() else {}
-    record |= {"processor": processor(), "particles": PARTICLES, "permutations": PERMUTATIONS}
+    record |= {"processor": processor(), "particles": PARTICLES}
     if options.only != "time":
-        record["size"] = []
-        for symmetry, views in SETTINGS:
+        record.setdefault("size", [])
+        for symmetry, views in SETTINGS[options.skip :]:
             for kind, size in planted.CASES:
                 repeats = options.null if kind == "null" else options.planted
-                record["size"].append(rejections(symmetry, views, kind, size, repeats))
-                print(record["size"][-1], flush=True)
+                row = rejections(symmetry, views, kind, size, repeats)
+                key = {name: row[name] for name in ("symmetry", "views", "kind", "size")}
+                record["size"] = [r for r in record["size"] if not key.items() <= r.items()] + [row]
+                print(row, flush=True)
+                save(record)
     if options.only != "size":
         record["time"] = [timings(n) for n in ROWS]
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(json.dumps(record, indent=1) + "\n")
-    print(json.dumps(record.get("time"), indent=1))
+        save(record)
+        print(json.dumps(record["time"], indent=1))
 
 
 if __name__ == "__main__":

@@ -87,14 +87,21 @@ class Permutations:
 
 
 def permutation_tests(
-    functions: PoseFunctions, loss: Floats, *, strata: Ints | None = None, permutations: int = 999, seed: int = 0
+    functions: PoseFunctions,
+    loss: Floats,
+    *,
+    strata: Ints | None = None,
+    ranks: Floats | None = None,
+    permutations: int = 999,
+    seed: int = 0,
 ) -> Permutations:
     """Compare the statistics of ``loss`` ``(n,)`` with those of permuted losses.
 
     With ``strata`` ``(n,)`` losses change places only within a stratum, so that dependence through what defines the
-    strata does not count. The result depends on the order of rows through the permutations that are drawn.
+    strata does not count. ``ranks`` ``(n,)``, between 0 and 1, are those of the quantile kernel; without them, those
+    within each stratum. The result depends on the order of rows through the permutations that are drawn.
     """
-    columns = loss_functions(loss, strata)
+    columns = loss_functions(loss, strata, ranks)
     forms = _Forms(functions, strata)
     rng = np.random.default_rng([seed, 21])
     shuffle = _Shuffle(len(loss), strata, rng)
@@ -109,14 +116,14 @@ def permutation_tests(
     return Permutations(statistic, np.concatenate(null))
 
 
-def loss_functions(loss: Floats, strata: Ints | None = None) -> Floats32:
+def loss_functions(loss: Floats, strata: Ints | None = None, ranks: Floats | None = None) -> Floats32:
     """The loss, clipped at five robust standard deviations, and the terms of the quantile kernel, ``(4, n)``.
 
     All have mean 0 (in each stratum), the first has unit variance.
     """
     centred = within(clipped(loss)[:, None], strata)[:, 0]
     spread = float(np.sqrt(np.mean(centred**2)))
-    ranks = _ranks(centred, strata)
+    ranks = ranks_within(centred, strata) if ranks is None else ranks
     terms = [np.sqrt(2) / j * np.cos(np.pi * j * ranks) for j in QUANTILE_TERMS]
     columns = np.stack([centred / (spread or 1.0), *terms], axis=1)
     return np.ascontiguousarray(within(columns, strata).T, dtype=np.float32)
@@ -146,7 +153,7 @@ def whitening(products: Floats) -> Floats:
     return np.asarray(vectors[:, filled] / np.sqrt(values[filled]) / size[:, None])
 
 
-def _ranks(values: Floats, strata: Ints | None) -> Floats:
+def ranks_within(values: Floats, strata: Ints | None) -> Floats:
     """Ranks in each stratum, between 0 and 1; ties in the order of rows."""
     codes = np.zeros(len(values), dtype=np.int64) if strata is None else strata
     order = np.lexsort((values, codes))

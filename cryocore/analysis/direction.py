@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from cryocore.analysis.columns import LossColumns
 from cryocore.analysis.dependence import (
@@ -17,6 +18,7 @@ from cryocore.analysis.dependence import (
     clipped,
     permutation_tests,
     pose_functions,
+    ranks_within,
     whitening,
     within,
 )
@@ -129,6 +131,11 @@ def direction(
     if len(columns) < FEWEST or not np.ptp(columns.loss) > 0:
         problem = f"{len(columns)} particles" if len(columns) < FEWEST else f"the {columns.name} of all is the same"
         raise InputError(f"{problem}: nothing can be tested", remedy=f"Give at least {FEWEST} particles that differ")
+    with threadpool_limits(1):  # sums are the same for any number of cores, and cores in use elsewhere do no harm
+        return _tested(columns, given, permutations, seed)
+
+
+def _tested(columns: LossColumns, given: tuple[str, ...], permutations: int, seed: int) -> Direction:
     rows = hashed_order(columns.ids, seed=seed, stream=13)[:MOST]
     part = columns.take(rows)
     assert part.rotations is not None
@@ -160,20 +167,31 @@ def holm(p_values: Floats) -> Floats:
     return out
 
 
-def comparable(columns: LossColumns, given: str) -> tuple[Floats, Ints | None]:
-    """The loss ``(n,)`` less its regression on the projection energy, and the strata ``(n,)`` in which it is exchanged.
+@dataclass(frozen=True)
+class Comparable:
+    """Losses ``(n,)`` made comparable, the strata in which they are exchanged, and their ranks at one energy."""
 
-    Strata are the micrographs, ranges of energy, or ranges of energy within a micrograph.
+    loss: Floats
+    strata: Ints | None
+    ranks: Floats | None
+
+
+def comparable(columns: LossColumns, given: str) -> Comparable:
+    """The loss with mean and spread that do not change with the projection energy, if that is given.
+
+    Strata are the micrographs, ranges of energy, or ranges of energy within a micrograph. The latter may be wide, so
+    that ranks are always those among particles of like energy in all micrographs.
     """
-    loss, strata = clipped(columns.loss), None
+    loss, strata, ranks = clipped(columns.loss), None, None
     if "micrograph" in given and columns.micrograph is not None:
         strata = np.unique(columns.micrograph, return_inverse=True)[1].astype(np.int64)
     if "energy" in given and columns.expected is not None:
         # equal energies are exchanged whatever their order; ties by id keep the result independent of the order of rows
         size = PER_STRATUM if strata is None else PER_STRATUM_IN_MICROGRAPH
-        loss = _less_regression(loss, columns.expected)
+        loss = _standardised(loss, columns.expected)
+        ranks = ranks_within(loss, _ranges(columns.expected, columns.ids, None, PER_STRATUM))
         strata = _ranges(columns.expected, columns.ids, strata, size)
-    return loss, strata
+    return Comparable(loss, strata, ranks)
 
 
 def adjusted_share(functions: NDArray[np.floating], loss: Floats, strata: Ints | None, seed: int) -> Effect:
@@ -205,9 +223,12 @@ def _share(products: Floats, with_loss: Floats, total: float, n: int, lost: int)
 
 
 def _question(part: LossColumns, functions: PoseFunctions, given: str, permutations: int, seed: int) -> Dependence:
-    loss, strata = comparable(part, given)
-    tested: Permutations = permutation_tests(functions, loss, strata=strata, permutations=permutations, seed=seed)
-    centred = within(loss[:, None], strata)[:, 0]
+    made = comparable(part, given)
+    strata = made.strata
+    tested: Permutations = permutation_tests(
+        functions, made.loss, strata=strata, ranks=made.ranks, permutations=permutations, seed=seed
+    )
+    centred = within(made.loss[:, None], strata)[:, 0]
     view = adjusted_share(functions.view, centred, strata, seed)
     effects = {
         "mean": view,
@@ -222,13 +243,15 @@ def _question(part: LossColumns, functions: PoseFunctions, given: str, permutati
     return Dependence(given, values, adjusted, effects, statistic, null)
 
 
-def _less_regression(loss: Floats, expected: Floats) -> Floats:
-    """What is left of a loss after a piecewise linear function of the root of the energy."""
+def _standardised(loss: Floats, expected: Floats) -> Floats:
+    """A loss less a piecewise linear function of the root of the energy, over one of its mean absolute deviation."""
     knots = np.unique(np.quantile(expected, np.linspace(0, 1, KNOTS)))
     if len(knots) < 2:
         return loss - loss.mean()
     hats = np.stack([np.interp(expected, knots, row) for row in np.eye(len(knots))], axis=1)
-    return np.asarray(loss - hats @ np.linalg.lstsq(hats, loss, rcond=None)[0])
+    left = loss - hats @ np.linalg.lstsq(hats, loss, rcond=None)[0]
+    spread = hats @ np.linalg.lstsq(hats, np.abs(left), rcond=None)[0]
+    return np.asarray(left / np.maximum(spread, 0.1 * np.mean(np.abs(left)) + 1e-300))
 
 
 def _ranges(expected: Floats, ids: NDArray[np.uint64], strata: Ints | None, size: int) -> Ints:
@@ -245,7 +268,7 @@ def _ranges(expected: Floats, ids: NDArray[np.uint64], strata: Ints | None, size
 
 
 def _paragraph(answer: Dependence) -> str:
-    subject = "As it is" if answer.given == "nothing" else f"Beyond what {answer.given} explains"
+    subject = "As it is" if answer.given == "nothing" else f"Among particles of the same {answer.given}"
     found = [WORDS[name] for name in answer.found]
     verdict = "; ".join(found) if found else "no dependence on the pose is found"
     lines = [f"{subject}: {verdict}."]
@@ -253,7 +276,7 @@ def _paragraph(answer: Dependence) -> str:
         effect = answer.effect[name]
         lines.append(
             f"  {name:<9} p = {answer.p_value[name]:.3f}, adjusted {answer.p_adjusted[name]:.3f}; "
-            f"share of variance {effect.share:7.2%} ({effect.low:.2%} to {effect.high:.2%})"
+            f"share of variance {max(effect.share, 0.0):7.2%} ({effect.low:.2%} to {effect.high:.2%})"
         )
     return "\n".join(lines)
 

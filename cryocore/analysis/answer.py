@@ -61,11 +61,7 @@ def analyse(
     ------
     InputError  if the log lacks what is asked for, or the loss is the same for all particles.
     """
-    columns = (
-        source
-        if isinstance(source, LossColumns)
-        else read_columns(source, loss=loss, round_number=round_number)
-    )
+    columns = source if isinstance(source, LossColumns) else read_columns(source, loss=loss, round_number=round_number)
     explained = distribution(columns, seed=seed)
     tested = None if columns.rotations is None else direction(columns, permutations=permutations, seed=seed)
     return Analysis(columns, explained, tested, seed)

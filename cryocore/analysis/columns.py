@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,7 @@ class LossColumns:
     def take(self, rows: NDArray[np.integer[Any]] | NDArray[np.bool_]) -> LossColumns:
         """The columns of some particles."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return LossColumns(**{k: v[rows] if isinstance(v, np.ndarray) else v for k, v in values.items()})
+        return replace(self, **{k: v[rows] for k, v in values.items() if isinstance(v, np.ndarray)})
 
 
 def read_columns(source: str | Path, *, loss: str | None = None, round_number: int | None = None) -> LossColumns:
@@ -114,8 +114,7 @@ def read_columns(source: str | Path, *, loss: str | None = None, round_number: i
 def _with_left_out(columns: LossColumns, n: int) -> LossColumns:
     if not len(columns):
         raise InputError(f"no particle has a finite {columns.name}", column=columns.name, remedy="Name another column")
-    values = {f.name: getattr(columns, f.name) for f in fields(columns)}
-    return LossColumns(**{**values, "n_left_out": n - len(columns)})
+    return replace(columns, n_left_out=n - len(columns))
 
 
 def _log_of(source: Path, wanted: int | None) -> tuple[Path, int]:
@@ -163,7 +162,9 @@ class _Reader:
 
     def mean(self, *names: str) -> Floats | None:
         columns = [self.optional(name) for name in names]
-        return None if any(c is None for c in columns) else np.asarray(np.mean([c for c in columns if c is not None], 0))
+        return (
+            None if any(c is None for c in columns) else np.asarray(np.mean([c for c in columns if c is not None], 0))
+        )
 
     def rotations(self, n: int) -> Floats | None:
         names = [f"quat_{c}" for c in "wxyz"]

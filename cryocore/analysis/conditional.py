@@ -1,7 +1,7 @@
 """The loss given the geometry: regressions on projection energy and view, for one kind of particle or for two.
 
-Right and wrong particles of one view and one energy score differently; each kind follows the geometry in its own way. So
-a mixture of two regressions tells peaks of kinds from peaks of views, where no histogram of the loss alone can.
+Right and wrong particles of one view and one energy score differently; each kind follows the geometry in its own way.
+So a mixture of two regressions tells peaks of kinds from peaks of views, where no histogram of the loss alone can.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def design_matrix(columns: LossColumns) -> tuple[Floats, Floats | None]:
 def fit_regressions(
     design: Floats, along: Floats | None, score: Floats, rows: NDArray[np.intp]
 ) -> tuple[Regressions, Regressions]:
-    """Fit one and two regressions of ``score`` ``(n,)`` on ``design`` ``(n, p)`` to some rows, the best of the starts."""
+    """Fit one and two regressions of ``score`` ``(n,)`` on ``design`` ``(n, p)`` to some rows."""
     x, y = design[rows], score[rows]
     ranges = np.zeros(len(score), dtype=np.intp) if along is None else _ranges(along, rows)
     at = ranges[rows]

@@ -138,8 +138,7 @@ def direction(
 def _tested(columns: LossColumns, given: tuple[str, ...], permutations: int, seed: int) -> Direction:
     rows = hashed_order(columns.ids, seed=seed, stream=13)[:MOST]
     part = columns.take(rows)
-    assert part.rotations is not None
-    functions = pose_functions(part.rotations, part.symmetry)
+    functions = pose_functions(np.asarray(part.rotations), part.symmetry)
     known = {"energy": part.expected is not None, "micrograph": part.micrograph is not None, "nothing": True}
     questions = [
         _question(part, functions, name, permutations, seed)

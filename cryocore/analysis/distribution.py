@@ -22,7 +22,7 @@ ONE = "one peak"
 KINDS = "two peaks: right and wrong particles"
 VIEWS = "two peaks: geometry (preferred views)"
 IMAGING = "two peaks: geometry (defocus, micrographs)"
-BOTH = "both: right and wrong particles, and geometry"
+BOTH = "two peaks or more: right and wrong particles, and geometry"
 UNCLEAR = "cannot tell"
 VERDICTS = (ONE, KINDS, VIEWS, IMAGING, BOTH, UNCLEAR)
 
@@ -57,7 +57,7 @@ class Distribution:
     @property
     def text(self) -> str:
         """The verdict and its reasons in words, and the shares of variance."""
-        lines = [f"{self.loss} of {self.n_particles:,} particles: {self.verdict}."]
+        lines = [f"{self.loss} of {self.n_particles:,} particles. Verdict: {self.verdict}."]
         lines += [f"  - {reason}" for reason in self.reasons]
         lines.append("Share of its variance, alone and as part of all (adjusted R²):")
         for name, value in self.variance.alone.items():
@@ -108,7 +108,9 @@ def _explained(columns: LossColumns, seed: int) -> Distribution:
         why = "the log has neither views nor expected scores" if not knows_geometry else "too few particles"
         one = peaks.count == 1 and knows_geometry
         reasons = (f"the loss has {peaks.words}", *(() if one else (f"{why} to tell geometry from errors",)))
-        return Distribution(columns.name, len(columns), ONE if one else UNCLEAR, reasons, peaks, None, variance, None, None)
+        return Distribution(
+            columns.name, len(columns), ONE if one else UNCLEAR, reasons, peaks, None, variance, None, None
+        )
     geometry = without_geometry(columns, seed)
     verdict, reasons = judge(columns, peaks, geometry)
     two = geometry.are_two_kinds
@@ -117,9 +119,7 @@ def _explained(columns: LossColumns, seed: int) -> Distribution:
         known = columns.flags >= 0
         agreement = auc(geometry.two.part[0][known], columns.flags[known] == 1)
     worse = float(geometry.two.part[1].mean()) if two else None
-    return Distribution(
-        columns.name, len(columns), verdict, reasons, peaks, geometry, variance, worse, agreement
-    )
+    return Distribution(columns.name, len(columns), verdict, reasons, peaks, geometry, variance, worse, agreement)
 
 
 def judge(columns: LossColumns, peaks: Peaks, geometry: Geometry) -> tuple[str, tuple[str, ...]]:
@@ -129,8 +129,8 @@ def judge(columns: LossColumns, peaks: Peaks, geometry: Geometry) -> tuple[str, 
     two = geometry.two
     reasons.append(
         {
-            True: f"among particles of the same view and projection energy there are two kinds, {two.separation:.1f} of "
-            f"Ashman's D apart, {two.part[1].mean():.1%} of the worse",
+            True: f"among particles of the same view and projection energy there are two kinds, Ashman's D "
+            f"{two.separation:.1f}, {two.part[1].mean():.1%} of the worse",
             False: "particles of the same view and projection energy are of one kind as far as the loss shows",
             None: "whether particles of the same view and projection energy are of two kinds is open",
         }[kinds]

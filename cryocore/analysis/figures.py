@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import matplotlib
@@ -56,14 +57,15 @@ def distribution_figure(columns: LossColumns, result: Distribution) -> Figure:
         _by_flag(grid[0, 0], columns, result)
         if result.geometry is not None:
             g = result.geometry
-            label = "0: worse kind, 1: better kind" if g.are_two_kinds is not False else f"{columns.name}, higher is better"
+            better = f"{'-' if columns.name.endswith('_loss') else ''}{columns.name}, higher is better"
+            label = "0: worse kind, 1: better kind" if g.are_two_kinds is not False else better
             _sample(grid[0, 1], g.same_geometry, "Geometry taken out", label, g.kinds.places)
-            _sample(grid[1, 0], g.same_kind, "Geometry alone: all of one kind", f"{columns.name}, higher is better", g.views.places)
+            _sample(grid[1, 0], g.same_kind, "Geometry alone: all of one kind", better, g.views.places)
         else:
             grid[0, 1].set_visible(False)
             grid[1, 0].set_visible(False)
         _variance(grid[1, 1], result)
-        figure.suptitle(f"{columns.name}: {result.verdict}", x=0.01, ha="left", fontsize=13, fontweight="bold")
+        figure.suptitle(result.verdict.capitalize(), x=0.01, ha="left", fontsize=13, fontweight="bold")
     return figure
 
 
@@ -82,7 +84,9 @@ def _by_flag(axes: Axes, columns: LossColumns, result: Distribution) -> None:
     parts = result.peaks.best.density(sign * x) * len(columns) * (edges[1] - edges[0])
     for part in parts:
         axes.plot(x, part, color=QUIET, linewidth=1.0)
-    axes.plot(x, parts.sum(axis=0), color=INK, linewidth=1.4, linestyle=(0, (4, 2)), label=f"{len(parts)} normal, by BIC")
+    axes.plot(
+        x, parts.sum(axis=0), color=INK, linewidth=1.4, linestyle=(0, (4, 2)), label=f"{len(parts)} normal, by BIC"
+    )
     axes.set_title("The loss")
     axes.set_xlabel(columns.name)
     axes.set_ylabel("particles")
@@ -94,9 +98,10 @@ def _sample(axes: Axes, values: Floats, title: str, label: str, places: tuple[fl
     edges = np.linspace(low, high if high > low else low + 1.0, BINS + 1)
     axes.stairs(np.histogram(values, edges)[0], edges, fill=True, color=UNKNOWN, alpha=0.4)
     fine, counts = histogram(values)
+    scale = len(values) * (edges[1] - edges[0])
     middle = 0.5 * (fine[1:] + fine[:-1])
     shown = (middle >= low) & (middle <= high)
-    axes.plot(middle[shown], smooth_density(fine, counts)[shown] * (edges[1] - edges[0]), color=INK, linewidth=1.4)
+    axes.plot(middle[shown], smooth_density(fine, counts)[shown] * scale, color=INK, linewidth=1.4)
     if len(places) > 1:
         for place in places:
             axes.axvline(place, color=WRONG, linewidth=1.1, linestyle=(0, (4, 3)))
@@ -145,7 +150,7 @@ def ridge_figure(columns: LossColumns) -> Figure:
                     counts = np.histogram(columns.loss[chosen], edges)[0]
                     axes.stairs(i + counts * scale, edges, baseline=i, fill=True, color=colour, alpha=0.4)
                     axes.stairs(i + counts * scale, edges, baseline=i, color=colour, linewidth=1.2, label=label)
-        axes.set_yticks(np.arange(RIDGES), [f"{a:.3g} to {b:.3g}" for a, b in zip(borders, borders[1:], strict=False)])
+        axes.set_yticks(np.arange(RIDGES), [f"{a:.3g} to {b:.3g}" for a, b in pairwise(borders)])
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.set_ylabel(f"range of {name}")
@@ -157,12 +162,12 @@ def ridge_figure(columns: LossColumns) -> Figure:
 
 
 def direction_figure(columns: LossColumns, result: Direction) -> Figure:
-    """Mean loss by view, and every test's effect with its interval; filled where the adjusted p-value is at most 5 %."""
+    """Mean loss by view, and every test's effect with its interval, filled where found."""
     if columns.views is None:
         raise InputError("the log has no poses", column="quat_w", remedy="Give a log with quaternions")
     with style():
         figure = Figure(figsize=(12.5, 4.0), layout="constrained")
-        left, right = figure.subfigures(1, 2, width_ratios=[1.0, 1.15])
+        left, right = figure.subfigures(1, 2, width_ratios=[1.0, 1.15], squeeze=False)[0]
         _mean_map(left, columns)
         axes = right.subplots()
         colours = (RIGHT, WRONG, UNKNOWN)
@@ -182,9 +187,10 @@ def direction_figure(columns: LossColumns, result: Direction) -> Figure:
         axes.set_yticks(np.arange(len(TESTS))[::-1], [NAMES[name] for name in TESTS])
         axes.tick_params(axis="y", length=0)
         axes.set_xlabel("share of the variance explained (adjusted R²), 95 % interval")
-        axes.set_title("Does it depend on the pose? (p adjusted, filled: at most 5 %)")
+        axes.set_title("Does it depend on the pose?")
+        axes.annotate("adjusted p", (1.01, 1.0), xycoords="axes fraction", va="bottom", fontsize=8.5)
         axes.grid(axis="x")
-        axes.legend(fontsize=9, loc="best")
+        right.legend(fontsize=9, loc="outside lower right", ncols=len(result.questions), title="filled: p at most 5 %")
     return figure
 
 
@@ -204,6 +210,7 @@ def _mean_map(figure: Any, columns: LossColumns) -> None:
     _bare(axes)
     axes.set_title(f"mean {columns.name} by view", loc="center")
     bar = figure.colorbar(mesh, ax=axes, orientation="horizontal", shrink=0.7, aspect=28, pad=0.04)
+    bar.set_label(columns.name)
     bar.outline.set_visible(False)
 
 
@@ -217,7 +224,7 @@ def _weighted_cells(views: Floats, weights: Floats, side: int, group: Floats) ->
 
 
 def blind_figure(columns: LossColumns, *, panels: int = 2, seed: int = 0, all_mates: bool = False) -> BlindTest:
-    """Viewing directions coloured by the loss in one panel and by shuffled losses in the others; which, the seed decides.
+    """Viewing directions coloured by the loss in one panel and by shuffled losses in others, as the seed decides.
 
     Whoever finds the panel of the true losses more often than by chance sees a dependence. ``all_mates`` shows every
     direction from all equivalent sides.
@@ -246,8 +253,14 @@ def blind_figure(columns: LossColumns, *, panels: int = 2, seed: int = 0, all_ma
         for number, (axes, values) in enumerate(zip(grid.flat, shown, strict=False), start=1):
             colours = np.tile(values, len(mates))[order]
             points = axes.scatter(
-                longitude[order], latitude[order], s=size, c=colours, cmap=matplotlib.colormaps["viridis"],
-                norm=shades, linewidths=0, rasterized=True,
+                longitude[order],
+                latitude[order],
+                s=size,
+                c=colours,
+                cmap=matplotlib.colormaps["viridis"],
+                norm=shades,
+                linewidths=0,
+                rasterized=True,
             )
             _bare(axes)
             axes.set_title(f"panel {number}", loc="center")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,14 +18,14 @@ from scipy.stats import norm
 
 Floats = NDArray[np.float64]
 
-BINS = 512
+BINS = 256
 """Of the histogram that mixtures are fitted to."""
 REACH_SD = 6.0
 MOST_COMPONENTS = 4
 NODES = 4096
 """Quantiles that the dip is computed from where there are more particles."""
-SURE, DOUBTFUL = 0.01, 0.1
-"""P-values of the dip test: two peaks are sure below the first, possible below the second."""
+SURE, DOUBTFUL = 0.01, 0.5
+"""P-values of the dip test: peaks of the fitted density are sure below the first, possible below the second."""
 VALLEY = 0.9
 """A valley counts where the density is below this share of the lower peak beside it."""
 LEAST_SHARE = 0.02
@@ -103,7 +104,7 @@ def _count(modes_fitted: int, p_value: float, n: int) -> int:
     if n < FEWEST:
         return 0
     if modes_fitted >= 2:
-        return modes_fitted if p_value <= SURE else 0
+        return modes_fitted if p_value <= SURE else 0 if p_value <= DOUBTFUL else 1
     return 1 if p_value > SURE else 0
 
 
@@ -126,19 +127,21 @@ def fit_normals(edges: Floats, counts: Floats, k: int) -> Normals:
     return max(fits, key=lambda f: -f.bic)
 
 
-def _maximised(x: Floats, counts: Floats, parts: Floats, floor: float, steps: int = 1000) -> Normals:
+def _maximised(x: Floats, counts: Floats, parts: Floats, floor: float, steps: int = 300) -> Normals:
     total, last, k = counts.sum(), -np.inf, len(parts)
     share, mean, sd = np.full(k, 1 / k), np.zeros(k), np.ones(k)
     for _ in range(steps):
-        weight = np.maximum((parts * counts).sum(axis=1), 1e-9)
+        weight = np.maximum(parts @ counts, 1e-9)
         share = weight / weight.sum()
         mean = (parts * counts) @ x / weight
-        sd = np.sqrt(np.maximum(((parts * counts) * (x - mean[:, None]) ** 2).sum(axis=1) / weight, floor**2))
-        joint = np.log(share[:, None]) + norm.logpdf(x, mean[:, None], sd[:, None])
-        each = np.logaddexp.reduce(joint, axis=0)
-        parts = np.exp(joint - each)
-        reached = float(counts @ each)
-        if abs(reached - last) < 1e-8 * total:
+        sd = np.sqrt(np.maximum(((x - mean[:, None]) ** 2 * parts) @ counts / weight, floor**2))
+        joint = np.log(share / sd)[:, None] - 0.5 * ((x - mean[:, None]) / sd[:, None]) ** 2
+        top = joint.max(axis=0)
+        parts = np.exp(joint - top)
+        sums = parts.sum(axis=0)
+        parts /= sums
+        reached = float(counts @ (top + np.log(sums))) - 0.5 * np.log(2 * np.pi) * total
+        if abs(reached - last) < 1e-7 * total:
             break
         last = reached
     order = np.argsort(mean)
@@ -165,7 +168,7 @@ def _by_valley(x: Floats, counts: Floats) -> Floats:
 def _outward(x: Floats, counts: Floats, k: int) -> Floats:
     """Parts of equal width, of what lies within the 1st and the 99th percentile."""
     rank = np.cumsum(counts) / counts.sum()
-    low, high = x[np.searchsorted(rank, 0.01)], x[min(np.searchsorted(rank, 0.99), len(x) - 1)]
+    low, high = x[np.minimum(np.searchsorted(rank, [0.01, 0.99]), len(x) - 1)]
     label = np.clip(((x - low) / max(high - low, 1e-12) * k).astype(int), 0, k - 1)
     return np.eye(k)[:, label]
 
@@ -178,12 +181,12 @@ def modes(fit: Normals, points: int = 2048) -> tuple[float, ...]:
     rises = np.diff(density) > 0
     tops = [int(i) for i in np.flatnonzero(rises[:-1] & ~rises[1:]) + 1] or [int(np.argmax(density))]
     while len(tops) > 1:
-        valleys = [a + int(np.argmin(density[a : b + 1])) for a, b in zip(tops, tops[1:], strict=False)]
-        depth = [density[v] / min(density[a], density[b]) for v, a, b in zip(valleys, tops, tops[1:], strict=False)]
+        valleys = [a + int(np.argmin(density[a : b + 1])) for a, b in pairwise(tops)]
+        depth = [density[v] / min(density[a], density[b]) for v, (a, b) in zip(valleys, pairwise(tops), strict=True)]
         borders = [-np.inf, *x[valleys], np.inf]
         held = [
             float(fit.share @ (ndtr((b - fit.mean) / fit.sd) - ndtr((a - fit.mean) / fit.sd)))
-            for a, b in zip(borders, borders[1:], strict=False)
+            for a, b in pairwise(borders)
         ]
         if max(depth) >= VALLEY:
             i = int(np.argmax(depth))
@@ -209,7 +212,8 @@ def dip(ordered: Floats) -> float:
     """Largest distance of a distribution function from the nearest one with a single peak.
 
     ``ordered`` ``(n,)`` rises; of more than 4,096 values their quantiles are taken, which changes the dip by 1/8192 at
-    most. The distribution function is that of straight lines through the middles of the steps.
+    most. The distribution function is that of straight lines through the middles of the steps, as of
+    values that do not repeat.
     """
     n = len(ordered)
     ranks = np.arange(n) if n <= NODES else np.round(np.linspace(0, n - 1, NODES)).astype(int)

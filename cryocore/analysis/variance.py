@@ -44,9 +44,9 @@ class Decomposition:
 def decompose(columns: LossColumns, loss: Floats | None = None) -> Decomposition:
     """Split the variance of the loss among the sources that the log knows.
 
-    View: spherical harmonics that the point group leaves as they are. Energy (the root of the projection's), defocus and
-    image energy: piecewise linear with eight knots at quantiles. Micrograph: a mean of its own for each. The shares are
-    those of Lindeman, Merenda & Gold (1980).
+    View: spherical harmonics that the point group leaves as they are. Energy (the root of the projection's), defocus
+    and image energy: piecewise linear with eight knots at quantiles. Micrograph: a mean of its own for each. The shares
+    are those of Lindeman, Merenda & Gold (1980).
     """
     loss = clipped(columns.loss if loss is None else loss)
     blocks = _blocks(columns)
@@ -88,29 +88,27 @@ class _Moments:
         codes = columns.micrograph
         self.micrographs = 0 if codes is None else len(np.unique(codes))
         loss = loss - loss.mean()
-        raw: Floats | None = None
-        held = np.zeros((0, 0))
+        raw, held = np.zeros((0, 0)), np.zeros((0, 0))
         for start in range(0, self.n, BLOCK):
             rows = slice(start, start + BLOCK)
             parts, self.place = [], {}
             first = 0
             for name, values in blocks.items():
                 if values is None:
-                    assert columns.views is not None
-                    part = view_functions(columns.views[rows], degree, columns.symmetry)[0].astype(np.float64)
+                    views = np.asarray(columns.views)[rows]
+                    part = view_functions(views, degree, columns.symmetry)[0].astype(np.float64)
                 else:
                     part = np.stack([np.interp(values[rows], knots[name], row) for row in np.eye(len(knots[name]))], 1)
                 parts.append(part)
                 self.place[name] = list(range(first, first + part.shape[1]))
                 first += part.shape[1]
             x = np.concatenate([*parts, loss[rows, None], np.ones((len(loss[rows]), 1))], axis=1)
-            if raw is None:
+            if not start:
                 raw = np.zeros((x.shape[1], x.shape[1]))
                 held = np.zeros((0 if codes is None else int(codes.max()) + 1, x.shape[1]))
             raw += x.T @ x
             if codes is not None:
                 held += _sums(codes[rows], x, len(held))
-        assert raw is not None
         self.total = raw[:-1, :-1] - np.outer(raw[:-1, -1], raw[-1, :-1]) / self.n
         counts = np.maximum(held[:, -1], 1.0)
         self.between = (held[:, :-1] / counts[:, None]).T @ held[:, :-1] if codes is not None else None

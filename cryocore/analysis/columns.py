@@ -72,8 +72,9 @@ class LossColumns:
 
     def take(self, rows: NDArray[np.integer[Any]] | NDArray[np.bool_]) -> LossColumns:
         """The columns of some particles."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{k: v[rows] for k, v in values.items() if isinstance(v, np.ndarray)})
+        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        taken: dict[str, Any] = {k: v[rows] for k, v in values.items() if isinstance(v, np.ndarray)}
+        return replace(self, **taken)
 
 
 def read_columns(source: str | Path, *, loss: str | None = None, round_number: int | None = None) -> LossColumns:

@@ -46,7 +46,7 @@ def view_functions(directions: Floats, degree: int, symmetry: str = "C1") -> tup
     -------
     values ``(n, p)`` and the degree of each function ``(p,)``; with C1, p = (degree + 1)² - 1.
     """
-    orders = tuple(_Order(degree_, 0, k) for degree_ in range(1, degree + 1) for k in range(degree_ + 1))
+    orders = tuple(_Order(ell, 0, k) for ell in range(1, degree + 1) for k in range(ell + 1))
     x, y, z = np.asarray(directions, dtype=np.float64).T
     euler = np.stack([np.arctan2(y, x), np.arccos(np.clip(z, -1.0, 1.0)), np.zeros(len(x))], axis=1)
     return _mixed(euler, orders, *_invariant(orders, symmetry))
@@ -64,13 +64,10 @@ def in_plane_functions(rotations: Floats, degree: int, symmetry: str = "C1") -> 
 
     Returns
     -------
-    values ``(n, p)`` and the degree of each function ``(p,)``; with C1, p = 2 Σ degree_ (2 degree_ + 1).
+    values ``(n, p)`` and the degree of each function ``(p,)``; with C1, p = 2 Σ l (2 l + 1).
     """
     orders = tuple(
-        _Order(degree_, m, k)
-        for degree_ in range(1, degree + 1)
-        for m in range(1, degree_ + 1)
-        for k in range(-degree_, degree_ + 1)
+        _Order(ell, m, k) for ell in range(1, degree + 1) for m in range(1, ell + 1) for k in range(-ell, ell + 1)
     )
     return _mixed(np.deg2rad(matrix_to_euler(rotations)), orders, *_invariant(orders, symmetry))
 
@@ -100,17 +97,17 @@ def _functions(euler: Floats, orders: list[_Order] | tuple[_Order, ...]) -> Floa
     """Cosine and sine of each order in turn, ``(n, 2 * orders)``."""
     rot, tilt, psi = euler.T
     out = np.empty((len(euler), len(orders), 2))
-    for i, (degree_, m, k) in enumerate(orders):
-        scale = np.sqrt(2 * degree_ + 1) if m == k == 0 else np.sqrt(2 * (2 * degree_ + 1))
-        size, angle = scale * _small_d(degree_, m, k, tilt), m * psi + k * rot
+    for i, (ell, m, k) in enumerate(orders):
+        scale = np.sqrt(2 * ell + 1) if m == k == 0 else np.sqrt(2 * (2 * ell + 1))
+        size, angle = scale * _small_d(ell, m, k, tilt), m * psi + k * rot
         out[:, i, 0], out[:, i, 1] = size * np.cos(angle), size * np.sin(angle)
     return out.reshape(len(euler), -1)
 
 
-def _small_d(degree_: int, m: int, k: int, tilt: Floats) -> Floats:
+def _small_d(ell: int, m: int, k: int, tilt: Floats) -> Floats:
     """Wigner's d function from a Jacobi polynomial (Varshalovich et al. 1988, 4.3.4)."""
     a, b = abs(m - k), abs(m + k)
-    order = degree_ - (a + b) // 2
+    order = ell - (a + b) // 2
     sign = 1.0 if k >= m else (-1.0) ** (m - k)
     log_size = gammaln([order + 1, order + a + b + 1, order + a + 1, order + b + 1]) @ [0.5, 0.5, -0.5, -0.5]
     powers = np.sin(tilt / 2) ** a * np.cos(tilt / 2) ** b
@@ -121,11 +118,11 @@ def _small_d(degree_: int, m: int, k: int, tilt: Floats) -> Floats:
 def _invariant(orders: tuple[_Order, ...], symmetry: str) -> tuple[Floats, Degrees]:
     """Mixing ``(orders, 2, p)`` of functions that spans those equal to their mean over all mates, degree by degree."""
     columns, degrees = [], []
-    for degree_ in sorted({order.degree for order in orders}):
-        members = [i for i, order in enumerate(orders) if order.degree == degree_]
+    for ell in sorted({order.degree for order in orders}):
+        members = [i for i, order in enumerate(orders) if order.degree == ell]
         of_degree = [orders[i] for i in members]
         real = [2 * i + part for i, o in enumerate(of_degree) for part in range(1 if o.m == o.k == 0 else 2)]
-        poses = random_rotations(SAMPLE * len(real) + 8, np.random.default_rng(degree_))
+        poses = random_rotations(SAMPLE * len(real) + 8, np.random.default_rng(ell))
         own = _of_poses(poses, of_degree)[:, real]
         mean = np.mean([_of_poses(poses @ mate, of_degree)[:, real] for mate in point_group(symmetry)], axis=0)
         averaging = np.linalg.lstsq(own, mean, rcond=None)[0]
@@ -136,7 +133,7 @@ def _invariant(orders: tuple[_Order, ...], symmetry: str) -> tuple[Floats, Degre
             within[real] = np.where(np.abs(vector) > 1e-9, vector, 0.0)
             column[members] = within.reshape(-1, 2)
             columns.append(column)
-            degrees.append(degree_)
+            degrees.append(ell)
     mixing = np.stack(columns, axis=-1) if columns else np.zeros((len(orders), 2, 0))
     return mixing, np.array(degrees, dtype=np.int64)
 

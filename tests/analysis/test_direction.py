@@ -36,9 +36,9 @@ def test_functions_are_those_that_the_point_group_leaves_as_they_are(symmetry: s
 def test_view_functions_are_spherical_harmonics() -> None:
     view, degrees = view_functions(POSES[:, 2], 3)
     x, y, z = POSES[:, 2].T
-    for degree_ in (1, 2, 3):
-        ours = view[:, degrees == degree_]
-        theirs = [sph_harm_y(degree_, m, np.arccos(z), np.arctan2(y, x)) for m in range(degree_ + 1)]
+    for ell in (1, 2, 3):
+        ours = view[:, degrees == ell]
+        theirs = [sph_harm_y(ell, m, np.arccos(z), np.arctan2(y, x)) for m in range(ell + 1)]
         wanted = np.stack([part for t in theirs for part in (t.real, t.imag)], axis=1)
         left = wanted - ours @ np.linalg.lstsq(ours, wanted, rcond=None)[0]
         assert np.abs(left).max() < 1e-5

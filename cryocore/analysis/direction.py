@@ -33,7 +33,7 @@ MOST = 200_000
 FEWEST = 50
 LEVEL = 0.05
 PERMUTATIONS = 999
-BOOTSTRAP, RESAMPLED = 200, 10_000
+BOOTSTRAP, RESAMPLED = 200, 4_000
 """Resampled data sets, and the particles in them at most; deviations shrink by the root of the ratio to all."""
 PER_STRATUM, PER_STRATUM_IN_MICROGRAPH = 100, 20
 """Particles of like projection energy whose losses are exchanged."""

@@ -28,6 +28,8 @@ VERDICTS = (ONE, KINDS, VIEWS, IMAGING, BOTH, UNCLEAR)
 
 FEWEST = 500
 """Particles without which geometry and errors are not told apart."""
+MOST = 200_000
+"""Particles whose geometry is taken out at most, chosen by their ids."""
 GROUPED = 0.5
 """Where micrograph or defocus explain so much of who is of which kind, the kinds need not be right and wrong."""
 
@@ -111,13 +113,14 @@ def _explained(columns: LossColumns, seed: int) -> Distribution:
         return Distribution(
             columns.name, len(columns), ONE if one else UNCLEAR, reasons, peaks, None, variance, None, None
         )
-    geometry = without_geometry(columns, seed)
-    verdict, reasons = judge(columns, peaks, geometry)
+    part = columns.take(np.arange(min(len(columns), MOST)))
+    geometry = without_geometry(part, seed)
+    verdict, reasons = judge(part, peaks, geometry)
     two = geometry.are_two_kinds
     agreement = None
-    if two and columns.flags is not None:
-        known = columns.flags >= 0
-        agreement = auc(geometry.two.part[0][known], columns.flags[known] == 1)
+    if two and part.flags is not None:
+        known = part.flags >= 0
+        agreement = auc(geometry.two.part[0][known], part.flags[known] == 1)
     worse = float(geometry.two.part[1].mean()) if two else None
     return Distribution(columns.name, len(columns), verdict, reasons, peaks, geometry, variance, worse, agreement)
 

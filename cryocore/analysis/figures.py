@@ -121,7 +121,7 @@ def _variance(axes: Axes, result: Distribution) -> None:
         text = f"{value:.1%}" + (f"  (alone {max(single, 0):.1%})" if single is not None else "")
         axes.annotate(text, (value, at), (4, 0), textcoords="offset points", va="center", fontsize=9)
     axes.set_yticks(y, [*shares])
-    axes.set_xlim(0, max(float(values.max()) * 1.3, 0.1))
+    axes.set_xlim(0, min(max(float(values.max()) * 1.3, 0.1), 1.15))
     axes.set_title("Share of the variance (adjusted R²)")
     axes.tick_params(axis="y", length=0)
 

@@ -83,8 +83,10 @@ class Peaks:
     @property
     def words(self) -> str:
         """In a few words."""
-        found = {0: "not clear", 1: "one peak", 2: "two peaks"}.get(self.count, f"{self.count} peaks")
-        return f"{found} (dip {self.dip:.4f}, p = {self.p_value:.2g}; {len(self.best)} normal components by BIC)"
+        found = {0: "a number of peaks that is not clear", 1: "one peak", 2: "two peaks"}.get(
+            self.count, f"{self.count} peaks"
+        )
+        return f"{found} (dip {self.dip:.4f}, p = {self.p_value:.2g}; {len(self.best)} normal component{'s' * (len(self.best) > 1)} by BIC)"
 
 
 def find_peaks(values: Floats) -> Peaks:

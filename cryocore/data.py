@@ -236,7 +236,7 @@ class FscCurves:
 SCORES = ("l2_loss", "cryosieve", "ncc", "llr", "z", "zc", "ldac", "contrast", "local", "shift", "dual")
 """Names of the scores in the log; see ``cryocore.score.scores``."""
 
-EXPECTED = ("expected_z", "expected_zc")
+EXPECTED = ("expected_z", "expected_zc", "expected_ldac")
 """What a right particle scores in the mean, by the power of its projection."""
 
 HINTS = (

@@ -51,11 +51,25 @@ def run(
 
 
 @app.command()
-def table() -> None:
-    """Write docs/experiments.md and its figures from everything that was measured."""
-    from experiments.page import write_page  # matplotlib is not needed otherwise
+def solvers(
+    part: Annotated[list[str] | None, typer.Argument(help="patterns of names (channel-*), factors (rate=0.3)")] = None,
+    cores: Annotated[int, typer.Option(help="to use (default: all)", min=1)] = available_cores(),
+) -> None:
+    """Compare all ways to weigh particles on the cases of solvers.yaml; what is measured is not run again."""
+    from experiments.solvers import compare, read_specs
 
-    print(f"{write_page()} written")
+    cases, specs = read_specs()
+    compare(chosen(cases, part or []), specs, cores=cores)
+
+
+@app.command()
+def table() -> None:
+    """Write docs/experiments.md, docs/solvers.md and their figures from everything that was measured."""
+    from experiments import page, solvers_page  # matplotlib is not needed otherwise
+
+    for written in (page.write_page(), solvers_page.write_page()):
+        if written:
+            print(f"{written} written")
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ NO_SHARE = np.float32(1e30)
 RETAINED = 0.8
 """Share of its particles that a round of CryoSieve's rule keeps (Zhu et al. 2023)."""
 FIRST_CUTOFF_ANGSTROM = 40.0
-RIVALS = [name for name in Score.model_fields if name.startswith("n_") and name != "n_bands"]
+RIVALS = ("n_decoys", "n_local", "n_shift")
 """Settings of the score stage that count other poses to compare with; none are needed here."""
 
 

@@ -158,8 +158,8 @@ def locked(home: Path) -> Iterator[None]:
         yield
 
 
-def run_workflow(home: Path, config: Config, cores: int, bar: tqdm[Any]) -> None:
-    """The ordinary workflow in a case's folder; what it prints goes to ``snakemake.log`` there.
+def run_workflow(home: Path, config: Config, cores: int, bar: tqdm[Any], *targets: str) -> None:
+    """The ordinary workflow in a case's folder, or only some of its files; what it prints goes to ``snakemake.log``.
 
     Raises
     ------
@@ -168,7 +168,7 @@ def run_workflow(home: Path, config: Config, cores: int, bar: tqdm[Any]) -> None
     text = yaml.safe_dump(config.model_dump(mode="json", exclude_unset=True), sort_keys=False)
     (home / "config.yaml").write_text(text)
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--no-hooks"]
-    command += ["--cores", str(cores), "--configfile", "config.yaml"]
+    command += ["--cores", str(cores), "--configfile", "config.yaml", "--", *targets]
     path = home / "snakemake.log"
     streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     with path.open("w") as record, subprocess.Popen(command, cwd=home, **streams) as process:

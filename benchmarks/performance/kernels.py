@@ -20,7 +20,7 @@ from cryocore.imaging.slices import Frame, prepare
 from cryocore.imaging.volumes import map_to_grid
 from cryocore.score.bands import band_edges, band_samples
 from cryocore.score.reference import Reference
-from cryocore.score.sums import own_sums, pose_sums
+from cryocore.score.sums import Batch, own_sums, pose_sums
 
 PIXEL_ANGSTROM, POSES = 1.5, 8
 
@@ -86,7 +86,8 @@ def measure(box: int, threads: int, padding: float = 2.0) -> dict[str, dict[str,
     batch = prepare(images, particles, frame, backend)
     volume = np.random.default_rng(3).standard_normal((box,) * 3, dtype=np.float32)
     reference = reference_of(volume, grid, frame, backend)
-    samples = reference.samples[0]
+    leverage = np.full(n, reference.leverage, dtype=np.float32)
+    compared = Batch(batch, rotations, half, leverage, reference, reference.samples[0], backend)
     poses = random_rotations(n * POSES, np.random.default_rng(2)).reshape(n, POSES, 3, 3)
     insertion = Insertion(grid, backend)
     n_batches = max(1, round(insertion.waiting_images(frame) / n))
@@ -100,9 +101,7 @@ def measure(box: int, threads: int, padding: float = 2.0) -> dict[str, dict[str,
         "transform": rate(lambda: backend.rfft2(images), n),
         "prepare": rate(lambda: prepare(images, particles, frame, backend), n),
         "insert": rate(insert_until_full, n * n_batches),
-        "score": rate(lambda: own_sums(batch, rotations, half, weights, reference, samples, backend), n),
-        "score_poses": rate(
-            lambda: pose_sums(batch, poses, rotations, half, weights, reference, samples, backend), n * POSES
-        ),
+        "score": rate(lambda: own_sums(compared), n),
+        "score_poses": rate(lambda: pose_sums(compared, poses), n * POSES),
     }
     return found

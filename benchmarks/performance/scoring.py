@@ -20,7 +20,7 @@ from cryocore.imaging.slices import Frame, prepare, project
 from cryocore.imaging.volumes import map_to_grid
 from cryocore.score.reference import first_band
 from cryocore.score.scores import BandStatistics, cryosieve
-from cryocore.score.sums import own_sums, pose_sums
+from cryocore.score.sums import Batch, own_sums, pose_sums
 
 Array = NDArray[np.float64]
 PADDING = 2
@@ -52,14 +52,15 @@ def measure(box: int) -> dict[str, Any]:
     reference = reference_of(volume, grid, frame, backend)
     rotations, half = particles.rotations, np.zeros(len(particles), dtype=np.int32)
     band = first_band(reference.edges, particles, CUT_OFF_ANGSTROM)
-    samples, others = reference.samples[0], rotations[np.arange(len(particles))[:, None] - np.arange(1, POSES + 1)]
+    others = rotations[np.arange(len(particles))[:, None] - np.arange(1, POSES + 1)]
 
     def scores(weight: float, poses: bool = False) -> Array:
-        weights = np.full(len(particles), weight, dtype=np.float32)
-        batch = prepare(images, particles, frame, backend)
-        sums = own_sums(batch, rotations, half, weights, reference, samples, backend)
+        leverage = np.full(len(particles), weight * reference.leverage, dtype=np.float32)
+        prepared = prepare(images, particles, frame, backend)
+        batch = Batch(prepared, rotations, half, leverage, reference, reference.samples[0], backend)
+        sums = own_sums(batch)
         if poses:
-            pose_sums(batch, others, rotations, half, weights, reference, samples, backend)
+            pose_sums(batch, others)
         return cryosieve(BandStatistics.of(sums), band)
 
     spectra = spectra_of(volume, reference.edges[band], reference.edges[-1])

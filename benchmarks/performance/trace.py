@@ -20,9 +20,10 @@ from cryocore.backend import get_backend
 from cryocore.config import Reconstruct
 from cryocore.data import Particles
 from cryocore.images import StackReader, batch_size
+from cryocore.imaging import accumulate
 from cryocore.imaging.insertion import Insertion
-from cryocore.reconstruct import accumulate, reconstruct, stage, sums
-from cryocore.reconstruct.solve import Solver
+from cryocore.imaging.solve import Solver
+from cryocore.reconstruct import reconstruct, stage, sums
 
 USAGE = ("cpu_seconds", "system_seconds", "wall_seconds", "page_faults")
 STEPS: list[tuple[Any, str, str]] = [

@@ -14,12 +14,12 @@ from benchmarks.validation.workflow import rounds_of, run_workflow
 from cryocore.backend import Backend
 from cryocore.data import FourierSums, Grid, Particles
 from cryocore.images import batches
+from cryocore.imaging.accumulate import accumulate
 from cryocore.imaging.slices import Frame, prepare, project
+from cryocore.imaging.solve import Solver
 from cryocore.imaging.volumes import Floats32, map_to_grid
 from cryocore.ingest.particles import ingest
 from cryocore.maps.masks import soft_ball
-from cryocore.reconstruct.accumulate import accumulate
-from cryocore.reconstruct.solve import Solver
 
 N_ROUNDS, FOLDS, PADDING = 2, 10, 2
 

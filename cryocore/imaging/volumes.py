@@ -110,7 +110,10 @@ def shell_of_square(grid: Grid) -> NDArray[np.intp]:
 
 
 def shell_means(values: NDArray[np.floating], grid: Grid) -> Floats:
-    """Mean of values on a grid ``(R+2, 2R+3, 2R+3)`` over each shell from 0 to the last."""
+    """Mean of values on a grid ``(R+2, 2R+3, 2R+3)`` over each whole shell from 0 to the last.
+
+    The plane kz = 0, which holds both Friedel mates of its points, counts half.
+    """
     middle, size = grid.radius + 1, grid.last_shell + 2
     shells = shell_of_square(grid)
     along = np.arange(grid.radius + 1) ** 2
@@ -124,7 +127,8 @@ def shell_means(values: NDArray[np.floating], grid: Grid) -> Floats:
         sums[kz] = np.bincount(at.ravel(), weights=quarter.ravel(), minlength=size)
 
     in_threads(add_up, range(len(sums)))
-    return sums.sum(axis=0)[:-1] / np.maximum(shell_counts(grid), 1)
+    sums[0] *= 0.5
+    return sums.sum(axis=0)[:-1] / np.maximum(shell_counts(grid), 0.5)
 
 
 def ball_reach(grid: Grid, kz: int) -> int:
@@ -132,15 +136,15 @@ def ball_reach(grid: Grid, kz: int) -> int:
     return math.isqrt(grid.radius**2 - kz**2)
 
 
-def shell_counts(grid: Grid) -> NDArray[np.int64]:
-    """Points of a grid in each shell from 0 to the last, ``(last_shell + 1,)``."""
+def shell_counts(grid: Grid) -> Floats:
+    """Pairs of Friedel mates in each shell from 0 to the last, ``(last_shell + 1,)``; the origin is half a pair."""
     radius = grid.radius
     along = np.arange(-radius, radius + 1) ** 2
     in_disc = np.cumsum(np.bincount((along[:, None] + along).ravel())[: radius**2 + 1])
     largest = np.searchsorted(shell_of_square(grid), np.arange(grid.last_shell + 1), side="right") - 1
     left = largest[:, None] - np.arange(radius + 1) ** 2
-    in_ball = np.where(left >= 0, in_disc[np.maximum(left, 0)], 0).sum(axis=1)
-    return np.diff(in_ball, prepend=0)
+    in_planes = np.where(left >= 0, in_disc[np.maximum(left, 0)], 0)
+    return np.diff(in_planes.sum(axis=1) - 0.5 * in_planes[:, 0], prepend=0.0)
 
 
 def _fold(values: NDArray[np.floating], middle: int, reach: int) -> NDArray[np.floating]:

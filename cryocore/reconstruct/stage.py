@@ -17,13 +17,13 @@ from cryocore.data import FscCurves, Grid, Particles, last_shell, read_weights
 from cryocore.errors import InputError
 from cryocore.files import atomic_path
 from cryocore.geometry.symmetry import point_group
+from cryocore.imaging.accumulate import symmetrise
 from cryocore.imaging.slices import used_shells
+from cryocore.imaging.solve import Solver, sampling_density
 from cryocore.imaging.volumes import Floats32
 from cryocore.maps.fsc import fsc_weight, half_map_fsc, resolution_at
 from cryocore.maps.masks import automatic_mask
 from cryocore.maps.mrc import read_map, write_map
-from cryocore.reconstruct.accumulate import symmetrise
-from cryocore.reconstruct.solve import Solver, sampling_density
 from cryocore.reconstruct.sums import round_sums, write_sums
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from cryocore.data import Floats32, FourierSums, Grid, Particles
 from cryocore.errors import InputError
 from cryocore.files import atomic_path, open_arrays
 from cryocore.images import Source, StackReader
-from cryocore.reconstruct.accumulate import accumulate
+from cryocore.imaging.accumulate import accumulate
 
 log = logging.getLogger(__name__)
 

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cryocore.backend import Backend
-from cryocore.config import Score
 from cryocore.data import Particles
 from cryocore.geometry.poses import decoys, displacements, neighbours
 from cryocore.geometry.rotations import matrix_to_quaternion
-from cryocore.images import Source, StackReader, batch_size, batches
+from cryocore.images import batch_size, batches
 from cryocore.imaging.slices import prepare
 from cryocore.imaging.volumes import Floats32
-from cryocore.score.reference import Reference
+from cryocore.score.comparison import Comparison
 from cryocore.score.scores import Rivals
-from cryocore.score.sums import own_sums, pose_sums, shift_sums
+from cryocore.score.sums import Batch, own_sums, pose_sums, shift_sums
 
 CHUNK = 32768
 """Particles whose sums are held at a time: a row group of the log."""
@@ -40,49 +39,61 @@ class ChunkSums:
 
 
 def chunk_sums(
-    part: Particles,
-    weights: NDArray[np.float32],
-    all_poses: NDArray[np.float64],
-    group: NDArray[np.float64],
-    reference: Reference,
-    settings: Score,
-    seed: int,
-    backend: Backend,
-    *,
-    rival_bands: int,
-    progress: str = "score",
-    source: Source = StackReader,
+    part: Particles, weights: NDArray[np.float32], comparison: Comparison, progress: str = "score"
 ) -> ChunkSums:
-    """Band sums of some particles.
+    """Band sums of some particles, whose weights in the map are ``(n,)``."""
+    n, n_bands, inner = len(part), comparison.reference.n_bands, comparison.rival_bands
+    settings, folds = comparison.settings, comparison.folds
+    sums = ChunkSums(
+        np.empty((n, n_bands, 6), dtype=np.float32),
+        Rivals(
+            np.empty((n, settings.n_decoys, inner, 2), dtype=np.float32),
+            np.empty((n, settings.n_local, inner, 2), dtype=np.float32),
+            np.empty((n, settings.n_shift, inner), dtype=np.float32),
+        ),
+        np.empty((n, settings.n_local, 4)),
+        displacements(part.ids, settings.n_shift, settings.shift_angstrom, seed=comparison.seed),
+    )
+    if folds is None:
+        leverage = (weights * comparison.reference.leverage).astype(np.float32)
+        fill(sums, part, np.arange(n), leverage, comparison, progress)
+        return sums
+    fold = folds.of(part.ids)
+    for f in np.unique(fold):
+        name = f"{progress}, fold {f + 1} of {len(folds)}"
+        of_fold = np.flatnonzero(fold == f), np.zeros_like(weights)
+        fill(sums, part, *of_fold, comparison.with_maps(folds.maps[f], folds.grid), name)
+    return sums
 
-    ``all_poses`` are the quaternions ``(m, 4)`` of the whole data set, from which decoys are drawn; ``group`` are the
-    rotations ``(g, 3, 3)`` of the point group, modulo which rivals are no closer to the own pose than they should. Of
-    rivals only the innermost ``rival_bands`` are summed: beyond them the map holds no signal.
-    """
-    n, bands = len(part), rival_bands
-    inner = [samples.first(bands) for samples in reference.samples]
-    own = np.empty((n, reference.n_bands, 6), dtype=np.float32)
-    elsewhere = np.empty((n, settings.n_decoys, bands, 2), dtype=np.float32)
-    near = np.empty((n, settings.n_local, bands, 2), dtype=np.float32)
-    displaced = np.empty((n, settings.n_shift, bands), dtype=np.float32)
-    quaternions = np.empty((n, settings.n_local, 4))
-    moves = displacements(part.ids, settings.n_shift, settings.shift_angstrom, seed=seed)
+
+def fill(
+    sums: ChunkSums,
+    part: Particles,
+    rows: NDArray[np.intp],
+    leverage: NDArray[np.float32],
+    comparison: Comparison,
+    progress: str,
+) -> None:
+    """Put the band sums of some rows of ``part`` where they belong; ``leverage`` ``(n,)`` is that of all its rows."""
+    reference, settings, backend = comparison.reference, comparison.settings, comparison.backend
     half, optics_group = part.column("half").astype(np.int32) - 1, part.column("optics_group")
-    rotations, k, apart = part.rotations, settings.n_decoys, settings.local_angle_deg[1]
+    all_ids, rotations = part.ids, part.rotations
+    inner = [samples.first(comparison.rival_bands) for samples in reference.samples]
+    drawn: dict[str, Any] = {"group": comparison.group, "seed": comparison.seed}
     size = batch_size(max(o.box for o in part.optics))
-    for at, images in batches(part, np.arange(n), size, progress=progress, source=source):
-        ids, own_poses, g = part.ids[at], rotations[at], int(optics_group[at[0]])
-        batch = prepare(images, part.take(at), reference.frames[g], backend)
-        particle = (own_poses, half[at], weights[at], reference)
-        own[at] = own_sums(batch, *particle, reference.samples[g], backend)
-        common = (*particle, inner[g], backend)
+    for at, images in batches(part, rows, size, progress=progress, source=comparison.source):
+        ids, own_poses, g = all_ids[at], rotations[at], int(optics_group[at[0]])
+        prepared = prepare(images, part.take(at), reference.frames[g], backend)
+        batch = Batch(prepared, own_poses, half[at], leverage[at], reference, reference.samples[g], backend)
+        sums.own[at] = own_sums(batch)
+        batch = replace(batch, samples=inner[g])
         if settings.n_decoys:
-            poses = decoys(ids, own_poses, k, all_poses, apart_deg=apart, group=group, seed=seed)
-            elsewhere[at] = pose_sums(batch, poses, *common)
+            apart = settings.local_angle_deg[1]
+            poses = decoys(ids, own_poses, settings.n_decoys, comparison.poses, apart_deg=apart, **drawn)
+            sums.rivals.decoys[at] = pose_sums(batch, poses)
         if settings.n_local:
-            poses = neighbours(ids, own_poses, settings.n_local, settings.local_angle_deg, group=group, seed=seed)
-            quaternions[at] = matrix_to_quaternion(poses.reshape(-1, 3, 3)).reshape(len(at), -1, 4)
-            near[at] = pose_sums(batch, poses, *common)
+            poses = neighbours(ids, own_poses, settings.n_local, settings.local_angle_deg, **drawn)
+            sums.quaternions[at] = matrix_to_quaternion(poses.reshape(-1, 3, 3)).reshape(len(at), -1, 4)
+            sums.rivals.neighbours[at] = pose_sums(batch, poses)
         if settings.n_shift:
-            displaced[at] = shift_sums(batch, moves[at], *common)
-    return ChunkSums(own, Rivals(elsewhere, near, displaced), quaternions, moves)
+            sums.rivals.shifts[at] = shift_sums(batch, sums.displacements_angstrom[at])

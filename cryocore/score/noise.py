@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cryocore.backend import Backend
 from cryocore.config import Score
 from cryocore.data import Particles
 from cryocore.geometry.poses import hashed_uniform
-from cryocore.images import Source, StackReader
 from cryocore.score.chunks import CHUNK, chunk_sums
-from cryocore.score.reference import Reference
+from cryocore.score.comparison import Comparison
 from cryocore.score.scores import Array, BandStatistics, residual
 
 SAMPLE = 1000
@@ -43,29 +40,20 @@ class Noise:
         return self.members[self.member[rows]]
 
 
-def estimate_noise(
-    data: Particles,
-    reference: Reference,
-    weights: NDArray[np.float32],
-    per: Literal["optics_group", "micrograph"],
-    seed: int,
-    backend: Backend,
-    source: Source = StackReader,
-) -> Noise:
+def estimate_noise(data: Particles, weights: NDArray[np.float32], comparison: Comparison) -> Noise:
     """Mean residual of a sample of each optics group and, where asked for, of each micrograph, drawn to its group's.
 
     Memory is that of a chunk of particles and of one spectrum per set.
     """
+    reference, per, seed = comparison.reference, comparison.settings.noise, comparison.seed
     group = data.column("optics_group").astype(np.intp)
     member, of_set = (group, np.arange(len(data.optics))) if per == "optics_group" else micrographs(data)
     chosen = sample_rows(data.ids, member, SAMPLE if per == "optics_group" else MICROGRAPH_SAMPLE, seed)
     sums, counts = np.zeros((len(of_set), reference.n_bands)), np.bincount(member[chosen], minlength=len(of_set))
-    none, alone = Score(n_decoys=0, n_local=0, n_shift=0), np.eye(3)[None]
+    alone = replace(comparison, settings=Score(n_decoys=0, n_local=0, n_shift=0))
     for start in range(0, len(chosen), CHUNK):
         rows = chosen[start : start + CHUNK]
-        part = data.take(rows)
-        given = part, weights[rows], part.quaternions, alone, reference, none, seed, backend
-        found = chunk_sums(*given, rival_bands=1, progress="noise", source=source)
+        found = chunk_sums(data.take(rows), weights[rows], alone, progress="noise")
         np.add.at(sums, member[rows], residual(BandStatistics.of(found.own)))
     coefficients = np.stack([samples.coefficients for samples in reference.samples])
     reached = coefficients > 0

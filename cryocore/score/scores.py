@@ -175,9 +175,11 @@ def judge(own: BandStatistics, rivals: Rivals, weighting: Weighting, cryosieve_b
         "shift": shift(own_llr, shift_llr),
         "dual": dual(own_llr, decoy_llr, neighbour_llr, shift_llr),
     }
+    weighted = np.sum(weighting.w * discerning.w * centred[1] / weighting.sigma2, axis=1)
     expected = {
         "expected_z": np.sqrt(energy(own.e, weighting)),
         "expected_zc": np.sqrt(energy(centred[1], weighting)),
+        "expected_ldac": _ratio(weighted, np.sqrt(energy(centred[1], discerning))),
     }
     return Judgement(scores, expected, decoy_z, neighbour_llr - own_llr[:, None], shift_llr - own_llr[:, None])
 

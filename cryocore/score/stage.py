@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from cryocore.geometry.symmetry import point_group
 from cryocore.maps.fsc import fsc_weight
 from cryocore.score.bands import band_means
 from cryocore.score.chunks import CHUNK, chunk_sums
+from cryocore.score.comparison import Comparison
+from cryocore.score.folds import make_folds, signal_without_a_fold
 from cryocore.score.noise import estimate_noise, noise_factor
 from cryocore.score.reference import first_band, load_reference, warn_of_own_share
 from cryocore.score.scores import BandStatistics, Weighting, judge
@@ -42,7 +45,7 @@ def score(
     out: Path,
     cache: Path | None = None,
 ) -> None:
-    """Write the log of a round: every particle against the map of its own half set, its own share taken out.
+    """Write the log of a round: every particle against the map of its own half set, without its own share in it.
 
     Reads half1.mrc, half2.mrc, mask.mrc, fsc.parquet and sampling.npz of ``round_dir``; transforms from
     ``cache`` instead of images, if it is given.
@@ -53,11 +56,17 @@ def score(
     reference = load_reference(data, round_dir, settings, backend)
     signal = band_means(fsc_weight(curves.corrected)[: int(reference.edges[-1])], reference.edges)
     source = image_source(cache, data, [frame.limit for frame in reference.frames])
-    noise = estimate_noise(data, reference, weights, settings.noise, seed, backend, source)
-    warn_of_own_share(reference, weights, data.column("half"))
+    last = int(np.max(np.flatnonzero(signal), initial=0)) + 1
+    given = reference, settings, seed, backend, source
+    comparison = Comparison(*given, poses=data.quaternions, group=point_group(symmetry), rival_bands=last)
+    if settings.leave_one_out == "folds":
+        comparison = replace(comparison, folds=make_folds(data, weights, round_dir, comparison))
+        signal = signal_without_a_fold(signal, settings.n_folds)
+    else:
+        warn_of_own_share(reference, weights, data.column("half"))
+    noise = estimate_noise(data, weights, comparison)
     cryosieve_band = first_band(reference.edges, data, per_round(settings.cryosieve_angstrom, round_number + 1))
 
-    last = int(np.max(np.flatnonzero(signal), initial=0)) + 1
     coefficients = np.stack([s.coefficients for s in reference.samples])
     metadata = {
         "round": round_number,
@@ -75,13 +84,11 @@ def score(
         "neighbour_correlation": reference.likeness.tolist(),
         "coefficients": coefficients.tolist(),
     }
-    poses, group = data.quaternions, point_group(symmetry)
 
     def chunk(start: int) -> pa.Table:
         rows = np.arange(start, min(start + CHUNK, len(data)))
         part = data.take(rows)
-        given = part, weights[rows], poses, group, reference, settings, seed, backend
-        sums = chunk_sums(*given, rival_bands=last, source=source)
+        sums = chunk_sums(part, weights[rows], comparison)
         own, half = BandStatistics.of(sums.own), part.column("half") - 1
         sigma2 = noise.of(rows)
         factor = noise_factor(own, sigma2, signal, coefficients[part.column("optics_group")])

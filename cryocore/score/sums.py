@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,92 +15,80 @@ from cryocore.score.bands import BandSamples
 from cryocore.score.reference import OVERLAP_STEPS, Reference
 
 
-def own_sums(
-    batch: Prepared,
-    rotations: NDArray[np.float64],
-    half: NDArray[np.int32],
-    weights: NDArray[np.float32],
-    reference: Reference,
-    samples: BandSamples,
-    backend: Backend,
-) -> Floats32:
+@dataclass(frozen=True)
+class Batch:
+    """Images of n particles of one optics group, and what they are compared with.
+
+    ``rotations`` : ``(n, 3, 3)``, their own poses
+    ``half`` : ``(n,)`` int32, 0 or 1, whose map they are compared with
+    ``leverage`` : ``(n,)`` float32, weight times ``reference.leverage``; 0 for those that have no share in the map
+    ``samples`` : the coefficients that count
+    """
+
+    images: Prepared
+    rotations: NDArray[np.float64]
+    half: NDArray[np.int32]
+    leverage: Floats32
+    reference: Reference
+    samples: BandSamples
+    backend: Backend
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def inputs(self, poses: NDArray[np.float64]) -> tuple[Any, ...]:
+        """What all scoring kernels begin with: images, samples, poses, each particle's leverage, map and density."""
+        images, reference, on_device = self.images, self.reference, self.backend.to_device
+        return (
+            images.image,
+            images.ctf,
+            *(on_device(a) for a in (*self.samples.lanes, slice_basis(poses, images.frame), self.half, self.leverage)),
+            reference.grids.values,
+            reference.grids.radius,
+            reference.inverse_density.values,
+            reference.inverse_density.radius,
+            1.0 / images.frame.padding,
+        )
+
+
+def own_sums(batch: Batch) -> Floats32:
     """Band sums of a batch at its own poses, ``(n, bands, 6)``."""
-    n = len(batch)
-    sums = backend.xp.empty((n, samples.n_bands, 6), dtype=np.float32)
-    inputs = kernel_inputs(batch, rotations, half, weights, reference, samples, backend)
-    backend.launch("score_slices", (*inputs, n, batch.frame.limit, samples.n_bands, sums), items=n)
+    n, n_bands, backend = len(batch), batch.samples.n_bands, batch.backend
+    sums = backend.xp.empty((n, n_bands, 6), dtype=np.float32)
+    args = (*batch.inputs(batch.rotations), n, batch.images.frame.limit, n_bands, sums)
+    backend.launch("score_slices", args, items=n)
     return np.asarray(backend.to_host(sums))
 
 
-def pose_sums(
-    batch: Prepared,
-    poses: NDArray[np.float64],
-    own_poses: NDArray[np.float64],
-    half: NDArray[np.int32],
-    weights: NDArray[np.float32],
-    reference: Reference,
-    samples: BandSamples,
-    backend: Backend,
-) -> Floats32:
+def pose_sums(batch: Batch, poses: NDArray[np.float64]) -> Floats32:
     """Band sums e and c of a batch at other poses ``(n, k, 3, 3)``: ``(n, k, bands, 2)``."""
-    n, k, frame = len(batch), poses.shape[1], batch.frame
-    sums = backend.xp.empty((n, k, samples.n_bands, 2), dtype=np.float32)
+    n, k, n_bands, frame, backend = len(batch), poses.shape[1], batch.samples.n_bands, batch.images.frame, batch.backend
+    sums = backend.xp.empty((n, k, n_bands, 2), dtype=np.float32)
     args = (
-        *kernel_inputs(batch, poses, half, weights, reference, samples, backend),
-        backend.to_device(slice_basis(own_poses, frame)),
-        reference.overlap,
-        len(reference.overlap),
+        *batch.inputs(poses),
+        backend.to_device(slice_basis(batch.rotations, frame)),
+        batch.reference.overlap,
+        len(batch.reference.overlap),
         OVERLAP_STEPS / frame.padding,
-        *(n, k, frame.limit, samples.n_bands, sums),
+        *(n, k, frame.limit, n_bands, sums),
     )
     backend.launch("score_poses", args, items=n * k)
     return np.asarray(backend.to_host(sums))
 
 
-def shift_sums(
-    batch: Prepared,
-    displacements_angstrom: NDArray[np.float64],
-    rotations: NDArray[np.float64],
-    half: NDArray[np.int32],
-    weights: NDArray[np.float32],
-    reference: Reference,
-    samples: BandSamples,
-    backend: Backend,
-) -> Floats32:
+def shift_sums(batch: Batch, displacements_angstrom: NDArray[np.float64]) -> Floats32:
     """Band sums c of a batch at its own poses, its shifts displaced by ``(n, k, 2)`` Å: ``(n, k, bands)``.
 
     The sums e are those at the own shift: displacing an image turns the phases of its transform alone.
     """
-    n, k, optics = len(batch), displacements_angstrom.shape[1], batch.frame.optics
-    sums = backend.xp.empty((n, k, samples.n_bands), dtype=np.float32)
-    turns = displacements_angstrom * (2.0 / (optics.box * optics.pixel_size_angstrom))
+    n, k, n_bands, backend = len(batch), displacements_angstrom.shape[1], batch.samples.n_bands, batch.backend
+    frame = batch.images.frame
+    sums = backend.xp.empty((n, k, n_bands), dtype=np.float32)
+    turns = displacements_angstrom * (2.0 / (frame.optics.box * frame.optics.pixel_size_angstrom))
     args = (
-        *kernel_inputs(batch, rotations, half, weights, reference, samples, backend),
+        *batch.inputs(batch.rotations),
         backend.to_device(turns.astype(np.float32)),
-        *(n, k, batch.frame.limit, samples.n_bands, sums),
+        *(n, k, frame.limit, n_bands, sums),
     )
     backend.launch("score_shifts", args, items=n * k)
     return np.asarray(backend.to_host(sums))
-
-
-def kernel_inputs(
-    batch: Prepared,
-    poses: NDArray[np.float64],
-    half: NDArray[np.int32],
-    weights: NDArray[np.float32],
-    reference: Reference,
-    samples: BandSamples,
-    backend: Backend,
-) -> tuple[Any, ...]:
-    """What all scoring kernels begin with: images, samples, poses, each particle's leverage, map and density."""
-    return (
-        batch.image,
-        batch.ctf,
-        *(backend.to_device(a) for a in (*samples.lanes, slice_basis(poses, batch.frame), half)),
-        backend.to_device((weights * reference.leverage).astype(np.float32)),
-        reference.grids.values,
-        reference.grids.radius,
-        reference.inverse_density.values,
-        reference.inverse_density.radius,
-        1.0 / batch.frame.padding,
-    )

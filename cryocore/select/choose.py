@@ -22,6 +22,7 @@ from cryocore.select.mixture import (
     posterior,
 )
 from cryocore.select.rules import RULES, Candidates, Ids, Scores
+from cryocore.select.weights import effective_number
 
 Columns = Mapping[str, NDArray[Any]]
 
@@ -55,6 +56,7 @@ def columns_needed(settings: Select, available: Sequence[str]) -> list[str]:
     required = ["particle_id", "half", *(NEEDED_COLUMNS if by_posterior else [settings.score])]
     kinds = (rule.cell, None if settings.normalise == "none" else settings.normalise)
     required += [name for kind in kinds if kind for name in CELL_COLUMNS[kind]]
+    required += ["weight"] if rule.goes_on else []
     missing = [name for name in required if name not in available]
     if missing:
         raise InputError(
@@ -98,7 +100,8 @@ def choose(columns: Columns, settings: Select, round_number: int, *, symmetry: s
             own = normalised(own, cells(settings.normalise, part, symmetry))
         cell = cells(rule.cell, part, symmetry) if rule.cell else np.zeros(len(members), dtype=np.int64)
         share = np.nan if rate is None else rate.value if rate.method == "mixture" else 0.0
-        weights[members] = rule.weigh(Candidates(own, ids[members], likely[members], cell, share), value)
+        before = part["weight"].astype(np.float64) if rule.goes_on else np.ones(len(members))
+        weights[members] = rule.weigh(Candidates(own, ids[members], likely[members], cell, share, before), value)
         estimate = rate if rule.by_posterior else None
         shown = abs(value) if lower_is_better else value
         require_enough(weights[members], settings, shown, h, round_number, estimate)
@@ -146,11 +149,12 @@ def require_enough(
     estimate: ErrorRate | None = None,
 ) -> None:
     """Refuse a selection that leaves too few particles in a half set."""
-    kept = int(np.count_nonzero(weights))
-    if kept < settings.minimum:
+    kept, count = int(np.count_nonzero(weights)), effective_number(weights)
+    if count < settings.minimum - 1e-3:
+        weighed = "" if round(count) == kept else f", whose weights are worth {count:.1f} equal ones"
         raise InputError(
             f"{settings.rule} {value:g} keeps {kept} of the {len(weights)} particles of half set {half} in "
-            f"round {round_number}; at least {settings.minimum} are wanted"
+            f"round {round_number}{weighed}; at least {settings.minimum} are wanted"
             + (f". {100 * estimate.value:.0f} % are estimated to be wrong" if estimate else ""),
             setting=f"select.{settings.rule}",
             remedy=f"Loosen select.{settings.rule}, or lower select.minimum",

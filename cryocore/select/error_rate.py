@@ -132,7 +132,7 @@ def storey(columns: Mapping[str, NDArray[Any]]) -> float:
     data = evidence(columns)
     known = data.known
     if "empty" in data.classes and known.any():
-        return min(1.0, 2.0 * float(np.mean(data.observed[known] < 0.0)))
+        return min(1.0, 2.0 * float(np.mean(np.asarray(columns["zc"])[known] < 0.0)))
     decoys = np.asarray(columns.get("decoy_z", np.zeros((len(known), 0))), dtype=np.float64)
     known = known & np.isfinite(decoys).all(axis=1)
     if decoys.shape[1] == 0 or not known.any():

@@ -1,15 +1,19 @@
 """A mixture model of the scores: how likely each particle is to be right.
 
-What a right particle scores is known: zc is k √Ec in the mean, with unit variance. What is not right is one of
+What a right particle scores is known: zc and ldac have unit variance, and k times their expected values in the mean.
+They are read as ldac and what is left of zc once ldac is taken out, two scores whose noise is independent: pose errors
+of some degrees change the first and hardly the second. What is not right is one of
 
-- misplaced: seen from any other direction; zc is 0 in the mean;
+- misplaced: seen from any other direction; both scores are 0 in the mean;
 - empty: nothing of the prediction is in the image (junk, a wide shift);
-- near: one of the neighbouring poses is the true one;
+- near: off by some degrees. Either one of the neighbouring poses is the true one, or the true one lies between them,
+  and then ldac keeps an unknown part of what is expected of it;
 - displaced: one of the displaced shifts is the true one.
 
-Against the last three the log holds log-likelihood ratios: that of k times the prediction, from z; ``local``; and
-``shift``. They are used as they are, so that only k, two variances and the shares of the five classes are fitted, by
-expectation maximisation (Dempster, Laird & Rubin 1977). These few numbers are all that the half sets share.
+Against empty, neighbouring and displaced ones the log holds log-likelihood ratios: that of k times the prediction, from
+z; ``local``; and ``shift``. They are used as they are, so that only k, for each score its own, two covariances and the
+shares of the five classes are fitted, by expectation maximisation (Dempster, Laird & Rubin 1977). These few numbers are
+all that the half sets share.
 """
 
 from __future__ import annotations
@@ -34,26 +38,27 @@ Columns = Mapping[str, NDArray[Any]]
 
 NEEDED_COLUMNS = ("z", "expected_z")
 CENTRED_COLUMNS = ("zc", "expected_zc")
-MIXTURE_COLUMNS = (*NEEDED_COLUMNS, *CENTRED_COLUMNS, "local", "shift")
+DISCERNING_COLUMNS = ("ldac", "expected_ldac")
+MIXTURE_COLUMNS = (*NEEDED_COLUMNS, *CENTRED_COLUMNS, *DISCERNING_COLUMNS, "local", "shift")
 """Columns of the log that the model reads; all but z and expected_z may be missing, or NaN throughout."""
 
-RIVALS = {"near": "local", "displaced": "shift"}
 SUBSAMPLE = 20_000
 """Most particles that the model is fitted to; it is evaluated for all."""
 FEWEST = 100
 """Fewer scored particles than this are judged by the theory alone."""
 LEAST_SHARE = 0.003
 """Every kind of error counts as at least so frequent, so that the log odds rank where none was found."""
-STARTS = (1.0, 1.4, 2.0)
+STARTS = (1.0, 1.8)
 """Values of k from which the fit starts; k exceeds 1 where wrong particles have diluted the map."""
-SLOPE = (0.7, 4.0)
+SLOPE = (0.6, 4.0)
 """Bounds of k."""
-RIGHT_SD = (1.0, 1.25)
-MISPLACED_SD = (0.93, 1.3)
-MISPLACED_SLOPE = (-0.1, 0.1)
-"""Bounds of the standard deviations of zc, 1 by theory, and of the mean of misplaced ones over √Ec, 0 by theory."""
-MARGIN = 0.1
-"""What rivals are marked down by: noise that a particle shares with the map favours poses near its own a little."""
+LOST = np.linspace(0.3, 1.0, 5)
+"""Parts of the expected ldac that a pose between the neighbours may lose, all as likely."""
+MARGIN = 0.05
+"""What near and displaced ones are marked down by, so that chance finds few of them where all are right."""
+RIGHT_SD = (1.0, 1.7)
+MISPLACED_SD = (0.9, 1.3)
+"""Bounds of the standard deviations, 1 by theory: models differ from images, and other poses resemble the true one."""
 PRIOR_COUNT = 10.0
 """Particles of unit variance that are added to each class."""
 
@@ -62,9 +67,10 @@ PRIOR_COUNT = 10.0
 class Evidence:
     """What the log says of n particles.
 
-    ``observed``, ``expected`` : ``(n,)``, zc and √Ec, or z and √E where the log has no zc
+    ``observed``, ``expected`` : ``(n, d)``, independent scores of unit variance, and what is expected of right
+        particles. d = 2: zc without ldac, and ldac; d = 1: zc, or z, where the log has not more
     ``z``, ``expected_z`` : ``(n,)``
-    ``ratios`` : ``(n, r)``, log-likelihood ratios of right to near and to displaced; 0 where unknown
+    ``ratios`` : kind of error -> ``(n,)``, log-likelihood ratio of right to that kind; 0 where unknown
     ``classes`` : the kinds that can be told apart, right first; empty ones only where the log has zc
     """
 
@@ -72,25 +78,20 @@ class Evidence:
     expected: Array
     z: Array
     expected_z: Array
-    ratios: Array
+    ratios: dict[str, Array]
     classes: tuple[str, ...]
 
     @property
     def known(self) -> NDArray[np.bool_]:
         """Particles that have a score at all, ``(n,)``."""
-        finite = [np.isfinite(v) for v in (self.observed, self.z, self.expected_z)]
-        return np.logical_and.reduce([*finite, self.expected > 0, self.expected_z > 0])
+        finite = np.isfinite(self.observed).all(axis=1) & np.isfinite(self.z) & np.isfinite(self.expected_z)
+        return finite & (self.expected[:, 0] > 0) & (self.expected_z > 0)
 
     def take(self, rows: NDArray[np.integer] | NDArray[np.bool_]) -> Evidence:
         """The evidence of some particles."""
-        return Evidence(
-            self.observed[rows],
-            self.expected[rows],
-            self.z[rows],
-            self.expected_z[rows],
-            self.ratios[rows],
-            self.classes,
-        )
+        ratios = {kind: ratio[rows] for kind, ratio in self.ratios.items()}
+        parts = self.observed[rows], self.expected[rows], self.z[rows], self.expected_z[rows]
+        return Evidence(*parts, ratios, self.classes)
 
 
 @dataclass(frozen=True)
@@ -98,14 +99,17 @@ class Mixture:
     """A fitted model.
 
     ``classes``, ``shares`` : the kinds, right first, and how frequent each is
-    ``slopes``, ``spreads`` : mean over √Ec and standard deviation of zc, of right particles and of misplaced ones
+    ``slopes`` : ``(d,)``, k of each score; ``scale`` that of z
+    ``right``, ``misplaced`` : ``(d, d)``, covariances of the scores of right particles and of misplaced ones
     ``log_likelihood`` : of the ``n_fitted`` particles
     """
 
     classes: tuple[str, ...]
     shares: Array
-    slopes: tuple[float, float]
-    spreads: tuple[float, float]
+    slopes: Array
+    scale: float
+    right: Array
+    misplaced: Array
     log_likelihood: float
     n_fitted: int
 
@@ -126,13 +130,20 @@ def evidence(columns: Columns) -> Evidence:
         if name not in columns:
             raise InputError(f"the log lacks {name}", column=name, remedy="Score the particles again")
     z, expected_z = (_floats(columns[name]) for name in NEEDED_COLUMNS)
-    has_centred = all(name in columns and np.isfinite(columns[name]).any() for name in CENTRED_COLUMNS)
-    observed, expected = (_floats(columns[name]) for name in (CENTRED_COLUMNS if has_centred else NEEDED_COLUMNS))
-    ratios = {kind: _floats(columns[name]) for kind, name in RIVALS.items() if name in columns}
-    ratios = {kind: np.nan_to_num(r, nan=0.0) for kind, r in ratios.items() if np.isfinite(r).any()}
-    table = np.stack([*ratios.values()], axis=1) if ratios else np.zeros((len(z), 0))
-    classes = ("right", "misplaced", *(["empty"] if has_centred else []), *ratios)
-    return Evidence(observed, expected, z, expected_z, table, classes)
+    classes, ratios = ["right", "misplaced"], {}
+    observed, expected = z[:, None], expected_z[:, None]
+    if _has(columns, *CENTRED_COLUMNS):
+        classes.append("empty")
+        observed, expected = (_floats(columns[name])[:, None] for name in CENTRED_COLUMNS)
+        if _has(columns, *DISCERNING_COLUMNS):
+            ldac, expected_ldac = (_floats(columns[name])[:, None] for name in DISCERNING_COLUMNS)
+            observed, expected = _parted(observed, expected, ldac, expected_ldac)
+    for kind, name in (("near", "local"), ("displaced", "shift")):
+        if _has(columns, name):
+            ratios[kind] = np.nan_to_num(_floats(columns[name]), nan=0.0)
+        if kind in ratios or (kind == "near" and observed.shape[1] == 2):
+            classes.append(kind)
+    return Evidence(observed, expected, z, expected_z, ratios, tuple(classes))
 
 
 def fit(columns: Columns, *, ids: Ids, seed: int = 0) -> Mixture:
@@ -158,9 +169,9 @@ def fit_evidence(data: Evidence, *, ids: Ids, seed: int = 0) -> Mixture:
         return theory(data, 1.0)
     rows = rows[hashed_order(ids[rows], seed=seed, stream=11)][:SUBSAMPLE]
     part, weights = data.take(rows), np.ones(len(rows))
-    fits = [expectation_maximisation(part, weights, theory(data, k), tolerance=1e-5) for k in STARTS]
+    fits = [expectation_maximisation(part, weights, theory(part, k), tolerance=1e-5) for k in STARTS]
     best = max(fits, key=lambda m: m.log_likelihood)
-    return expectation_maximisation(part, weights, best, tolerance=1e-7)
+    return expectation_maximisation(part, weights, best, tolerance=1e-6)
 
 
 def hashed_order(ids: Ids, *, seed: int, stream: int) -> NDArray[np.intp]:
@@ -170,10 +181,10 @@ def hashed_order(ids: Ids, *, seed: int, stream: int) -> NDArray[np.intp]:
 
 def theory(data: Evidence, k: float) -> Mixture:
     """The model before it has seen a score."""
-    wrong = len(data.classes) - 1
+    wrong, scores = len(data.classes) - 1, data.observed.shape[1]
     shares = np.array([0.7, *([0.3 / wrong] * wrong)])
-    n = int(data.known.sum())
-    return Mixture(data.classes, shares, (k, 0.0), (1.0, 1.0), -np.inf, n)
+    unit = np.eye(scores)
+    return Mixture(data.classes, shares, np.full(scores, k), k, unit, unit, -np.inf, int(data.known.sum()))
 
 
 def expectation_maximisation(
@@ -181,43 +192,51 @@ def expectation_maximisation(
 ) -> Mixture:
     """Improve a model until the mean log-likelihood changes by less than a tolerance.
 
-    ``weights`` ``(n,)`` says how often each particle counts. k is fitted to zc of right particles alone, though the
-    density of empty ones depends on it as well; so the likelihood need not grow in every step.
+    ``weights`` ``(n,)`` says how often each particle counts. k is fitted to right particles alone, though other classes
+    depend on it as well; so the likelihood need not grow in every step.
     """
     model, last, total = start, -np.inf, weights.sum()
     for _ in range(steps):
-        joint = class_densities(model, data) + np.log(model.shares)
-        each = np.logaddexp.reduce(joint, axis=1)
+        parts, each = _exp_and_log_sum(class_densities(model, data) + np.log(model.shares))
         reached = float(weights @ each)
         if abs(reached - last) < tolerance * total:
             break
         last = reached
-        model = maximisation(data, weights[:, None] * np.exp(joint - each[:, None]), model, reached)
+        model = maximisation(data, parts * weights[:, None], model, reached)
     return model
 
 
 def maximisation(data: Evidence, parts: Array, model: Mixture, log_likelihood: float) -> Mixture:
     """The best model within its bounds for the parts ``(n, classes)`` that each class has in each particle."""
     shares = (parts.sum(axis=0) + 0.5) / (parts.sum() + 0.5 * parts.shape[1])
-    right = _line(data, parts[:, 0], SLOPE, RIGHT_SD)
-    misplaced = _line(data, parts[:, 1], MISPLACED_SLOPE, MISPLACED_SD)
-    slopes, spreads = zip(right, misplaced, strict=True)
-    return Mixture(model.classes, shares, slopes, spreads, log_likelihood, len(parts))
+    own = parts[:, 0]
+    slopes = _slope(own, data.observed, data.expected)
+    scale = float(_slope(own, data.z, data.expected_z))
+    right = _covariance(data.observed - slopes * data.expected, own, RIGHT_SD)
+    misplaced = _covariance(data.observed, parts[:, 1], MISPLACED_SD)
+    return Mixture(model.classes, shares, slopes, scale, right, misplaced, log_likelihood, len(parts))
 
 
 def class_densities(model: Mixture, data: Evidence) -> Array:
     """Log density of each particle under each class, ``(n, classes)``."""
-    right, misplaced = (
-        -0.5 * ((data.observed - slope * data.expected) / spread) ** 2 - np.log(spread)
-        for slope, spread in zip(model.slopes, model.spreads, strict=True)
-    )
-    columns = [right, misplaced]
+    whitening = np.linalg.cholesky(np.linalg.inv(model.right))
+    white = (data.observed - model.slopes * data.expected) @ whitening
+    right = _log_normal(white, whitening)
+    other = np.linalg.cholesky(np.linalg.inv(model.misplaced))
+    columns = [right, _log_normal(data.observed @ other, other)]
     if "empty" in model.classes:
-        k = model.slopes[0]
-        columns.append(right - k * data.expected_z * (data.z - 0.5 * k * data.expected_z))
-    # a map of k times the contrast would score k times as much
-    tilted = right[:, None] - model.slopes[0] * data.ratios - MARGIN
-    return np.concatenate([np.stack(columns, axis=1), tilted], axis=1)
+        columns.append(right - model.scale * data.expected_z * (data.z - 0.5 * model.scale * data.expected_z))
+    if "near" in model.classes:
+        # a map of k times the contrast would score k times as much
+        kinds = [-model.slopes[-1] * data.ratios["near"]] if "near" in data.ratios else []
+        if data.observed.shape[1] == 2:
+            kinds.append(
+                _faded(white @ whitening[1], whitening[1] @ whitening[1], model.slopes[1] * data.expected[:, 1])
+            )
+        columns.append(right + np.logaddexp.reduce(kinds, axis=0) - np.log(len(kinds)) - MARGIN)
+    if "displaced" in model.classes:
+        columns.append(right - model.scale * data.ratios["displaced"] - MARGIN)
+    return np.stack(columns).T  # sums over classes are quick if each class lies in one piece
 
 
 def log_odds(model: Mixture, columns: Columns) -> Array:
@@ -246,9 +265,55 @@ def _floats(values: NDArray[Any]) -> Array:
     return np.asarray(values, dtype=np.float64)
 
 
-def _line(data: Evidence, weights: Array, slope: tuple[float, float], sd: tuple[float, float]) -> tuple[float, float]:
-    """Slope through the origin of scores over expected ones and the spread about it, both within bounds."""
-    energy = max(float(weights @ data.expected**2), 1e-9)
-    fitted = float(np.clip(weights @ (data.observed * data.expected) / energy, *slope))
-    squares = weights @ (data.observed - fitted * data.expected) ** 2
-    return fitted, float(np.clip(np.sqrt((squares + PRIOR_COUNT) / (weights.sum() + PRIOR_COUNT)), *sd))
+def _has(columns: Columns, *names: str) -> bool:
+    return all(name in columns and np.isfinite(columns[name]).any() for name in names)
+
+
+def _parted(zc: Array, expected_zc: Array, ldac: Array, expected_ldac: Array) -> tuple[Array, Array]:
+    """zc without ldac and ldac, ``(n, 2)``, and what is expected of them; ldac counts for nothing where it is unknown.
+
+    Both are sums over the same noise, and correlate by the ratio of what is expected of them.
+    """
+    known = np.isfinite(ldac) & np.isfinite(expected_ldac) & (expected_zc > 0)
+    ldac, expected_ldac = np.where(known, ldac, 0.0), np.where(known, expected_ldac, 0.0)
+    ratio = np.divide(expected_ldac, expected_zc, out=np.zeros_like(zc), where=known)
+    correlation = np.clip(ratio, 0.0, 0.99)
+    rest = np.sqrt(1.0 - correlation**2)
+    observed = np.concatenate([(zc - correlation * ldac) / rest, ldac], axis=1)
+    return observed, np.concatenate([rest * expected_zc, expected_ldac], axis=1)
+
+
+def _faded(slope: Array, curvature: float, whole: Array) -> Array:
+    """Log-likelihood ratio ``(n,)`` of a lower ldac to the right one, mean over the parts in ``LOST`` of the ``whole``.
+
+    ``slope``, ``curvature`` : of minus the log density of right particles in ldac
+    """
+    lost = np.multiply.outer(LOST, whole).T
+    return _exp_and_log_sum(-lost * (slope[:, None] + 0.5 * curvature * lost))[1] - np.log(len(LOST))
+
+
+def _exp_and_log_sum(logs: Array) -> tuple[Array, Array]:
+    """exp of each row of logs ``(n, k)`` over its sum, and the logarithm of the sum, ``(n,)``."""
+    top = logs.max(axis=1)
+    parts = np.exp(logs - top[:, None])
+    sums = parts.sum(axis=1)
+    return parts / sums[:, None], top + np.log(sums)
+
+
+def _slope(weights: Array, values: Array, expected: Array) -> Array:
+    """k of values about k times what is expected, ``(n,)`` or ``(n, d)``, within its bounds."""
+    energy = np.maximum(weights @ expected**2, 1e-9)
+    return np.asarray(np.clip(weights @ (values * expected) / energy, *SLOPE))
+
+
+def _log_normal(white: Array, whitening: Array) -> Array:
+    """Log density ``(n,)`` of normal values, ``(n, d)`` once whitened; the same constant left out of all."""
+    return np.asarray(np.log(np.diag(whitening)).sum() - 0.5 * np.einsum("nd,nd->n", white, white))
+
+
+def _covariance(values: Array, weights: Array, sd: tuple[float, float]) -> Array:
+    """Second moments ``(d, d)`` of values ``(n, d)`` about 0, the standard deviation within bounds in any direction."""
+    unit = PRIOR_COUNT * np.eye(values.shape[1])
+    moments = ((values * weights[:, None]).T @ values + unit) / (weights.sum() + PRIOR_COUNT)
+    variances, axes = np.linalg.eigh(moments)
+    return np.asarray((axes * np.clip(variances, sd[0] ** 2, sd[1] ** 2)) @ axes.T)

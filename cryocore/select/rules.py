@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cryocore.select.cells import MAD_TO_SD, shrunk_means
+from cryocore.select import weights as simplex_weights
+from cryocore.select.cells import shrunk_means
+from cryocore.select.weights import standard_loss
 
 Scores = NDArray[np.float64]
 Ids = NDArray[np.uint64]
@@ -25,6 +27,7 @@ class Candidates:
     ``posterior`` : ``(n,)``, probability of being right; NaN where the rule asks for none
     ``cell`` : ``(n,)``, the group that each is in; 0 where the rule asks for none
     ``error_rate`` : estimated share of wrong particles; NaN where the rule asks for none
+    ``before`` : ``(n,)``, weights in the map that the scores come from; 1 where the rule asks for none
     """
 
     scores: Scores
@@ -32,6 +35,7 @@ class Candidates:
     posterior: Scores
     cell: Ints
     error_rate: float
+    before: Scores
 
 
 @dataclass(frozen=True)
@@ -41,11 +45,13 @@ class Rule:
     ``weigh`` : from candidates and the value to weights ``(n,)``, 0 for what is dropped
     ``by_posterior`` : whether log odds of being right are the score, whatever ``select.score`` says
     ``cell`` : what candidates are grouped by, a key of ``cryocore.select.cells.CELL_COLUMNS``; None: nothing
+    ``goes_on`` : whether weights go on from those of the round before
     """
 
     weigh: Callable[[Candidates, float], Weights]
     by_posterior: bool = False
     cell: str | None = None
+    goes_on: bool = False
 
 
 def best(scores: Scores, ids: Ids, n: int) -> NDArray[np.bool_]:
@@ -73,11 +79,7 @@ def threshold(candidates: Candidates, lowest: float) -> Weights:
 
 def trimmed(candidates: Candidates, k: float) -> Weights:
     """All scores but those more than ``k`` robust standard deviations below the median."""
-    finite = candidates.scores[np.isfinite(candidates.scores)]
-    if not len(finite):
-        return _flags(np.zeros(len(candidates.ids), dtype=bool))
-    centre = np.median(finite)
-    return threshold(candidates, float(centre - k * MAD_TO_SD * np.median(np.abs(finite - centre))))
+    return _flags(standard_loss(candidates.scores) <= k)
 
 
 def balanced(candidates: Candidates, share: float) -> Weights:
@@ -113,6 +115,36 @@ def micrograph(candidates: Candidates, lowest: float) -> Weights:
     return _flags((means > lowest) & np.isfinite(candidates.scores))
 
 
+def softmax(candidates: Candidates, beta: float) -> Weights:
+    """Weights exp(-beta d) of the standard loss d."""
+    return simplex_weights.softmax(standard_loss(candidates.scores), beta)
+
+
+def absolute(candidates: Candidates, step: float) -> Weights:
+    """A step of gradient descent from the last round's weights, as absolute values."""
+    return simplex_weights.absolute(standard_loss(candidates.scores), step, candidates.before)
+
+
+def simplex(candidates: Candidates, quadratic: float) -> Weights:
+    """Weights by projection on the simplex."""
+    return simplex_weights.simplex(standard_loss(candidates.scores), quadratic)
+
+
+def capped(candidates: Candidates, share: float) -> Weights:
+    """Weights by projection on the capped simplex, where at least a share of the particles must count."""
+    return simplex_weights.capped(standard_loss(candidates.scores), share)
+
+
+def huber(candidates: Candidates, limit: float) -> Weights:
+    """Weights of iteratively reweighted least squares: full up to a loss, beyond it as its inverse."""
+    return simplex_weights.huber(standard_loss(candidates.scores), limit)
+
+
+def student(candidates: Candidates, degrees_of_freedom: float) -> Weights:
+    """Weights of Student's t distribution."""
+    return simplex_weights.student(standard_loss(candidates.scores), degrees_of_freedom)
+
+
 RULES: dict[str, Rule] = {
     "fraction": Rule(fraction),
     "count": Rule(count),
@@ -123,6 +155,12 @@ RULES: dict[str, Rule] = {
     "trimmed": Rule(trimmed),
     "balanced": Rule(balanced, cell="view"),
     "micrograph": Rule(micrograph, by_posterior=True, cell="micrograph"),
+    "softmax": Rule(softmax),
+    "absolute": Rule(absolute, goes_on=True),
+    "simplex": Rule(simplex),
+    "capped": Rule(capped),
+    "huber": Rule(huber),
+    "student": Rule(student),
 }
 """Every rule by its name, which is also that of the setting that holds its value."""
 

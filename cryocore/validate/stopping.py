@@ -120,9 +120,3 @@ def noise_overlap(first: Floats32, second: Floats32) -> float:
     """Correlation of the noise of two maps made with these weights ``(n,)``, from 0 (no particle shared) to 1."""
     a, b = (w.astype(np.float64) for w in (first, second))
     return float(a @ b / np.sqrt((a @ a) * (b @ b)))
-
-
-def effective_number(weights: Floats32) -> float:
-    """Number of equally weighted particles that would leave as much noise: (Σ w)² / Σ w²."""
-    w = weights.astype(np.float64)
-    return float(w.sum() ** 2 / (w @ w)) if np.any(w) else 0.0

@@ -69,8 +69,10 @@ def test_shells_hold_the_points_nearest_to_them(box, padding, last):
     distance = squares(grid)
     shells = np.rint(np.sqrt(distance) / grid.padding).astype(int)
     shells[(distance > grid.radius**2) | (shells > grid.last_shell)] = grid.last_shell + 1
-    counts = np.bincount(shells.ravel())[: grid.last_shell + 1]
-    np.testing.assert_array_equal(shell_counts(grid), counts)
+    # the whole ball: each plane kz > 0 has a mate below
+    counts = np.bincount(np.concatenate([shells[:0:-1], shells]).ravel())[: grid.last_shell + 1]
+    np.testing.assert_array_equal(2 * shell_counts(grid), counts)
     values = np.random.default_rng(box).random(grid.shape, dtype=np.float32)
-    expected = np.bincount(shells.ravel(), values.ravel())[: grid.last_shell + 1] / counts
+    whole, shells = (np.concatenate([a[:0:-1, ::-1, ::-1], a]) for a in (values, shells))
+    expected = np.bincount(shells.ravel(), whole.ravel())[: grid.last_shell + 1] / counts
     np.testing.assert_allclose(shell_means(values, grid), expected, rtol=1e-6)

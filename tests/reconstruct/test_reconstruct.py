@@ -15,11 +15,11 @@ from cryocore.errors import InputError
 from cryocore.files import write_table
 from cryocore.geometry.rotations import random_rotations
 from cryocore.geometry.symmetry import point_group
+from cryocore.imaging.accumulate import accumulate, symmetrise
+from cryocore.imaging.solve import Solver
 from cryocore.maps.fsc import fsc
 from cryocore.maps.mrc import read_map, write_stack
 from cryocore.reconstruct import reconstruct
-from cryocore.reconstruct.accumulate import accumulate, symmetrise
-from cryocore.reconstruct.solve import Solver
 from tests.phantoms import BACKENDS, Blobs, optics, particles, used_samples
 
 

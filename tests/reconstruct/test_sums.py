@@ -12,8 +12,8 @@ from cryocore.backend import get_backend
 from cryocore.data import FourierSums, Grid, Particles
 from cryocore.errors import InputError
 from cryocore.geometry.rotations import random_rotations
+from cryocore.imaging.accumulate import accumulate
 from cryocore.maps.mrc import write_stack
-from cryocore.reconstruct.accumulate import accumulate
 from cryocore.reconstruct.sums import read_sums, round_sums, write_sums
 from tests.phantoms import BACKENDS, optics, particles
 
@@ -63,7 +63,7 @@ def test_only_what_changed_is_read(tmp_path: Path, data: Particles, monkeypatch:
             seen.extend(rows)
             yield rows, images
 
-    monkeypatch.setattr("cryocore.reconstruct.accumulate.batches", counted)
+    monkeypatch.setattr("cryocore.imaging.accumulate.batches", counted)
     weights[[3, 40, 77]] = (0.0, 0.5, 2.0)
     round_sums(data, weights, GRID, backend, path)
     assert sorted(seen) == [3, 40, 77]

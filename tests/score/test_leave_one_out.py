@@ -32,7 +32,8 @@ ALONE = Score(n_decoys=0, n_local=0, n_shift=0)
 class Run:
     """Maps and logs of the particles in a folder, at any weights, under one mask."""
 
-    def __init__(self, folder: Path, mask: np.ndarray) -> None:
+    def __init__(self, folder: Path, mask: np.ndarray, symmetry: str = "C1") -> None:
+        self.symmetry = symmetry
         self.folder, self.mask, self.maps = folder, folder / "mask.mrc", folder / "round"
         self.data = Particles.read(folder / "particles.parquet")
         write_map(self.mask, mask, 2.0)
@@ -44,15 +45,15 @@ class Run:
         return self.folder / "subset.parquet"
 
     def reconstruct(self, weights: np.ndarray) -> None:
-        common = {"settings": Reconstruct(), "symmetry": "C1", "backend": get_backend("cpu")}
+        common = {"settings": Reconstruct(), "symmetry": self.symmetry, "backend": get_backend("cpu")}
         file = self.folder / "particles.parquet"
         reconstruct(file, self.subset(weights), self.mask, out_dir=self.maps, **common)
 
     def score(self, weights: np.ndarray, settings: Score = ALONE) -> pa.Table:
         """The log of the maps that are there, as if particles had been part of them with these weights."""
         out = self.folder / "scores.parquet"
-        common = {"settings": settings, "symmetry": "C1", "round_number": 0, "seed": 0, "backend": get_backend("cpu")}
-        score(self.folder / "particles.parquet", self.maps, self.subset(weights), out=out, **common)
+        common = {"settings": settings, "symmetry": self.symmetry, "backend": get_backend("cpu"), "out": out}
+        score(self.folder / "particles.parquet", self.maps, self.subset(weights), round_number=0, seed=0, **common)
         return pq.read_table(out)
 
 
@@ -123,8 +124,10 @@ def agreement(run: Run) -> float:
     return float(np.average(curve, weights=np.arange(len(curve)) ** 2))
 
 
-def noise_rounds(folder: Path, seed: int, column: str, judge: str) -> Iterator[float]:
+def noise_rounds(folder: Path, seed: int, column: str, judge: str, **how: object) -> Iterator[float]:
     """Agreement of the half maps of pure noise, from round 1 on, the better half of each half set being kept.
+
+    ``how`` are settings of the score.
 
     Judge ``own``: as the workflow does; ``other``: by the other half's map, which is forbidden. Maps are taken for half
     signal in all shells, as no run would do.
@@ -137,7 +140,8 @@ def noise_rounds(folder: Path, seed: int, column: str, judge: str) -> Iterator[f
     run, weights = Run(folder, ball(NOISE_BOX, 0.42 * NOISE_BOX)), np.ones(NOISE_N, dtype=np.float32)
     run.reconstruct(weights)
     select = Select(score=column, rule="fraction", fraction=[0.5])
-    settings = ALONE if column == "zc" else Score(n_decoys=4, n_local=4, n_shift=4)
+    rivals = 0 if column == "zc" else 4
+    settings = Score.model_validate({"n_decoys": rivals, "n_local": rivals, "n_shift": rivals, **how})
     for _ in range(ROUNDS):
         curves = FscCurves.read(run.maps / "fsc.parquet")
         replace(curves, corrected=np.full(len(curves.shell), 0.5)).write(run.maps / "fsc.parquet")

@@ -73,6 +73,10 @@ def test_right_particles_score_what_is_expected_of_them(planted: tuple[Path, pa.
         found, expected = (log.column(n).to_numpy()[right] for n in (name, f"expected_{name}"))
         assert found.mean() == pytest.approx(expected.mean(), rel=0.15)
         assert (found - expected).std() == pytest.approx(1.0, abs=0.3)
+    ldac, expected = (log.column(n).to_numpy()[right] for n in ("ldac", "expected_ldac"))
+    k = (ldac @ expected) / (expected @ expected)
+    assert 0.9 < k < 1.4  # the wrong particles in the map dilute fine bands the most
+    assert (ldac - k * expected).std() == pytest.approx(1.0, abs=0.3)
     decoy_z = log.column("decoy_z").combine_chunks()
     assert decoy_z.type.list_size == Score().n_decoys
     own, decoys = log.column("z").to_numpy(), decoy_z.flatten().to_numpy().reshape(len(log), -1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,7 @@ from cryocore.geometry.rotations import random_rotations
 from cryocore.imaging.slices import Frame, prepare, project
 from cryocore.imaging.volumes import map_to_grid
 from cryocore.score.bands import LANES, band_edges, band_samples
-from cryocore.score.sums import own_sums, pose_sums, shift_sums
+from cryocore.score.sums import Batch, own_sums, pose_sums, shift_sums
 from tests.phantoms import BACKENDS, optics
 
 BOX = 32
@@ -49,24 +50,22 @@ def test_sums_at_other_poses_are_those_of_slices(name: str) -> None:
     reference = scoring.reference_of(volume, grid, frame, backend)
     samples, rotations = reference.samples[0], particles.rotations
     n, half = len(particles), np.zeros(len(particles), dtype=np.int32)
-    batch = prepare(images, particles, frame, backend)
+    prepared = prepare(images, particles, frame, backend)
     poses = random_rotations(2 * n, np.random.default_rng(1)).reshape(n, 2, 3, 3)
     poses[:, 0] = rotations
-    sums = {
-        weight: (
-            own_sums(batch, rotations, half, np.full(n, weight, np.float32), reference, samples, backend),
-            pose_sums(batch, poses, rotations, half, np.full(n, weight, np.float32), reference, samples, backend),
-        )
-        for weight in (0.0, 1.0)
-    }
+    without, within = (
+        Batch(prepared, rotations, half, np.full(n, h, np.float32), reference, samples, backend)
+        for h in (0.0, reference.leverage)
+    )
+    sums = {weight: (own_sums(batch), pose_sums(batch, poses)) for weight, batch in ((0.0, without), (1.0, within))}
     for own, others in sums.values():
         np.testing.assert_allclose(others[:, 0], own[..., 1:3], rtol=1e-5, atol=1e-5 * np.abs(own[..., 1:3]).max())
-    inner = pose_sums(batch, poses, rotations, half, np.ones(n, np.float32), reference, samples.first(5), backend)
+    inner = pose_sums(replace(within, samples=samples.first(5)), poses)
     np.testing.assert_array_equal(inner, sums[1.0][1][:, :, :5])
     assert np.abs(sums[1.0][0] - sums[0.0][0]).max() > 1e-3 * np.abs(sums[0.0][0]).max()
     grids = backend.to_device(map_to_grid(volume, grid)[None])
-    x = backend.to_host(batch.ctf * project(grids, poses[:, 1], half, frame, backend)).astype(np.complex128)
-    y, (kx, ky) = backend.to_host(batch.image), samples.pairs.T.astype(int)
+    x = backend.to_host(prepared.ctf * project(grids, poses[:, 1], half, frame, backend)).astype(np.complex128)
+    y, (kx, ky) = backend.to_host(prepared.image), samples.pairs.T.astype(int)
     x, y = x[:, ky + frame.limit, kx], y[:, ky + frame.limit, kx]
     for i, values in enumerate((np.abs(x) ** 2, (np.conj(y) * x).real)):
         expected = 2 * np.add.reduceat(values, samples.start[:-1], axis=1)
@@ -86,18 +85,18 @@ def test_displaced_shifts_are_those_of_a_particle_whose_shift_is_displaced(name:
     half, n = np.zeros(40, dtype=np.int32), 40
     moves = np.random.default_rng(2).normal(0.0, 6.0, (n, k, 2))
     for weight in (0.0, 1.0):
-        common = (particles.rotations, half, np.full(n, weight, np.float32), reference, reference.samples[0], backend)
-        batch = prepare(images, particles, frame, backend)
-        still = shift_sums(batch, np.zeros((n, k, 2)), *common)
-        own = own_sums(batch, *common)
+        leverage = np.full(n, weight * reference.leverage, np.float32)
+        common = (particles.rotations, half, leverage, reference, reference.samples[0], backend)
+        batch = Batch(prepare(images, particles, frame, backend), *common)
+        still, own = shift_sums(batch, np.zeros((n, k, 2))), own_sums(batch)
         for at in range(k):
             np.testing.assert_allclose(still[:, at], own[..., 2], rtol=1e-4, atol=1e-5 * np.abs(own[..., 2]).max())
         if weight:
             continue
-        found = shift_sums(batch, moves, *common)
+        found = shift_sums(batch, moves)
         for at in range(k):
-            batch = prepare(images, displaced(particles, moves[:, at]), frame, backend)
-            expected = own_sums(batch, *common)[..., 2]
+            moved = prepare(images, displaced(particles, moves[:, at]), frame, backend)
+            expected = own_sums(Batch(moved, *common))[..., 2]
             np.testing.assert_allclose(found[:, at], expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
 
 

@@ -12,6 +12,8 @@ from cryocore.geometry.rotations import random_rotations, viewing_direction
 
 Array = NDArray[np.float64]
 KINDS = ("misplaced", "empty", "near", "displaced")
+COARSE = 6
+"""Dimensions in which near poses look alike."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ def planted_log(
 
     Every particle is a Gaussian vector of unit noise about ``k`` times the prediction that is true of it. Its own
     prediction and those of its rivals are vectors of length ``strength`` on average in a space of a few dimensions, so
-    that all scores are what their definitions say.
+    that all scores are what their definitions say. The last dimensions are the fine ones, which alone tell near poses
+    apart. The true pose of a near one lies among its rivals, and is none of them.
     """
     rng = np.random.default_rng(seed)
     kind = rng.permutation(np.repeat([0, 1, 2, 3, 4], _counts(n, rates)))
@@ -37,14 +40,15 @@ def planted_log(
     shared = 0.45  # of the energy is that of the mean over all poses
     own = _directions(rng, n, 1, shared)[:, 0]
     decoys = _directions(rng, n, rivals, shared)
-    near = _mixed(own, _directions(rng, n, rivals, shared), rng.uniform(0.2, 0.8, (n, rivals)))
+    near = _turned(rng, own, rivals + 1)
+    near, between = near[:, 1:], near[:, 0]
     displaced = _mixed(own, _scrambled(rng, n, rivals), rng.uniform(0.2, 0.8, (n, rivals)))
     true = own.copy()
     true[kind == 1] = _directions(rng, int((kind == 1).sum()), 1, shared)[:, 0]
     true[kind == 2] = 0.0
-    for number, others in ((3, near), (4, displaced)):
-        rows = np.flatnonzero(kind == number)
-        true[rows] = others[rows, rng.integers(0, rivals, len(rows))]
+    true[kind == 3] = between[kind == 3]
+    rows = np.flatnonzero(kind == 4)
+    true[rows] = displaced[rows, rng.integers(0, rivals, len(rows))]
     image = k * length[:, None] * true + rng.normal(size=own.shape)
 
     def llr(directions: Array) -> Array:
@@ -54,11 +58,14 @@ def planted_log(
     mean[0] = np.sqrt(shared)
     centred = own - mean
     norm = np.linalg.norm(centred, axis=1)
+    fine = np.where(np.arange(own.shape[1]) < COARSE, 0.0, centred)
+    fine_norm = np.linalg.norm(fine, axis=1)
     own_llr = llr(own[:, None])[:, 0]
     views = viewing_direction(random_rotations(n, rng))
     columns = {
         "particle_id": rng.permutation(np.arange(1, n + 1, dtype=np.uint64) * np.uint64(2654435761)),
         "half": (1 + np.arange(n) % 2).astype(np.int8),
+        "weight": np.ones(n, dtype=np.float32),
         "micrograph": np.array([f"m{i % 20}" for i in range(n)]),
         "view_x": views[:, 0],
         "view_y": views[:, 1],
@@ -69,6 +76,8 @@ def planted_log(
         "zc": np.einsum("nd,nd->n", image, centred) / norm,
         "expected_z": length,
         "expected_zc": length * norm,
+        "ldac": np.einsum("nd,nd->n", image, fine) / fine_norm,
+        "expected_ldac": length * fine_norm,
         "local": own_llr - _log_mean_exp(llr(near)),
         "shift": own_llr - _log_mean_exp(llr(displaced)),
         "decoy_z": np.einsum("nd,nkd->nk", image, decoys),
@@ -93,6 +102,21 @@ def _directions(rng: np.random.Generator, n: int, k: int, shared: float) -> Arra
     rest = rng.normal(size=(n, k, 23))
     rest *= np.sqrt(1 - shared) / np.linalg.norm(rest, axis=2, keepdims=True)
     return np.concatenate([np.full((n, k, 1), np.sqrt(shared)), rest], axis=2)
+
+
+def _turned(rng: np.random.Generator, own: Array, k: int) -> Array:
+    """Vectors ``(n, k, 24)`` as long as the own ones whose fine dimensions keep up to 0.7 of them.
+
+    As there are three axes to turn about, the vectors of a particle lie in three directions from the own one.
+    """
+    fine = own[:, None, COARSE:]
+    others = np.einsum("nkt,ntd->nkd", *(rng.normal(size=(len(own), *s)) for s in ((k, 3), (3, fine.shape[2]))))
+    length = np.linalg.norm(fine, axis=2, keepdims=True)
+    along = np.sum(others * fine, axis=2, keepdims=True) / length**2
+    others -= along * fine
+    kept = rng.uniform(0.0, 0.7, (len(own), k, 1))
+    turned = kept * fine + np.sqrt(1 - kept**2) * length * others / np.linalg.norm(others, axis=2, keepdims=True)
+    return np.concatenate([np.repeat(own[:, None, :COARSE], k, axis=1), turned], axis=2)
 
 
 def _scrambled(rng: np.random.Generator, n: int, k: int) -> Array:

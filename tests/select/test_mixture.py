@@ -52,8 +52,28 @@ def test_no_particle_is_wrong(strength: float) -> None:
 def test_map_diluted_by_wrong_particles() -> None:
     log = planted_log(3000, {"misplaced": 0.5}, strength=3.0, k=1.6)
     model = fit(log.columns, ids=log.columns["particle_id"])
-    assert model.slopes[0] == pytest.approx(1.6, abs=0.1)
+    np.testing.assert_allclose(model.slopes, 1.6, atol=0.1)
+    assert model.scale == pytest.approx(1.6, abs=0.1)
     assert model.error_rate == pytest.approx(0.5, abs=0.04)
+
+
+def test_scores_are_parted_into_independent_ones() -> None:
+    """Right particles: unit variance, no correlation, the expected means; near ones differ in the second score."""
+    log = planted_log(6000, {"near": 0.5}, strength=6.0)
+    data = mixture.evidence(log.columns)
+    left = data.observed - data.expected
+    np.testing.assert_allclose(np.cov(left[log.right].T), np.eye(2), atol=0.06)
+    np.testing.assert_allclose(left[log.right].mean(axis=0), 0.0, atol=0.06)
+    rest, ldac = left[~log.right].mean(axis=0)
+    assert abs(rest) < 0.1 and ldac < -1.5
+
+
+def test_near_poses_are_found_without_neighbours() -> None:
+    log = planted_log(3000, {"near": 0.3}, strength=6.0)
+    columns = {n: v for n, v in log.columns.items() if n != "local"}
+    model = fit(columns, ids=columns["particle_id"])
+    assert model.shares[model.classes.index("near")] == pytest.approx(0.3, abs=0.04)
+    assert auc(log_odds(model, columns), log.right) > auc(columns["zc"], log.right) + 0.02
 
 
 def test_same_whatever_the_order_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +88,8 @@ def test_same_whatever_the_order_of_rows(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize(
-    "missing", [("local",), ("shift",), ("local", "shift"), ("zc", "expected_zc"), MIXTURE_COLUMNS[2:]]
+    "missing",
+    [("local",), ("shift",), ("local", "shift"), ("ldac", "expected_ldac"), ("zc", "expected_zc"), MIXTURE_COLUMNS[2:]],
 )
 def test_columns_may_be_missing_or_nan(missing: tuple[str, ...]) -> None:
     log = planted_log(2000, {"empty": 0.3}, strength=5.0)
@@ -87,6 +108,7 @@ def test_particles_without_scores() -> None:
     columns["zc"][:50] = np.nan
     columns["expected_z"][50:60] = 0.0
     columns["local"][60:70] = np.nan
+    columns["ldac"][70:80] = np.nan
     odds = log_odds(fit(columns, ids=columns["particle_id"]), columns)
     assert np.isnan(odds[:60]).all() and np.isfinite(odds[60:]).all()
     assert posterior(odds)[:60].tolist() == [0.0] * 60
@@ -96,7 +118,7 @@ def test_few_particles_are_judged_by_the_theory(caplog: pytest.LogCaptureFixture
     log = planted_log(60, {"misplaced": 0.5}, strength=6.0)
     model = fit(log.columns, ids=log.columns["particle_id"])
     assert "only 60 particles have scores" in caplog.text
-    assert model.slopes == (1.0, 0.0)
+    assert model.slopes.tolist() == [1.0, 1.0]
     assert auc(log_odds(model, log.columns), log.right) > 0.95
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from cryocore.maps.fsc import fsc
+from cryocore.select.weights import effective_number
 from cryocore.validate.stopping import (
     Samples,
     difference_sd,
-    effective_number,
     finest_round,
     independent_samples,
     noise_overlap,

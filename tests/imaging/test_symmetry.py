@@ -8,9 +8,9 @@ import pytest
 from cryocore.backend import get_backend
 from cryocore.data import FourierSums, Grid
 from cryocore.geometry.symmetry import point_group
+from cryocore.imaging.accumulate import symmetrise
+from cryocore.imaging.solve import Solver
 from cryocore.imaging.volumes import interpolation_factor, map_to_grid
-from cryocore.reconstruct.accumulate import symmetrise
-from cryocore.reconstruct.solve import Solver
 from tests.phantoms import Blobs
 
 

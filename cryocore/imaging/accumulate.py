@@ -21,6 +21,7 @@ def accumulate(
     backend: Backend,
     start: FourierSums | None = None,
     source: Source = StackReader,
+    progress: str = "insert",
 ) -> FourierSums:
     """Sum w c y and w c² of all particles with a weight, per half set, and add them to those of ``start``.
 
@@ -31,7 +32,7 @@ def accumulate(
     half = particles.column("half").astype(np.int32) - 1
     rows = np.flatnonzero(weights)
     size = batch_size(max(o.box for o in particles.optics))
-    for chosen, images in batches(particles, rows, size, progress="insert", source=source):
+    for chosen, images in batches(particles, rows, size, progress=progress, source=source):
         part = particles.take(chosen)
         batch = prepare(images, part, frames[int(part.column("optics_group")[0])], backend)
         insertion.add(batch, part.rotations, weights[chosen], half[chosen])

@@ -1,0 +1,68 @@
+"""What particles are compared with in a pass, and whose maps judge whom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryocore.backend import Backend
+from cryocore.config import Score
+from cryocore.data import Grid
+from cryocore.geometry.poses import hashed_uniform
+from cryocore.images import Source
+from cryocore.imaging.bricks import pack
+from cryocore.imaging.volumes import Floats32, map_to_grid
+from cryocore.score.reference import Reference
+
+
+@dataclass(frozen=True)
+class Folds:
+    """Half maps that lack one fold of the particles each: it is those that they judge.
+
+    ``maps`` : ``(k, 2, n, n, n)``, masked, by fold and half set
+    """
+
+    maps: Floats32
+    grid: Grid
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.maps)
+
+    def of(self, ids: NDArray[np.uint64]) -> NDArray[np.intp]:
+        """The fold of each particle, ``(n,)``."""
+        return fold_of(ids, len(self), self.seed)
+
+
+def fold_of(ids: NDArray[np.uint64], n_folds: int, seed: int) -> NDArray[np.intp]:
+    """The fold of each particle, ``(n,)``, from 0: a function of its id and the seed."""
+    return (hashed_uniform(ids, 1, seed=seed, stream=5)[:, 0] * n_folds).astype(np.intp)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What the particles of a pass are compared with.
+
+    ``poses`` : the quaternions ``(m, 4)`` of the whole data set, from which decoys are drawn
+    ``group`` : the rotations ``(g, 3, 3)`` of the point group, modulo which rivals are no closer to the own pose than
+    they should
+    ``rival_bands`` : how many of the innermost bands rivals are summed in: beyond them the map holds no signal
+    ``folds`` : who judges in place of the reference's own maps, if anyone
+    """
+
+    reference: Reference
+    settings: Score
+    seed: int
+    backend: Backend
+    source: Source
+    poses: NDArray[np.float64]
+    group: NDArray[np.float64]
+    rival_bands: int
+    folds: Folds | None = None
+
+    def with_maps(self, maps: Floats32, grid: Grid) -> Comparison:
+        """The same with masked half maps ``(2, n, n, n)`` to judge all particles."""
+        grids = pack(np.stack([map_to_grid(half, grid) for half in maps]), self.backend)
+        return replace(self, reference=replace(self.reference, grids=grids), folds=None)

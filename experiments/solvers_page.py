@@ -1,0 +1,145 @@
+"""``docs/solvers.md`` and its figure, from what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from benchmarks.validation.common import ROOT
+from benchmarks.validation.page import table
+from cryocore.files import atomic_path
+from experiments.page import save
+from experiments.solvers import STORE, measured_cases
+
+Values = dict[str, Any]
+PAGE = ROOT / "docs" / "solvers.md"
+FIGURE = "solvers_area.png"
+TRUTH, UNIFORM = "true flags", "uniform weights"
+COLOURS = {"proteasome": "#0072b2", "channel": "#d55e00", "small": "#009e73"}
+MARKS = {0.1: "o", 0.3: "s", 0.5: "D"}
+
+HEAD = """\
+# Solvers
+
+Every way to weigh particles, on the same images: {n:,} particles at SNR {snr:g}, uniformly wrong poses.
+`experiments/solvers.yaml` declares them, each as the sections `select` and `reconstruct` of an ordinary configuration.
+In turn the map of the weights, the losses against it and the weights by the losses are made, {rounds} times where the
+solver has weights. `python -m experiments solvers` runs what is not measured yet, `python -m experiments table` writes
+this page.
+
+All losses are those of the particle's own half map without its own share. What a rule's weights mean is in
+[select](select.md).
+"""
+
+TABLES: tuple[tuple[str, str, Callable[[Values], str]], ...] = (
+    (
+        "Map",
+        "Mean over all shells of the FSC with the true map, under the mask of the first round.",
+        lambda v: f"{v['fsc_truth_area']:.3f}",
+    ),
+    (
+        "Resolution",
+        "Where that FSC falls to 0.5, in Å.",
+        lambda v: f"{v['fsc_truth_resolution_angstrom']:.2f}",
+    ),
+    (
+        "Weight on right particles, and how many count",
+        "Share of the weight that is on right particles, and the effective number (Σ w)² / Σ w² in the poorer half: "
+        "a share near 1 on few particles makes no good map.",
+        lambda v: f"{v['correct_weight']:.3f} · {v['n_effective']:.0f}",
+    ),
+    (
+        "Cross-validation",
+        "Minus the log-likelihood ratio of the *other* half set's particles under the map, in nats per particle, lower "
+        "is better: mean over all of them, which needs no truth / over the right ones / with the solver's own weights.",
+        lambda v: " / ".join(f"{v['cross_validation'][name]:.2f}" for name in ("uniform", "truth", "weights")),
+    ),
+)
+
+
+def write_page(store: Path = STORE, page: Path = PAGE) -> Path | None:
+    """Write the page and its figure; returns its path, None where nothing is measured."""
+    cases = list(measured_cases(store))
+    if not cases:
+        return None
+    save(area_figure(cases), page.parent / "images" / FIGURE)
+    with atomic_path(page) as temporary:
+        temporary.write_text(page_text(cases))
+    return page
+
+
+def page_text(cases: Sequence[Values]) -> str:
+    """The whole page."""
+    parts = [
+        HEAD.format(n=cases[0]["n"], snr=cases[0]["snr"], rounds=most_rounds(cases)),
+        f"![FSC area](images/{FIGURE})\n",
+    ]
+    columns = [f"{case['molecule']} {100 * case['rate']:g} %" for case in cases]
+    for title, text, cell in TABLES:
+        rows = [[label, *(cell(v) if v else "-" for v in found)] for label, found in by_solver(cases)]
+        parts += [f"## {title}\n", text + "\n", table(["", *columns], rows)]
+    parts += ["## What is lost against the true flags\n", *losses(cases)]
+    return "\n".join(parts)
+
+
+def most_rounds(cases: Sequence[Values]) -> int:
+    """Rounds of the solvers that have weights."""
+    return max(len(v["course"]) for case in cases for v in case["solvers"].values()) - 1
+
+
+def by_solver(cases: Sequence[Values]) -> Iterator[tuple[str, list[Values | None]]]:
+    """Each solver with its numbers in every case, in the order in which they were declared."""
+    labels = dict.fromkeys(label for case in cases for label in case["solvers"])
+    for label in labels:
+        yield label, [case["solvers"].get(label) for case in cases]
+
+
+def losses(cases: Sequence[Values]) -> Iterator[str]:
+    """Per case the best solver, and how much less its map is worth than that of the true flags."""
+    head = ["case", "uniform weights", "best solver", "its loss"]
+    rows = []
+    for case in cases:
+        areas = {label: v["fsc_truth_area"] for label, v in case["solvers"].items()}
+        truth = areas[TRUTH]
+        best = max((label for label in areas if label not in (TRUTH, UNIFORM)), key=lambda label: areas[label])
+        name = f"{case['molecule']}, {100 * case['rate']:g} %"
+        rows.append([name, _percent(areas[UNIFORM], truth), best, _percent(areas[best], truth)])
+    yield "FSC area relative to the map of the true flags.\n"
+    yield table(head, rows)
+
+
+def area_figure(cases: Sequence[Values]) -> Figure:
+    """FSC area of every solver relative to the true flags, one mark per case."""
+    solvers = [(label, found) for label, found in by_solver(cases) if label != TRUTH]
+    figure = Figure(figsize=(8.4, 0.36 * len(solvers) + 1.5), layout="constrained")
+    axes = figure.subplots()
+    places = np.arange(len(solvers))[::-1]
+    for i, case in enumerate(cases):
+        shown = f"{case['molecule']}, {100 * case['rate']:g} % wrong"
+        colour, mark = COLOURS[case["molecule"]], MARKS[case["rate"]]
+        values = [_relative(found[i], case["solvers"][TRUTH]) for _, found in solvers]
+        heights = places + 0.07 * (i % 3 - 1)
+        axes.plot(values, heights, linestyle="", marker=mark, color=colour, markersize=5.5, alpha=0.85, label=shown)
+    axes.axvspan(-1, 0, color="#e8edf2", zorder=0)
+    axes.axvline(0, color="#5b6875", linewidth=0.8, zorder=0)
+    axes.set_yticks(places, [label for label, _ in solvers])
+    axes.set_xlabel("FSC area with the true map, % of that of the true flags less 100 (grey: within 1 %)")
+    axes.grid(axis="x", color="#dde2e7", linewidth=0.6)
+    axes.set_axisbelow(True)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8)
+    return figure
+
+
+def _relative(values: Values | None, truth: Values) -> float:
+    """Area less that of the true flags, in per cent of it; NaN where it is not known."""
+    return np.nan if values is None else 100.0 * (values["fsc_truth_area"] / truth["fsc_truth_area"] - 1.0)
+
+
+def _percent(value: float, reference: float) -> str:
+    return f"{100 * (value / reference - 1):+.1f} %"

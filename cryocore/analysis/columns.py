@@ -18,7 +18,7 @@ from cryocore.data import SCORES
 from cryocore.errors import InputError
 from cryocore.files import read_table, table_metadata
 from cryocore.geometry.rotations import quaternion_to_matrix
-from cryocore.validate.rates import lower_is_better
+from cryocore.rates import lower_is_better
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cryocore.cli import run
 from cryocore.config import Config
-from cryocore.validate import summarise
+from cryocore.report import summarise
 
 
 def main(

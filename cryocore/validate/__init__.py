@@ -1,6 +1,5 @@
-"""From maps, scores and truth to evidence: metrics of every round, figures, a table and a report."""
+"""From maps, scores and truth to evidence: the metrics of every round."""
 
 from cryocore.validate.metrics import validate_round
-from cryocore.validate.summary import summarise
 
-__all__ = ["summarise", "validate_round"]
+__all__ = ["validate_round"]

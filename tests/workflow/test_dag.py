@@ -98,6 +98,7 @@ def test_settings(run: Workflow, changes: dict[str, Any], expected: set[str]) ->
     ("file", "expected"),
     [
         ("cryocore/validate/__init__.py", {f"Round {r}: validating" for r in range(N + 1)} | REPORT),
+        ("cryocore/report/__init__.py", REPORT),
         ("cryocore/select/__init__.py", rounds(1) | {"Round 0: validating"} | REPORT),
         ("scripts/select.py", rounds(1) | REPORT),
         ("cryocore/score/__init__.py", rounds(0, start="scoring") | REPORT),

@@ -15,7 +15,7 @@ from PIL import Image
 
 from cryocore.config import Config
 from cryocore.errors import InputError
-from cryocore.validate import summarise
+from cryocore.report import summarise
 
 FIGURES = ("directions", "fsc", "progress", "scores", "slices", "stopping", "surfaces")
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

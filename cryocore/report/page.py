@@ -19,8 +19,8 @@ import yaml
 from PIL import Image
 
 from cryocore.files import atomic_path
+from cryocore.report.verdict import finest_sentence, verdict
 from cryocore.validate.stopping import Stop
-from cryocore.validate.verdict import finest_sentence, verdict
 
 Metrics = dict[str, Any]
 
@@ -82,7 +82,7 @@ def write_report(
     figures : folder with the ``FIGURES`` as PNG and SVG
     provenance : configuration and software
     """
-    source = files("cryocore.validate").joinpath("report.html.j2").read_text(encoding="utf-8")
+    source = files("cryocore.report").joinpath("page.html.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )

@@ -1,0 +1,79 @@
+"""The words of the verdict."""
+
+from __future__ import annotations
+
+import pytest
+
+from cryocore.report.verdict import verdict, warnings
+
+BASE = {
+    "round": 0, "n_kept": 1000, "n_particles": 1000, "n_kept_half1": 500, "n_kept_half2": 500, "score": "dual",
+    "n_unscored": 0, "resolution_angstrom": 8.0, "nyquist_angstrom": 4.0, "box": 64, "pixel_size_angstrom": 2.0,
+    "correct_rate": 0.7, "auc": 0.9, "fsc_truth_area": 0.6, "fsc_area": 0.5, "error_rate": None,
+}  # fmt: skip
+
+
+def sentences(last, *, n_rounds=1, views=0, micrographs=0):
+    return warnings(
+        [BASE, {**BASE, "round": 1, **last}], n_rounds=n_rounds, lost_views=views, lost_micrographs=micrographs
+    )
+
+
+@pytest.mark.parametrize(
+    "last, others, expected",
+    [
+        ({}, {}, None),
+        ({"resolution_angstrom": 7.0, "correct_rate": 0.95}, {}, None),
+        ({"resolution_angstrom": 9.0}, {}, "Resolution got worse: 8.00 Å in round 0, 9.00 Å in round 1"),
+        ({"resolution_angstrom": 4.05}, {}, "Nyquist"),
+        ({"correct_rate": 0.6}, {}, "right less often"),
+        ({"auc": 0.55}, {}, "hardly tells"),
+        ({"fsc_truth_area": 0.5}, {}, "moved away from the true one: FSC area 0.600 → 0.500"),
+        ({"n_kept_half1": 800, "n_kept_half2": 200}, {}, "uneven: 800 and 200"),
+        ({"n_unscored": 3}, {}, "3 particles have no dual score"),
+        ({}, {"n_rounds": 4}, "asks for 4 rounds"),
+        ({}, {"views": 2}, "2 of the viewing directions lost"),
+        ({}, {"micrographs": 5}, "5 micrographs lost"),
+        ({"correct_rate": None, "auc": None, "fsc_truth_area": None}, {}, None),
+    ],
+)
+def test_warnings(last, others, expected):
+    found = sentences(last, **others)
+    if expected is None:
+        assert found == []
+    else:
+        assert len(found) == 1 and expected in found[0]
+
+
+RATE = {"value": 0.1, "low": 0.08, "high": 0.12, "second_opinion": 0.1, "method": "mixture", "note": ""}
+
+
+@pytest.mark.parametrize(
+    "kept, rate, expected",
+    [
+        (900, RATE, None),
+        (700, RATE, "drops 30 % of the particles, where 10 % (8 to 12) are estimated to be wrong"),
+        (900, {**RATE, "note": "the model does not fit"}, "The error rate is doubtful: the model does not fit."),
+    ],
+)
+def test_more_is_dropped_than_is_wrong(kept, rate, expected):
+    rounds = [{**BASE, "error_rate": rate}, {**BASE, "round": 1, "n_kept": kept}]
+    found = warnings(rounds, n_rounds=1, lost_views=0, lost_micrographs=0)
+    assert (found == []) if expected is None else (len(found) == 1 and expected in found[0])
+
+
+def test_an_earlier_round_was_better():
+    best = {**BASE, "round": 1, "resolution_angstrom": 6.0, "fsc_area": 0.52}
+    rounds = [BASE, best, {**BASE, "round": 2, "resolution_angstrom": 7.9}]
+    found = warnings(rounds, n_rounds=2, lost_views=0, lost_micrographs=0)
+    assert len(found) == 1 and "Round 1 reached 6.00 Å" in found[0]
+    rounds[1]["fsc_area"] = 0.49
+    assert warnings(rounds, n_rounds=2, lost_views=0, lost_micrographs=0) == [], "one shell by chance"
+
+
+def test_verdict():
+    last = {**BASE, "n_kept": 680, "resolution_angstrom": 7.25, "correct_rate": 0.985, "auc": 0.97}
+    sentence = "Kept 680 of 1,000 particles (68 %); resolution 8.00 → 7.25 Å; correct rate 70.0 → 98.5 %; AUC 0.970."
+    assert verdict(BASE, last).replace("\xa0", " ") == sentence
+    blind = {**last, "correct_rate": None, "auc": None}
+    assert verdict(BASE, blind).replace("\xa0", " ") == "Kept 680 of 1,000 particles (68 %); resolution 8.00 → 7.25 Å."

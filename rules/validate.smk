@@ -51,6 +51,7 @@ rule report:
         report="<results>/report.html",
         figures=directory("<results>/figures"),
         star="<results>/finest.star",
+        script="<results>/maps.cxc",
     log:
         "<logs>/report.log",
     benchmark:
@@ -66,4 +67,5 @@ rule report:
         "Writing the report"
     shell:
         "CRYOCORE_LOG={log:q} python -P {params.script:q} {params.run_dir:q} {input.star:q} {output.table:q}"
-        " {output.report:q} {output.figures:q} {output.star:q} --settings {params.settings:q} > {output.text:q}"
+        " {output.report:q} {output.figures:q} {output.star:q} {output.script:q}"
+        " --settings {params.settings:q} > {output.text:q}"

@@ -21,6 +21,7 @@ from cryocore.files import atomic_path, read_table, table_metadata, write_table
 from cryocore.geometry.symmetry import point_group
 from cryocore.maps.mrc import read_map
 from cryocore.rates import lower_is_better
+from cryocore.report.chimerax import ShownMaps, write_script
 from cryocore.report.page import Provenance, write_report
 from cryocore.report.verdict import finest_sentence, warnings
 from cryocore.validate import figures
@@ -57,8 +58,9 @@ def summarise(
     out_figures: Path,
     star: Path,
     out_star: Path,
+    out_script: Path,
 ) -> None:
-    """Write the table of rounds, the figures, the report and the STAR file of the finest subset; print the table.
+    """Write the table of rounds, figures, report, STAR file of the finest subset and script; print the table.
 
     Parameters
     ----------
@@ -70,6 +72,7 @@ def summarise(
     out_figures : folder; every figure as PNG and SVG
     star : STAR file of all particles
     out_star : STAR file of the round to stop at
+    out_script : commands for ChimeraX that open the maps
     """
     settings = config.model_dump(mode="json") if isinstance(config, Config) else config
     rounds = read_rounds(run_dir, n_rounds)
@@ -79,7 +82,10 @@ def summarise(
     write_table(out_table, table, run=str(settings.get("run", run_dir.name)))
     print(console_table(table), finest_sentence(rounds, stop), sep="\n\n")
     _copy_subset(run_dir, stop.finest, star, out_star)
-    _draw(run_dir, rounds, table, group, out_figures)
+    level = _level(run_dir, rounds[-1]["round"])
+    maps = _shown_maps([m["round"] for m in rounds], stop, level)
+    write_script(out_script, run_dir, maps, run=str(settings.get("run", run_dir.name)))
+    _draw(run_dir, rounds, table, group, level, out_figures)
     losses = _losses(run_dir, rounds[-1]["round"])
     write_report(
         out_report,
@@ -188,7 +194,12 @@ def _group(symmetry: str | None) -> NDArray[np.float64] | None:
 
 
 def _draw(
-    run_dir: Path, rounds: list[Metrics], table: pa.Table, group: NDArray[np.float64] | None, folder: Path
+    run_dir: Path,
+    rounds: list[Metrics],
+    table: pa.Table,
+    group: NDArray[np.float64] | None,
+    level: float,
+    folder: Path,
 ) -> None:
     """All figures, each under its name."""
     numbers = [m["round"] for m in rounds]
@@ -199,7 +210,7 @@ def _draw(
         panels = [_scores(run_dir, m, after) for m, after in zip(rounds, [*rounds[1:], None], strict=True)]
         figures.save(figures.histogram_figure(panels, rounds[0]["score"]), folder, "scores")
         del panels
-        maps = _map_pictures(run_dir, [numbers[i] for i in _spread(len(numbers), MOST_PICTURES)])
+        maps = _map_pictures(run_dir, [numbers[i] for i in _spread(len(numbers), MOST_PICTURES)], level)
         figures.save(figures.surface_figure(maps), folder, "surfaces")
         figures.save(figures.slice_figure(maps), folder, "slices")
         views = [_kept_views(run_dir, r) for r in (numbers[0], numbers[-1])]
@@ -213,12 +224,21 @@ def _spread(count: int, most: int) -> list[int]:
     return sorted({int(i) for i in np.linspace(0, count - 1, min(count, most)).round()})
 
 
-def _map_pictures(run_dir: Path, numbers: list[int]) -> list[MapPictures]:
-    """Pictures of the rounds' maps, all at the level of the last; one map is in memory at a time."""
+def _level(run_dir: Path, number: int) -> float:
+    """The threshold at which the maps of all rounds are shown: that of the last one's surface."""
+    folder = run_dir / f"round_{number}"
+    return surface_level(read_map(folder / "map.mrc")[0], read_map(folder / "mask.mrc")[0])
+
+
+def _shown_maps(numbers: list[int], stop: Stop, level: float) -> ShownMaps:
+    """The first round, the finest and the last."""
+    indices = tuple(sorted({0, stop.finest, len(numbers) - 1}))
+    return ShownMaps(tuple(numbers[i] for i in indices), indices, len(numbers), numbers[stop.finest], level)
+
+
+def _map_pictures(run_dir: Path, numbers: list[int], level: float) -> list[MapPictures]:
+    """Pictures of the rounds' maps; one map is in memory at a time."""
     mask, _ = read_map(run_dir / f"round_{numbers[-1]}" / "mask.mrc")
-    last, _ = read_map(run_dir / f"round_{numbers[-1]}" / "map.mrc")
-    level = surface_level(last, mask)
-    del last
     return [map_pictures(r, read_map(run_dir / f"round_{r}" / "map.mrc")[0], mask, level) for r in numbers]
 
 

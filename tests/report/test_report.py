@@ -15,7 +15,9 @@ from PIL import Image
 
 from cryocore.config import Config
 from cryocore.errors import InputError
+from cryocore.maps.mrc import read_map
 from cryocore.report import summarise
+from cryocore.validate.surfaces import surface_level
 
 FIGURES = ("directions", "fsc", "progress", "scores", "slices", "stopping", "surfaces")
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -31,6 +33,7 @@ def report(run, out, n_rounds=2, config=None):
         out_figures=out / "figures",
         star=run.folder / "particles.star",
         out_star=out / "finest.star",
+        out_script=out / "maps.cxc",
     )
     return out
 
@@ -101,6 +104,17 @@ def test_the_finest_subset_is_marked_and_copied(finished_report):
     assert table["n_effective"].to_pylist() == table["n_kept"].to_pylist()
 
 
+def test_script_for_chimerax(finished_run, finished_report):
+    """First, finest and last round at the level of the last one's surface."""
+    lines = (finished_report / "maps.cxc").read_text().splitlines()
+    rounds = [re.search(r"round_(\d)/map.mrc", line) for line in lines]
+    finest = pq.read_table(finished_report / "rounds.parquet")["is_finest"].to_pylist().index(True)
+    assert [int(found[1]) for found in rounds if found] == sorted({0, finest, 2})
+    folder = finished_run.folder / "round_2"
+    level = surface_level(read_map(folder / "map.mrc")[0], read_map(folder / "mask.mrc")[0])
+    assert any(line.endswith(f"level {level:.6g}") for line in lines)
+
+
 def test_figures_are_drawn(finished_report):
     assert sorted(p.name for p in (finished_report / "figures").iterdir()) == [
         f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg")
@@ -164,6 +178,7 @@ def test_nothing_to_report(tmp_path):
             out_figures=tmp_path / "f",
             star=tmp_path / "s",
             out_star=tmp_path / "o",
+            out_script=tmp_path / "c",
         )
     assert list(tmp_path.iterdir()) == []
 

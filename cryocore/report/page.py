@@ -6,11 +6,11 @@ import base64
 import hashlib
 import io
 import json
+import os
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ import yaml
 from PIL import Image
 
 from cryocore.files import atomic_path
+from cryocore.report.chart import Chart
+from cryocore.report.section import Section
 from cryocore.report.verdict import finest_sentence, verdict
 from cryocore.validate.stopping import Stop
 
@@ -28,6 +30,8 @@ PACKAGES = ("cryocore", "numpy", "scipy", "pyarrow", "mrcfile", "matplotlib", "a
 FIGURES = ("progress", "stopping", "fsc", "scores", "surfaces", "slices", "directions")
 PICTURES = {"surfaces", "slices", "directions"}
 """Figures made of pixels; the others are drawings and stay sharp as SVG."""
+DRAWN_IN_PAGE = "fsc"
+"""The figure that the page draws itself, from a chart; its files are those of the static one."""
 KINDS = {
     "wrong_pose": "wrong pose",
     "local_pose": "pose a little off",
@@ -68,34 +72,51 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def write_report(
-    path: Path, rounds: Sequence[Metrics], stop: Stop, warnings: Sequence[str], figures: Path, provenance: Provenance
-) -> None:
+@dataclass(frozen=True)
+class Contents:
+    """What the page shows: metrics of the rounds in order, where to stop, warnings, curves and further sections."""
+
+    rounds: Sequence[Metrics]
+    stop: Stop
+    warnings: Sequence[str]
+    chart: Chart
+    sections: Sequence[Section]
+
+
+def write_report(path: Path, contents: Contents, figures: Path, provenance: Provenance) -> None:
     """Write the report.
 
     Parameters
     ----------
     path : the HTML file
-    rounds : metrics of the rounds, in order
-    stop : which round to stop at, and why
-    warnings : sentences
-    figures : folder with the ``FIGURES`` as PNG and SVG
+    contents : what to show
+    figures : folder with the ``FIGURES``, and those of the sections, as PNG and SVG
     provenance : configuration and software
     """
-    source = files("cryocore.report").joinpath("page.html.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.PackageLoader("cryocore.report", ""),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
     )
     environment.filters |= {"number": _number, "percent": _percent, "tint": _tint}
-    page = environment.from_string(source).render(
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": True, "separators": (",", ":")}
+    rounds = contents.rounds
+    drawn = [*FIGURES, *(drawing.name for section in contents.sections for drawing in section.drawings)]
+    page = environment.get_template("page.html.j2").render(
         rounds=rounds,
         first=rounds[0],
         last=rounds[-1],
         verdict=verdict(rounds[0], rounds[-1]),
-        finest=finest_sentence(rounds, stop),
-        stop=stop,
-        warnings=warnings,
-        figures={name: _inline(figures, name) for name in FIGURES},
+        finest=finest_sentence(rounds, contents.stop),
+        stop=contents.stop,
+        warnings=contents.warnings,
+        chart=contents.chart,
+        readings=_readings(contents.chart),
+        sections=contents.sections,
+        figures={name: _inline(figures, name) for name in drawn if name != DRAWN_IN_PAGE},
+        folder=Path(os.path.relpath(figures, path.parent)).as_posix(),
         provenance=provenance,
         kinds=_kind_rows(rounds),
         aucs=_auc_rows(rounds),
@@ -112,6 +133,12 @@ def _inline(folder: Path, name: str) -> str:
             picture.convert("RGB").save(buffer, format="WEBP", quality=90, method=4)
         return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
     return f"data:image/svg+xml;base64,{base64.b64encode((folder / f'{name}.svg').read_bytes()).decode('ascii')}"
+
+
+def _readings(chart: Chart) -> dict[str, Any]:
+    """What the page's script reads the curves with."""
+    values = [panel.values for panel in chart.panels]
+    return {"width": chart.width, "places": chart.places, "resolution": chart.resolution, "values": values}
 
 
 def _auc_rows(rounds: Sequence[Metrics]) -> list[tuple[str, list[float | None]]]:

@@ -21,8 +21,11 @@ from cryocore.files import atomic_path, read_table, table_metadata, write_table
 from cryocore.geometry.symmetry import point_group
 from cryocore.maps.mrc import read_map
 from cryocore.rates import lower_is_better
+from cryocore.report.chart import fsc_chart
 from cryocore.report.chimerax import ShownMaps, write_script
-from cryocore.report.page import Provenance, write_report
+from cryocore.report.groups import groups_section
+from cryocore.report.loss import loss_section
+from cryocore.report.page import Contents, Provenance, write_report
 from cryocore.report.verdict import finest_sentence, warnings
 from cryocore.validate import figures
 from cryocore.validate.stopping import Stop, finest_round, independent_samples, noise_overlap
@@ -86,15 +89,16 @@ def summarise(
     maps = _shown_maps([m["round"] for m in rounds], stop, level)
     write_script(out_script, run_dir, maps, run=str(settings.get("run", run_dir.name)))
     _draw(run_dir, rounds, table, group, level, out_figures)
-    losses = _losses(run_dir, rounds[-1]["round"])
-    write_report(
-        out_report,
-        rounds,
-        stop,
-        warnings(rounds, n_rounds=n_rounds, lost_views=losses.views, lost_micrographs=losses.micrographs),
-        out_figures,
-        Provenance.of(settings, table_metadata(read_table(_log(run_dir, rounds[-1]["round"]), ["particle_id"]).schema)),
-    )
+    last, seed = rounds[-1]["round"], int(settings.get("seed", 0))
+    sections = [loss_section(run_dir, last, seed=seed), groups_section(run_dir, last)]
+    for drawing in (drawing for section in sections for drawing in section.drawings):
+        figures.save(drawing.figure, out_figures, drawing.name)
+    losses = _losses(run_dir, last)
+    found = warnings(rounds, n_rounds=n_rounds, lost_views=losses.views, lost_micrographs=losses.micrographs)
+    chart = fsc_chart([_curve(run_dir, m) for m in rounds])
+    contents = Contents(rounds, stop, [*found, *(w for s in sections for w in s.warnings)], chart, sections)
+    metadata = table_metadata(read_table(_log(run_dir, last), ["particle_id"]).schema)
+    write_report(out_report, contents, out_figures, Provenance.of(settings, metadata))
 
 
 def read_rounds(run_dir: Path, n_rounds: int) -> list[Metrics]:

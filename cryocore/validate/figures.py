@@ -89,48 +89,68 @@ def save(figure: Figure, folder: Path, name: str) -> None:
                 figure.savefig(temporary, format=suffix, metadata=metadata, facecolor="white")
 
 
-def fsc_figure(curves: Sequence[Curve]) -> Figure:
-    """Half-map FSC of all rounds, FSC against the truth where there is one, and what changed since round 0."""
-    with_truth = all(c.truth is not None for c in curves)
-    panels: list[tuple[str, str, float | None]] = [("Between the half maps (corrected)", "half_maps", 0.143)]
+@dataclass(frozen=True)
+class FscPanel:
+    """What one panel of the FSC figure shows: a curve per round, one value per shell from 1.
+
+    ``threshold`` : a level of FSC; None where the panel shows differences
+    """
+
+    title: str
+    label: str
+    threshold: float | None
+    values: tuple[Floats, ...]
+
+
+def fsc_panels(curves: Sequence[Curve]) -> list[FscPanel]:
+    """Half-map FSC of all rounds, FSC against the truth where there is one, and what changed since the first."""
+    halves = tuple(c.half_maps[1:] for c in curves)
+    truth = tuple(c.truth[1:] for c in curves if c.truth is not None)
+    panels = [FscPanel("Between the half maps (corrected)", "FSC", 0.143, halves)]
+    with_truth = len(truth) == len(curves)
     if with_truth:
-        panels.append(("Against the true map", "truth", 0.5))
+        panels.append(FscPanel("Against the true map", "FSC", 0.5, truth))
     if len(curves) > 1:
-        panels.append(
-            (f"Change since round {curves[0].round}, {'truth' if with_truth else 'half maps'}", "change", None)
-        )
+        shown = truth if with_truth else halves
+        title = f"Change since round {curves[0].round}, {'truth' if with_truth else 'half maps'}"
+        panels.append(FscPanel(title, "change of FSC", None, tuple(v - shown[0] for v in shown)))
+    return panels
+
+
+def fsc_figure(curves: Sequence[Curve]) -> Figure:
+    """The panels of :func:`fsc_panels` side by side."""
+    panels = fsc_panels(curves)
     figure = Figure(figsize=(11.5, 3.9), layout="constrained")
-    for axes, (title, name, threshold) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        _fsc_panel(axes, curves, name, with_truth)
-        axes.set_title(title)
-        if threshold is not None:
-            axes.axhline(threshold, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
-            axes.annotate(f"{threshold:g}", (0.0, threshold), (4, 3), textcoords="offset points", fontsize=9)
+    for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        _fsc_panel(axes, curves, panel)
+        axes.set_title(panel.title)
+        if panel.threshold is not None:
+            axes.axhline(panel.threshold, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+            at = (0.0, panel.threshold)
+            axes.annotate(f"{panel.threshold:g}", at, (4, 3), textcoords="offset points", fontsize=9)
             axes.set_ylim(-0.06, 1.03)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(len(curves), 10), title="round")
     return figure
 
 
-def _fsc_panel(axes: Axes, curves: Sequence[Curve], name: str, with_truth: bool) -> None:
-    source = ("truth" if with_truth else "half_maps") if name == "change" else name
-    first = curves[0]
-    for i, curve in enumerate(curves):
-        values = getattr(curve, source)[1:]
-        if name == "change":
-            values = values - getattr(first, source)[1:]
-        frequency = 1.0 / curve.resolution_angstrom[1:]
+def _fsc_panel(axes: Axes, curves: Sequence[Curve], panel: FscPanel) -> None:
+    for i, (curve, values) in enumerate(zip(curves, panel.values, strict=True)):
         line = "--" if i == 0 else "-"
         width = 2.4 if i == len(curves) - 1 else 1.5
+        frequency = 1.0 / curve.resolution_angstrom[1:]
         axes.plot(frequency, values, line, color=round_colour(i, len(curves)), linewidth=width, label=str(curve.round))
     axes.axhline(0.0, color=QUIET, linewidth=0.8)
-    _resolution_axis(axes, first.resolution_angstrom)
-    axes.set_ylabel("change of FSC" if name == "change" else "FSC")
+    ticks = resolution_ticks(curves[0].resolution_angstrom)
+    axes.set_xlim(0.0, 1.0 / curves[0].resolution_angstrom[-1])
+    axes.set_xticks([1.0 / t for t in ticks], [f"{t:g}" for t in ticks])
+    axes.set_xlabel("resolution (Å)")
+    axes.set_ylabel(panel.label)
     axes.grid(axis="y")
 
 
-def _resolution_axis(axes: Axes, resolution_angstrom: Floats) -> None:
-    """Spatial frequency along the axis, resolution at its ticks."""
+def resolution_ticks(resolution_angstrom: Floats) -> list[float]:
+    """Resolutions (Å) to name along an axis of spatial frequency, none too close to its neighbour."""
     last = 1.0 / resolution_angstrom[-1]
     steps = np.array(
         [100, 50, 30, 20, 15, 12, 10, 8, 7, 6, 5, 4.5, 4, 3.5, 3, 2.7, 2.5, 2.2, 2, 1.8, 1.6, 1.5, 1.3, 1.2, 1.1, 1]
@@ -139,9 +159,7 @@ def _resolution_axis(axes: Axes, resolution_angstrom: Floats) -> None:
     for step in steps[1.0 / steps <= last * 1.001]:
         if 1.0 / step - (1.0 / ticks[-1] if ticks else 0.0) >= 0.085 * last:
             ticks.append(float(step))
-    axes.set_xlim(0.0, last)
-    axes.set_xticks([1.0 / t for t in ticks], [f"{t:g}" for t in ticks])
-    axes.set_xlabel("resolution (Å)")
+    return ticks
 
 
 def round_colour(index: int, count: int) -> Any:

@@ -1,0 +1,101 @@
+"""The FSC curves as a drawing that a browser can explore: places and colours in, nothing drawn here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.colors import to_hex
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from cryocore.validate.figures import Curve, FscPanel, fsc_panels, resolution_ticks, round_colour
+
+Floats = NDArray[np.float64]
+
+WIDTH, HEIGHT = 420, 300
+LEFT, RIGHT, TOP, BOTTOM = 46, 408, 12, 256
+"""Edges of the axes in units of the drawing, y down."""
+FSC_RANGE = (-0.06, 1.03)
+
+
+@dataclass(frozen=True)
+class Tick:
+    at: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Axes with one line per round: ``lines`` are the points of SVG polylines, ``values`` what they show."""
+
+    title: str
+    label: str
+    threshold: Tick | None
+    y_ticks: tuple[Tick, ...]
+    lines: tuple[str, ...]
+    values: tuple[tuple[float | None, ...], ...]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """All panels on one axis of resolution: ``places`` along it and ``resolution`` (Å) of every shell from 1."""
+
+    panels: tuple[Panel, ...]
+    colours: tuple[str, ...]
+    x_ticks: tuple[Tick, ...]
+    places: tuple[float, ...]
+    resolution: tuple[float, ...]
+    width: int = WIDTH
+    height: int = HEIGHT
+    left: int = LEFT
+    right: int = RIGHT
+    top: int = TOP
+    bottom: int = BOTTOM
+
+
+def fsc_chart(curves: Sequence[Curve]) -> Chart:
+    """The curves of all rounds, laid out."""
+    resolution = curves[0].resolution_angstrom[1:]
+    x = _across(resolution, resolution[-1])
+    ticks = resolution_ticks(curves[0].resolution_angstrom)
+    return Chart(
+        panels=tuple(_panel(p, x) for p in fsc_panels(curves)),
+        colours=tuple(to_hex(round_colour(i, len(curves))) for i in range(len(curves))),
+        x_ticks=tuple(Tick(float(_across(np.array(t), resolution[-1])), f"{t:g}") for t in ticks),
+        places=tuple(np.round(x, 1).tolist()),
+        resolution=tuple(np.round(resolution, 3).tolist()),
+    )
+
+
+def _across(resolution: Floats, last: float) -> Floats:
+    return np.asarray(np.round(LEFT + (RIGHT - LEFT) * last / resolution, 1))
+
+
+def _panel(panel: FscPanel, x: Floats) -> Panel:
+    low, high = FSC_RANGE if panel.threshold is not None else _range(panel.values)
+
+    def down(values: Floats) -> Floats:
+        return np.asarray(np.round(BOTTOM - (BOTTOM - TOP) * (np.clip(values, low, high) - low) / (high - low), 1))
+
+    ticks = [t for t in MaxNLocator(5).tick_values(low, high) if low <= t <= high]
+    finite = [np.isfinite(v) for v in panel.values]
+    return Panel(
+        panel.title,
+        panel.label,
+        None if panel.threshold is None else Tick(float(down(np.array(panel.threshold))), f"{panel.threshold:g}"),
+        tuple(Tick(float(down(np.array(t))), f"{round(t, 6):g}".replace("-", "−")) for t in ticks),
+        tuple(
+            " ".join(f"{a:g},{b:g}" for a, b in zip(x[f], down(v[f]), strict=True))
+            for v, f in zip(panel.values, finite, strict=True)
+        ),
+        tuple(tuple(round(float(a), 4) if np.isfinite(a) else None for a in v) for v in panel.values),
+    )
+
+
+def _range(values: Sequence[Floats]) -> tuple[float, float]:
+    finite = np.concatenate([v[np.isfinite(v)] for v in values] + [np.zeros(1)])
+    low, high = float(finite.min()), float(finite.max())
+    margin = 0.08 * max(high - low, 1e-3)
+    return low - margin, high + margin

@@ -1,0 +1,72 @@
+"""The section on micrographs, optics groups and defocus: which hold more wrong particles than the rest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cryocore.errors import InputError
+from cryocore.replay import find_rounds
+from cryocore.replay.figures import groups_figure
+from cryocore.replay.groups import LEVEL, Ranking, rank_all, wrongness
+from cryocore.report.section import Drawing, Section, Table
+
+NAMED = "groups", "Groups", "Which micrographs, optics groups and defocus are bad?"
+LISTED = 10
+"""Groups of one kind in a table at most."""
+FEWEST_LISTED = 3
+NAMES = {
+    "micrograph": ("Micrograph", "micrographs"),
+    "optics_group": ("Optics group", "optics groups"),
+    "defocus": ("Defocus", "ranges of defocus"),
+}
+SOURCES = {"posterior": "by the probability of being wrong", "flags": "by the truth"}
+READING = (
+    "The share of wrong particles of every group with its 95 % interval, drawn to the mean as far as its particles are "
+    "few; the dashed line is the share of all. Orange groups are worse than chance explains; of twenty such groups one "
+    "may be so by chance. A bad micrograph is worth a look: ice, drift, a wrong defocus."
+)
+
+
+def groups_section(run_dir: Path, number: int) -> Section:
+    """Rankings of one round's groups, from its log alone; kinds with a single group are left out."""
+    try:
+        log = next(r for r in find_rounds(run_dir) if r.number == number)
+        ranked = {kind: ranking for kind, ranking in rank_all(log).items() if len(ranking) > 1}
+        source = wrongness(log).source
+    except InputError as error:
+        return Section(*NAMED, f"Not answered: {error.problem}.")
+    if not ranked:
+        return Section(*NAMED, "The log knows of no groups: one micrograph, optics group and defocus, or none.")
+    parts = [f"{int(r.worse.sum()) or 'none'} of {len(r):,} {NAMES[kind][1]}" for kind, r in ranked.items()]
+    worse = [f"{int(r.worse.sum()):,} of {len(r):,} {NAMES[k][1]}" for k, r in ranked.items() if r.worse.any()]
+    return Section(
+        *NAMED,
+        f"Worse than chance explains: {_listed(parts)} (round {number}, {SOURCES[source]}).",
+        drawings=(Drawing("groups", groups_figure(ranked), "Share of wrong particles by group, with intervals"),),
+        tables=tuple(_table(kind, ranking) for kind, ranking in ranked.items()),
+        reading=READING,
+        warnings=(f"{_listed(worse)} hold more wrong particles than chance explains.",) if worse else (),
+    )
+
+
+def _listed(parts: list[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def _table(kind: str, ranking: Ranking) -> Table:
+    """The worst groups: all that stand out, and at least three."""
+    rows = min(max(int(ranking.worse.sum()), FEWEST_LISTED), LISTED, len(ranking))
+    return Table(
+        f"{NAMES[kind][1].capitalize()}, the worst of {len(ranking):,}",
+        (NAMES[kind][0], "Particles", "Wrong", "95 % interval", "q"),
+        tuple(
+            (
+                ranking.name[i],
+                f"{ranking.n[i]:,}",
+                f"{100 * ranking.shrunk[i]:.1f} %",
+                f"{100 * ranking.low[i]:.1f} to {100 * ranking.high[i]:.1f} %",
+                f"{ranking.q_value[i]:.2g}" + (" ◂" if ranking.q_value[i] < LEVEL and ranking.worse[i] else ""),
+            )
+            for i in range(rows)
+        ),
+    )

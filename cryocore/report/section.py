@@ -1,0 +1,51 @@
+"""A part of the report that is asked of the log: an answer in words, its figures and tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure with the ``name`` of its files and what it shows; ``reveal`` is read on request."""
+
+    name: str
+    figure: Figure
+    alt: str
+    reveal: str = ""
+    is_half: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """Words and numbers as text; the first column names the row."""
+
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """One section: the answer first, then what it rests on.
+
+    ``anchor`` : name of its address in the page; ``short`` : name in the list of contents
+    ``answer`` : one or two sentences
+    ``points`` : sentences that give the reasons
+    ``reading`` : how to read the figures
+    ``details`` : numbers as plain text, folded away
+    ``warnings`` : sentences for the top of the report
+    """
+
+    anchor: str
+    short: str
+    title: str
+    answer: str
+    points: tuple[str, ...] = ()
+    drawings: tuple[Drawing, ...] = ()
+    tables: tuple[Table, ...] = ()
+    reading: str = ""
+    details: str = ""
+    warnings: tuple[str, ...] = ()

@@ -15,7 +15,7 @@ from cryocore.validate.figures import Curve, FscPanel, fsc_panels, resolution_ti
 Floats = NDArray[np.float64]
 
 WIDTH, HEIGHT = 420, 300
-LEFT, RIGHT, TOP, BOTTOM = 46, 408, 12, 256
+LEFT, RIGHT, TOP, BOTTOM = 58, 410, 12, 254
 """Edges of the axes in units of the drawing, y down."""
 FSC_RANGE = (-0.06, 1.03)
 

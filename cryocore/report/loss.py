@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cryocore.analysis import Analysis, LossColumns, analyse, read_columns
-from cryocore.analysis.direction import WORDS, Dependence, Direction
+from cryocore.analysis.direction import Dependence, Direction
 from cryocore.analysis.distribution import BOTH, IMAGING, UNCLEAR, VIEWS, Distribution
 from cryocore.analysis.figures import blind_figure, direction_figure, distribution_figure, ridge_figure
 from cryocore.errors import InputError
@@ -16,6 +16,13 @@ MOST = 20_000
 """Particles that are analysed at most, chosen by their ids."""
 PERMUTATIONS = 199
 NAMED = "loss", "Loss", "Why is the loss distributed like this, does it depend on direction?"
+FOUND = {
+    "mean": "the mean changes with the view",
+    "narrow": "some views, which may be narrow, differ",
+    "in_plane": "the mean changes with the rotation in the image plane",
+    "shape": "spread or shape change with the view",
+}
+"""Of the tests that find a dependence, in a few words."""
 READING = (
     "Top left is the loss as it is; beside it the same at one view and projection energy: two peaks that remain are "
     "two kinds of particles. Below, what particles of one kind would show, and how much of the variance each source "
@@ -71,9 +78,11 @@ def _points(found: Analysis) -> tuple[str, ...]:
 
 def _sentence(question: Dependence) -> str:
     subject = "As it is" if question.given == "nothing" else f"Among particles of the same {question.given}"
-    words = "; ".join(WORDS[name] for name in question.found) or "no dependence on the pose is found"
-    largest = max(question.effect.values(), key=lambda effect: effect.share)
-    return f"{subject}: {words} (at most {100 * max(largest.share, 0.0):.1f} % of the variance)."
+    if not question.found:
+        return f"{subject}, no dependence on the pose is found."
+    largest = max(question.effect[name].share for name in question.found)
+    found = ", ".join(FOUND[name] for name in question.found)
+    return f"{subject}, it depends on the pose: {found}; at most {100 * max(largest, 0.0):.1f} % of the variance."
 
 
 def _drawings(found: Analysis, seed: int) -> tuple[Drawing, ...]:

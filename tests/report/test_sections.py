@@ -1,0 +1,91 @@
+"""Sections that are answered from the log, and the chart of the FSC curves."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from cryocore.report.chart import BOTTOM, LEFT, RIGHT, TOP, fsc_chart
+from cryocore.report.groups import groups_section
+from cryocore.report.loss import loss_section
+from cryocore.validate.figures import Curve
+
+
+def changed_log(run, folder, **columns):
+    """The log of round 2 with other columns; None takes a column away."""
+    table = pq.read_table(run.folder / "log" / "round=2" / "log.parquet")
+    for name, values in columns.items():
+        at = table.column_names.index(name)
+        table = table.remove_column(at) if values is None else table.set_column(at, name, values(table))
+    path = folder / "log" / "round=2" / "log.parquet"
+    path.parent.mkdir(parents=True)
+    pq.write_table(table, path)
+    return folder
+
+
+def test_no_dependence_is_found_where_there_is_none(finished_run):
+    section = loss_section(finished_run.folder, 2, seed=0)
+    assert section.answer == "In round 2, z has one peak. No dependence on the pose is found."
+    assert [d.name for d in section.drawings] == ["loss", "loss_ranges", "loss_direction", "loss_blind"]
+    assert "share of variance" in section.details and section.warnings == ()
+
+
+def test_a_planted_dependence_is_found(finished_run, tmp_path):
+    def tilted(table):
+        w, x, y, z = (table[f"quat_{c}"].to_numpy() for c in "wxyz")
+        up = (w**2 - x**2 - y**2 + z**2) / (w**2 + x**2 + y**2 + z**2)
+        return pa.array((table["z"].to_numpy() + 3.0 * up).astype(np.float32))
+
+    section = loss_section(changed_log(finished_run, tmp_path, z=tilted), 2, seed=0)
+    assert "It depends on the pose, also among particles of the same" in section.answer
+    assert any("the mean changes with the view" in point for point in section.points)
+
+
+def test_a_log_without_losses_is_said_to_have_none(finished_run, tmp_path):
+    gone = dict.fromkeys(("z", "l2_loss"))
+    section = loss_section(changed_log(finished_run, tmp_path, **gone), 2, seed=0)
+    assert section.answer == "Not answered: the log has no loss." and section.drawings == ()
+
+
+def test_a_bad_micrograph_is_named_and_warned_of(finished_run, tmp_path):
+    def flags(table):
+        bad = np.array(table["micrograph"].to_pylist()) == "m007.mrc"
+        return pa.array(np.where(bad, False, table["is_correct"].to_numpy()))
+
+    section = groups_section(changed_log(finished_run, tmp_path, is_correct=flags, mixture=None), 2)
+    assert section.answer == "Worse than chance explains: 1 of 20 micrographs (round 2, by the truth)."
+    assert section.warnings == ("1 of 20 micrographs hold more wrong particles than chance explains.",)
+    (table,) = section.tables
+    assert table.rows[0][0] == "m007.mrc" and table.rows[0][-1].endswith("◂")
+    assert len(table.rows) == 3 and "◂" not in table.rows[1][-1]
+
+
+def test_nobody_knows_who_is_wrong(finished_run, tmp_path):
+    section = groups_section(changed_log(finished_run, tmp_path, is_correct=None, mixture=None), 2)
+    assert section.answer == "Not answered: the log holds no posterior or flags."
+
+
+@pytest.mark.parametrize("with_truth", [True, False])
+def test_the_chart_is_to_scale(with_truth):
+    resolution = 96.0 / np.maximum(np.arange(25), 1e-9)
+    rng = np.random.default_rng(3)
+    fsc = [np.linspace(1.0, 0.0, 25) ** power for power in (1.0, 0.5, 0.25)]
+    fsc[1][9] = np.nan
+    truth = rng.random((3, 25))
+    chart = fsc_chart(
+        [Curve(r, resolution, f, t if with_truth else None) for r, (f, t) in enumerate(zip(fsc, truth, strict=True))]
+    )
+    assert [p.threshold and p.threshold.text for p in chart.panels] == ["0.143", *["0.5"] * with_truth, None]
+    points = [np.array([p.split(",") for p in line.split()], float) for line in chart.panels[0].lines]
+    assert [len(p) for p in points] == [24, 23, 24] and chart.panels[0].values[1][8] is None
+    np.testing.assert_allclose(points[0][:, 0], LEFT + (RIGHT - LEFT) * np.arange(1, 25) / 24, atol=0.06)
+    level = (BOTTOM - points[2][:, 1]) / (BOTTOM - TOP) * 1.09 - 0.06
+    np.testing.assert_allclose(level, fsc[2][1:], atol=1e-3)
+    change = np.array(chart.panels[-1].values[2], float)
+    expected = (truth[2] - truth[0] if with_truth else fsc[2] - fsc[0])[1:]
+    np.testing.assert_allclose(change, expected, atol=1e-4)
+    assert all(LEFT <= t.at <= RIGHT for t in chart.x_ticks) and all(
+        TOP <= t.at <= BOTTOM for p in chart.panels for t in p.y_ticks
+    )

@@ -45,7 +45,7 @@ def test_everything_is_seen(browser):
 def test_a_round_is_chosen_by_keyboard(browser):
     browser.ask("document.getElementById('fsc-all').focus()")
     assert browser.ask(OPACITY) == [1, 1, 1]
-    for expected, opacity in (("fsc-0", [1, 0.13, 0.13]), ("fsc-1", [0.13, 1, 0.13])):
+    for expected, opacity in (("fsc-0", [1, 0.3, 0.3]), ("fsc-1", [0.3, 1, 0.3])):
         browser.press("ArrowRight")
         assert browser.ask(FOCUS) == expected
         assert browser.ask(OPACITY) == pytest.approx(opacity)

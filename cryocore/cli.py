@@ -53,10 +53,13 @@ def _set_up_logging(name: str) -> logging.Handler:
     """Send the package's messages and all warnings to the terminal and to the job's log; the former is returned."""
     terminal = logging.StreamHandler(sys.stderr)
     terminal.setFormatter(logging.Formatter(f"{name}: %(message)s"))
-    terminal.setLevel(logging.INFO)
-    terminal.addFilter(lambda record: record.levelno >= logging.INFO)  # tqdm's stand-in copies filters, not levels
+    rank = os.environ.get("RANK", "0")  # of the processes that torchrun starts for one job, the first one speaks
+    least = logging.INFO if rank == "0" else logging.WARNING
+    terminal.setLevel(least)
+    terminal.addFilter(lambda record: record.levelno >= least)  # tqdm's stand-in copies filters, not levels
     handlers: list[logging.Handler] = [terminal]
     if path := os.environ.get(LOG_VARIABLE):
+        path = path if rank == "0" else f"{path}.rank_{rank}"
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         stream = Path(path).open("w", encoding="utf-8")  # noqa: SIM115 - open as long as the process lives
         faulthandler.enable(stream)

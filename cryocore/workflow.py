@@ -44,7 +44,10 @@ def stage_settings(config: Config, stage: Stage, round_number: int = 0) -> dict[
         case "reconstruct":
             values = _dump(config.reconstruct)
             del values["mask"]  # an input file of the job
-            return {"reconstruct": values, "symmetry": config.symmetry}
+            del values["iterative"]["processes"]  # where it runs
+            del values["full_every" if config.reconstruct.method == "iterative" else "iterative"]
+            seed = {"seed": config.seed} if config.reconstruct.method == "iterative" else {}
+            return {"reconstruct": values, "symmetry": config.symmetry, **seed}
         case "score":
             # the scores of round r choose the particles of round r + 1
             values = _of_round(_dump(config.score), {"cryosieve_angstrom"}, round_number + 1)

@@ -79,6 +79,10 @@ else:
 CACHE = "<results>/cache/transforms.npz" if CONFIG.input.cache else []
 
 
+ITERATIVE = CONFIG.reconstruct.method == "iterative"
+KEEPS_SUMS = not ITERATIVE and CONFIG.reconstruct.full_every > 1
+
+
 def subset(wildcards):
     """The particles in the map of round r; all of them in round 0."""
     return "<results>/round_{r}/subset.parquet" if int(wildcards.r) > 0 else []
@@ -90,9 +94,20 @@ def mask(wildcards):
 
 
 def previous_sums(wildcards):
-    """Sums that a round changes instead of summing all particles; every so often none."""
+    """Sums that a round changes instead of summing all particles; every so often none, and by iteration never."""
     r = int(wildcards.r)
-    return f"<results>/round_{r - 1}/sums.npz" if r % CONFIG.reconstruct.full_every else []
+    return f"<results>/round_{r - 1}/sums.npz" if KEEPS_SUMS and r % CONFIG.reconstruct.full_every else []
+
+
+def fitted(wildcards):
+    """The weights of the particles in the map of round r: a robust loss gives its own."""
+    return "<results>/round_{r}/weights.parquet" if ITERATIVE else subset(wildcards)
+
+
+def launcher(processes):
+    """What runs a stage's program, a resource, since it decides where a job runs: Python, or torchrun where several processes share the particles."""
+    many = f"-m torch.distributed.run --standalone --nproc-per-node {processes}"
+    return f"PYTHONSAFEPATH=1 python {many}" if processes > 1 else "python -P"
 
 
 def previous_scores(wildcards):

@@ -1,4 +1,7 @@
-"""From particles to half maps."""
+"""From particles to half maps: by Fourier inversion, or by minimising a robust loss (reconstruct.method)."""
+
+METHOD = "solve" if ITERATIVE else "reconstruct"
+PROCESSES = CONFIG.reconstruct.iterative.processes if ITERATIVE else 1
 
 
 rule reconstruct:
@@ -17,7 +20,8 @@ rule reconstruct:
         mask="<results>/round_{r}/mask.mrc",
         fsc="<results>/round_{r}/fsc.parquet",
         sampling="<results>/round_{r}/sampling.npz",
-        sums=["<results>/round_{r}/sums.npz"] if CONFIG.reconstruct.full_every > 1 else [],
+        sums=["<results>/round_{r}/sums.npz"] if KEEPS_SUMS else [],
+        fit=[f"<results>/round_{{r}}/{name}.parquet" for name in ("weights", "epochs", "batches") if ITERATIVE],
     log:
         "<logs>/reconstruct/round_{r}.log",
     benchmark:
@@ -26,12 +30,13 @@ rule reconstruct:
         "../envs/cryocore.yaml"
     threads: ALL_CORES
     resources:
-        gpu=GPUS,
+        gpu=GPUS * PROCESSES,
         backend=CONFIG.backend,
+        launcher=launcher(PROCESSES),
     params:
-        *code("reconstruct"),
+        *code(METHOD),
         settings=settings("reconstruct"),
-        script=script("reconstruct"),
+        script=script(METHOD),
         optional=lambda wildcards, input: options(
             subset=input.subset, mask=input.mask, previous_sums=input.previous_sums, cache=input.cache
         ),
@@ -39,6 +44,6 @@ rule reconstruct:
     message:
         "Round {wildcards.r}: reconstructing"
     shell:
-        "CRYOCORE_LOG={log:q} python -P {params.script:q} {input.particles:q} {params.out_dir:q}"
+        "CRYOCORE_LOG={log:q} {resources.launcher} {params.script:q} {input.particles:q} {params.out_dir:q}"
         " {params.optional:q} --settings {params.settings:q}"
         " --backend {resources.backend} --threads {threads}"

@@ -7,7 +7,7 @@ rule score:
         particles="<results>/particles.parquet",
         images=IMAGES,
         cache=CACHE,
-        subset=subset,
+        subset=fitted,
         half1="<results>/round_{r}/half1.mrc",
         half2="<results>/round_{r}/half2.mrc",
         mask="<results>/round_{r}/mask.mrc",

@@ -12,6 +12,7 @@ rule validate:
         fsc="<results>/round_{r}/fsc.parquet",
         truth=TRUTH,
         true_map=TRUE_MAP,
+        batches=["<results>/round_{r}/batches.parquet"] if ITERATIVE else [],
     output:
         metrics="<results>/round_{r}/metrics.json",
         log="<results>/log/round={r}/log.parquet",
@@ -25,7 +26,7 @@ rule validate:
         *code("validate"),
         settings=settings("validate"),
         script=script("validate"),
-        optional=lambda wildcards, input: options(truth=input.truth, true_map=input.true_map),
+        optional=lambda wildcards, input: options(truth=input.truth, true_map=input.true_map, batches=input.batches),
         round_dir=subpath(input.map, parent=True),
     message:
         "Round {wildcards.r}: validating"

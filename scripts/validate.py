@@ -14,11 +14,12 @@ def main(
     out_log: Path,
     truth: Path | None = None,
     true_map: Path | None = None,
+    batches: Path | None = None,
     settings: str = "{}",
 ) -> None:
     """Write the metrics of a round, and its scores joined with what is known of the truth."""
     values = json.loads(settings)
-    how = {"score_name": values["score"], "seed": values["seed"]}
+    how = {"score_name": values["score"], "seed": values["seed"], "batches": batches}
     validate_round(scores, round_dir, truth, true_map, **how, out_metrics=out_metrics, out_log=out_log)
 
 

@@ -44,6 +44,17 @@ def test_sections_survive_the_command_line() -> None:
     assert second.fraction == [config.select.fraction[1]]
 
 
+def test_a_way_of_reconstruction_reads_its_own_settings_only() -> None:
+    def read(**values: Any) -> dict[str, Any]:
+        return stage_settings(parse_config({"reconstruct": values}), "reconstruct")
+
+    assert read() == read(iterative={"loss": "huber"})
+    robust = read(method="iterative", iterative={"loss": "huber"})
+    assert robust["reconstruct"]["iterative"]["loss"] == "huber"
+    assert robust == read(method="iterative", iterative={"loss": "huber", "processes": 2}, full_every=2)
+    assert Reconstruct(**robust["reconstruct"]).iterative.loss == "huber"
+
+
 def test_the_number_of_folds_counts_only_where_there_are_folds() -> None:
     def settings(**score: Any) -> Any:
         return stage_settings(parse_config({"score": score}), "score")

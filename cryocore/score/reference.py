@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from cryocore.backend import Backend
 from cryocore.config import Score
-from cryocore.data import Grid, Particles
+from cryocore.data import Grid, Optics, Particles
 from cryocore.files import open_arrays
 from cryocore.geometry.rotations import random_rotations, rotations_by_angle
 from cryocore.imaging.bricks import Bricks, pack
@@ -54,19 +55,39 @@ class Reference:
 
 
 def load_reference(data: Particles, round_dir: Path, settings: Score, backend: Backend) -> Reference:
-    """Mask the half maps of a round and put them, and the density of their samples, on grids."""
+    """The reference of a round's half maps, mask and sampling density."""
     mask, _ = read_map(round_dir / "mask.mrc")
     sampling = read_sampling(round_dir / "sampling.npz")
-    density, grid = sampling[0], sampling_grid(data, sampling)
-    grids = np.stack([map_to_grid(read_map(round_dir / f"half{h}.mrc")[0] * mask, grid) for h in (1, 2)])
+    grid = sampling_grid(data, sampling)
+    halves = (read_map(round_dir / f"half{h}.mrc")[0] for h in (1, 2))
+    judges = settings.leave_one_out == "closed_form"
+    return make_reference(halves, mask, sampling[0], grid, data.optics, settings.n_bands, backend, judges=judges)
+
+
+def make_reference(
+    halves: Iterable[Floats32],
+    mask: Floats32,
+    density: Floats32,
+    grid: Grid,
+    groups: tuple[Optics, ...],
+    n_bands: int,
+    backend: Backend,
+    *,
+    judges: bool = True,
+) -> Reference:
+    """Mask half maps ``(n, n, n)`` and put them, and the density of their samples, on grids.
+
+    Without ``judges`` the grids are left out: folds take their place.
+    """
+    grids = np.stack([map_to_grid(half * mask, grid) for half in halves])
     # the outermost shell is cut by the ball of the grid, and its density with it
-    edges = band_edges(settings.n_bands, grid.last_shell - 1)
-    frames = tuple(Frame.of(o, grid) for o in data.optics)
+    edges = band_edges(n_bands, grid.last_shell - 1)
+    frames = tuple(Frame.of(o, grid) for o in groups)
     samples = tuple(band_samples(f, edges) for f in frames)
     # the mean over directions is real: the projection that all poses have in common
     radial_mean = np.stack([band_means(shell_means(g.real, grid), edges) for g in grids])
     return Reference(
-        grids=pack(grids, backend) if settings.leave_one_out == "closed_form" else Bricks(None, 0),
+        grids=pack(grids, backend) if judges else Bricks(None, 0),
         inverse_density=pack(np.float32(1.0) / density, backend),
         leverage=float(mask.mean()) / grid.padding**3,
         overlap=backend.to_device(mask_overlap(mask)),

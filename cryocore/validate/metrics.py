@@ -23,6 +23,7 @@ from cryocore.select.choose import MIXTURE, judged
 from cryocore.select.mixture import MIXTURE_COLUMNS
 from cryocore.select.stage import read_columns
 from cryocore.select.weights import effective_number
+from cryocore.validate.epochs import epoch_metrics
 
 Bools = NDArray[np.bool_]
 
@@ -50,6 +51,7 @@ def validate_round(
     seed: int,
     out_metrics: Path,
     out_log: Path,
+    batches: Path | None = None,
 ) -> None:
     """Write the metrics and the log of one round.
 
@@ -59,6 +61,7 @@ def validate_round(
     round_dir : holds map.mrc, mask.mrc and fsc.parquet
     truth : table with particle_id and is_correct, and error_kind where kinds are known; None: nothing is known
     true_map : MRC map of the truth; None: none
+    batches : what the epochs of an iterative reconstruction used; None: the maps are by direct inversion
     score_name : the score that selects
     seed : of what is resampled for the interval of the error rate
     out_metrics : JSON, one value per name, null where unknown
@@ -89,6 +92,10 @@ def validate_round(
         **_flag_metrics(names, values, _column(file, "selected").astype(bool), flags, score_name),
         "error_rate": None if rate is None else rate.as_dict(),
     }
+    if batches is not None:
+        nothing = np.zeros(len(ids), dtype=bool)
+        right, known = (nothing, nothing) if flags is None else (flags.right, flags.known)
+        metrics["epochs"] = epoch_metrics(batches, right, known)
     metrics["round"] = table_metadata(file.schema_arrow).get("round", _first_round(file))
     write_json(out_metrics, metrics)
     _write_log(file, odds, flags, metrics["error_rate"], out_log)

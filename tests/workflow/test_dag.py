@@ -144,6 +144,20 @@ def test_a_cache_is_made_if_asked_for_and_every_round_reads_it(run: Workflow) ->
     assert all("reconstruct.py" in c or "score.py" in c for c in reading)
 
 
+def test_a_robust_loss_replaces_the_direct_inversion(run: Workflow) -> None:
+    robust = {"method": "iterative", "iterative": {"processes": 2}}
+    name = run.configure(**BASE, reconstruct=robust)
+    assert run.jobs("--configfile", name) == rounds(0) | REPORT
+    text = run.snakemake("-n", "--printshellcmds", "--configfile", name).stdout
+    commands = [line for line in text.splitlines() if line.startswith("Shell command:")]
+    solving = [c for c in commands if "solve.py" in c]
+    assert len(solving) == N + 1
+    assert all("torch.distributed.run --standalone --nproc-per-node 2" in c for c in solving)
+    assert not any("reconstruct.py" in c or "--previous-sums" in c for c in commands)
+    assert sum("--subset results/demo/round_0/weights.parquet" in c for c in commands if "score.py" in c) == 1
+    assert sum("--batches" in c for c in commands if "validate.py" in c) == N + 1
+
+
 STAR = {"star": "my particles.star"}
 
 

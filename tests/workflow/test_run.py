@@ -156,3 +156,19 @@ def test_wrong_input_stops_with_one_paragraph(workflow: Workflow) -> None:
     assert "Traceback" not in done.stdout
     assert not (workflow.work / "results/bad/particles.parquet").exists()
     assert "bad.star" in (workflow.work / "logs/bad/ingest.log").read_text()
+
+
+def test_a_robust_loss_weighs_wrong_particles_down_from_round_0_on(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    workflow = fresh_copy(tmp_path)
+    robust = {"method": "iterative", "iterative": {"n_epochs": 4}}
+    name = workflow.configure(**TINY, reconstruct=robust)
+    workflow.snakemake("results/tiny/round_0/metrics.json", "--configfile", name)
+    folder = workflow.work / "results/tiny/round_0"
+    epochs = json.loads((folder / "metrics.json").read_text())["epochs"]
+    assert [(e["epoch"], e["used"], e["wrong_used"]) for e in epochs] == [(i, 200, 60) for i in range(4)]
+    assert epochs[-1]["wrong_weight"] < 0.25
+    scores = pq.read_table(folder / "scores.parquet").column("weight").to_numpy()
+    assert (scores == pq.read_table(folder / "weights.parquet").column("weight").to_numpy()).all()
+    assert not (folder / "sums.npz").exists() and not (folder / "checkpoint.pt").exists()
+    assert "4 epochs: all epochs are done" in (workflow.work / "logs/tiny/reconstruct/round_0.log").read_text()

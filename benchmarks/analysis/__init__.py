@@ -1,0 +1,1 @@
+"""Size and power of the tests of direction, and the time they take."""

@@ -1,4 +1,4 @@
-"""The edge of every script: options from the function's signature, messages to the terminal and to the job's log."""
+"""The edge of every program: options from the function's signature, messages to the terminal and to the job's log."""
 
 from __future__ import annotations
 
@@ -23,17 +23,21 @@ log = logging.getLogger(__name__)
 
 
 def run(main: Callable[..., Any]) -> NoReturn:
-    """Run ``main`` as a command-line program and leave with its exit code.
+    """Run ``main`` as a command-line program and leave with its exit code; see :func:`guarded`."""
+    guarded(Path(sys.argv[0]).stem, lambda: typer.run(main))
 
-    Messages go to the terminal as ``script: message`` and, with time and origin, to the file that the environment
+
+def guarded(name: str, program: Callable[[], Any]) -> NoReturn:
+    """Run a command-line program under a name and leave with its exit code.
+
+    Messages go to the terminal as ``name: message`` and, with time and origin, to the file that the environment
     variable ``CRYOCORE_LOG`` names. Exit codes: 0 done, 1 a fault of the program (traceback), 2 a fault of the
     input (one paragraph).
     """
-    name = Path(sys.argv[0]).stem
     terminal = _set_up_logging(name)
     try:
         with logging_redirect_tqdm():
-            typer.run(main)
+            program()
     except InputError as error:
         terminal.setLevel(logging.CRITICAL)
         log.error("%s", error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import (
@@ -48,6 +48,9 @@ class Section(BaseModel):
     """A block of settings in which unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+AnySection = TypeVar("AnySection", bound=Section)
 
 
 class PlantedErrors(Section):
@@ -324,8 +327,13 @@ class Config(Section):
 
 def parse_config(values: dict[str, Any], *, file: str | Path | None = None) -> Config:
     """Check ``values`` and fill in the defaults; every fault is named with its key."""
+    return checked(Config, values, file=file)
+
+
+def checked(section: type[AnySection], values: dict[str, Any], *, file: str | Path | None = None) -> AnySection:
+    """A block of settings from plain values, every fault named with its key."""
     try:
-        return Config.model_validate(values)
+        return section.model_validate(values)
     except ValidationError as error:
         faults = "; ".join(_in_words(e) for e in error.errors())
         raise InputError(

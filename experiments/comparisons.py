@@ -16,12 +16,12 @@ from cryocore.config import Config, Score
 from cryocore.data import FscCurves, Particles
 from cryocore.files import read_table, table_metadata, write_table
 from cryocore.maps.mrc import read_map, write_map
+from cryocore.rates import auc
 from cryocore.reconstruct import reconstruct
 from cryocore.score import score
 from cryocore.score.reference import first_band
 from cryocore.score.scores import BAND_COLUMNS, BandStatistics, cryosieve
 from cryocore.validate.metrics import truth_map_metrics
-from cryocore.validate.rates import auc
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

@@ -18,7 +18,7 @@ from cryocore.config import Config
 from cryocore.data import Particles, require_same_particles, score_columns
 from cryocore.files import read_table, table_metadata
 from cryocore.ingest.plant import CORRECT
-from cryocore.validate.rates import lower_is_better
+from cryocore.rates import lower_is_better
 from cryocore.workflow import stage_settings
 from experiments.comparisons import Run, comparison_maps, cryosieve_rule, oracle_score, rounded_auc
 

@@ -27,6 +27,8 @@ PER_CELL = 50
 SHRINKAGE = 20.0
 """Particles of the whole set that count with those of a cell."""
 MOST_DEFOCI = 20
+BLOCK = 16_384
+"""Views that are folded at a time."""
 MAD_TO_SD = 1.4826
 _REFERENCE = np.array([0.2673, 0.5345, 0.8018])
 """A direction on no symmetry axis or plane: of its mates each direction is represented by the one nearest to it."""
@@ -45,11 +47,20 @@ def cells(kind: str, columns: Columns, symmetry: str) -> Ints:
 
 def view_cells(directions: Array, group: Array) -> Ints:
     """Cells of viewing directions ``(n, 3)``, all mates under the point group ``(m, 3, 3)`` in the same one."""
-    mates = np.einsum("nj,mjk->nmk", directions, group)
-    folded = mates[np.arange(len(directions)), np.argmax(mates @ _REFERENCE, axis=1)]
     wanted = len(directions) * len(group) / (12 * PER_CELL)
     nside = next((side for side in (16, 8, 4, 2) if side**2 <= wanted), 1)
-    return _numbered(healpy.vec2pix(nside, *folded.T))
+    pixel = np.empty(len(directions), dtype=np.int64)
+    for start in range(0, len(directions), BLOCK):
+        block = slice(start, start + BLOCK)
+        pixel[block] = healpy.vec2pix(nside, *folded(directions[block], group).T)
+    found = np.bincount(pixel, minlength=12 * nside**2) > 0
+    return (np.cumsum(found) - 1)[pixel]
+
+
+def folded(directions: Array, group: Array) -> Array:
+    """Of each viewing direction ``(n, 3)`` the mate that represents it, ``(n, 3)``."""
+    mate = group[np.argmax(directions @ (group @ _REFERENCE).T, axis=1)]
+    return np.einsum("nj,njk->nk", directions, mate)
 
 
 def defocus_cells(defocus_angstrom: Array) -> Ints:

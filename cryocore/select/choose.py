@@ -44,8 +44,10 @@ class Selection:
     error_rate: ErrorRate | None
 
 
-def columns_needed(settings: Select, available: Sequence[str]) -> list[str]:
+def columns_needed(settings: Select, available: Sequence[str], *, judge: bool = True) -> list[str]:
     """The columns of a log that a selection reads, in order, the optional ones only where they are available.
+
+    With ``judge`` off they are those that decide, without those that only describe the result.
 
     Raises
     ------
@@ -64,11 +66,20 @@ def columns_needed(settings: Select, available: Sequence[str]) -> list[str]:
             column=missing[0],
             remedy="Choose another select.rule or select.score, or score the particles again",
         )
-    optional = [name for name in (*MIXTURE_COLUMNS, "decoy_z") if name in available]
+    helpful = (*(MIXTURE_COLUMNS if by_posterior or judge else ()), *(("decoy_z",) if judge else ()))
+    optional = [name for name in helpful if name in available]
     return list(dict.fromkeys([*required, *optional]))
 
 
-def choose(columns: Columns, settings: Select, round_number: int, *, symmetry: str = "C1", seed: int = 0) -> Selection:
+def choose(
+    columns: Columns,
+    settings: Select,
+    round_number: int,
+    *,
+    symmetry: str = "C1",
+    seed: int = 0,
+    interval: bool = True,
+) -> Selection:
     """Apply the rule of the settings to the log of a round, to each half set on its own.
 
     Parameters
@@ -77,13 +88,14 @@ def choose(columns: Columns, settings: Select, round_number: int, *, symmetry: s
     round_number : the round that the selection is for, from 1
     symmetry : point group by which views are folded
     seed : decides which particles the mixture is fitted to where there are many
+    interval : whether the error rate is given with its interval, which no rule reads and which takes a while
 
     Raises
     ------
     InputError  if a half set has no informative score, or would keep fewer than ``settings.minimum`` particles.
     """
     ids, half = columns["particle_id"], columns["half"]
-    odds, rate = judged(columns, ids, half, seed)
+    odds, rate = judged(columns, ids, half, seed, interval=interval)
     rule, value = RULES[settings.rule], float(per_round(getattr(settings, settings.rule), round_number))
     scores, name = scores_of(columns, settings, odds)
     lower_is_better = settings.score.endswith("_loss") and not rule.by_posterior
@@ -108,7 +120,9 @@ def choose(columns: Columns, settings: Select, round_number: int, *, symmetry: s
     return Selection(weights, None if odds is None else likely, rate)
 
 
-def judged(columns: Columns, ids: Ids, half: NDArray[np.int8], seed: int) -> tuple[Scores | None, ErrorRate | None]:
+def judged(
+    columns: Columns, ids: Ids, half: NDArray[np.int8], seed: int, *, interval: bool = True
+) -> tuple[Scores | None, ErrorRate | None]:
     """Log odds of being right ``(n,)`` and the error rate, where the log has what they need."""
     if any(name not in columns for name in NEEDED_COLUMNS):
         return None, None
@@ -116,7 +130,8 @@ def judged(columns: Columns, ids: Ids, half: NDArray[np.int8], seed: int) -> tup
     if not data.known.any():
         return None, None
     model = fit_evidence(data, ids=ids, seed=seed)
-    return evidence_log_odds(model, data), estimate_from(data, model, columns, ids=ids, half=half, seed=seed)
+    rate = estimate_from(data, model, columns, ids=ids, half=half, seed=seed, interval=interval)
+    return evidence_log_odds(model, data), rate
 
 
 def scores_of(columns: Columns, settings: Select, odds: Scores | None) -> tuple[Scores, str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from cryocore.select.mixture import (
     FEWEST,
@@ -85,16 +85,19 @@ def estimate_from(
     ids: Ids,
     half: NDArray[np.int8],
     seed: int = 0,
+    interval: bool = True,
 ) -> ErrorRate:
-    """:func:`estimate` for a model that is fitted already."""
+    """:func:`estimate` for a model that is fitted already; without an interval, ``low`` and ``high`` are NaN."""
     second = storey(columns)
     if data.known.sum() < FEWEST:
         return ErrorRate(second if np.isfinite(second) else 0.0, 0.0, 1.0, "none", second, "too few particles")
     value = model.error_rate
+    if not interval:
+        return ErrorRate(value, np.nan, np.nan, "mixture", second, "")
     deviations = resampled(data, model, ids=ids, half=half, seed=seed) - value
     below, above = np.quantile(deviations, [0.025, 0.975])
     likely = np.sort(posterior(evidence_log_odds(model, data))[data.known])  # the same sum in any order of rows
-    own = norm.ppf(0.975) * (MODEL_ERROR + PER_AMBIGUITY * float(np.mean(likely * (1.0 - likely))))
+    own = ndtri(0.975) * (MODEL_ERROR + PER_AMBIGUITY * float(np.mean(likely * (1.0 - likely))))
     low = max(0.0, value - float(np.hypot(max(above, 0.0), own)))
     high = min(1.0, value + float(np.hypot(max(-below, 0.0), own)))
     return ErrorRate(value, low, high, "mixture", second, disagreement(value, low, high, second))
@@ -107,8 +110,7 @@ def resampled(data: Evidence, model: Mixture, *, ids: Ids, half: NDArray[np.int8
     ratio.
     """
     rows = np.flatnonzero(data.known)
-    rows = rows[hashed_order(ids[rows], seed=seed, stream=12)]
-    part = rows[:RESAMPLED]
+    part = rows[hashed_order(ids[rows], seed=seed, stream=12, most=RESAMPLED)]
     sample, halves = data.take(part), half[part]
     start = expectation_maximisation(sample, np.ones(len(part)), model, tolerance=1e-6)
     rng = np.random.default_rng(seed)

@@ -44,6 +44,8 @@ MIXTURE_COLUMNS = (*NEEDED_COLUMNS, *CENTRED_COLUMNS, *DISCERNING_COLUMNS, "loca
 
 SUBSAMPLE = 20_000
 """Most particles that the model is fitted to; it is evaluated for all."""
+BLOCK = 16_384
+"""Particles that are evaluated at a time."""
 FEWEST = 100
 """Fewer scored particles than this are judged by the theory alone."""
 LEAST_SHARE = 0.003
@@ -167,16 +169,20 @@ def fit_evidence(data: Evidence, *, ids: Ids, seed: int = 0) -> Mixture:
     if len(rows) < FEWEST:
         log.warning("only %d particles have scores: the error rate is not estimated", len(rows))
         return theory(data, 1.0)
-    rows = rows[hashed_order(ids[rows], seed=seed, stream=11)][:SUBSAMPLE]
+    rows = rows[hashed_order(ids[rows], seed=seed, stream=11, most=SUBSAMPLE)]
     part, weights = data.take(rows), np.ones(len(rows))
     fits = [expectation_maximisation(part, weights, theory(part, k), tolerance=1e-5) for k in STARTS]
     best = max(fits, key=lambda m: m.log_likelihood)
     return expectation_maximisation(part, weights, best, tolerance=1e-6)
 
 
-def hashed_order(ids: Ids, *, seed: int, stream: int) -> NDArray[np.intp]:
-    """An order of particles that depends on ids and seed, and not on the order of rows; a random one for its start."""
-    return np.lexsort((ids, hashed_uniform(ids, 1, seed=seed, stream=stream)[:, 0]))
+def hashed_order(ids: Ids, *, seed: int, stream: int, most: int | None = None) -> NDArray[np.intp]:
+    """An order of particles that depends on ids and seed, and not on the order of rows: its first ``most``, or all."""
+    place = hashed_uniform(ids, 1, seed=seed, stream=stream)[:, 0]
+    if most is None or most >= len(ids):
+        return np.lexsort((ids, place))
+    first = np.flatnonzero(place <= np.partition(place, most - 1)[most - 1])
+    return first[np.lexsort((ids[first], place[first]))][:most]
 
 
 def theory(data: Evidence, k: float) -> Mixture:
@@ -198,7 +204,7 @@ def expectation_maximisation(
     model, last, total = start, -np.inf, weights.sum()
     for _ in range(steps):
         parts, each = _exp_and_log_sum(class_densities(model, data) + np.log(model.shares))
-        reached = float(weights @ each)
+        reached = float(np.sum(weights * each))
         if abs(reached - last) < tolerance * total:
             break
         last = reached
@@ -220,10 +226,10 @@ def maximisation(data: Evidence, parts: Array, model: Mixture, log_likelihood: f
 def class_densities(model: Mixture, data: Evidence) -> Array:
     """Log density of each particle under each class, ``(n, classes)``."""
     whitening = np.linalg.cholesky(np.linalg.inv(model.right))
-    white = (data.observed - model.slopes * data.expected) @ whitening
+    white = _times(data.observed - model.slopes * data.expected, whitening)
     right = _log_normal(white, whitening)
     other = np.linalg.cholesky(np.linalg.inv(model.misplaced))
-    columns = [right, _log_normal(data.observed @ other, other)]
+    columns = [right, _log_normal(_times(data.observed, other), other)]
     if "empty" in model.classes:
         columns.append(right - model.scale * data.expected_z * (data.z - 0.5 * model.scale * data.expected_z))
     if "near" in model.classes:
@@ -231,7 +237,7 @@ def class_densities(model: Mixture, data: Evidence) -> Array:
         kinds = [-model.slopes[-1] * data.ratios["near"]] if "near" in data.ratios else []
         if data.observed.shape[1] == 2:
             kinds.append(
-                _faded(white @ whitening[1], whitening[1] @ whitening[1], model.slopes[1] * data.expected[:, 1])
+                _faded(_times(white, whitening[1]), whitening[1] @ whitening[1], model.slopes[1] * data.expected[:, 1])
             )
         columns.append(right + np.logaddexp.reduce(kinds, axis=0) - np.log(len(kinds)) - MARGIN)
     if "displaced" in model.classes:
@@ -250,9 +256,11 @@ def log_odds(model: Mixture, columns: Columns) -> Array:
 def evidence_log_odds(model: Mixture, data: Evidence) -> Array:
     """:func:`log_odds` for evidence that is at hand."""
     out = np.full(len(data.observed), np.nan)
-    known = data.known
-    joint = class_densities(model, data.take(known)) + np.log(np.maximum(model.shares, LEAST_SHARE))
-    out[known] = joint[:, 0] - np.logaddexp.reduce(joint[:, 1:], axis=1)
+    rows, prior = np.flatnonzero(data.known), np.log(np.maximum(model.shares, LEAST_SHARE))
+    for start in range(0, len(rows), BLOCK):
+        block = rows[start : start + BLOCK]
+        joint = class_densities(model, data.take(block)) + prior
+        out[block] = joint[:, 0] - _exp_and_log_sum(joint[:, 1:])[1]
     return out
 
 
@@ -302,8 +310,8 @@ def _exp_and_log_sum(logs: Array) -> tuple[Array, Array]:
 
 def _slope(weights: Array, values: Array, expected: Array) -> Array:
     """k of values about k times what is expected, ``(n,)`` or ``(n, d)``, within its bounds."""
-    energy = np.maximum(weights @ expected**2, 1e-9)
-    return np.asarray(np.clip(weights @ (values * expected) / energy, *SLOPE))
+    energy = np.maximum(_times(weights, expected**2), 1e-9)
+    return np.asarray(np.clip(_times(weights, values * expected) / energy, *SLOPE))
 
 
 def _log_normal(white: Array, whitening: Array) -> Array:
@@ -314,6 +322,13 @@ def _log_normal(white: Array, whitening: Array) -> Array:
 def _covariance(values: Array, weights: Array, sd: tuple[float, float]) -> Array:
     """Second moments ``(d, d)`` of values ``(n, d)`` about 0, the standard deviation within bounds in any direction."""
     unit = PRIOR_COUNT * np.eye(values.shape[1])
-    moments = ((values * weights[:, None]).T @ values + unit) / (weights.sum() + PRIOR_COUNT)
+    moments = (_times((values * weights[:, None]).T, values) + unit) / (weights.sum() + PRIOR_COUNT)
     variances, axes = np.linalg.eigh(moments)
     return np.asarray((axes * np.clip(variances, sd[0] ** 2, sd[1] ** 2)) @ axes.T)
+
+
+def _times(first: Array, second: Array) -> Array:
+    """The product ``first @ second`` in an order of sums that does not depend on the number of cores."""
+    return np.asarray(
+        np.einsum("...i,i...->..." if second.ndim == 1 or first.ndim == 1 else "ni,ij->nj", first, second)
+    )

@@ -56,9 +56,15 @@ class Rule:
 
 def best(scores: Scores, ids: Ids, n: int) -> NDArray[np.bool_]:
     """The ``n`` highest finite scores; among equals the lowest ids, so that the order of rows does not matter."""
-    order = np.lexsort((ids, -np.nan_to_num(scores, nan=-np.inf)))
-    kept = np.zeros(len(scores), dtype=bool)
-    kept[order[: min(n, int(np.isfinite(scores).sum()))]] = True
+    finite = np.isfinite(scores)
+    n = min(n, int(np.count_nonzero(finite)))
+    if n <= 0:
+        return np.zeros(len(scores), dtype=bool)
+    cut = np.partition(scores[finite], -n)[-n]
+    kept = finite & (scores > cut)
+    ties = np.flatnonzero(finite & (scores == cut))
+    missing = n - int(np.count_nonzero(kept))
+    kept[ties[np.argsort(ids[ties], kind="stable")[:missing]]] = True
     return kept
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from cryocore.config import Select
 from cryocore.data import Particles, require_same_particles, score_columns
 from cryocore.files import read_table, write_table
-from cryocore.select.choose import Selection, choose, columns_needed
+from cryocore.select.choose import MIXTURE, Selection, choose, columns_needed
 from cryocore.star import filter_star
 
 log = logging.getLogger(__name__)
@@ -43,14 +43,11 @@ def select(
     require_same_particles(columns["particle_id"], data.ids, file=scores)
     selection = choose(columns, settings, round_number, symmetry=symmetry, seed=seed)
     rate = selection.error_rate
-    metadata = {"round": round_number, "settings": settings.model_dump(), "error_rate": rate and rate.as_dict()}
+    metadata = subset_metadata(settings, seed, round_number, selection)
     write_table(out_table, subset_table(data.ids, selection), **metadata)
 
     kept = selection.weights > 0
-    names = score_columns(schema)
-    found = read_table(scores, names)
-    extra = {_label(n): found.column(n).to_numpy()[kept] for n in names}
-    filter_star(Path(data.parent), kept, extra, out_star)
+    write_subset_star(Path(data.parent), scores, kept, out_star)
     if rate is not None:
         log.info(
             "error rate %.1f %% (%.1f to %.1f)%s",
@@ -76,6 +73,24 @@ def subset_table(ids: NDArray[np.uint64], selection: Selection) -> pa.Table:
     if selection.posterior is not None:
         table["posterior"] = selection.posterior.astype(np.float32)
     return pa.table(table)
+
+
+def subset_metadata(settings: Select, seed: int, round_number: int, selection: Selection) -> dict[str, Any]:
+    """What made a subset, and the error rate that was estimated on the way."""
+    rate = selection.error_rate
+    return {
+        "round": round_number,
+        "settings": settings.model_dump(),
+        "seed": seed,
+        "error_rate": rate and rate.as_dict(),
+    }
+
+
+def write_subset_star(parent: Path, scores: Path, kept: NDArray[np.bool_], out: Path) -> None:
+    """Write the rows of the parent file that are kept ``(n,)``, with the scores of a log as further columns."""
+    names = [n for n in score_columns(pq.read_schema(scores)) if n != MIXTURE]
+    found = read_table(scores, names)
+    filter_star(parent, kept, {_label(n): found.column(n).to_numpy()[kept] for n in names}, out)
 
 
 def _array(column: pa.ChunkedArray) -> NDArray[Any]:

@@ -18,12 +18,12 @@ from cryocore.errors import InputError
 from cryocore.files import atomic_path, read_table, table_metadata, with_metadata, write_json
 from cryocore.maps.fsc import fsc, resolution_at
 from cryocore.maps.mrc import read_map
+from cryocore.rates import auc, lower_is_better, rates_by_kind, rounded, selection_rates, share
 from cryocore.select.choose import MIXTURE, judged
 from cryocore.select.mixture import MIXTURE_COLUMNS
 from cryocore.select.stage import read_columns
 from cryocore.select.weights import effective_number
 from cryocore.validate.epochs import epoch_metrics
-from cryocore.validate.rates import auc, lower_is_better, rates_by_kind, rounded, selection_rates, share
 
 Bools = NDArray[np.bool_]
 

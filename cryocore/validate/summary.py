@@ -20,8 +20,8 @@ from cryocore.errors import InputError
 from cryocore.files import atomic_path, read_table, table_metadata, write_table
 from cryocore.geometry.symmetry import point_group
 from cryocore.maps.mrc import read_map
+from cryocore.rates import lower_is_better
 from cryocore.validate import figures
-from cryocore.validate.rates import lower_is_better
 from cryocore.validate.report import Provenance, write_report
 from cryocore.validate.stopping import Stop, finest_round, independent_samples, noise_overlap
 from cryocore.validate.surfaces import MapPictures, map_pictures, surface_level

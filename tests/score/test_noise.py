@@ -14,9 +14,9 @@ from cryocore.data import Particles
 from cryocore.files import table_metadata
 from cryocore.geometry.rotations import random_rotations
 from cryocore.maps.mrc import write_stack
+from cryocore.rates import auc
 from cryocore.score.noise import FEWEST, MICROGRAPH_SAMPLE, micrographs, sample_rows
 from cryocore.score.scores import Weighting, llr, z
-from cryocore.validate.rates import auc
 from tests.phantoms import optics, particles
 from tests.score.simulated import logged, simulated
 

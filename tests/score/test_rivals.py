@@ -14,8 +14,8 @@ from cryocore.data import EXPECTED, HINTS, SCORES, Particles, score_columns
 from cryocore.errors import InputError
 from cryocore.files import table_metadata
 from cryocore.geometry.rotations import angular_distance_deg, quaternion_to_matrix
+from cryocore.rates import auc
 from cryocore.score.scores import best_rival
-from cryocore.validate.rates import auc
 from tests.score.simulated import logged, simulated
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from cryocore.errors import InputError
+from cryocore.rates import auc
 from cryocore.select import mixture
 from cryocore.select.mixture import MIXTURE_COLUMNS, fit, log_odds, posterior
-from cryocore.validate.rates import auc
 from tests.select.logs import KINDS, permuted, planted_log
 
 MIXED = dict.fromkeys(KINDS, 0.1)

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 Bools = NDArray[np.bool_]
 Strings = NDArray[np.object_]
@@ -27,8 +26,9 @@ def auc(score: NDArray[np.floating[Any]], right: Bools, *, lower_is_better: bool
     n_wrong = len(flags) - n_right
     if n_right == 0 or n_wrong == 0:
         return None
-    ranks = rankdata(values)
-    area = float((ranks[flags].sum() - n_right * (n_right + 1) / 2) / (n_right * n_wrong))
+    right_ones, wrong_ones = np.sort(values[flags]), np.sort(values[~flags])
+    below, not_above = (np.searchsorted(wrong_ones, right_ones, side=side).sum() for side in ("left", "right"))
+    area = float(0.5 * (below + not_above) / (n_right * n_wrong))
     return 1.0 - area if lower_is_better else area
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cryocore.validate.rates import auc, lower_is_better, rates_by_kind, selection_rates
+from cryocore.rates import auc, lower_is_better, rates_by_kind, selection_rates
 
 
 def pairwise(score, right):

@@ -1,0 +1,62 @@
+"""``cryocore groups``: which micrographs, optics groups and ranges of defocus are bad."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cryocore.commands.output import AsJson, answer
+
+
+def groups(
+    source: Annotated[Path, typer.Argument(help="results/RUN, its log, or one log.parquet.", metavar="RUN_OR_LOG")],
+    number: Annotated[str, typer.Option("--round", help="Round whose scores judge: last or a number.")] = "last",
+    kind: Annotated[
+        list[str] | None, typer.Option(help="micrograph, optics_group or defocus, also several times; default: all.")
+    ] = None,
+    by: Annotated[str, typer.Option(help="posterior, flags, or auto: the first of them that the log has.")] = "auto",
+    rows: Annotated[int, typer.Option(help="Groups shown of each kind.", min=1)] = 10,
+    out: Annotated[Path | None, typer.Option(help="Write all groups of all kinds here, .parquet.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw them: .png, .svg or .pdf.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Rank micrographs, optics groups and ranges of defocus by the share of wrong particles, the worst first.
+
+    Shares are drawn to the mean, so that a micrograph of three particles does not lead, and have a 95 % interval. Worse
+    are those that stand out from chance (5 % of them by mistake). docs/replay.md explains.
+
+    **Examples**
+
+    `cryocore groups results/demo`
+
+    `cryocore groups results/demo --kind micrograph --rows 30 --plot micrographs.png`
+
+    `cryocore groups results/demo --round 0 --by flags --json`
+    """
+    from cryocore.replay.groups import KINDS, combined_table, rank_all, wrongness
+    from cryocore.replay.log import find_rounds, wanted_rounds
+    from cryocore.replay.outcome import ranking_text
+    from cryocore.replay.replay import require_one
+
+    chosen = wanted_rounds(find_rounds(source), number)
+    require_one(len(chosen))
+    rankings = rank_all(chosen[0], kind or KINDS, by=by)
+    judged_by = wrongness(chosen[0], by).source
+    if out:
+        from cryocore.files import write_table
+
+        write_table(out, combined_table(rankings), round=chosen[0].number, by=judged_by)
+    if plot:
+        from cryocore.replay.figures import groups_figure, save_figure
+
+        save_figure(groups_figure(rankings), plot)
+    texts = [ranking_text(kind.replace("_", " "), r, rows) for kind, r in rankings.items()]
+    head = f"Round {chosen[0].number}, share of wrong particles by {judged_by}"
+    value = {
+        "round": chosen[0].number,
+        "by": judged_by,
+        "groups": {k: {"overall": r.overall, "groups": r.table().to_pylist()} for k, r in rankings.items()},
+    }
+    answer("\n\n".join([head, *texts]), value, as_json)

@@ -1,0 +1,162 @@
+"""The rounds of a log, and what replays read of each."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from cryocore.data import FscCurves
+from cryocore.errors import InputError
+from cryocore.files import read_table, table_metadata
+from cryocore.select.choose import MIXTURE
+from cryocore.select.stage import table_columns
+
+Floats32 = NDArray[np.float32]
+Ids = NDArray[np.uint64]
+
+_FOLDER = re.compile(r"round=(\d+)")
+
+
+@dataclass(frozen=True)
+class LogRound:
+    """One file of a log; ``number`` is the round whose maps its scores refer to."""
+
+    path: Path
+    number: int
+    columns: tuple[str, ...]
+    metadata: dict[str, Any]
+    n_particles: int
+
+    @property
+    def run_dir(self) -> Path | None:
+        """The run's directory, where the log lies in one."""
+        folder = self.path.absolute().parent.parent
+        return folder.parent if folder.name == "log" and (folder.parent / f"round_{self.number}").is_dir() else None
+
+    @property
+    def symmetry(self) -> str:
+        """Point group of the run."""
+        return str(self.metadata.get("symmetry", "C1"))
+
+    @cached_property
+    def curves(self) -> FscCurves | None:
+        """FSC of the round's half maps, where the run's directory has it."""
+        path = self.run_dir and self.run_dir / f"round_{self.number}" / "fsc.parquet"
+        return FscCurves.read(path) if path and path.exists() else None
+
+    def read(self, names: list[str]) -> dict[str, NDArray[Any]]:
+        """Columns as arrays; see ``cryocore.select.stage.read_columns``."""
+        return table_columns(read_table(self.path, names))
+
+    def column(self, name: str) -> NDArray[Any] | None:
+        """One column ``(n,)``; None where the log has none or knows no value of it."""
+        if name not in self.columns:
+            return None
+        values = read_table(self.path, [name]).column(0)
+        return None if values.null_count == len(values) else values.to_numpy()
+
+    def labels(self, name: str) -> tuple[NDArray[np.int32], list[str]] | None:
+        """A column of names or numbers as codes ``(n,)`` and what they stand for; None where nothing is known."""
+        if name not in self.columns:
+            return None
+        values = read_table(self.path, [name]).column(0)
+        if values.null_count == len(values):
+            return None
+        if not pa.types.is_dictionary(values.type):
+            values = values.dictionary_encode()
+        codes = values.unify_dictionaries().combine_chunks()
+        names = [*map(str, codes.dictionary.to_pylist()), "unknown"]
+        return pc.fill_null(codes.indices, len(names) - 1).to_numpy(), names
+
+    def flags(self) -> NDArray[np.int8]:
+        """What is known of each particle ``(n,)``: 1 right, 0 wrong, -1 unknown."""
+        if "is_correct" not in self.columns:
+            return np.full(self.n_particles, -1, dtype=np.int8)
+        known = read_table(self.path, ["is_correct"]).column(0).cast(pa.int8())
+        return pc.fill_null(known, -1).to_numpy()
+
+    def posterior(self) -> Floats32 | None:
+        """Probability of being right by the log's own log odds, ``(n,)``; None where it has none."""
+        odds = self.column(MIXTURE)
+        if odds is None or not np.isfinite(odds).any():
+            return None
+        return np.nan_to_num(expit(odds), nan=0.0).astype(np.float32)
+
+
+def find_rounds(source: Path) -> list[LogRound]:
+    """The rounds of a run's directory, of a log's directory or of one file, in order.
+
+    Raises
+    ------
+    InputError  if there is no log, or a file of it cannot be read.
+    """
+    if source.is_dir():
+        files = [*source.glob("round=*/log.parquet")] or [*source.glob("log/round=*/log.parquet")]
+        files = files or [p for p in (source / "log.parquet",) if p.exists()]
+    else:
+        files = [source]
+    if not files:
+        raise InputError(
+            "there is no log in this directory", file=source, remedy="Give results/<run>, its log or a log.parquet"
+        )
+    return sorted(map(open_round, files), key=lambda r: r.number)
+
+
+def open_round(path: Path) -> LogRound:
+    """One file of a log; only its description is read."""
+    try:
+        file = pq.ParquetFile(path)
+    except FileNotFoundError:
+        raise InputError(
+            "file does not exist", file=path, remedy="Give results/<run>, its log or a log.parquet"
+        ) from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(
+            f"not a readable Parquet file ({str(error).splitlines()[0]})", file=path, remedy="Give a log.parquet"
+        ) from None
+    with file:
+        schema, n = file.schema_arrow, file.metadata.num_rows
+    missing = [name for name in ("particle_id", "half") if name not in schema.names]
+    if missing or n == 0:
+        problem = f"it has no column {missing[0]}" if missing else "it has no rows"
+        raise InputError(f"not a log: {problem}", file=path, remedy="Give a log.parquet")
+    metadata = table_metadata(schema)
+    folder = _FOLDER.fullmatch(path.absolute().parent.name)
+    number = int(folder[1]) if folder else int(metadata.get("round", 0))
+    return LogRound(path, number, tuple(schema.names), metadata, n)
+
+
+def wanted_rounds(rounds: list[LogRound], wanted: str) -> list[LogRound]:
+    """Those of ``all``, ``last`` or numbers as ``0,2``."""
+    if wanted == "all":
+        return rounds
+    if wanted == "last":
+        return rounds[-1:]
+    by_number = {str(r.number): r for r in rounds}
+    names = [part.strip() for part in wanted.split(",")]
+    unknown = [name for name in names if name not in by_number]
+    if unknown:
+        raise InputError(
+            f"there is no round {unknown[0]!r} in the log", remedy=f"Give all, last or some of {', '.join(by_number)}"
+        )
+    return [by_number[name] for name in dict.fromkeys(names)]
+
+
+def aligned(values: NDArray[Any], ids: Ids, wanted: Ids) -> NDArray[Any]:
+    """Values of the particles ``wanted``, from those of ``ids``; 0 for a particle that is not among these."""
+    if np.array_equal(ids, wanted):
+        return values
+    order = np.argsort(ids)
+    place = np.minimum(np.searchsorted(ids, wanted, sorter=order), len(ids) - 1)
+    found = ids[order[place]] == wanted
+    return np.where(found, values[order[place]], 0)

@@ -1,0 +1,97 @@
+"""How far a selection moves the distribution of viewing directions, and how far chance alone would."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryocore.geometry.symmetry import point_group
+from cryocore.select.cells import BLOCK, folded, view_cells
+
+DRAWS = 100
+"""Random selections of the same size, for what chance does."""
+
+
+@dataclass(frozen=True)
+class Views:
+    """Viewing directions modulo the point group.
+
+    ``cell`` : (n,), the equal-area cell of each particle, from 0
+    ``centre`` : (cells, 3), the mean direction of those in it
+    """
+
+    cell: NDArray[np.int32]
+    centre: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ViewShift:
+    """The distribution of views of the kept particles beside that of all.
+
+    ``total_variation`` : half the sum over cells of the absolute difference of shares, 0 (equal) to 1; the share of the
+        kept particles that looks from elsewhere
+    ``by_chance``, ``by_chance_95`` : its median, and the value that 95 % stay below, if as many are drawn at random
+    ``beside_right`` : total variation beside the particles as far as they are right, instead of all: wrong poses lie
+        elsewhere than right ones, and leaving them out moves the distribution as it should be; None where nothing is
+        known of them
+    ``p_value`` : chance of a value as large, not below 1/101
+    ``least_kept`` : the smallest kept share of a cell, among those of which ten or more are to be expected
+    ``least_kept_view`` : that cell's direction
+    """
+
+    n_cells: int
+    total_variation: float
+    by_chance: float
+    by_chance_95: float
+    beside_right: float | None
+    p_value: float
+    least_kept: float
+    least_kept_view: tuple[float, float, float]
+
+
+def views_of(directions: NDArray[np.float64], symmetry: str) -> Views:
+    """Sort viewing directions ``(n, 3)`` into cells of about 50 particles or more."""
+    group = point_group(symmetry)
+    cell = view_cells(directions, group).astype(np.int32)
+    sums = np.zeros((int(cell.max()) + 1, 3))
+    for start in range(0, len(cell), BLOCK):
+        block = slice(start, start + BLOCK)
+        for axis, values in enumerate(folded(directions[block], group).T):
+            sums[:, axis] += np.bincount(cell[block], weights=values, minlength=len(sums))
+    return Views(cell, sums / np.linalg.norm(sums, axis=1, keepdims=True))
+
+
+def view_shift(
+    views: Views, weights: NDArray[np.float32], right: NDArray[np.float32] | None = None, seed: int = 0
+) -> ViewShift:
+    """Compare the views of the particles with weight ``(n,)``, each counted with it, with those of all.
+
+    ``right`` ``(n,)`` are flags or probabilities of being right; None where nothing is known.
+    """
+    everyone = np.bincount(views.cell, minlength=len(views.centre))
+    kept = np.bincount(views.cell, weights=weights, minlength=len(everyone))
+    share = everyone / everyone.sum()
+    total = kept.sum()
+    effective = round(float(total**2 / np.sum(np.square(weights, dtype=np.float64))))
+    rng = np.random.default_rng(seed)
+    drawn = rng.multivariate_hypergeometric(everyone, min(effective, len(weights)), size=DRAWS)
+    null = 0.5 * np.abs(drawn / drawn.sum(axis=1, keepdims=True) - share).sum(axis=1)
+    found = float(0.5 * np.abs(kept / total - share).sum())
+    beside = None
+    if right is not None and right.any():
+        wanted = np.bincount(views.cell, minlength=len(everyone), weights=right)
+        beside = float(0.5 * np.abs(kept / total - wanted / wanted.sum()).sum())
+    relative = np.where(everyone * total / len(weights) >= 10, kept / np.maximum(everyone, 1), np.inf)
+    least = int(np.argmin(relative))
+    return ViewShift(
+        n_cells=len(everyone),
+        total_variation=found,
+        by_chance=float(np.median(null)),
+        by_chance_95=float(np.quantile(null, 0.95)),
+        beside_right=beside,
+        p_value=float((1 + np.count_nonzero(null >= found - 1e-12)) / (1 + DRAWS)),
+        least_kept=float(relative[least]) if np.isfinite(relative[least]) else float("nan"),
+        least_kept_view=(float(views.centre[least, 0]), float(views.centre[least, 1]), float(views.centre[least, 2])),
+    )

@@ -1,0 +1,81 @@
+"""Rankings: intervals hold their level, planted groups are found, and few particles do not lead."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cryocore.errors import InputError
+from cryocore.replay import find_rounds
+from cryocore.replay.figures import groups_figure
+from cryocore.replay.groups import KINDS, Ranking, combined_table, rank_all, rank_groups
+
+
+def ranked(shares: np.ndarray, sizes: np.ndarray, rng: np.random.Generator) -> tuple[Ranking, np.ndarray]:
+    """A ranking of groups of these true shares, and the shares in its order."""
+    codes = np.repeat(np.arange(len(sizes)), sizes)
+    wrong = rng.random(len(codes)) < shares[codes]
+    found = rank_groups(wrong, codes, [str(i) for i in range(len(sizes))])
+    return found, shares[[int(name) for name in found.name]]
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.03, 0.07])
+def test_intervals_cover_the_truth(spread: float) -> None:
+    rng = np.random.default_rng(3)
+    covered, error, raw = [], [], []
+    for _ in range(40):
+        shares = np.clip(rng.normal(0.3, spread, 40), 0.01, 0.99)
+        found, true = ranked(shares, rng.integers(40, 140, 40), rng)
+        covered.append(np.mean((found.low <= true) & (true <= found.high)))
+        error.append(np.mean((found.shrunk - true) ** 2))
+        raw.append(np.mean((found.share - true) ** 2))
+    assert np.mean(covered) > 0.92
+    assert np.mean(error) < np.mean(raw)
+
+
+def test_chance_calls_few_sets_worse_and_a_bad_group_is_called() -> None:
+    rng = np.random.default_rng(4)
+    sizes = np.full(50, 100)
+    null = [ranked(np.full(50, 0.3), sizes, rng)[0].worse.any() for _ in range(60)]
+    assert np.mean(null) <= 0.09
+    shares = np.where(np.arange(50) == 7, 0.6, 0.3)
+    for _ in range(5):
+        found, _ = ranked(shares, sizes, rng)
+        assert found.name[0] == "7" and found.worse[0] and found.low[0] > found.overall
+
+
+def test_a_group_of_two_does_not_lead() -> None:
+    codes = np.repeat([0, 1, 2], [2, 300, 3000])
+    wrong = np.concatenate([np.ones(2), np.arange(300) % 2, np.arange(3000) % 5 == 0])
+    found = rank_groups(wrong, codes, ["two", "half", "rest"])
+    assert not found.worse[list(found.name).index("two")]
+    assert found.worse[list(found.name).index("half")]
+    assert found.share[list(found.name).index("two")] == 1.0
+    assert found.shrunk[list(found.name).index("two")] < 0.9
+
+
+def test_unknown_particles_and_empty_groups_are_left_out() -> None:
+    found = rank_groups(np.array([0.2, np.nan, 0.4, np.nan]), np.array([0, 0, 2, 3]), ["a", "b", "c", "d"])
+    assert sorted(zip(found.name, found.n.tolist(), strict=True)) == [("a", 1), ("c", 1)]
+    with pytest.raises(InputError, match="no particle"):
+        rank_groups(np.array([np.nan]), np.array([0]), ["a"])
+    alike = rank_groups(np.ones(10), np.repeat([0, 1], 5), ["a", "b"])
+    assert alike.shrunk.tolist() == alike.high.tolist() == [1.0, 1.0] and not alike.worse.any()
+
+
+def test_groups_of_a_run(small_run: Path) -> None:
+    log_round = find_rounds(small_run)[1]
+    by_posterior, by_flags = (rank_all(log_round, by=by) for by in ("auto", "flags"))
+    assert tuple(by_posterior) == KINDS
+    assert by_flags["micrograph"].overall == pytest.approx(0.3)
+    assert by_posterior["micrograph"].overall == pytest.approx(0.3, abs=0.06)
+    assert by_flags["defocus"].n.sum() == by_flags["optics_group"].n.sum() == 800
+    both = dict(zip(by_flags["micrograph"].name, by_flags["micrograph"].share, strict=True))
+    shares = [both[name] for name in by_posterior["micrograph"].name]
+    assert np.corrcoef(shares, by_posterior["micrograph"].share)[0, 1] > 0.4
+    assert len(combined_table(by_flags)) == sum(map(len, by_flags.values()))
+    assert len(groups_figure(by_posterior).axes) == 3
+    with pytest.raises(InputError, match="no groups by 'grid'"):
+        rank_all(log_round, ["grid"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from cryocore.analysis import Analysis, LossColumns, analyse, read_columns
 from cryocore.analysis.direction import Dependence, Direction
 from cryocore.analysis.distribution import BOTH, IMAGING, UNCLEAR, VIEWS, Distribution
@@ -88,7 +90,7 @@ def _sentence(question: Dependence) -> str:
 def _drawings(found: Analysis, seed: int) -> tuple[Drawing, ...]:
     columns: LossColumns = found.columns
     drawings = [Drawing("loss", distribution_figure(columns, found.distribution), "The loss, and what makes it")]
-    if columns.expected is not None or columns.views is not None:
+    if columns.views is not None if columns.expected is None else np.ptp(columns.expected) > 0:
         alt = "The loss within narrow ranges of projection energy"
         drawings.append(Drawing("loss_ranges", ridge_figure(columns), alt, is_half=True))
     if found.direction is not None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ OPTIONS = (
     "--headless --no-sandbox --disable-gpu --no-first-run --remote-debugging-pipe --disable-background-networking "
     "--disable-component-update --disable-sync --disable-extensions --hide-scrollbars"
 )
+CONNECT = "import os, sys; [os.dup2(int(sys.argv[i]), i + 2) for i in (1, 2)]; os.execv(sys.argv[3], sys.argv[3:])"
+"""Chromium reads commands from descriptor 3 and writes replies to 4."""
 KEYS = {"ArrowRight": 39, "ArrowLeft": 37, "Tab": 9}
 TIMEOUT_SECONDS = 90.0
 
@@ -24,23 +28,19 @@ class Browser:
     """One page in a browser of its own; ``console`` collects messages of the console and exceptions."""
 
     def __init__(self, profile: Path, width: int, height: int = 1000) -> None:
-        commands, self._out = os.pipe()
-        self._in, replies = os.pipe()
-
-        def connect() -> None:
-            first, second = os.dup(commands), os.dup(replies)
-            os.dup2(first, 3)
-            os.dup2(second, 4)
-
-        arguments = [str(CHROMIUM), *OPTIONS.split(), f"--user-data-dir={profile}", f"--window-size={width},{height}"]
+        (commands, self._out), (self._in, replies) = os.pipe(), os.pipe()
+        ends = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in (commands, replies)]
+        start = [sys.executable, "-c", CONNECT, *map(str, ends), str(CHROMIUM), *OPTIONS.split()]
         self._process = subprocess.Popen(
-            arguments, preexec_fn=connect, close_fds=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [*start, f"--user-data-dir={profile}", f"--window-size={width},{height}"],
+            pass_fds=ends,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
-        os.close(commands)
-        os.close(replies)
+        for end in (commands, replies, *ends):
+            os.close(end)
         self._buffer, self._count, self._session = b"", 0, None
         self.console: list[str] = []
-        self._events: list[str] = []
         target = self("Target.createTarget", url="about:blank")["targetId"]
         self._session = self("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log"):
@@ -74,12 +74,10 @@ class Browser:
         method = found.get("method", "")
         if method in ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded"):
             self.console.append(json.dumps(found["params"]))
-        self._events.append(method)
         return found
 
     def open(self, page: Path) -> None:
         """Load a page and wait until all of it is there."""
-        self._events.clear()
         self("Page.navigate", url=page.as_uri())
         limit = time.monotonic() + TIMEOUT_SECONDS
         while self.ask("document.readyState") != "complete" or self.ask("location.protocol") != "file:":
@@ -106,10 +104,6 @@ class Browser:
         """The whole page as PNG."""
         done = self("Page.captureScreenshot", format="png", captureBeyondViewport=True)
         path.write_bytes(base64.b64decode(done["data"]))
-
-    def printed(self, path: Path) -> None:
-        """The page as PDF, as it is printed."""
-        path.write_bytes(base64.b64decode(self("Page.printToPDF", preferCSSPageSize=True)["data"]))
 
     def close(self) -> None:
         """End the browser."""

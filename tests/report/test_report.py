@@ -18,7 +18,7 @@ from cryocore.validate.surfaces import surface_level
 from tests.report.conftest import report
 
 FIGURES = (
-    *("directions", "fsc", "groups", "loss", "loss_blind", "loss_direction", "loss_ranges"),
+    *("directions", "fsc", "groups", "loss", "loss_blind", "loss_direction"),
     *("progress", "scores", "slices", "stopping", "surfaces"),
 )
 

@@ -83,14 +83,15 @@ def _sentence(question: Dependence) -> str:
     if not question.found:
         return f"{subject}, no dependence on the pose is found."
     largest = max(question.effect[name].share for name in question.found)
-    found = ", ".join(FOUND[name] for name in question.found)
-    return f"{subject}, it depends on the pose: {found}; at most {100 * max(largest, 0.0):.1f} % of the variance."
+    found = "; ".join(FOUND[name] for name in question.found)
+    return f"{subject}, it depends on the pose: {found} (at most {100 * max(largest, 0.0):.1f} % of the variance)."
 
 
 def _drawings(found: Analysis, seed: int) -> tuple[Drawing, ...]:
     columns: LossColumns = found.columns
     drawings = [Drawing("loss", distribution_figure(columns, found.distribution), "The loss, and what makes it")]
-    if columns.views is not None if columns.expected is None else np.ptp(columns.expected) > 0:
+    along = columns.views if columns.expected is None else columns.expected
+    if along is not None and np.ptp(along) > 0:
         alt = "The loss within narrow ranges of projection energy"
         drawings.append(Drawing("loss_ranges", ridge_figure(columns), alt, is_half=True))
     if found.direction is not None:

@@ -87,6 +87,7 @@ def save(figure: Figure, folder: Path, name: str) -> None:
         for suffix, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
             with atomic_path(folder / f"{name}.{suffix}") as temporary:
                 figure.savefig(temporary, format=suffix, metadata=metadata, facecolor="white")
+            figure.set_layout_engine("none")  # both files have the layout of the first
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import pytest
 
 from cryocore.config import Config
 from cryocore.report import summarise
+from cryocore.validate.figures import STYLE
 from tests.runs import finished_run, make_run
 
 __all__ = ["finished_run", "make_run"]
@@ -31,6 +32,7 @@ def report(run, out, n_rounds=2, config=None):
 def small_pictures():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("cryocore.validate.surfaces.MAP_PIXELS", 80)
+        patch.setitem(STYLE, "savefig.dpi", 60)
         yield
 
 

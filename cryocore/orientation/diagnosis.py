@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cryocore.data import FscCurves
 from cryocore.errors import InputError
 from cryocore.geometry.symmetry import point_group
+from cryocore.maps.cones import cone_metrics, round_cones
 from cryocore.maps.mrc import read_map
-from cryocore.orientation.cones import ConeChange, DirectionalFsc, area_ratio_sd, cone_change, directional_fsc
+from cryocore.orientation.change import ConeChange, area_ratio_sd, cone_change
 from cryocore.orientation.removed import Removed, removed
 from cryocore.orientation.sampling import Sampling, compensation_factors, fine_cells, sampling_matrix
 from cryocore.orientation.words import text, warnings
@@ -129,15 +129,6 @@ def _cones_dict(change: ConeChange, ratio_sd: tuple[float, float] | None) -> dic
         "most_lost_direction": change.before.direction[worst].tolist(),
         "most_lost": float(change.loss[worst]),
         "most_lost_sd": float(change.loss_sd[worst]),
-    }
-
-
-def cone_metrics(fsc: DirectionalFsc) -> dict[str, float]:
-    """The directional FSC of a round as single values."""
-    return {
-        "fsc_area_ratio": round(fsc.area_ratio, 6),
-        "worst_direction_resolution_angstrom": round(float(fsc.resolutions.max()), 4),
-        "best_direction_resolution_angstrom": round(float(fsc.resolutions.min()), 4),
     }
 
 
@@ -270,14 +261,6 @@ def _direction_name(direction: Floats) -> str:
     """
     x, y, z = direction
     return f"tilt {np.degrees(np.arccos(np.clip(z, -1, 1))):.0f}°, rot {np.degrees(np.arctan2(y, x)):.0f}°"
-
-
-def round_cones(round_dir: Path) -> DirectionalFsc:
-    """Directional FSC of the half maps of a round under its mask, in the shells in use."""
-    curves = FscCurves.read(round_dir / "fsc.parquet")
-    mask, pixel = read_map(round_dir / "mask.mrc")
-    first, second = (read_map(round_dir / f"half{h}.mrc")[0] for h in (1, 2))
-    return directional_fsc(first, second, mask, pixel, int(np.flatnonzero(curves.masked).max(initial=1)))
 
 
 def _right(log: LogRound, in_map: NDArray[np.bool_], flags: NDArray[np.int8]) -> tuple[Floats32 | None, str]:

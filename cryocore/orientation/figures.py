@@ -11,7 +11,7 @@ from matplotlib.colors import Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from cryocore.orientation.cones import ConeChange
+from cryocore.orientation.change import ConeChange
 from cryocore.orientation.diagnosis import Orientation
 from cryocore.validate.figures import DENSITY_MAP, FEWEST_IN_CELL, INK, QUIET, RIGHT, WRONG, style
 from cryocore.validate.views import sphere_image

@@ -39,8 +39,8 @@ def text(o: Orientation) -> str:
     parts = [
         verdict,
         f"Sampling compensation factor (1 for uniform views, 0.81 for side views only): {s.before.factor:.3f} in "
-        f"round {o.rounds[0]}, {s.after.factor:.3f} in round {o.rounds[1]}; {_reference(o)} have {s.by_chance:.3f}, 95 of 100 "
-        f"such subsets more than {s.by_chance_5:.3f}.",
+        f"round {o.rounds[0]}, {s.after.factor:.3f} in round {o.rounds[1]}; {_reference(o)} have {s.by_chance:.3f}, "
+        f"95 of 100 such subsets more than {s.by_chance_5:.3f}.",
         _spread_of_wrong(o),
         _unsampled(o),
         f"{100 * v.total_variation:.1f} % of the kept particles look from elsewhere than all did; by chance "

@@ -41,7 +41,7 @@ Floats = NDArray[np.float64]
 class SolverSpec:
     """A way to weigh particles.
 
-    ``select``, ``reconstruct`` : sections of a configuration; ``fraction: right`` stands for the true share
+    ``select``, ``reconstruct`` : sections of a configuration, in which ``right`` stands for the true share
     ``rounds`` : how often weights are made; ``truth`` : weights are the true flags instead
     """
 
@@ -120,17 +120,19 @@ def solve(run: Run, spec: SolverSpec) -> dict[str, Any]:
     on right particles), ``n_effective`` (of both half sets, the lesser), ``cross_validation`` (see
     :func:`cross_validation`), and ``course``, the area after each round
     """
-    run = replace(run, config=with_reconstruct(run.config, spec.reconstruct))
+    select, reconstruct = (with_true_share(section, run) for section in (spec.select, spec.reconstruct))
+    run = replace(run, config=with_reconstruct(run.config, reconstruct))
     weights = run.right.astype(np.float64) if spec.truth else np.ones(len(run.right))
     area = []
     for number in range(1, spec.rounds + 1):
         maps = make_map(run, weights)
         area.append(truth_map_metrics(maps, run.true_map)["fsc_truth_area"])
         columns = scored(run, maps, run.folder / "subset.parquet")
-        settings = Select(**merged(spec.select, true_share(spec.select, run)))
-        selection = choose(columns, settings, number, symmetry=run.config.symmetry, seed=run.config.seed)
+        selection = choose(columns, Select(**select), number, symmetry=run.config.symmetry, seed=run.config.seed)
         weights = selection.weights.astype(np.float64)
     maps = make_map(run, weights)
+    if run.config.reconstruct.method == "iterative":
+        weights = iterate(run, maps)
     truth = truth_map_metrics(maps, run.true_map)
     return {
         "fsc_truth_area": truth["fsc_truth_area"],
@@ -142,14 +144,26 @@ def solve(run: Run, spec: SolverSpec) -> dict[str, Any]:
     }
 
 
+def iterate(run: Run, maps: Path) -> Floats:
+    """Replace maps by those of the iterative method, and return the weights ``(n,)`` that it ends with."""
+    from cryocore.solve import Ranks, solve  # torch is not needed otherwise
+
+    common: dict[str, Any] = {"symmetry": run.config.symmetry, "seed": run.config.seed, "backend": run.backend}
+    mask, subset = run.results / "round_0" / "mask.mrc", run.folder / "subset.parquet"
+    solve(run.particles, subset, mask, settings=run.config.reconstruct, ranks=Ranks(), out_dir=maps, **common)
+    return read_table(maps / "weights.parquet", ["weight"]).column("weight").to_numpy().astype(np.float64)
+
+
 def with_reconstruct(config: Config, changes: dict[str, Any]) -> Config:
     """The configuration with other settings of ``reconstruct``."""
     return Config.model_validate(merged(config.model_dump(), {"reconstruct": changes}))
 
 
-def true_share(select: dict[str, Any], run: Run) -> dict[str, Any]:
-    """What stands for ``right`` in a section ``select``."""
-    return {name: float(run.right.mean()) for name, value in select.items() if value == "right"}
+def with_true_share(values: Any, run: Run) -> Any:
+    """A section of a configuration with the share of right particles in the place of ``right``."""
+    if isinstance(values, dict):
+        return {name: with_true_share(value, run) for name, value in values.items()}
+    return float(run.right.mean()) if values == "right" else values
 
 
 def scored(run: Run, maps: Path, subset: Path | None) -> dict[str, NDArray[Any]]:

@@ -13,7 +13,7 @@ from benchmarks.validation.common import ROOT
 from benchmarks.validation.page import table
 from cryocore.files import atomic_path
 from experiments.page import save
-from experiments.solvers import STORE, measured_cases
+from experiments.solvers import STORE, measured_cases, read_specs
 
 Values = dict[str, Any]
 PAGE = ROOT / "docs" / "solvers.md"
@@ -93,9 +93,10 @@ def most_rounds(cases: Sequence[Values]) -> int:
 
 def by_solver(cases: Sequence[Values]) -> Iterator[tuple[str, list[Values | None]]]:
     """Each solver with its numbers in every case, in the order in which they were declared."""
-    labels = dict.fromkeys(label for case in cases for label in case["solvers"])
-    for label in labels:
-        yield label, [case["solvers"].get(label) for case in cases]
+    for spec in read_specs()[1]:
+        found = [case["solvers"].get(spec.label) for case in cases]
+        if any(found):
+            yield spec.label, found
 
 
 def losses(cases: Sequence[Values]) -> Iterator[str]:

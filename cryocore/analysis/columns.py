@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cryocore.data import SCORES
 from cryocore.errors import InputError
-from cryocore.files import read_table, table_metadata
+from cryocore.files import read_table
 from cryocore.geometry.rotations import quaternion_to_matrix
 from cryocore.rates import lower_is_better
+from cryocore.replay.log import LogRound, find_rounds, wanted_rounds
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -84,122 +81,62 @@ def read_columns(source: str | Path, *, loss: str | None = None, round_number: i
     ------
     InputError  if there is no log, no such round or no such loss.
     """
-    path, number = _log_of(Path(source), round_number)
-    with pq.ParquetFile(path) as file:
-        names, metadata, n = file.schema_arrow.names, table_metadata(file.schema_arrow), file.metadata.num_rows
-    chosen = loss or next((name for name in DEFAULT_LOSSES if name in names and _has_values(path, name)), None)
-    if chosen is None or chosen not in names or not _has_values(path, chosen):
-        known = ", ".join(name for name in SCORES if name in names) or "none"
+    wanted = "last" if round_number is None else str(round_number)
+    log = wanted_rounds(find_rounds(Path(source)), wanted)[0]
+    chosen = loss or next((name for name in DEFAULT_LOSSES if _floats(log, name) is not None), None)
+    values = None if chosen is None else _floats(log, chosen)
+    if chosen is None or values is None:
+        known = ", ".join(name for name in SCORES if name in log.columns) or "none"
         problem = "the log has no loss" if chosen is None else f"the log has no values of {chosen!r}"
-        raise InputError(problem, file=path, remedy=f"Name a column with values; scores of this log: {known}")
-    read = _Reader(path, names)
+        raise InputError(problem, file=log.path, remedy=f"Name a column with values; scores of this log: {known}")
+    u, v = (_floats(log, f"defocus_{axis}_angstrom") for axis in "uv")
+    micrograph = log.labels("micrograph")
+    flags = log.flags()
     columns = LossColumns(
         name=chosen,
-        loss=read.floats([chosen], n)[:, 0],
-        ids=read_table(path, ["particle_id"]).column(0).to_numpy(),
-        rotations=read.rotations(n),
-        expected=read.optional(EXPECTED_OF.get(chosen, "expected_z")),
-        defocus_angstrom=read.mean("defocus_u_angstrom", "defocus_v_angstrom"),
-        micrograph=read.codes("micrograph"),
-        image_energy=read.energy("image_power"),
-        flags=read.flags("is_correct"),
-        symmetry=str(metadata.get("symmetry") or "C1"),
-        round=number,
+        loss=values,
+        ids=log.read(["particle_id"])["particle_id"],
+        rotations=_rotations(log),
+        expected=_floats(log, EXPECTED_OF.get(chosen, "expected_z")),
+        defocus_angstrom=None if u is None or v is None else 0.5 * (u + v),
+        micrograph=None if micrograph is None else _by_name(*micrograph),
+        image_energy=_image_energy(log),
+        flags=flags if (flags >= 0).any() else None,
+        symmetry=log.symmetry,
+        round=log.number,
     )
     usable = np.isfinite(columns.loss)
-    for values in (columns.expected, columns.defocus_angstrom, columns.image_energy):
-        usable &= True if values is None else np.isfinite(values)
-    return _with_left_out(columns.take(np.flatnonzero(usable)), n)
+    for known_values in (columns.expected, columns.defocus_angstrom, columns.image_energy):
+        usable &= True if known_values is None else np.isfinite(known_values)
+    if not usable.any():
+        raise InputError(f"no particle has a finite {chosen}", column=chosen, remedy="Name another column")
+    return replace(columns.take(np.flatnonzero(usable)), n_left_out=int(np.count_nonzero(~usable)))
 
 
-def _with_left_out(columns: LossColumns, n: int) -> LossColumns:
-    if not len(columns):
-        raise InputError(f"no particle has a finite {columns.name}", column=columns.name, remedy="Name another column")
-    return replace(columns, n_left_out=n - len(columns))
+def _floats(log: LogRound, name: str) -> Floats | None:
+    """A column of numbers ``(n,)``; None where none of them is finite."""
+    values = log.column(name)
+    if values is None or values.dtype.kind != "f" or not np.isfinite(values).any():
+        return None
+    return np.asarray(values, dtype=np.float64)
 
 
-def _log_of(source: Path, wanted: int | None) -> tuple[Path, int]:
-    if source.is_dir():
-        files = [*source.glob("round=*/log.parquet")] or [*source.glob("log/round=*/log.parquet")]
-    else:
-        files = [source] if source.exists() else []
-    if not files:
-        raise InputError("there is no log here", file=source, remedy="Give results/<run>, its log or a log.parquet")
-    by_number = {_number(path): path for path in files}
-    number = max(by_number) if wanted is None else wanted
-    if number not in by_number:
-        rounds = ", ".join(map(str, sorted(by_number)))
-        raise InputError(f"there is no round {number} in the log", file=source, remedy=f"Give one of {rounds}")
-    return by_number[number], number
+def _rotations(log: LogRound) -> Floats | None:
+    quaternions = [_floats(log, f"quat_{c}") for c in "wxyz"]
+    known = [q for q in quaternions if q is not None and np.isfinite(q).all()]
+    return quaternion_to_matrix(np.stack(known, axis=1)) if len(known) == 4 else None
 
 
-def _number(path: Path) -> int:
-    found = re.fullmatch(r"round=(\d+)", path.absolute().parent.name)
-    return int(found[1]) if found else 0
+def _by_name(codes: NDArray[np.int32], names: list[str]) -> Ints:
+    """Codes in the order of the names, which does not depend on the order of rows."""
+    return np.asarray(np.argsort(np.argsort(np.array(names)))[codes], dtype=np.int64)
 
 
-def _has_values(path: Path, name: str) -> bool:
-    column = read_table(path, [name]).column(0)
-    return bool(pc.any(pc.is_finite(column)).as_py()) if pa.types.is_floating(column.type) else False
-
-
-@dataclass(frozen=True)
-class _Reader:
-    """Columns that may be missing from a file, or null throughout."""
-
-    path: Path
-    names: Sequence[str]
-
-    def floats(self, names: Sequence[str], n: int) -> Floats:
-        out = np.empty((n, len(names)))
-        for i, name in enumerate(names):
-            out[:, i] = read_table(self.path, [name]).column(0).to_numpy()
-        return out
-
-    def optional(self, name: str) -> Floats | None:
-        if name not in self.names or not _has_values(self.path, name):
-            return None
-        return np.asarray(read_table(self.path, [name]).column(0).to_numpy(), dtype=np.float64)
-
-    def mean(self, *names: str) -> Floats | None:
-        columns = [self.optional(name) for name in names]
-        return (
-            None if any(c is None for c in columns) else np.asarray(np.mean([c for c in columns if c is not None], 0))
-        )
-
-    def rotations(self, n: int) -> Floats | None:
-        names = [f"quat_{c}" for c in "wxyz"]
-        if any(self.optional(name) is None for name in names):
-            return None
-        quaternions = self.floats(names, n)
-        if not np.isfinite(quaternions).all():
-            return None
-        return quaternion_to_matrix(quaternions)
-
-    def codes(self, name: str) -> Ints | None:
-        if name not in self.names:
-            return None
-        column = read_table(self.path, [name]).column(0)
-        if column.null_count == len(column):
-            return None
-        encoded = pc.dictionary_encode(column.cast(pa.string()).fill_null("")).combine_chunks()
-        names = encoded.dictionary.to_numpy(zero_copy_only=False).astype(np.str_)
-        return np.asarray(np.argsort(np.argsort(names))[encoded.indices.to_numpy()], dtype=np.int64)
-
-    def energy(self, name: str) -> Floats | None:
-        """Sum over the bands of a column of lists."""
-        if name not in self.names:
-            return None
-        column = read_table(self.path, [name]).column(0)
-        if column.null_count or not len(column):
-            return None
-        flat = pc.list_flatten(column).to_numpy()
-        return np.asarray(flat.reshape(len(column), -1).sum(axis=1, dtype=np.float64)) if flat.size else None
-
-    def flags(self, name: str) -> NDArray[np.int8] | None:
-        if name not in self.names:
-            return None
-        known = read_table(self.path, [name]).column(0)
-        if known.null_count == len(known):
-            return None
-        return pc.fill_null(known.cast(pa.int8()), -1).to_numpy()
+def _image_energy(log: LogRound) -> Floats | None:
+    if "image_power" not in log.columns:
+        return None
+    column = read_table(log.path, ["image_power"]).column(0)
+    if column.null_count or not len(column):
+        return None
+    flat = pc.list_flatten(column).to_numpy()
+    return np.asarray(flat.reshape(len(column), -1).sum(axis=1, dtype=np.float64)) if flat.size else None

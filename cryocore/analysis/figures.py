@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -13,6 +14,7 @@ from matplotlib.colors import Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from cryocore.analysis.answer import Analysis
 from cryocore.analysis.columns import LossColumns
 from cryocore.analysis.dependence import TESTS, clipped
 from cryocore.analysis.direction import LEVEL, Direction
@@ -21,7 +23,7 @@ from cryocore.analysis.peaks import histogram, smooth_density
 from cryocore.errors import InputError
 from cryocore.geometry.symmetry import point_group
 from cryocore.select.mixture import hashed_order
-from cryocore.validate.figures import INK, QUIET, RIGHT, UNKNOWN, WRONG, style
+from cryocore.validate.figures import INK, QUIET, RIGHT, UNKNOWN, WRONG, save, style
 from cryocore.validate.views import cell_counts, nside_for, sphere_image
 
 Floats = NDArray[np.float64]
@@ -276,3 +278,13 @@ def _bare(axes: Any) -> None:
     axes.set_xticks(np.deg2rad([-90, 0, 90]), ["", "", ""])
     axes.set_yticks(np.deg2rad([-60, -30, 0, 30, 60]), [""] * 5)
     axes.grid(color=INK, alpha=0.15, linewidth=0.6)
+
+
+def write_figures(result: Analysis, folder: Path) -> None:
+    """Write the figures of an analysis as ``distribution``, ``ranges`` and ``direction``, .png and .svg."""
+    columns = result.columns
+    save(distribution_figure(columns, result.distribution), folder, "distribution")
+    if columns.expected is not None or columns.views is not None:
+        save(ridge_figure(columns), folder, "ranges")
+    if result.direction is not None:
+        save(direction_figure(columns, result.direction), folder, "direction")

@@ -86,7 +86,8 @@ class Peaks:
         found = {0: "a number of peaks that is not clear", 1: "one peak", 2: "two peaks"}.get(
             self.count, f"{self.count} peaks"
         )
-        return f"{found} (dip {self.dip:.4f}, p = {self.p_value:.2g}; {len(self.best)} normal component{'s' * (len(self.best) > 1)} by BIC)"
+        normal = f"{len(self.best)} normal component{'s' * (len(self.best) > 1)} by BIC"
+        return f"{found} (dip {self.dip:.4f}, p = {self.p_value:.2g}; {normal})"
 
 
 def find_peaks(values: Floats) -> Peaks:

@@ -8,6 +8,7 @@ import typer
 
 from cryocore import __version__
 from cryocore.cli import guarded
+from cryocore.commands.explain import explain
 from cryocore.commands.groups import groups
 from cryocore.commands.import_log import import_log
 from cryocore.commands.replay import replay
@@ -21,6 +22,7 @@ app = typer.Typer(
 )
 app.command()(replay)
 app.command()(groups)
+app.command()(explain)
 app.command("import-log")(import_log)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from typer.testing import CliRunner
 
 from cryocore.analysis import analyse, distribution, read_columns
 from cryocore.analysis.distribution import BOTH, IMAGING, KINDS, ONE, UNCLEAR, VIEWS
 from cryocore.analysis.figures import blind_figure, direction_figure, distribution_figure, ridge_figure
 from cryocore.analysis.variance import decompose
+from cryocore.commands.app import app
 from cryocore.errors import InputError
 from cryocore.files import write_table
 from cryocore.geometry.rotations import matrix_to_quaternion
@@ -90,10 +93,16 @@ def test_a_log_is_read_and_analysed(tmp_path: Path) -> None:
     read = read_columns(tmp_path)
     assert (read.name, read.round, read.symmetry, read.n_left_out) == ("z", 2, "C4", 1)
     result = analyse(read, permutations=49)
+    said = CliRunner().invoke(app, ["explain", str(tmp_path), "--permutations", "49", "--json"])
+    assert json.loads(said.output) == result.as_dict()
+    hidden = CliRunner().invoke(app, ["explain", str(tmp_path), "--blind", "--figures", str(tmp_path / "quiz")])
+    assert hidden.exit_code == 0
+    panel = json.loads((tmp_path / "quiz" / "blind_answer.json").read_text())["panel"]
+    assert panel == blind_figure(read).answer and (tmp_path / "quiz" / "blind.png").exists()
     assert result.as_dict()["distribution"]["verdict"] in result.text
     with pytest.raises(InputError, match="no values of 'nothing'"):
         read_columns(tmp_path, loss="nothing")
-    with pytest.raises(InputError, match="no round 5"):
+    with pytest.raises(InputError, match="no round '5'"):
         read_columns(tmp_path, round_number=5)
 
 
@@ -104,6 +113,7 @@ def write_log(path: Path, loss: np.ndarray) -> None:
     quaternions = matrix_to_quaternion(columns.rotations)
     table = {
         "particle_id": columns.ids,
+        "half": np.tile(np.array([1, 2], dtype=np.int8), len(loss) // 2),
         "z": np.append(loss[:-1], np.nan).astype(np.float32),
         "expected_z": columns.expected,
         "is_correct": columns.flags == 1,

@@ -55,7 +55,7 @@ class DirectionalFsc:
         return mean_fsc(self.curves)
 
     @property
-    def arearatio_of(self) -> float:
+    def area_ratio(self) -> float:
         """Smallest area over the largest, 0 to 1."""
         return ratio_of(self.areas)
 

@@ -8,8 +8,9 @@ mean over the shell is governed by the mean of 1 / S [1]_. The sampling compensa
     SCF = 1 / <1 / S(k)>,
 
 the share of uniformly distributed particles that would do as much: 1 for uniform views, 8 / pi² = 0.81 for views on
-one great circle. Directions that no view samples would make it 0 whatever the others do; here the mean runs over the
-sampled directions and is multiplied by their share, and the share of unsampled directions is reported beside it.
+one great circle. Directions that no view samples would make it 0 whatever the others do. Here, with c the share of
+sampled directions, it is c times the evenness among these, 1 / <1 / S> over them with S in units of its mean there,
+and the share of unsampled directions is reported beside it.
 
 References
 ----------
@@ -107,7 +108,8 @@ def compensation_factors(counts: Floats, matrix: NDArray[np.float32]) -> tuple[F
     reciprocal = np.divide(1.0, sampling, out=np.zeros_like(sampling), where=seen)
     covered = seen.mean(axis=1)
     harmonic = np.divide(covered, reciprocal.mean(axis=1), out=np.zeros(len(counts)), where=covered > 0)
-    return np.minimum(covered * harmonic, 1.0), 1.0 - covered
+    mean = np.divide(np.where(seen, sampling, 0.0).mean(axis=1), covered, out=np.ones(len(counts)), where=covered > 0)
+    return covered * np.minimum(harmonic / mean, 1.0), 1.0 - covered
 
 
 def sampling_of(directions: Floats, group: Floats, weights: Floats | None = None) -> Sampling:

@@ -52,7 +52,7 @@ def test_views_outside_a_cone(half_angle):
 
 @pytest.mark.parametrize("half_angle", [30, 45, 60])
 def test_views_within_a_cone_leave_a_cone_unsampled(half_angle):
-    """Directions within 90 degrees less the half angle of the axis see no view; the kernel reaches 6 degrees further."""
+    """Directions within 90 degrees less the half angle of the axis see no view; the kernel reaches 6 further."""
     views = uniform(200_000)
     views = views[np.abs(views[:, 2]) > np.cos(np.deg2rad(half_angle))]
     found = sampling_of(views, ANYWHERE)

@@ -23,8 +23,8 @@ def reslog_figure(found: Sequence[Series]) -> Figure:
             label = series.name
             if series.fit is not None and series.fit.bfactor_angstrom2 is not None:
                 label += f": B = {series.fit.bfactor_angstrom2:.0f} ± {series.bfactor_sd_angstrom2:.0f} Å²"
-                along = np.geomspace(n.min(), n.max(), 50)
-                axes.plot(along, series.fit.intercept + series.fit.slope * np.log(along), color=colour, linewidth=1.4)
+                along = np.geomspace(smooth.max(), smooth.min(), 50)
+                axes.plot(series.fit.particles_for(along), along**-2.0, color=colour, linewidth=1.4)
             axes.plot(n, plain**-2, marker, color=colour, fillstyle="none", markersize=5, alpha=0.6)
             axes.plot(n, smooth**-2, marker, color=colour, markersize=6, label=label)
         axes.set_xscale("log")

@@ -87,8 +87,8 @@ class Series:
         else:
             more = fit.resolution_at(2 * max(p.n_particles for p in self.points))
             lines.append(
-                f"B = {fit.bfactor_angstrom2:.0f} ± {error:.0f} Å² ({fit.n_points} points)"
-                + (f"; twice the particles would reach {more:.2f} Å." if more else ".")
+                f"B = {fit.bfactor_angstrom2:.0f} ± {error:.0f} Å² ({fit.n_points} points; "
+                f"{fit.plain_bfactor_angstrom2:.0f} Å² by ln N alone); twice the particles would reach {more:.2f} Å."
             )
         return "\n".join(lines)
 

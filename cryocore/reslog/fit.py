@@ -1,7 +1,7 @@
 """The B-factor from resolutions of growing subsets.
 
-The signal of a map falls as exp(-B / (2 d²)) in power with the resolution d, noise is the same in all shells of an image,
-and an image samples a shell of the map in proportion to d. N particles reach the resolution at which
+The signal of a map falls as exp(-B / (2 d²)) in power with the resolution d, noise is the same in all shells of images,
+and each samples a shell of the map in proportion to d. N particles reach the resolution at which
 
     N d exp(-B / (2 d²))
 

@@ -12,6 +12,7 @@ from cryocore.commands.explain import explain
 from cryocore.commands.groups import groups
 from cryocore.commands.import_log import import_log
 from cryocore.commands.replay import replay
+from cryocore.commands.reslog import reslog
 
 app = typer.Typer(
     name="cryocore",
@@ -23,6 +24,7 @@ app = typer.Typer(
 app.command()(replay)
 app.command()(groups)
 app.command()(explain)
+app.command()(reslog)
 app.command("import-log")(import_log)
 
 

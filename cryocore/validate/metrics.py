@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from cryocore.data import FscCurves, require_same_particles, score_columns
 from cryocore.errors import InputError
 from cryocore.files import atomic_path, read_table, table_metadata, with_metadata, write_json
+from cryocore.maps.cones import cone_metrics, round_cones
 from cryocore.maps.fsc import fsc, resolution_at
 from cryocore.maps.mrc import read_map
 from cryocore.rates import auc, lower_is_better, rates_by_kind, rounded, selection_rates, share
@@ -58,7 +59,7 @@ def validate_round(
     Parameters
     ----------
     scores : scores.parquet, one row per particle of the data set
-    round_dir : holds map.mrc, mask.mrc and fsc.parquet
+    round_dir : holds half1.mrc, half2.mrc, map.mrc, mask.mrc and fsc.parquet
     truth : table with particle_id and is_correct, and error_kind where kinds are known; None: nothing is known
     true_map : MRC map of the truth; None: none
     batches : what the epochs of an iterative reconstruction used; None: the maps are by direct inversion
@@ -88,6 +89,7 @@ def validate_round(
     metrics = {
         **_selection_metrics(file),
         **_resolution_metrics(FscCurves.read(round_dir / "fsc.parquet")),
+        **cone_metrics(round_cones(round_dir)),
         **truth_map_metrics(round_dir, true_map),
         **_flag_metrics(names, values, _column(file, "selected").astype(bool), flags, score_name),
         "error_rate": None if rate is None else rate.as_dict(),

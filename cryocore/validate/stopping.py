@@ -87,14 +87,25 @@ def finest_round(
 def difference_sd(first: Floats, second: Floats, overlap: float, samples: Floats) -> Floats:
     """Standard deviation of the difference of two FSCs whose maps share particles, shell by shell.
 
-    To first order in the noise, with the signal fixed, the FSC F of n samples varies by products of signal and noise,
-    2 F (1 - F)³ / n, and of noise and noise, (1 - F)² (1 + F²) / n. The former are correlated between the rounds as
-    their noise is, the latter as its square.
+    The parts of :func:`fsc_variance` are correlated between the rounds as their noise is, and as its square.
     """
-    one, two = np.clip(first, 0.0, 1.0), np.clip(second, 0.0, 1.0)
-    before, after = (np.stack([2.0 * f * (1.0 - f) ** 3, (1.0 - f) ** 2 * (1.0 + f**2)]) for f in (one, two))
-    shared = np.array([overlap, overlap**2])[:, None] * np.sqrt(before * after)
-    variance = (before + after - 2.0 * shared).sum(axis=0) / samples
+    return shared_sd(fsc_variance(first, samples), fsc_variance(second, samples), overlap)
+
+
+def fsc_variance(curve: Floats, samples: Floats) -> Floats:
+    """Variance of an FSC ``(..., shells)`` of n samples, in two parts ``(2, ..., shells)``.
+
+    To first order in the noise, with the signal fixed, the FSC F varies by products of signal and noise,
+    2 F (1 - F)³ / n, and of noise and noise, (1 - F)² (1 + F²) / n.
+    """
+    f = np.clip(curve, 0.0, 1.0)
+    return np.stack([2.0 * f * (1.0 - f) ** 3, (1.0 - f) ** 2 * (1.0 + f**2)]) / samples
+
+
+def shared_sd(first: Floats, second: Floats, overlap: float) -> Floats:
+    """Standard deviation of the difference of two FSCs, from the parts of their variances ``(2, ..., shells)``."""
+    share = np.array([overlap, overlap**2]).reshape(2, *(1,) * (first.ndim - 1))
+    variance = (first + second - 2.0 * share * np.sqrt(first * second)).sum(axis=0)
     return np.asarray(np.sqrt(np.maximum(variance, 0.0)))
 
 

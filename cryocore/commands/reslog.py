@@ -1,0 +1,51 @@
+"""``cryocore reslog``: resolution against the number of particles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cryocore.commands.output import AsJson, answer
+
+
+def reslog(
+    run_dir: Annotated[Path, typer.Argument(help="results/RUN; its images are read.", metavar="RUN")],
+    number: Annotated[str, typer.Option("--round", help="Round whose particles and mask count: last or a number.")] = (
+        "last"
+    ),
+    sizes: Annotated[str | None, typer.Option(help="Particles in the subsets, as 500,1000,2000; default: seven.")] = (
+        None
+    ),
+    repeats: Annotated[int, typer.Option(help="Independent sequences; three or more give B's error.", min=1)] = 1,
+    seed: Annotated[int, typer.Option(help="Of the subsets.")] = 0,
+    backend: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    threads: Annotated[int, typer.Option(help="Of the CPU.", min=1)] = 2,
+    plot: Annotated[Path | None, typer.Option(help="Draw it: .png, .svg or .pdf.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Reconstruct random subsets of growing size and fit the Rosenthal-Henderson B-factor.
+
+    Of all particles, and of those that a round keeps. Reads the images, each once per set and repeat: this takes about
+    as long as two rounds' reconstructions. docs/orientation.md explains.
+
+    **Examples**
+
+    `cryocore reslog results/demo --plot reslog.png`
+
+    `cryocore reslog results/demo --round 2 --sizes 500,1000,2000,4000 --repeats 3 --json`
+    """
+    from cryocore.backend import get_backend
+    from cryocore.replay.request import numbers
+    from cryocore.reslog import reslog as measure
+
+    wanted = None if sizes is None else [int(v) for v in numbers(sizes)]
+    engine = get_backend(backend, threads=threads)
+    found = measure(run_dir, engine, number=number, sizes=wanted, repeats=repeats, seed=seed)
+    if plot:
+        from cryocore.replay.figures import save_figure
+        from cryocore.reslog.figures import reslog_figure
+
+        save_figure(reslog_figure(found), plot)
+    answer("\n\n".join(s.text for s in found), [s.as_dict() for s in found], as_json)

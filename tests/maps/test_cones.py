@@ -1,0 +1,88 @@
+"""Directional FSC of maps whose noise is the same in all directions, and of maps whose noise is not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.fft
+
+from cryocore.geometry.symmetry import point_group
+from cryocore.maps.cones import directional_fsc
+from cryocore.maps.fsc import fsc
+from cryocore.maps.masks import soft_ball
+
+BOX = 64
+
+
+def frequencies(box: int) -> tuple[np.ndarray, np.ndarray]:
+    """|k| and the cosine of its angle with z, over a half transform."""
+    along = np.fft.fftfreq(box, 1 / box)
+    k = np.sqrt(along[:, None, None] ** 2 + along[:, None] ** 2 + np.arange(box // 2 + 1) ** 2)
+    return k, np.abs(along[:, None, None]) / np.maximum(k, 1)
+
+
+def filtered(values: np.ndarray, factor: np.ndarray) -> np.ndarray:
+    return scipy.fft.irfftn(scipy.fft.rfftn(values) * factor, s=values.shape)
+
+
+def half_maps(seed: int, along_z: float = 1.0, noise: float = 0.2) -> list[np.ndarray]:
+    """The same signal with independent noise, ``along_z`` times as strong within 35 degrees of z."""
+    rng, (k, cosine) = np.random.default_rng(seed), frequencies(BOX)
+    signal = filtered(rng.normal(size=(BOX,) * 3), np.exp(-((k / 12) ** 2)))
+    factor = np.where(cosine > np.cos(np.deg2rad(35)), along_z, 1.0)
+    return [(signal + noise * filtered(rng.normal(size=signal.shape), factor)).astype(np.float32) for _ in range(2)]
+
+
+@pytest.fixture(scope="module")
+def mask() -> np.ndarray:
+    return soft_ball(BOX, 20, 4)
+
+
+def test_cones_of_90_degrees_would_be_the_fsc(mask):
+    first, second = half_maps(0)
+    expected = fsc(first * mask, second * mask)
+    assert directional_fsc(first, second, mask, 1.0).overall[1:] == pytest.approx(expected[1:32], abs=1e-5)
+
+
+def test_an_isotropic_map_is_flat(mask):
+    ratios, areas = [], []
+    for seed in range(6):
+        found = directional_fsc(*half_maps(seed), mask, 1.0)
+        ratios.append(found.area_ratio)
+        areas.append(found.areas)
+    assert np.mean(ratios) > 0.75
+    means = np.mean(areas, axis=0)
+    assert np.ptp(means) < 0.1 * means.mean()
+
+
+def test_noise_alone_correlates_nowhere(mask):
+    rng = np.random.default_rng(5)
+    first, second = rng.normal(size=(2, BOX, BOX, BOX)).astype(np.float32)
+    assert np.abs(directional_fsc(first, second, mask, 1.0).areas).max() < 0.15
+
+
+def test_the_bad_direction_is_found(mask):
+    found = directional_fsc(*half_maps(1, along_z=6.0), mask, 1.0)
+    assert found.area_ratio < 0.5
+    assert abs(found.direction[found.worst, 2]) > np.cos(np.deg2rad(35))
+    across = np.abs(found.direction[:, 2]) < 0.3
+    assert found.resolutions[across].mean() < 0.8 * found.resolutions[found.worst]
+
+
+def test_a_symmetric_map_has_equal_cones_at_its_mates(mask):
+    """Under C4, which the cells of directions have as well; coefficients on their borders go to one side."""
+    first, second = half_maps(2)
+    turned = [sum(np.rot90(v[1:, 1:, 1:], i, (1, 2)) for i in range(4)) for v in (first, second)]
+    padded = [np.pad(v, ((1, 0),) * 3).astype(np.float32) for v in turned]
+    found = directional_fsc(*padded, mask, 1.0)
+    quarter = point_group("C4")[1]
+    partner = np.argmax(np.abs(found.direction @ (found.direction @ quarter.T).T), axis=0)
+    differences = np.abs(found.areas[partner] - found.areas)
+    assert np.median(differences) < 1e-5
+    assert np.quantile(differences, 0.9) < 0.02 < 0.2 * np.ptp(found.areas)
+
+
+def test_shells_beyond_the_last_are_left_out(mask):
+    found = directional_fsc(*half_maps(0), mask, 2.0, last=20)
+    assert found.curves.shape == (len(found.direction), 21)
+    assert found.resolution_angstrom[20] == pytest.approx(64 * 2.0 / 20)

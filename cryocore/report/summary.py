@@ -25,6 +25,7 @@ from cryocore.report.chart import fsc_chart
 from cryocore.report.chimerax import ShownMaps, write_script
 from cryocore.report.groups import groups_section
 from cryocore.report.loss import loss_section
+from cryocore.report.orientation import orientation_section
 from cryocore.report.page import Contents, Provenance, write_report
 from cryocore.report.verdict import finest_sentence, warnings
 from cryocore.validate import figures
@@ -90,7 +91,11 @@ def summarise(
     write_script(out_script, run_dir, maps, run=str(settings.get("run", run_dir.name)))
     _draw(run_dir, rounds, table, group, level, out_figures)
     last, seed = rounds[-1]["round"], int(settings.get("seed", 0))
-    sections = [loss_section(run_dir, last, seed=seed), groups_section(run_dir, last)]
+    sections = [
+        loss_section(run_dir, last, seed=seed),
+        orientation_section(run_dir, last, seed=seed),
+        groups_section(run_dir, last),
+    ]
     for drawing in (drawing for section in sections for drawing in section.drawings):
         figures.save(drawing.figure, out_figures, drawing.name)
     losses = _losses(run_dir, last)

@@ -1,0 +1,36 @@
+"""The section on views: whether the selection makes them, or the map, less even."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cryocore.errors import InputError
+from cryocore.orientation.diagnosis import orientation
+from cryocore.orientation.figures import orientation_figure
+from cryocore.report.section import Drawing, Section
+
+NAMED = "orientation", "Views", "Does the selection make views or the map less even?"
+READING = (
+    "Above, the density of viewing directions before and after, and the share of each that is kept. Below, the FSC "
+    "between the half maps along cones of directions, where it changes by more than the overall FSC explains, and how "
+    "far the resolution differs between directions."
+)
+
+
+def orientation_section(run_dir: Path, last: int, *, seed: int) -> Section:
+    """The first round beside the last one, from the log and the half maps."""
+    if last == 0:
+        return Section(*NAMED, "Nothing is selected yet.")
+    try:
+        found = orientation(run_dir, 0, last, seed)
+    except InputError as error:
+        return Section(*NAMED, f"Not answered: {error.problem}.")
+    answer, *points = found.text.strip().splitlines()
+    return Section(
+        *NAMED,
+        answer,
+        points=tuple(p.strip() for p in points if p.strip()),
+        drawings=(Drawing("orientation", orientation_figure(found), "Views and directional FSC before and after"),),
+        reading=READING,
+        warnings=found.warnings,
+    )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from cryocore.reslog.measure import Series
 from cryocore.validate.figures import RIGHT, WRONG, style
@@ -28,6 +29,9 @@ def reslog_figure(found: Sequence[Series]) -> Figure:
             axes.plot(n, plain**-2, marker, color=colour, fillstyle="none", markersize=5, alpha=0.6)
             axes.plot(n, smooth**-2, marker, color=colour, markersize=6, label=label)
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_major_formatter(lambda n, _: f"{n:,.0f}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel("particles")
         axes.set_ylabel("1 / d² (1/Å²)")
         axes.set_title("Resolution at FSC 0.143 of random subsets")

@@ -43,6 +43,7 @@ rule report:
         metrics=expand("<results>/round_{r}/metrics.json", r=range(N + 1)),
         log=expand("<results>/log/round={r}/log.parquet", r=range(N + 1)),
         maps=expand("<results>/round_{r}/map.mrc", r=range(N + 1)),
+        halves=expand("<results>/round_{r}/half{h}.mrc", r=[0, N], h=[1, 2]),
         masks=expand("<results>/round_{r}/mask.mrc", r=range(N + 1)),
         fsc=expand("<results>/round_{r}/fsc.parquet", r=range(N + 1)),
     output:

@@ -192,10 +192,15 @@ def _resolution_metrics(curves: FscCurves) -> dict[str, Any]:
 
 
 def truth_map_metrics(round_dir: Path, true_map: Path | None) -> dict[str, Any]:
-    """FSC of the round's map against the truth, both under the round's mask; the area is the mean over shells."""
+    """FSC of the mean of the half maps against the truth, under the round's mask; the area is the mean over shells.
+
+    The merged map is Wiener-filtered: where the filter leaves next to nothing, the mask would carry the strong shells
+    into the weak ones, and their FSC would depend on the filter.
+    """
     if true_map is None:
         return {"fsc_truth_resolution_angstrom": None, "fsc_truth_area": None, "fsc_truth": None}
-    made, pixel = read_map(round_dir / "map.mrc")
+    (first, pixel), (second, _) = (read_map(round_dir / f"half{h}.mrc") for h in (1, 2))
+    made = 0.5 * (first + second)
     mask, _ = read_map(round_dir / "mask.mrc")
     true, true_pixel = read_map(true_map)
     if true.shape != made.shape or abs(true_pixel - pixel) > 0.01 * pixel:

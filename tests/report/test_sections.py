@@ -10,6 +10,7 @@ import pytest
 from cryocore.report.chart import BOTTOM, LEFT, RIGHT, TOP, fsc_chart
 from cryocore.report.groups import groups_section
 from cryocore.report.loss import loss_section
+from cryocore.report.orientation import orientation_section
 from cryocore.validate.figures import Curve
 
 
@@ -72,6 +73,14 @@ def test_nobody_knows_who_is_wrong(finished_run, tmp_path):
 
 
 @pytest.mark.parametrize("with_truth", [True, False])
+def test_views_are_compared_between_the_first_round_and_the_last(finished_run, tmp_path):
+    section = orientation_section(finished_run.folder, 2, seed=0)
+    assert [d.name for d in section.drawings] == ["orientation"]
+    assert section.answer and "Not answered" not in section.answer
+    assert orientation_section(finished_run.folder, 0, seed=0).answer == "Nothing is selected yet."
+    assert orientation_section(tmp_path, 2, seed=0).answer.startswith("Not answered: ")
+
+
 def test_the_chart_is_to_scale(with_truth):
     resolution = 96.0 / np.maximum(np.arange(25), 1e-9)
     rng = np.random.default_rng(3)

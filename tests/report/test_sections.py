@@ -72,7 +72,6 @@ def test_nobody_knows_who_is_wrong(finished_run, tmp_path):
     assert section.answer == "Not answered: the log holds no posterior or flags."
 
 
-@pytest.mark.parametrize("with_truth", [True, False])
 def test_views_are_compared_between_the_first_round_and_the_last(finished_run, tmp_path):
     section = orientation_section(finished_run.folder, 2, seed=0)
     assert [d.name for d in section.drawings] == ["orientation"]
@@ -81,6 +80,7 @@ def test_views_are_compared_between_the_first_round_and_the_last(finished_run, t
     assert orientation_section(tmp_path, 2, seed=0).answer.startswith("Not answered: ")
 
 
+@pytest.mark.parametrize("with_truth", [True, False])
 def test_the_chart_is_to_scale(with_truth):
     resolution = 96.0 / np.maximum(np.arange(25), 1e-9)
     rng = np.random.default_rng(3)

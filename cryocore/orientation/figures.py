@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from cryocore.orientation.change import ConeChange
 from cryocore.orientation.diagnosis import Orientation
-from cryocore.validate.figures import DENSITY_MAP, FEWEST_IN_CELL, INK, QUIET, RIGHT, WRONG, style
-from cryocore.validate.views import sphere_image
+from cryocore.validate.figures import DENSITY_MAP, FEWEST_IN_CELL, INK, QUIET, RIGHT, WRONG, draw_sphere, style
 
 Floats = NDArray[np.float64]
 
@@ -41,14 +40,14 @@ def _views(figure: Figure, panels: list[Any], result: Orientation) -> None:
     shades = Normalize(0.0, max(float(np.quantile(np.concatenate(density), 0.995)), 1.0))
     factors = result.sampling.before.factor, result.sampling.after.factor
     for axes, number, values, factor in zip(panels, result.rounds, density, factors, strict=False):
-        _sphere(figure, axes, values, maps.nside, DENSITY_MAP, shades, "times the mean density")
+        draw_sphere(figure, axes, values, maps.nside, DENSITY_MAP, shades, "times the mean density")
         axes.set_title(f"views in round {number}: SCF {factor:.3f}", loc="center")
     kept = np.full(len(maps.before), np.nan)
     np.divide(maps.after, maps.before, out=kept, where=maps.before >= FEWEST_IN_CELL)
     overall = float(np.clip(maps.after.sum() / max(maps.before.sum(), 1.0), 0.01, 0.99))
     norm = TwoSlopeNorm(overall, 0.0, 1.0)
     label = f"share kept ({overall:.0%} of all)"
-    _sphere(figure, panels[2], kept, maps.nside, matplotlib.colormaps["PuOr"], norm, label)
+    draw_sphere(figure, panels[2], kept, maps.nside, matplotlib.colormaps["PuOr"], norm, label)
     panels[2].set_title("kept of each view", loc="center")
 
 
@@ -75,7 +74,9 @@ def _gains(figure: Figure, axes: Any, change: ConeChange) -> None:
     values = _on_sphere(change.before.direction, change.loss)
     most = max(float(np.abs(change.loss).max()), 1e-3)
     norm = TwoSlopeNorm(0.0, -most, most)
-    _sphere(figure, axes, values, NSIDE_CONES, matplotlib.colormaps["PuOr"], norm, "change of mean FSC beyond overall")
+    draw_sphere(
+        figure, axes, values, NSIDE_CONES, matplotlib.colormaps["PuOr"], norm, "change of mean FSC beyond overall"
+    )
     axes.set_title(f"change by direction: p = {change.p_value:.2g}", loc="center")
 
 
@@ -101,15 +102,3 @@ def _on_sphere(directions: Floats, values: Floats) -> Floats:
 
     cells = np.stack(healpy.pix2vec(NSIDE_CONES, np.arange(12 * NSIDE_CONES**2)), axis=1)
     return np.asarray(values[np.argmax(np.abs(cells @ directions.T), axis=1)])
-
-
-def _sphere(figure: Figure, axes: Any, values: Floats, nside: int, colours: Any, norm: Normalize, label: str) -> None:
-    longitude, latitude, picture = sphere_image(values, nside)
-    mesh = axes.pcolormesh(longitude, latitude, picture, cmap=colours, norm=norm, rasterized=True)
-    axes.set_facecolor("#D9DDE1")
-    axes.set_xticks(np.deg2rad([-90, 0, 90]), ["", "", ""])
-    axes.set_yticks(np.deg2rad([-60, -30, 0, 30, 60]), [""] * 5)
-    axes.grid(color=INK, alpha=0.15, linewidth=0.6)
-    bar = figure.colorbar(mesh, ax=axes, orientation="horizontal", shrink=0.7, aspect=28, pad=0.04)
-    bar.set_label(label, fontsize=9.5)
-    bar.outline.set_visible(False)

@@ -356,17 +356,22 @@ def orientation_figure(before: Floats, after: Floats, group: Floats | None, roun
     panels = figure.subplots(1, 3, subplot_kw={"projection": "mollweide"})
     shades = Normalize(0.0, max(float(np.quantile(np.concatenate(density), 0.995)), 1.0))
     for axes, number, values in zip(panels, rounds, density, strict=False):
-        _sphere(figure, axes, values, side, DENSITY_MAP, shades, "times the mean density")
+        draw_sphere(figure, axes, values, side, DENSITY_MAP, shades, "times the mean density")
         axes.set_title(f"round {number}", loc="center")
     kept = np.divide(counts[1], counts[0], out=np.full(len(counts[0]), np.nan), where=counts[0] >= FEWEST_IN_CELL)
     overall = min(max(len(after) / max(len(before), 1), 0.01), 0.99)
     sides = TwoSlopeNorm(overall, 0.0, 1.0)
-    _sphere(figure, panels[2], kept, side, matplotlib.colormaps["PuOr"], sides, f"share kept ({overall:.0%} of all)")
+    draw_sphere(
+        figure, panels[2], kept, side, matplotlib.colormaps["PuOr"], sides, f"share kept ({overall:.0%} of all)"
+    )
     panels[2].set_title("kept of each view", loc="center")
     return figure
 
 
-def _sphere(figure: Figure, axes: Any, values: Floats, side: int, colours: Any, norm: Normalize, label: str) -> None:
+def draw_sphere(
+    figure: Figure, axes: Any, values: Floats, side: int, colours: Any, norm: Normalize, label: str
+) -> None:
+    """Draw values of HEALPix cells ``(12 side²,)``, ring order, on Mollweide axes, with a colour bar below."""
     longitude, latitude, picture = sphere_image(values, side)
     mesh = axes.pcolormesh(longitude, latitude, picture, cmap=colours, norm=norm, rasterized=True)
     axes.set_facecolor("#D9DDE1")

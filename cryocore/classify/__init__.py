@@ -1,0 +1,1 @@
+"""From residual images to the probability that a particle is right."""

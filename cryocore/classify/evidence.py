@@ -13,12 +13,16 @@ shift or a rotation by a few degrees.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.fft import next_fast_len
 
 from cryocore.errors import InputError
 
@@ -26,26 +30,48 @@ CELLS, BANDS, STEP = 8, 9, 0.1
 SCALARS, VECTORS = 4, 2
 """Products per band: of image and projection, image², projection², residual²; with the Riesz pair, along y and x."""
 PRODUCTS = SCALARS + VECTORS
-CHUNK_VALUES = 2**22
+CHUNK_VALUES, SAMPLES = 2**16, 2.5
+"""Pixels per channel in work at a time; samples per period of the highest frequency, of which 2 would do."""
 SMALLEST, LARGEST = 16, 160
 
 Rows = NDArray[np.int64]
 
 
-def radial_bands(side: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Overlapping frequency bands ``(BANDS, s, s//2+1)``, and the unit vectors ``(2, s, s//2+1)`` of the frequencies.
+@dataclass(frozen=True)
+class Band:
+    """A frequency band, and the coarse grid ``(m, m)`` that is fine enough for it.
 
-    The bands are triangles in the square root of the frequency, from the lowest to just below Nyquist; the mean and the
-    corners beyond Nyquist are in none.
+    ``rows`` ``(m,)`` of the whole spectrum ``(s, s//2+1)``, ``m//2+1`` columns from 0; ``filters`` ``(3, m, m//2+1)``:
+    of the band, and of its Riesz pair along y and x.
     """
-    y, x = torch.fft.fftfreq(side, dtype=torch.float64), torch.fft.rfftfreq(side, dtype=torch.float64)
-    radius = torch.hypot(y[:, None], x[None])
-    root = torch.sqrt(2.0 * radius)
-    centres = STEP * torch.arange(1, BANDS + 1, dtype=torch.float64)
-    bands = (1.0 - (root - centres[:, None, None]).abs() / STEP).clamp(min=0.0)
-    bands[:, 0, 0] = 0.0
-    pair = torch.stack(torch.meshgrid(y, x, indexing="ij")) / radius.clamp(min=1e-9)
-    return bands, pair
+
+    side: int
+    rows: torch.Tensor
+    filters: torch.Tensor
+
+
+@lru_cache(maxsize=4)
+def frequency_bands(side: int) -> tuple[Band, ...]:
+    """Overlapping bands, triangles in the square root of the frequency from the lowest to just below Nyquist.
+
+    The mean and the corners beyond Nyquist are in none. Samples of a coarse grid lie about the same centre as the
+    pixels do, so that it turns with the image.
+    """
+    return tuple(_band(side, number) for number in range(1, BANDS + 1))
+
+
+def _band(side: int, number: int) -> Band:
+    highest = 0.5 * (STEP * (number + 1)) ** 2
+    inner = min(next_fast_len(max(math.ceil(SAMPLES * highest * side), SMALLEST)), side)
+    y = torch.fft.fftfreq(inner, d=side / inner, dtype=torch.float64)[:, None]
+    x = torch.fft.rfftfreq(inner, d=side / inner, dtype=torch.float64)[None]
+    radius = torch.hypot(y, x)
+    weight = (1.0 - (torch.sqrt(2.0 * radius) / STEP - number).abs()).clamp(min=0.0)
+    weight[0, 0] = 0.0
+    to_centre = torch.exp(1j * math.pi * (side / inner - 1.0) * (y + x)) * (inner / side) ** 2
+    shapes = [torch.ones_like(radius), *(1j * axis / radius.clamp(min=1e-9) for axis in (y, x))]
+    rows = torch.cat([torch.arange((inner + 1) // 2), torch.arange(side - inner // 2, side)])
+    return Band(inner, rows, torch.stack([weight * to_centre * shape for shape in shapes]).to(torch.complex64))
 
 
 def evidence(images: torch.Tensor) -> torch.Tensor:
@@ -59,14 +85,16 @@ def evidence(images: torch.Tensor) -> torch.Tensor:
     -------
     (n, PRODUCTS, BANDS, CELLS, CELLS)
     """
-    side = images.shape[-1]
-    bands, pair = (t.to(images) for t in radial_bands(side))
     spectra = torch.fft.rfft2(images)
-    views = torch.cat([spectra, 1j * pair * spectra[:, 1:2]], dim=1)
-    residual, projection, image, *riesz = torch.fft.irfft2(views[:, :, None] * bands, s=(side, side)).unbind(1)
-    products = [image * projection, image**2, projection**2, residual**2, *(image * r for r in riesz)]
-    pooled = [torch.nn.functional.adaptive_avg_pool2d(p, CELLS) for p in products]
-    return torch.stack(pooled, dim=1)
+    found = []
+    for band in frequency_bands(images.shape[-1]):
+        part = spectra[:, :, band.rows.to(images.device), : band.side // 2 + 1]
+        plain, *pair = band.filters.to(images.device)
+        views = torch.cat([part * plain, *(part[:, 1:2] * axis for axis in pair)], dim=1)
+        residual, projection, image, *riesz = torch.fft.irfft2(views, s=(band.side, band.side)).unbind(1)
+        products = [image * projection, image**2, projection**2, residual**2, *(image * r for r in riesz)]
+        found.append(torch.nn.functional.adaptive_avg_pool2d(torch.stack(products, dim=1), CELLS))
+    return torch.stack(found, dim=2)
 
 
 def evidence_by_chunk(images: Any, device: str) -> Iterator[tuple[Rows, torch.Tensor]]:
@@ -77,7 +105,7 @@ def evidence_by_chunk(images: Any, device: str) -> Iterator[tuple[Rows, torch.Te
             f"images must be (n, 3, s, s) with s from {SMALLEST} to {LARGEST}, not {shape}",
             remedy="Write residual images in this size",
         )
-    step = max(CHUNK_VALUES // ((PRODUCTS - 1) * BANDS * shape[2] ** 2), 1)
+    step = max(CHUNK_VALUES // shape[2] ** 2, 1)
     for start in range(0, shape[0], step):
         rows = np.arange(start, min(start + step, shape[0]))
         part = torch.from_numpy(np.ascontiguousarray(images[rows], dtype=np.float32)).to(device)

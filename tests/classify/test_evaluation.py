@@ -109,22 +109,22 @@ def test_what_cannot_be_judged_is_refused(change, problem):
 
 def test_the_card_tells_data_figures_and_limits(tmp_path):
     probability, label, groups, kinds = particles(6, calibrated=False)
-    kinds[kinds == "junk"] = "local"
-    local = kinds == "local"
-    probability[local] = np.quantile(probability[label], np.linspace(0, 1, local.sum()))  # as if right
+    kinds[kinds == "junk"] = "near"
+    near = kinds == "near"
+    probability[near] = np.quantile(probability[label], np.linspace(0, 1, near.sum()))  # as if right
     found = evaluate(probability, label, groups=groups, kinds=kinds, seed=0)
     beside = compare(probability, {"z": probability + 0.0, "plain_loss": 1.0 * ~label}, label, groups, seed=0)
     about = {
         "name": "Network",
         "purpose": "Tells right particles from wrong ones.",
         "split": "By micrograph.",
-        "data": {"molecules": ["channel"], "planted": True, "n": 600, "share_by_kind": {"pose": 0.45, "local": 0.05}},
+        "data": {"molecules": ["channel"], "planted": True, "n": 600, "share_by_kind": {"pose": 0.45, "near": 0.05}},
     }
     write_card(tmp_path, about=about, evaluation=found, comparison=beside, figures=evaluation_figures(found, beside))
     kept = json.loads((tmp_path / "card.json").read_text())
     assert kept["evaluation"]["auc"]["value"] == found.auc.value and kept["about"]["data"]["n"] == 600
     limits = " ".join(kept["limits"])
-    parts = "600 particles only", "one molecule (channel)", "planted", "does not tell local", "off by", "plain_loss"
+    parts = "600 particles only", "one molecule (channel)", "planted", "does not tell near", "off by", "plain_loss"
     for part in parts:
         assert part in limits
     text = (tmp_path / "card.md").read_text()

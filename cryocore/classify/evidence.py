@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.fft import next_fast_len
 
 from cryocore.errors import InputError
 
@@ -62,7 +61,7 @@ def frequency_bands(side: int) -> tuple[Band, ...]:
 
 def _band(side: int, number: int) -> Band:
     highest = 0.5 * (STEP * (number + 1)) ** 2
-    inner = min(next_fast_len(max(math.ceil(SAMPLES * highest * side), SMALLEST)), side)
+    inner = min(max(CELLS * math.ceil(SAMPLES * highest * side / CELLS), SMALLEST), side)
     y = torch.fft.fftfreq(inner, d=side / inner, dtype=torch.float64)[:, None]
     x = torch.fft.rfftfreq(inner, d=side / inner, dtype=torch.float64)[None]
     radius = torch.hypot(y, x)

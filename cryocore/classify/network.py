@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,14 @@ except ImportError:
 
 from torch import nn
 
-from cryocore.classify.evidence import BANDS, CELLS, PRODUCTS, SCALARS, Rows, evidence_by_chunk, turned
+from cryocore.classify.attention import AttentionNet
+from cryocore.classify.evidence import BANDS, CELLS, PRODUCTS, Rows, evidence_by_chunk, turned
 from cryocore.rates import auc
 from cryocore.solve import checkpoint
 from cryocore.solve.log import Scalars
 
 FORMAT = "cryocore.classify.network 1"
-WIDTH, HEADS, DROPOUT, WEIGHT_DECAY, WARM_UP = 32, 8, 0.2, 0.02, 0.05
+WEIGHT_DECAY, WARM_UP = 0.02, 0.05
 
 Floats = NDArray[np.float64]
 
@@ -64,7 +65,7 @@ class Epoch:
 class Network:
     """A trained network, and its training epoch by epoch."""
 
-    judge: Judge
+    net: AttentionNet
     history: tuple[Epoch, ...]
 
     def log_odds(self, images: Any, *, device: str = "cpu") -> Floats:
@@ -74,16 +75,16 @@ class Network:
         ----------
         images : (n, 3, s, s)  residual, projection, image in units of the noise; an array, or what gives one by rows
         """
-        judge = self.judge.to(device).eval()
+        net = self.net.to(device).eval()
         found = np.empty(len(images))
         with torch.no_grad():
             for rows, cells in evidence_by_chunk(images, device):
-                found[rows] = judge.averaged(cells).cpu().numpy()
+                found[rows] = net.averaged(cells).cpu().numpy()
         return found
 
     def save(self, path: Path) -> None:
         """Write the weights and plain values, in one file."""
-        state = {name: value.cpu() for name, value in self.judge.state_dict().items()}
+        state = {name: value.cpu() for name, value in self.net.state_dict().items()}
         checkpoint.save(path, {"identity": FORMAT, "state": state, "history": [asdict(e) for e in self.history]})
 
     @classmethod
@@ -101,114 +102,13 @@ class Network:
             kept = checkpoint.load(path, FORMAT)
             if kept is None:
                 raise other
-            judge = Judge()
-            judge.load_state_dict(kept["state"])
-            return cls(judge.eval(), tuple(Epoch(**e) for e in kept["history"]))
+            net = AttentionNet()
+            net.load_state_dict(kept["state"])
+            return cls(net.eval(), tuple(Epoch(**e) for e in kept["history"]))
         except InputError:
             raise
         except (AttributeError, KeyError, RuntimeError, TypeError):
             raise other from None
-
-
-# -- what is learned ---------------------------------------------------------------------------------------------------
-
-
-class Judge(nn.Module):
-    """Log odds from evidence: a linear form of its means, and what a network with attention adds."""
-
-    mean: torch.Tensor
-    sd: torch.Tensor
-    centre: torch.Tensor
-    width: torch.Tensor
-    radius: torch.Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        n_summaries = (SCALARS + 2) * BANDS
-        shapes = {"mean": (PRODUCTS, BANDS), "sd": (PRODUCTS, BANDS), "centre": (n_summaries,), "width": (n_summaries,)}
-        for name, shape in shapes.items():
-            self.register_buffer(name, torch.ones(shape) if name in ("sd", "width") else torch.zeros(shape))
-        middle = torch.arange(CELLS) - (CELLS - 1) / 2
-        self.register_buffer("radius", torch.hypot(middle[:, None], middle[None]) / CELLS, persistent=False)
-        self.linear = nn.Linear(n_summaries, 1)
-        self.stem = nn.Sequential(nn.Conv2d(PRODUCTS * BANDS + 1, WIDTH, 3, padding=1), nn.GELU())
-        self.block = nn.Sequential(
-            nn.Dropout2d(DROPOUT), nn.Conv2d(WIDTH, WIDTH, 3, padding=1), nn.GELU(), nn.Conv2d(WIDTH, WIDTH, 1)
-        )
-        self.attention, self.value = nn.Conv2d(WIDTH, HEADS, 1), nn.Conv2d(WIDTH, HEADS, 1)
-        self.mix = nn.Sequential(
-            nn.Linear(n_summaries + HEADS, WIDTH), nn.GELU(), nn.Dropout(DROPOUT), nn.Linear(WIDTH, 1)
-        )
-        for values in (*self.linear.parameters(), *self.mix[-1].parameters()):
-            nn.init.zeros_(values)
-
-    def forward(self, cells: torch.Tensor) -> torch.Tensor:
-        """Log odds ``(n,)`` of evidence ``(n, PRODUCTS, BANDS, CELLS, CELLS)``."""
-        local = self.standardised(cells)
-        known = self.summaries(cells, local)
-        known = soft((known - self.centre) / self.width)
-        radius = self.radius.expand(len(cells), 1, CELLS, CELLS)
-        hidden = self.stem(torch.cat([local.flatten(1, 2), radius], dim=1))
-        hidden = hidden + self.block(hidden)
-        attention = self.attention(hidden).flatten(2).softmax(dim=2)
-        attended = (attention * self.value(hidden).flatten(2)).sum(dim=2)
-        both = self.linear(known) + self.mix(torch.cat([known, attended], dim=1))
-        return both[:, 0]
-
-    def standardised(self, cells: torch.Tensor) -> torch.Tensor:
-        """Cells in standard deviations of the training's, large ones drawn in."""
-        return soft((cells - self.mean[..., None, None]) / self.sd[..., None, None])
-
-    def summaries(self, cells: torch.Tensor, local: torch.Tensor) -> torch.Tensor:
-        """What is known of the whole image, ``(n, (SCALARS + 2) BANDS)``.
-
-        The mean of each product, the length of the mean vector, and the coefficient of correlation, in each band.
-        """
-        means = local.mean(dim=(3, 4))
-        product, image, projection = cells[:, :3].mean(dim=(3, 4)).unbind(1)
-        coefficient = product / (image * projection).clamp(min=1e-20).sqrt()
-        length = means[:, SCALARS:].square().sum(dim=1)
-        return torch.cat([means[:, :SCALARS].flatten(1), length, coefficient], dim=1)
-
-    def averaged(self, cells: torch.Tensor) -> torch.Tensor:
-        """Log odds averaged over rotations by right angles and mirrors, which leave them the same up to rounding."""
-        return torch.stack([self(turned(cells, element)) for element in range(8)]).mean(dim=0)
-
-    @torch.no_grad()
-    def measure(self, batches: Callable[[], Iterable[torch.Tensor]]) -> None:
-        """Take location and scale of all inputs from the evidence of the training images, which is read twice."""
-        mean, variance = moments(b.permute(0, 3, 4, 1, 2).flatten(1, 2) for b in batches())
-        variance[SCALARS:] = (variance + mean**2)[SCALARS:].mean(dim=0)  # a vector keeps its direction
-        mean[SCALARS:] = 0.0
-        self.mean.copy_(mean)
-        self.sd.copy_(deviation(mean, variance))
-        mean, variance = moments(self.summaries(b, self.standardised(b))[:, None] for b in batches())
-        self.centre.copy_(mean)
-        self.width.copy_(deviation(mean, variance))
-
-
-def soft(values: torch.Tensor) -> torch.Tensor:
-    """The same values up to about 3, growing with the logarithm beyond."""
-    return 3.0 * torch.asinh(values / 3.0)
-
-
-def moments(batches: Iterable[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and variance over the first two axes of all batches."""
-    count, total, squares = 0, torch.zeros(()), torch.zeros(())
-    for batch in batches:
-        values = batch.double().cpu()
-        count += values.shape[0] * values.shape[1]
-        total, squares = total + values.sum(dim=(0, 1)), squares + values.square().sum(dim=(0, 1))
-    mean = total / count
-    return mean, squares / count - mean**2
-
-
-def deviation(mean: torch.Tensor, variance: torch.Tensor) -> torch.Tensor:
-    """Standard deviations; 1 for what is constant."""
-    return torch.where(variance > 1e-10 * (mean**2 + 1e-30), variance.clamp(min=0.0).sqrt(), 1.0)
-
-
-# -- how it is learned -------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -321,18 +221,18 @@ def train(
 ) -> Network:
     """Epochs until the validation loss falls no more, from the checkpoint of the same problem if there is one."""
     torch.manual_seed(seed)
-    judge = Judge().to(examples.device)
+    net = AttentionNet().to(examples.device)
     size = settings.batch_size
-    judge.measure(lambda: (cells for cells, _, _ in examples.batches(examples.train, size)))
-    optimiser = torch.optim.AdamW(judge.parameters(), lr=settings.learning_rate, weight_decay=WEIGHT_DECAY)
+    net.measure(lambda: (cells for cells, _, _ in examples.batches(examples.train, size)))
+    optimiser = torch.optim.AdamW(net.parameters(), lr=settings.learning_rate, weight_decay=WEIGHT_DECAY)
     n_steps = settings.n_epochs * math.ceil(len(examples.train) / size)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate_factor(step, n_steps))
     history: list[Epoch] = []
-    best = judge.state_dict()
+    best = net.state_dict()
     path = folder / f"{name}.checkpoint.pt"
     kept = checkpoint.load(path, wanted)
     if kept is not None:
-        judge.load_state_dict(kept["state"])
+        net.load_state_dict(kept["state"])
         optimiser.load_state_dict(kept["optimiser"])
         schedule.load_state_dict(kept["schedule"])
         best, history = kept["best"], [Epoch(**e) for e in kept["history"]]
@@ -341,13 +241,13 @@ def train(
         while not finished(history, settings):
             number = len(history)
             rate = float(optimiser.param_groups[0]["lr"])
-            loss = run_epoch(judge, examples, optimiser, schedule, size, (seed, number))
-            history.append(Epoch(number, loss, *validate(judge, examples, size), rate))
+            loss = run_epoch(net, examples, optimiser, schedule, size, (seed, number))
+            history.append(Epoch(number, loss, *validate(net, examples, size), rate))
             if best_epoch(history) == number:
-                best = {key: value.detach().clone() for key, value in judge.state_dict().items()}
+                best = {key: value.detach().clone() for key, value in net.state_dict().items()}
             state = {
                 "identity": wanted,
-                "state": judge.state_dict(),
+                "state": net.state_dict(),
                 "optimiser": optimiser.state_dict(),
                 "schedule": schedule.state_dict(),
                 "best": best,
@@ -358,8 +258,8 @@ def train(
             bar.set_postfix(loss=f"{loss:.3f}", validation=f"{history[-1].validation_loss:.3f}")
             bar.update()
     scalars.close()
-    judge.load_state_dict(best)
-    return Network(judge.cpu().eval(), tuple(history))
+    net.load_state_dict(best)
+    return Network(net.cpu().eval(), tuple(history))
 
 
 def rate_factor(step: int, n_steps: int) -> float:
@@ -368,7 +268,7 @@ def rate_factor(step: int, n_steps: int) -> float:
 
 
 def run_epoch(
-    judge: Judge,
+    net: AttentionNet,
     examples: Examples,
     optimiser: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
@@ -378,7 +278,7 @@ def run_epoch(
     """One pass over the training images, each turned at random; the mean loss. Its chance is of ``seed`` alone."""
     random = np.random.default_rng(seed)
     torch.manual_seed(int(random.integers(2**62)))
-    judge.train()
+    net.train()
     order = random.permutation(examples.train)
     total = 0.0
     for cells, labels, weights in examples.batches(order, size):
@@ -386,7 +286,7 @@ def run_epoch(
         for e in range(8):
             at = torch.from_numpy(np.flatnonzero(element == e)).to(cells.device)
             cells[at] = turned(cells[at], e)
-        loss = nn.functional.binary_cross_entropy_with_logits(judge(cells), labels, weight=weights)
+        loss = nn.functional.binary_cross_entropy_with_logits(net(cells), labels, weight=weights)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
@@ -396,10 +296,10 @@ def run_epoch(
 
 
 @torch.no_grad()
-def validate(judge: Judge, examples: Examples, size: int) -> tuple[float, float]:
+def validate(net: AttentionNet, examples: Examples, size: int) -> tuple[float, float]:
     """Weighted cross-entropy and AUC of the validation images."""
-    judge.eval()
-    parts = [(judge.averaged(c), y, w) for c, y, w in examples.batches(examples.held, size)]
+    net.eval()
+    parts = [(net.averaged(c), y, w) for c, y, w in examples.batches(examples.held, size)]
     odds, labels, weights = (torch.cat(column).double().cpu() for column in zip(*parts, strict=True))
     losses = nn.functional.binary_cross_entropy_with_logits(odds, labels, reduction="none")
     area = auc(odds.numpy(), labels.numpy() > 0)

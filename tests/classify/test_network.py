@@ -66,7 +66,7 @@ def network(tmp_path_factory):
 
 def states_equal(one, other):
     """Whether two networks are the same to the last bit."""
-    a, b = one.judge.state_dict(), other.judge.state_dict()
+    a, b = one.net.state_dict(), other.net.state_dict()
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
@@ -186,7 +186,7 @@ def test_files_that_are_no_network_are_refused(network, tmp_path):
     path = tmp_path / "network.pt"
     with pytest.raises(InputError, match="does not exist"):
         Network.load(path)
-    path.write_bytes(pickle.dumps({"judge": print}))
+    path.write_bytes(pickle.dumps({"net": print}))
     with pytest.raises(InputError, match="cannot be read"):
         Network.load(path)
     torch.save({"identity": "cryocore.classify.network 1", "state": {}, "history": []}, path)

@@ -12,7 +12,9 @@ from cryocore.commands.explain import explain
 from cryocore.commands.groups import groups
 from cryocore.commands.import_log import import_log
 from cryocore.commands.replay import replay
+from cryocore.commands.residuals import residuals
 from cryocore.commands.reslog import reslog
+from cryocore.commands.train import train
 
 app = typer.Typer(
     name="cryocore",
@@ -25,6 +27,8 @@ app.command()(replay)
 app.command()(groups)
 app.command()(explain)
 app.command()(reslog)
+app.command()(residuals)
+app.command()(train)
 app.command("import-log")(import_log)
 
 

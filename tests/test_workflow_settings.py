@@ -97,7 +97,7 @@ def test_settings_that_cannot_work_are_refused(values: dict[str, Any], message: 
 
 
 def test_rules_by_probability_are_the_same_everywhere() -> None:
-    assert [name for name, rule in RULES.items() if rule.by_posterior] == list(BY_POSTERIOR)
+    assert [name for name, rule in RULES.items() if rule.score] == list(BY_POSTERIOR)
 
 
 def test_a_rule_by_probability_does_not_rerun_for_another_score() -> None:

@@ -96,7 +96,9 @@ def limits_of(about: Mapping[str, Any], evaluation: Evaluation, comparison: Comp
             "do not read them as rates."
         )
     share = evaluation.n_right / evaluation.n
-    found.append(f"Probabilities hold where the share of right particles is that of the training ({share:.0%} here).")
+    found.append(
+        f"Its figures are those of a share of right particles of {share:.0%}; accuracy and calibration depend on it."
+    )
     if comparison is not None and comparison.gain_over_best.low <= 0.0:
         found.append(
             f"Not shown to be better than {comparison.best}: AUC {comparison.gain_over_best.value:+.3f} "

@@ -72,10 +72,11 @@ class OnPictures:
     """A convolutional network (:mod:`cryocore.classify.network`)."""
 
     network: Any
+    device: str = "cpu"
 
     def log_odds(self, examples: Examples) -> Floats:
         """See :class:`Model`."""
-        return np.clip(self.network.log_odds(examples.pictures), -LARGEST, LARGEST)
+        return np.clip(self.network.log_odds(examples.pictures, device=self.device), -LARGEST, LARGEST)
 
     def save(self, folder: Path) -> None:
         """As network.pt."""
@@ -141,7 +142,7 @@ def fit_model(
         training = Training(settings.n_epochs, settings.patience, settings.batch_size, settings.learning_rate)
         weight, labels = balanced(right, weight, learned), right.astype(np.float32)
         given: dict[str, Any] = {"seed": seed, "folder": folder, "name": name, "device": device}
-        return OnPictures(fit(examples.pictures, labels, weight, validation, settings=training, **given))
+        return OnPictures(fit(examples.pictures, labels, weight, validation, settings=training, **given), device)
     if kind == "boosting":
         trees = boosted_trees(examples.features, right, weight, validation, seed)
         return OnFeatures(trees, np.ones(len(examples.names)))
@@ -206,7 +207,7 @@ def save_model(folder: Path, model: Model, about: dict[str, Any]) -> None:
         temporary.write_text(json.dumps({"format": FORMAT, **about}, indent=2, sort_keys=True) + "\n")
 
 
-def load_model(folder: Path) -> tuple[Model, dict[str, Any]]:
+def load_model(folder: Path, device: str = "cpu") -> tuple[Model, dict[str, Any]]:
     """A model, its log odds scaled, and its description.
 
     Raises
@@ -220,14 +221,14 @@ def load_model(folder: Path) -> tuple[Model, dict[str, Any]]:
         raise InputError(f"not a model ({error})", file=folder / "model.json", remedy=remedy) from None
     if about.get("format") != FORMAT or about.get("kind") not in CLASSIFIERS:
         raise InputError("not a model of this version", file=folder / "model.json", remedy=remedy)
-    return Scaled(_load(folder, about["kind"], remedy), *about["scale"]), about
+    return Scaled(_load(folder, about["kind"], remedy, device), *about["scale"]), about
 
 
-def _load(folder: Path, kind: str, remedy: str) -> Model:
+def _load(folder: Path, kind: str, remedy: str, device: str) -> Model:
     if kind == "cnn":
         from cryocore.classify.network import Network
 
-        return OnPictures(Network.load(folder / "network.pt"))
+        return OnPictures(Network.load(folder / "network.pt"), device)
     file = folder / "model.skops"
     try:
         return OnFeatures(**skops.io.load(file, trusted=list(TRUSTED)))

@@ -59,7 +59,7 @@ def classify(
     given: dict[str, Any] = {"symmetry": symmetry, "seed": seed, "backend": backend, "cache": cache}
     scored = ScoredRound.read(particles, scores, round_dir, subset, **given)
     if model is not None:
-        made, about = load_model(model)
+        made, about = load_model(model, device_of(backend))
         judge: Callable[[Examples], Floats] = made.log_odds
     else:
         about = {"kind": settings.model, "labels": settings.labels, "image_size": settings.image_size}

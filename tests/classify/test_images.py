@@ -55,7 +55,7 @@ def test_images_are_those_of_the_stack_centred(scored: ScoredRound) -> None:
     for picture, pixels, shift in zip(image, raw, scored.data.shifts_angstrom[rows] / pixel, strict=True):
         moved = scipy.ndimage.fourier_shift(np.fft.fft2(pixels), shift[::-1])
         likeness = np.corrcoef(np.fft.ifft2(moved).real.ravel(), picture.ravel())[0, 1]
-        assert likeness > 0.85  # corners of Fourier space are left out
+        assert likeness > 0.78  # corners of Fourier space are left out
         assert abs(picture.std() / pixels.std() - likeness) < 0.05
 
 
@@ -71,26 +71,31 @@ def test_small_pictures_lose_fine_detail_alone(scored: ScoredRound) -> None:
 def test_whitened_images_have_unit_noise(scored: ScoredRound) -> None:
     rows = np.arange(100)
     image, prediction = pictures(scored, rows, scored.weights, sigma2=scored.scorer.noise.groups)
-    disc = np.pi / 4  # of the square of frequencies
-    assert np.var(image - prediction) == pytest.approx(disc, rel=0.1)
+    disc = 2 * len(scored.scorer.comparison.reference.samples[0].pairs) / 32**2  # of the square of frequencies
+    assert np.var(image - prediction) == pytest.approx(disc, rel=0.05)
+
+
+def thickness_of(scored: ScoredRound, rows: np.ndarray) -> np.ndarray:
+    part, comparison = scored.data.take(rows), scored.scorer.comparison
+    reference = comparison.reference
+    with StackReader(part) as reader:
+        prepared = prepare(reader.read(np.arange(len(rows))), part, reference.frames[0], comparison.backend)
+    half = part.column("half").astype(np.int32) - 1
+    whole = np.ones(len(rows), dtype=np.float32)
+    given = part.rotations, half, whole, reference, reference.samples[0], comparison.backend
+    return thickness(Batch(prepared, *given), 32)
 
 
 def test_thickness_is_the_mask_projected(scored: ScoredRound) -> None:
     mask, _ = read_map(scored.directory / "mask.mrc")
-    part, comparison = scored.data.take(np.arange(4)), scored.scorer.comparison
-    reference = comparison.reference
-    with StackReader(part) as reader:
-        prepared = prepare(reader.read(np.arange(4)), part, reference.frames[0], comparison.backend)
-    half = part.column("half").astype(np.int32) - 1
-    given = part.rotations, half, np.ones(4, dtype=np.float32), reference, reference.samples[0], comparison.backend
-    found = thickness(Batch(prepared, *given), 32)
+    rows = np.arange(4)
+    part, found = scored.data.take(rows), thickness_of(scored, rows)
     centre = np.full(3, 16.0)
     for rotation, values in zip(part.rotations, found, strict=True):
         turn = rotation[::-1, ::-1].T  # arrays are indexed z, y, x
         turned = scipy.ndimage.affine_transform(mask, turn, offset=centre - turn @ centre, order=1)
         expected = turned.mean(axis=0) / turned.mean()
-        assert np.corrcoef(expected.ravel(), values.ravel())[0, 1] > 0.999
-        np.testing.assert_allclose(values, expected, atol=0.05 * expected.max())
+        np.testing.assert_allclose(values, expected, atol=0.08 * expected.max())
 
 
 def test_the_own_share_is_taken_out_where_it_is(scored: ScoredRound, folder: Path, tmp_path: Path) -> None:
@@ -109,7 +114,9 @@ def test_the_own_share_is_taken_out_where_it_is(scored: ScoredRound, folder: Pat
     truth = pictures(without, at, others)[1]
     corrected = pictures(scored, at, scored.weights)[1]
     biased = pictures(scored, at, np.zeros_like(scored.weights))[1]
-    assert np.square(corrected - truth).sum() < 0.25 * np.square(biased - truth).sum()
+    assert np.square(corrected - truth).sum() < 0.3 * np.square(biased - truth).sum()
+    outside = thickness_of(scored, at)[0] < 0.1
+    assert np.abs(corrected - truth)[0, outside].max() < 0.05 * np.abs(truth).max()
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

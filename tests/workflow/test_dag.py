@@ -159,6 +159,26 @@ def test_a_robust_loss_replaces_the_direct_inversion(run: Workflow) -> None:
     assert sum("--batches" in c for c in commands if "validate.py" in c) == N + 1
 
 
+def test_a_classifier_comes_between_scores_and_selection(run: Workflow) -> None:
+    classifying = {f"Round {r}: classifying" for r in range(N + 1)}
+    chosen = {**BASE, "select": {"rule": "probability"}}
+    name = run.configure(**chosen, classify={"model": "logistic"})
+    expected = classifying | rounds(1) | {f"Round 0: {s}" for s in ("scoring", "validating")} | REPORT
+    assert run.jobs("--configfile", name) == expected
+    text = run.snakemake("-n", "--printshellcmds", "--configfile", name).stdout
+    commands = [line for line in text.splitlines() if line.startswith("Shell command:")]
+    assert sum("round_0/band_scores.parquet" in c for c in commands if "score.py" in c) == 1
+    assert all("/scores.parquet" in c for c in commands if "select.py" in c)
+
+    (run.work / "my model").mkdir()
+    (run.work / "my model" / "model.json").write_text("{}")
+    name = run.configure(**chosen, classify={"model": "my model"})
+    text = run.snakemake("-n", "--printshellcmds", "--configfile", name).stdout
+    assert text.count("--model 'my model'") == N + 1
+    name = run.configure(**chosen, classify={"model": "elsewhere"})
+    assert "elsewhere/model.json" in run.snakemake("-n", "--configfile", name, fails=True).stderr
+
+
 STAR = {"star": "my particles.star"}
 
 

@@ -98,7 +98,7 @@ def _resolutions(axes: Axes, change: ConeChange, rounds: tuple[int, int]) -> Non
 
 def _on_sphere(directions: Floats, values: Floats) -> Floats:
     """Values of axes on the cells of a sphere, each from the nearest axis."""
-    from astropy_healpix import healpy
+    import healpix
 
-    cells = np.stack(healpy.pix2vec(NSIDE_CONES, np.arange(12 * NSIDE_CONES**2)), axis=1)
+    cells = np.stack(healpix.pix2vec(NSIDE_CONES, np.arange(12 * NSIDE_CONES**2)), axis=1)
     return np.asarray(values[np.argmax(np.abs(cells @ directions.T), axis=1)])

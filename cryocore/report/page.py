@@ -26,7 +26,7 @@ from cryocore.validate.stopping import Stop
 
 Metrics = dict[str, Any]
 
-PACKAGES = ("cryocore", "numpy", "scipy", "pyarrow", "mrcfile", "matplotlib", "astropy-healpix")
+PACKAGES = ("cryocore", "numpy", "scipy", "pyarrow", "mrcfile", "matplotlib", "healpix")
 FIGURES = ("progress", "stopping", "fsc", "scores", "surfaces", "slices", "directions")
 PICTURES = {"surfaces", "slices", "directions"}
 """Figures made of pixels; the others are drawings and stay sharp as SVG."""

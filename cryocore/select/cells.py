@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import healpix
 import numpy as np
-from astropy_healpix import healpy
 from numpy.typing import NDArray
 
 from cryocore.geometry.symmetry import point_group
@@ -52,7 +52,7 @@ def view_cells(directions: Array, group: Array) -> Ints:
     pixel = np.empty(len(directions), dtype=np.int64)
     for start in range(0, len(directions), BLOCK):
         block = slice(start, start + BLOCK)
-        pixel[block] = healpy.vec2pix(nside, *folded(directions[block], group).T)
+        pixel[block] = healpix.vec2pix(nside, *folded(directions[block], group).T)
     found = np.bincount(pixel, minlength=12 * nside**2) > 0
     return (np.cumsum(found) - 1)[pixel]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import healpix
 import numpy as np
-from astropy_healpix import healpy
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
@@ -37,7 +37,7 @@ def cell_counts(directions: Floats, nside: int, group: Floats | None = None) -> 
     counts = np.zeros(12 * nside**2, dtype=np.int64)
     for mate in np.eye(3)[None] if group is None else group:
         x, y, z = (directions @ mate).T
-        counts += np.bincount(healpy.vec2pix(nside, x, y, z), minlength=len(counts))
+        counts += np.bincount(healpix.vec2pix(nside, x, y, z), minlength=len(counts))
     return counts
 
 
@@ -58,5 +58,5 @@ def sphere_image(values: Floats, nside: int, height: int = 181) -> tuple[Floats,
     latitude = np.linspace(-np.pi / 2, np.pi / 2, height + 1)
     lon, lat = (0.5 * (edges[1:] + edges[:-1]) for edges in (longitude, latitude))
     lon, lat = np.meshgrid(lon, lat)
-    cells = healpy.vec2pix(nside, np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat))
+    cells = healpix.vec2pix(nside, np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat))
     return *np.meshgrid(longitude, latitude), values[cells]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cryocore.data import FscCurves, require_same_particles, score_columns
 from cryocore.errors import InputError
-from cryocore.files import atomic_path, read_table, table_metadata, with_metadata, write_json
+from cryocore.files import atomic_path, parquet_options, read_table, table_metadata, with_metadata, write_json
 from cryocore.maps.cones import cone_metrics, round_cones
 from cryocore.maps.fsc import fsc, resolution_at
 from cryocore.maps.mrc import read_map
@@ -267,7 +267,7 @@ def _write_log(
         pa.schema([*fields, *added], metadata=file.schema_arrow.metadata).empty_table(), error_rate=error_rate
     ).schema
     start = 0
-    with atomic_path(out) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+    with atomic_path(out) as temporary, pq.ParquetWriter(temporary, schema, **parquet_options(schema)) as writer:
         for group in range(file.num_row_groups):
             part = file.read_row_group(group, columns=columns).select(columns)
             rows = slice(start, start + len(part))

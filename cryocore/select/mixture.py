@@ -204,12 +204,16 @@ def expectation_maximisation(
     """
     model, last, total = start, -np.inf, weights.sum()
     for _ in range(steps):
-        parts, each = _exp_and_log_sum(class_densities(model, data) + np.log(model.shares))
+        joint = class_densities(model, data)
+        joint += np.log(model.shares)
+        parts, sums, each = _exp_and_log_sum(joint)
         reached = float(np.sum(weights * each))
         if abs(reached - last) < tolerance * total:
             break
         last = reached
-        model = maximisation(data, parts * weights[:, None], model, reached)
+        parts /= sums[:, None]
+        parts *= weights[:, None]
+        model = maximisation(data, parts, model, reached)
     return model
 
 
@@ -259,8 +263,9 @@ def evidence_log_odds(model: Mixture, data: Evidence) -> Array:
     rows, prior = np.flatnonzero(data.known), np.log(np.maximum(model.shares, LEAST_SHARE))
     for start in range(0, len(rows), BLOCK):
         block = rows[start : start + BLOCK]
-        joint = class_densities(model, data.take(block)) + prior
-        out[block] = joint[:, 0] - _log_sum(joint[:, 1:])
+        joint = class_densities(model, data.take(block))
+        joint += prior
+        out[block] = joint[:, 0] - _exp_and_log_sum(joint[:, 1:])[2]
     return out
 
 
@@ -297,21 +302,22 @@ def _faded(slope: Array, curvature: float, whole: Array) -> Array:
     ``slope``, ``curvature`` : of minus the log density of right particles in ldac
     """
     lost = np.multiply.outer(LOST, whole).T
-    return _log_sum(-lost * (slope[:, None] + 0.5 * curvature * lost)) - np.log(len(LOST))
+    ratio = 0.5 * curvature * lost
+    ratio += slope[:, None]
+    ratio *= -lost
+    return _exp_and_log_sum(ratio)[2] - np.log(len(LOST))
 
 
-def _exp_and_log_sum(logs: Array) -> tuple[Array, Array]:
-    """exp of each row of logs ``(n, k)`` over its sum, and the logarithm of the sum, ``(n,)``."""
+def _exp_and_log_sum(logs: Array) -> tuple[Array, Array, Array]:
+    """exp of logs ``(n, k)`` less the largest of each row, its sum over the row, and the logarithm of the sum ``(n,)``.
+
+    In place: the time goes into fresh memory rather than into sums.
+    """
     top = logs.max(axis=1)
-    parts = np.exp(logs - top[:, None])
+    logs -= top[:, None]
+    parts = np.exp(logs, out=logs)
     sums = parts.sum(axis=1)
-    return parts / sums[:, None], top + np.log(sums)
-
-
-def _log_sum(logs: Array) -> Array:
-    """The logarithm ``(n,)`` of the sum of exp of each row of logs ``(n, k)``."""
-    top = logs.max(axis=1)
-    return np.asarray(top + np.log(np.exp(logs - top[:, None]).sum(axis=1)))
+    return parts, sums, top + np.log(sums)
 
 
 def _slope(weights: Array, values: Array, expected: Array) -> Array:

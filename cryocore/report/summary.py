@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,6 @@ from cryocore.report.verdict import finest_sentence, warnings
 from cryocore.validate import figures
 from cryocore.validate.stopping import Stop, finest_round, independent_samples, noise_overlap
 from cryocore.validate.surfaces import MapPictures, map_pictures, surface_level
-from cryocore.validate.views import cell_counts, lost
 
 Metrics = dict[str, Any]
 
@@ -39,17 +37,8 @@ FIRST_COLUMNS = ("round", "n_kept", "resolution_angstrom", "correct_rate", "auc"
 INTEGER_COLUMNS = {"round", "n_kept", "n_kept_half1", "n_kept_half2", "n_particles", "n_unscored", "n_flagged"}
 ERROR_RATE = (("", "value"), ("_low", "low"), ("_high", "high"))
 MOST_PICTURES = 6
-LOST_VIEW_NSIDE = 4
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Losses:
-    """How many cells of viewing directions and how many micrographs a run's selection emptied."""
-
-    views: int
-    micrographs: int
 
 
 def summarise(
@@ -98,8 +87,7 @@ def summarise(
     ]
     for drawing in (drawing for section in sections for drawing in section.drawings):
         figures.save(drawing.figure, out_figures, drawing.name)
-    losses = _losses(run_dir, last)
-    found = warnings(rounds, n_rounds=n_rounds, lost_views=losses.views, lost_micrographs=losses.micrographs)
+    found = warnings(rounds, n_rounds=n_rounds)
     chart = fsc_chart([_curve(run_dir, m) for m in rounds])
     contents = Contents(rounds, stop, [*found, *(w for s in sections for w in s.warnings)], chart, sections)
     metadata = table_metadata(read_table(_log(run_dir, last), ["particle_id"]).schema)
@@ -283,16 +271,3 @@ def _kept_views(run_dir: Path, number: int) -> NDArray[np.float64]:
 def _views(run_dir: Path, number: int) -> NDArray[np.float64]:
     table = read_table(_log(run_dir, number), [f"view_{c}" for c in "xyz"])
     return np.stack([column.to_numpy().astype(np.float64) for column in table.columns], axis=1)
-
-
-def _losses(run_dir: Path, number: int) -> Losses:
-    """What a round's selection emptied, judged by the particles that are not known to be wrong."""
-    table = read_table(_log(run_dir, number), ["micrograph", "selected", "is_correct"])
-    judged = pc.fill_null(table.column("is_correct"), True).to_numpy()
-    kept = judged & table.column("selected").to_numpy().astype(bool)
-    views = _views(run_dir, number)
-    cells = [cell_counts(views[rows], LOST_VIEW_NSIDE) for rows in (judged, kept)]
-    names = pc.dictionary_encode(table.column("micrograph").cast(pa.string()).fill_null("")).combine_chunks()
-    codes = names.indices.to_numpy()
-    micrographs = [np.bincount(codes[rows], minlength=len(names.dictionary)) for rows in (judged, kept)]
-    return Losses(int(lost(*cells).sum()), int(lost(*micrographs).sum()))

@@ -49,8 +49,8 @@ STYLE = {
 }
 DENSITY_MAP = LinearSegmentedColormap.from_list("density", ["#F4F6F8", "#A9C6DC", "#3F7FB0", "#0B3C66", "#041C33"])
 FEWEST_IN_CELL = 5
-OFFSETS = ((9, 6), (-15, 6), (9, -14), (-15, -14))
-"""Of labels beside their points, in turn: neighbours do not cover each other."""
+MOST_NAMED = 10
+"""Rounds that fit side by side below an axis."""
 
 
 @dataclass(frozen=True)
@@ -207,28 +207,36 @@ def progress_figure(table: dict[str, list[Any]]) -> Figure:
 
 
 def stopping_figure(table: dict[str, list[Any]]) -> Figure:
-    """FSC area of every round against the particles in it, beside the best round's, with twice its deviation."""
+    """FSC area of every round beside the best round's, with twice its deviation, and the particles that it has."""
     figure = Figure(figsize=(6.6, 3.3), layout="constrained")
     axes = figure.subplots()
-    count = len(table["round"])
-    rows = zip(
-        *(table[k] for k in ("round", "n_effective", "fsc_area_difference", "fsc_area_difference_sd", "is_finest")),
-        strict=True,
-    )
-    for i, (r, n, area, sd, is_finest) in enumerate(rows):
-        axes.errorbar(n, area, 2 * sd, color=round_colour(i, count), marker="o", markersize=6, capsize=3, linewidth=1.5)
+    names = ("round", "fsc_area_difference", "fsc_area_difference_sd", "is_finest")
+    rounds, count = table["round"], len(table["round"])
+    for i, (r, area, sd, is_finest) in enumerate(zip(*(table[k] for k in names), strict=True)):
+        axes.errorbar(r, area, 2 * sd, color=round_colour(i, count), marker="o", markersize=6, capsize=3, linewidth=1.5)
         if is_finest:
             ring: dict[str, Any] = {"markersize": 13, "fillstyle": "none", "markeredgewidth": 2, "color": WRONG}
-            axes.plot(n, area, "o", label="finest subset", **ring)
-        axes.annotate(str(r), (n, area), OFFSETS[i % len(OFFSETS)], textcoords="offset points", fontsize=9)
+            axes.plot(r, area, "o", label="finest subset", **ring)
     axes.axhline(0.0, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+    named = slice(None, None, -(-count // MOST_NAMED))
+    labels = [f"{r}\n{_short(n)}" for r, n in zip(rounds, table["n_effective"], strict=True)]
+    axes.set_xticks(rounds[named], labels[named])
     axes.set_title("FSC area beside the best round")
-    axes.set_xlabel("particles in the map (effective number)")
+    axes.set_xlabel("round, and effective number of particles")
     axes.set_ylabel("difference of mean FSC")
-    axes.margins(x=0.12, y=0.15)
+    axes.margins(x=0.08, y=0.15)
     axes.grid(axis="y")
     axes.legend(fontsize=9, loc="best")
     return figure
+
+
+def _short(n: float) -> str:
+    """A number of particles in a few characters.
+
+    >>> _short(873.4), _short(12_340), _short(1_234_000)
+    ('873', '12.3k', '1.23M')
+    """
+    return f"{n:.0f}" if n < 10_000 else f"{n / 1000:.1f}k" if n < 1_000_000 else f"{n / 1e6:.2f}M"
 
 
 def _lines(axes: Axes, x: list[int], lines: dict[str, tuple[list[Any], str, str]]) -> None:

@@ -1,4 +1,4 @@
-"""Viewing directions on the sphere: how many particles look from where, and which views a selection loses."""
+"""Viewing directions on the sphere: how many particles look from where."""
 
 from __future__ import annotations
 
@@ -8,11 +8,6 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
-
-FEW = 20
-"""A cell or micrograph is judged when at least this many particles were to be expected in it."""
-LOST_SHARE = 0.3
-"""It counts as lost when fewer than this share of the expected particles are left."""
 
 
 def nside_for(n: int) -> int:
@@ -39,13 +34,6 @@ def cell_counts(directions: Floats, nside: int, group: Floats | None = None) -> 
         x, y, z = (directions @ mate).T
         counts += np.bincount(healpix.vec2pix(nside, x, y, z), minlength=len(counts))
     return counts
-
-
-def lost(all_counts: Counts, kept_counts: Counts) -> NDArray[np.bool_]:
-    """Cells, or micrographs, that a selection empties far beyond its overall share."""
-    total = all_counts.sum()
-    expected = all_counts * (kept_counts.sum() / total if total else 0.0)
-    return np.asarray((expected >= FEW) & (kept_counts < LOST_SHARE * expected))
 
 
 def sphere_image(values: Floats, nside: int, height: int = 181) -> tuple[Floats, Floats, Floats]:

@@ -16,7 +16,7 @@ from cryocore.maps.mrc import read_map
 from cryocore.orientation.change import ConeChange, area_ratio_sd, cone_change
 from cryocore.orientation.removed import Removed, removed
 from cryocore.orientation.sampling import Sampling, compensation_factors, fine_cells, sampling_matrix
-from cryocore.orientation.words import text, warnings
+from cryocore.orientation.words import sentences, warnings
 from cryocore.replay.log import LogRound, find_rounds, wanted_rounds
 from cryocore.replay.views import ViewShift, view_shift, views_of
 from cryocore.validate.stopping import independent_samples, noise_overlap
@@ -90,9 +90,14 @@ class Orientation:
     maps: ViewMaps
 
     @property
+    def sentences(self) -> tuple[str, ...]:
+        """The answer in words, and what it rests on."""
+        return sentences(self)
+
+    @property
     def text(self) -> str:
-        """The answer in words."""
-        return text(self)
+        """All sentences, a line each."""
+        return "\n".join(self.sentences)
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -31,8 +31,8 @@ def resolves_worse(o: Orientation) -> bool:
     return c is not None and c.p_value < SIGNIFICANCE and c.after.area_ratio < c.expected_ratio - NEGLIGIBLE_RATIO
 
 
-def text(o: Orientation) -> str:
-    """The answer in a few sentences."""
+def sentences(o: Orientation) -> tuple[str, ...]:
+    """The answer, and what it rests on."""
     s, e, v = o.sampling, o.empty, o.shift
     worse = [name for name, is_so in (("in its views", samples_worse(o)), ("in its map", resolves_worse(o))) if is_so]
     verdict = f"The selection worsens anisotropy, {' and '.join(worse)}." if worse else _fine(o)
@@ -51,7 +51,7 @@ def text(o: Orientation) -> str:
         _removed_sentence("view", o.removed_views, "No view is removed."),
         _removed_sentence("micrograph", o.removed_micrographs, "No micrograph is removed."),
     ]
-    return " ".join(part for part in parts if part)
+    return tuple(part for part in parts if part)
 
 
 def warnings(o: Orientation) -> tuple[str, ...]:

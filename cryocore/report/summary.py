@@ -69,8 +69,7 @@ def summarise(
     """
     settings = config.model_dump(mode="json") if isinstance(config, Config) else config
     rounds = read_rounds(run_dir, n_rounds)
-    group = _group(settings.get("symmetry"))
-    stop = _stop(run_dir, rounds, 1 if group is None else len(group))
+    stop = _stop(run_dir, rounds, len(point_group(settings.get("symmetry") or "C1")))
     table = rounds_table(rounds, stop)
     write_table(out_table, table, run=str(settings.get("run", run_dir.name)))
     print(console_table(table), finest_sentence(rounds, stop), sep="\n\n")
@@ -78,7 +77,7 @@ def summarise(
     level = _level(run_dir, rounds[-1]["round"])
     maps = _shown_maps([m["round"] for m in rounds], stop, level)
     write_script(out_script, run_dir, maps, run=str(settings.get("run", run_dir.name)))
-    _draw(run_dir, rounds, table, group, level, out_figures)
+    _draw(run_dir, rounds, table, level, out_figures)
     last, seed = rounds[-1]["round"], int(settings.get("seed", 0))
     sections = [
         loss_section(run_dir, last, seed=seed),
@@ -186,18 +185,7 @@ def _log(run_dir: Path, number: int) -> Path:
     return run_dir / "log" / f"round={number}" / "log.parquet"
 
 
-def _group(symmetry: str | None) -> NDArray[np.float64] | None:
-    return None if symmetry is None else point_group(symmetry)
-
-
-def _draw(
-    run_dir: Path,
-    rounds: list[Metrics],
-    table: pa.Table,
-    group: NDArray[np.float64] | None,
-    level: float,
-    folder: Path,
-) -> None:
+def _draw(run_dir: Path, rounds: list[Metrics], table: pa.Table, level: float, folder: Path) -> None:
     """All figures, each under its name."""
     numbers = [m["round"] for m in rounds]
     with figures.style():
@@ -210,10 +198,6 @@ def _draw(
         maps = _map_pictures(run_dir, [numbers[i] for i in _spread(len(numbers), MOST_PICTURES)], level)
         figures.save(figures.surface_figure(maps), folder, "surfaces")
         figures.save(figures.slice_figure(maps), folder, "slices")
-        views = [_kept_views(run_dir, r) for r in (numbers[0], numbers[-1])]
-        figures.save(
-            figures.orientation_figure(views[0], views[1], group, (numbers[0], numbers[-1])), folder, "directions"
-        )
 
 
 def _spread(count: int, most: int) -> list[int]:
@@ -262,12 +246,3 @@ def _scores(run_dir: Path, metrics: Metrics, after: Metrics | None) -> figures.S
 
 def _selected(run_dir: Path, number: int) -> NDArray[np.bool_]:
     return read_table(_log(run_dir, number), ["selected"]).column(0).to_numpy().astype(bool)
-
-
-def _kept_views(run_dir: Path, number: int) -> NDArray[np.float64]:
-    return _views(run_dir, number)[_selected(run_dir, number)]
-
-
-def _views(run_dir: Path, number: int) -> NDArray[np.float64]:
-    table = read_table(_log(run_dir, number), [f"view_{c}" for c in "xyz"])
-    return np.stack([column.to_numpy().astype(np.float64) for column in table.columns], axis=1)

@@ -12,14 +12,14 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import LinearSegmentedColormap, Normalize, TwoSlopeNorm
+from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
 from cryocore.files import atomic_path
 from cryocore.validate.surfaces import VIEWS, MapPictures
-from cryocore.validate.views import cell_counts, nside_for, sphere_image
+from cryocore.validate.views import sphere_image
 
 Floats = NDArray[np.float64]
 
@@ -346,34 +346,6 @@ def _picture_grid(columns: int, heights: Sequence[float]) -> tuple[Figure, NDArr
 def _row_names(grid: NDArray[Any], names: Sequence[str]) -> None:
     for axes, name in zip(grid[:, 0], names, strict=True):
         axes.set_ylabel(name, fontsize=11.5, fontweight="bold")
-
-
-def orientation_figure(before: Floats, after: Floats, group: Floats | None, rounds: tuple[int, int]) -> Figure:
-    """Density of viewing directions before and after selection, and the share of particles kept per direction.
-
-    Parameters
-    ----------
-    before, after : (n, 3), (m, 3)  viewing directions of the particles in the first and the last map
-    group : (g, 3, 3)  point group; directions are shown from all equivalent sides
-    rounds : numbers of the two rounds
-    """
-    side = nside_for(min(len(before), len(after)) * (1 if group is None else len(group)))
-    counts = [cell_counts(v, side, group).astype(np.float64) for v in (before, after)]
-    density = [c / max(c.mean(), 1e-12) for c in counts]
-    figure = Figure(figsize=(11.5, 2.9), layout="constrained")
-    panels = figure.subplots(1, 3, subplot_kw={"projection": "mollweide"})
-    shades = Normalize(0.0, max(float(np.quantile(np.concatenate(density), 0.995)), 1.0))
-    for axes, number, values in zip(panels, rounds, density, strict=False):
-        draw_sphere(figure, axes, values, side, DENSITY_MAP, shades, "times the mean density")
-        axes.set_title(f"round {number}", loc="center")
-    kept = np.divide(counts[1], counts[0], out=np.full(len(counts[0]), np.nan), where=counts[0] >= FEWEST_IN_CELL)
-    overall = min(max(len(after) / max(len(before), 1), 0.01), 0.99)
-    sides = TwoSlopeNorm(overall, 0.0, 1.0)
-    draw_sphere(
-        figure, panels[2], kept, side, matplotlib.colormaps["PuOr"], sides, f"share kept ({overall:.0%} of all)"
-    )
-    panels[2].set_title("kept of each view", loc="center")
-    return figure
 
 
 def draw_sphere(

@@ -137,21 +137,25 @@ def _cones_dict(change: ConeChange, ratio_sd: tuple[float, float] | None) -> dic
     }
 
 
-def orientation(source: Path, first: int = 0, last: int | None = None, seed: int = 0) -> Orientation:
+def orientation(
+    source: Path, first: int | None = None, last: int | None = None, seed: int = 0, *, maps: bool = True
+) -> Orientation:
     """Compare the views and maps of two rounds of a run.
 
     Parameters
     ----------
     source : results/<run>; or a log alone, which has no maps
-    first, last : numbers of the rounds; None: the last of the log
+    first, last : numbers of the rounds; None: the first and the last of the log
     seed : of the random subsets
+    maps : whether half maps are read, where they are at hand
 
     Raises
     ------
     InputError  if a round is missing, or the log has no viewing directions.
     """
     rounds = find_rounds(source)
-    before, after = (wanted_rounds(rounds, name)[0] for name in (str(first), "last" if last is None else str(last)))
+    numbers = (rounds[0].number if first is None else first, rounds[-1].number if last is None else last)
+    before, after = (wanted_rounds(rounds, str(number))[0] for number in numbers)
     group = point_group(before.symmetry)
     was, kept = _weights(before), _weights(after)
     if len(was) != len(kept):
@@ -165,7 +169,7 @@ def orientation(source: Path, first: int = 0, last: int | None = None, seed: int
     judged = flags != 0
     coarse = views_of(views, before.symmetry)
     names = [_direction_name(c) for c in coarse.centre]
-    cones, ratio_sd = _cones(before, after, group, noise_overlap(was, kept))
+    cones, ratio_sd = _cones(before, after, group, noise_overlap(was, kept)) if maps else (None, None)
     labels = before.labels("micrograph")
     return Orientation(
         symmetry=before.symmetry,

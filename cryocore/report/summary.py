@@ -81,7 +81,7 @@ def summarise(
     last, seed = rounds[-1]["round"], int(settings.get("seed", 0))
     sections = [
         loss_section(run_dir, last, seed=seed),
-        orientation_section(run_dir, last, seed=seed),
+        orientation_section(run_dir, rounds, seed=seed),
         groups_section(run_dir, last),
     ]
     for drawing in (drawing for section in sections for drawing in section.drawings):

@@ -44,6 +44,11 @@ include: "rules/ingest.smk"
 include: "rules/cache.smk"
 include: "rules/reconstruct.smk"
 include: "rules/score.smk"
+if CLASSIFIES:
+
+    include: "rules/classify.smk"
+
+
 include: "rules/select.smk"
 include: "rules/validate.smk"
 

@@ -35,8 +35,10 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, int | float) else value
 
 
-BY_POSTERIOR = ("posterior", "mixture", "soft", "micrograph")
+BY_POSTERIOR = ("posterior", "probability", "mixture", "soft", "micrograph")
 """Rules that decide by the probability of being right, whatever the score."""
+CLASSIFIERS = ("logistic", "boosting", "cnn")
+"""Models that a run can make itself."""
 MOLECULE_GROUPS = {"proteasome": ("D7", "C7", "C1"), "channel": ("C4", "C2", "C1"), "small": ("C1",)}
 """The point group of each simulated molecule, and those contained in it."""
 
@@ -198,10 +200,38 @@ class Score(Section):
     shift_angstrom: Range = Field((3.0, 15.0), description="how far they are displaced")
 
 
+class Classify(Section):
+    """A classifier on residual images whose probability is one more score."""
+
+    model: str = Field(
+        "none", min_length=1, description="none, logistic, boosting, cnn (needs torch), or a folder of cryocore train"
+    )
+    labels: Literal["planted", "probable"] = Field(
+        "planted", description="what is learned: errors made on purpose, or what is probably right"
+    )
+    n_lessons: int = Field(1000, ge=50, description="particles per half set to learn from, in no map meanwhile")
+    n_folds: int = Field(3, ge=2, le=20, description="parts of the micrographs; models judge those they have not seen")
+    image_size: int = Field(64, ge=16, le=256, description="side of the images in pixels; finer detail is cut off")
+    n_epochs: int = Field(40, ge=1, le=999, description="cnn: passes over the lessons, at most")
+    patience: int = Field(8, ge=1, description="cnn: epochs without a lower loss to stop after")
+    batch_size: int = Field(64, ge=2, description="cnn: images per step")
+    learning_rate: Positive = Field(1e-3, description="cnn: the highest one")
+    errors: PlantedErrors = Field(
+        PlantedErrors(wrong_pose=0.4, local_pose=0.2, wrong_shift=0.2, junk=0.2),
+        description="planted: kinds and shares",
+    )
+
+    @model_validator(mode="after")
+    def _errors_to_learn(self) -> Classify:
+        if self.errors.total == 0.0:
+            raise ValueError("errors: name at least one kind of error to learn from")
+        return self
+
+
 class Select(Section):
     """From losses to the particles of the next round. A list gives one value per round; its last one stays."""
 
-    score: Literal[(*SCORES, "mixture")] = Field(  # type: ignore[valid-type]
+    score: Literal[(*SCORES, "mixture", "probability")] = Field(  # type: ignore[valid-type]
         "dual", description="column of the log, or mixture; the rules in brackets take no notice of it"
     )
     rule: Literal[
@@ -209,6 +239,7 @@ class Select(Section):
         "count",
         "threshold",
         "posterior",
+        "probability",
         "mixture",
         "soft",
         "trimmed",
@@ -230,6 +261,9 @@ class Select(Section):
     threshold: Annotated[list[float], PerRound] = Field([0.0], min_length=1, description="worst score kept")
     posterior: Annotated[list[Rate], PerRound] = Field(
         [0.5], min_length=1, description="(probability of being right that kept ones exceed)"
+    )
+    probability: Annotated[list[Rate], PerRound] = Field(
+        [0.5], min_length=1, description="(classifier's probability of being right that kept ones exceed)"
     )
     mixture: Annotated[list[Annotated[float, Field(ge=0.0)]], PerRound] = Field(
         [1.0], min_length=1, description="(particles dropped, over the estimated number of wrong ones)"
@@ -293,6 +327,7 @@ class Config(Section):
     input: Input = Field(Input(plant=PlantedErrors(wrong_pose=0.3)), description="where the particles come from")
     reconstruct: Reconstruct = Field(Reconstruct(), description="from particles to half maps")
     score: Score = Field(Score(), description="from maps to the loss of every particle")
+    classify: Classify = Field(Classify(), description="a classifier on residual images, if there is to be one")
     select: Select = Field(Select(), description="from losses to the particles of the next round")
 
     @model_validator(mode="after")
@@ -309,6 +344,12 @@ class Config(Section):
             raise ValueError(
                 f"the molecule {made.molecule} has not the point group {self.symmetry}; use {' or '.join(groups)}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _probabilities_have_a_classifier(self) -> Config:
+        if self.classify.model == "none" and "probability" in (self.select.rule, self.select.score):
+            raise ValueError("select: probability needs a classifier; set classify.model to logistic, boosting or cnn")
         return self
 
     @model_validator(mode="after")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Literal, get_args
 
-from cryocore.config import Config, Select, per_round
+from cryocore.config import CLASSIFIERS, Config, Select, per_round
+from cryocore.select.choose import deciding_score
 from cryocore.select.rules import RULES
 
-Stage = Literal["simulate", "plant", "ingest", "cache", "reconstruct", "score", "select", "validate", "report"]
+Stage = Literal[
+    "simulate", "plant", "ingest", "cache", "reconstruct", "score", "classify", "select", "validate", "report"
+]
 STAGES: tuple[str, ...] = get_args(Stage)
 
 
@@ -54,11 +57,14 @@ def stage_settings(config: Config, stage: Stage, round_number: int = 0) -> dict[
             if values["leave_one_out"] == "closed_form":
                 del values["n_folds"]
             return {"score": values, **common}
+        case "classify":
+            # the file of a given model is an input of the job
+            made = config.classify.model in CLASSIFIERS
+            return {"classify": _dump(config.classify) if made else {"model": "given"}, **common}
         case "select":
             return {"select": _select_settings(config.select, round_number), **common}
         case "validate":
-            by_posterior = RULES[config.select.rule].by_posterior
-            return {"score": "mixture" if by_posterior else config.select.score, "seed": config.seed}
+            return {"score": deciding_score(config.select), "seed": config.seed}
         case "report":
             values = _dump(config)
             del values["backend"]
@@ -68,7 +74,7 @@ def stage_settings(config: Config, stage: Stage, round_number: int = 0) -> dict[
 def _select_settings(select: Select, round_number: int) -> dict[str, Any]:
     """The rule in use with its value for one round, as a list of one; what it takes no notice of is left out."""
     unread = {*get_args(Select.model_fields["rule"].annotation)} - {select.rule}
-    if RULES[select.rule].by_posterior:
+    if RULES[select.rule].score:
         unread.add("score")
     values = {name: value for name, value in _dump(select).items() if name not in unread}
     return _of_round(values, {n for n, v in values.items() if isinstance(v, list)}, round_number)

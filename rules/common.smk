@@ -15,7 +15,7 @@ os.environ.update(
     PYTHONPATH=os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
 )
 
-from cryocore.config import parse_config
+from cryocore.config import CLASSIFIERS, parse_config
 from cryocore.errors import InputError
 from cryocore.provenance import code_version
 from cryocore.workflow import stage_settings
@@ -79,6 +79,10 @@ else:
 CACHE = "<results>/cache/transforms.npz" if CONFIG.input.cache else []
 
 
+# What the losses are written to: with a classifier, its probability is added to them.
+CLASSIFIES = CONFIG.classify.model != "none"
+SCORED = "band_scores" if CLASSIFIES else "scores"
+
 ITERATIVE = CONFIG.reconstruct.method == "iterative"
 KEEPS_SUMS = not ITERATIVE and CONFIG.reconstruct.full_every > 1
 
@@ -102,6 +106,11 @@ def previous_sums(wildcards):
 def fitted(wildcards):
     """The weights of the particles in the map of round r: a robust loss gives its own."""
     return "<results>/round_{r}/weights.parquet" if ITERATIVE else subset(wildcards)
+
+
+def given_model():
+    """The folder of a classifier that was made before, if the configuration names one."""
+    return given(CONFIG.classify.model) if CLASSIFIES and CONFIG.classify.model not in CLASSIFIERS else []
 
 
 def launcher(processes):

@@ -14,7 +14,7 @@ rule score:
         fsc="<results>/round_{r}/fsc.parquet",
         sampling="<results>/round_{r}/sampling.npz",
     output:
-        scores="<results>/round_{r}/scores.parquet",
+        scores=f"<results>/round_{{r}}/{SCORED}.parquet",
     log:
         "<logs>/score/round_{r}.log",
     benchmark:

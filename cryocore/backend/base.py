@@ -16,6 +16,7 @@ KERNELS: dict[str, str] = {
     "symmetrise_sums": "pppiipp",
     "average_mates": "pppiifip",
     "score_slices": "ppppppppipifiiip",
+    "predict_slices": "ppppppppipifiiip",
     "score_poses": "ppppppppipifppifiiiip",
     "score_shifts": "ppppppppipifpiiiip",
 }

@@ -8,6 +8,7 @@ two that puts the largest part into [2^14, 2^15): none overflows, and parts down
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,19 @@ def row_ends(limit: int) -> NDArray[np.int32]:
 def row_starts(limit: int) -> NDArray[np.int32]:
     """Where in a record each row begins, and the record's end, ``(2 limit + 2,)``, in complex halves of 4 bytes."""
     return np.cumsum([1, *(row_ends(limit) + 1)], dtype=np.int32)
+
+
+@cache
+def limit_of(values: int) -> int:
+    """The last shell in records of so many int16 values.
+
+    >>> limit_of(2 * int(row_starts(30)[-1]))
+    30
+    """
+    limit = next(r for r in range(1, values) if 2 * int(row_starts(r)[-1]) >= values)
+    if 2 * int(row_starts(limit)[-1]) != values:
+        raise ValueError(f"no record has {values} values")
+    return limit
 
 
 def record_type(limit: int) -> np.dtype[Any]:

@@ -24,7 +24,8 @@ from cryocore.replay.outcome import Outcome, Overlap, Rates
 from cryocore.replay.request import Plan, Request, plan
 from cryocore.replay.resolution import Prediction, predict
 from cryocore.replay.views import Views, view_shift, views_of
-from cryocore.select.choose import MIXTURE, choose, columns_needed
+from cryocore.select.choose import choose, columns_needed
+from cryocore.select.rules import MIXTURE
 from cryocore.select.stage import subset_metadata, subset_table, write_subset_star
 
 Floats32 = NDArray[np.float32]

@@ -12,8 +12,8 @@ from cryocore.errors import InputError
 from cryocore.files import table_metadata
 from cryocore.replay.bands import BandLimit
 from cryocore.replay.log import LogRound
-from cryocore.select.choose import MIXTURE
-from cryocore.select.rules import RULES
+from cryocore.select.choose import deciding_score
+from cryocore.select.rules import MIXTURE, RULES
 
 _COMPACT = re.compile(r"(?P<rule>\w+)?(=(?P<values>[^@]+))?(@(?P<score>\w+))?")
 
@@ -74,7 +74,7 @@ class Plan:
     @property
     def score(self) -> str:
         """The score that the rule ranks by."""
-        return MIXTURE if RULES[self.settings.rule].by_posterior else self.settings.score
+        return deciding_score(self.settings)
 
     def __str__(self) -> str:
         grouped = "" if self.settings.normalise == "none" else f" within {self.settings.normalise}"
@@ -127,7 +127,7 @@ def plan(request: Request, log_round: LogRound) -> Plan:
         raise InputError(f"there is no rule {rule!r}", remedy=f"Choose one of {', '.join(RULES)}")
     if rule != values.get("rule"):
         values.pop(rule, None)
-        if RULES[rule].by_posterior:
+        if RULES[rule].score:
             values["normalise"] = "none"
     given = {"rule": rule, "score": request.score, "normalise": request.normalise, rule: request.values}
     values |= {name: value for name, value in given.items() if value is not None}

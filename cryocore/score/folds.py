@@ -62,11 +62,10 @@ def require_particles_in_folds(fold: NDArray[np.intp], half: NDArray[np.int8], n
             )
 
 
-def signal_without_a_fold(signal: NDArray[np.float64], n_folds: int) -> NDArray[np.float64]:
-    """The share of a half map that is signal, ``(bands,)``, where one of so many folds is left out of it.
+def signal_without(signal: NDArray[np.float64], share: float) -> NDArray[np.float64]:
+    """The share of a half map that is signal, ``(bands,)``, where a share of its particles is left out of it.
 
-    >>> signal_without_a_fold(np.array([0.0, 0.5, 1.0]), 2).round(3).tolist()
+    >>> signal_without(np.array([0.0, 0.5, 1.0]), 0.5).round(3).tolist()
     [0.0, 0.333, 1.0]
     """
-    kept = 1.0 - 1.0 / n_folds
-    return kept * signal / (1.0 - signal + kept * signal)
+    return (1.0 - share) * signal / (1.0 - share * signal)

@@ -25,6 +25,7 @@ from cryocore.score.bands import BandSamples, band_edges, band_means, band_sampl
 log = logging.getLogger(__name__)
 
 OVERLAP_STEPS, OVERLAP_SHELLS = 4, 6
+MASK_SHELLS = 12
 LIKENESS_PAIRS, LIKENESS_BATCH, LIKENESS_DEG = 200, 50, 10.0
 LARGE_SHARE = 0.1
 """Share of its own map from which a particle's score is not trusted any more."""
@@ -34,13 +35,14 @@ LARGE_SHARE = 0.1
 class Reference:
     """What images are compared with: the grids of both halves, and how much each particle shaped them.
 
-    ``grids`` are empty where folds judge.
+    ``grids`` are empty where folds judge; ``mask`` is the transform of the mask, coarse, and its grid.
     """
 
     grids: Bricks
     inverse_density: Bricks
     leverage: float
     overlap: Any
+    mask: tuple[Any, Grid]
     mean_inverse_density: list[float]
     radial_mean: NDArray[np.float64]
     likeness: NDArray[np.float64]
@@ -91,6 +93,7 @@ def make_reference(
         inverse_density=pack(np.float32(1.0) / density, backend),
         leverage=float(mask.mean()) / grid.padding**3,
         overlap=backend.to_device(mask_overlap(mask)),
+        mask=coarse_mask(mask, grid, backend),
         mean_inverse_density=[slice_mean(1.0 / d, grid) for d in density],
         radial_mean=radial_mean,
         likeness=neighbour_correlation(grids, radial_mean, frames[0], samples[0], backend),
@@ -127,6 +130,12 @@ def mask_overlap(mask: Floats32) -> Floats32:
     shells = np.arange(OVERLAP_STEPS * OVERLAP_SHELLS) / OVERLAP_STEPS
     waves = np.sinc(2.0 * shells[:, None] * np.arange(len(weight)) / n)
     return np.ascontiguousarray(waves @ weight / weight.sum(), dtype=np.float32)
+
+
+def coarse_mask(mask: Floats32, grid: Grid, backend: Backend) -> tuple[Any, Grid]:
+    """The transform of a mask up to MASK_SHELLS, which is all of a soft mask, as ``project`` takes grids."""
+    coarse = Grid.of(grid.box, grid.pixel_size_angstrom, grid.padding, min(MASK_SHELLS, grid.last_shell))
+    return backend.to_device(map_to_grid(mask, coarse)[None]), coarse
 
 
 def neighbour_correlation(

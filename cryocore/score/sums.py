@@ -60,6 +60,15 @@ def own_sums(batch: Batch) -> Floats32:
     return np.asarray(backend.to_host(sums))
 
 
+def predictions(batch: Batch) -> Any:
+    """What the map predicts of a batch at its own poses, complex64 ``(n, 2r+1, r+1)``: 0 outside the samples."""
+    backend = batch.backend
+    out = backend.xp.zeros(batch.images.image.shape, dtype=np.complex64)
+    args = (*batch.inputs(batch.rotations), len(batch), batch.images.frame.limit, batch.samples.n_bands, out)
+    backend.launch("predict_slices", args, items=len(batch))
+    return out
+
+
 def pose_sums(batch: Batch, poses: NDArray[np.float64]) -> Floats32:
     """Band sums e and c of a batch at other poses ``(n, k, 3, 3)``: ``(n, k, bands, 2)``."""
     n, k, n_bands, frame, backend = len(batch), poses.shape[1], batch.samples.n_bands, batch.images.frame, batch.backend

@@ -21,13 +21,10 @@ from cryocore.select.mixture import (
     fit_evidence,
     posterior,
 )
-from cryocore.select.rules import RULES, Candidates, Ids, Scores
+from cryocore.select.rules import MIXTURE, RULES, Candidates, Ids, Scores
 from cryocore.select.weights import effective_number
 
 Columns = Mapping[str, NDArray[Any]]
-
-MIXTURE = "mixture"
-"""The score that is no column of the log: log odds of being right."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +41,11 @@ class Selection:
     error_rate: ErrorRate | None
 
 
+def deciding_score(settings: Select) -> str:
+    """The score that a selection ranks by: that of its rule, or ``select.score``."""
+    return RULES[settings.rule].score or settings.score
+
+
 def columns_needed(settings: Select, available: Sequence[str], *, judge: bool = True) -> list[str]:
     """The columns of a log that a selection reads, in order, the optional ones only where they are available.
 
@@ -54,15 +56,16 @@ def columns_needed(settings: Select, available: Sequence[str], *, judge: bool = 
     InputError  if one is missing that the rule or the score cannot do without.
     """
     rule = RULES[settings.rule]
-    by_posterior = rule.by_posterior or settings.score == MIXTURE
-    required = ["particle_id", "half", *(NEEDED_COLUMNS if by_posterior else [settings.score])]
+    score = deciding_score(settings)
+    by_posterior = score == MIXTURE
+    required = ["particle_id", "half", *(NEEDED_COLUMNS if by_posterior else [score])]
     kinds = (rule.cell, None if settings.normalise == "none" else settings.normalise)
     required += [name for kind in kinds if kind for name in CELL_COLUMNS[kind]]
     required += ["weight"] if rule.goes_on else []
     missing = [name for name in required if name not in available]
     if missing:
         raise InputError(
-            f"the log has no column {missing[0]!r}, which the selection by {settings.rule} of {settings.score} reads",
+            f"the log has no column {missing[0]!r}, which the selection by {settings.rule} of {score} reads",
             column=missing[0],
             remedy="Choose another select.rule or select.score, or score the particles again",
         )
@@ -98,7 +101,7 @@ def choose(
     odds, rate = judged(columns, ids, half, seed, interval=interval)
     rule, value = RULES[settings.rule], float(per_round(getattr(settings, settings.rule), round_number))
     scores, name = scores_of(columns, settings, odds)
-    lower_is_better = settings.score.endswith("_loss") and not rule.by_posterior
+    lower_is_better = deciding_score(settings).endswith("_loss")
     likely = np.full(len(ids), np.nan) if odds is None else posterior(odds)
     if settings.rule == "threshold" and lower_is_better:
         value = -value
@@ -114,7 +117,7 @@ def choose(
         share = np.nan if rate is None else rate.value if rate.method == "mixture" else 0.0
         before = part["weight"].astype(np.float64) if rule.goes_on else np.ones(len(members))
         weights[members] = rule.weigh(Candidates(own, ids[members], likely[members], cell, share, before), value)
-        estimate = rate if rule.by_posterior else None
+        estimate = rate if rule.score == MIXTURE else None
         shown = abs(value) if lower_is_better else value
         require_enough(weights[members], settings, shown, h, round_number, estimate)
     return Selection(weights, None if odds is None else likely, rate)
@@ -136,10 +139,11 @@ def judged(
 
 def scores_of(columns: Columns, settings: Select, odds: Scores | None) -> tuple[Scores, str]:
     """The scores ``(n,)`` that a rule ranks by, higher is better, and what they are called."""
-    if RULES[settings.rule].by_posterior or settings.score == MIXTURE:
+    name = deciding_score(settings)
+    if name == MIXTURE:
         return (np.full(len(columns["particle_id"]), np.nan) if odds is None else odds), MIXTURE
-    values = np.asarray(columns[settings.score], dtype=np.float64)
-    return (-values if settings.score.endswith("_loss") else values), settings.score
+    values = np.asarray(columns[name], dtype=np.float64)
+    return (-values if name.endswith("_loss") else values), name
 
 
 def require_informative(scores: Scores, name: str, half: int) -> None:

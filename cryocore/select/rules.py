@@ -18,6 +18,12 @@ Ints = NDArray[np.int64]
 Weights = NDArray[np.floating]
 
 
+MIXTURE = "mixture"
+"""The score that is no column of what is scored: log odds of being right."""
+PROBABILITY = "probability"
+"""The score of the classifier, where there is one."""
+
+
 @dataclass(frozen=True)
 class Candidates:
     """The particles of one half set.
@@ -43,13 +49,13 @@ class Rule:
     """How particles are chosen by a value per round.
 
     ``weigh`` : from candidates and the value to weights ``(n,)``, 0 for what is dropped
-    ``by_posterior`` : whether log odds of being right are the score, whatever ``select.score`` says
+    ``score`` : what decides, whatever ``select.score`` says; None: that one
     ``cell`` : what candidates are grouped by, a key of ``cryocore.select.cells.CELL_COLUMNS``; None: nothing
     ``goes_on`` : whether weights go on from those of the round before
     """
 
     weigh: Callable[[Candidates, float], Weights]
-    by_posterior: bool = False
+    score: str | None = None
     cell: str | None = None
     goes_on: bool = False
 
@@ -116,6 +122,11 @@ def posterior(candidates: Candidates, lowest: float) -> Weights:
     return _flags(candidates.posterior > lowest)
 
 
+def probability(candidates: Candidates, lowest: float) -> Weights:
+    """All particles to which the classifier gives more than a probability of being right."""
+    return _flags(np.nan_to_num(candidates.scores, nan=-np.inf) > lowest)
+
+
 def mixture(candidates: Candidates, factor: float) -> Weights:
     """As many of the best particles as are estimated to be right; ``factor`` times the error rate is dropped."""
     kept = 1.0 - min(factor * candidates.error_rate, 1.0)
@@ -167,12 +178,13 @@ RULES: dict[str, Rule] = {
     "fraction": Rule(fraction),
     "count": Rule(count),
     "threshold": Rule(threshold),
-    "posterior": Rule(posterior, by_posterior=True),
-    "mixture": Rule(mixture, by_posterior=True),
-    "soft": Rule(soft, by_posterior=True),
+    "posterior": Rule(posterior, score=MIXTURE),
+    "probability": Rule(probability, score=PROBABILITY),
+    "mixture": Rule(mixture, score=MIXTURE),
+    "soft": Rule(soft, score=MIXTURE),
     "trimmed": Rule(trimmed),
     "balanced": Rule(balanced, cell="view"),
-    "micrograph": Rule(micrograph, by_posterior=True, cell="micrograph"),
+    "micrograph": Rule(micrograph, score=MIXTURE, cell="micrograph"),
     "softmax": Rule(softmax),
     "absolute": Rule(absolute, goes_on=True),
     "simplex": Rule(simplex),

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from cryocore.config import Select
 from cryocore.data import Particles, require_same_particles, score_columns
 from cryocore.files import as_numpy, read_table, write_table
-from cryocore.select.choose import MIXTURE, Selection, choose, columns_needed
+from cryocore.select.choose import Selection, choose, columns_needed
+from cryocore.select.rules import MIXTURE
 
 log = logging.getLogger(__name__)
 

@@ -23,8 +23,8 @@ def identity(*parts: Any) -> str:
 
 def save(path: Path, state: dict[str, Any]) -> None:
     """Write a state of tensors and plain values; the file before stays until the next one is whole."""
-    with atomic_path(path) as temporary:
-        torch.save(state, temporary)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        torch.save(state, file)  # given a path, it would write the random name into the file
 
 
 def load(path: Path, wanted: str) -> dict[str, Any] | None:

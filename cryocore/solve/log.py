@@ -91,7 +91,7 @@ def write_weights(path: Path, particles: Particles, ledger: Ledger) -> None:
 
 
 class Scalars:
-    """Curves for TensorBoard, where its package is installed; epochs.parquet holds the same numbers."""
+    """Curves for TensorBoard, where its package is installed; the history in the results holds the same numbers."""
 
     def __init__(self, folder: Path, *, active: bool) -> None:
         self._writer: Any = None
@@ -100,12 +100,12 @@ class Scalars:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            log.info("no TensorBoard (install the package tensorboard): the curves are in epochs.parquet")
+            log.info("no TensorBoard (install the package tensorboard): no curves while it runs")
             return
         self._writer = SummaryWriter(str(folder))
 
-    def add(self, epoch: Epoch) -> None:
-        """Write the numbers of an epoch."""
+    def add(self, epoch: Any) -> None:
+        """Write the numbers of an epoch: a dataclass of them, ``epoch`` among them."""
         if self._writer is not None:
             for name, value in asdict(epoch).items():
                 self._writer.add_scalar(name, value, epoch.epoch)

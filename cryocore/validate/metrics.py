@@ -22,8 +22,9 @@ from cryocore.maps.fsc import fsc, resolution_at
 from cryocore.maps.mrc import read_map
 from cryocore.orientation.sampling import sampling_of
 from cryocore.rates import auc, lower_is_better, rates_by_kind, rounded, selection_rates, share
-from cryocore.select.choose import MIXTURE, judged
+from cryocore.select.choose import judged
 from cryocore.select.mixture import MIXTURE_COLUMNS
+from cryocore.select.rules import MIXTURE
 from cryocore.select.stage import read_columns
 from cryocore.select.weights import effective_number
 from cryocore.validate.epochs import epoch_metrics

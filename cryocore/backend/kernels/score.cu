@@ -195,6 +195,30 @@ extern "C" __global__ void score_slices(
     }
 }
 
+// The prediction x = c P V of each particle's samples at its own pose, its own share taken out; the rest is left alone.
+extern "C" __global__ void predict_slices(
+    const float2 *RESTRICT image, const float *RESTRICT ctf,             // (n, 2 r + 1, r + 1)
+    const int *RESTRICT samples, const int *RESTRICT band_start,
+    const float *RESTRICT basis, const int *RESTRICT half,               // (n, 6), (n)
+    const float *RESTRICT leverage,                                      // (n)
+    const float2 *RESTRICT volume, int radius,
+    const float *RESTRICT inverse_density, int density_radius, float density_step,
+    int n, int r, int bands, float2 *RESTRICT prediction)                // (n, 2 r + 1, r + 1)
+{
+    const long long pixels = (long long)(2 * r + 1) * (r + 1);
+    for (int index = blockIdx.x; index < n; index += gridDim.x) {
+        const Inputs in = inputs_of(image, ctf, samples, half, leverage, volume, radius, inverse_density,
+                                    density_radius, density_step, index, r, band_start[bands]);
+        float2 *out = prediction + index * pixels;
+        Lanes buffer[2];
+        for (int s = threadIdx.x * LANES; s < in.last; s += blockDim.x * LANES) {
+            const Lanes &l = next(in, basis + 6LL * index, nullptr, s, buffer);
+            for (int i = 0; i < LANES; i++)
+                if (samples[s + i] != 0) out[l.pixel[i]] = float2{l.re[i], l.im[i]};
+        }
+    }
+}
+
 // |x|^2 and Re(conj(y) x) per band at other poses, the image staying in cache from pose to pose.
 // What a particle put into the map reaches as far as the transform of the mask: its share at another pose is that at its
 // own times the overlap of the two samples, a table of their distance in steps of overlap_step.

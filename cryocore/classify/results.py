@@ -1,0 +1,84 @@
+"""What is known of a round's classifier: its card and its pictures, in a folder beside the scores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryocore.classify.card import write_card
+from cryocore.classify.committee import Folds
+from cryocore.classify.evaluation import Evaluation, compare, evaluate
+from cryocore.classify.evaluation_figures import evaluation_figures
+from cryocore.classify.gallery import Gallery
+from cryocore.classify.lessons import Lessons
+from cryocore.classify.models import Floats
+from cryocore.classify.rounds import ScoredRound
+from cryocore.files import write_json
+from cryocore.validate.figures import save
+
+SCORES = ("z", "zc", "ldac", "contrast", "local", "shift", "dual", "llr", "ncc", "mixture")
+"""Features that are scores of the log, or rise with one."""
+WHAT = {"logistic": "Logistic regression on features", "boosting": "Boosted trees on features"}
+
+
+def write_results(
+    out_dir: Path, scored: ScoredRound, lessons: Lessons, log_odds: Floats, about: dict[str, Any], folds: Folds
+) -> Evaluation:
+    """Write the card of a committee: what it says of its lessons, each judged by a model that has not seen it.
+
+    Of lessons that are right only as far as is known, those count that are probably right.
+    """
+    known = ~lessons.right | (lessons.weight > 0.5)
+    rows = np.flatnonzero(known)
+    examples, right = lessons.examples.take(rows), lessons.right[rows]
+    odds = log_odds[rows] + np.log(max(right.mean(), 1e-6) / max(1.0 - right.mean(), 1e-6))
+    share = 1.0 / (1.0 + np.exp(-odds))
+    given: dict[str, Any] = {"groups": examples.micrograph, "seed": scored.seed}
+    evaluation = evaluate(share, right, kinds=lessons.kinds[rows], **given)
+    comparison = compare(share, scores_of(lessons, rows), right, **given)
+    write_card(
+        out_dir,
+        about=described(scored, lessons, about, folds),
+        evaluation=evaluation,
+        comparison=comparison,
+        figures=evaluation_figures(evaluation, comparison),
+    )
+    return evaluation
+
+
+def scores_of(lessons: Lessons, rows: NDArray[np.intp]) -> dict[str, Floats]:
+    """The scores of the log, as far as features keep their order, ``(n,)`` each."""
+    names, values = lessons.examples.names, lessons.examples.features[rows]
+    return {name: values[:, names.index(name)].astype(np.float64) for name in SCORES if name in names}
+
+
+def described(scored: ScoredRound, lessons: Lessons, about: dict[str, Any], folds: Folds) -> dict[str, Any]:
+    """The card's words and tables."""
+    kinds, counts = np.unique(lessons.kinds, return_counts=True)
+    apart = "whole micrographs" if folds.of_micrograph is not None else "particles, since micrographs are few,"
+    return {
+        "name": f"{WHAT.get(about['kind'], 'Convolutional network on images')}, labels: {about['labels']}",
+        "purpose": "Probability that a particle is right, from band sums and images compared with the half maps.",
+        "split": f"{folds.n} folds of {apart} within each half set: every lesson is judged by a model that was fitted "
+        "to the other folds of its own half set. For lessons that nobody has flagged, right means right with a "
+        "probability above 0.5 by the mixture of the log.",
+        "data": {
+            "round": int(scored.metadata["round"]),
+            "box": int(scored.metadata["box"]),
+            "pixel_size_angstrom": float(scored.metadata["pixel_size_angstrom"]),
+            "particles": len(scored.data),
+            "estimated_error_rate": float(scored.error_rate),
+            "lessons": {str(kind): int(count) for kind, count in zip(kinds, counts, strict=True)},
+            "planted": about["labels"] == "planted",
+        },
+        "training": {name: value for name, value in about.items() if name != "features"},
+    }
+
+
+def write_gallery(out_dir: Path, gallery: Gallery) -> None:
+    """Write examples.png and examples.json: the particles that the classifier is most sure of."""
+    save(gallery.figure(), out_dir, "examples")
+    write_json(out_dir / "examples.json", gallery.as_dict())

@@ -1,0 +1,135 @@
+"""A scored round, opened again: its particles, its maps, its log, and what the log's scores say of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from cryocore.backend import Backend
+from cryocore.classify.examples import Examples, columns_of, examples_of
+from cryocore.classify.features import COLUMNS, Context
+from cryocore.config import Score
+from cryocore.data import Particles, read_weights, require_same_particles
+from cryocore.errors import InputError
+from cryocore.files import table_metadata
+from cryocore.replay.log import find_rounds, wanted_rounds
+from cryocore.score.scorer import Scorer
+from cryocore.select.choose import judged
+from cryocore.select.mixture import MIXTURE_COLUMNS, posterior
+from cryocore.select.stage import read_columns
+
+CONTEXT = 20_000
+"""Particles that a context is made from, where there are more."""
+UNKNOWN_RATE = 0.5
+"""Error rate that is taken where the log allows no estimate."""
+
+
+@dataclass(frozen=True)
+class ScoredRound:
+    """A round and its scores.
+
+    ``weights`` ``(n,)`` : of the particles in the half maps of ``directory``
+    ``likely`` ``(n,)`` : probability of being right by the mixture; 0 where the log allows none
+    ``error_rate`` : share of wrong particles by the mixture
+    """
+
+    data: Particles
+    weights: NDArray[np.float32]
+    scorer: Scorer
+    scores: Path
+    directory: Path
+    metadata: Mapping[str, Any]
+    context: Context
+    likely: NDArray[np.float64]
+    error_rate: float
+    seed: int
+
+    @classmethod
+    def read(
+        cls,
+        particles: Path,
+        scores: Path,
+        directory: Path,
+        subset: Path | None,
+        *,
+        symmetry: str,
+        seed: int,
+        backend: Backend,
+        cache: Path | None = None,
+    ) -> ScoredRound:
+        """From the files of a round; ``scores`` may be its log."""
+        data = Particles.read(particles)
+        weights = read_weights(subset, data)
+        schema = pq.read_schema(scores)
+        metadata = table_metadata(schema)
+        names = ["particle_id", "half", *(n for n in MIXTURE_COLUMNS if n in schema.names)]
+        columns = read_columns(scores, names)
+        require_same_particles(columns["particle_id"], data.ids, file=scores)
+        odds, rate = judged(columns, columns["particle_id"], columns["half"], seed, interval=False)
+        given: dict[str, Any] = {"symmetry": symmetry, "round_number": int(metadata["round"]), "seed": seed}
+        how = Score.model_validate(metadata["score_settings"])
+        scorer = Scorer.of(data, weights, directory, how, **given, backend=backend, cache=cache)
+        likely = np.zeros(len(data)) if odds is None else posterior(odds)
+        error_rate = UNKNOWN_RATE if rate is None else rate.value
+        context = read_context(scores, metadata, len(data), seed=seed)
+        return cls(data, weights, scorer, scores, directory, metadata, context, likely, error_rate, seed)
+
+    def examples(self, rows: NDArray[np.integer[Any]], image_size: int, progress: str | None = None) -> Examples:
+        """Particles of some rows, in ascending order, as the log has them."""
+        names = [n for n in (*COLUMNS, "noise_power") if n in pq.read_schema(self.scores).names]
+        table = pq.read_table(self.scores, columns=names, memory_map=True, partitioning=None).take(pa.array(rows))
+        return examples_of(self.scorer, self.data, rows, self.weights, table, self.context, image_size, progress)
+
+
+def open_run(run_dir: Path, wanted: str, backend: Backend) -> ScoredRound:
+    """A round of a finished run: ``wanted`` is its number, or ``last``.
+
+    Raises
+    ------
+    InputError  if the directory is not that of a run, or its maps and images are not there.
+    """
+    found = wanted_rounds(find_rounds(run_dir), wanted)[0]
+    if found.run_dir is None:
+        raise InputError("there are no maps beside this log", file=run_dir, remedy="Give the directory of a run")
+    directory = found.run_dir / f"round_{found.number}"
+    files = [directory / f"{name}.parquet" for name in ("weights", "subset")]
+    cache = found.run_dir / "cache" / "transforms.npz"
+    return ScoredRound.read(
+        found.run_dir / "particles.parquet",
+        found.path,
+        directory,
+        next((file for file in files if file.exists()), None),
+        symmetry=found.symmetry,
+        seed=run_seed(directory),
+        backend=backend,
+        cache=cache if cache.exists() else None,
+    )
+
+
+def run_seed(directory: Path) -> int:
+    """The seed that a round's subset was chosen with; 0 in round 0, which has none."""
+    subset = directory / "subset.parquet"
+    if not subset.exists():
+        return 0
+    return int(table_metadata(pq.read_schema(subset)).get("seed", 0))
+
+
+def read_context(scores: Path, metadata: Mapping[str, Any], n: int, *, seed: int) -> Context:
+    """The context of a log, from evenly spaced particles of it."""
+    names = [name for name in (*COLUMNS, "noise_power") if name in pq.read_schema(scores).names]
+    step = -(-n // CONTEXT)
+    parts = []
+    with pq.ParquetFile(scores) as file:
+        start = 0
+        for group in range(file.num_row_groups):
+            part = file.read_row_group(group, columns=names)
+            parts.append(part.take(pa.array(np.arange(-start % step, len(part), step))))
+            start += len(part)
+    return Context.of(columns_of(pa.concat_tables(parts)), metadata, seed=seed)

@@ -1,0 +1,96 @@
+"""The stage: lessons, a committee of models, and its probability for every particle, as a column of the scores."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cryocore.backend import Backend
+from cryocore.classify.committee import Folds, fit_committee, probability
+from cryocore.classify.examples import Examples, examples_of
+from cryocore.classify.gallery import Gallery
+from cryocore.classify.lessons import make_lessons
+from cryocore.classify.models import Floats, device_of, load_model
+from cryocore.classify.results import write_gallery, write_results
+from cryocore.classify.rounds import ScoredRound
+from cryocore.config import Classify
+from cryocore.files import write_tables
+from cryocore.select.rules import PROBABILITY
+
+log = logging.getLogger(__name__)
+
+AT_A_TIME = 4096
+"""Particles whose pictures are held in memory."""
+TRAINING = "training"
+"""Folder in the round's, of what an interrupted training continues from."""
+
+
+def classify(
+    particles: Path,
+    scores: Path,
+    round_dir: Path,
+    subset: Path | None,
+    *,
+    settings: Classify,
+    symmetry: str,
+    seed: int,
+    backend: Backend,
+    out_scores: Path,
+    out_dir: Path,
+    model: Path | None = None,
+    cache: Path | None = None,
+) -> None:
+    """Write the scores of a round with the column ``probability``, and what is known of the classifier to ``out_dir``.
+
+    The classifier of a half set learns from particles of that half set alone, and every particle is judged by a model
+    that has seen no particle of its micrograph.
+
+    Parameters
+    ----------
+    scores : the log of the round without that column
+    model : a folder written by ``cryocore train``; None: the run makes its own
+    """
+    given: dict[str, Any] = {"symmetry": symmetry, "seed": seed, "backend": backend, "cache": cache}
+    scored = ScoredRound.read(particles, scores, round_dir, subset, **given)
+    if model is not None:
+        made, about = load_model(model)
+        judge: Callable[[Examples], Floats] = made.log_odds
+    else:
+        about = {"kind": settings.model, "labels": settings.labels, "image_size": settings.image_size}
+        lessons = make_lessons(scored, settings)
+        folds = Folds.of(scored.data.column("micrograph").astype(np.str_), settings.n_folds, seed)
+        training: dict[str, Any] = {"folder": round_dir / TRAINING, "device": device_of(backend)}
+        committee = fit_committee(settings.model, lessons, folds, settings, seed=seed, **training)
+        judge = committee.log_odds
+        write_results(out_dir, scored, lessons, judge(lessons.examples), about, folds)
+    gallery = Gallery()
+    write_tables(out_scores, judged_tables(scored, judge, about, gallery), **scored.metadata, classifier=about)
+    write_gallery(out_dir, gallery)
+
+
+def judged_tables(
+    scored: ScoredRound, judge: Callable[[Examples], Floats], about: dict[str, Any], gallery: Gallery
+) -> Iterator[pa.Table]:
+    """The row groups of the scores, with the probability; a few thousand particles are in memory at a time."""
+    n_right, start = 0, 0
+    with pq.ParquetFile(scored.scores) as file:
+        for group in range(file.num_row_groups):
+            part = file.read_row_group(group)
+            found = np.empty(len(part), dtype=np.float32)
+            for first in range(0, len(part), AT_A_TIME):
+                piece = part.slice(first, AT_A_TIME)
+                rows = np.arange(start + first, start + first + len(piece))
+                given = scored.weights, piece, scored.context, int(about["image_size"]), "classify"
+                examples = examples_of(scored.scorer, scored.data, rows, *given)
+                likely = probability(judge(examples), str(about["labels"]), scored.error_rate)
+                gallery.add(examples, likely)
+                found[first : first + len(piece)] = likely
+            yield part.append_column(PROBABILITY, pa.array(found))
+            n_right, start = n_right + int((found > 0.5).sum()), start + len(part)
+    log.info("%d of %d particles are right with a probability above 0.5", n_right, start)

@@ -1,0 +1,42 @@
+"""From residual images to the probability of being right, if the configuration asks for it."""
+
+
+rule classify:
+    """Add the probability of a classifier to the scores of a round."""
+    input:
+        particles="<results>/particles.parquet",
+        images=IMAGES,
+        cache=CACHE,
+        scores="<results>/round_{r}/band_scores.parquet",
+        subset=fitted,
+        half1="<results>/round_{r}/half1.mrc",
+        half2="<results>/round_{r}/half2.mrc",
+        mask="<results>/round_{r}/mask.mrc",
+        fsc="<results>/round_{r}/fsc.parquet",
+        sampling="<results>/round_{r}/sampling.npz",
+        model=given_model(),
+    output:
+        scores="<results>/round_{r}/scores.parquet",
+        classifier=directory("<results>/round_{r}/classifier"),
+    log:
+        "<logs>/classify/round_{r}.log",
+    benchmark:
+        "<logs>/classify/round_{r}.tsv"
+    conda:
+        "../envs/cryocore.yaml"
+    threads: ALL_CORES
+    resources:
+        gpu=GPUS,
+        backend=CONFIG.backend,
+    params:
+        *code("classify"),
+        settings=settings("classify"),
+        script=script("classify"),
+        optional=lambda wildcards, input: options(subset=input.subset, cache=input.cache, model=input.model),
+        round_dir=subpath(input.half1, parent=True),
+    message:
+        "Round {wildcards.r}: classifying"
+    shell:
+        "CRYOCORE_LOG={log:q} python -P {params.script:q} {input.particles:q} {input.scores:q} {params.round_dir:q}"
+        " {output.scores:q} {output.classifier:q} {params.optional:q} --settings {params.settings:q}"
+        " --backend {resources.backend} --threads {threads}"

@@ -44,6 +44,8 @@ include: "rules/ingest.smk"
 include: "rules/cache.smk"
 include: "rules/reconstruct.smk"
 include: "rules/score.smk"
+
+
 if CLASSIFIES:
 
     include: "rules/classify.smk"

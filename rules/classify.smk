@@ -32,7 +32,9 @@ rule classify:
         *code("classify"),
         settings=settings("classify"),
         script=script("classify"),
-        optional=lambda wildcards, input: options(subset=input.subset, cache=input.cache, model=input.model),
+        optional=lambda wildcards, input: options(
+            subset=input.subset, cache=input.cache, model=input.model and str(Path(input.model).parent)
+        ),
         round_dir=subpath(input.half1, parent=True),
     message:
         "Round {wildcards.r}: classifying"

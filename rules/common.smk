@@ -109,8 +109,9 @@ def fitted(wildcards):
 
 
 def given_model():
-    """The folder of a classifier that was made before, if the configuration names one."""
-    return given(CONFIG.classify.model) if CLASSIFIES and CONFIG.classify.model not in CLASSIFIERS else []
+    """The description of a classifier that was made before, if the configuration names its folder."""
+    made_here = not CLASSIFIES or CONFIG.classify.model in CLASSIFIERS
+    return [] if made_here else given(str(Path(CONFIG.classify.model) / "model.json"))
 
 
 def launcher(processes):

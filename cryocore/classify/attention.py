@@ -9,7 +9,7 @@ from torch import nn
 
 from cryocore.classify.evidence import BANDS, CELLS, PRODUCTS, SCALARS, turned
 
-WIDTH, HEADS, DROPOUT = 32, 8, 0.2
+WIDTH, HEADS, DROPOUT = 32, 8, 0.4
 
 
 class AttentionNet(nn.Module):

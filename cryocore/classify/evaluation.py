@@ -21,7 +21,7 @@ from cryocore.rates import lower_is_better
 RESAMPLES, LEVEL = 1000, 0.95
 FEWEST_GROUPS = 20
 """With fewer groups particles are drawn instead: quantiles of a few groups are no interval."""
-BINS, CHANCE_DRAWS = 10, 200
+BINS, CHANCE_DRAWS, LEVELS = 10, 200, 2048
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -190,11 +190,13 @@ def compare(
     if not names:
         raise InputError("no score has values of right and of wrong particles", remedy="Score the particles first")
     whole = Area(probability, label)
+    complete = [count == len(label) for name, count in counts.items() if name != "probability"]
 
     def statistics(weight: Floats) -> Floats:
-        known = np.array([area(weight) for area in areas])
-        gains = np.array([partner(weight) for partner in partners]) - known
-        return np.array([whole(weight), *known, *gains, gains.min()])
+        all_in_all, known = whole(weight), np.array([area(weight) for area in areas])
+        own = [all_in_all if is_whole else p(weight) for is_whole, p in zip(complete, partners, strict=True)]
+        gains = np.array(own) - known
+        return np.array([all_in_all, *known, *gains, gains.min()])
 
     codes, resampled = _codes(groups)
     values, draws = statistics(np.ones(len(label))), _draws(codes, statistics, seed)
@@ -212,18 +214,20 @@ def compare(
 
 
 class Area:
-    """The AUC of the chosen particles as a function of the weights of all; ties count one half."""
+    """The AUC of the chosen particles as a function of the weights of all; ties count one half.
+
+    Scores of more than ``LEVELS`` values are cut into as many levels by rank, which moves the AUC by less than 0.0003.
+    """
 
     def __init__(self, score: Floats, label: Bools, chosen: Bools | None = None) -> None:
         self._rows = slice(None) if chosen is None else np.flatnonzero(chosen)
-        self._right = label[self._rows]
-        levels, self._level = np.unique(score[self._rows], return_inverse=True)
-        self._n = len(levels)
+        values, level = np.unique(score[self._rows], return_inverse=True)
+        if len(values) > LEVELS:
+            level = level * LEVELS // len(values)
+        self._cell = 2 * level + label[self._rows]
 
     def __call__(self, weight: Floats) -> float:
-        chosen = weight[self._rows]
-        right = np.bincount(self._level, chosen * self._right, self._n)
-        wrong = np.bincount(self._level, chosen * ~self._right, self._n)
+        wrong, right = np.bincount(self._cell, weight[self._rows], 2 * LEVELS).reshape(-1, 2).T
         pairs = right.sum() * wrong.sum()
         return float(right @ (wrong.cumsum() - 0.5 * wrong) / pairs) if pairs else np.nan
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import scipy.ndimage
@@ -11,10 +12,11 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from cryocore.classify.examples import Examples
+from cryocore.files import atomic_path, open_arrays
 from cryocore.validate.figures import RIGHT, WRONG, style
 
 SHOWN = 6
-SMOOTHING = 1.5
+SMOOTHING = 2.0
 """Standard deviation, in pixels of a picture of 64, of the blur that makes noisy images readable."""
 
 
@@ -57,17 +59,34 @@ class Gallery:
                         low, high = np.percentile(smooth, [1, 99])
                         axis.imshow(smooth, cmap="gray", vmin=low, vmax=max(high, low + 1e-6))
                         axis.set(xticks=[], yticks=[])
-                    axes[0, i].set_title(f"p = {picture.probability:.2g}", fontsize=8.5, weight="normal", pad=3)
+                    axes[0, i].set_title(_label(picture.probability), fontsize=8.5, weight="normal", pad=3)
             for axis, name in zip(parts[0].axes[:: len(self.wrong)], ("image", "prediction"), strict=True):
                 axis.set_ylabel(name, fontsize=9)
         return figure
 
-    def as_dict(self) -> dict[str, Any]:
-        """Ids and probabilities."""
-        return {
-            name: [{"particle_id": p.particle_id, "probability": round(p.probability, 6)} for p in kept]
-            for name, kept in (("wrong", self.wrong), ("right", self.right))
-        }
+    def write(self, path: Path) -> None:
+        """Write ids, probabilities and pictures as ``.npz``; :meth:`read` is its inverse."""
+        arrays: dict[str, NDArray[Any]] = {}
+        for name, kept in (("wrong", self.wrong), ("right", self.right)):
+            arrays[f"{name}_id"] = np.array([p.particle_id for p in kept], dtype=np.uint64)
+            arrays[f"{name}_probability"] = np.array([p.probability for p in kept])
+            arrays[f"{name}_image"] = np.stack([p.image for p in kept])
+            arrays[f"{name}_prediction"] = np.stack([p.prediction for p in kept])
+        with atomic_path(path) as temporary:
+            np.savez(temporary, **arrays)  # type: ignore[arg-type]
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read what :meth:`write` wrote."""
+        with open_arrays(path, "pictures of a classifier") as file:
+            kept = [
+                [Picture(int(i), float(p), image, prediction) for i, p, image, prediction in zip(*columns, strict=True)]
+                for columns in (
+                    [file[f"{name}_{part}"] for part in ("id", "probability", "image", "prediction")]
+                    for name in ("wrong", "right")
+                )
+            ]
+        return cls(*kept)
 
 
 @dataclass(frozen=True)
@@ -78,3 +97,7 @@ class Picture:
     probability: float
     image: NDArray[np.float32]
     prediction: NDArray[np.float32]
+
+
+def _label(probability: float) -> str:
+    return "p < 0.001" if probability < 0.001 else "p > 0.999" if probability > 0.999 else f"p = {probability:.3f}"

@@ -140,8 +140,8 @@ def fit_model(
 
         training = Training(settings.n_epochs, settings.patience, settings.batch_size, settings.learning_rate)
         weight, labels = balanced(right, weight, learned), right.astype(np.float32)
-        given = {"settings": training, "seed": seed, "folder": folder, "name": name, "device": device}
-        return OnPictures(fit(examples.pictures, labels, weight, validation, **given))
+        given: dict[str, Any] = {"seed": seed, "folder": folder, "name": name, "device": device}
+        return OnPictures(fit(examples.pictures, labels, weight, validation, settings=training, **given))
     if kind == "boosting":
         trees = boosted_trees(examples.features, right, weight, validation, seed)
         return OnFeatures(trees, np.ones(len(examples.names)))

@@ -16,11 +16,11 @@ from cryocore.classify.gallery import Gallery
 from cryocore.classify.lessons import Lessons
 from cryocore.classify.models import Floats
 from cryocore.classify.rounds import ScoredRound
-from cryocore.files import write_json
 from cryocore.validate.figures import save
 
 SCORES = ("z", "zc", "ldac", "contrast", "local", "shift", "dual", "llr", "ncc", "mixture")
 """Features that are scores of the log, or rise with one."""
+EXAMPLES = "examples.npz"
 WHAT = {"logistic": "Logistic regression on features", "boosting": "Boosted trees on features"}
 
 
@@ -79,6 +79,6 @@ def described(scored: ScoredRound, lessons: Lessons, about: dict[str, Any], fold
 
 
 def write_gallery(out_dir: Path, gallery: Gallery) -> None:
-    """Write examples.png and examples.json: the particles that the classifier is most sure of."""
+    """Write examples.png and examples.npz: the particles that the classifier is most sure of."""
     save(gallery.figure(), out_dir, "examples")
-    write_json(out_dir / "examples.json", gallery.as_dict())
+    gallery.write(out_dir / EXAMPLES)

@@ -13,7 +13,9 @@ from cryocore.commands.groups import groups
 from cryocore.commands.import_log import import_log
 from cryocore.commands.orientation import orientation
 from cryocore.commands.replay import replay
+from cryocore.commands.residuals import residuals
 from cryocore.commands.reslog import reslog
+from cryocore.commands.train import train
 
 app = typer.Typer(
     name="cryocore",
@@ -27,6 +29,8 @@ app.command()(groups)
 app.command()(explain)
 app.command()(orientation)
 app.command()(reslog)
+app.command()(residuals)
+app.command()(train)
 app.command("import-log")(import_log)
 
 

@@ -22,6 +22,7 @@ from cryocore.maps.mrc import read_map
 from cryocore.rates import lower_is_better
 from cryocore.report.chart import fsc_chart
 from cryocore.report.chimerax import ShownMaps, write_script
+from cryocore.report.classifier import classifier_section
 from cryocore.report.groups import groups_section
 from cryocore.report.loss import loss_section
 from cryocore.report.orientation import orientation_section
@@ -83,6 +84,7 @@ def summarise(
         loss_section(run_dir, last, seed=seed),
         orientation_section(run_dir, rounds, seed=seed),
         groups_section(run_dir, last),
+        *filter(None, [classifier_section(run_dir, last, rounds[-1]["aucs"])]),
     ]
     for drawing in (drawing for section in sections for drawing in section.drawings):
         figures.save(drawing.figure, out_figures, drawing.name)

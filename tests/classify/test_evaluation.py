@@ -46,6 +46,15 @@ def test_values_are_those_of_scikit_learn():
     assert evaluate(probability, label, groups=groups, kinds=kinds, seed=0) == found
 
 
+def test_the_area_by_levels_is_nearly_that_of_all_pairs():
+    random = np.random.default_rng(0)
+    label = random.random(20_000) < 0.3
+    score = random.normal(size=20_000) + label
+    weight = random.integers(4, size=20_000).astype(float)
+    expected = metrics.roc_auc_score(label, score, sample_weight=weight)
+    assert evaluation.Area(score, label)(weight) == pytest.approx(expected, abs=1e-5)
+
+
 def test_calibration_tells_a_true_probability_from_a_bold_one():
     honest = evaluate(*particles(1)[:2], groups=particles(1)[2], seed=0)
     bold = evaluate(*particles(1, calibrated=False)[:2], groups=particles(1)[2], seed=0)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -91,7 +93,7 @@ def test_evidence_turns_with_the_images(side, turns, mirror):
 
 @pytest.mark.parametrize("turns, mirror", ELEMENTS[1:])
 def test_log_odds_are_the_same_for_all_channels_turned_alike_but_not_for_one(network, turns, mirror):
-    images = examples(3, n=20)[0]
+    images = examples(3, n=8)[0]
     moved = np.ascontiguousarray(np.rot90(images[..., ::-1] if mirror else images, turns, (-2, -1)))
     known = network.log_odds(images)
     np.testing.assert_allclose(network.log_odds(moved), known, atol=1e-3)
@@ -150,6 +152,27 @@ def test_an_interrupted_training_ends_with_the_same_network(network, tmp_path, m
     assert len(other.history) == 1 and not states_equal(other, network)
 
 
+def test_curves_are_written_where_tensorboard_is(tmp_path, monkeypatch):
+    written = []
+
+    class SummaryWriter:
+        def __init__(self, folder):
+            self.folder = folder
+
+        def add_scalar(self, name, value, epoch):
+            written.append((self.folder, name, value, epoch))
+
+        def flush(self):
+            pass
+
+        close = flush
+
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=SummaryWriter))
+    found = trained(tmp_path, settings=replace(SHORT, n_epochs=1))
+    folder = str(tmp_path / "tensorboard" / "network")
+    assert (folder, "validation_loss", found.history[0].validation_loss, 0) in written and len(written) == 5
+
+
 def test_training_ends_when_the_validation_loss_rises_and_keeps_the_best():
     random = np.random.default_rng(0)
     labels = random.integers(2, size=320)
@@ -167,7 +190,7 @@ def test_images_without_weight_do_not_count():
     labels = examples(0)[1].copy()
     wrong = np.arange(320) % 5 == 1
     labels[wrong] = 1 - labels[wrong]
-    found = trained(labels=labels, weights=np.where(wrong, 0.0, 2.0))
+    found = trained(labels=labels, weights=np.where(wrong, 0.0, 2.0), settings=replace(SHORT, n_epochs=3))
     images, truth = examples(1, n=200)
     assert auc(found.log_odds(images), truth == 1) > 0.9
 

@@ -1,0 +1,99 @@
+"""Residual images as files that anything can read: images, predictions and residuals, with the particles' ids."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from cryocore.classify.images import image_pairs
+from cryocore.classify.rounds import ScoredRound
+from cryocore.data import score_columns
+from cryocore.errors import InputError
+from cryocore.files import atomic_path, write_table
+from cryocore.maps.mrc import write_stack
+
+STACKS = ("image", "prediction", "residual")
+AT_A_TIME = 256
+TABLE = "particles.parquet"
+
+
+def export_residuals(
+    scored: ScoredRound, rows: NDArray[np.intp], out_dir: Path, kind: Literal["mrc", "npy"] = "mrc"
+) -> list[Path]:
+    """Write ``image``, ``prediction`` and ``residual`` of some particles, and ``particles.parquet``: a row per image.
+
+    Images are float32, as large as those of the stacks and in their units. They hold the shells that are scored and are
+    centred, so that the particle is at pixel ``box // 2``. The residual is image less prediction.
+
+    Raises
+    ------
+    InputError  if the particles are of optics groups with different boxes.
+    """
+    data = scored.data
+    boxes = {data.optics[g].box for g in np.unique(data.column("optics_group")[rows])}
+    if len(boxes) != 1:
+        raise InputError(f"images of {len(boxes)} sizes fit in no stack", remedy="Choose particles of one optics group")
+    (side,) = boxes
+    out_dir.mkdir(parents=True, exist_ok=True)
+    optics = data.optics[int(data.column("optics_group")[rows[0]])]
+    files = [out_dir / f"{name}.{'mrcs' if kind == 'mrc' else 'npy'}" for name in STACKS]
+    part, every = data.take(rows), np.arange(len(rows))
+    with tempfile.TemporaryDirectory(dir=out_dir, prefix=".residuals.") as spare:
+        arrays = [
+            np.lib.format.open_memmap(Path(spare) / f"{name}.npy", "w+", np.float32, (len(rows), side, side))
+            for name in STACKS
+        ]
+        pairs = image_pairs(part, every, scored.weights[rows], scored.scorer.comparison, progress="residuals")
+        for at, found in pairs:
+            for array, values in zip(arrays, (found.image, found.prediction, found.residual), strict=True):
+                array[at] = values
+        for array, file in zip(arrays, files, strict=True):
+            array.flush()
+            if kind == "mrc":
+                write_stack(file, _slices(array), optics.pixel_size_angstrom)
+            else:
+                with atomic_path(file) as temporary:
+                    Path(str(array.filename)).replace(temporary)
+    schema = pq.read_schema(scored.scores)
+    names = ["particle_id", "stack", "slice", "half", "weight", *score_columns(schema)]
+    names += [name for name in ("is_correct",) if name in schema.names]
+    table = pq.read_table(scored.scores, columns=names, memory_map=True, partitioning=None).take(pa.array(rows))
+    write_table(out_dir / TABLE, table.replace_schema_metadata(None), round=scored.metadata["round"])
+    return [*files, out_dir / TABLE]
+
+
+def _slices(array: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    for start in range(0, len(array), AT_A_TIME):
+        yield np.asarray(array[start : start + AT_A_TIME])
+
+
+def read_stack(path: Path) -> NDArray[Any]:
+    """Images ``(n, d, d)`` of a plain ``.npy`` file, left on disk until they are used.
+
+    Raises
+    ------
+    InputError  if it is no such file, or a pickle, as ``ndarray.dump`` writes: what is pickled can run as a program.
+    """
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise InputError("file does not exist", file=path, remedy="Give an existing .npy file") from None
+    except (ValueError, OSError, EOFError) as error:
+        pickled = path.read_bytes()[:1] == b"\x80"
+        problem = (
+            "it is a pickle, which could run anything when it is read" if pickled else f"not a .npy file ({error})"
+        )
+        remedy = "Convert it where it comes from; docs/classify.md says how" if pickled else "Write it with numpy.save"
+        raise InputError(problem, file=path, remedy=remedy) from None
+    if array.ndim != 3 or array.shape[1] != array.shape[2] or not np.issubdtype(array.dtype, np.number):
+        raise InputError(
+            f"not a stack of square images: {array.dtype} {array.shape}", file=path, remedy="Give an array (n, d, d)"
+        )
+    return array

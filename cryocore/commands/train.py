@@ -1,0 +1,58 @@
+"""``cryocore train``: a classifier from finished runs, for ``classify.model`` of others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cryocore.commands.output import AsJson, answer
+
+
+def train(
+    runs: Annotated[list[Path], typer.Argument(help="results/RUN; images and maps are read.", metavar="RUN...")],
+    out: Annotated[Path, typer.Option(help="Folder of the model.")],
+    model: Annotated[str, typer.Option(help="logistic, boosting or cnn.")] = "logistic",
+    labels: Annotated[str, typer.Option(help="truth (of planted errors), planted, or probable.")] = "truth",
+    number: Annotated[str, typer.Option("--round", help="Round of each run: last or a number.")] = "last",
+    lessons: Annotated[int, typer.Option(help="Particles per half set and run to learn from.", min=50)] = 2000,
+    folds: Annotated[int, typer.Option(help="Of micrographs, for the card's figures.", min=2)] = 5,
+    image_size: Annotated[int, typer.Option(help="Side of the images in pixels.", min=16)] = 64,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    backend: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    threads: Annotated[int, typer.Option(help="Of the CPU.", min=1)] = 2,
+    as_json: AsJson = False,
+) -> None:
+    """Train a classifier on finished runs, and write it with a card that says what it is worth.
+
+    To train on your own data without knowing the truth, plant errors into it (input.plant), run the workflow, and
+    train on that run; docs/classify.md shows it.
+
+    **Examples**
+
+    `cryocore train results/planted --out models/mine --model cnn`
+
+    `cryocore train results/a results/b --out models/both --labels planted`
+    """
+    import json
+
+    from cryocore.backend import get_backend
+    from cryocore.classify.models import device_of
+    from cryocore.classify.rounds import open_run
+    from cryocore.classify.train import train as fit
+    from cryocore.config import CLASSIFIERS, Classify, checked
+    from cryocore.errors import InputError
+
+    for value, known, option in (
+        (model, CLASSIFIERS, "--model"),
+        (labels, ("truth", "planted", "probable"), "--labels"),
+    ):
+        if value not in known:
+            raise InputError(f"there is no {value!r}", setting=option, remedy=f"Choose one of {', '.join(known)}")
+    values = {"model": model, "n_lessons": lessons, "n_folds": folds, "image_size": image_size}
+    settings = checked(Classify, values if labels == "truth" else {**values, "labels": labels})
+    engine = get_backend(backend, threads=threads)
+    rounds = [open_run(run, number, engine) for run in runs]
+    fit(rounds, settings, labels, out, seed=seed, device=device_of(engine))
+    answer((out / "card.md").read_text(), json.loads((out / "card.json").read_text()), as_json)

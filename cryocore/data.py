@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.fft import next_fast_len
 
 from cryocore.errors import InputError
-from cryocore.files import read_table, table_metadata, write_table
+from cryocore.files import as_numpy, read_table, table_metadata, write_table
 from cryocore.geometry.rotations import quaternion_to_matrix
 
 Floats = NDArray[np.float64]
@@ -230,7 +230,7 @@ class FscCurves:
         """Read what :meth:`write` wrote."""
         table = read_table(path)
         names = [f.name for f in fields(cls) if f.name != "metadata"]
-        return cls(**{n: table.column(n).to_numpy() for n in names}, metadata=table_metadata(table.schema))
+        return cls(**{n: as_numpy(table.column(n)) for n in names}, metadata=table_metadata(table.schema))
 
 
 SCORES = ("l2_loss", "cryosieve", "ncc", "llr", "z", "zc", "ldac", "contrast", "local", "shift", "dual")

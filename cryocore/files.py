@@ -17,6 +17,7 @@ from zipfile import BadZipFile, is_zipfile
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from cryocore.errors import InputError
 
@@ -91,17 +92,23 @@ def write_json(path: str | Path, value: Any) -> None:
         temporary.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
 
 
+def parquet_options(schema: pa.Schema) -> dict[str, Any]:
+    """How tables of a schema are written: what reads fast. Numbers hardly repeat, and have no dictionary."""
+    named = [f.name for f in schema if pa.types.is_dictionary(f.type) or pa.types.is_string(f.type)]
+    return {"compression": "lz4", "use_dictionary": named or False}
+
+
 def write_table(path: str | Path, table: pa.Table, **metadata: Any) -> None:
     """Write a Parquet table; ``metadata`` is stored as JSON in the file's schema."""
     with atomic_path(path) as temporary:
-        pq.write_table(with_metadata(table, **metadata), temporary, compression="zstd")
+        pq.write_table(with_metadata(table, **metadata), temporary, **parquet_options(table.schema))
 
 
 def write_tables(path: str | Path, tables: Iterator[pa.Table], **metadata: Any) -> None:
     """Write tables of one schema one after the other, a row group each, as :func:`write_table` writes one."""
     with atomic_path(path) as temporary:
         first = with_metadata(next(tables), **metadata)
-        with pq.ParquetWriter(temporary, first.schema, compression="zstd") as writer:
+        with pq.ParquetWriter(temporary, first.schema, **parquet_options(first.schema)) as writer:
             writer.write_table(first)
             for table in tables:
                 writer.write_table(table.replace_schema_metadata(first.schema.metadata))
@@ -123,7 +130,14 @@ def table_metadata(schema: pa.Schema) -> dict[str, Any]:
 def read_table(path: str | Path, columns: list[str] | None = None) -> pa.Table:
     """Read a Parquet table written by this project, or say why that is impossible."""
     try:
-        return pq.read_table(path, columns=columns, memory_map=True, partitioning=None)
+        with pq.ParquetFile(path, memory_map=True) as file:  # pq.read_table starts pandas
+            missing = next((name for name in columns or () if name not in file.schema_arrow.names), None)
+            if missing is not None:
+                raise InputError(
+                    f"the table has no column {missing!r}", file=path, column=missing, remedy="Run snakemake again"
+                )
+            table = file.read(columns=columns)
+        return table if columns is None else table.select(columns)
     except FileNotFoundError:
         raise InputError("file does not exist", file=path, remedy="Run the workflow stage that writes it") from None
     except (pa.ArrowInvalid, OSError) as error:
@@ -132,3 +146,12 @@ def read_table(path: str | Path, columns: list[str] | None = None) -> pa.Table:
             file=path,
             remedy="Delete it and run snakemake again",
         ) from None
+
+
+def as_numpy(column: pa.ChunkedArray) -> NDArray[Any]:
+    """A column ``(n,)``, maybe read-only; without starting pandas where these are numbers, none missing."""
+    number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
+    if not number or column.null_count or not column.num_chunks:
+        return np.asarray(column.to_numpy())
+    parts = [np.from_dlpack(chunk) for chunk in column.chunks]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

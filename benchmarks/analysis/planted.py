@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from cryocore.analysis.columns import LossColumns
 from cryocore.analysis.harmonics import in_plane_functions, view_functions
 from cryocore.geometry.rotations import random_rotations
 from cryocore.geometry.symmetry import point_group
@@ -26,6 +27,11 @@ CASES: tuple[tuple[str, float], ...] = (
     ("spread", 0.25),
 )
 """Kinds, and the share of the variance that is planted; for spread, the standard deviation of its logarithm."""
+GIVEN = ("energy", "energy and micrograph")
+"""Questions under which losses that follow from the geometry alone are null."""
+ROOT_ENERGY, ENERGY_SPREAD, WRONG = 5.0, 0.15, 0.3
+"""√E in the mean, how much of it varies with the view, and the share of wrong particles."""
+PER_MICROGRAPH, MICROGRAPH_SD = 100, 0.5
 
 
 def rotations(n: int, views: str, rng: np.random.Generator) -> Floats:
@@ -61,3 +67,21 @@ def loss(poses: Floats, kind: str, size: float, symmetry: str, rng: np.random.Ge
     if kind == "spread":
         return np.asarray(noise * np.exp(size * planted))
     return np.asarray(np.sqrt(1.0 - size) * noise + np.sqrt(size) * planted)
+
+
+def geometry_alone(poses: Floats, symmetry: str, rng: np.random.Generator) -> LossColumns:
+    """Losses that depend on the pose through the projection energy and on the micrograph, and on nothing else.
+
+    √E is a random function of the view; right particles score it, wrong ones 0, with unit variance and an offset of
+    each micrograph.
+    """
+    n = len(poses)
+    functions = view_functions(poses[:, 2], 2 if symmetry == "C1" else 4, symmetry)[0]
+    with_view = functions @ rng.normal(size=functions.shape[1])
+    with_view = (with_view - with_view.mean()) / with_view.std()
+    expected = ROOT_ENERGY * np.exp(ENERGY_SPREAD * with_view) * (1.0 + 0.02 * rng.normal(size=n))
+    micrograph = rng.integers(0, n // PER_MICROGRAPH, n)
+    offset = MICROGRAPH_SD * rng.normal(size=n // PER_MICROGRAPH)
+    loss = expected * (rng.random(n) >= WRONG) + offset[micrograph] + rng.normal(size=n)
+    ids = rng.permutation(n).astype(np.uint64)
+    return LossColumns("z", loss, ids, poses, expected, micrograph=micrograph, symmetry=symmetry)

@@ -217,11 +217,11 @@ def _mean_map(figure: Any, columns: LossColumns) -> None:
 
 
 def _weighted_cells(views: Floats, weights: Floats, side: int, group: Floats) -> Floats:
-    from astropy_healpix import healpy
+    import healpix
 
     sums = np.zeros(12 * side**2)
     for mate in group:
-        sums += np.bincount(healpy.vec2pix(side, *(views @ mate).T), weights=weights, minlength=len(sums))
+        sums += np.bincount(healpix.vec2pix(side, *(views @ mate).T), weights=weights, minlength=len(sums))
     return sums
 
 

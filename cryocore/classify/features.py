@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import healpix
 import numpy as np
 import scipy.fft
-from astropy_healpix import healpy
 from numpy.typing import NDArray
 
 from cryocore.classify.images import Pairs
@@ -109,7 +109,7 @@ class Context:
         """The cell of defocus and that of view of particles, ``(n,)`` each."""
         view = np.stack([columns[f"view_{c}"].astype(np.float64) for c in "xyz"], axis=1)
         at = folded(view, point_group(str(self.metadata["symmetry"])))
-        pixel = np.asarray(healpy.vec2pix(self.nside, *at.T), dtype=np.int64)
+        pixel = np.asarray(healpix.vec2pix(self.nside, *at.T), dtype=np.int64)
         return np.searchsorted(self.defocus_edges, _defocus(columns), side="right"), pixel
 
 

@@ -11,6 +11,7 @@ from cryocore.cli import guarded
 from cryocore.commands.explain import explain
 from cryocore.commands.groups import groups
 from cryocore.commands.import_log import import_log
+from cryocore.commands.orientation import orientation
 from cryocore.commands.replay import replay
 from cryocore.commands.residuals import residuals
 from cryocore.commands.reslog import reslog
@@ -26,6 +27,7 @@ app = typer.Typer(
 app.command()(replay)
 app.command()(groups)
 app.command()(explain)
+app.command()(orientation)
 app.command()(reslog)
 app.command()(residuals)
 app.command()(train)

@@ -57,6 +57,6 @@ def groups(
     value = {
         "round": chosen[0].number,
         "by": judged_by,
-        "groups": {k: {"overall": r.overall, "groups": r.table().to_pylist()} for k, r in rankings.items()},
+        "groups": {k: {"overall": r.overall, "groups": r.rows()} for k, r in rankings.items()},
     }
     answer("\n\n".join([head, *texts]), value, as_json)

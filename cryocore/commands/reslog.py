@@ -11,7 +11,7 @@ from cryocore.commands.output import AsJson, answer
 
 
 def reslog(
-    run_dir: Annotated[Path, typer.Argument(help="results/RUN; its images are read.", metavar="RUN")],
+    run_dir: Annotated[Path, typer.Argument(help="results/RUN; its images are read, or its cache.", metavar="RUN")],
     number: Annotated[str, typer.Option("--round", help="Round whose particles and mask count: last or a number.")] = (
         "last"
     ),
@@ -27,8 +27,8 @@ def reslog(
 ) -> None:
     """Reconstruct random subsets of growing size and fit the Rosenthal-Henderson B-factor.
 
-    Of all particles, and of those that a round keeps. Reads the images, each once per set and repeat: this takes about
-    as long as two rounds' reconstructions. docs/orientation.md explains.
+    Of all particles, and of those that a round keeps. Reads the images, or the cache where the run keeps one, each once
+    per set and repeat: this takes about as long as two rounds' reconstructions. docs/orientation.md explains.
 
     **Examples**
 

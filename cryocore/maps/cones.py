@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import healpix
 import numpy as np
-from astropy_healpix import healpy
 from numpy.typing import NDArray
 
 from cryocore.cores import in_threads
@@ -89,7 +89,7 @@ def directional_fsc(
             _add_plane(a[kz], b[kz], kz, pair, sums[block])
 
     in_threads(add_up, range(BLOCKS))
-    axes, cells = cone_axes(), np.stack(healpy.pix2vec(NSIDE, np.arange(len(pair))), axis=1)
+    axes, cells = cone_axes(), np.stack(healpix.pix2vec(NSIDE, np.arange(len(pair))), axis=1)
     inside = (np.abs(axes @ cells.T) >= np.cos(np.deg2rad(CONE_DEG))).astype(np.float64)
     cell_sums = sums.sum(axis=0).reshape(3, len(pair), last + 1)
     overall = _correlation(cell_sums.sum(axis=1, keepdims=True), np.zeros((1, last + 1)))[0]
@@ -121,7 +121,7 @@ def _add_plane(f: Spectrum, g: Spectrum, kz: int, pair: Ints, sums: Floats) -> N
     shell = np.rint(np.sqrt(kx**2 + ky**2 + kz**2)).astype(np.int64)
     used = (shell < shells) & ((kx > 0) | (ky > 0) | ((ky == 0) & (kz > 0)))
     y, x = ky[used], kx[used]
-    cell = pair[healpy.vec2pix(NSIDE, x, y, np.full_like(x, kz))]
+    cell = pair[healpix.vec2pix(NSIDE, x, y, np.full_like(x, kz))]
     index = cell * shells + shell[used]
     f, g = f[y, x], g[y, x]
     products = (f.real * g.real + f.imag * g.imag, f.real**2 + f.imag**2, g.real**2 + g.imag**2)
@@ -132,15 +132,15 @@ def _add_plane(f: Spectrum, g: Spectrum, kz: int, pair: Ints, sums: Floats) -> N
 def _pairs() -> Ints:
     """The lower number of each HEALPix cell and the one opposite."""
     cells = np.arange(12 * NSIDE**2)
-    x, y, z = healpy.pix2vec(NSIDE, cells)
-    return np.minimum(cells, healpy.vec2pix(NSIDE, -x, -y, -z))
+    x, y, z = healpix.pix2vec(NSIDE, cells)
+    return np.minimum(cells, healpix.vec2pix(NSIDE, -x, -y, -z))
 
 
 def cone_axes() -> Floats:
     """Axes of the cones ``(96 or so, 3)``, one of each pair of opposite directions."""
     cells = np.arange(12 * NSIDE_CONES**2)
-    x, y, z = healpy.pix2vec(NSIDE_CONES, cells)
-    opposite = healpy.vec2pix(NSIDE_CONES, -x, -y, -z)
+    x, y, z = healpix.pix2vec(NSIDE_CONES, cells)
+    opposite = healpix.vec2pix(NSIDE_CONES, -x, -y, -z)
     return np.stack([x, y, z], axis=1)[cells < opposite]
 
 

@@ -16,7 +16,7 @@ from cryocore.maps.mrc import read_map
 from cryocore.orientation.change import ConeChange, area_ratio_sd, cone_change
 from cryocore.orientation.removed import Removed, removed
 from cryocore.orientation.sampling import Sampling, compensation_factors, fine_cells, sampling_matrix
-from cryocore.orientation.words import text, warnings
+from cryocore.orientation.words import sentences, warnings
 from cryocore.replay.log import LogRound, find_rounds, wanted_rounds
 from cryocore.replay.views import ViewShift, view_shift, views_of
 from cryocore.validate.stopping import independent_samples, noise_overlap
@@ -90,9 +90,14 @@ class Orientation:
     maps: ViewMaps
 
     @property
+    def sentences(self) -> tuple[str, ...]:
+        """The answer in words, and what it rests on."""
+        return sentences(self)
+
+    @property
     def text(self) -> str:
-        """The answer in words."""
-        return text(self)
+        """All sentences, a line each."""
+        return "\n".join(self.sentences)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -132,21 +137,25 @@ def _cones_dict(change: ConeChange, ratio_sd: tuple[float, float] | None) -> dic
     }
 
 
-def orientation(source: Path, first: int = 0, last: int | None = None, seed: int = 0) -> Orientation:
+def orientation(
+    source: Path, first: int | None = None, last: int | None = None, seed: int = 0, *, maps: bool = True
+) -> Orientation:
     """Compare the views and maps of two rounds of a run.
 
     Parameters
     ----------
     source : results/<run>; or a log alone, which has no maps
-    first, last : numbers of the rounds; None: the last of the log
+    first, last : numbers of the rounds; None: the first and the last of the log
     seed : of the random subsets
+    maps : whether half maps are read, where they are at hand
 
     Raises
     ------
     InputError  if a round is missing, or the log has no viewing directions.
     """
     rounds = find_rounds(source)
-    before, after = (wanted_rounds(rounds, name)[0] for name in (str(first), "last" if last is None else str(last)))
+    numbers = (rounds[0].number if first is None else first, rounds[-1].number if last is None else last)
+    before, after = (wanted_rounds(rounds, str(number))[0] for number in numbers)
     group = point_group(before.symmetry)
     was, kept = _weights(before), _weights(after)
     if len(was) != len(kept):
@@ -160,7 +169,7 @@ def orientation(source: Path, first: int = 0, last: int | None = None, seed: int
     judged = flags != 0
     coarse = views_of(views, before.symmetry)
     names = [_direction_name(c) for c in coarse.centre]
-    cones, ratio_sd = _cones(before, after, group, noise_overlap(was, kept))
+    cones, ratio_sd = _cones(before, after, group, noise_overlap(was, kept)) if maps else (None, None)
     labels = before.labels("micrograph")
     return Orientation(
         symmetry=before.symmetry,

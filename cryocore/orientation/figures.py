@@ -13,7 +13,17 @@ from numpy.typing import NDArray
 
 from cryocore.orientation.change import ConeChange
 from cryocore.orientation.diagnosis import Orientation
-from cryocore.validate.figures import DENSITY_MAP, FEWEST_IN_CELL, INK, QUIET, RIGHT, WRONG, draw_sphere, style
+from cryocore.validate.figures import (
+    DENSITY_MAP,
+    FEWEST_IN_CELL,
+    INK,
+    QUIET,
+    RIGHT,
+    WRONG,
+    draw_sphere,
+    resolution_ticks,
+    style,
+)
 
 Floats = NDArray[np.float64]
 
@@ -23,9 +33,9 @@ NSIDE_CONES = 16
 def orientation_figure(result: Orientation) -> Figure:
     """Views before and after on one scale, the share kept; below, the directional FSC of both rounds."""
     with style():
-        figure = Figure(figsize=(11.5, 5.9 if result.cones else 3.1), layout="constrained")
+        figure = Figure(figsize=(11.5, 6.6 if result.cones else 3.1), layout="constrained")
         rows = 2 if result.cones else 1
-        grid = figure.add_gridspec(rows, 3)
+        grid = figure.add_gridspec(rows, 3, hspace=0.12)
         _views(figure, [figure.add_subplot(grid[0, i], projection="mollweide") for i in range(3)], result)
         if result.cones is not None:
             _curves(figure.add_subplot(grid[1, 0]), result.cones, result.rounds)
@@ -62,7 +72,9 @@ def _curves(axes: Axes, change: ConeChange, rounds: tuple[int, int]) -> None:
     axes.axhline(0.0, color=QUIET, linewidth=0.8)
     axes.set_ylim(-0.25, 1.03)
     axes.set_xlim(0.0, frequency[-1])
-    axes.set_xlabel("spatial frequency (1/Å)")
+    ticks = resolution_ticks(change.before.resolution_angstrom)
+    axes.set_xticks([1.0 / t for t in ticks], [f"{t:g}" for t in ticks])
+    axes.set_xlabel("resolution (Å)")
     axes.set_ylabel("FSC")
     axes.set_title("FSC, and its range over cones")
     axes.grid(axis="y")
@@ -87,8 +99,9 @@ def _resolutions(axes: Axes, change: ConeChange, rounds: tuple[int, int]) -> Non
         counts, _ = np.histogram(1.0 / values, edges)
         axes.stairs(counts, edges, fill=True, color=colour, alpha=0.3)
         axes.stairs(counts, edges, color=colour, linewidth=1.4, label=f"round {number}")
-    axes.xaxis.set_major_formatter(lambda f, _: f"{1.0 / f:.2f}" if f > 0 else "")
-    axes.locator_params(axis="x", nbins=5)
+    step = next((s for s in (0.1, 0.2, 0.5, 1.0, 2.0, 5.0) if (1.0 / edges[0] - 1.0 / edges[-1]) / s < 8), 10.0)
+    ticks = step * np.arange(np.ceil(1.0 / edges[-1] / step), np.floor(1.0 / edges[0] / step) + 1)
+    axes.set_xticks(1.0 / ticks, [f"{t:g}" for t in ticks.round(1)])
     axes.set_xlabel("resolution in a cone (Å)")
     axes.set_ylabel("cones")
     ratios = f"{change.before.area_ratio:.2f} → {change.after.area_ratio:.2f}"
@@ -98,7 +111,7 @@ def _resolutions(axes: Axes, change: ConeChange, rounds: tuple[int, int]) -> Non
 
 def _on_sphere(directions: Floats, values: Floats) -> Floats:
     """Values of axes on the cells of a sphere, each from the nearest axis."""
-    from astropy_healpix import healpy
+    import healpix
 
-    cells = np.stack(healpy.pix2vec(NSIDE_CONES, np.arange(12 * NSIDE_CONES**2)), axis=1)
+    cells = np.stack(healpix.pix2vec(NSIDE_CONES, np.arange(12 * NSIDE_CONES**2)), axis=1)
     return np.asarray(values[np.argmax(np.abs(cells @ directions.T), axis=1)])

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtr
 
-from cryocore.validate.views import LOST_SHARE
-
 Floats = NDArray[np.float64]
 
+LOST_SHARE = 0.3
+"""A group counts as removed when less than this share of the expected weight is left."""
 SIGNIFICANCE = 0.05
 """Chance that any of the groups of a kind counts as removed where particles are dropped at random."""
 

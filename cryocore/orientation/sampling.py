@@ -21,8 +21,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import healpix
 import numpy as np
-from astropy_healpix import healpy
 from numpy.typing import NDArray
 
 from cryocore.select.cells import BLOCK, folded
@@ -65,7 +65,7 @@ class Sampling:
 
 def sample_directions() -> Floats:
     """The directions of Fourier space ``(768, 3)`` at which sampling is computed."""
-    return np.stack(healpy.pix2vec(NSIDE_OUT, np.arange(12 * NSIDE_OUT**2)), axis=1)
+    return np.stack(healpix.pix2vec(NSIDE_OUT, np.arange(12 * NSIDE_OUT**2)), axis=1)
 
 
 def fine_cells(directions: Floats, group: Floats) -> ViewCells:
@@ -75,7 +75,7 @@ def fine_cells(directions: Floats, group: Floats) -> ViewCells:
     for start in range(0, len(directions), BLOCK):
         block = slice(start, start + BLOCK)
         mates = folded(directions[block], group)
-        pixel[block] = healpy.vec2pix(NSIDE, *mates.T)
+        pixel[block] = healpix.vec2pix(NSIDE, *mates.T)
         for axis in range(3):
             sums[:, axis] += np.bincount(pixel[block], weights=mates[:, axis], minlength=len(sums))
     found = np.bincount(pixel, minlength=len(sums)) > 0

@@ -31,9 +31,15 @@ def resolves_worse(o: Orientation) -> bool:
     return c is not None and c.p_value < SIGNIFICANCE and c.after.area_ratio < c.expected_ratio - NEGLIGIBLE_RATIO
 
 
-def text(o: Orientation) -> str:
-    """The answer in a few sentences."""
+def sentences(o: Orientation) -> tuple[str, ...]:
+    """The answer, and what it rests on."""
     s, e, v = o.sampling, o.empty, o.shift
+    if o.rounds[0] == o.rounds[1]:
+        return (
+            f"Sampling compensation factor (1 for uniform views, 0.81 for side views only) of round {o.rounds[0]}: "
+            f"{s.before.factor:.3f}; {100 * s.before.unsampled:.1f} % of the directions of Fourier space are not "
+            f"sampled. Empty views: {100 * e.before:.1f} %.",
+        )
     worse = [name for name, is_so in (("in its views", samples_worse(o)), ("in its map", resolves_worse(o))) if is_so]
     verdict = f"The selection worsens anisotropy, {' and '.join(worse)}." if worse else _fine(o)
     parts = [
@@ -51,7 +57,7 @@ def text(o: Orientation) -> str:
         _removed_sentence("view", o.removed_views, "No view is removed."),
         _removed_sentence("micrograph", o.removed_micrographs, "No micrograph is removed."),
     ]
-    return " ".join(part for part in parts if part)
+    return tuple(part for part in parts if part)
 
 
 def warnings(o: Orientation) -> tuple[str, ...]:
@@ -124,7 +130,7 @@ def _unsampled(o: Orientation) -> str:
 def _cones_sentence(o: Orientation) -> str:
     c = o.cones
     if c is None or o.ratio_sd is None:
-        return "The half maps are not at hand, so that nothing is said about their directional FSC."
+        return "The half maps were not read, so that nothing is said about their directional FSC."
     one, two = o.ratio_sd
     return (
         f"Directional FSC in cones of 20°: area ratio {c.before.area_ratio:.2f} ± {one:.2f} before, "

@@ -40,17 +40,23 @@ def _ldac(s: BandStatistics, weighting: Weighting) -> Array:
     return _zc(s, replace(weighting, w=weighting.w * (1.0 - weighting.likeness)))
 
 
-_OF_BANDS: dict[str, tuple[str, Callable[[BandStatistics, Weighting], Array]]] = {
-    "l2_loss": ("aec", lambda s, w: scores.l2_loss(s)),
-    "cryosieve": ("ec", lambda s, w: scores.cryosieve(s, 0)),
-    "ncc": ("aec", lambda s, w: scores.ncc(s)),
+_Score = Callable[[BandStatistics, Weighting], Array]
+_WEIGHTED: dict[str, tuple[str, _Score]] = {
     "llr": ("ec", lambda s, w: scores.llr(s.c, s.e, w)),
     "z": ("ec", lambda s, w: scores.z(s.c, s.e, w)),
     "zc": ("ecbfg", _zc),
     "ldac": ("ecbfg", _ldac),
 }
 """The sums that a score reads, and the score."""
-RECOMPUTABLE = tuple(_OF_BANDS)
+_PLAIN: dict[str, tuple[str, _Score]] = {
+    "l2_loss": ("aec", lambda s, _: scores.l2_loss(s)),
+    "cryosieve": ("ec", lambda s, _: scores.cryosieve(s, 0)),
+    "ncc": ("aec", lambda s, _: scores.ncc(s)),
+}
+"""Those that know no noise and no signal."""
+RECOMPUTABLE = (*_PLAIN, *_WEIGHTED)
+_NOTHING = np.zeros((1, 1))
+_NO_WEIGHTING = Weighting(_NOTHING, _NOTHING, _NOTHING, _NOTHING)
 _COLUMN_OF = dict(zip("aecbfg", BAND_COLUMNS, strict=True))
 
 
@@ -84,14 +90,16 @@ def recomputed(log_round: LogRound, name: str, limit: BandLimit) -> NDArray[np.f
     ------
     InputError  if the score is no function of the band sums, or the log lacks them.
     """
-    if name not in _OF_BANDS:
+    if name not in RECOMPUTABLE:
         raise InputError(
             f"{name} is no sum over bands, so that it has no band limit",
             remedy=f"Choose one of {', '.join(RECOMPUTABLE)}, or leave the limit out",
         )
-    letters, score = _OF_BANDS[name]
-    names = [*(_COLUMN_OF[letter] for letter in letters), "optics_group", "half", "noise_factor"]
-    names += [n for n in ("noise_power",) if n in log_round.columns]
+    letters, score = {**_PLAIN, **_WEIGHTED}[name]
+    names = [_COLUMN_OF[letter] for letter in letters]
+    if name in _WEIGHTED:
+        names += ["optics_group", "half", "noise_factor"]
+        names += [n for n in ("noise_power",) if n in log_round.columns]
     missing = next((n for n in names if n not in log_round.columns), None)
     if missing or "band_edges" not in log_round.metadata:
         raise InputError(
@@ -107,9 +115,9 @@ def recomputed(log_round: LogRound, name: str, limit: BandLimit) -> NDArray[np.f
         with pq.ParquetFile(log_round.path, memory_map=True) as file:
             columns = table_columns(file.read_row_group(group, columns=names, use_threads=False))
         given = {letter: columns[_COLUMN_OF[letter]][:, bands].astype(np.float64) for letter in letters}
-        nothing = np.zeros((1, 1))
-        sums = BandStatistics(*(given.get(letter, nothing) for letter in "aecbfg"))
-        out[start[group] : start[group + 1]] = score(sums, weighting(log_round.metadata, columns, bands))
+        sums = BandStatistics(*(given.get(letter, _NOTHING) for letter in "aecbfg"))
+        worth = weighting(log_round.metadata, columns, bands) if name in _WEIGHTED else _NO_WEIGHTING
+        out[start[group] : start[group + 1]] = score(sums, worth)
 
     in_threads(compute, range(len(sizes)))
     return out
@@ -119,12 +127,12 @@ def weighting(metadata: Mapping[str, Any], columns: Mapping[str, NDArray[Any]], 
     """What the bands of some particles are worth, by the log's metadata and columns."""
     half = columns["half"].astype(np.intp) - 1
     if "noise_power" in columns:
-        power = np.nan_to_num(columns["noise_power"].astype(np.float64), nan=np.inf)
+        power = np.nan_to_num(columns["noise_power"][:, bands].astype(np.float64), nan=np.inf)
     else:
-        groups = np.array([[np.inf if v is None else v for v in row] for row in metadata["noise_power"]])
+        groups = np.array([[np.inf if v is None else v for v in row[bands]] for row in metadata["noise_power"]])
         power = groups[columns["optics_group"]]
     if metadata["score_settings"]["noise_per_particle"]:
         power = power * columns["noise_factor"].astype(np.float64)[:, None]
     signal = np.asarray(metadata["signal_share"])[bands]
-    mean, likeness = (np.asarray(metadata[n])[half][:, bands] for n in ("radial_mean", "neighbour_correlation"))
-    return Weighting(power[:, bands], signal, mean, likeness)
+    mean, likeness = (np.asarray(metadata[n])[:, bands][half] for n in ("radial_mean", "neighbour_correlation"))
+    return Weighting(power, signal, mean, likeness)

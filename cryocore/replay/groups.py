@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -53,7 +53,15 @@ class Ranking:
 
     def table(self) -> pa.Table:
         """One row per group."""
-        return pa.table({k: v for k, v in asdict(self).items() if k != "overall"})
+        return pa.table(self._columns())
+
+    def rows(self, most: int | None = None) -> list[dict[str, Any]]:
+        """The first groups, or all, as values for JSON."""
+        columns = {k: list(v[:most]) if k == "name" else v[:most].tolist() for k, v in self._columns().items()}
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+    def _columns(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "overall"}
 
 
 @dataclass(frozen=True)

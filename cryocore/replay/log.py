@@ -17,7 +17,7 @@ from scipy.special import expit
 
 from cryocore.data import FscCurves
 from cryocore.errors import InputError
-from cryocore.files import read_table, table_metadata
+from cryocore.files import as_numpy, read_table, table_metadata
 from cryocore.select.rules import MIXTURE
 from cryocore.select.stage import table_columns
 
@@ -63,7 +63,7 @@ class LogRound:
         if name not in self.columns:
             return None
         values = read_table(self.path, [name]).column(0)
-        return None if values.null_count == len(values) else values.to_numpy()
+        return None if values.null_count == len(values) else as_numpy(values)
 
     def labels(self, name: str) -> tuple[NDArray[np.int32], list[str]] | None:
         """A column of names or numbers as codes ``(n,)`` and what they stand for; None where nothing is known."""
@@ -76,14 +76,13 @@ class LogRound:
             values = values.dictionary_encode()
         codes = values.unify_dictionaries().combine_chunks()
         names = [*map(str, codes.dictionary.to_pylist()), "unknown"]
-        return pc.fill_null(codes.indices, len(names) - 1).to_numpy(), names
+        return _filled(pa.chunked_array([codes.indices]), len(names) - 1), names
 
     def flags(self) -> NDArray[np.int8]:
         """What is known of each particle ``(n,)``: 1 right, 0 wrong, -1 unknown."""
         if "is_correct" not in self.columns:
             return np.full(self.n_particles, -1, dtype=np.int8)
-        known = read_table(self.path, ["is_correct"]).column(0).cast(pa.int8())
-        return pc.fill_null(known, -1).to_numpy()
+        return _filled(read_table(self.path, ["is_correct"]).column(0).cast(pa.int8()), -1)
 
     def posterior(self) -> Floats32 | None:
         """Probability of being right by the log's own log odds, ``(n,)``; None where it has none."""
@@ -91,6 +90,11 @@ class LogRound:
         if odds is None or not np.isfinite(odds).any():
             return None
         return np.nan_to_num(expit(odds), nan=0.0).astype(np.float32)
+
+
+def _filled(values: pa.ChunkedArray, value: int) -> NDArray[Any]:
+    """Numbers ``(n,)`` with a value where there is none."""
+    return as_numpy(pc.fill_null(values, value) if values.null_count else values)
 
 
 def find_rounds(source: Path) -> list[LogRound]:

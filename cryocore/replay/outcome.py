@@ -78,7 +78,7 @@ class Outcome:
                 "overall": r.overall,
                 "n_groups": len(r),
                 "n_worse": int(r.worse.sum()),
-                "worst": r.table().slice(0, max(LISTED, int(r.worse.sum()))).to_pylist(),
+                "worst": r.rows(max(LISTED, int(r.worse.sum()))),
             }
             for kind, r in self.dropped.items()
         }

@@ -16,7 +16,6 @@ from cryocore.cores import available_cores
 from cryocore.data import Particles, require_same_particles
 from cryocore.errors import InputError
 from cryocore.files import write_table
-from cryocore.ingest.particles import particle_ids
 from cryocore.rates import auc, lower_is_better, selection_rates
 from cryocore.replay.bands import recomputed
 from cryocore.replay.groups import group_codes, rank_groups
@@ -28,7 +27,6 @@ from cryocore.replay.views import Views, view_shift, views_of
 from cryocore.select.choose import choose, columns_needed
 from cryocore.select.rules import MIXTURE
 from cryocore.select.stage import subset_metadata, subset_table, write_subset_star
-from cryocore.star import IMAGE_NAME, read_star
 
 Floats32 = NDArray[np.float32]
 Progress = Callable[[], None]
@@ -226,6 +224,9 @@ def write_star(outcome: Outcome, log_round: LogRound, out: Path, parent: Path | 
     ------
     InputError  if the file is not known, or its particles are not those of the log.
     """
+    from cryocore.ingest.particles import particle_ids
+    from cryocore.star import IMAGE_NAME, read_star
+
     if parent is None:
         if log_round.run_dir is None:
             raise InputError("the log lies in no run's directory", file=log_round.path, remedy="Name the STAR file too")

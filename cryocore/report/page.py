@@ -26,9 +26,9 @@ from cryocore.validate.stopping import Stop
 
 Metrics = dict[str, Any]
 
-PACKAGES = ("cryocore", "numpy", "scipy", "pyarrow", "mrcfile", "matplotlib", "astropy-healpix")
-FIGURES = ("progress", "stopping", "fsc", "scores", "surfaces", "slices", "directions")
-PICTURES = {"surfaces", "slices", "directions"}
+PACKAGES = ("cryocore", "numpy", "scipy", "pyarrow", "mrcfile", "matplotlib", "healpix")
+FIGURES = ("progress", "stopping", "fsc", "scores", "surfaces", "slices")
+PICTURES = {"surfaces", "slices"}
 """Figures made of pixels; the others are drawings and stay sharp as SVG."""
 DRAWN_IN_PAGE = "fsc"
 """The figure that the page draws itself, from a chart; its files are those of the static one."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,6 @@ from cryocore.report.verdict import finest_sentence, warnings
 from cryocore.validate import figures
 from cryocore.validate.stopping import Stop, finest_round, independent_samples, noise_overlap
 from cryocore.validate.surfaces import MapPictures, map_pictures, surface_level
-from cryocore.validate.views import cell_counts, lost
 
 Metrics = dict[str, Any]
 
@@ -40,17 +38,8 @@ FIRST_COLUMNS = ("round", "n_kept", "resolution_angstrom", "correct_rate", "auc"
 INTEGER_COLUMNS = {"round", "n_kept", "n_kept_half1", "n_kept_half2", "n_particles", "n_unscored", "n_flagged"}
 ERROR_RATE = (("", "value"), ("_low", "low"), ("_high", "high"))
 MOST_PICTURES = 6
-LOST_VIEW_NSIDE = 4
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Losses:
-    """How many cells of viewing directions and how many micrographs a run's selection emptied."""
-
-    views: int
-    micrographs: int
 
 
 def summarise(
@@ -81,8 +70,7 @@ def summarise(
     """
     settings = config.model_dump(mode="json") if isinstance(config, Config) else config
     rounds = read_rounds(run_dir, n_rounds)
-    group = _group(settings.get("symmetry"))
-    stop = _stop(run_dir, rounds, 1 if group is None else len(group))
+    stop = _stop(run_dir, rounds, len(point_group(settings.get("symmetry") or "C1")))
     table = rounds_table(rounds, stop)
     write_table(out_table, table, run=str(settings.get("run", run_dir.name)))
     print(console_table(table), finest_sentence(rounds, stop), sep="\n\n")
@@ -90,18 +78,17 @@ def summarise(
     level = _level(run_dir, rounds[-1]["round"])
     maps = _shown_maps([m["round"] for m in rounds], stop, level)
     write_script(out_script, run_dir, maps, run=str(settings.get("run", run_dir.name)))
-    _draw(run_dir, rounds, table, group, level, out_figures)
+    _draw(run_dir, rounds, table, level, out_figures)
     last, seed = rounds[-1]["round"], int(settings.get("seed", 0))
     sections = [
         loss_section(run_dir, last, seed=seed),
-        orientation_section(run_dir, last, seed=seed),
+        orientation_section(run_dir, rounds, seed=seed),
         groups_section(run_dir, last),
         *filter(None, [classifier_section(run_dir, last, rounds[-1]["aucs"])]),
     ]
     for drawing in (drawing for section in sections for drawing in section.drawings):
         figures.save(drawing.figure, out_figures, drawing.name)
-    losses = _losses(run_dir, last)
-    found = warnings(rounds, n_rounds=n_rounds, lost_views=losses.views, lost_micrographs=losses.micrographs)
+    found = warnings(rounds, n_rounds=n_rounds)
     chart = fsc_chart([_curve(run_dir, m) for m in rounds])
     contents = Contents(rounds, stop, [*found, *(w for s in sections for w in s.warnings)], chart, sections)
     metadata = table_metadata(read_table(_log(run_dir, last), ["particle_id"]).schema)
@@ -200,18 +187,7 @@ def _log(run_dir: Path, number: int) -> Path:
     return run_dir / "log" / f"round={number}" / "log.parquet"
 
 
-def _group(symmetry: str | None) -> NDArray[np.float64] | None:
-    return None if symmetry is None else point_group(symmetry)
-
-
-def _draw(
-    run_dir: Path,
-    rounds: list[Metrics],
-    table: pa.Table,
-    group: NDArray[np.float64] | None,
-    level: float,
-    folder: Path,
-) -> None:
+def _draw(run_dir: Path, rounds: list[Metrics], table: pa.Table, level: float, folder: Path) -> None:
     """All figures, each under its name."""
     numbers = [m["round"] for m in rounds]
     with figures.style():
@@ -224,10 +200,6 @@ def _draw(
         maps = _map_pictures(run_dir, [numbers[i] for i in _spread(len(numbers), MOST_PICTURES)], level)
         figures.save(figures.surface_figure(maps), folder, "surfaces")
         figures.save(figures.slice_figure(maps), folder, "slices")
-        views = [_kept_views(run_dir, r) for r in (numbers[0], numbers[-1])]
-        figures.save(
-            figures.orientation_figure(views[0], views[1], group, (numbers[0], numbers[-1])), folder, "directions"
-        )
 
 
 def _spread(count: int, most: int) -> list[int]:
@@ -276,25 +248,3 @@ def _scores(run_dir: Path, metrics: Metrics, after: Metrics | None) -> figures.S
 
 def _selected(run_dir: Path, number: int) -> NDArray[np.bool_]:
     return read_table(_log(run_dir, number), ["selected"]).column(0).to_numpy().astype(bool)
-
-
-def _kept_views(run_dir: Path, number: int) -> NDArray[np.float64]:
-    return _views(run_dir, number)[_selected(run_dir, number)]
-
-
-def _views(run_dir: Path, number: int) -> NDArray[np.float64]:
-    table = read_table(_log(run_dir, number), [f"view_{c}" for c in "xyz"])
-    return np.stack([column.to_numpy().astype(np.float64) for column in table.columns], axis=1)
-
-
-def _losses(run_dir: Path, number: int) -> Losses:
-    """What a round's selection emptied, judged by the particles that are not known to be wrong."""
-    table = read_table(_log(run_dir, number), ["micrograph", "selected", "is_correct"])
-    judged = pc.fill_null(table.column("is_correct"), True).to_numpy()
-    kept = judged & table.column("selected").to_numpy().astype(bool)
-    views = _views(run_dir, number)
-    cells = [cell_counts(views[rows], LOST_VIEW_NSIDE) for rows in (judged, kept)]
-    names = pc.dictionary_encode(table.column("micrograph").cast(pa.string()).fill_null("")).combine_chunks()
-    codes = names.indices.to_numpy()
-    micrographs = [np.bincount(codes[rows], minlength=len(names.dictionary)) for rows in (judged, kept)]
-    return Losses(int(lost(*cells).sum()), int(lost(*micrographs).sum()))

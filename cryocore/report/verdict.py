@@ -45,14 +45,13 @@ def finest_sentence(rounds: Sequence[Metrics], stop: Stop) -> str:
     )
 
 
-def warnings(rounds: Sequence[Metrics], *, n_rounds: int, lost_views: int, lost_micrographs: int) -> list[str]:
+def warnings(rounds: Sequence[Metrics], *, n_rounds: int) -> list[str]:
     """Everything in a run that its reader should look at before believing it."""
     first, last = rounds[0], rounds[-1]
     found = [
         *_resolution_warnings(rounds),
         *_truth_warnings(first, last),
         *_half_set_warnings(last),
-        *_lost_warnings(lost_views, lost_micrographs),
         *_error_rate_warnings(rounds),
     ]
     if last["n_unscored"]:
@@ -122,16 +121,4 @@ def _error_rate_warnings(rounds: Sequence[Metrics]) -> list[str]:
             f"Round {last['round']} drops {100 * dropped:.0f} % of the particles, where {100 * rate['value']:.0f} % "
             f"({100 * rate['low']:.0f} to {100 * rate['high']:.0f}) are estimated to be wrong: right ones are lost."
         )
-    return found
-
-
-def _lost_warnings(views: int, micrographs: int) -> list[str]:
-    found = []
-    if views:
-        found.append(
-            f"{views} of the viewing directions lost most of their particles, far more than the rest. Wrong poses "
-            "in rare views look like this, and so does a score that dislikes a view: see the direction maps."
-        )
-    if micrographs:
-        found.append(f"{micrographs} micrographs lost most of their particles, far more than the rest.")
     return found

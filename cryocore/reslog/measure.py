@@ -15,12 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryocore.backend import Backend
+from cryocore.cache.file import image_source
 from cryocore.data import FourierSums, Grid, Particles
 from cryocore.errors import InputError
 from cryocore.files import open_arrays
 from cryocore.geometry.symmetry import point_group
-from cryocore.images import Source, StackReader
+from cryocore.images import Source
 from cryocore.imaging.accumulate import accumulate, symmetrise
+from cryocore.imaging.slices import used_shells
 from cryocore.imaging.solve import Solver
 from cryocore.maps.fsc import half_map_fsc, resolution_at
 from cryocore.maps.mrc import read_map
@@ -111,13 +113,12 @@ def reslog(
     sizes: Sequence[int] | None = None,
     repeats: int = 1,
     seed: int = 0,
-    source: Source = StackReader,
 ) -> list[Series]:
     """Measure the resolution of random subsets of all particles, and of those that a round keeps.
 
     Parameters
     ----------
-    run_dir : results/<run>; the images that its particles name are read
+    run_dir : results/<run>; the cache of transforms that it keeps is read, or else the images that its particles name
     number : the round whose particles and mask count, or last
     sizes : particles in the subsets; None: seven, up to all of them
     repeats : independent sequences, each a pass over the particles
@@ -125,7 +126,7 @@ def reslog(
 
     Raises
     ------
-    InputError  if there is no such round, or it lacks its maps.
+    InputError  if there is no such round, it lacks its maps, or the cache is of other images.
     """
     log = wanted_rounds(find_rounds(run_dir), number)[-1]
     folder = run_dir / f"round_{log.number}"
@@ -133,6 +134,8 @@ def reslog(
     mask, pixel = read_map(folder / "mask.mrc")
     with open_arrays(folder / "sampling.npz", "sampling density") as file:
         grid = Grid.of(len(mask), pixel, float(file["padding"]), int(file["last_shell"]))
+    cache = run_dir / "cache" / "transforms.npz"
+    source = image_source(cache if cache.exists() else None, data, used_shells(data.optics, grid))
     weights = log.column("weight")
     everyone = np.ones(len(data), dtype=np.float32)
     sets = {"all particles": everyone}

@@ -83,4 +83,5 @@ def list_column(values: NDArray[np.floating]) -> pa.Array:
     flat = pa.array(np.ascontiguousarray(values, dtype=np.float32).reshape(-1))
     if values.shape[1] == 0:
         return pa.array([[]] * len(values), pa.list_(pa.float32()))
-    return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+    element = pa.field("element", pa.float32(), nullable=False)
+    return pa.FixedSizeListArray.from_arrays(flat, type=pa.list_(element, values.shape[1]))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import healpix
 import numpy as np
-from astropy_healpix import healpy
 from numpy.typing import NDArray
 
 from cryocore.geometry.symmetry import point_group
@@ -40,7 +40,7 @@ def cells(kind: str, columns: Columns, symmetry: str) -> Ints:
         directions = np.stack([_floats(columns[name]) for name in CELL_COLUMNS["view"]], axis=1)
         return view_cells(directions, point_group(symmetry))
     if kind == "micrograph":
-        return _numbered(np.asarray(columns["micrograph"], dtype=np.str_))
+        return _numbered(columns["micrograph"])
     u, v = (_floats(columns[name]) for name in CELL_COLUMNS["defocus"])
     return defocus_cells(0.5 * (u + v))
 
@@ -52,7 +52,7 @@ def view_cells(directions: Array, group: Array) -> Ints:
     pixel = np.empty(len(directions), dtype=np.int64)
     for start in range(0, len(directions), BLOCK):
         block = slice(start, start + BLOCK)
-        pixel[block] = healpy.vec2pix(nside, *folded(directions[block], group).T)
+        pixel[block] = healpix.vec2pix(nside, *folded(directions[block], group).T)
     found = np.bincount(pixel, minlength=12 * nside**2) > 0
     return (np.cumsum(found) - 1)[pixel]
 
@@ -80,10 +80,11 @@ def normalised(scores: Array, cell: Ints) -> Array:
         return scores
     centre, spread = _centre_and_spread(scores[finite])
     out = np.full(len(scores), np.nan)
-    for c in np.unique(cell[finite]):
-        members = finite & (cell == c)
+    scored = np.flatnonzero(finite)
+    order = scored[np.argsort(cell[scored], kind="stable")]
+    for members in np.split(order, np.flatnonzero(np.diff(cell[order])) + 1):
         own_centre, own_spread = _centre_and_spread(scores[members])
-        share = members.sum() / (members.sum() + SHRINKAGE)
+        share = len(members) / (len(members) + SHRINKAGE)
         width = np.sqrt(share * own_spread**2 + (1 - share) * spread**2)
         middle = share * own_centre + (1 - share) * centre
         out[members] = (scores[members] - middle) / width if width > 0 else scores[members] - middle
@@ -102,7 +103,10 @@ def _centre_and_spread(values: Array) -> tuple[float, float]:
 
 
 def _numbered(labels: NDArray[Any]) -> Ints:
-    return np.unique(labels, return_inverse=True)[1].astype(np.int64)
+    """A number for each different label, in the order in which they come."""
+    number: dict[Any, int] = {}
+    found = (number.setdefault(label, len(number)) for label in labels.tolist())
+    return np.fromiter(found, dtype=np.int64, count=len(labels))
 
 
 def _floats(values: NDArray[Any]) -> Array:

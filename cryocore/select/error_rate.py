@@ -88,7 +88,7 @@ def estimate_from(
     interval: bool = True,
 ) -> ErrorRate:
     """:func:`estimate` for a model that is fitted already; without an interval, ``low`` and ``high`` are NaN."""
-    second = storey(columns)
+    second = storey(columns, data)
     if data.known.sum() < FEWEST:
         return ErrorRate(second if np.isfinite(second) else 0.0, 0.0, 1.0, "none", second, "too few particles")
     value = model.error_rate
@@ -124,14 +124,16 @@ def resampled(data: Evidence, model: Mixture, *, ids: Ids, half: NDArray[np.int8
     return model.error_rate + (rates - start.error_rate) * np.sqrt(len(part) / len(rows))
 
 
-def storey(columns: Mapping[str, NDArray[Any]]) -> float:
+def storey(columns: Mapping[str, NDArray[Any]], data: Evidence | None = None) -> float:
     """Twice the share of particles in the lower half of the null distribution (Storey 2002); NaN if that is unknown.
 
     The median of zc is 0 for every other pose, and for junk. Without zc the null is that of z at decoys, relative to
     what they score in the mean on images of the same √E; junk then counts for more than it is. Pose errors that leave
     part of the score escape both, and where scores say little, right particles count as wrong.
+
+    ``data`` is the evidence of the columns, where it is at hand.
     """
-    data = evidence(columns)
+    data = evidence(columns) if data is None else data
     known = data.known
     if "empty" in data.classes and known.any():
         return min(1.0, 2.0 * float(np.mean(np.asarray(columns["zc"])[known] < 0.0)))

@@ -21,6 +21,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -83,7 +84,7 @@ class Evidence:
     ratios: dict[str, Array]
     classes: tuple[str, ...]
 
-    @property
+    @cached_property
     def known(self) -> NDArray[np.bool_]:
         """Particles that have a score at all, ``(n,)``."""
         finite = np.isfinite(self.observed).all(axis=1) & np.isfinite(self.z) & np.isfinite(self.expected_z)
@@ -203,12 +204,16 @@ def expectation_maximisation(
     """
     model, last, total = start, -np.inf, weights.sum()
     for _ in range(steps):
-        parts, each = _exp_and_log_sum(class_densities(model, data) + np.log(model.shares))
+        joint = class_densities(model, data)
+        joint += np.log(model.shares)
+        parts, sums, each = _exp_and_log_sum(joint)
         reached = float(np.sum(weights * each))
         if abs(reached - last) < tolerance * total:
             break
         last = reached
-        model = maximisation(data, parts * weights[:, None], model, reached)
+        parts /= sums[:, None]
+        parts *= weights[:, None]
+        model = maximisation(data, parts, model, reached)
     return model
 
 
@@ -226,19 +231,18 @@ def maximisation(data: Evidence, parts: Array, model: Mixture, log_likelihood: f
 def class_densities(model: Mixture, data: Evidence) -> Array:
     """Log density of each particle under each class, ``(n, classes)``."""
     whitening = np.linalg.cholesky(np.linalg.inv(model.right))
-    white = _times(data.observed - model.slopes * data.expected, whitening)
+    white = _combined(data.observed - model.slopes * data.expected, whitening)
     right = _log_normal(white, whitening)
     other = np.linalg.cholesky(np.linalg.inv(model.misplaced))
-    columns = [right, _log_normal(_times(data.observed, other), other)]
+    columns = [right, _log_normal(_combined(data.observed, other), other)]
     if "empty" in model.classes:
         columns.append(right - model.scale * data.expected_z * (data.z - 0.5 * model.scale * data.expected_z))
     if "near" in model.classes:
         # a map of k times the contrast would score k times as much
         kinds = [-model.slopes[-1] * data.ratios["near"]] if "near" in data.ratios else []
         if data.observed.shape[1] == 2:
-            kinds.append(
-                _faded(_times(white, whitening[1]), whitening[1] @ whitening[1], model.slopes[1] * data.expected[:, 1])
-            )
+            slope = _combined(white, whitening[1][:, None])[:, 0]
+            kinds.append(_faded(slope, whitening[1] @ whitening[1], model.slopes[1] * data.expected[:, 1]))
         columns.append(right + np.logaddexp.reduce(kinds, axis=0) - np.log(len(kinds)) - MARGIN)
     if "displaced" in model.classes:
         columns.append(right - model.scale * data.ratios["displaced"] - MARGIN)
@@ -259,8 +263,9 @@ def evidence_log_odds(model: Mixture, data: Evidence) -> Array:
     rows, prior = np.flatnonzero(data.known), np.log(np.maximum(model.shares, LEAST_SHARE))
     for start in range(0, len(rows), BLOCK):
         block = rows[start : start + BLOCK]
-        joint = class_densities(model, data.take(block)) + prior
-        out[block] = joint[:, 0] - _exp_and_log_sum(joint[:, 1:])[1]
+        joint = class_densities(model, data.take(block))
+        joint += prior
+        out[block] = joint[:, 0] - _exp_and_log_sum(joint[:, 1:])[2]
     return out
 
 
@@ -297,15 +302,22 @@ def _faded(slope: Array, curvature: float, whole: Array) -> Array:
     ``slope``, ``curvature`` : of minus the log density of right particles in ldac
     """
     lost = np.multiply.outer(LOST, whole).T
-    return _exp_and_log_sum(-lost * (slope[:, None] + 0.5 * curvature * lost))[1] - np.log(len(LOST))
+    ratio = 0.5 * curvature * lost
+    ratio += slope[:, None]
+    ratio *= -lost
+    return _exp_and_log_sum(ratio)[2] - np.log(len(LOST))
 
 
-def _exp_and_log_sum(logs: Array) -> tuple[Array, Array]:
-    """exp of each row of logs ``(n, k)`` over its sum, and the logarithm of the sum, ``(n,)``."""
+def _exp_and_log_sum(logs: Array) -> tuple[Array, Array, Array]:
+    """exp of logs ``(n, k)`` less the largest of each row, its sum over the row, and the logarithm of the sum ``(n,)``.
+
+    In place: the time goes into fresh memory rather than into sums.
+    """
     top = logs.max(axis=1)
-    parts = np.exp(logs - top[:, None])
+    logs -= top[:, None]
+    parts = np.exp(logs, out=logs)
     sums = parts.sum(axis=1)
-    return parts / sums[:, None], top + np.log(sums)
+    return parts, sums, top + np.log(sums)
 
 
 def _slope(weights: Array, values: Array, expected: Array) -> Array:
@@ -316,7 +328,8 @@ def _slope(weights: Array, values: Array, expected: Array) -> Array:
 
 def _log_normal(white: Array, whitening: Array) -> Array:
     """Log density ``(n,)`` of normal values, ``(n, d)`` once whitened; the same constant left out of all."""
-    return np.asarray(np.log(np.diag(whitening)).sum() - 0.5 * np.einsum("nd,nd->n", white, white))
+    squares = sum(white[:, i] * white[:, i] for i in range(white.shape[1]))
+    return np.asarray(np.log(np.diag(whitening)).sum() - 0.5 * squares)
 
 
 def _covariance(values: Array, weights: Array, sd: tuple[float, float]) -> Array:
@@ -325,6 +338,12 @@ def _covariance(values: Array, weights: Array, sd: tuple[float, float]) -> Array
     moments = (_times((values * weights[:, None]).T, values) + unit) / (weights.sum() + PRIOR_COUNT)
     variances, axes = np.linalg.eigh(moments)
     return np.asarray((axes * np.clip(variances, sd[0] ** 2, sd[1] ** 2)) @ axes.T)
+
+
+def _combined(values: Array, matrix: Array) -> Array:
+    """``values @ matrix`` for ``(n, d)`` and ``(d, k)``, d and k a few; each column of the result lies in one piece."""
+    columns = [sum(values[:, i] * matrix[i, j] for i in range(len(matrix))) for j in range(matrix.shape[1])]
+    return np.stack(columns).T
 
 
 def _times(first: Array, second: Array) -> Array:

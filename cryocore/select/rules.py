@@ -74,6 +74,16 @@ def best(scores: Scores, ids: Ids, n: int) -> NDArray[np.bool_]:
     return kept
 
 
+def rising(values: Scores, ids: Ids) -> NDArray[np.intp]:
+    """The order of rising values; among equals that of ids. ``np.lexsort`` does the same in four times as long."""
+    order = np.argsort(values)
+    equal = values[order[1:]] == values[order[:-1]]
+    tied = np.flatnonzero(np.append(equal, False) | np.insert(equal, 0, False))
+    rows = order[tied]
+    order[tied] = rows[np.lexsort((ids[rows], values[rows]))]
+    return order
+
+
 def fraction(candidates: Candidates, share: float) -> Weights:
     """The best share of all particles."""
     return _flags(best(candidates.scores, candidates.ids, round(share * len(candidates.ids))))
@@ -97,7 +107,9 @@ def trimmed(candidates: Candidates, k: float) -> Weights:
 def balanced(candidates: Candidates, share: float) -> Weights:
     """The best share of the particles of every cell of views."""
     rank = np.empty(len(candidates.ids))
-    order = np.lexsort((candidates.ids, -np.nan_to_num(candidates.scores, nan=-np.inf), candidates.cell))
+    order = rising(-np.nan_to_num(candidates.scores, nan=-np.inf), candidates.ids)
+    narrow = candidates.cell.astype(np.min_scalar_type(int(candidates.cell.max(initial=0))))  # sorted in linear time
+    order = order[np.argsort(narrow[order], kind="stable")]
     size = np.bincount(candidates.cell)
     place = np.arange(len(order)) - np.repeat(np.cumsum(size) - size, size)
     rank[order] = (place + 0.5) / np.repeat(size, size)

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from cryocore.config import Select
 from cryocore.data import Particles, require_same_particles, score_columns
-from cryocore.files import read_table, write_table
+from cryocore.files import as_numpy, read_table, write_table
 from cryocore.select.choose import Selection, choose, columns_needed
 from cryocore.select.rules import MIXTURE
-from cryocore.star import filter_star
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +88,8 @@ def subset_metadata(settings: Select, seed: int, round_number: int, selection: S
 
 def write_subset_star(parent: Path, scores: Path, kept: NDArray[np.bool_], out: Path) -> None:
     """Write the rows of the parent file that are kept ``(n,)``, with the scores of a log as further columns."""
+    from cryocore.star import filter_star  # pandas takes a third of a second that replays do without
+
     names = [n for n in score_columns(pq.read_schema(scores)) if n != MIXTURE]
     found = read_table(scores, names)
     filter_star(parent, kept, {_label(n): found.column(n).to_numpy()[kept] for n in names}, out)
@@ -96,9 +97,9 @@ def write_subset_star(parent: Path, scores: Path, kept: NDArray[np.bool_], out: 
 
 def _array(column: pa.ChunkedArray) -> NDArray[Any]:
     if pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type):
-        flat = pa.concat_arrays([chunk.flatten() for chunk in column.chunks]).to_numpy()
+        flat = as_numpy(pa.chunked_array([chunk.flatten() for chunk in column.chunks], column.type.value_type))
         return flat.reshape(len(column), -1) if len(column) else flat.reshape(0, 0)
-    return column.to_numpy()
+    return as_numpy(column)
 
 
 def _label(name: str) -> str:

@@ -12,14 +12,14 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import LinearSegmentedColormap, Normalize, TwoSlopeNorm
+from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
 from cryocore.files import atomic_path
 from cryocore.validate.surfaces import VIEWS, MapPictures
-from cryocore.validate.views import cell_counts, nside_for, sphere_image
+from cryocore.validate.views import sphere_image
 
 Floats = NDArray[np.float64]
 
@@ -49,8 +49,8 @@ STYLE = {
 }
 DENSITY_MAP = LinearSegmentedColormap.from_list("density", ["#F4F6F8", "#A9C6DC", "#3F7FB0", "#0B3C66", "#041C33"])
 FEWEST_IN_CELL = 5
-OFFSETS = ((9, 6), (-15, 6), (9, -14), (-15, -14))
-"""Of labels beside their points, in turn: neighbours do not cover each other."""
+MOST_NAMED = 10
+"""Rounds that fit side by side below an axis."""
 
 
 @dataclass(frozen=True)
@@ -207,28 +207,36 @@ def progress_figure(table: dict[str, list[Any]]) -> Figure:
 
 
 def stopping_figure(table: dict[str, list[Any]]) -> Figure:
-    """FSC area of every round against the particles in it, beside the best round's, with twice its deviation."""
+    """FSC area of every round beside the best round's, with twice its deviation, and the particles that it has."""
     figure = Figure(figsize=(6.6, 3.3), layout="constrained")
     axes = figure.subplots()
-    count = len(table["round"])
-    rows = zip(
-        *(table[k] for k in ("round", "n_effective", "fsc_area_difference", "fsc_area_difference_sd", "is_finest")),
-        strict=True,
-    )
-    for i, (r, n, area, sd, is_finest) in enumerate(rows):
-        axes.errorbar(n, area, 2 * sd, color=round_colour(i, count), marker="o", markersize=6, capsize=3, linewidth=1.5)
+    names = ("round", "fsc_area_difference", "fsc_area_difference_sd", "is_finest")
+    rounds, count = table["round"], len(table["round"])
+    for i, (r, area, sd, is_finest) in enumerate(zip(*(table[k] for k in names), strict=True)):
+        axes.errorbar(r, area, 2 * sd, color=round_colour(i, count), marker="o", markersize=6, capsize=3, linewidth=1.5)
         if is_finest:
             ring: dict[str, Any] = {"markersize": 13, "fillstyle": "none", "markeredgewidth": 2, "color": WRONG}
-            axes.plot(n, area, "o", label="finest subset", **ring)
-        axes.annotate(str(r), (n, area), OFFSETS[i % len(OFFSETS)], textcoords="offset points", fontsize=9)
+            axes.plot(r, area, "o", label="finest subset", **ring)
     axes.axhline(0.0, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+    named = slice(None, None, -(-count // MOST_NAMED))
+    labels = [f"{r}\n{_short(n)}" for r, n in zip(rounds, table["n_effective"], strict=True)]
+    axes.set_xticks(rounds[named], labels[named])
     axes.set_title("FSC area beside the best round")
-    axes.set_xlabel("particles in the map (effective number)")
+    axes.set_xlabel("round, and effective number of particles")
     axes.set_ylabel("difference of mean FSC")
-    axes.margins(x=0.12, y=0.15)
+    axes.margins(x=0.08, y=0.15)
     axes.grid(axis="y")
     axes.legend(fontsize=9, loc="best")
     return figure
+
+
+def _short(n: float) -> str:
+    """A number of particles in a few characters.
+
+    >>> _short(873.4), _short(12_340), _short(1_234_000)
+    ('873', '12.3k', '1.23M')
+    """
+    return f"{n:.0f}" if n < 10_000 else f"{n / 1000:.1f}k" if n < 1_000_000 else f"{n / 1e6:.2f}M"
 
 
 def _lines(axes: Axes, x: list[int], lines: dict[str, tuple[list[Any], str, str]]) -> None:
@@ -338,34 +346,6 @@ def _picture_grid(columns: int, heights: Sequence[float]) -> tuple[Figure, NDArr
 def _row_names(grid: NDArray[Any], names: Sequence[str]) -> None:
     for axes, name in zip(grid[:, 0], names, strict=True):
         axes.set_ylabel(name, fontsize=11.5, fontweight="bold")
-
-
-def orientation_figure(before: Floats, after: Floats, group: Floats | None, rounds: tuple[int, int]) -> Figure:
-    """Density of viewing directions before and after selection, and the share of particles kept per direction.
-
-    Parameters
-    ----------
-    before, after : (n, 3), (m, 3)  viewing directions of the particles in the first and the last map
-    group : (g, 3, 3)  point group; directions are shown from all equivalent sides
-    rounds : numbers of the two rounds
-    """
-    side = nside_for(min(len(before), len(after)) * (1 if group is None else len(group)))
-    counts = [cell_counts(v, side, group).astype(np.float64) for v in (before, after)]
-    density = [c / max(c.mean(), 1e-12) for c in counts]
-    figure = Figure(figsize=(11.5, 2.9), layout="constrained")
-    panels = figure.subplots(1, 3, subplot_kw={"projection": "mollweide"})
-    shades = Normalize(0.0, max(float(np.quantile(np.concatenate(density), 0.995)), 1.0))
-    for axes, number, values in zip(panels, rounds, density, strict=False):
-        draw_sphere(figure, axes, values, side, DENSITY_MAP, shades, "times the mean density")
-        axes.set_title(f"round {number}", loc="center")
-    kept = np.divide(counts[1], counts[0], out=np.full(len(counts[0]), np.nan), where=counts[0] >= FEWEST_IN_CELL)
-    overall = min(max(len(after) / max(len(before), 1), 0.01), 0.99)
-    sides = TwoSlopeNorm(overall, 0.0, 1.0)
-    draw_sphere(
-        figure, panels[2], kept, side, matplotlib.colormaps["PuOr"], sides, f"share kept ({overall:.0%} of all)"
-    )
-    panels[2].set_title("kept of each view", loc="center")
-    return figure
 
 
 def draw_sphere(

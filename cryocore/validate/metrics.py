@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from cryocore.data import FscCurves, require_same_particles, score_columns
 from cryocore.errors import InputError
-from cryocore.files import atomic_path, read_table, table_metadata, with_metadata, write_json
+from cryocore.files import atomic_path, parquet_options, read_table, table_metadata, with_metadata, write_json
+from cryocore.geometry.symmetry import point_group
 from cryocore.maps.cones import cone_metrics, round_cones
 from cryocore.maps.fsc import fsc, resolution_at
 from cryocore.maps.mrc import read_map
+from cryocore.orientation.sampling import sampling_of
 from cryocore.rates import auc, lower_is_better, rates_by_kind, rounded, selection_rates, share
 from cryocore.select.choose import judged
 from cryocore.select.mixture import MIXTURE_COLUMNS
@@ -91,6 +93,7 @@ def validate_round(
         **_selection_metrics(file),
         **_resolution_metrics(FscCurves.read(round_dir / "fsc.parquet")),
         **cone_metrics(round_cones(round_dir)),
+        **_sampling_metrics(file),
         **truth_map_metrics(round_dir, true_map),
         **_flag_metrics(names, values, _column(file, "selected").astype(bool), flags, score_name),
         "error_rate": None if rate is None else rate.as_dict(),
@@ -181,6 +184,19 @@ def _selection_metrics(file: pq.ParquetFile) -> dict[str, Any]:
     }
 
 
+def _sampling_metrics(file: pq.ParquetFile) -> dict[str, float | None]:
+    """How evenly the particles in the map sample Fourier space; null where views are not known."""
+    names = [f"view_{c}" for c in "xyz"]
+    if any(name not in file.schema_arrow.names for name in names):
+        return {"sampling_compensation_factor": None, "unsampled_share": None}
+    weight = _column(file, "weight")
+    rows = weight > 0
+    views = np.stack([_column(file, name)[rows].astype(np.float64) for name in names], axis=1)
+    group = point_group(table_metadata(file.schema_arrow).get("symmetry", "C1"))
+    found = sampling_of(views, group, weight[rows])
+    return {"sampling_compensation_factor": round(found.factor, 6), "unsampled_share": round(found.unsampled, 6)}
+
+
 def _resolution_metrics(curves: FscCurves) -> dict[str, Any]:
     shells, corrected = curves.resolution_angstrom, curves.corrected
     return {
@@ -268,7 +284,7 @@ def _write_log(
         pa.schema([*fields, *added], metadata=file.schema_arrow.metadata).empty_table(), error_rate=error_rate
     ).schema
     start = 0
-    with atomic_path(out) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+    with atomic_path(out) as temporary, pq.ParquetWriter(temporary, schema, **parquet_options(schema)) as writer:
         for group in range(file.num_row_groups):
             part = file.read_row_group(group, columns=columns).select(columns)
             rows = slice(start, start + len(part))

@@ -1,18 +1,13 @@
-"""Viewing directions on the sphere: how many particles look from where, and which views a selection loses."""
+"""Viewing directions on the sphere: how many particles look from where."""
 
 from __future__ import annotations
 
+import healpix
 import numpy as np
-from astropy_healpix import healpy
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
-
-FEW = 20
-"""A cell or micrograph is judged when at least this many particles were to be expected in it."""
-LOST_SHARE = 0.3
-"""It counts as lost when fewer than this share of the expected particles are left."""
 
 
 def nside_for(n: int) -> int:
@@ -37,15 +32,8 @@ def cell_counts(directions: Floats, nside: int, group: Floats | None = None) -> 
     counts = np.zeros(12 * nside**2, dtype=np.int64)
     for mate in np.eye(3)[None] if group is None else group:
         x, y, z = (directions @ mate).T
-        counts += np.bincount(healpy.vec2pix(nside, x, y, z), minlength=len(counts))
+        counts += np.bincount(healpix.vec2pix(nside, x, y, z), minlength=len(counts))
     return counts
-
-
-def lost(all_counts: Counts, kept_counts: Counts) -> NDArray[np.bool_]:
-    """Cells, or micrographs, that a selection empties far beyond its overall share."""
-    total = all_counts.sum()
-    expected = all_counts * (kept_counts.sum() / total if total else 0.0)
-    return np.asarray((expected >= FEW) & (kept_counts < LOST_SHARE * expected))
 
 
 def sphere_image(values: Floats, nside: int, height: int = 181) -> tuple[Floats, Floats, Floats]:
@@ -58,5 +46,5 @@ def sphere_image(values: Floats, nside: int, height: int = 181) -> tuple[Floats,
     latitude = np.linspace(-np.pi / 2, np.pi / 2, height + 1)
     lon, lat = (0.5 * (edges[1:] + edges[:-1]) for edges in (longitude, latitude))
     lon, lat = np.meshgrid(lon, lat)
-    cells = healpy.vec2pix(nside, np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat))
+    cells = healpix.vec2pix(nside, np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat))
     return *np.meshgrid(longitude, latitude), values[cells]

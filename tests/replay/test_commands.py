@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 
 from cryocore.commands.app import app
 from cryocore.commands.replay import RULES_HELP, SCORES_HELP
+from cryocore.replay import find_rounds
 from cryocore.replay.bands import RECOMPUTABLE
 from cryocore.select.rules import RULES
 from tests.replay.test_text_log import written
@@ -40,7 +42,7 @@ def test_help_is_quick_and_names_every_choice() -> None:
     )
     assert done.stdout == "[]\n"
     assert all(rule in RULES_HELP for rule in RULES) and all(name in SCORES_HELP for name in RECOMPUTABLE)
-    assert all(verb in call("--help") for verb in ("replay", "groups", "import-log"))
+    assert all(verb in call("--help") for verb in ("replay", "groups", "orientation", "import-log"))
     assert call("--version").startswith("cryocore ")
 
 
@@ -81,3 +83,17 @@ def test_import_log_then_replay(tmp_path: Path) -> None:
         call("replay", tmp_path / "new", "--rule", "fraction", "--value", 0.7, "--score", "l2_loss", "--json")
     )
     assert value[0]["rates"]["correct_rate"] > 0.9
+
+
+def test_orientation_is_answered_from_the_log_alone(small_run: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    shutil.copytree(small_run / "log", log)
+    value = json.loads(call("orientation", log, "--json"))
+    last = max(r.number for r in find_rounds(log))
+    assert value["rounds"] == [0, last] and value["n_after"] < value["n_before"] == 800
+    assert 0 < value["sampling"]["after"]["factor"] < 1 and value["directional_fsc"] is None
+    text = call("orientation", log, "--round", last, "--plot", tmp_path / "views.png")
+    assert text.startswith(f"Round {last}: {value['n_after']} of 800 particles") and "Empty views" in text
+    assert (tmp_path / "views.png").stat().st_size > 0
+    assert "selection" not in call("orientation", log, "--round", 0)
+    assert program("orientation", log, "--round", 9).returncode == 2

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,7 @@ from cryocore.select import error_rate, select
 from cryocore.select.rules import RULES
 from tests.replay.conftest import SEED
 
+ROOT = Path(__file__).resolve().parents[2]
 VALUES = {"fraction": 0.6, "count": 300, "threshold": 1.0, "trimmed": 1.0, "balanced": 0.6, "micrograph": 0.7}
 
 
@@ -227,3 +230,13 @@ def test_only_the_columns_that_are_asked_for_are_read(small_run: Path, monkeypat
     replay(small_run, [Request(rule="fraction", values=(0.7,), score="zc")], rounds="0")
     assert "zc" in seen and not seen & {"image_power", "decoy_z", "local", "better_quat_w", "llr"}
     assert seen < set(pq.read_schema(small_run / "log" / "round=0" / "log.parquet").names)
+
+
+def test_a_replay_starts_no_pandas(small_run: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from cryocore.replay import Request, replay\n"
+        f"replay(Path({str(small_run)!r}), [Request(rule='fraction', score='zc', limit=None)], rounds='0')\n"
+        "print('pandas' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, check=True, cwd=ROOT)
+    assert done.stdout == "False\n"

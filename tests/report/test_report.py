@@ -18,7 +18,7 @@ from cryocore.validate.surfaces import surface_level
 from tests.report.conftest import report
 
 FIGURES = (
-    *("directions", "fsc", "groups", "loss", "loss_blind", "loss_direction", "orientation"),
+    *("fsc", "groups", "loss", "loss_blind", "loss_direction", "orientation"),
     *("progress", "scores", "slices", "stopping", "surfaces"),
 )
 

@@ -11,6 +11,7 @@ from cryocore.report.chart import BOTTOM, LEFT, RIGHT, TOP, fsc_chart
 from cryocore.report.groups import groups_section
 from cryocore.report.loss import loss_section
 from cryocore.report.orientation import orientation_section
+from cryocore.report.summary import read_rounds
 from cryocore.validate.figures import Curve
 
 
@@ -73,11 +74,14 @@ def test_nobody_knows_who_is_wrong(finished_run, tmp_path):
 
 
 def test_views_are_compared_between_the_first_round_and_the_last(finished_run, tmp_path):
-    section = orientation_section(finished_run.folder, 2, seed=0)
+    rounds = read_rounds(finished_run.folder, 2)
+    section = orientation_section(finished_run.folder, rounds, seed=0)
     assert [d.name for d in section.drawings] == ["orientation"]
     assert section.answer and "Not answered" not in section.answer
-    assert orientation_section(finished_run.folder, 0, seed=0).answer == "Nothing is selected yet."
-    assert orientation_section(tmp_path, 2, seed=0).answer.startswith("Not answered: ")
+    (table,) = section.tables
+    assert [row[1] for row in table.rows] == [f"{m['sampling_compensation_factor']:.3f}" for m in rounds]
+    assert orientation_section(finished_run.folder, rounds[:1], seed=0).answer == "Nothing is selected yet."
+    assert orientation_section(tmp_path, rounds, seed=0).answer.startswith("Not answered: ")
 
 
 @pytest.mark.parametrize("with_truth", [True, False])

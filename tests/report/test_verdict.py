@@ -13,10 +13,8 @@ BASE = {
 }  # fmt: skip
 
 
-def sentences(last, *, n_rounds=1, views=0, micrographs=0):
-    return warnings(
-        [BASE, {**BASE, "round": 1, **last}], n_rounds=n_rounds, lost_views=views, lost_micrographs=micrographs
-    )
+def sentences(last, *, n_rounds=1):
+    return warnings([BASE, {**BASE, "round": 1, **last}], n_rounds=n_rounds)
 
 
 @pytest.mark.parametrize(
@@ -32,8 +30,6 @@ def sentences(last, *, n_rounds=1, views=0, micrographs=0):
         ({"n_kept_half1": 800, "n_kept_half2": 200}, {}, "uneven: 800 and 200"),
         ({"n_unscored": 3}, {}, "3 particles have no dual score"),
         ({}, {"n_rounds": 4}, "asks for 4 rounds"),
-        ({}, {"views": 2}, "2 of the viewing directions lost"),
-        ({}, {"micrographs": 5}, "5 micrographs lost"),
         ({"correct_rate": None, "auc": None, "fsc_truth_area": None}, {}, None),
     ],
 )
@@ -58,17 +54,17 @@ RATE = {"value": 0.1, "low": 0.08, "high": 0.12, "second_opinion": 0.1, "method"
 )
 def test_more_is_dropped_than_is_wrong(kept, rate, expected):
     rounds = [{**BASE, "error_rate": rate}, {**BASE, "round": 1, "n_kept": kept}]
-    found = warnings(rounds, n_rounds=1, lost_views=0, lost_micrographs=0)
+    found = warnings(rounds, n_rounds=1)
     assert (found == []) if expected is None else (len(found) == 1 and expected in found[0])
 
 
 def test_an_earlier_round_was_better():
     best = {**BASE, "round": 1, "resolution_angstrom": 6.0, "fsc_area": 0.52}
     rounds = [BASE, best, {**BASE, "round": 2, "resolution_angstrom": 7.9}]
-    found = warnings(rounds, n_rounds=2, lost_views=0, lost_micrographs=0)
+    found = warnings(rounds, n_rounds=2)
     assert len(found) == 1 and "Round 1 reached 6.00 Å" in found[0]
     rounds[1]["fsc_area"] = 0.49
-    assert warnings(rounds, n_rounds=2, lost_views=0, lost_micrographs=0) == [], "one shell by chance"
+    assert warnings(rounds, n_rounds=2) == [], "one shell by chance"
 
 
 def test_verdict():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,12 @@ import pytest
 from typer.testing import CliRunner
 
 from cryocore.backend import get_backend
+from cryocore.cache import cache
 from cryocore.commands.app import app
 from cryocore.config import PlantedErrors, Simulate
 from cryocore.errors import InputError
 from cryocore.files import write_table
+from cryocore.images import StackReader
 from cryocore.ingest.particles import ingest
 from cryocore.ingest.simulate import simulate, true_map
 from cryocore.maps.masks import automatic_mask
@@ -80,6 +83,22 @@ def test_the_verb_answers_in_json(run, tmp_path):
     values = json.loads(result.stdout)
     assert [p["n_particles"] for p in values[0]["points"]] == [300, 600, 1200]
     assert os.path.getsize(tmp_path / "r.png") > 5000
+
+
+def test_the_cache_is_read_where_the_run_keeps_one(run, tmp_path, monkeypatch):
+    kept = tmp_path / "run"
+    shutil.copytree(run, kept, ignore=shutil.ignore_patterns("images"))
+    transforms = kept / "cache" / "transforms.npz"
+    cache(kept / "particles.parquet", max_resolution_angstrom=None, backend=CPU, out=transforms)
+    images = reslog(run, CPU, number="0", sizes=[400, 800])[0].points
+
+    def unread(*_: object) -> None:
+        raise AssertionError("a stack is read")
+
+    monkeypatch.setattr(StackReader, "read", unread)
+    cached = reslog(kept, CPU, number="0", sizes=[400, 800])[0].points
+    for one, other in zip(images, cached, strict=True):
+        assert other.smooth_resolution_angstrom == pytest.approx(one.smooth_resolution_angstrom, rel=0.01)
 
 
 def test_nested_subsets_take_evenly_of_both_half_sets():

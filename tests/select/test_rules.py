@@ -14,7 +14,7 @@ from cryocore.config import Select
 from cryocore.errors import InputError
 from cryocore.select import error_rate
 from cryocore.select.choose import choose, columns_needed
-from cryocore.select.rules import RULES, Candidates
+from cryocore.select.rules import RULES, Candidates, rising
 from tests.select.logs import permuted, planted_log
 
 LOG = planted_log(1000, {"misplaced": 0.2, "empty": 0.1}, strength=5.0)
@@ -234,3 +234,11 @@ def test_a_selection_that_leaves_too_few_says_what_was_estimated() -> None:
     wrong = planted_log(600, {"misplaced": 0.9}, strength=5.0).columns
     with pytest.raises(InputError, match=r"at least 200 are wanted\. (8|9)\d % are estimated to be wrong"):
         choose(wrong, Select(rule="mixture", minimum=200), 1, symmetry="C4")
+
+
+def test_the_order_of_rising_values_is_that_of_a_full_sort() -> None:
+    rng = np.random.default_rng(0)
+    values, ids = rng.integers(0, 200, 2000).astype(np.float64), rng.permutation(2000).astype(np.uint64)
+    values[:1000] += rng.random(1000)
+    values[::7] = np.inf
+    np.testing.assert_array_equal(rising(values, ids), np.lexsort((ids, values)))

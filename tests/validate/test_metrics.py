@@ -16,7 +16,9 @@ from sklearn.metrics import precision_score, recall_score, roc_auc_score
 
 from cryocore.errors import InputError
 from cryocore.files import read_table, table_metadata, write_table
+from cryocore.geometry.symmetry import point_group
 from cryocore.maps import fsc, read_map, resolution_at, write_map
+from cryocore.orientation.sampling import sampling_of
 
 
 def metrics_of(run, number):
@@ -64,6 +66,21 @@ def test_resolution_and_truth(finished_run):
         resolution_at(curves.corrected, curves.resolution_angstrom, 0.143), abs=1e-3
     )
     assert found["resolution_angstrom"] < found["resolution_half_angstrom"]
+
+
+def test_how_evenly_the_views_of_the_map_sample_it(finished_run, one_round):
+    log = finished_run.folder / "log" / "round=1" / "log.parquet"
+    table = read_table(log)
+    views = np.stack([table[f"view_{c}"].to_numpy() for c in "xyz"], axis=1).astype(np.float64)
+    weight = table["weight"].to_numpy()
+    expected = sampling_of(views[weight > 0], point_group("C1"), weight[weight > 0])
+    found = metrics_of(finished_run, 1)
+    assert 0 < (weight > 0).sum() < len(weight)
+    assert found["sampling_compensation_factor"] == pytest.approx(expected.factor, abs=1e-6)
+    assert found["unsampled_share"] == pytest.approx(expected.unsampled, abs=1e-6)
+    path = one_round.folder / "round_0" / "scores.parquet"
+    write_table(path, read_table(path).drop_columns(["view_x"]))
+    assert json.loads(one_round.validate(0).read_text())["sampling_compensation_factor"] is None
 
 
 def test_the_log_is_the_scores_with_flags(finished_run):

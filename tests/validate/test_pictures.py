@@ -8,7 +8,7 @@ import pytest
 from cryocore.geometry.symmetry import point_group
 from cryocore.maps import soft_ball
 from cryocore.validate.surfaces import crop_to, enlarge, shaded_surface, surface_level, turned
-from cryocore.validate.views import cell_counts, lost, nside_for, sphere_image
+from cryocore.validate.views import cell_counts, nside_for, sphere_image
 
 
 @pytest.mark.parametrize("view, where", [("front", "zx"), ("side", "zy"), ("top", "yx")])
@@ -62,13 +62,6 @@ def test_cells_count_every_mate():
     counts = cell_counts(views, 4, group)
     assert len(counts) == 192 and counts.sum() == 500 * 14
     np.testing.assert_array_equal(counts, cell_counts(views @ group[5], 4, group))
-
-
-def test_lost_views():
-    everything = np.array([100, 100, 100, 4, 0])
-    kept = np.array([80, 75, 10, 0, 0])
-    assert lost(everything, kept).tolist() == [False, False, True, False, False]
-    assert not lost(everything, np.zeros(5, dtype=int)).any()
 
 
 def test_sphere_image_shows_the_poles_and_the_equator():

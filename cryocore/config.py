@@ -204,10 +204,10 @@ class Classify(Section):
     """A classifier on residual images whose probability is one more score."""
 
     model: str = Field(
-        "none", min_length=1, description="none, logistic, boosting, cnn (needs torch), or a folder of cryocore train"
+        "none", min_length=1, description="none, logistic, boosting, cnn (needs torch), or a folder"
     )
     labels: Literal["planted", "probable"] = Field(
-        "planted", description="what is learned: errors made on purpose, or what is probably right"
+        "planted", description="errors made on purpose, or what is probably right"
     )
     n_lessons: int = Field(1000, ge=50, description="particles per half set to learn from, in no map meanwhile")
     n_folds: int = Field(3, ge=2, le=20, description="parts of the micrographs; models judge those they have not seen")

@@ -32,4 +32,4 @@ def test_page_lists_bounds_and_choices() -> None:
     assert "| `n_rounds` | `4` | whole number ≥ 1 and ≤ 99 |" in page
     assert "| `backend` | `auto` | auto, cpu or cuda |" in page
     assert "| `mask` | `null` | text or null |" in page
-    assert page.count("## ") == 8
+    assert page.count("## ") == 10

@@ -10,8 +10,8 @@ import typer
 from cryocore.commands.output import AsJson, answer
 
 RULES_HELP = (
-    "mixture, soft, posterior, fraction, count, threshold, trimmed, balanced, micrograph, softmax, absolute, simplex, "
-    "capped, huber or student; default: the run's."
+    "mixture, soft, posterior, probability, fraction, count, threshold, trimmed, balanced, micrograph, softmax, "
+    "absolute, simplex, capped, huber or student; default: the run's."
 )
 SCORES_HELP = "A score of the log; default: the run's. Within a band limit l2_loss, cryosieve, ncc, llr, z, zc or ldac."
 

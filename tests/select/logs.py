@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from cryocore.geometry.rotations import random_rotations, viewing_direction
 
@@ -84,6 +85,7 @@ def planted_log(
     }
     columns["dual"] = columns["zc"] + 0.1 * columns["local"]
     columns["l2_loss"] = -columns["z"]
+    columns["probability"] = expit(columns["ldac"] - 0.5 * columns["expected_ldac"])
     return PlantedLog(columns, kind == 0)
 
 

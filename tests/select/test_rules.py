@@ -14,7 +14,7 @@ from cryocore.config import Select
 from cryocore.errors import InputError
 from cryocore.select import error_rate
 from cryocore.select.choose import choose, columns_needed
-from cryocore.select.rules import RULES, Candidates, rising
+from cryocore.select.rules import MIXTURE, RULES, Candidates, rising
 from tests.select.logs import permuted, planted_log
 
 LOG = planted_log(1000, {"misplaced": 0.2, "empty": 0.1}, strength=5.0)
@@ -64,7 +64,7 @@ def test_every_rule_reads_what_it_declares_in_any_order_of_rows(rule: str) -> No
 
 @pytest.mark.parametrize("rule", RULES)
 def test_half_sets_do_not_see_each_other(rule: str) -> None:
-    if RULES[rule].by_posterior:
+    if RULES[rule].score == MIXTURE:
         pytest.skip("the law of the scores is that of both")
     changed = {n: np.array(v) for n, v in COLUMNS.items()}
     changed["zc"][HALF == 2] += np.random.default_rng(0).normal(size=int((HALF == 2).sum()))

@@ -203,9 +203,7 @@ class Score(Section):
 class Classify(Section):
     """A classifier on residual images whose probability is one more score."""
 
-    model: str = Field(
-        "none", min_length=1, description="none, logistic, boosting, cnn (needs torch), or a folder"
-    )
+    model: str = Field("none", min_length=1, description="none, logistic, boosting, cnn (needs torch), or a folder")
     labels: Literal["planted", "probable"] = Field(
         "planted", description="errors made on purpose, or what is probably right"
     )

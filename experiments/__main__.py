@@ -63,6 +63,17 @@ def solvers(
 
 
 @app.command()
+def classifiers(
+    label: Annotated[list[str] | None, typer.Argument(help="labels of cases; default: all")] = None,
+    cores: Annotated[int, typer.Option(help="to use (default: all)", min=1)] = available_cores(),
+) -> None:
+    """Compare classifiers with the scores of the log, on the cases of classifiers.yaml that are not measured yet."""
+    from experiments.classifiers import measure
+
+    measure(cores=cores, labels=label or [])
+
+
+@app.command()
 def table() -> None:
     """Write docs/experiments.md, docs/solvers.md and their figures from everything that was measured."""
     from experiments import page, solvers_page  # matplotlib is not needed otherwise

@@ -1,0 +1,201 @@
+"""Classifiers beside the scores of the log, on data whose truth is known: ``experiments/classifiers.yaml``."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import chdir, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from scipy.special import expit
+from tqdm import tqdm
+
+from benchmarks.validation.common import ROOT, Skipped
+from cryocore.backend import get_backend
+from cryocore.classify.committee import Folds, fit_committee
+from cryocore.classify.evaluation import compare, evaluate
+from cryocore.classify.examples import Examples, Pictures
+from cryocore.classify.lessons import Lessons, true_lessons
+from cryocore.classify.models import fit_model
+from cryocore.classify.results import scores_of
+from cryocore.classify.rounds import ScoredRound, open_run
+from cryocore.config import Classify
+from cryocore.files import read_table, write_json
+from experiments.cases import GRID, Case, from_shared_data, simulated
+from experiments.comparisons import Run, oracle_score
+from experiments.evaluate import read_truth, true_map_of
+from experiments.runs import RUN, WORK, configuration, locked, logs, run_workflow
+
+PLAN = GRID.with_name("classifiers.yaml")
+STORE = ROOT / "benchmarks" / "results" / "classifiers"
+RESIDUAL = ("residual_power", "ring_residual", "residual_")
+PROJECTION = ("projection_power", "expected_")
+ALONE = {"residual powers": RESIDUAL, "residual and projection powers": (*RESIDUAL, *PROJECTION)}
+"""What logistic regression sees where it does not see all: names of features begin with these."""
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A case's last round, the lessons that its truth makes of all particles, and the scores of the log for them.
+
+    ``oracle`` : log-likelihood ratio with the true map, ``(n,)``; None without one
+    """
+
+    scored: ScoredRound
+    lessons: Lessons
+    scores: dict[str, Floats]
+    oracle: Floats | None
+
+
+def read_plan(path: Path = PLAN) -> tuple[dict[str, Any], dict[str, Case]]:
+    """The plan, and its cases by label."""
+    plan, grid = yaml.safe_load(path.read_text()), yaml.safe_load(GRID.read_text())
+    cases = {}
+    for entry in plan["cases"]:
+        settings = {"n_rounds": plan["n_rounds"], **entry.get("settings", {})}
+        given = {name: entry[name] for name in ("molecule", "kind", "rate", "snr", "n")}
+        variant = f"classifiers{'-' if 'variant' in entry else ''}{entry.get('variant', '')}"
+        case = simulated(grid, sets=("classifiers",), settings=settings, variant=variant, **given)
+        cases[entry["label"]] = case
+    for entry in plan["real"]:
+        known = next(e for e in grid["real"] if e["molecule"] == entry["molecule"])
+        cases[entry["label"]] = from_shared_data(grid, known, entry["kind"], entry["rate"])
+    return plan, cases
+
+
+def measure(*, cores: int, labels: Sequence[str] = (), store: Path = STORE) -> None:
+    """Measure what is not measured yet, case by case; the model that others are judged by is made first."""
+    plan, cases = read_plan()
+    settings = Classify(**{name: plan[name] for name in ("n_folds", "image_size", "n_epochs")})
+    transfer = plan["transfer"]
+    wanted = [label for label in cases if not labels or label in labels]
+    for label in wanted:
+        case = cases[label]
+        path = store / f"{case.name.replace('-classifiers', '')}.json"
+        if path.exists():
+            print(f"{label}: up to date", flush=True)
+            continue
+        others = [cases[transfer["from"]]] if label in transfer["to"] else []
+        try:
+            with opened(case, cores, settings) as found:
+                alone = next((e.get("alone", False) for e in plan["cases"] if e["label"] == label), False)
+                values = case_numbers(found, plan["models"], settings, alone=alone)
+                for other in others:
+                    with opened(other, cores, settings) as source:
+                        values["transfer"] = transferred(source, found, plan["models"], settings)
+        except Skipped as reason:
+            print(f"{label}: skipped, {reason}", flush=True)
+            continue
+        write_json(path, {"label": label, **case.factors, "images": len(found.lessons.right), **values})
+        print(f"{label}: done", flush=True)
+
+
+@contextmanager
+def opened(case: Case, cores: int, settings: Classify) -> Iterator[Opened]:
+    """A case through the workflow, and its last round; its images are gone at the end."""
+    home = WORK / case.name
+    home.mkdir(parents=True, exist_ok=True)
+    config = configuration(case)
+    with locked(home), tempfile.TemporaryDirectory(prefix="cryocore-classifiers-") as folder, chdir(home):
+        with tqdm(desc=case.name, disable=None, leave=False) as bar:
+            run_workflow(home, config, cores, bar, *logs(config))
+        backend = get_backend(config.backend, threads=cores)
+        scored = open_run(Path("results") / RUN, "last", backend)
+        results = (home / "results" / RUN).resolve()
+        made = results / ("simulated" if config.input.star is None else "planted")
+        right, kinds = read_truth(made / "truth.parquet", scored.data)
+        everyone = settings.model_copy(update={"n_lessons": len(right)})
+        lessons = true_lessons(scored, everyone, right.astype(np.int8), kinds.astype(np.str_))
+        oracle, true_map = None, true_map_of(config, made)
+        if true_map is not None:
+            run = Run(results, config, true_map, right, scored.data.column("half"), backend, Path(folder))
+            replace(scored.data, root=str((home / scored.data.root).resolve())).write(run.particles)
+            oracle = oracle_score(run, true_map)
+        plain = read_table(scored.scores, ["l2_loss"]).column(0).to_numpy().astype(np.float64)
+        scores = {"l2_loss": -plain, **scores_of(lessons, np.arange(len(right)))}
+        yield Opened(scored, lessons, scores, oracle)
+    shutil.rmtree(home, ignore_errors=True)
+
+
+def case_numbers(found: Opened, models: Sequence[str], settings: Classify, *, alone: bool) -> dict[str, Any]:
+    """Every model judged by folds, beside the scores and the true map; with ``alone`` also models that see less."""
+    lessons, seed = found.lessons, found.scored.seed
+    folds = Folds.of(lessons.examples.micrograph, settings.n_folds, seed)
+    values: dict[str, Any] = {
+        "scores": {name: judged(v, lessons) for name, v in found.scores.items()},
+        "oracle": None if found.oracle is None else judged(found.oracle, lessons),
+        "models": {},
+    }
+    for kind in models:
+        values["models"][kind] = by_folds(kind, lessons, folds, settings, found, seed)
+    for name, prefixes in ALONE.items() if alone else ():
+        part = replace(lessons, examples=seeing(lessons.examples, prefixes))
+        values["models"][f"logistic, {name}"] = by_folds("logistic", part, folds, settings, found, seed)
+    if alone:
+        image, prediction = np.moveaxis(lessons.examples.pictures.pairs, 1, 0)
+        blind = Pictures(np.stack([image - prediction, np.zeros_like(image)], axis=1))
+        part = replace(lessons, examples=replace(lessons.examples, pictures=blind))
+        values["models"]["cnn, residual alone"] = by_folds("cnn", part, folds, settings, found, seed)
+    return values
+
+
+def by_folds(kind: str, lessons: Lessons, folds: Folds, settings: Classify, found: Opened, seed: int) -> dict[str, Any]:
+    """What a committee says of particles that it has not seen."""
+    committee = fit_committee(kind, lessons, folds, settings, seed=seed)
+    return numbers(expit(committee.log_odds(lessons.examples)), lessons, found.scores, seed)
+
+
+def numbers(share: Floats, lessons: Lessons, scores: dict[str, Floats], seed: int) -> dict[str, Any]:
+    """Accuracy, AUC and so on with intervals, and the difference from the best score of the log."""
+    given: dict[str, Any] = {"groups": lessons.examples.micrograph, "seed": seed}
+    evaluation = evaluate(share, lessons.right, kinds=lessons.kinds, **given).as_dict()
+    comparison = compare(share, scores, lessons.right, **given)
+    names = ("accuracy", "balanced_accuracy", "auc", "kappa", "calibration_error")
+    kinds = {name: value["auc"] for name, value in evaluation["kinds"].items()}
+    gain = {"best": comparison.best, **comparison.as_dict()["gain_over_best"]}
+    return {**{name: evaluation[name] for name in names}, "kinds": kinds, "gain": gain}
+
+
+def judged(score: Floats, lessons: Lessons) -> dict[str, float]:
+    """AUC of a score, and the accuracy of the best threshold, which is chosen with the truth at hand."""
+    order = np.argsort(-score, kind="stable")
+    right = lessons.right[order]
+    hits = np.concatenate([[0], np.cumsum(right)]) + np.concatenate([np.cumsum(~right[::-1])[::-1], [0]])
+    ranks = np.empty(len(score))
+    ranks[order] = np.arange(len(score), 0, -1)
+    n_right = int(lessons.right.sum())
+    area = (ranks[lessons.right].sum() - n_right * (n_right + 1) / 2) / (n_right * (len(score) - n_right))
+    return {"accuracy": round(float(hits.max() / len(score)), 4), "auc": round(float(area), 4)}
+
+
+def seeing(examples: Examples, prefixes: tuple[str, ...]) -> Examples:
+    """Examples with the features whose names begin so."""
+    at = [i for i, name in enumerate(examples.names) if name.startswith(prefixes)]
+    return replace(examples, names=tuple(examples.names[i] for i in at), features=examples.features[:, at])
+
+
+def transferred(source: Opened, target: Opened, models: Sequence[str], settings: Classify) -> dict[str, Any]:
+    """Models of all particles of one case judge those of another."""
+    lessons, seed = source.lessons, source.scored.seed
+    stopping = Folds.of(lessons.examples.micrograph, settings.n_folds, seed)(lessons.examples) == 0
+    found = {}
+    for kind in models:
+        model = fit_model(kind, lessons.examples, lessons.right, lessons.weight, stopping, settings, seed=seed)
+        share = expit(model.log_odds(target.lessons.examples))
+        found[kind] = numbers(share, target.lessons, target.scores, seed)
+    return found
+
+
+def measured_cases(store: Path = STORE) -> list[dict[str, Any]]:
+    """What was measured, in the order of the plan."""
+    _, cases = read_plan()
+    paths = [store / f"{case.name.replace('-classifiers', '')}.json" for case in cases.values()]
+    return [json.loads(path.read_text()) for path in paths if path.exists()]

@@ -75,10 +75,10 @@ def classifiers(
 
 @app.command()
 def table() -> None:
-    """Write docs/experiments.md, docs/solvers.md and their figures from everything that was measured."""
-    from experiments import page, solvers_page  # matplotlib is not needed otherwise
+    """Write docs/experiments.md, docs/solvers.md, docs/classifier.md and their figures from what was measured."""
+    from experiments import classifiers_page, page, solvers_page  # matplotlib is not needed otherwise
 
-    for written in (page.write_page(), solvers_page.write_page()):
+    for written in (page.write_page(), solvers_page.write_page(), classifiers_page.write_page()):
         if written:
             print(f"{written} written")
 

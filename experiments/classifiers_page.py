@@ -1,0 +1,129 @@
+"""``docs/classifier.md``, from what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.validation.common import ROOT
+from benchmarks.validation.page import table
+from cryocore.files import atomic_path
+from experiments.classifiers import STORE, measured_cases, read_plan
+
+Values = dict[str, Any]
+PAGE = ROOT / "docs" / "classifier.md"
+SHOWN = ("l2_loss", "zc", "ldac", "local", "dual", "mixture")
+"""Scores of the log."""
+
+HEAD = """\
+# What a classifier adds
+
+Classifiers on residual images and band sums ([classify](classify.md)) beside the scores of the log, on data with
+planted errors whose truth they learn from. `experiments/classifiers.yaml` declares the cases, `python -m experiments
+classifiers` runs what is not measured yet, `python -m experiments table` writes this page.
+
+Half sets learn apart, {folds} folds of micrographs in each: every image is judged by a model that has seen neither it nor
+its micrograph nor the other half set. Intervals are a bootstrap over micrographs (95 %).
+"""
+ACCURACY = """\
+Accuracy: of scores, and of the true map (log-likelihood ratio with it), at the best threshold, chosen with the truth at
+hand; of classifiers at probability 0.5.
+"""
+GAIN = """\
+AUC of the best score of the log, and what a classifier has beyond it, the best score drawn anew in every resampling.
+"""
+KINDS = "AUC of right particles against those of one kind of error.\n"
+TRANSFER = """\
+Models that learned from all particles of "{source}" judge other molecules and real images, beside models that learned
+there.
+"""
+
+
+def write_page(store: Path = STORE, page: Path = PAGE) -> Path | None:
+    """Write the page; returns its path, None where nothing is measured."""
+    cases = measured_cases(store)
+    if not cases:
+        return None
+    plan, _ = read_plan()
+    parts = [HEAD.format(folds=plan["n_folds"]), "## Accuracy\n", ACCURACY, accuracy_table(cases)]
+    parts += ["\n## Beyond the best score\n", GAIN, gain_table(cases)]
+    parts += ["\n## By kind of error\n", KINDS, *kind_tables(cases)]
+    moved = [case for case in cases if "transfer" in case]
+    if moved:
+        parts += ["\n## On other molecules\n", TRANSFER.format(source=plan["transfer"]["from"]), *transfer_table(moved)]
+    with atomic_path(page) as temporary:
+        temporary.write_text("\n".join(parts).rstrip() + "\n")
+    return page
+
+
+def accuracy_table(cases: Sequence[Values]) -> str:
+    """A column per case: scores, classifiers, and the ceiling."""
+    rows = [[name, *(f"{case['scores'][name]['accuracy']:.3f}" for case in cases)] for name in SHOWN]
+    rows += [[f"**{name}**", *(cell(case, name) for case in cases)] for name in model_names(cases)]
+    ceiling = [f"{case['oracle']['accuracy']:.3f}" if case["oracle"] else "-" for case in cases]
+    return table(["", *(_head(case) for case in cases)], [*rows, ["true map", *ceiling]])
+
+
+def cell(case: Values, name: str) -> str:
+    """Accuracy of a classifier with its interval."""
+    found = case["models"].get(name)
+    return f"{found['accuracy']['value']:.3f} ({_range(found['accuracy'])})" if found else "-"
+
+
+def model_names(cases: Sequence[Values]) -> list[str]:
+    """Those that see all first."""
+    names = list(dict.fromkeys(name for case in cases for name in case["models"]))
+    return sorted(names, key=lambda name: "," in name)
+
+
+def gain_table(cases: Sequence[Values]) -> str:
+    """AUC of the best score and of the true map, and the gains."""
+    names = [name for name in model_names(cases) if "," not in name]
+    rows = []
+    for case in cases:
+        best = max((name for name in case["scores"]), key=lambda name: case["scores"][name]["auc"])
+        ceiling = f"{case['oracle']['auc']:.3f}" if case["oracle"] else "-"
+        gains = [_gain(case["models"].get(name)) for name in names]
+        rows.append([case["label"], f"{best}, {case['scores'][best]['auc']:.3f}", *gains, ceiling])
+    return table(["case", "best score", *names, "true map"], rows)
+
+
+def kind_tables(cases: Sequence[Values]) -> Iterator[str]:
+    """Cases with several kinds."""
+    names = [name for name in model_names(cases) if "," not in name]
+    for case in cases:
+        kinds = sorted({kind for name in names if name in case["models"] for kind in case["models"][name]["kinds"]})
+        if len(kinds) < 2:
+            continue
+        rows = [
+            [kind.replace("_", " "), *(f"{case['models'][name]['kinds'][kind]['value']:.3f}" for name in names)]
+            for kind in kinds
+        ]
+        yield f"**{case['label']}**\n"
+        yield table(["", *names], rows)
+
+
+def transfer_table(cases: Sequence[Values]) -> Iterator[str]:
+    """AUC and gain where a model was moved, beside the model that learned on the spot."""
+    rows = []
+    for case in cases:
+        for name, found in case["transfer"].items():
+            here = case["models"][name]
+            values = (f"{v['auc']['value']:.3f} ({_range(v['auc'])})" for v in (found, here))
+            rows.append([case["label"], name, *values, _gain(found), f"{found['accuracy']['value']:.3f}"])
+    yield table(["case", "model", "AUC, moved", "AUC, learned there", "gain of the moved one", "its accuracy"], rows)
+
+
+def _gain(found: Values | None) -> str:
+    return (
+        f"{found['gain']['value']:+.3f} ({found['gain']['low']:+.3f} to {found['gain']['high']:+.3f})" if found else "-"
+    )
+
+
+def _range(estimate: Values) -> str:
+    return f"{estimate['low']:.3f} to {estimate['high']:.3f}"
+
+
+def _head(case: Values) -> str:
+    return str(case["label"])

@@ -23,8 +23,8 @@ Classifiers on residual images and band sums ([classify](classify.md)) beside th
 planted errors whose truth they learn from. `experiments/classifiers.yaml` declares the cases, `python -m experiments
 classifiers` runs what is not measured yet, `python -m experiments table` writes this page.
 
-Half sets learn apart, {folds} folds of micrographs in each: every image is judged by a model that has seen neither it nor
-its micrograph nor the other half set. Intervals are a bootstrap over micrographs (95 %).
+Half sets learn apart, {folds} folds of micrographs in each: every image is judged by a model that has seen neither it
+nor its micrograph nor the other half set. Intervals are a bootstrap over micrographs (95 %).
 """
 ACCURACY = """\
 Accuracy: of scores, and of the true map (log-likelihood ratio with it), at the best threshold, chosen with the truth at

@@ -19,7 +19,7 @@ from cryocore.imaging.insertion import Insertion
 from cryocore.imaging.slices import Frame, prepare
 from cryocore.imaging.volumes import map_to_grid
 from cryocore.score.bands import band_edges, band_samples
-from cryocore.score.reference import Reference
+from cryocore.score.reference import Reference, coarse_mask
 from cryocore.score.sums import Batch, own_sums, pose_sums
 
 PIXEL_ANGSTROM, POSES = 1.5, 8
@@ -51,6 +51,7 @@ def reference_of(volume: NDArray[np.float32], grid: Grid, frame: Frame, backend:
         inverse_density=pack(np.ones((2, *coarse.shape), dtype=np.float32), backend),
         leverage=0.01,
         overlap=np.linspace(1, 0, 24, dtype=np.float32),
+        mask=coarse_mask(np.ones_like(volume), grid, backend),
         mean_inverse_density=[1.0, 1.0],
         radial_mean=np.zeros((2, len(edges) - 1)),
         likeness=np.zeros((2, len(edges) - 1)),

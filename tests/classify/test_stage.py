@@ -153,5 +153,5 @@ def test_right_particles_score_alike_in_all_groups(scored: ScoredRound, right: n
     means = [features[f"cross_term_{i}"][right].mean() for i in range(GROUPS)]
     assert max(means) < 2 * min(means)
     wrong = [features[f"cross_term_{i}"][~right].mean() for i in range(GROUPS)]
-    assert all(other < 0.6 * mean for other, mean in zip(wrong, means, strict=True))
-    assert abs(np.mean(wrong[2:])) < 0.3 * np.mean(means)
+    assert all(other < mean for other, mean in zip(wrong, means, strict=True))
+    assert max(np.abs(wrong[3:])) < 0.3 * min(means)  # coarse ones are alike in all views

@@ -24,7 +24,7 @@ from cryocore.replay.replay import write_star, write_subset
 from cryocore.replay.resolution import effective_right, predict, scaled_fsc
 from cryocore.replay.views import view_shift, views_of
 from cryocore.select import error_rate, select
-from cryocore.select.rules import RULES
+from cryocore.select.rules import PROBABILITY, RULES
 from tests.replay.conftest import SEED
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,7 +43,12 @@ def test_the_runs_own_rule_gives_the_next_rounds_subset(small_run: Path, tmp_pat
     assert 0 < outcome.overlap.both < len(outcome.ids)
 
 
-@pytest.mark.parametrize("rule", RULES)
+def test_a_rule_whose_score_the_log_lacks_is_refused(small_run: Path) -> None:
+    with pytest.raises(InputError, match=r"no column 'probability'"):
+        replay(small_run, [Request(rule="probability")], rounds="last")
+
+
+@pytest.mark.parametrize("rule", [name for name, rule in RULES.items() if rule.score != PROBABILITY])
 def test_every_rule_keeps_what_the_select_stage_keeps(
     rule: str, small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,7 +46,7 @@ rule report:
         halves=expand("<results>/round_{r}/half{h}.mrc", r=[0, N], h=[1, 2]),
         masks=expand("<results>/round_{r}/mask.mrc", r=range(N + 1)),
         fsc=expand("<results>/round_{r}/fsc.parquet", r=range(N + 1)),
-        classifier=f"<results>/round_{N}/classifier" if CLASSIFIES else [],
+        classifier=expand("<results>/round_{r}/classifier", r=range(N + 1)) if CLASSIFIES else [],
     output:
         table="<results>/rounds.parquet",
         text="<results>/rounds.txt",

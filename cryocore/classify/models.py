@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from cryocore.backend import Backend
 from cryocore.classify.examples import Examples
@@ -32,7 +33,7 @@ FORMAT = "cryocore.classify.model 1"
 LEADING, LEAD = ("mixture",), 100.0
 """The feature that logistic regression starts from, all but free of its penalty: what the log's scores know already."""
 PENALTIES = (1.0, 10.0, 100.0, 1000.0)
-MOST_STEPS = 5000
+NEWTON: dict[str, Any] = {"solver": "newton-cholesky", "max_iter": 200}
 LARGEST = 30.0
 """Log odds beyond which a model is not believed."""
 TRUSTED = ("sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",)
@@ -157,13 +158,13 @@ def logistic(values: Floats, right: Bools, weight: Floats32, validation: Bools) 
     best, lowest = PENALTIES[0], np.inf
     learned = ~validation
     for penalty in PENALTIES if validation.any() else ():
-        model = LogisticRegression(C=1.0 / penalty, max_iter=MOST_STEPS)
+        model = LogisticRegression(C=1.0 / penalty, **NEWTON)
         model.fit(values[learned], right[learned], sample_weight=balanced(right, weight, learned)[learned])
         loss = np.logaddexp(0.0, np.where(right, -1.0, 1.0) * model.decision_function(values))
         held_back = float(np.average(loss[validation], weights=balanced(right, weight, validation)[validation]))
         best, lowest = (penalty, held_back) if held_back < lowest else (best, lowest)
     everything = np.ones_like(right)
-    model = LogisticRegression(C=1.0 / best, max_iter=MOST_STEPS)
+    model = LogisticRegression(C=1.0 / best, **NEWTON)
     return model.fit(values, right, sample_weight=balanced(right, weight, everything))
 
 
@@ -187,7 +188,8 @@ def boosted_trees(
         random_state=seed,
     )
     own = balanced(right, weight, learned)[learned]
-    return model.fit(features[learned], right[learned], sample_weight=own, **held_back)
+    with threadpool_limits(1, "openmp"):  # so few examples are slower on several threads
+        return model.fit(features[learned], right[learned], sample_weight=own, **held_back)
 
 
 def balanced(right: Bools, weight: Floats32, among: Bools) -> Floats32:

@@ -287,38 +287,43 @@ def work(folder: Path, out: Path, killed: bool) -> None:
         solved(folder, out, ranks=ranks, n_epochs=4)
 
 
-def test_two_processes_killed_and_started_again_give_the_map_of_one(
-    simulated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def start(
+    n: int, folder: Path, out: Path, monkeypatch: pytest.MonkeyPatch, *, killed: bool = False
+) -> list[int | None]:
+    """Run ``n`` processes as ``torchrun`` does; their exit codes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    jobs = []
+    for rank in range(n):
+        about = {"WORLD_SIZE": str(n), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "RANK": str(rank)}
+        for name, value in about.items():
+            monkeypatch.setenv(name, value)
+        # torch is imported already, and has no threads
+        jobs.append(multiprocessing.get_context("fork").Process(target=work, args=(folder, out, killed)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            jobs[-1].start()
+    for job in jobs:
+        job.join(timeout=200)
+    monkeypatch.delenv("WORLD_SIZE")
+    return [job.exitcode for job in jobs]
+
+
+@pytest.mark.parametrize("n", [2, 4])
+def test_several_processes_killed_and_started_again_give_the_map_of_one(
+    n: int, simulated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out = tmp_path / "two"
-
-    def start(*, killed: bool) -> list[int | None]:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = str(free.getsockname()[1])
-        jobs = []
-        for rank in "01":
-            about = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "RANK": rank}
-            for name, value in about.items():
-                monkeypatch.setenv(name, value)
-            # torch is imported already, and has no threads
-            jobs.append(multiprocessing.get_context("fork").Process(target=work, args=(simulated, out, killed)))
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", DeprecationWarning)
-                jobs[-1].start()
-        for job in jobs:
-            job.join(timeout=200)
-        monkeypatch.delenv("WORLD_SIZE")
-        return [job.exitcode for job in jobs]
-
-    assert start(killed=True) == [-signal.SIGKILL] * 2
-    assert (out / "checkpoint.pt").exists()
-    assert start(killed=False) == [0, 0]
-    one, two = half_maps(solved(simulated, tmp_path / "one", n_epochs=4)), half_maps(out)
-    assert np.linalg.norm(one - two) < 1e-4 * np.linalg.norm(one)
+    out = tmp_path / "several"
+    if n == 2:
+        assert start(n, simulated, out, monkeypatch, killed=True) == [-signal.SIGKILL] * n
+        assert (out / "checkpoint.pt").exists()
+    assert start(n, simulated, out, monkeypatch) == [0] * n
+    one, several = half_maps(solved(simulated, tmp_path / "one", n_epochs=4)), half_maps(out)
+    assert np.linalg.norm(one - several) < 1e-4 * np.linalg.norm(one)
     logged = pq.read_table(out / "batches.parquet").to_pandas()
     assert logged.groupby("epoch")["particle_id"].nunique().tolist() == [300] * 4
-    assert logged.groupby("rank").size().tolist() == [600, 600]
+    assert logged.groupby("rank").size().tolist() == [4 * 300 // n] * n
     ids = Particles.read(simulated / "particles.parquet").ids
     assert (logged["particle_id"].to_numpy().reshape(4, 300) == ids).all()
 

@@ -43,6 +43,12 @@ def guarded(name: str, program: Callable[[], Any]) -> NoReturn:
         log.error("%s", error)
         print(_paragraph(f"{name}: error: {error}"), file=sys.stderr, flush=True)
         sys.exit(2)
+    except (FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
+        terminal.setLevel(logging.CRITICAL)
+        log.error("a file is in the way or out of reach", exc_info=True)
+        problem = f"{error.filename}: {(error.strerror or 'not accessible').lower()}. Name another place"
+        print(_paragraph(f"{name}: error: {problem}"), file=sys.stderr, flush=True)
+        sys.exit(2)
     except Exception:
         log.critical("stopped by a fault of the program", exc_info=True)
         sys.exit(1)

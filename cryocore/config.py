@@ -347,7 +347,9 @@ class Config(Section):
     @model_validator(mode="after")
     def _probabilities_have_a_classifier(self) -> Config:
         if self.classify.model == "none" and "probability" in (self.select.rule, self.select.score):
-            raise ValueError("select: probability needs a classifier; set classify.model to logistic, boosting or cnn")
+            raise ValueError(
+                "select: probability needs a classifier; set classify.model to logistic, boosting, cnn or a folder"
+            )
         return self
 
     @model_validator(mode="after")

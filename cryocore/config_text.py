@@ -40,7 +40,7 @@ def config_yaml() -> str:
 
 def configuration_page() -> str:
     """The reference page, one table per block."""
-    return PAGE_HEAD + "".join(_tables(Config, ""))
+    return PAGE_HEAD + "".join(_tables(Config(), ""))
 
 
 def main() -> None:
@@ -63,21 +63,23 @@ def _yaml_lines(section: BaseModel, depth: int = 0) -> Iterator[str]:
             yield f"{indent}{name}: {_plain(value)}".ljust(43) + f"  # {comment}"
 
 
-def _tables(model: type[BaseModel], prefix: str) -> Iterator[str]:
+def _tables(section: BaseModel, prefix: str) -> Iterator[str]:
+    model = type(section)
     properties = model.model_json_schema()["properties"]
     title = f"`{prefix}`" if prefix else "The run"
     yield f"\n## {title}\n\n{(model.__doc__ or '').strip()}\n\n"
     yield "| key | default | allowed | meaning |\n|---|---|---|---|\n"
-    inner: list[tuple[str, type[BaseModel]]] = []
+    inner: list[tuple[str, BaseModel]] = []
     for name, field in model.model_fields.items():
-        default = field.get_default()
+        default = getattr(section, name)
         if isinstance(default, BaseModel):
-            inner.append((f"{prefix}.{name}".lstrip("."), type(default)))
+            # the sections of the demo are not the defaults of a file that has these sections
+            inner.append((f"{prefix}.{name}".lstrip("."), default if prefix else type(default)()))
         else:
             meaning = (field.description or "").replace("<", "&lt;")
             yield f"| `{name}` | `{_plain(default)}` | {_allowed(properties[name])} | {meaning} |\n"
-    for path, section in inner:
-        yield from _tables(section, path)
+    for path, part in inner:
+        yield from _tables(part, path)
 
 
 def _plain(value: Any) -> str:

@@ -127,8 +127,10 @@ def table_metadata(schema: pa.Schema) -> dict[str, Any]:
     return {} if raw is None else json.loads(raw)
 
 
-def read_table(path: str | Path, columns: list[str] | None = None) -> pa.Table:
-    """Read a Parquet table written by this project, or say why that is impossible."""
+def read_table(
+    path: str | Path, columns: list[str] | None = None, *, remedy: str = "Delete it and run snakemake again"
+) -> pa.Table:
+    """Read a Parquet table written by this project, or say why that is impossible, and the remedy."""
     try:
         with pq.ParquetFile(path, memory_map=True) as file:  # pq.read_table starts pandas
             missing = next((name for name in columns or () if name not in file.schema_arrow.names), None)
@@ -144,7 +146,7 @@ def read_table(path: str | Path, columns: list[str] | None = None) -> pa.Table:
         raise InputError(
             f"not a readable Parquet file ({str(error).splitlines()[0]})",
             file=path,
-            remedy="Delete it and run snakemake again",
+            remedy=remedy,
         ) from None
 
 

@@ -110,8 +110,13 @@ def fitted(wildcards):
 
 def given_model():
     """The description of a classifier that was made before, if the configuration names its folder."""
-    made_here = not CLASSIFIES or CONFIG.classify.model in CLASSIFIERS
-    return [] if made_here else given(str(Path(CONFIG.classify.model) / "model.json"))
+    model = CONFIG.classify.model
+    if not CLASSIFIES or model in CLASSIFIERS:
+        return []
+    if not (Path(model) / "model.json").is_file():
+        known = ", ".join(CLASSIFIERS)
+        raise WorkflowError(f"classify.model: {model} is none of {known}, and no folder with a model.json. Correct it.")
+    return given(str(Path(model) / "model.json"))
 
 
 def launcher(processes):

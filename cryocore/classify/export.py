@@ -43,7 +43,10 @@ def export_residuals(
     (side,) = boxes
     out_dir.mkdir(parents=True, exist_ok=True)
     optics = data.optics[int(data.column("optics_group")[rows[0]])]
-    files = [out_dir / f"{name}.{'mrcs' if kind == 'mrc' else 'npy'}" for name in STACKS]
+    suffix, other = ("mrcs", "npy") if kind == "mrc" else ("npy", "mrcs")
+    files = [out_dir / f"{name}.{suffix}" for name in STACKS]
+    for name in STACKS:  # of particles that the table no longer names
+        (out_dir / f"{name}.{other}").unlink(missing_ok=True)
     part, every = data.take(rows), np.arange(len(rows))
     with tempfile.TemporaryDirectory(dir=out_dir, prefix=".residuals.") as spare:
         arrays = [

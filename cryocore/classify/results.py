@@ -16,6 +16,7 @@ from cryocore.classify.gallery import Gallery
 from cryocore.classify.lessons import Lessons
 from cryocore.classify.models import Floats
 from cryocore.classify.rounds import ScoredRound
+from cryocore.ingest.plant import KINDS
 from cryocore.validate.figures import save
 
 SCORES = ("z", "zc", "ldac", "contrast", "local", "shift", "dual", "llr", "ncc", "mixture")
@@ -72,7 +73,7 @@ def described(scored: ScoredRound, lessons: Lessons, about: dict[str, Any], fold
             "particles": len(scored.data),
             "estimated_error_rate": float(scored.error_rate),
             "lessons": {str(kind): int(count) for kind, count in zip(kinds, counts, strict=True)},
-            "planted": about["labels"] == "planted",
+            "planted": about["labels"] == "planted" or bool({*kinds.tolist()} & {*KINDS}),
         },
         "training": {name: value for name, value in about.items() if name != "features"},
     }

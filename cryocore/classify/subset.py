@@ -31,7 +31,12 @@ def chosen_rows(
     elif which in ("right", "wrong"):
         chosen = known_truth(scored)[0] == int(which == "right")
     if ids is not None:
-        wanted = read_table(ids, ["particle_id"]).column(0).to_numpy().astype(np.uint64)
+        wanted = (
+            read_table(ids, ["particle_id"], remedy="Give a Parquet table with particle_id")
+            .column(0)
+            .to_numpy()
+            .astype(np.uint64)
+        )
         missing = ~np.isin(wanted, scored.data.ids)
         if missing.any():
             raise InputError(

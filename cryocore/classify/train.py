@@ -96,6 +96,13 @@ def joined(parts: Sequence[Lessons]) -> Lessons:
     """Lessons of several rounds; micrographs of different ones differ."""
     if len(parts) == 1:
         return parts[0]
+    ids = np.concatenate([np.unique(part.examples.ids) for part in parts])
+    n_shared = len(ids) - len(np.unique(ids))
+    if n_shared:
+        raise InputError(
+            f"the runs share {n_shared} particles: what a model has seen of one it would be judged by in another",
+            remedy="Train on runs of different images, or on one of them",
+        )
     examples = []
     for number, part in enumerate(parts):
         names = np.char.add(f"{number}:", part.examples.micrograph)

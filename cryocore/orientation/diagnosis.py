@@ -247,7 +247,7 @@ def _view_maps(directions: Floats, group: Floats, old: Floats32, new: Floats32) 
 
 
 def _weights(log: LogRound) -> Floats32:
-    weights = log.column("weight")
+    weights = log.column("weight")  # None too where the log knows none: nothing was selected then
     if weights is None:
         return np.ones(log.n_particles, dtype=np.float32)
     if not np.any(weights > 0):

@@ -101,7 +101,7 @@ def _reference(o: Orientation) -> str:
 
 def _spread_of_wrong(o: Orientation) -> str:
     s = o.sampling
-    if s.by_chance > s.of_all - NEGLIGIBLE_FACTOR:
+    if o.n_before == o.n_after or s.by_chance > s.of_all - NEGLIGIBLE_FACTOR:
         return ""
     return (
         f"As many random particles, right or wrong, would have {s.of_all:.3f}: wrong poses are spread more evenly than "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +24,8 @@ from cryocore.select.stage import table_columns
 
 Floats32 = NDArray[np.float32]
 Ids = NDArray[np.uint64]
+
+log = logging.getLogger(__name__)
 
 _FOLDER = re.compile(r"round=(\d+)")
 
@@ -113,7 +116,11 @@ def find_rounds(source: Path) -> list[LogRound]:
         raise InputError(
             "there is no log in this directory", file=source, remedy="Give results/<run>, its log or a log.parquet"
         )
-    return sorted(map(open_round, files), key=lambda r: r.number)
+    rounds = sorted(map(open_round, files), key=lambda r: r.number)
+    missing = sorted({*range(rounds[0].number, rounds[-1].number)} - {r.number for r in rounds})
+    if missing:
+        log.warning("%s: the log lacks round %s", source, ", ".join(map(str, missing)))
+    return rounds
 
 
 def open_round(path: Path) -> LogRound:

@@ -18,20 +18,28 @@ READING = (
 )
 
 
-def classifier_section(run_dir: Path, last: int, aucs: dict[str, float | None]) -> Section | None:
-    """From the folder ``classifier`` of the last round; None where there is none."""
+def classifier_section(
+    run_dir: Path, last: int, aucs: dict[str, float | None], *, model: str, selects: bool
+) -> Section | None:
+    """From the folder ``classifier`` of the last round; None where the run has none.
+
+    ``model`` : ``classify.model``; ``selects`` : whether the selection goes by its probability
+    """
     folder = run_dir / f"round_{last}" / "classifier"
-    if not (folder / EXAMPLES).exists():
+    if model == "none" or not (folder / EXAMPLES).exists():
         return None
     drawing = Drawing("classifier", Gallery.read(folder / EXAMPLES).figure(), "Images most surely wrong and right")
     points, tables = list(_by_truth(aucs)), []
-    answer = "The classifier was made before, on other data; its card lies beside it."
+    answer, warnings = f"The classifier was made before; {model} holds its card.", tuple[str, ...]()
     if (folder / "card.json").exists():
         card = json.loads((folder / "card.json").read_text())
         answer = _answer(card["evaluation"], card["comparison"])
         tables = [_kinds(card["evaluation"])]
         points += card["limits"]
-    return Section(*NAMED, answer, tuple(points), (drawing,), tuple(tables), READING)
+        if selects and card["comparison"]["gain_over_best"]["high"] < 0.0:
+            best = card["comparison"]["best"]
+            warnings = (f"Particles are selected by a classifier that is worse than the score {best}: do not use it.",)
+    return Section(*NAMED, answer, tuple(points), (drawing,), tuple(tables), READING, warnings=warnings)
 
 
 def _by_truth(aucs: dict[str, float | None]) -> list[str]:
@@ -39,7 +47,10 @@ def _by_truth(aucs: dict[str, float | None]) -> list[str]:
     if own is None or not others:
         return []
     best = max(others, key=lambda name: others[name] or 0.0)
-    return [f"By the truth its AUC is {own:.3f}, that of the best score of the log, {best}, {others[best]:.3f}."]
+    return [
+        f"On all particles, by the truth: AUC {own:.3f}; the best score of the log, {best}, has {others[best]:.3f}. "
+        "Lessons are not all particles: of those made wrong, more are hard to tell."
+    ]
 
 
 def _answer(evaluation: dict[str, Any], comparison: dict[str, Any]) -> str:
@@ -48,6 +59,8 @@ def _answer(evaluation: dict[str, Any], comparison: dict[str, Any]) -> str:
     by = f"{gain['value']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f})"
     if gain["low"] > 0.0:
         return f"It adds to the scores: {worth}, {by} beyond the best of them, {best}."
+    if gain["high"] < 0.0:
+        return f"It is worse than the scores: {worth}, {by} beside the best of them, {best}."
     return f"Not shown to add to the scores: {worth}, {by} beside the best of them, {best}."
 
 

@@ -84,7 +84,7 @@ def summarise(
         loss_section(run_dir, last, seed=seed),
         orientation_section(run_dir, rounds, seed=seed),
         groups_section(run_dir, last),
-        *filter(None, [classifier_section(run_dir, last, rounds[-1]["aucs"])]),
+        *filter(None, [classifier_section(run_dir, last, rounds[-1]["aucs"], **_classifier(settings))]),
     ]
     for drawing in (drawing for section in sections for drawing in section.drawings):
         figures.save(drawing.figure, out_figures, drawing.name)
@@ -248,3 +248,10 @@ def _scores(run_dir: Path, metrics: Metrics, after: Metrics | None) -> figures.S
 
 def _selected(run_dir: Path, number: int) -> NDArray[np.bool_]:
     return read_table(_log(run_dir, number), ["selected"]).column(0).to_numpy().astype(bool)
+
+
+def _classifier(settings: dict[str, Any]) -> dict[str, Any]:
+    """What the section on the classifier needs of the settings."""
+    select = settings.get("select") or {}
+    selects = "probability" in (select.get("rule"), select.get("score"))
+    return {"model": str((settings.get("classify") or {}).get("model", "none")), "selects": selects}

@@ -6,6 +6,7 @@ whole sequence costs one pass over the particles.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,6 +31,8 @@ from cryocore.reconstruct.stage import within
 from cryocore.replay.log import find_rounds, wanted_rounds
 from cryocore.reslog.fit import ResLogFit, fit_bfactor
 from cryocore.select.weights import effective_number
+
+log = logging.getLogger(__name__)
 
 Floats = NDArray[np.float64]
 Floats32 = NDArray[np.float32]
@@ -164,6 +167,8 @@ def sizes_for(n_particles: int, sizes: Sequence[int] | None = None) -> list[int]
         low = min(max(round(SMALLEST_SHARE * n_particles), FEWEST), n_particles)
         return sorted({round(v) for v in np.geomspace(low, n_particles, N_SIZES)})
     usable = sorted({int(n) for n in sizes if 2 <= n <= n_particles})
+    if left_out := sorted({int(n) for n in sizes} - {*usable}):
+        log.warning("sizes %s are left out: there are %d particles", ", ".join(map(str, left_out)), n_particles)
     if not usable:
         raise InputError(
             f"no size lies between 2 and {n_particles} particles", setting="--sizes", remedy="Give smaller ones"

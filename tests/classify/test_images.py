@@ -142,6 +142,8 @@ def test_exports_are_the_same_in_both_formats(scored: ScoredRound, tmp_path: Pat
     image, _ = pictures(scored, rows, scored.weights)
     np.testing.assert_array_equal(arrays["image"], image)
     assert not [p for p in (tmp_path / "npy").iterdir() if p.name.startswith(".")]
+    export_residuals(scored, rows[:5], tmp_path / "npy")
+    assert not (tmp_path / "npy" / "image.npy").exists()  # of other particles than the table
 
 
 def test_pickles_are_refused(tmp_path: Path) -> None:

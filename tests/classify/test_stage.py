@@ -92,12 +92,13 @@ def test_the_report_shows_what_it_is_worth(out: Path) -> None:
     (out / "round_1").mkdir(exist_ok=True)
     target = out / "round_1" / "classifier"
     target.exists() or target.symlink_to(out / "classifier")
-    section = classifier_section(out, 1, {"probability": 0.9, "zc": 0.8, "local": None})
+    section = classifier_section(out, 1, {"probability": 0.9, "zc": 0.8, "local": None}, model="logistic", selects=True)
     assert section is not None
     assert "AUC" in section.answer
-    assert "zc, 0.800" in section.points[0]
+    assert "zc, has 0.800" in section.points[0]
     assert len(section.drawings) == 1
-    assert classifier_section(out, 2, {}) is None
+    assert classifier_section(out, 2, {}, model="logistic", selects=True) is None
+    assert classifier_section(out, 1, {}, model="none", selects=False) is None  # left by another configuration
     card = json.loads((out / "classifier" / "card.json").read_text())
     assert card["evaluation"]["n"] > 100
     assert "mixture" in card["comparison"]["auc"]
@@ -122,6 +123,11 @@ def test_a_model_of_one_run_serves_another(
     assert area is not None
     assert area > 0.95
     assert not (tmp_path / "classifier" / "card.json").exists()
+
+
+def test_runs_of_the_same_images_are_no_two_runs(scored: ScoredRound, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="share"):
+        train([scored, scored], SETTINGS, "planted", tmp_path, seed=0)
 
 
 def test_training_on_the_truth_needs_flags(scored: ScoredRound, tmp_path: Path) -> None:

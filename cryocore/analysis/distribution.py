@@ -64,7 +64,7 @@ class Distribution:
         lines.append("Share of its variance, alone and as part of all (adjusted R²):")
         for name, value in self.variance.alone.items():
             lines.append(f"  {name:<13} {max(value, 0.0):7.1%} {max(self.variance.share[name], 0.0):7.1%}")
-        lines.append(f"  {'the rest':<13} {'':7} {self.variance.rest:7.1%}")
+        lines.append(f"  {'the rest':<13} {'':7} {min(self.variance.rest, 1.0):7.1%}")
         return "\n".join(lines)
 
     def as_dict(self) -> dict[str, Any]:

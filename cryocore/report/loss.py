@@ -58,8 +58,8 @@ def loss_section(run_dir: Path, number: int, *, seed: int) -> Section:
 def _peaks(result: Distribution, number: int) -> str:
     if result.verdict == UNCLEAR and result.worse_share is not None:
         return (
-            f"How many peaks {result.loss} has in round {number} is not clear, but among particles of the same view and "
-            f"projection energy there are two kinds, {100 * result.worse_share:.0f} % of them of the worse"
+            f"How many peaks {result.loss} has in round {number} is not clear, but among particles of the same view "
+            f"and projection energy there are two kinds, {100 * result.worse_share:.0f} % of them of the worse"
         )
     if result.verdict == UNCLEAR:
         return f"It cannot be told why {result.loss} in round {number} has the peaks that it has"

@@ -93,15 +93,16 @@ def kind_tables(cases: Sequence[Values]) -> Iterator[str]:
     """Cases with several kinds."""
     names = [name for name in model_names(cases) if "," not in name]
     for case in cases:
-        kinds = sorted({kind for name in names if name in case["models"] for kind in case["models"][name]["kinds"]})
+        there = [name for name in names if name in case["models"]]
+        kinds = sorted({kind for name in there for kind in case["models"][name]["kinds"]})
         if len(kinds) < 2:
             continue
         rows = [
-            [kind.replace("_", " "), *(f"{case['models'][name]['kinds'][kind]['value']:.3f}" for name in names)]
+            [kind.replace("_", " "), *(f"{case['models'][name]['kinds'][kind]['value']:.3f}" for name in there)]
             for kind in kinds
         ]
-        yield f"**{case['label']}**\n"
-        yield table(["", *names], rows)
+        yield f"\n**{case['label']}**\n"
+        yield table(["", *there], rows)
 
 
 def transfer_table(cases: Sequence[Values]) -> Iterator[str]:

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pyarrow.parquet as pq
 from typer.testing import CliRunner
 
 from cryocore.commands.app import app
@@ -42,7 +44,9 @@ def test_help_is_quick_and_names_every_choice() -> None:
     )
     assert done.stdout == "[]\n"
     assert all(rule in RULES_HELP for rule in RULES) and all(name in SCORES_HELP for name in RECOMPUTABLE)
-    assert all(verb in call("--help") for verb in ("replay", "groups", "orientation", "import-log"))
+    assert all(
+        verb in call("--help") for verb in ("replay", "groups", "orientation", "residuals", "train", "import-log")
+    )
     assert call("--version").startswith("cryocore ")
 
 
@@ -97,3 +101,18 @@ def test_orientation_is_answered_from_the_log_alone(small_run: Path, tmp_path: P
     assert (tmp_path / "views.png").stat().st_size > 0
     assert "selection" not in call("orientation", log, "--round", 0)
     assert program("orientation", log, "--round", 9).returncode == 2
+
+
+def test_residuals_and_a_classifier_from_a_finished_run(small_run: Path, tmp_path: Path) -> None:
+    chosen = ("residuals", small_run, "--which", "wrong", "--count", 5, "--out", tmp_path / "wrong")
+    assert json.loads(call(*chosen, "--format", "npy", "--json"))["images"] == 5
+    image, residual = (np.load(tmp_path / "wrong" / f"{name}.npy") for name in ("image", "residual"))
+    assert image.shape == residual.shape == (5, 40, 40)
+    flags = pq.read_table(tmp_path / "wrong" / "particles.parquet").column("is_correct").to_pylist()
+    assert flags == [False] * 5
+
+    text = call("train", small_run, "--round", 0, "--folds", 2, "--out", tmp_path / "model")
+    assert text.startswith("# Logistic regression") and "wrong_pose" in text and "The errors are planted" in text
+    assert json.loads((tmp_path / "model" / "model.json").read_text())["labels"] == "truth"
+    done = program("train", small_run, "--model", "tree", "--out", tmp_path / "model")
+    assert done.returncode == 2 and "Choose one of logistic, boosting, cnn" in " ".join(done.stderr.split())

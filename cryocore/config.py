@@ -208,7 +208,7 @@ class Classify(Section):
         "planted", description="errors made on purpose, or what is probably right"
     )
     n_lessons: int = Field(1000, ge=50, description="particles per half set to learn from, in no map meanwhile")
-    n_folds: int = Field(3, ge=2, le=20, description="parts of the micrographs; models judge those they have not seen")
+    n_folds: int = Field(3, ge=3, le=20, description="parts of the micrographs; models judge those they have not seen")
     image_size: int = Field(64, ge=16, le=256, description="side of the images in pixels; finer detail is cut off")
     n_epochs: int = Field(40, ge=1, le=999, description="cnn: passes over the lessons, at most")
     patience: int = Field(8, ge=1, description="cnn: epochs without a lower loss to stop after")

@@ -119,7 +119,7 @@ def fit_committee(
                     device=device,
                 )
             except InputError as error:
-                raise InputError(f"{name}: {error}", setting="classify", remedy="Give more particles") from None
+                raise InputError(f"{name}: {error.problem}", setting="classify", remedy="Give more particles") from None
     raw = unseen(models, folds, examples)
     scale = {h: calibration(*(v[examples.half == h] for v in (raw, right, weight))) for h in (1, 2)}
     return Committee(models, folds, scale)

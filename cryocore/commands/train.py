@@ -17,7 +17,7 @@ def train(
     labels: Annotated[str, typer.Option(help="truth (of planted errors), planted, or probable.")] = "truth",
     number: Annotated[str, typer.Option("--round", help="Round of each run: last or a number.")] = "last",
     lessons: Annotated[int, typer.Option(help="Particles per half set and run to learn from.", min=50)] = 2000,
-    folds: Annotated[int, typer.Option(help="Of micrographs, for the card's figures.", min=2)] = 5,
+    folds: Annotated[int, typer.Option(help="Of micrographs, for the card's figures.", min=3)] = 5,
     image_size: Annotated[int, typer.Option(help="Side of the images in pixels.", min=16)] = 64,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     backend: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",

@@ -111,7 +111,7 @@ def test_residuals_and_a_classifier_from_a_finished_run(small_run: Path, tmp_pat
     flags = pq.read_table(tmp_path / "wrong" / "particles.parquet").column("is_correct").to_pylist()
     assert flags == [False] * 5
 
-    text = call("train", small_run, "--round", 0, "--folds", 2, "--out", tmp_path / "model")
+    text = call("train", small_run, "--round", 0, "--folds", 3, "--out", tmp_path / "model")
     assert text.startswith("# Logistic regression") and "wrong_pose" in text and "The errors are planted" in text
     assert json.loads((tmp_path / "model" / "model.json").read_text())["labels"] == "truth"
     done = program("train", small_run, "--model", "tree", "--out", tmp_path / "model")

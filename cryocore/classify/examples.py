@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cryocore.classify.features import COLUMNS, Context, image_features, log_features
-from cryocore.classify.images import Pairs, image_pairs
+from cryocore.classify.images import image_pairs
 from cryocore.data import Particles
 from cryocore.score.scorer import Scorer
 from cryocore.select.stage import table_columns
@@ -127,9 +127,3 @@ def columns_of(table: pa.Table) -> Mapping[str, NDArray[Any]]:
     """The columns that features are made of, as arrays."""
     names = [*COLUMNS, *(n for n in ("noise_power",) if n in table.column_names)]
     return table_columns(table.select(names))
-
-
-def as_pairs(pictures: Pictures, rows: Rows) -> Pairs:
-    """Images and predictions of some rows."""
-    image, prediction = np.moveaxis(pictures.pairs[rows].astype(np.float32), 1, 0)
-    return Pairs(image, prediction)

@@ -28,6 +28,7 @@ from cryocore.classify.results import scores_of
 from cryocore.classify.rounds import ScoredRound, open_run
 from cryocore.config import Classify
 from cryocore.files import read_table, write_json
+from cryocore.rates import auc, rounded
 from experiments.cases import GRID, Case, from_shared_data, simulated
 from experiments.comparisons import Run, oracle_score
 from experiments.evaluate import read_truth, true_map_of
@@ -164,16 +165,12 @@ def numbers(share: Floats, lessons: Lessons, scores: dict[str, Floats], seed: in
     return {**{name: evaluation[name] for name in names}, "kinds": kinds, "gain": gain}
 
 
-def judged(score: Floats, lessons: Lessons) -> dict[str, float]:
+def judged(score: Floats, lessons: Lessons) -> dict[str, float | None]:
     """AUC of a score, and the accuracy of the best threshold, which is chosen with the truth at hand."""
     order = np.argsort(-score, kind="stable")
     right = lessons.right[order]
     hits = np.concatenate([[0], np.cumsum(right)]) + np.concatenate([np.cumsum(~right[::-1])[::-1], [0]])
-    ranks = np.empty(len(score))
-    ranks[order] = np.arange(len(score), 0, -1)
-    n_right = int(lessons.right.sum())
-    area = (ranks[lessons.right].sum() - n_right * (n_right + 1) / 2) / (n_right * (len(score) - n_right))
-    return {"accuracy": round(float(hits.max() / len(score)), 4), "auc": round(float(area), 4)}
+    return rounded({"accuracy": float(hits.max() / len(score)), "auc": auc(score, lessons.right)}, 4)
 
 
 def seeing(examples: Examples, prefixes: tuple[str, ...]) -> Examples:

@@ -16,7 +16,7 @@ from cryocore.classify.images import image_pairs
 from cryocore.classify.rounds import ScoredRound
 from cryocore.data import score_columns
 from cryocore.errors import InputError
-from cryocore.files import atomic_path, write_table
+from cryocore.files import atomic_path, read_table, write_table
 from cryocore.maps.mrc import write_stack
 
 STACKS = ("image", "prediction", "residual")
@@ -67,7 +67,7 @@ def export_residuals(
     schema = pq.read_schema(scored.scores)
     names = ["particle_id", "stack", "slice", "half", "weight", *score_columns(schema)]
     names += [name for name in ("is_correct",) if name in schema.names]
-    table = pq.read_table(scored.scores, columns=names, memory_map=True, partitioning=None).take(pa.array(rows))
+    table = read_table(scored.scores, names).take(pa.array(rows))
     write_table(out_dir / TABLE, table.replace_schema_metadata(None), round=scored.metadata["round"])
     return [*files, out_dir / TABLE]
 

@@ -20,7 +20,7 @@ from cryocore.classify.images import Pairs
 from cryocore.geometry.symmetry import point_group
 from cryocore.replay.bands import weighting
 from cryocore.score.scores import BAND_COLUMNS, BandStatistics, residual
-from cryocore.select.cells import MAD_TO_SD, MOST_DEFOCI, PER_CELL, SHRINKAGE, folded
+from cryocore.select.cells import SHRINKAGE, centre_and_spread, defocus_edges, folded, view_nside
 from cryocore.select.mixture import Mixture, evidence, evidence_log_odds, fit_evidence
 
 Array = NDArray[np.float64]
@@ -51,13 +51,12 @@ class Level:
     @classmethod
     def of(cls, values: Array, cell: NDArray[np.int64], n_cells: int) -> Level:
         """As in ``cryocore.select.cells.normalised``; cells without a particle are like all particles."""
-        centre, spread = np.median(values), MAD_TO_SD * np.median(np.abs(values - np.median(values)))
+        centre, spread = centre_and_spread(values)
         centres, spreads = np.full(n_cells, centre), np.full(n_cells, spread)
         for c in np.unique(cell):
             own = values[cell == c]
             share = len(own) / (len(own) + SHRINKAGE)
-            middle = np.median(own)
-            width = MAD_TO_SD * np.median(np.abs(own - middle))
+            middle, width = centre_and_spread(own)
             centres[c] = share * middle + (1 - share) * centre
             spreads[c] = np.sqrt(share * width**2 + (1 - share) * spread**2)
         return cls(centres, np.where(spreads > 0, spreads, 1.0))
@@ -90,15 +89,12 @@ class Context:
         start, size = np.append(0, total[:-1]), np.maximum(np.diff(np.append(0, total)), 1e-12)
         below = np.clip((edges[1:, None] - start) / size, 0, 1)
         groups = np.diff(np.vstack([np.zeros(len(total)), below]), axis=0)
-        defocus = _defocus(columns)
-        cells = int(np.clip(n // PER_CELL, 1, MOST_DEFOCI))
-        defocus_edges = np.quantile(defocus, np.linspace(0, 1, cells + 1)[1:-1])
-        wanted = n * len(point_group(str(metadata["symmetry"]))) / (12 * PER_CELL)
-        nside = next((side for side in (16, 8, 4, 2) if side**2 <= wanted), 1)
+        edges_angstrom = defocus_edges(_defocus(columns))
+        nside = view_nside(n, point_group(str(metadata["symmetry"])))
         mixture = fit_evidence(evidence(columns), ids=columns["particle_id"], seed=seed)
-        context = cls(metadata, groups, defocus_edges, nside, {}, mixture)
+        context = cls(metadata, groups, edges_angstrom, nside, {}, mixture)
         by_defocus, by_view = context.cells(columns)
-        sizes = len(defocus_edges) + 1, 12 * nside**2
+        sizes = len(edges_angstrom) + 1, 12 * nside**2
         levels = {}
         for name in RELATIVE:
             values = np.nan_to_num(columns[name].astype(np.float64))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryocore.classify.card import write_card
-from cryocore.classify.committee import Folds
+from cryocore.classify.committee import Folds, probability
 from cryocore.classify.evaluation import Evaluation, compare, evaluate
 from cryocore.classify.evaluation_figures import evaluation_figures
 from cryocore.classify.gallery import Gallery
@@ -35,8 +35,7 @@ def write_results(
     known = ~lessons.right | (lessons.weight > 0.5)
     rows = np.flatnonzero(known)
     examples, right = lessons.examples.take(rows), lessons.right[rows]
-    odds = log_odds[rows] + np.log(max(right.mean(), 1e-6) / max(1.0 - right.mean(), 1e-6))
-    share = 1.0 / (1.0 + np.exp(-odds))
+    share = probability(log_odds[rows], "truth", float(1.0 - right.mean()))
     given: dict[str, Any] = {"groups": examples.micrograph, "seed": scored.seed}
     evaluation = evaluate(share, right, kinds=lessons.kinds[rows], **given)
     comparison = compare(share, scores_of(lessons, rows), right, **given)

@@ -18,7 +18,7 @@ from cryocore.classify.features import COLUMNS, Context
 from cryocore.config import Score
 from cryocore.data import Particles, read_weights, require_same_particles
 from cryocore.errors import InputError
-from cryocore.files import table_metadata
+from cryocore.files import read_table, table_metadata
 from cryocore.replay.log import find_rounds, wanted_rounds
 from cryocore.score.scorer import Scorer
 from cryocore.select.choose import judged
@@ -84,7 +84,7 @@ class ScoredRound:
     def examples(self, rows: NDArray[np.integer[Any]], image_size: int, progress: str | None = None) -> Examples:
         """Particles of some rows, in ascending order, as the log has them."""
         names = [n for n in (*COLUMNS, "noise_power") if n in pq.read_schema(self.scores).names]
-        table = pq.read_table(self.scores, columns=names, memory_map=True, partitioning=None).take(pa.array(rows))
+        table = read_table(self.scores, names).take(pa.array(rows))
         return examples_of(self.scorer, self.data, rows, self.weights, table, self.context, image_size, progress)
 
 

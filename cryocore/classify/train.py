@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cryocore.classify.committee import Folds, fit_committee
@@ -23,6 +22,7 @@ from cryocore.config import Classify
 from cryocore.errors import InputError
 from cryocore.files import read_table
 from cryocore.ingest.plant import CORRECT
+from cryocore.replay.log import open_round
 
 log = logging.getLogger(__name__)
 
@@ -41,11 +41,7 @@ def known_truth(scored: ScoredRound) -> tuple[NDArray[np.int8], NDArray[np.str_]
     ------
     InputError  if the log flags no particle.
     """
-    flags = np.full(len(scored.data), -1, dtype=np.int8)
-    if "is_correct" in pq.read_schema(scored.scores).names:
-        column = read_table(scored.scores, ["is_correct"]).column(0)
-        known = column.is_valid().to_numpy()
-        flags[known] = column.drop_null().to_numpy(zero_copy_only=False)
+    flags = open_round(scored.scores).flags()
     if not (flags >= 0).any():
         raise InputError(
             "the log does not know which particles are right",

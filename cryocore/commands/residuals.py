@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cryocore.commands.output import AsJson, answer
+from cryocore.commands.output import AsJson, answer, require_choice
 
 WHICH = ("all", "kept", "dropped", "right", "wrong")
 
@@ -38,11 +38,9 @@ def residuals(
     from cryocore.classify.export import export_residuals
     from cryocore.classify.rounds import open_run
     from cryocore.classify.subset import chosen_rows
-    from cryocore.errors import InputError
 
-    for value, known, option in ((which, WHICH, "--which"), (kind, ("mrc", "npy"), "--format")):
-        if value not in known:
-            raise InputError(f"there is no {value!r}", setting=option, remedy=f"Choose one of {', '.join(known)}")
+    require_choice(which, WHICH, "--which")
+    require_choice(kind, ("mrc", "npy"), "--format")
     scored = open_run(run_dir, number, get_backend(backend, threads=threads))
     rows = chosen_rows(scored, which, ids, count)
     files = export_residuals(scored, rows, out, "npy" if kind == "npy" else "mrc")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cryocore.commands.output import AsJson, answer
+from cryocore.commands.output import AsJson, answer, require_choice
 
 
 def train(
@@ -42,14 +42,9 @@ def train(
     from cryocore.classify.rounds import open_run
     from cryocore.classify.train import train as fit
     from cryocore.config import CLASSIFIERS, Classify, checked
-    from cryocore.errors import InputError
 
-    for value, known, option in (
-        (model, CLASSIFIERS, "--model"),
-        (labels, ("truth", "planted", "probable"), "--labels"),
-    ):
-        if value not in known:
-            raise InputError(f"there is no {value!r}", setting=option, remedy=f"Choose one of {', '.join(known)}")
+    require_choice(model, CLASSIFIERS, "--model")
+    require_choice(labels, ("truth", "planted", "probable"), "--labels")
     values = {"model": model, "n_lessons": lessons, "n_folds": folds, "image_size": image_size}
     settings = checked(Classify, values if labels == "truth" else {**values, "labels": labels})
     engine = get_backend(backend, threads=threads)

@@ -47,14 +47,19 @@ def cells(kind: str, columns: Columns, symmetry: str) -> Ints:
 
 def view_cells(directions: Array, group: Array) -> Ints:
     """Cells of viewing directions ``(n, 3)``, all mates under the point group ``(m, 3, 3)`` in the same one."""
-    wanted = len(directions) * len(group) / (12 * PER_CELL)
-    nside = next((side for side in (16, 8, 4, 2) if side**2 <= wanted), 1)
+    nside = view_nside(len(directions), group)
     pixel = np.empty(len(directions), dtype=np.int64)
     for start in range(0, len(directions), BLOCK):
         block = slice(start, start + BLOCK)
         pixel[block] = healpix.vec2pix(nside, *folded(directions[block], group).T)
     found = np.bincount(pixel, minlength=12 * nside**2) > 0
     return (np.cumsum(found) - 1)[pixel]
+
+
+def view_nside(n: int, group: Array) -> int:
+    """Fineness of the cells in which ``n`` particles, with their mates, are PER_CELL or more on average."""
+    wanted = n * len(group) / (12 * PER_CELL)
+    return next((side for side in (16, 8, 4, 2) if side**2 <= wanted), 1)
 
 
 def folded(directions: Array, group: Array) -> Array:
@@ -65,9 +70,13 @@ def folded(directions: Array, group: Array) -> Array:
 
 def defocus_cells(defocus_angstrom: Array) -> Ints:
     """Ranges of mean defocus ``(n,)`` with equally many particles in each."""
+    return np.searchsorted(defocus_edges(defocus_angstrom), defocus_angstrom, side="right")
+
+
+def defocus_edges(defocus_angstrom: Array) -> Array:
+    """Where one range ends and the next begins, ascending."""
     n_cells = int(np.clip(len(defocus_angstrom) // PER_CELL, 1, MOST_DEFOCI))
-    edges = np.quantile(defocus_angstrom, np.linspace(0, 1, n_cells + 1)[1:-1])
-    return np.searchsorted(edges, defocus_angstrom, side="right")
+    return np.quantile(defocus_angstrom, np.linspace(0, 1, n_cells + 1)[1:-1])
 
 
 def normalised(scores: Array, cell: Ints) -> Array:
@@ -78,12 +87,12 @@ def normalised(scores: Array, cell: Ints) -> Array:
     finite = np.isfinite(scores)
     if not finite.any():
         return scores
-    centre, spread = _centre_and_spread(scores[finite])
+    centre, spread = centre_and_spread(scores[finite])
     out = np.full(len(scores), np.nan)
     scored = np.flatnonzero(finite)
     order = scored[np.argsort(cell[scored], kind="stable")]
     for members in np.split(order, np.flatnonzero(np.diff(cell[order])) + 1):
-        own_centre, own_spread = _centre_and_spread(scores[members])
+        own_centre, own_spread = centre_and_spread(scores[members])
         share = len(members) / (len(members) + SHRINKAGE)
         width = np.sqrt(share * own_spread**2 + (1 - share) * spread**2)
         middle = share * own_centre + (1 - share) * centre
@@ -97,7 +106,8 @@ def shrunk_means(values: Array, cell: Ints) -> Array:
     return ((total + SHRINKAGE * values.mean()) / (count + SHRINKAGE))[cell]
 
 
-def _centre_and_spread(values: Array) -> tuple[float, float]:
+def centre_and_spread(values: Array) -> tuple[float, float]:
+    """Median and robust standard deviation."""
     centre = float(np.median(values))
     return centre, float(MAD_TO_SD * np.median(np.abs(values - centre)))
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -14,6 +14,8 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 
@@ -35,6 +37,13 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, int | float) else value
 
 
+def _is_name(value: str) -> str:
+    if not value.strip() or not value.isprintable():
+        raise ValueError(f"{value!r:.80} is no file name: it is blank or holds control characters")
+    return value
+
+
+MOST_VALUES, MOST_FAULTS = 10_000, 5
 BY_POSTERIOR = ("posterior", "probability", "mixture", "soft", "micrograph")
 """Rules that decide by the probability of being right, whatever the score."""
 CLASSIFIERS = ("logistic", "boosting", "cnn")
@@ -44,12 +53,21 @@ MOLECULE_GROUPS = {"proteasome": ("D7", "C7", "C1"), "channel": ("C4", "C2", "C1
 
 Range = Annotated[tuple[Positive, Positive], AfterValidator(_ascending)]
 PerRound = BeforeValidator(_as_list)
+FileName = Annotated[str, AfterValidator(_is_name)]
 
 
 class Section(BaseModel):
     """A block of settings in which unknown keys are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _flags_are_no_numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        kind = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and kind in (int, float):
+            raise ValueError("yes and no are no numbers")
+        return value
 
 
 AnySection = TypeVar("AnySection", bound=Section)
@@ -84,9 +102,9 @@ class Simulate(Section):
         "proteasome", description="of pseudo-atoms; point groups D7, C4, C1"
     )
     bfactor_angstrom2: float = Field(200.0, ge=0.0, description="fall-off exp(-B s²/4) of the molecule's transform")
-    volume: str | None = Field(None, description="MRC map to use instead of a molecule")
-    n_particles: int = Field(4000, ge=2, description="number of images")
-    box: int = Field(96, ge=16, description="side of an image in pixels; even")
+    volume: FileName | None = Field(None, description="MRC map to use instead of a molecule")
+    n_particles: int = Field(4000, ge=2, le=10**8, description="number of images")
+    box: int = Field(96, ge=16, le=2048, description="side of an image in pixels; even")
     pixel_size_angstrom: Positive = Field(2.2, description="Nyquist resolution is twice this")
     snr: Positive = Field(0.01, description="signal variance / noise variance per pixel inside the particle's disc")
     orientations: Literal["uniform", "preferred"] = Field("preferred", description="how viewing directions spread")
@@ -99,20 +117,20 @@ class Simulate(Section):
     voltage_kv: Positive = Field(300.0, description="of the microscope")
     cs_mm: float = Field(2.7, ge=0.0, description="spherical aberration")
     amplitude_contrast: Rate = Field(0.1, description="as a fraction")
-    n_micrographs: int = Field(40, ge=1, description="micrographs that the particles come from")
+    n_micrographs: int = Field(40, ge=1, le=10**6, description="micrographs that the particles come from")
     half_precision: bool = Field(False, description="write float16 stacks (MRC mode 12)")
 
 
 class Input(Section):
     """Where the particles come from: a STAR file, or a simulation when there is none."""
 
-    star: str | None = Field(None, description="RELION STAR file; image paths are relative to root")
-    root: str | None = Field(None, description="directory that image paths start from (default: found by looking)")
+    star: FileName | None = Field(None, description="RELION STAR file; image paths are relative to root")
+    root: FileName | None = Field(None, description="directory that image paths start from (default: found by looking)")
     pixel_size_angstrom: Positive | None = Field(None, description="overrides the file's; null: read it")
-    truth: str | None = Field(
+    truth: FileName | None = Field(
         None, description="Parquet table with particle_id and is_correct, where the truth is known"
     )
-    true_map: str | None = Field(None, description="MRC map of the truth, where it is known")
+    true_map: FileName | None = Field(None, description="MRC map of the truth, where it is known")
     simulate: Simulate = Field(Simulate(), description="the data set that is made when star is null")
     cache: bool = Field(False, description="keep compact transforms of the images: for many rounds on a slow disk")
     plant: PlantedErrors = Field(PlantedErrors(), description="errors made on purpose, in simulated or real particles")
@@ -170,7 +188,7 @@ class Reconstruct(Section):
 
     method: Literal["direct", "iterative"] = Field("direct", description="Fourier inversion, or a robust loss")
     padding: float = Field(2.0, ge=1.0, le=3.0, description="Fourier oversampling; memory grows with its cube")
-    mask: str | None = Field(None, description="MRC mask, 0 to 1; null: made from the first map")
+    mask: FileName | None = Field(None, description="MRC mask, 0 to 1; null: made from the first map")
     full_every: int = Field(
         4,
         ge=1,
@@ -203,7 +221,7 @@ class Score(Section):
 class Classify(Section):
     """A classifier on residual images whose probability is one more score."""
 
-    model: str = Field("none", min_length=1, description="none, logistic, boosting, cnn (needs torch), or a folder")
+    model: FileName = Field("none", description="none, logistic, boosting, cnn (needs torch), or a folder")
     labels: Literal["planted", "probable"] = Field(
         "planted", description="errors made on purpose, or what is probably right"
     )
@@ -317,10 +335,12 @@ class Select(Section):
 class Config(Section):
     """A run."""
 
-    run: str = Field("demo", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="results go to results/<run>")
+    run: str = Field(
+        "demo", max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="results go to results/<run>"
+    )
     n_rounds: int = Field(4, ge=1, le=99, description="selections; round 0 is the map of everything")
     symmetry: str = Field("D7", pattern=r"^([CcDd][1-9][0-9]*|[TtOo]|[Ii][1-4]?)$", description="point group")
-    seed: int = Field(0, ge=0, description="of everything random; the same seed gives the same files")
+    seed: int = Field(0, ge=0, lt=2**32, description="of everything random; the same seed gives the same files")
     backend: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the GPU where there is one")
     input: Input = Field(Input(plant=PlantedErrors(wrong_pose=0.3)), description="where the particles come from")
     reconstruct: Reconstruct = Field(Reconstruct(), description="from particles to half maps")
@@ -373,48 +393,53 @@ def parse_config(values: dict[str, Any], *, file: str | Path | None = None) -> C
 
 def checked(section: type[AnySection], values: dict[str, Any], *, file: str | Path | None = None) -> AnySection:
     """A block of settings from plain values, every fault named with its key."""
+    remedy = "Correct the configuration; docs/configuration.md lists every key"
+    if _is_endless(values):
+        raise InputError(f"it holds more than {MOST_VALUES} values", file=file, remedy=remedy)
     try:
         return section.model_validate(values)
     except ValidationError as error:
-        faults = "; ".join(_in_words(e) for e in error.errors())
-        raise InputError(
-            faults, file=file, remedy="Correct the configuration; docs/configuration.md lists every key"
-        ) from None
+        faults = [_in_words(e) for e in error.errors(include_url=False)]
+        more = f"; and {len(faults) - MOST_FAULTS} more faults" if len(faults) > MOST_FAULTS else ""
+        raise InputError("; ".join(faults[:MOST_FAULTS]) + more, file=file, remedy=remedy) from None
+
+
+def _is_endless(values: Any) -> bool:
+    """Whether there are more values than any run needs: aliases in YAML make thousands of millions of a few lines."""
+    todo, n = [values], 0
+    while todo and n <= MOST_VALUES:
+        value, n = todo.pop(), n + 1
+        todo += value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return n > MOST_VALUES
 
 
 def _in_words(fault: Any) -> str:
     """A fault that pydantic found, as a user would put it."""
-    key = ".".join(map(str, fault["loc"]))
+    key, given = ".".join(map(str, fault["loc"])), reprlib.repr(fault["input"])
     message = fault["msg"].removeprefix("Value error, ")
-    if fault["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(str(fault["loc"][-1]), _keys(Config), n=1)
-        return f"there is no key {key}" + (f" (did you mean {close[0]}?)" if close else "")
+    match fault["type"]:
+        case "extra_forbidden":
+            known = {name.rpartition(".")[2]: name for name in _keys(Config)}
+            close = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1)
+            return f"there is no key {key:.100}" + (f" (did you mean {known[close[0]]}?)" if close else "")
+        case "model_type" | "model_attributes_type":
+            return f"{key}: {given} should be a block of settings"
+        case "string_pattern_mismatch" if key == "run":
+            return f"run: {given} should be letters, digits, ., _ and -, a letter or digit first"
     if key == "symmetry":
-        return f"symmetry: {fault['input']!r} is no point group; use C1, C2, ..., D2, ..., T, O or I1 to I4"
+        return f"symmetry: {given} is no point group; use C1, C2, ..., D2, ..., T, O or I1 to I4"
+    if message.startswith("Input "):
+        return f"{key}: {given} {message.removeprefix('Input ')}"
     return f"{key}: {message}" if key else message
 
 
 def _keys(section: type[BaseModel]) -> list[str]:
-    """All keys of a section and of those inside it."""
-    names: list[str] = []
+    """All keys of a section and of those inside it, the latter first."""
+    names = list(section.model_fields)
     for name, field in section.model_fields.items():
-        names.append(name)
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            names += _keys(field.annotation)
+            names = [f"{name}.{inner}" for inner in _keys(field.annotation)] + names
     return names
-
-
-def read_config(path: str | Path) -> Config:
-    """Read a YAML configuration."""
-    try:
-        values = yaml.safe_load(Path(path).read_text())
-    except FileNotFoundError:
-        raise InputError("file does not exist", file=path, remedy="Give an existing configuration") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"not YAML ({error})", file=path, remedy="Correct the syntax") from None
-    if not isinstance(values, dict):
-        raise InputError("not a mapping of settings", file=path, remedy="See config.yaml for an example")
-    return parse_config(values, file=path)
 
 
 def per_round(values: list[Any], round_number: int) -> Any:

@@ -8,6 +8,7 @@ import typer
 
 from cryocore import __version__
 from cryocore.cli import guarded
+from cryocore.commands.check import check
 from cryocore.commands.explain import explain
 from cryocore.commands.groups import groups
 from cryocore.commands.import_log import import_log
@@ -31,6 +32,7 @@ app.command()(orientation)
 app.command()(reslog)
 app.command()(residuals)
 app.command()(train)
+app.command()(check)
 app.command("import-log")(import_log)
 
 

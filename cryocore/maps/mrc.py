@@ -17,7 +17,7 @@ from mrcfile.dtypes import HEADER_DTYPE
 from numpy.typing import NDArray
 
 from cryocore.errors import InputError
-from cryocore.files import atomic_path
+from cryocore.files import atomic_path, why
 
 Floats32 = NDArray[np.float32]
 
@@ -59,6 +59,13 @@ def read_map(
     if not np.isfinite(volume).all():
         raise InputError("the volume holds NaN or infinite voxels", file=path, remedy="Write the map again")
     return volume, _voxel_size(path, header) if pixel_size_angstrom is None else float(pixel_size_angstrom)
+
+
+def require_contrast(volume: NDArray[Any], path: str | Path) -> None:
+    """Refuse a map in which there is nothing."""
+    if volume.min() == volume.max():
+        problem = f"all its voxels are equal, {volume.flat[0]:g}"
+        raise InputError(problem, file=path, remedy="Give a map that shows the molecule")
 
 
 def write_map(path: str | Path, volume: NDArray[Any], pixel_size_angstrom: float) -> None:
@@ -144,7 +151,7 @@ def _read_header(path: Path) -> Any:
     except FileNotFoundError:
         raise InputError("file does not exist", file=path, remedy="Correct the path") from None
     except (OSError, ValueError, EOFError) as error:
-        raise _not_mrc(path, str(error)) from None
+        raise _not_mrc(path, why(error)) from None
 
 
 def _not_mrc(path: Path, reason: str) -> InputError:
@@ -180,9 +187,9 @@ def _read_data(path: Path) -> NDArray[Any]:
                     raise _not_mrc(path, "it holds fewer voxels than its header declares")
                 return mrc.data
     except (OSError, EOFError) as error:
-        raise _not_mrc(path, str(error)) from None
+        raise _not_mrc(path, why(error)) from None
     except ValueError as error:
-        raise error if isinstance(error, InputError) else _not_mrc(path, str(error)) from None
+        raise error if isinstance(error, InputError) else _not_mrc(path, why(error)) from None
 
 
 def _to_zyx(data: NDArray[Any], header: Any, path: Path) -> NDArray[Any]:

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cryocore.config import Select
 from cryocore.data import Particles, require_same_particles, score_columns
-from cryocore.files import as_numpy, read_table, write_table
+from cryocore.errors import InputError
+from cryocore.files import AGAIN, as_numpy, read_schema, read_table, write_table
 from cryocore.select.choose import Selection, choose, columns_needed
 from cryocore.select.rules import MIXTURE
 
@@ -38,10 +38,13 @@ def select(
     further columns (``cryocoreDual`` and so on).
     """
     data = Particles.read(particles)
-    schema = pq.read_schema(scores)
-    columns = read_columns(scores, columns_needed(settings, schema.names))
-    require_same_particles(columns["particle_id"], data.ids, file=scores)
-    selection = choose(columns, settings, round_number, symmetry=symmetry, seed=seed)
+    schema = read_schema(scores)
+    try:
+        columns = read_columns(scores, columns_needed(settings, schema.names))
+        require_same_particles(columns["particle_id"], data.ids, file=scores)
+        selection = choose(columns, settings, round_number, symmetry=symmetry, seed=seed)
+    except InputError as error:
+        raise error.about(scores) from None
     rate = selection.error_rate
     metadata = subset_metadata(settings, seed, round_number, selection)
     write_table(out_table, subset_table(data.ids, selection), **metadata)
@@ -59,7 +62,11 @@ def select(
 
 def read_columns(log_file: Path, names: list[str]) -> dict[str, NDArray[Any]]:
     """Columns of a log as arrays ``(n,)``; lists, all of one length k, as ``(n, k)``."""
-    return table_columns(read_table(log_file, names))
+    table = read_table(log_file, names)
+    texts = [f.name for f in table.schema if pa.types.is_string(f.type)]  # names are in dictionaries
+    if texts:
+        raise InputError("it holds texts where numbers are expected", file=log_file, column=texts[0], remedy=AGAIN)
+    return table_columns(table)
 
 
 def table_columns(table: pa.Table) -> dict[str, NDArray[Any]]:
@@ -90,7 +97,7 @@ def write_subset_star(parent: Path, scores: Path, kept: NDArray[np.bool_], out: 
     """Write the rows of the parent file that are kept ``(n,)``, with the scores of a log as further columns."""
     from cryocore.star import filter_star  # pandas takes a third of a second that replays do without
 
-    names = [n for n in score_columns(pq.read_schema(scores)) if n != MIXTURE]
+    names = [n for n in score_columns(read_schema(scores)) if n != MIXTURE]
     found = read_table(scores, names)
     filter_star(parent, kept, {_label(n): found.column(n).to_numpy()[kept] for n in names}, out)
 

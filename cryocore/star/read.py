@@ -129,7 +129,7 @@ def _read_single(path: Path, lines: Lines, block: Block) -> pd.DataFrame:
     row = []
     for label, line in zip(block.labels, block.label_lines, strict=True):
         tokens = TOKEN.findall(lines[line])
-        if len(tokens) < 2:
+        if len(tokens) < 2 or tokens[1].startswith(b"#"):
             raise InputError(f"line {line + 1} has no value", file=path, column=label, remedy="Complete the line")
         row.append(_unquote(path, tokens[1], line))
     return _typed([row], block)

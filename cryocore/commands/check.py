@@ -1,0 +1,22 @@
+"""``cryocore check``: whether a configuration is sound."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def check(file: Annotated[Path, typer.Argument(help="Configuration, as my.yaml.")]) -> None:
+    """Check a configuration without running anything: its syntax by line, every key and value by name.
+
+    **Example**
+
+    `cryocore check my.yaml`
+    """
+    from cryocore.config_file import read_config
+
+    config = read_config(file)
+    particles = config.input.star or f"{config.input.simulate.n_particles} simulated particles"
+    typer.echo(f"{file} is sound: run {config.run}, {config.n_rounds} rounds on {particles}, {config.symmetry}")

@@ -399,9 +399,10 @@ def checked(section: type[AnySection], values: dict[str, Any], *, file: str | Pa
     try:
         return section.model_validate(values)
     except ValidationError as error:
-        faults = [_in_words(e) for e in error.errors(include_url=False)]
+        faults = error.errors(include_url=False)
         more = f"; and {len(faults) - MOST_FAULTS} more faults" if len(faults) > MOST_FAULTS else ""
-        raise InputError("; ".join(faults[:MOST_FAULTS]) + more, file=file, remedy=remedy) from None
+        problem = "; ".join(map(_in_words, faults[:MOST_FAULTS])) + more
+        raise InputError(problem, file=file, remedy=remedy) from None
 
 
 def _is_endless(values: Any) -> bool:

@@ -11,7 +11,7 @@ from cryocore.config import Config, parse_config
 from cryocore.errors import InputError
 from cryocore.files import why
 
-MAX_BYTES = 1_000_000
+MAX_BYTES = 50_000
 
 
 def read_config(path: str | Path) -> Config:

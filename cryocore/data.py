@@ -47,7 +47,8 @@ class Optics:
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """The inverse of ``dataclasses.asdict`` after a trip through JSON; ValueError if these are no optics."""
         try:
-            made = cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+            plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+            made = cls(**plain)
             sound = made.box >= 2 and 0 < made.pixel_size_angstrom < math.inf
         except (TypeError, AttributeError):
             sound = False
@@ -162,10 +163,9 @@ def _check_particles(table: pa.Table, n_optics: int, path: str | Path) -> None:
     """Refuse values that no stage writes."""
     if not len(table):
         raise InputError("it has no particles", file=path, remedy=AGAIN)
-    for field in PARTICLES_SCHEMA:
-        if pa.types.is_floating(field.type):
-            values = as_numpy(table.column(field.name))
-            refuse_rows(~np.isfinite(values), values, field.name, "is not finite", file=path)
+    for name in (f.name for f in PARTICLES_SCHEMA if pa.types.is_floating(f.type)):
+        values = as_numpy(table.column(name))
+        refuse_rows(~np.isfinite(values), values, name, "is not finite", file=path)
     half, group, image = (as_numpy(table.column(name)) for name in ("half", "optics_group", "slice"))
     refuse_rows((half != 1) & (half != 2), half, "half", "is not a half set, 1 or 2", file=path)
     fault = f"is not one of the {n_optics} optics groups"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cryocore.cores import in_threads
 from cryocore.errors import InputError
+from cryocore.files import open_table
 from cryocore.replay.log import LogRound
 from cryocore.score import scores
 from cryocore.score.scores import BAND_COLUMNS, BandStatistics, Weighting

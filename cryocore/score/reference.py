@@ -62,7 +62,7 @@ def load_reference(data: Particles, round_dir: Path, settings: Score, backend: B
     """The reference of a round's half maps, mask and sampling density."""
     box = data.reference_optics.box
     mask = _read_of_box(round_dir / "mask.mrc", box)
-    sampling = read_sampling(round_dir / "sampling.npz", data)
+    sampling = read_sampling(round_dir / "sampling.npz")
     grid = sampling_grid(data, sampling)
     coarse = Grid(box, grid.pixel_size_angstrom, box, grid.last_shell)
     if sampling[0].shape != (2, *coarse.shape):

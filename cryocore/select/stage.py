@@ -47,10 +47,9 @@ def select(
         raise error.about(scores) from None
     rate = selection.error_rate
     metadata = subset_metadata(settings, seed, round_number, selection)
-    write_table(out_table, subset_table(data.ids, selection), **metadata)
-
     kept = selection.weights > 0
     write_subset_star(Path(data.parent), scores, kept, out_star)
+    write_table(out_table, subset_table(data.ids, selection), **metadata)
     if rate is not None:
         log.info(
             "error rate %.1f %% (%.1f to %.1f)%s",

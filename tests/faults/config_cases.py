@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,10 +34,10 @@ SYNTAX: dict[str, tuple[bytes | str, str]] = {
     "a thousand million laughs": (LAUGHS, "more than 10000 values"),
     "laughs as a value": (NESTED, "more than 10000 values"),
     "anchor of itself": ("input: &x\n  simulate: *x\n", "more than 10000 values"),
-    "100 000 brackets": ("run: " + "[" * 100_000, "not YAML"),
-    "keys that are no words": ("1: 2\nnull: 3\n", "keys? .*(1|string)"),
+    "2000 brackets": ("run: " + "[" * 2_000, "not YAML"),
+    "keys that are no words": ("1: 2\nnull: 3\n", "1: Keys should be strings"),
     "key that is a list": ("? [a, b]\n: 3\n", "not YAML: line 1"),
-    "Snakemake's profile": ("cores: 8\nuse-conda: true\n", "there is no key cores; there is no key use-conda"),
+    "Snakemake's profile": ("cores: 8\nuse-conda: true\n", "there is no key cores .*there is no key use-conda"),
 }
 VALUES: dict[str, tuple[dict[str, Any], str]] = {
     "misspelt key": ({"n_rouds": 3}, r"there is no key n_rouds \(did you mean n_rounds\?\)"),
@@ -104,7 +105,7 @@ VALUES: dict[str, tuple[dict[str, Any], str]] = {
     "no fractions": ({"select": {"fraction": []}}, r"select.fraction: .* at least 1 item"),
     "fraction 1.5": ({"select": {"fraction": [0.9, 1.5]}}, r"select.fraction.1: 1.5 should be less than or equal to 1"),
     "fractions in words": ({"select": {"fraction": "most"}}, r"select.fraction: 'most' should be a valid list"),
-    "a million fractions": ({"select": {"fraction": [7] * 10**5}}, "more than 10000 values"),
+    "12 000 fractions": ({"select": {"fraction": [7] * 12_000}}, "more than 10000 values"),
     "no such score": ({"select": {"score": "beauty"}}, "select.score: 'beauty' should be"),
     "no such rule": ({"select": {"rule": "best"}}, "select.rule: 'best' should be 'fraction'"),
     "score without poses": (
@@ -126,8 +127,8 @@ CONFIGURATIONS = {
     **{name: Case(CHECK, FILE, write(text), says) for name, (text, says) in SYNTAX.items()},
     **{name: Case(CHECK, FILE, content(values), says) for name, (values, says) in VALUES.items()},
     "missing": Case(CHECK, FILE, remove, "file does not exist. Give an existing configuration"),
-    "directory": Case(CHECK, FILE, directory, "is a directory"),
+    "directory": Case(CHECK, FILE, directory, "cannot be read .Is a directory"),
     "link to itself": Case(CHECK, FILE, cycle, "cannot be read .*symbolic links"),
     "cut short": Case(CHECK, FILE, cut(-1), "not YAML: line"),
-    "of 100 MB": Case(CHECK, FILE, lambda path: path.open("wb").truncate(10**8), "100000000 bytes"),
+    "of 100 MB": Case(CHECK, FILE, lambda path: os.truncate(path, 10**8), "100000000 bytes"),
 }

@@ -24,6 +24,7 @@ SETTINGS = {
     "symmetry": "C1",
     "backend": "cpu",
     "input": {"simulate": {"molecule": "small", "n_particles": 80, "box": 24, "pixel_size_angstrom": 6.0}},
+    "reconstruct": {"padding": 1.0},
     "score": {"n_bands": 4, "n_decoys": 2, "n_local": 2, "n_shift": 2},
     "select": {"rule": "fraction", "score": "z", "minimum": 1},
 }

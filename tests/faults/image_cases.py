@@ -59,7 +59,6 @@ STACK_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "largest sides": (patch(0, [2**15, 2**15, 2**31 - 1]), "truncated"),
     "huge extended header": (patch(92, 2**31 - 1), "truncated"),
     "negative extended header": (patch(92, -1), "not a readable MRC stack"),
-    "of another box": (stack((N, 20, 20)), "says 16 but the image is 20 pixels wide .and 7 more rows"),
     "of fewer images": (stack((5, BOX, BOX)), "row 6, column rlnImageName: image 6 of a.mrcs, which has 5 .and 2 more"),
     "not square": (stack((N, 16, 18)), "row 1: the images are 18 x 16, not square .8 particles"),
     "odd box": (stack((N, 17, 17)), "row 1: the images are 17 x 17, of odd side"),
@@ -67,7 +66,6 @@ STACK_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "infinite pixel": (pixels(np.inf), "row 7, .* image 7 of a.mrcs has NaN or infinite"),
     "pixel of minus infinity": (pixels(-np.inf), "row 7, .* image 7 of a.mrcs has NaN or infinite"),
     "pixels beyond all measure": (pixels(3e38), "row 7, .* image 7 of a.mrcs has pixels of 3e.38"),
-    "all images blank": (lambda p: write_mrc(p, np.zeros((N, BOX, BOX))), "all images are blank"),
     "big endian, stamp of little": (lambda p: write_mrc(p, noise_images(), order=">", nz=2**25), "truncated"),
     "directory": (directory, "a.mrcs does not exist"),
     "link to itself": (cycle, "a.mrcs does not exist|cannot be read"),
@@ -134,11 +132,19 @@ MASK_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "below 0": (volume(lambda v: v - 0.5), "mask values run from -0.5 to 0.5. Give a mask from 0 to 1"),
     "above 1": (volume(lambda v: 255 * v), "mask values run from 0 to 255. Give a mask from 0 to 1"),
     "all zero": (volume(np.zeros_like), "mask values run from 0 to 0. Give a mask from 0 to 1"),
-    "next to nothing": (volume(lambda v: 1e-30 * v), "mask values run from 0 to 1e-30"),
+    "next to nothing": (volume(lambda v: 1e-30 * v), "the mask covers .*e-27 voxels. Give a mask that covers"),
     "NaN": (volume(lambda v: at_once(v, np.nan)), "holds NaN or infinite voxels"),
     "of one voxel": (volume(lambda v: at_once(np.zeros_like(v), 1.0)), "the mask covers 1 voxels?"),
 }
+STAR_SAYS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "of another box": (stack((N, 20, 20)), "says 16 but the image is 20 pixels wide .and 7 more rows"),
+    "all images blank": (lambda p: write_mrc(p, np.zeros((N, BOX, BOX))), "all images are blank"),
+}
 IMAGES = {
+    **{
+        f"stack, {name}": Case("ingest", "a.mrcs", breaks, says, names="particles.star")
+        for name, (breaks, says) in STAR_SAYS.items()
+    },
     **{f"stack, {name}": Case("ingest", "a.mrcs", breaks, says) for name, (breaks, says) in STACK_FAULTS.items()},
     **{
         f"map, {name}": Case("validate", "run/simulated/true_map.mrc", breaks, says)

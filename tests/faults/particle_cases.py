@@ -112,10 +112,6 @@ COLUMN_FAULTS: dict[str, tuple[Change, str]] = {
     ),
     "defocus in m": (fill("rlnDefocusU", 1.5e-6), "row 1, column rlnDefocusU: the largest defocus is 1.5e-06 Å"),
     "defocus in nm": (fill("rlnDefocusU", 1.5e9), "row 1, column rlnDefocusU: 1.5e.09 is not a defocus in Å .and 7"),
-    "defocus zero": (
-        lambda p, o: p.update(rlnDefocusU=[0.0] * N, rlnDefocusV=[0.0] * N),
-        "column rlnDefocusU: it is 0 in every row",
-    ),
     "negative pixel size": (
         put_optics("rlnImagePixelSize", -1.5),
         "column rlnImagePixelSize: -1.5 is not a pixel size",

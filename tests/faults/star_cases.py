@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 
 from tests.faults.case import Case, cut, cycle, directory, remove, write
-from tests.ingest.samples import optics_columns, particle_columns, table
+from tests.ingest.samples import old_columns, optics_columns, particle_columns, table
 
 GOOD = table("optics", optics_columns()) + table("particles", particle_columns())
 LAST = "000008@a.mrcs"
@@ -56,8 +56,8 @@ STAR = {
     "planting into single rows": Case(
         "plant",
         "particles.star",
-        write("data_\n" + "".join(f"_{k} {v[0]}\n" for k, v in particle_columns().items())),
-        "needs? at least two particles|not in a loop_",
+        write("data_\n" + "".join(f"_{k} {v[0]}\n" for k, v in (old_columns() | {"rlnVoltage": [300]}).items())),
+        "need at least two particles",
         {"root": None, "pixel_size_angstrom": None},
     ),
     "parent changed before selection": Case(

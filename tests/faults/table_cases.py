@@ -103,8 +103,14 @@ TRUTH: dict[str, tuple[Breaks, str]] = {
     "no rows": (table(lambda t: t.slice(0, 0)), "its 0 rows are not the 80 particles"),
     "no ids": (without("particle_id"), "column particle_id: the column is missing"),
     "no flags": (without("is_correct"), "column is_correct: the column is missing"),
-    "flags 0 and 1": (column("is_correct", lambda c: c.cast(pa.int8())), "column is_correct: it is not true, false"),
-    "flags in words": (column("is_correct", lambda c: ["yes"] * len(c)), "column is_correct: it is not true, false"),
+    "flags 0 and 1": (
+        column("is_correct", lambda c: c.cast(pa.int8())),
+        "column is_correct: it holds whole numbers",
+    ),
+    "flags in words": (
+        column("is_correct", lambda c: ["yes"] * len(c)),
+        "column is_correct: it holds texts",
+    ),
     "ids in words": (column("particle_id", lambda c: list(map(str, c.to_pylist()))), "column particle_id"),
     "ids as floats": (column("particle_id", lambda c: c.to_numpy().astype(float)), "column particle_id"),
     "ids null": (value("particle_id", None), "column particle_id"),
@@ -148,7 +154,6 @@ DATA: dict[str, tuple[Breaks, str]] = {
     "half set 3": (value("half", 3), "row 5, column half: 3 is not a half set"),
     "optics group 9": (value("optics_group", 9), "row 5, column optics_group: 9 is not one of the 1 optics groups"),
     "negative slice": (value("slice", -1), "row 5, column slice: -1 is not an image"),
-    "ids twice": (value("particle_id", 7, 3), "column particle_id|transforms of other particles|are not the 80"),
     "no rows": (table(lambda t: t.slice(0, 0)), "no particles|are not the"),
 }
 
@@ -182,24 +187,26 @@ SUMS: dict[str, tuple[Breaks, str]] = {
 }
 SAMPLING: dict[str, tuple[Breaks, str]] = {
     "missing": (remove, "the sampling density cannot be read .*No such file"),
-    "pickled": (pickled, "the sampling density cannot be read .*[Pp]ickl|Object arrays"),
+    "pickled": (pickled, "the sampling density cannot be read .*density is object"),
     "cut short": (cut(-10), "the sampling density cannot be read"),
     "no padding": (arrays(padding=None), "the sampling density cannot be read .*padding"),
     "padding of three numbers": (arrays(padding=np.ones(3)), "the sampling density cannot be read"),
     "padding NaN": (arrays(padding=np.float64("nan")), "the sampling density cannot be read .*padding"),
     "of another shape": (arrays(density=lambda d: d[:, :-1]), "the sampling density cannot be read .*density"),
     "density 0": (arrays(density=np.zeros_like), "the sampling density cannot be read .*density"),
-    "single array": (lambda p: np.save(p.open("wb"), np.zeros(3)), "the sampling density cannot be read"),
+    "no archive": (lambda p: write(np.zeros(3).tobytes())(p), "the sampling density cannot be read"),
 }
 TRANSFORMS: dict[str, tuple[Breaks, str]] = {
     "empty": (write(b""), "the transforms cannot be read"),
     "cut short": (cut(-1000), "the transforms cannot be read"),
-    "damaged": (patch(20000, 0x55555555), "do not match their checksums|cannot be read"),
+    "damaged": (patch(4000, [0x55555555] * 15000), "do not match their checksums|cannot be read"),
     "no shells": (arrays(shells=None), "the transforms cannot be read .*shells"),
     "of other particles": (arrays(identity_particles=np.array("x")), "transforms of other particles"),
     "ids cut": (arrays(ids=lambda i: i[:-1]), "the transforms cannot be read"),
     "records cut": (arrays(group_0=lambda g: g[:-5]), "the transforms cannot be read|truncated|checksums"),
 }
+NO_LOG = "there is no log in this directory"
+LOG = PARQUET | {"missing": (remove, NO_LOG), "link to itself": (cycle, NO_LOG)}
 CURVES: dict[str, tuple[Breaks, str]] = {
     "missing": (remove, "file does not exist"),
     "cut short": (cut(-50), "not a readable Parquet file"),
@@ -216,11 +223,20 @@ TABLES = {
     **_cases("truth", "validate", "run/simulated/truth.parquet", TRUTH),
     **_cases("subset", "reconstruct", "run/round_1/subset.parquet", SUBSET),
     **_cases("particles", "reconstruct", "run/particles.parquet", DATA),
+    "particles, other ids": Case(
+        *(
+            "reconstruct",
+            "run/particles.parquet",
+            value("particle_id", 7, 3),
+            "its 80 rows are not the 80",
+        ),
+        names="subset.parquet",
+    ),
     **_cases("scores", "select", f"{ROUND}/scores.parquet", SCORES),
     **_cases("scores to validate", "validate", f"{ROUND}/scores.parquet", PARQUET),
     **_cases("sums", "reconstruct", f"{ROUND}/sums.npz", SUMS),
     **_cases("sampling", "score", f"{ROUND}/sampling.npz", SAMPLING),
     **_cases("transforms", "reconstruct", "run/cache/transforms.npz", TRANSFORMS),
     **_cases("FSC", "validate", f"{ROUND}/fsc.parquet", CURVES),
-    **_cases("log", "cryocore replay run", "run/log/round=0/log.parquet", PARQUET),
+    **_cases("log", "cryocore replay run", "run/log/round=0/log.parquet", LOG),
 }

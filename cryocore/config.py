@@ -43,7 +43,7 @@ def _is_name(value: str) -> str:
     return value
 
 
-MOST_VALUES, MOST_FAULTS = 10_000, 5
+MOST_VALUES, MOST_FAULTS = 5000, 5
 BY_POSTERIOR = ("posterior", "probability", "mixture", "soft", "micrograph")
 """Rules that decide by the probability of being right, whatever the score."""
 CLASSIFIERS = ("logistic", "boosting", "cnn")
@@ -340,7 +340,7 @@ class Config(Section):
     )
     n_rounds: int = Field(4, ge=1, le=99, description="selections; round 0 is the map of everything")
     symmetry: str = Field("D7", pattern=r"^([CcDd][1-9][0-9]*|[TtOo]|[Ii][1-4]?)$", description="point group")
-    seed: int = Field(0, ge=0, lt=2**32, description="of everything random; the same seed gives the same files")
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="of everything random; the same seed gives the same files")
     backend: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the GPU where there is one")
     input: Input = Field(Input(plant=PlantedErrors(wrong_pose=0.3)), description="where the particles come from")
     reconstruct: Reconstruct = Field(Reconstruct(), description="from particles to half maps")

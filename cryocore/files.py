@@ -31,13 +31,15 @@ ARCHIVE_ERRORS = (
     TypeError,
     KeyError,
     EOFError,
-    NotImplementedError,
+    RuntimeError,  # encrypted
     BadZipFile,
     TokenError,
     struct.error,
     zlib.error,
 )
 """What zipfile and numpy raise for an archive that is missing or damaged."""
+UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError)
+"""What pyarrow raises for a table that is damaged; a page that does not match its checksum, OSError without number."""
 
 
 @contextmanager
@@ -172,15 +174,13 @@ def open_table(path: str | Path, *, remedy: str = AGAIN) -> Iterator[pq.ParquetF
         opened = pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
     except FileNotFoundError:
         raise InputError("file does not exist", file=path, remedy="Run the workflow stage that writes it") from None
-    except (pa.ArrowException, OSError) as error:
+    except UNREADABLE as error:
         raise _no_table(path, error, remedy) from None
     with opened as file:
         try:
             yield file
-        except pa.ArrowException as error:
-            raise _no_table(path, error, remedy) from None
-        except OSError as error:
-            if error.errno:  # of another file: pages that do not match their checksums have no number
+        except UNREADABLE as error:
+            if isinstance(error, InputError) or (isinstance(error, OSError) and error.errno):  # of another file
                 raise
             raise _no_table(path, error, remedy) from None
 

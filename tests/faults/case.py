@@ -17,7 +17,9 @@ from unittest import mock
 
 import numpy as np
 
-from cryocore.cli import guarded, run
+from cryocore.cli import run
+from cryocore.commands.check import check
+from cryocore.commands.replay import replay
 from cryocore.config import parse_config
 from cryocore.errors import InputError
 from cryocore.workflow import stage_settings
@@ -41,13 +43,17 @@ COMMANDS: dict[str, list[str]] = {
     ],
 }
 """Command lines of the scripts, within a copy of the sound data set."""
+VERBS: dict[str, tuple[Callable[..., Any], str]] = {
+    "cryocore check": (check, "my.yaml"),
+    "cryocore replay": (replay, "run"),
+}
 
 
 @dataclass(frozen=True)
 class Case:
     """``breaks`` is called with the path of ``file``; ``says`` is a regular expression.
 
-    ``program`` is a script, or the words of a verb of ``cryocore``; ``settings`` are merged into the stage's.
+    ``program`` is a script or a verb of ``cryocore``; ``settings`` are merged into the stage's.
     """
 
     program: str
@@ -70,11 +76,9 @@ class Outcome:
 
 def meet(case: Case, folder: Path) -> Outcome:
     """Run the program in ``folder``, in this process."""
-    verb = case.program.split()
-    if verb[0] == "cryocore":
-        from cryocore.commands.app import app
-
-        return _outcome(folder, verb, lambda: guarded("cryocore", app))
+    if case.program in VERBS:
+        verb, *arguments = VERBS[case.program]
+        return _outcome(folder, ["cryocore", *arguments], lambda: run(verb))
     settings = _merged(stage_settings(parse_config(SETTINGS), case.program, 1), case.settings)
     arguments = [f"scripts/{case.program}.py", *COMMANDS[case.program], "--settings", json.dumps(settings)]
     script = importlib.import_module(f"scripts.{case.program}")

@@ -116,7 +116,7 @@ MAP_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
         "truncated|fewer voxels|not a readable MRC",
     ),
     "not a cube": (lambda p: write_map(p, np.zeros((4, 4, 6)), PIXEL), "the volume is 6 x 4 x 4, not a cube"),
-    "one image": (lambda p: write_mrc(p, noise_images(1), pixel_size=PIXEL), "not a cube|axes|voxel"),
+    "one image": (lambda p: write_mrc(p, noise_images(1), pixel_size=PIXEL), "it holds one image. Give one volume"),
     "of another box": (
         lambda p: write_map(p, np.ones((20, 20, 20)), PIXEL),
         "box 20 at 6 Å, the round's map has box 24",

@@ -238,5 +238,5 @@ TABLES = {
     **_cases("sampling", "score", f"{ROUND}/sampling.npz", SAMPLING),
     **_cases("transforms", "reconstruct", "run/cache/transforms.npz", TRANSFORMS),
     **_cases("FSC", "validate", f"{ROUND}/fsc.parquet", CURVES),
-    **_cases("log", "cryocore replay run", "run/log/round=0/log.parquet", LOG),
+    **_cases("log", "cryocore replay", "run/log/round=0/log.parquet", LOG),
 }

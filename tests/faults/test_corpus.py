@@ -37,7 +37,7 @@ def test_refused_in_one_paragraph(sound: Path, tmp_path: Path, name: str) -> Non
     said = " ".join(found.text.split())
     assert found.code == 2, found.text
     assert not [word for word in RAW if word in found.text]
-    paragraphs = [p for p in found.text.split("\n\n") if ": error: " in p]
+    paragraphs = [p for p in found.text.split("\n\n") if ": error:" in p]
     assert len(paragraphs) == 1 and found.text.rstrip().endswith(paragraphs[0].rstrip())
     assert len(said) < 1500
     assert re.search(case.says, said), said

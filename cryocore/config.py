@@ -340,7 +340,7 @@ class Config(Section):
     )
     n_rounds: int = Field(4, ge=1, le=99, description="selections; round 0 is the map of everything")
     symmetry: str = Field("D7", pattern=r"^([CcDd][1-9][0-9]*|[TtOo]|[Ii][1-4]?)$", description="point group")
-    seed: int = Field(0, ge=0, le=2**32 - 1, description="of everything random; the same seed gives the same files")
+    seed: int = Field(0, ge=0, le=10**9, description="of everything random; the same seed gives the same files")
     backend: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the GPU where there is one")
     input: Input = Field(Input(plant=PlantedErrors(wrong_pose=0.3)), description="where the particles come from")
     reconstruct: Reconstruct = Field(Reconstruct(), description="from particles to half maps")

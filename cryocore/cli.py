@@ -78,5 +78,6 @@ def _set_up_logging(name: str) -> logging.Handler:
 
 
 def _paragraph(text: str) -> str:
-    """The text between empty lines, wrapped; paths stay whole, so that they can be copied."""
+    """The text between empty lines, wrapped; paths stay whole, so that they can be copied, and command no terminal."""
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
     return f"\n{textwrap.fill(text, width=100, break_long_words=False, break_on_hyphens=False)}\n"

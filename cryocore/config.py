@@ -40,6 +40,8 @@ def _as_list(value: Any) -> Any:
 def _is_name(value: str) -> str:
     if not value.strip() or not value.isprintable():
         raise ValueError(f"{value!r:.80} is no file name: it is blank or holds control characters")
+    if value.startswith("-"):
+        raise ValueError(f"{value!r:.80} begins with a dash, as options do: write ./{value:.80}")
     return value
 
 

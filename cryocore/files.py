@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any
-from zipfile import BadZipFile, ZipFile
+from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import numpy as np
 import pyarrow as pa
@@ -113,7 +113,7 @@ def open_arrays(path: str | Path, what: str) -> Iterator[Arrays]:
     """
     try:
         with Path(path).open("rb") as file:
-            if file.read(len(ARCHIVE_BEGINS)) != ARCHIVE_BEGINS:
+            if file.read(len(ARCHIVE_BEGINS)) != ARCHIVE_BEGINS or not is_zipfile(file):
                 raise ValueError("it is no .npz archive")
             with ZipFile(file) as archive:
                 yield Arrays(archive, os.fstat(file.fileno()).st_size)

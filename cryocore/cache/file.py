@@ -212,13 +212,13 @@ def _member_offset(path: Path, name: str) -> int:
     """Where the values of an uncompressed array begin in the file."""
     try:
         with path.open("rb") as stream, ZipFile(stream) as file:
+            with file.open(f"{name}.npy") as member:
+                np.lib.format.read_magic(member)
+                np.lib.format.read_array_header_2_0(member)
+                n_bytes = member.tell()
             at = file.getinfo(f"{name}.npy").header_offset
             stream.seek(at)
             header = stream.read(LOCAL_HEADER_BYTES)
-            begin = at + LOCAL_HEADER_BYTES + sum(struct.unpack("<HH", header[26:30]))
-            stream.seek(begin)
-            np.lib.format.read_magic(stream)
-            np.lib.format.read_array_header_2_0(stream)
-            return stream.tell()
+            return at + LOCAL_HEADER_BYTES + sum(struct.unpack("<HH", header[26:30])) + n_bytes
     except ARCHIVE_ERRORS as error:
         raise InputError(f"the {WHAT} cannot be read ({why(error)})", file=path, remedy=AGAIN) from None

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from cryocore.errors import InputError
 
-_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+_NUMBER = r"[-+]?(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][-+]?\d++)?"  # digits are not given back: lines may be long
 _FLAG = r"true|false|none|null|nan|[-+]?[01](?:\.0*)?"
 _TRUTH = {
     "true": 1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from dataclasses import dataclass
@@ -92,7 +93,10 @@ def to_numbers(column: pd.Series) -> NDArray[np.float64]:
     """The column as float64, NaN where a value is no number."""
     if column.dtype == bool:
         return np.full(len(column), np.nan)
-    return pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    try:
+        return pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    except OverflowError:  # hundreds of digits, which as text are infinite
+        return np.array(column.astype(str).tolist()).astype(np.float64)
 
 
 def _read_table(path: Path, lines: Lines, block: Block) -> pd.DataFrame:
@@ -103,7 +107,8 @@ def _read_table(path: Path, lines: Lines, block: Block) -> pd.DataFrame:
     rows = block.rows
     if not len(rows):
         return pd.DataFrame({label: pd.Series([], dtype=str) for label in block.labels})
-    if lines.quoted[rows].any():
+    # pandas drops a byte order mark before the first value
+    if lines.quoted[rows].any() or lines[rows[0]].startswith(codecs.BOM_UTF8):
         return _typed([[_unquote(path, t, i) for t in TOKEN.findall(lines[i])] for i in rows], block)
     together = rows[-1] - rows[0] == len(rows) - 1
     text = lines.text(rows[0], rows[-1] + 1) if together else b"\n".join(lines[i] for i in rows)

@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 Values = Sequence[Any] | NDArray[Any]
 
 _BUFFER = 1 << 22
+_LINE_ENDS = "\n\r\0\v\f\x1c\x1d\x1e\x85\u2028\u2029"
+_SIGNS, _WORDS = "\"'#_;$[]", ("data_", "loop_", "save_", "stop_", "global_")
+"""What a value begins with that a STAR file would take for something else."""
 
 
 def filter_star(parent: str | Path, keep: Bools, extra: Mapping[str, Values], out: str | Path) -> None:
@@ -70,7 +73,7 @@ def edit_star(
     texts = _format_columns(parent, block, extra or {}, int(kept.sum()))
     with atomic_path(out) as temporary, temporary.open("wb", buffering=_BUFFER) as file:
         if comment is not None:
-            file.write(f"# {comment}\n".encode())
+            file.write(b"# " + _comment(comment, parent) + b"\n")
         _write(file, lines, block, kept, texts, edits or {})
 
 
@@ -101,6 +104,13 @@ def _write(
             file.write(text + (appended[n_written] if appended else b"") + (lines.line_end(line) or new_line))
             n_written += 1
     file.write(lines.text(last + 1, len(lines)))
+
+
+def _comment(text: str, parent: Path) -> bytes:
+    if any(c in text for c in _LINE_ENDS):
+        remedy = "Rename the folder: no line ends"
+        raise InputError(f"{text!r} cannot be written into a comment", file=parent, remedy=remedy)
+    return text.encode()
 
 
 def _new_labels(lines: Lines, block: Block, labels: list[str]) -> bytes:
@@ -149,6 +159,9 @@ def format_value(value: Any) -> bytes:
     if isinstance(value, float | np.floating):
         return f"{value:.7g}".encode()
     text = str(value)
-    if any(c in text for c in "\n\r\0") or ('"' in text and (" " in text or "\t" in text)):
+    blank = " " in text or "\t" in text
+    mark = next((mark for mark in "\"'" if mark not in text), None) if blank else '"'
+    if mark is None or any(c in text for c in _LINE_ENDS):
         raise InputError(f"{text!r} cannot be written to a STAR file", remedy="Use a name without line ends and quotes")
-    return f'"{text}"'.encode() if not text or " " in text or "\t" in text or text[0] in "\"'#" else text.encode()
+    quoted = not text or blank or text[0] in _SIGNS or text.lower().startswith(_WORDS)
+    return f"{mark}{text}{mark}".encode() if quoted else text.encode()

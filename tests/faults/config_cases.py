@@ -76,6 +76,7 @@ VALUES: dict[str, tuple[dict[str, Any], str]] = {
     "STAR file is a list": ({"symmetry": "C1", "input": {"star": ["a", "b"]}}, "input.star: .* should be a valid str"),
     "STAR file with a line end": ({"symmetry": "C1", "input": {"star": "a\nb"}}, "input.star: .* control character"),
     "STAR file with a NUL": ({"symmetry": "C1", "input": {"star": "a\0b"}}, "input.star: .* control character"),
+    "STAR file with a dash": ({"symmetry": "C1", "input": {"star": "-x.star"}}, "input.star: .*: write ./-x.star"),
     "STAR file of nothing": ({"symmetry": "C1", "input": {"star": ""}}, "input.star: '' is no file name"),
     "pixel size 0": ({"input": {"pixel_size_angstrom": 0}}, "input.pixel_size_angstrom: 0 should be greater than 0"),
     "pixel size NaN": ({"input": {"pixel_size_angstrom": float("nan")}}, "pixel_size_angstrom: nan should be"),

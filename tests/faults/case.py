@@ -19,6 +19,7 @@ import numpy as np
 
 from cryocore.cli import run
 from cryocore.commands.check import check
+from cryocore.commands.import_log import import_log
 from cryocore.commands.replay import replay
 from cryocore.config import parse_config
 from cryocore.errors import InputError
@@ -43,9 +44,10 @@ COMMANDS: dict[str, list[str]] = {
     ],
 }
 """Command lines of the scripts, within a copy of the sound data set."""
-VERBS: dict[str, tuple[Callable[..., Any], str]] = {
+VERBS: dict[str, tuple[Callable[..., Any], *tuple[str, ...]]] = {
     "cryocore check": (check, "my.yaml"),
     "cryocore replay": (replay, "run"),
+    "cryocore import-log": (import_log, "log.txt", "out"),
 }
 
 

@@ -30,6 +30,8 @@ SYNTAX: dict[str, tuple[bytes | str, str]] = {
     "runs a program": ('run: !!python/object/apply:os.system ["touch canary"]\n', "not YAML: line 1: .*os.system"),
     "makes an object": ("run: !!python/name:os.system\n", "not YAML: line 1"),
     "template that runs code": ("__use_yte__: true\nrun: ?open('canary', 'w')\n", "there is no key __use_yte__"),
+    "number of 5000 digits": ("seed: " + "1" * 5000, "not YAML: .*digits"),
+    "date that is none": ("run: 2024-13-45\n", "not YAML: month must be in 1"),
     "unknown anchor": ("run: *nobody\n", "not YAML: line 1: found undefined alias"),
     "a thousand million laughs": (LAUGHS, "more than 5000 values"),
     "laughs as a value": (NESTED, "more than 5000 values"),

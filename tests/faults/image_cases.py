@@ -82,6 +82,10 @@ def volume(change: Callable[[np.ndarray], np.ndarray], pixel: float | None = Non
     return write_changed
 
 
+def _flipped(content: bytes, at: int) -> bytes:
+    return content[:at] + bytes([b ^ 0xFF for b in content[at : at + 8]]) + content[at + 8 :]
+
+
 def at_once(values: np.ndarray, value: float) -> np.ndarray:
     values[3, 4, 5] = value
     return values
@@ -114,6 +118,11 @@ MAP_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "gzip of a huge header": (
         lambda p: (patch(0, [600, 600, 600])(p), p.write_bytes(gzip.compress(p.read_bytes()))),
         "truncated|fewer voxels|not a readable MRC",
+    ),
+    "gzip damaged": (zipped(lambda raw: _flipped(gzip.compress(raw), 200)), "not a readable MRC map"),
+    "gzip of a huge extended header": (
+        lambda p: (patch(92, 2**31 - 1)(p), p.write_bytes(gzip.compress(p.read_bytes()))),
+        "the file is truncated: its header declares 2147538943 bytes|truncated",
     ),
     "not a cube": (lambda p: write_map(p, np.zeros((4, 4, 6)), PIXEL), "the volume is 6 x 4 x 4, not a cube"),
     "one image": (lambda p: write_mrc(p, noise_images(1), pixel_size=PIXEL), "it holds one image. Give one volume"),

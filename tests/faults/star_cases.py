@@ -40,6 +40,15 @@ CONTENTS: dict[str, tuple[bytes | str, str]] = {
     "stray line": (b"data_optics\nhello\n", "line 2 in data_optics is neither loop_ nor a label"),
     "gzip": (gzip.compress(GOOD.encode(), mtime=0), "is compressed"),
     "all on one line": (GOOD.replace("\n", " "), "no table of particles|has no rows|no data_ block|several|names no"),
+    "number of 5000 digits": (GOOD.replace("300.0", "3" * 5000), "column rlnVoltage: .* is not a finite number"),
+    "mark before the first row": (
+        GOOD.replace("1 og1 300.0", "\ufeff 1 og1 300.0"),
+        "line 12 has 8 values",
+    ),
+    "mark as the first value": (
+        GOOD.replace("1 og1 300.0", "\ufeff og1 300.0"),
+        "rlnOpticsGroup: data_optics",
+    ),
     "line of 10 MB": ("data_\nloop_\n_rlnImageName\n" + "1@a.mrcs " * 1_100_000, "row 1: .* values for the 1 columns"),
 }
 STAR = {

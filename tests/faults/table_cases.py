@@ -85,6 +85,17 @@ class Bomb:
         return open, ("canary", "w")
 
 
+def encrypted(path: Path) -> None:
+    """The archive's directory says that its members need a password."""
+    content = bytearray(path.read_bytes())
+    content[content.find(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(content)
+
+
+def replaced(old: bytes, new: bytes) -> Breaks:
+    return lambda path: path.write_bytes(path.read_bytes().replace(old, new))
+
+
 PARQUET: dict[str, tuple[Breaks, str]] = {
     "empty": (write(b""), "not a readable Parquet file"),
     "cut short": (cut(-100), "not a readable Parquet file"),
@@ -129,6 +140,7 @@ SUBSET: dict[str, tuple[Breaks, str]] = {
 }
 DATA: dict[str, tuple[Breaks, str]] = {
     **PARQUET,
+    "name that is no text": (replaced(b"slice", b"sl\xf3ce"), "not a readable Parquet file|not a table of particles"),
     "no description": (table(lambda t: t.replace_schema_metadata(None)), "not a table of particles"),
     "description is no JSON": (
         table(lambda t: t.replace_schema_metadata({METADATA_KEY: b"{optics"})),
@@ -164,6 +176,12 @@ def _zeroed(found: pa.Table, names: list[str]) -> pa.Table:
     return found
 
 
+def _header_of(path: Path, member: bytes) -> int:
+    """Where the array of a member begins."""
+    content = path.read_bytes()
+    return content.find(b"\x93NUMPY", content.find(member))
+
+
 SCORES: dict[str, tuple[Breaks, str]] = {
     **PARQUET,
     "other particles": (table(lambda t: t.slice(1)), "its 79 rows are not the 80 particles"),
@@ -189,6 +207,8 @@ SAMPLING: dict[str, tuple[Breaks, str]] = {
     "missing": (remove, "the sampling density cannot be read .*No such file"),
     "pickled": (pickled, "the sampling density cannot be read .*density is object"),
     "cut short": (cut(-10), "the sampling density cannot be read"),
+    "encrypted": (encrypted, "the sampling density cannot be read .*encrypted"),
+    "of 2 GB by its header": (replaced(b"'shape': (2,", b"'shape': (9**9,"), "the sampling density cannot be read"),
     "no padding": (arrays(padding=None), "the sampling density cannot be read .*padding"),
     "padding of three numbers": (arrays(padding=np.ones(3)), "the sampling density cannot be read"),
     "padding NaN": (arrays(padding=np.float64("nan")), "the sampling density cannot be read .*padding"),
@@ -200,6 +220,10 @@ TRANSFORMS: dict[str, tuple[Breaks, str]] = {
     "empty": (write(b""), "the transforms cannot be read"),
     "cut short": (cut(-1000), "the transforms cannot be read"),
     "damaged": (patch(4000, [0x55555555] * 15000), "do not match their checksums|cannot be read"),
+    "header of 4 GB": (
+        lambda p: patch(_header_of(p, b"group_0.npy") + 8, 2**32 - 1, "<u4")(p),
+        "the transforms cannot be read",
+    ),
     "no shells": (arrays(shells=None), "the transforms cannot be read .*shells"),
     "of other particles": (arrays(identity_particles=np.array("x")), "transforms of other particles"),
     "ids cut": (arrays(ids=lambda i: i[:-1]), "the transforms cannot be read"),
@@ -212,6 +236,17 @@ CURVES: dict[str, tuple[Breaks, str]] = {
     "cut short": (cut(-50), "not a readable Parquet file"),
     "column missing": (without("corrected"), "column corrected"),
     "no rows": (table(lambda t: t.slice(0, 0)), "fsc.parquet"),
+}
+
+
+TEXT: dict[str, tuple[Breaks, str]] = {
+    "empty": (write(""), "no line is a particle"),
+    "binary": (write(b"\0\1\2"), "not a text file"),
+    "prose": (write("Dear reader,\nhello\n"), "no line is a particle; line 1"),
+    "100 000 digits": (write("1" * 100_000 + "x\n"), "no line is a particle"),
+    "mostly malformed": (write("1 0 0 0 1 0.5\n1 0 0 1 0.5\n1 1 1 0 1 0.5\n"), "2 of 3 lines are malformed; line 2"),
+    "missing": (lambda path: None, "file does not exist"),
+    "directory": (lambda path: path.mkdir(), "cannot be read .Is a directory"),
 }
 
 
@@ -238,5 +273,6 @@ TABLES = {
     **_cases("sampling", "score", f"{ROUND}/sampling.npz", SAMPLING),
     **_cases("transforms", "reconstruct", "run/cache/transforms.npz", TRANSFORMS),
     **_cases("FSC", "validate", f"{ROUND}/fsc.parquet", CURVES),
+    **_cases("text log", "cryocore import-log", "log.txt", TEXT),
     **_cases("log", "cryocore replay", "run/log/round=0/log.parquet", LOG),
 }

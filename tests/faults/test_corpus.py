@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ import pytest
 from tests.faults.case import copied, meet
 from tests.faults.corpus import CASES
 
+ROOT = Path(__file__).resolve().parents[2]
 RAW = (
     "Traceback",
     "Error:",
@@ -21,6 +25,9 @@ RAW = (
     "ndarray",
     "For further information",
 )
+
+LISTED = ("out/malformed.tsv",)
+"""Where import-log lists the lines that it refuses."""
 
 
 def listing(folder: Path) -> set[str]:
@@ -43,7 +50,31 @@ def test_refused_in_one_paragraph(sound: Path, tmp_path: Path, name: str) -> Non
     assert re.search(case.says, said), said
     assert (case.names or Path(case.file).name) in said
     assert len(getattr(found.error, "remedy", "Name another place")) > 5
-    assert listing(folder) - before <= {"out"}
+    assert listing(folder) - before <= {"out", *(LISTED if "import-log" in case.program else ())}
+
+
+PROGRAMS = {
+    "scripts/ingest.py": ("images and maps: stack, copied in part", "ingest"),
+    "-m cryocore": ("configuration: key twice", "cryocore"),
+}
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_real_programs_end_the_same_way(sound: Path, tmp_path: Path, program: str) -> None:
+    name, speaker = PROGRAMS[program]
+    case, folder = CASES[name], copied(sound, tmp_path / "x")
+    case.breaks(folder / case.file)
+    settings = '{"root": null, "pixel_size_angstrom": null, "seed": 0}'
+    arguments = {
+        "ingest": ["-P", str(ROOT / program), "particles.star", "out/p.parquet", "--settings", settings],
+        "cryocore": ["-m", "cryocore", "check", case.file],
+    }[speaker]
+    command = [sys.executable, *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=folder, env=environment, text=True, capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"\n{speaker}: error: {case.file}")
+    assert re.search(case.says, " ".join(done.stderr.split())) and not [word for word in RAW if word in done.stderr]
 
 
 def test_the_corpus_is_large() -> None:

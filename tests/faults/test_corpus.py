@@ -78,4 +78,4 @@ def test_real_programs_end_the_same_way(sound: Path, tmp_path: Path, program: st
 
 
 def test_the_corpus_is_large() -> None:
-    assert len(CASES) >= 150
+    assert len(CASES) >= 400

@@ -65,7 +65,8 @@ def why(error: BaseException) -> str:
     """The reason of an error in one line, without numbers and paths that its reader knows."""
     if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno)
-    return str(error).strip("'").splitlines()[0].rstrip(". ") if str(error) else type(error).__name__
+    lines = str(error).strip("'").splitlines()
+    return lines[0].rstrip(". ") if lines else type(error).__name__
 
 
 def _umask() -> int:

@@ -195,7 +195,7 @@ def _check_size(path: Path, header: Any) -> None:
 
 
 def _sides(header: Any) -> list[int]:
-    """Sections, rows and columns, of which four axes need more."""
+    """Sections, rows and columns."""
     return [int(header[name]) for name in ("nz", "ny", "nx")]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.case import copied, meet
+from tests.faults.case import Case, copied, meet, remove
 from tests.faults.corpus import CASES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,6 +51,27 @@ def test_refused_in_one_paragraph(sound: Path, tmp_path: Path, name: str) -> Non
     assert (case.names or Path(case.file).name) in said
     assert len(getattr(found.error, "remedy", "Name another place")) > 5
     assert listing(folder) - before <= {"out", *(LISTED if "import-log" in case.program else ())}
+
+
+UNREADABLE = {
+    "particles.star": "ingest",
+    "a.mrcs": "ingest",
+    "my.yaml": "cryocore check",
+    "run/simulated/true_map.mrc": "validate",
+    "run/simulated/truth.parquet": "validate",
+    "run/round_0/sampling.npz": "score",
+}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser reads everything")
+@pytest.mark.parametrize("file", UNREADABLE)
+def test_files_of_others_are_refused(sound: Path, tmp_path: Path, file: str) -> None:
+    folder = copied(sound, tmp_path / "x")
+    (folder / file).chmod(0)
+    found = meet(Case(UNREADABLE[file], file, remove, ""), folder)
+    said = " ".join(found.text.split())
+    assert found.code == 2 and "Traceback" not in said
+    assert Path(file).name in said and re.search("ermission denied|not (│ │ )?readable", said)
 
 
 PROGRAMS = {

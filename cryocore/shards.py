@@ -1,4 +1,4 @@
-"""Parts of a data set that are jobs of their own: stretches of neighbouring rows, whose results are put together in order."""
+"""Parts of a data set that are jobs of their own: stretches of rows, whose results are put together in order."""
 
 from __future__ import annotations
 

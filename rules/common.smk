@@ -80,7 +80,7 @@ else:
 
 # Where the data set is cut into parts, a job has the wildcard s, from 0, and its files lie in a folder of their number.
 SHARDED = CONFIG.n_shards > 1
-OF_SHARD = "/shard_{s}" if SHARDED else ""
+OF_SHARD = "_shard_{s}" if SHARDED else ""
 TELLS_SHARD = ", shard {wildcards.s}" if SHARDED else ""
 
 

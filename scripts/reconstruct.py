@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from cryocore.backend import get_backend
 from cryocore.cli import run
@@ -23,8 +24,12 @@ def main(
 ) -> None:
     """Write both half maps, their FSC, the merged map and the mask."""
     v, engine = json.loads(settings), get_backend(backend, threads=threads)
-    how = {"settings": Reconstruct.model_validate(v["reconstruct"]), "symmetry": v["symmetry"], "backend": engine}
-    files = {"out_dir": out_dir, "previous_sums": previous_sums, "cache": cache, "sums_of_shards": sums}
+    how: dict[str, Any] = {
+        "settings": Reconstruct.model_validate(v["reconstruct"]),
+        "symmetry": v["symmetry"],
+        "backend": engine,
+    }
+    files: dict[str, Any] = {"out_dir": out_dir, "previous_sums": previous_sums, "cache": cache, "sums_of_shards": sums}
     reconstruct(particles, subset, mask, **how, **files)
 
 

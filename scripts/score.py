@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from cryocore.backend import get_backend
 from cryocore.cli import run
@@ -25,8 +26,14 @@ def main(
 ) -> None:
     """Write the scores and the band statistics of the particles of shard INDEX/COUNT."""
     v, engine = json.loads(settings), get_backend(backend, threads=threads)
-    how = {"settings": Score.model_validate(v["score"]), "symmetry": v["symmetry"], "seed": v["seed"]}
-    part = {"round_number": round_number, "out": out, "cache": cache, "shard": Shard.parse(shard), "noise": noise}
+    how: dict[str, Any] = {"settings": Score.model_validate(v["score"]), "symmetry": v["symmetry"], "seed": v["seed"]}
+    part: dict[str, Any] = {
+        "round_number": round_number,
+        "out": out,
+        "cache": cache,
+        "shard": Shard.parse(shard),
+        "noise": noise,
+    }
     score(particles, round_dir, subset, **how, **part, backend=engine)
 
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from cryocore.backend import get_backend
 from cryocore.cli import run
@@ -22,8 +23,8 @@ def main(
     threads: int = 1,
 ) -> None:
     """Write the sums of shard INDEX/COUNT."""
-    how = {"settings": Reconstruct.model_validate(json.loads(settings)["reconstruct"])}
-    files = {"out": out, "previous_sums": previous_sums, "cache": cache}
+    how: dict[str, Any] = {"settings": Reconstruct.model_validate(json.loads(settings)["reconstruct"])}
+    files: dict[str, Any] = {"out": out, "previous_sums": previous_sums, "cache": cache}
     sum_shard(particles, subset, Shard.parse(shard), **how, **files, backend=get_backend(backend, threads=threads))
 
 

@@ -160,7 +160,7 @@ def test_rounds_in_shards(finished: tuple[Workflow, str], tmp_path: Path) -> Non
         assert abs(gathered["dual"].to_numpy() - whole["dual"].to_numpy()).max() < 1e-3
         assert len(list((folders[1] / f"round_{r}/sums_2_shards").iterdir())) == 2
         assert not (folders[1] / f"round_{r}/scores_2_shards").exists()
-    assert (workflow.work / "logs/tiny/score/round_1/shard_1.log").is_file()
+    assert (workflow.work / "logs/tiny/score/round_1_shard_1.log").is_file()
 
 
 def test_wrong_input_stops_with_one_paragraph(workflow: Workflow) -> None:

@@ -27,6 +27,7 @@ except InputError as error:
 
 # On a cluster, the cores of the machine that submits are no limit for the jobs.
 if workflow.resource_settings.nodes is not None:
+    workflow.resource_settings.cores = None
     workflow.global_resources["_cores"] = None
 
 N = CONFIG.n_rounds

@@ -22,6 +22,7 @@ include: "rules/common.smk"
 
 wildcard_constraints:
     r=r"\d+",
+    s=r"\d+",
 
 
 pathvars:
@@ -46,6 +47,11 @@ include: "rules/reconstruct.smk"
 include: "rules/score.smk"
 
 
+if SHARDED:
+
+    include: "rules/shards.smk"
+
+
 if CLASSIFIES:
 
     include: "rules/classify.smk"
@@ -57,3 +63,7 @@ include: "rules/validate.smk"
 
 onsuccess:
     print_rounds()
+
+
+onerror:
+    print_failures()

@@ -20,6 +20,7 @@ from scipy.fft import next_fast_len
 from cryocore.errors import InputError
 from cryocore.files import AGAIN, as_numpy, conforming, read_table, refuse_rows, table_metadata, write_table
 from cryocore.geometry.rotations import quaternion_to_matrix
+from cryocore.shards import WHOLE, Shard
 
 Floats = NDArray[np.float64]
 Floats32 = NDArray[np.float32]
@@ -112,7 +113,7 @@ class Particles:
     @property
     def quaternions(self) -> Floats:
         """Poses as (w, x, y, z), ``(n, 4)``."""
-        return np.stack([self.column(f"quat_{c}") for c in "wxyz"], axis=1)
+        return quaternions_of(self.table)
 
     @property
     def rotations(self) -> Floats:
@@ -144,9 +145,9 @@ class Particles:
         )
 
     @classmethod
-    def read(cls, path: str | Path) -> Particles:
-        """Read what :meth:`write` wrote."""
-        found = read_table(path)
+    def read(cls, path: str | Path, shard: Shard = WHOLE) -> Particles:
+        """Read what :meth:`write` wrote, or a part of it."""
+        found = read_table(path, shard=shard)
         meta = table_metadata(found.schema)
         remedy = "Give the particles.parquet of a run"
         try:
@@ -155,14 +156,24 @@ class Particles:
         except (KeyError, TypeError, ValueError):
             raise InputError("not a table of particles", file=path, remedy=remedy) from None
         table = conforming(found, PARTICLES_SCHEMA, file=path, remedy=remedy)
+        if shard == WHOLE and not len(table):
+            raise InputError("it has no particles", file=path, remedy=AGAIN)
         _check_particles(table, len(optics), path)
         return cls(table, optics, parent, root)
 
 
+def quaternions_of(table: pa.Table) -> Floats:
+    """The poses of a table of particles as (w, x, y, z), ``(n, 4)``."""
+    return np.stack([table.column(f"quat_{c}").to_numpy() for c in "wxyz"], axis=1)
+
+
+def read_quaternions(path: str | Path) -> Floats:
+    """The poses of all particles of a data set, ``(n, 4)``, and nothing else of them."""
+    return quaternions_of(read_table(path, [f"quat_{c}" for c in "wxyz"]))
+
+
 def _check_particles(table: pa.Table, n_optics: int, path: str | Path) -> None:
     """Refuse values that no stage writes."""
-    if not len(table):
-        raise InputError("it has no particles", file=path, remedy=AGAIN)
     for name in (f.name for f in PARTICLES_SCHEMA if pa.types.is_floating(f.type)):
         values = as_numpy(table.column(name))
         refuse_rows(~np.isfinite(values), values, name, "is not finite", file=path)
@@ -292,11 +303,14 @@ def score_columns(schema: pa.Schema) -> list[str]:
     return [f.name for f in schema if pa.types.is_floating(f.type) and f.name not in NOT_SCORES]
 
 
-def read_weights(subset: str | Path | None, particles: Particles) -> Floats32:
-    """Weight of every particle in a round's map, ``(n,)``, from its subset; 1 for all where there is none."""
+def read_weights(subset: str | Path | None, particles: Particles, shard: Shard = WHOLE) -> Floats32:
+    """Weight of every particle in a round's map, ``(n,)``, from its subset; 1 for all where there is none.
+
+    ``particles`` are those of the shard.
+    """
     if subset is None:
         return np.ones(len(particles), dtype=np.float32)
-    table = conforming(read_table(subset), WEIGHTS_SCHEMA, file=subset)
+    table = conforming(read_table(subset, WEIGHTS_SCHEMA.names, shard=shard), WEIGHTS_SCHEMA, file=subset)
     require_same_particles(as_numpy(table.column("particle_id")), particles.ids, file=subset)
     weights = as_numpy(table.column("weight"))
     refuse_rows(~((weights >= 0) & (weights < np.inf)), weights, "weight", "is not a weight", file=subset)

@@ -19,6 +19,7 @@ from cryocore.config import CLASSIFIERS, parse_config
 from cryocore.config_file import read_values
 from cryocore.errors import InputError
 from cryocore.provenance import code_version
+from cryocore.status import run_status
 from cryocore.workflow import stage_settings
 
 try:
@@ -28,6 +29,11 @@ try:
     CONFIG = parse_config(dict(config))
 except InputError as error:
     raise WorkflowError(str(error)) from None
+
+# On a cluster, the cores of the machine that submits are no limit for the jobs.
+if workflow.resource_settings.nodes is not None:
+    workflow.resource_settings.cores = None
+    workflow.global_resources["_cores"] = None
 
 N = CONFIG.n_rounds
 GPUS = int(CONFIG.backend != "cpu")
@@ -50,8 +56,9 @@ def settings(stage):
 
 
 def options(**files):
-    """Command-line options for those inputs that there are."""
-    return [text for name, file in files.items() if file for text in (f"--{name.replace('_', '-')}", file)]
+    """Command-line options for those inputs that there are, one for each file of a list."""
+    listed = {name: [value] if isinstance(value, str) else value or [] for name, value in files.items()}
+    return [text for name, values in listed.items() for v in values for text in (f"--{name.replace('_', '-')}", v)]
 
 
 def given(path):
@@ -80,15 +87,39 @@ else:
     TRUTH = given(CONFIG.input.truth)
     TRUE_MAP = given(CONFIG.input.true_map)
 
-CACHE = "<results>/cache/transforms.npz" if CONFIG.input.cache else []
 
+# Where the data set is cut into parts, a job has the wildcard s, from 0, and its files lie in a folder of their number.
+SHARDED = CONFIG.n_shards > 1
+OF_SHARD = "_shard_{s}" if SHARDED else ""
+TELLS_SHARD = ", shard {wildcards.s}" if SHARDED else ""
+
+
+def part_of(name):
+    """The file of one shard, which stands for ``name.suffix`` of all particles."""
+    return f"_{CONFIG.n_shards}_shards/{{s}}.".join(name.rsplit(".", 1)) if SHARDED else name
+
+
+def all_parts(name):
+    """The files of all shards, in order; a round's wildcard stays."""
+    return expand(part_of(name), s=range(CONFIG.n_shards), allow_missing=True)
+
+
+def shard(wildcards):
+    """Which part of the data set a job is about, as its program takes it."""
+    return f"{wildcards.s}/{CONFIG.n_shards}" if SHARDED else None
+
+
+CACHE = part_of("<results>/cache/transforms.npz") if CONFIG.input.cache else []
+UNDIVIDED_CACHE = [] if SHARDED else CACHE
 
 # What the losses are written to: with a classifier, its probability is added to them.
 CLASSIFIES = CONFIG.classify.model != "none"
-SCORED = "band_scores" if CLASSIFIES else "scores"
+SCORED = f"<results>/round_{{r}}/{'band_scores' if CLASSIFIES else 'scores'}.parquet"
 
 ITERATIVE = CONFIG.reconstruct.method == "iterative"
 KEEPS_SUMS = not ITERATIVE and CONFIG.reconstruct.full_every > 1
+SUMS_APART = SHARDED and not ITERATIVE
+SUMS = part_of("<results>/round_{r}/sums.npz") if SUMS_APART else "<results>/round_{r}/sums.npz"
 
 
 def subset(wildcards):
@@ -104,7 +135,7 @@ def mask(wildcards):
 def previous_sums(wildcards):
     """Sums that a round changes instead of summing all particles; every so often none, and by iteration never."""
     r = int(wildcards.r)
-    return f"<results>/round_{r - 1}/sums.npz" if KEEPS_SUMS and r % CONFIG.reconstruct.full_every else []
+    return SUMS.replace("{r}", str(r - 1)) if KEEPS_SUMS and r % CONFIG.reconstruct.full_every else []
 
 
 def fitted(wildcards):
@@ -132,6 +163,19 @@ def launcher(processes):
 def previous_scores(wildcards):
     """Round r keeps particles by the scores of the round before."""
     return f"<results>/round_{int(wildcards.r) - 1}/scores.parquet"
+
+
+def together(name, of_next_round=False):
+    """Short stages that follow each other in a round are one job of a cluster."""
+    return lambda wildcards: f"{name}_{int(wildcards.r) + of_next_round}"
+
+
+def print_failures():
+    """Say which jobs failed, of what, in which log, and what to do."""
+    try:
+        print("", *run_status(Path("logs", CONFIG.run)).attention, sep="\n", file=sys.stderr)
+    except InputError:
+        pass  # nothing had begun
 
 
 def print_rounds():

@@ -222,7 +222,7 @@ def load_model(folder: Path, device: str = "cpu") -> tuple[Model, dict[str, Any]
     except (OSError, ValueError) as error:
         raise InputError(f"not a model ({why(error)})", file=folder / "model.json", remedy=remedy) from None
     sound = isinstance(about, dict) and about.get("format") == FORMAT and about.get("kind") in CLASSIFIERS
-    if not sound or np.shape(about.get("scale")) != (2,):
+    if not sound or np.shape(about.get("scale", ())) != (2,):
         raise InputError("not a model of this version", file=folder / "model.json", remedy=remedy)
     return Scaled(_load(folder, about["kind"], remedy, device), *about["scale"]), about
 

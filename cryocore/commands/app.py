@@ -16,6 +16,7 @@ from cryocore.commands.orientation import orientation
 from cryocore.commands.replay import replay
 from cryocore.commands.residuals import residuals
 from cryocore.commands.reslog import reslog
+from cryocore.commands.status import status
 from cryocore.commands.train import train
 
 app = typer.Typer(
@@ -33,6 +34,7 @@ app.command()(reslog)
 app.command()(residuals)
 app.command()(train)
 app.command()(check)
+app.command()(status)
 app.command("import-log")(import_log)
 
 

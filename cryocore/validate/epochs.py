@@ -19,7 +19,7 @@ def epoch_metrics(batches: Path, right: NDArray[np.bool_], known: NDArray[np.boo
     batches : the log of an iterative reconstruction, a row group per epoch in the order of the particles
     right, known : (n,)   the truth, and where there is one
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     wrong = known & ~right
     with open_table(batches) as file:
         for number in range(file.num_row_groups):

@@ -88,10 +88,8 @@ def validate_round(
     ------
     InputError  if a table holds other particles or lacks a column, or the true map has another box or voxel size.
     """
-    with open_table(scores) as file:
-        missing = next((name for name in NEEDED if name not in file.schema_arrow.names), None)
-        if missing is not None:
-            raise InputError("the column is missing", file=scores, column=missing, remedy=AGAIN)
+    with open_table(scores, absent="Run the workflow stage score") as file:
+        _require_columns(file, scores)
         ids, half = _column(file, "particle_id"), _column(file, "half")
         columns = read_columns(scores, [n for n in (*MIXTURE_COLUMNS, "decoy_z") if n in file.schema_arrow.names])
         odds, rate = judged(columns, ids, half, seed)
@@ -121,6 +119,12 @@ def validate_round(
         write_json(out_metrics, metrics)
         _write_log(file, odds, flags, metrics["error_rate"], out_log)
         log.info("round %s: %d of %d particles kept", metrics["round"], metrics["n_kept"], metrics["n_particles"])
+
+
+def _require_columns(file: pq.ParquetFile, scores: Path) -> None:
+    missing = [name for name in NEEDED if name not in file.schema_arrow.names]
+    if missing:
+        raise InputError("the column is missing", file=scores, column=missing[0], remedy=AGAIN)
 
 
 def _require_score(name: str, names: list[str], scores: Path) -> None:

@@ -106,8 +106,12 @@ MAP_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "complex mode": (patch(12, [4]), "mode 4 is not one of 0, 1, 2, 6, 12"),
     "axes 1 1 3": (patch(64, [1, 1, 3]), "the axis order .* is not an order of 1 2 3"),
     "negative extended header": (patch(92, [-5]), "not a readable MRC"),
-    "NaN voxel": (patch(HEADER, [np.nan], "<f4"), "holds NaN or infinite voxels"),
-    "infinite voxel": (patch(HEADER, [np.inf], "<f4"), "holds NaN or infinite voxels"),
+    "damaged": (patch(HEADER + 4000, [1.0], "<f4"), "damaged: its voxels do not match the checksum in its header"),
+    "NaN voxel": (volume(lambda v: at_once(v, np.nan)), "holds NaN or infinite voxels"),
+    "infinite voxel": (
+        lambda p: (patch(220, 0)(p), patch(HEADER, [np.inf], "<f4")(p)),  # no label, which holds the checksum
+        "holds NaN or infinite voxels",
+    ),
     "voxel not cubic": (patch(40, [6.0, 6.0, 12.0], "<f4"), "Å, not a cube"),
     "no voxel size": (patch(40, [0.0] * 3, "<f4"), "the header gives no voxel size"),
     "NaN voxel size": (patch(40, [np.nan] * 3, "<f4"), "the header gives no voxel size"),
@@ -119,7 +123,7 @@ MAP_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda p: (patch(0, [600, 600, 600])(p), p.write_bytes(gzip.compress(p.read_bytes()))),
         "truncated|fewer voxels|not a readable MRC",
     ),
-    "gzip damaged": (zipped(lambda raw: _flipped(gzip.compress(raw), 200)), "not a readable MRC map"),
+    "gzip damaged": (zipped(lambda raw: _flipped(gzip.compress(raw), 200)), "not a readable MRC map|damaged"),
     "gzip of a huge extended header": (
         lambda p: (patch(92, 2**31 - 1)(p), p.write_bytes(gzip.compress(p.read_bytes()))),
         "the file is truncated: its header declares 2147538943 bytes|truncated",

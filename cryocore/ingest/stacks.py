@@ -88,7 +88,7 @@ def find_root(star: Path, names: ImageNames, root: str | None) -> str:
     The usual ones: that which the file's first line names, that of the STAR file, the working directory, the parents.
     """
     if root is not None:
-        if not Path(root).is_dir():
+        if not os.path.isdir(root):
             raise InputError("is not a directory", file=root, remedy="Correct root in the input section")
         return root
     code = next((i for i, p in enumerate(names.paths) if not Path(p).is_absolute()), None)
@@ -100,7 +100,7 @@ def find_root(star: Path, names: ImageNames, root: str | None) -> str:
     named = first_line.removeprefix(f"# {ROOT_COMMENT}") if ROOT_COMMENT in first_line else None
     above = [str(p) for p in star.resolve().parents[1 : 1 + MAX_PARENTS]]
     candidates = [c for c in (named, str(star.parent), ".", *above) if c is not None]
-    found = next((c for c in candidates if (Path(c) / relative).is_file()), None)
+    found = next((c for c in candidates if os.path.isfile(Path(c) / relative)), None)
     if found is None:
         raise InputError(
             f"the stack {relative} does not exist; looked in {', '.join(candidates)}",

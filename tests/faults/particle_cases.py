@@ -141,6 +141,10 @@ COLUMN_FAULTS: dict[str, tuple[Change, str]] = {
     "slice of twelve digits": (put("rlnImageName", "123456789012@a.mrcs"), "is not number@stack"),
     "Arabic digits": (put("rlnImageName", "٣@a.mrcs"), "is not number@stack"),
     "stack name of 500 letters": (put("rlnImageName", "1@" + "x" * 500), "File name too long"),
+    "all stack names of 500 letters": (
+        lambda p, o: p.update(rlnImageName=[f"{i + 1}@" + "x" * 500 for i in range(N)]),
+        "row 1, column rlnImageName: the stack xxx.* does not exist; looked in",
+    ),
     "all images of one stack missing": (
         lambda p, o: p.update(rlnImageName=[f"{i + 1}@Extract/job7/m.mrcs" for i in range(N)]),
         "row 1, column rlnImageName: the stack Extract/job7/m.mrcs does not exist; looked in .* Set root",

@@ -12,7 +12,7 @@ import pytest
 from benchmarks.fuzz.readers import READERS, Reader
 from benchmarks.fuzz.run import Tally, examine
 
-CASES = 200
+CASES = 120
 
 
 @pytest.fixture(autouse=True)

@@ -73,7 +73,13 @@ class Run:
         """Start it; what it says goes to a file."""
         with (self.work / "said.txt").open("a") as said:
             return subprocess.Popen(
-                self.command(*more), cwd=self.work, stdout=said, stderr=said, text=True, start_new_session=True
+                self.command(*more),
+                cwd=self.work,
+                stdout=said,
+                stderr=said,
+                text=True,
+                start_new_session=True,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - one thread
             )
 
     def again(self, *more: str) -> bool:

@@ -48,7 +48,7 @@ def parse_image_names(columns: Columns) -> ImageNames:
             "only stacks of single-particle images are read, not subtomograms",
             file=file,
             row=int(bad[0]) + 1,
-            column=IMAGE_NAME,
+            column=columns.name(IMAGE_NAME),
             remedy="Extract the particles into stacks",
         )
     image = np.array([int(n) for n, _, _ in parts], dtype=np.int64) - 1
@@ -63,7 +63,7 @@ def parse_image_names(columns: Columns) -> ImageNames:
             f"{''.join(parts[row])!r} is the image of row {first + 1} already{others(twice)}",
             file=file,
             row=row + 1,
-            column=IMAGE_NAME,
+            column=columns.name(IMAGE_NAME),
             remedy="Remove duplicate particles",
         )
     return ImageNames(stack.astype(np.int64), image, tuple(map(str, paths)))
@@ -134,7 +134,7 @@ def check_stacks(columns: Columns, names: ImageNames, groups: Groups, root: str,
             f"{others(over)}",
             file=columns.tables.path,
             row=row + 1,
-            column=IMAGE_NAME,
+            column=columns.name(IMAGE_NAME),
             remedy="Give the stack that belongs to this STAR file",
         )
     box = sides[:, 0][names.stack]
@@ -160,7 +160,7 @@ def _read_headers(columns: Columns, names: ImageNames, root: str) -> list[StackH
             f"{error.problem} ({used}{more})",
             file=error.file,
             row=int(rows[0]) + 1,
-            column=IMAGE_NAME,
+            column=columns.name(IMAGE_NAME),
             remedy=error.remedy,
         )
     return headers
@@ -191,7 +191,7 @@ def _check_boxes(columns: Columns, groups: Groups, box: Ints, half: Ints) -> Non
         row = int(other[0])
         problem = f"box {box[row]} in an optics group of box {expected[row]}{others(other)}"
         remedy = "Give images of another box an optics group of their own"
-        raise InputError(problem, file=file, row=row + 1, column=IMAGE_NAME, remedy=remedy)
+        raise InputError(problem, file=file, row=row + 1, column=columns.name(IMAGE_NAME), remedy=remedy)
     if columns.has(label):
         declared = columns.numbers(label)
         wrong = np.flatnonzero(declared != box)

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from cryocore.errors import InputError
-from cryocore.formats.records import REMEDY, UID, Fields, Floats, Ints, read_fields
+from cryocore.formats.records import REMEDY, UID, Fields, Floats, Ints, read_fields, read_records, write_records
 from cryocore.geometry.rotations import matrix_to_euler
 from cryocore.star import IMAGE_NAME, StarTables
+from cryocore.star.layout import Bools
 
 ALIGNMENT = "alignments3D"
 MULTI = "alignments3D_multi"
@@ -35,6 +36,7 @@ GROUP_NAME = "exposureGroup"
 ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
 ORIGINS = ("rlnOriginXAngst", "rlnOriginYAngst")
 COORDINATES = ("rlnCoordinateX", "rlnCoordinateY")
+SIDES = ("cryosparcMicrographWidth", "cryosparcMicrographHeight")
 
 
 @dataclass(frozen=True)
@@ -256,6 +258,7 @@ def _location(fields: Fields) -> dict[str, Any]:
         for label, axis, name in zip(COORDINATES, (1, 0), ("center_x_frac", "center_y_frac"), strict=True):
             if fields.has(f"location/{name}"):
                 columns[label] = np.round(fields.numbers(f"location/{name}") * sides[:, axis], 3)
+        columns |= {label: sides[:, axis].astype(np.int64) for label, axis in zip(SIDES, (1, 0), strict=True)}
     return columns
 
 
@@ -358,3 +361,12 @@ def _short(values: NDArray[Any]) -> Floats:
     code, found = pd.factorize(values.ravel())
     numbers = np.array([float(str(v)) for v in found] or [np.nan], dtype=np.float64)
     return np.where(code < 0, np.nan, numbers[code]).reshape(values.shape)
+
+
+def filter_cs(parent: str | Path, keep: Bools, out: str | Path) -> None:
+    """Write the rows of ``parent`` that ``keep`` ``(n,)`` says, with their ``uid`` and all other fields."""
+    records = read_records(parent)
+    if len(keep) != len(records):
+        problem = f"has {len(records)} particles where {len(keep)} are expected"
+        raise InputError(problem, file=parent, remedy="The file has changed: run the workflow from the start")
+    write_records(out, records[np.asarray(keep, dtype=bool)])

@@ -95,7 +95,7 @@ def read_thu(path: str | Path) -> StarTables:
         values = _numbers(path, table, i, whole=i in WHOLE)
         spare = column.label.startswith("thunder") or column.label == "rlnPhaseShift"
         if not (spare and not values.any()):
-            columns[column.label] = values if column.scale == 1.0 else values * column.scale + 0.0
+            columns[column.label] = values if column.scale == 1.0 else np.round(values * column.scale, 9) + 0.0
     factor = _numbers(path, table, FACTOR)
     _refuse(path, factor <= 0, FACTOR, factor, "a defocus factor above 0")
     for label in ("rlnDefocusU", "rlnDefocusV"):

@@ -148,7 +148,9 @@ class Fields:
             problem = f"holds {values.dtype.name} where text is expected"
             raise InputError(problem, file=self.path, column=name, remedy=REMEDY)
         try:
-            column = pa.array(np.ascontiguousarray(values)).dictionary_encode()
+            stored = pa.array(np.ascontiguousarray(values))
+            chunks = stored.chunks if isinstance(stored, pa.ChunkedArray) else [stored]  # large columns come in chunks
+            column = pa.chunked_array(chunks).dictionary_encode().unify_dictionaries().combine_chunks()
             words = column.dictionary.cast(pa.string())
         except (pa.ArrowInvalid, UnicodeError):
             raise InputError("is not UTF-8 text", file=self.path, column=name, remedy=REMEDY) from None

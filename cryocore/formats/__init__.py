@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Literal
 
 from cryocore.star import StarTables, filter_star, read_star
-from cryocore.star.write import Bools, Values
+from cryocore.star.layout import Bools
+from cryocore.star.write import Values
 
 Kind = Literal["star", "cs", "thu"]
 TITLES: dict[Kind, str] = {"star": "RELION STAR file", "cs": "cryoSPARC file", "thu": "THUNDER file"}

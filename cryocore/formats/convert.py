@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pandas as pd
 
 from cryocore.errors import InputError
 from cryocore.formats import TITLES, Kind, cs, cs_out, kind_of, read_tables, thu_out
-from cryocore.formats.records import read_fields, write_records
+from cryocore.formats.records import Fields, read_fields, write_records
 from cryocore.formats.star_out import write_star
 from cryocore.ingest.columns import Columns, columns_of
 from cryocore.ingest.optics import DETECTOR, MAGNIFICATION, PIXEL_SIZES
@@ -98,7 +98,8 @@ def convert(
         raise InputError(problem, file=out, remedy="Copy it, or end the name in .star, .cs or .thu")
     if kinds[1] == "star" and Path(out).suffix.lower() != ".star":
         raise InputError("its suffix names no format", file=out, remedy="End the name in .star, .cs or .thu")
-    tables = read_tables(source, passthrough)
+    fields = read_fields(source, passthrough, cs.NEEDED) if kinds[0] == "cs" else None
+    tables = read_tables(source) if fields is None else cs.tables_of(fields)
     columns = columns_of(tables)
     notes = [f"{notice[0].upper()}{notice[1:]}." for notice in tables.notices]
     lost: list[str] = []
@@ -117,8 +118,8 @@ def convert(
             _check(columns)
             write_star(_with_pixel_size(tables, pixel_size_angstrom), out)
             notes += _for_relion(tables)
-    if kinds[0] == "cs":
-        lost += _missed_fields(Path(source), passthrough)
+    if fields is not None:
+        lost += _missed_fields(fields)
     return Conversion(str(source), str(out), len(tables), kinds, tuple(lost), tuple(notes))
 
 
@@ -131,8 +132,6 @@ def _check(columns: Columns) -> None:
 
 def _with_pixel_size(tables: StarTables, pixel_size_angstrom: float | None) -> StarTables:
     """Tables that carry the given pixel size."""
-    from dataclasses import replace
-
     if pixel_size_angstrom is None:
         return tables
     if tables.optics is not None:
@@ -144,19 +143,18 @@ def _with_pixel_size(tables: StarTables, pixel_size_angstrom: float | None) -> S
 def _missed(tables: StarTables, held: Iterable[str]) -> list[str]:
     """What the labels that are not held are about."""
     known, missed = set(held), []
-    for table in (tables.particles, tables.optics):
-        for label in () if table is None else table.columns:
-            neutral = NEUTRAL.get(label)
+    for table in (t for t in (tables.particles, tables.optics) if t is not None):
+        for label in table:
+            neutral = NEUTRAL.get(str(label))
             if label not in known and not (neutral is not None and np.all(to_numbers(table[label]) == neutral)):
-                missed.append(label)
+                missed.append(str(label))
     words = [word for word, labels in WORDS.items() if set(labels) & set(missed)]
     others = [label for label in dict.fromkeys(missed) if not any(label in labels for labels in WORDS.values())]
     return words + ([f"columns {', '.join(others)}"] if others else [])
 
 
-def _missed_fields(source: Path, passthrough: str | Path | None) -> list[str]:
+def _missed_fields(fields: Fields) -> list[str]:
     """Fields of a ``.cs`` file that have no label."""
-    fields = read_fields(source, passthrough, cs.NEEDED)
     missed = cs.left_out(fields, cs.find_alignment(fields))
     told = [name for name in missed if not name.startswith(("ctf/type", "blob/import_sig", "ctf/scale_const"))]
     said = [name for name in told if fields.values(name).dtype.kind not in "fiu" or np.any(fields.values(name) != 0)]

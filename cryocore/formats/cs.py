@@ -41,7 +41,7 @@ SIDES = ("cryosparcMicrographWidth", "cryosparcMicrographHeight")
 
 @dataclass(frozen=True)
 class Scalar:
-    """A field, its label, label value = field value * ``scale`` + ``offset``, and the field's value if there is none."""
+    """A field and its label: label value = field value * ``scale`` + ``offset``; ``default`` is what absence means."""
 
     field: str
     label: str

@@ -13,11 +13,22 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from cryocore.errors import InputError
-from cryocore.formats.cs import ALIGNED, ALIGNMENT, ANGLES, COORDINATES, CTF, DEFOCUS, GROUP_NAME, SIDES, SIGN_LABEL, UID_LABEL
+from cryocore.formats.cs import (
+    ALIGNED,
+    ALIGNMENT,
+    ANGLES,
+    COORDINATES,
+    CTF,
+    DEFOCUS,
+    GROUP_NAME,
+    SIDES,
+    SIGN_LABEL,
+    UID_LABEL,
+)
 from cryocore.formats.records import Floats, Ints, Records
 from cryocore.images import read_header
 from cryocore.ingest.columns import Columns
-from cryocore.ingest.optics import Groups, find_groups
+from cryocore.ingest.optics import DETECTOR, MAG_MATRIX, MAGNIFICATION, Groups, find_groups
 from cryocore.ingest.particles import ORIGINS_ANGSTROM, ORIGINS_PIXEL, ids_of, quaternions_of, shifts_angstrom
 from cryocore.ingest.stacks import ImageNames, find_root, parse_image_names
 from cryocore.star import IMAGE_NAME
@@ -27,7 +38,13 @@ HELD = frozenset(
     + [s.label for s in (*CTF, *ALIGNED)]
     + ["rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast", "rlnBeamTiltX", "rlnBeamTiltY"]
     + ["rlnImagePixelSize", "rlnImageSize", "rlnImageDimensionality", "rlnOpticsGroup"]
-    + [*COORDINATES, *SIDES, "rlnDetectorPixelSize", "rlnMagnification", *(f"rlnMagMat{i}" for i in ("00", "01", "10", "11"))]
+    + [
+        *COORDINATES,
+        *SIDES,
+        DETECTOR,
+        MAGNIFICATION,
+        *MAG_MATRIX,
+    ]
 )
 """Labels that the file holds."""
 ABERRATIONS = [("shift_A", 2), ("tilt_A", 2), ("trefoil_A", 2), ("tetra_A", 4), ("anisomag", 4)]
@@ -108,7 +125,7 @@ def _ctf(columns: Columns, groups: Groups) -> dict[str, NDArray[Any]]:
         numbers["ctf/df2_A"] = numbers[DEFOCUS]
     cs_angstrom = 1e7 * single["rlnSphericalAberration"].to_numpy()
     tilt = np.stack([single[f"rlnBeamTilt{c}"].to_numpy() for c in "XY"], axis=1)
-    matrix = np.stack([single[f"rlnMagMat{i}"].to_numpy() for i in ("00", "01", "10", "11")], axis=1)
+    matrix = np.stack([single[label].to_numpy() for label in MAG_MATRIX], axis=1)
     given = {
         "tilt_A": np.sin(1e-3 * tilt) * cs_angstrom[:, None],
         "anisomag": matrix - (1.0, 0.0, 0.0, 1.0),
@@ -148,7 +165,7 @@ def _location(columns: Columns) -> dict[str, NDArray[Any]]:
         values["location/micrograph_path"] = np.array([str(name).encode() for name in names])[code]
     if all(columns.has(label) for label in (*SIDES, *COORDINATES)):
         sides = np.stack([columns.numbers(label) for label in SIDES], axis=1)
-        columns.require((sides > 0).all(axis=1), SIDES[0], sides[:, 0], "the side of a micrograph", "Correct it")
+        columns.require(sides.min(axis=1) > 0, SIDES[0], sides[:, 0], "the side of a micrograph", "Correct it")
         values["location/micrograph_shape"] = sides[:, ::-1].astype(np.uint32)
         for name, label, side in zip(("center_x_frac", "center_y_frac"), COORDINATES, sides.T, strict=True):
             values[f"location/{name}"] = (columns.numbers(label) / side).astype(np.float32)

@@ -46,7 +46,9 @@ class Columns:
         """The column as finite numbers, ``(n,)``; without a default the column must exist."""
         if not self.has(label):
             if default is None:
-                raise InputError("the column is missing", file=self.tables.path, column=self.name(label), remedy="Add it")
+                raise InputError(
+                    "the column is missing", file=self.tables.path, column=self.name(label), remedy="Add it"
+                )
             return np.full(len(self), default)
         column, index = self._column(label)
         values = to_numbers(column)[index]

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from cryocore.conventions import euler_to_matrix
 from cryocore.data import PARTICLES_SCHEMA, Particles
 from cryocore.errors import InputError
+from cryocore.formats import read_tables
 from cryocore.geometry.rotations import matrix_to_quaternion
 from cryocore.ingest.columns import Columns, Floats, columns_of
 from cryocore.ingest.halves import half_sets
-from cryocore.ingest.optics import Groups, find_groups
+from cryocore.ingest.optics import find_groups
 from cryocore.ingest.stacks import ImageNames, check_images, check_stacks, find_root, parse_image_names
-from cryocore.formats import read_tables
 from cryocore.star import IMAGE_NAME, StarTables
 
 log = logging.getLogger(__name__)
@@ -110,7 +110,9 @@ def _poses(columns: Columns) -> dict[str, Floats]:
     missing = next((a for a in ANGLES if a not in columns.tables.particles), None)
     remedy = "Refine the particles in 3-D and give the file of the refinement"
     if missing is not None:
-        raise InputError("the particles have no poses", file=columns.tables.path, column=columns.name(missing), remedy=remedy)
+        raise InputError(
+            "the particles have no poses", file=columns.tables.path, column=columns.name(missing), remedy=remedy
+        )
     if not any(columns.numbers(a).any() for a in ANGLES[:2]):
         problem = "rot and tilt are 0 in every row: the particles have no 3-D poses"
         raise InputError(problem, file=columns.tables.path, column=columns.name(ANGLES[1]), remedy=remedy)

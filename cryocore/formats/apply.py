@@ -1,0 +1,176 @@
+"""A selection made on one file of particles, applied to another file of the same ones, as the unbinned parent."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from cryocore.errors import InputError
+from cryocore.files import read_table
+from cryocore.formats import filter_particles, kind_of, read_tables
+from cryocore.formats.cs import UID_LABEL
+from cryocore.formats.cs_out import uids
+from cryocore.ingest.columns import Columns, columns_of
+from cryocore.ingest.optics import pixel_sizes
+from cryocore.ingest.particles import particle_ids
+from cryocore.star import IMAGE_NAME
+
+Keys = dict[str, pd.Index]
+
+BY = ("uid", "image", "coordinates", "number")
+"""What tells particles apart: cryoSPARC's uid; the image's number and stack; micrograph and coordinates, which stay
+when particles are extracted again; the image's number and its stack's name without folders, which stay when they are
+scaled."""
+COORDINATES = ("rlnMicrographName", "rlnCoordinateX", "rlnCoordinateY")
+COORDINATE_STEP = 0.01
+NAMED = 5
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What was done: the particles are told apart ``by``; ``notes`` is what a user should look at."""
+
+    selection: str
+    parent: str
+    out: str
+    by: str
+    n_selected: int
+    n_parent: int
+    notes: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        head = f"{self.n_selected:,} of {self.n_parent:,} particles of {self.parent} to {self.out}, found by {self.by}."
+        return "\n".join([head, *self.notes])
+
+
+def apply_selection(selection: str | Path, parent: str | Path, out: str | Path, *, by: str | None = None) -> Applied:
+    """Write the particles of ``parent`` that a selection names, in the parent's format, order and bytes.
+
+    Parameters
+    ----------
+    selection : subset.star, .cs or .thu, whose particles are those selected; or a Parquet table with ``particle_id``
+        and ``selected`` (subset.parquet, log.parquet), which tells particles apart by uid or image alone
+    by : one of ``BY``; None takes the first that both files have, once for each particle, with all selected ones
+
+    Raises
+    ------
+    InputError  if selected particles are missing in the parent or there twice, or nothing tells the particles apart.
+    """
+    if kind_of(out) != kind_of(parent):
+        remedy = "End both names alike; cryocore convert changes the format"
+        raise InputError("the particles stay in the parent's format", file=out, remedy=remedy)
+    theirs = columns_of(read_tables(parent))
+    is_table = Path(selection).suffix.lower() == ".parquet"
+    ours = None if is_table else columns_of(read_tables(selection))
+    wanted = _selected_ids(selection) if ours is None else keys_of(ours)
+    known = keys_of(theirs)
+    chosen, keep = _match(wanted, known, Path(selection), Path(parent), by)
+    filter_particles(parent, keep, {}, out)
+    notes = () if ours is None else _compare(ours, theirs)
+    n = len(known[chosen])
+    return Applied(str(selection), str(parent), str(out), chosen, int(keep.sum()), n, notes)
+
+
+def keys_of(columns: Columns) -> Keys:
+    """By each name of ``BY`` that the file allows, what tells its particles ``(n,)`` apart."""
+    tables = columns.tables
+    keys: Keys = {}
+    if tables.ids is not None or UID_LABEL in tables.particles:
+        keys["uid"] = pd.Index(uids(columns))
+    keys["image"] = pd.Index(particle_ids(columns.texts(IMAGE_NAME)))
+    if all(columns.has(label) for label in COORDINATES):
+        steps = [np.round(columns.numbers(label) / COORDINATE_STEP).astype(np.int64) for label in COORDINATES[1:]]
+        code, names = _file_names(columns.texts(COORDINATES[0]))
+        frame = pd.DataFrame({"name": names[code], "x": steps[0], "y": steps[1]})
+        keys["coordinates"] = pd.Index(pd.util.hash_pandas_object(frame, index=False).to_numpy())
+    number = tables.particles[IMAGE_NAME].astype(str).str.partition("@")
+    code, names = _file_names(number[2].to_numpy(dtype=object))
+    frame = pd.DataFrame({"name": names[code], "number": number[0].str.lstrip("0")})
+    keys["number"] = pd.Index(pd.util.hash_pandas_object(frame, index=False).to_numpy())
+    return keys
+
+
+def _file_names(paths: NDArray[np.object_]) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
+    """Files without folder and suffix: names, and which each particle has ``(n,)``."""
+    code, found = pd.factorize(paths)
+    return code, np.array([Path(str(path)).stem for path in found], dtype=object)
+
+
+def _selected_ids(table: str | Path) -> Keys:
+    """The ids of a Parquet table's selected particles."""
+    remedy = "Give the subset.parquet or log.parquet of a run"
+    read_table(table, [], remedy=remedy)
+    names = pq.read_schema(table).names
+    deciding = next((name for name in ("selected", "weight") if name in names), None)
+    if "particle_id" not in names or deciding is None:
+        raise InputError("the table has no columns particle_id and selected", file=table, remedy=remedy)
+    found = read_table(table, ["particle_id", deciding], remedy=remedy)
+    kept = found.column(deciding).to_numpy().astype(np.float64) > 0
+    ids = pd.Index(found.column("particle_id").to_numpy()[kept].astype(np.uint64))
+    return {"uid": ids, "image": ids}
+
+
+def _match(wanted: Keys, known: Keys, selection: Path, parent: Path, by: str | None) -> tuple[str, NDArray[np.bool_]]:
+    """What tells the particles apart, and which of the parent's are selected ``(n,)``."""
+    faults = {}
+    for name in BY if by is None else (by,):
+        lacking = next((path for keys, path in ((wanted, selection), (known, parent)) if name not in keys), None)
+        if lacking is not None:
+            faults[name] = f"{lacking} has none"
+            continue
+        fault, keep = _compare_keys(wanted[name], known[name])
+        if keep is not None:
+            return name, keep
+        faults[name] = fault
+    told = "; ".join(f"by {name}, {fault}" for name, fault in faults.items())
+    remedy = "Give the file that the selected particles were binned or extracted from"
+    raise InputError(f"its particles are not those of {selection}: {told}", file=parent, remedy=remedy)
+
+
+def _compare_keys(wanted: pd.Index, known: pd.Index) -> tuple[str, NDArray[np.bool_] | None]:
+    """Rows of ``known`` that are wanted, or why they cannot be told."""
+    for index, what in ((wanted, "the selection"), (known, "the parent")):
+        twice = np.flatnonzero(index.duplicated())
+        if len(twice):
+            first = int(np.flatnonzero(index == index[twice[0]])[0])
+            return f"rows {first + 1} and {twice[0] + 1} of {what} are alike (and {len(twice) - 1} more)", None
+    at = known.get_indexer(wanted)
+    missing = np.flatnonzero(at < 0)
+    if len(missing):
+        rows = ", ".join(str(row + 1) for row in missing[:NAMED]) + (", ..." if len(missing) > NAMED else "")
+        return f"{len(missing)} of {len(wanted)} selected particles are missing (rows {rows} of the selection)", None
+    keep = np.zeros(len(known), dtype=bool)
+    keep[at] = True
+    return "", keep
+
+
+def _compare(ours: Columns, theirs: Columns) -> tuple[str, ...]:
+    """Whether box and pixel size say that one file is the other, binned."""
+    try:
+        pixels = [float(np.median(pixel_sizes(columns, None))) for columns in (ours, theirs)]
+    except InputError:
+        return ("The files do not say their pixel sizes: the binning is not checked.",)
+    factor = pixels[0] / pixels[1]
+    notes = [
+        f"Pixel size {pixels[0]:.4g} Å in the selection, {pixels[1]:.4g} Å in the parent: binned {factor:.4g}-fold."
+    ]
+    if factor < 0.999:
+        notes.append("Warning: the parent is coarser than the selection; were the files exchanged?")
+    if all(columns.has("rlnImageSize") for columns in (ours, theirs)):
+        boxes = [float(np.median(columns.numbers("rlnImageSize"))) for columns in (ours, theirs)]
+        if abs(boxes[1] / boxes[0] / factor - 1) > 0.02:
+            sides = [box * pixel for box, pixel in zip(boxes, pixels, strict=True)]
+            notes.append(f"Warning: the images show {sides[0]:.4g} Å in the selection, {sides[1]:.4g} Å in the parent.")
+    return tuple(notes)

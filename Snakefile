@@ -22,6 +22,7 @@ include: "rules/common.smk"
 
 wildcard_constraints:
     r=r"\d+",
+    s=r"\d+",
 
 
 pathvars:
@@ -44,6 +45,11 @@ include: "rules/ingest.smk"
 include: "rules/cache.smk"
 include: "rules/reconstruct.smk"
 include: "rules/score.smk"
+
+
+if SHARDED:
+
+    include: "rules/shards.smk"
 
 
 if CLASSIFIES:

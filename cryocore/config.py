@@ -322,11 +322,18 @@ class Config(Section):
     symmetry: str = Field("D7", pattern=r"^([CcDd][1-9][0-9]*|[TtOo]|[Ii][1-4]?)$", description="point group")
     seed: int = Field(0, ge=0, description="of everything random; the same seed gives the same files")
     backend: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the GPU where there is one")
+    n_shards: int = Field(1, ge=1, le=500, description="parts of the data that are summed and scored by a job each")
     input: Input = Field(Input(plant=PlantedErrors(wrong_pose=0.3)), description="where the particles come from")
     reconstruct: Reconstruct = Field(Reconstruct(), description="from particles to half maps")
     score: Score = Field(Score(), description="from maps to the loss of every particle")
     classify: Classify = Field(Classify(), description="a classifier on residual images, if there is to be one")
     select: Select = Field(Select(), description="from losses to the particles of the next round")
+
+    @model_validator(mode="after")
+    def _folds_are_not_sharded(self) -> Config:
+        if self.n_shards > 1 and self.score.leave_one_out == "folds":
+            raise ValueError("n_shards: folds are of all particles at once; use 1, or leave_one_out: closed_form")
+        return self
 
     @model_validator(mode="after")
     def _symmetry_is_a_choice(self) -> Config:

@@ -20,6 +20,7 @@ from scipy.fft import next_fast_len
 from cryocore.errors import InputError
 from cryocore.files import as_numpy, read_table, table_metadata, write_table
 from cryocore.geometry.rotations import quaternion_to_matrix
+from cryocore.shards import WHOLE, Shard
 
 Floats = NDArray[np.float64]
 Floats32 = NDArray[np.float32]
@@ -106,7 +107,7 @@ class Particles:
     @property
     def quaternions(self) -> Floats:
         """Poses as (w, x, y, z), ``(n, 4)``."""
-        return np.stack([self.column(f"quat_{c}") for c in "wxyz"], axis=1)
+        return quaternions_of(self.table)
 
     @property
     def rotations(self) -> Floats:
@@ -138,9 +139,9 @@ class Particles:
         )
 
     @classmethod
-    def read(cls, path: str | Path) -> Particles:
-        """Read what :meth:`write` wrote."""
-        table = read_table(path)
+    def read(cls, path: str | Path, shard: Shard = WHOLE) -> Particles:
+        """Read what :meth:`write` wrote, or a part of it."""
+        table = read_table(path, shard=shard)
         meta = table_metadata(table.schema)
         if "optics" not in meta:
             raise InputError("not a table of particles", file=path, remedy="Give the particles.parquet of a run")
@@ -150,6 +151,16 @@ class Particles:
             meta["parent"],
             meta["root"],
         )
+
+
+def quaternions_of(table: pa.Table) -> Floats:
+    """The poses of a table of particles as (w, x, y, z), ``(n, 4)``."""
+    return np.stack([table.column(f"quat_{c}").to_numpy() for c in "wxyz"], axis=1)
+
+
+def read_quaternions(path: str | Path) -> Floats:
+    """The poses of all particles of a data set, ``(n, 4)``, and nothing else of them."""
+    return quaternions_of(read_table(path, [f"quat_{c}" for c in "wxyz"]))
 
 
 @dataclass(frozen=True)
@@ -262,11 +273,14 @@ def score_columns(schema: pa.Schema) -> list[str]:
     return [f.name for f in schema if pa.types.is_floating(f.type) and f.name not in NOT_SCORES]
 
 
-def read_weights(subset: str | Path | None, particles: Particles) -> Floats32:
-    """Weight of every particle in a round's map, ``(n,)``, from its subset; 1 for all where there is none."""
+def read_weights(subset: str | Path | None, particles: Particles, shard: Shard = WHOLE) -> Floats32:
+    """Weight of every particle in a round's map, ``(n,)``, from its subset; 1 for all where there is none.
+
+    ``particles`` are those of the shard.
+    """
     if subset is None:
         return np.ones(len(particles), dtype=np.float32)
-    table = read_table(subset)
+    table = read_table(subset, ["particle_id", "weight"], shard=shard)
     require_same_particles(table.column("particle_id").to_numpy(), particles.ids, file=subset)
     return np.asarray(table.column("weight").to_numpy(), dtype=np.float32)
 

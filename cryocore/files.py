@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import struct
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any
-from zipfile import BadZipFile, is_zipfile
+from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import numpy as np
 import pyarrow as pa
@@ -20,8 +21,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cryocore.errors import InputError
+from cryocore.shards import WHOLE, Shard
 
 METADATA_KEY = b"cryocore"
+ROW_GROUP = 1 << 17
+"""Rows that are read together at least."""
 ARCHIVE_BEGINS = b"PK\x03\x04"
 ARCHIVE_ERRORS = (
     OSError,
@@ -70,13 +74,42 @@ def open_arrays(path: str | Path, what: str) -> Iterator[Any]:
     ------
     InputError  naming ``what`` the file is, if it or one of its arrays cannot be read.
     """
+    with _readable(path, what), Path(path).open("rb") as file:
+        if file.read(len(ARCHIVE_BEGINS)) != ARCHIVE_BEGINS or not is_zipfile(file):
+            raise ValueError("it is no .npz archive")
+        file.seek(0)
+        with np.load(file, allow_pickle=False) as arrays:
+            yield arrays
+
+
+@contextmanager
+def stream_array(path: str | Path, name: str, what: str) -> Iterator[Callable[[tuple[int, ...]], NDArray[Any]]]:
+    """An array of an ``.npz`` file, piece after piece: a function from the shape of the next piece to the piece.
+
+    Its checksum is compared when the last piece is read.
+
+    Raises
+    ------
+    InputError  naming ``what`` the file is, if it cannot be read or ends too early.
+    """
+    with _readable(path, what), ZipFile(path) as file, file.open(f"{name}.npy") as stream:
+        if np.lib.format.read_magic(stream) != (1, 0):
+            raise ValueError(f"{name} is written in an unknown way")
+        dtype = np.lib.format.read_array_header_1_0(stream)[2]
+
+        def piece(shape: tuple[int, ...]) -> NDArray[Any]:
+            with _readable(path, what):
+                data = stream.read(math.prod(shape) * dtype.itemsize)
+                return np.frombuffer(data, dtype).reshape(shape)
+
+        yield piece
+
+
+@contextmanager
+def _readable(path: str | Path, what: str) -> Iterator[None]:
+    """Turn what reading a damaged archive raises into an error for the user."""
     try:
-        with Path(path).open("rb") as file:
-            if file.read(len(ARCHIVE_BEGINS)) != ARCHIVE_BEGINS or not is_zipfile(file):
-                raise ValueError("it is no .npz archive")
-            file.seek(0)
-            with np.load(file, allow_pickle=False) as arrays:
-                yield arrays
+        yield
     except InputError:
         raise
     except ARCHIVE_ERRORS as error:
@@ -100,8 +133,9 @@ def parquet_options(schema: pa.Schema) -> dict[str, Any]:
 
 def write_table(path: str | Path, table: pa.Table, **metadata: Any) -> None:
     """Write a Parquet table; ``metadata`` is stored as JSON in the file's schema."""
+    described = with_metadata(table, **metadata)
     with atomic_path(path) as temporary:
-        pq.write_table(with_metadata(table, **metadata), temporary, **parquet_options(table.schema))
+        pq.write_table(described, temporary, row_group_size=ROW_GROUP, **parquet_options(table.schema))
 
 
 def write_tables(path: str | Path, tables: Iterator[pa.Table], **metadata: Any) -> None:
@@ -128,9 +162,16 @@ def table_metadata(schema: pa.Schema) -> dict[str, Any]:
 
 
 def read_table(
-    path: str | Path, columns: list[str] | None = None, *, remedy: str = "Delete it and run snakemake again"
+    path: str | Path,
+    columns: list[str] | None = None,
+    *,
+    shard: Shard = WHOLE,
+    remedy: str = "Delete it and run snakemake again",
 ) -> pa.Table:
-    """Read a Parquet table written by this project, or say why that is impossible, and the remedy."""
+    """Read a Parquet table written by this project, or say why that is impossible, and the remedy.
+
+    Of a shard only the row groups that hold it are read.
+    """
     try:
         with pq.ParquetFile(path, memory_map=True) as file:  # pq.read_table starts pandas
             missing = next((name for name in columns or () if name not in file.schema_arrow.names), None)
@@ -138,7 +179,7 @@ def read_table(
                 raise InputError(
                     f"the table has no column {missing!r}", file=path, column=missing, remedy="Run snakemake again"
                 )
-            table = file.read(columns=columns)
+            table = file.read(columns=columns) if shard == WHOLE else _read_stretch(file, columns, shard)
         return table if columns is None else table.select(columns)
     except FileNotFoundError:
         raise InputError("file does not exist", file=path, remedy="Run the workflow stage that writes it") from None
@@ -148,6 +189,17 @@ def read_table(
             file=path,
             remedy=remedy,
         ) from None
+
+
+def _read_stretch(file: pq.ParquetFile, columns: list[str] | None, shard: Shard) -> pa.Table:
+    """The rows of a shard."""
+    sizes = [file.metadata.row_group(g).num_rows for g in range(file.metadata.num_row_groups)]
+    starts = np.cumsum([0, *sizes])
+    rows = shard.stretch(int(starts[-1]))
+    groups = [g for g, n in enumerate(sizes) if starts[g] < rows.stop and rows.start < starts[g] + n]
+    first = int(starts[groups[0]]) if groups else 0
+    table = file.read_row_groups(groups, columns=columns)
+    return table.slice(rows.start - first, rows.stop - rows.start)
 
 
 def as_numpy(column: pa.ChunkedArray) -> NDArray[Any]:

@@ -9,7 +9,19 @@ from cryocore.select.choose import deciding_score
 from cryocore.select.rules import RULES
 
 Stage = Literal[
-    "simulate", "plant", "ingest", "cache", "reconstruct", "score", "classify", "select", "validate", "report"
+    "simulate",
+    "plant",
+    "ingest",
+    "cache",
+    "sum",
+    "reconstruct",
+    "noise",
+    "score",
+    "gather",
+    "classify",
+    "select",
+    "validate",
+    "report",
 ]
 STAGES: tuple[str, ...] = get_args(Stage)
 
@@ -44,6 +56,12 @@ def stage_settings(config: Config, stage: Stage, round_number: int = 0) -> dict[
             return files
         case "cache":
             return {"max_resolution_angstrom": config.reconstruct.max_resolution_angstrom}
+        case "sum":
+            return {"reconstruct": _dump_only(config.reconstruct, "padding", "max_resolution_angstrom")}
+        case "noise":
+            return {"score": _dump_only(config.score, "n_bands", "noise"), **common}
+        case "gather":
+            return {}
         case "reconstruct":
             values = _dump(config.reconstruct)
             del values["mask"]  # an input file of the job
@@ -67,7 +85,7 @@ def stage_settings(config: Config, stage: Stage, round_number: int = 0) -> dict[
             return {"score": deciding_score(config.select), "seed": config.seed}
         case "report":
             values = _dump(config)
-            del values["backend"]
+            del values["backend"], values["n_shards"]
             return {"config": values}
 
 
@@ -83,6 +101,10 @@ def _select_settings(select: Select, round_number: int) -> dict[str, Any]:
 def _of_round(values: dict[str, Any], schedules: set[str], selection: int) -> dict[str, Any]:
     """The values, of schedules that of one selection alone, as a list of one."""
     return {n: [per_round(v, selection)] if n in schedules else v for n, v in values.items()}
+
+
+def _dump_only(section: Any, *names: str) -> dict[str, Any]:
+    return {name: value for name, value in _dump(section).items() if name in names}
 
 
 def _dump(section: Any) -> dict[str, Any]:

@@ -7,11 +7,11 @@ rule cache:
         particles="<results>/particles.parquet",
         images=IMAGES,
     output:
-        transforms="<results>/cache/transforms.npz",
+        transforms=part_of("<results>/cache/transforms.npz"),
     log:
-        "<logs>/cache.log",
+        f"<logs>/cache{OF_SHARD}.log",
     benchmark:
-        "<logs>/cache.tsv"
+        f"<logs>/cache{OF_SHARD}.tsv"
     conda:
         "../envs/cryocore.yaml"
     threads: ALL_CORES
@@ -22,8 +22,9 @@ rule cache:
         *code("cache"),
         settings=settings("cache"),
         script=script("cache"),
+        optional=lambda wildcards: options(shard=shard(wildcards)),
     message:
-        "Keeping transforms of the images"
+        f"Keeping transforms of the images{TELLS_SHARD}"
     shell:
-        "CRYOCORE_LOG={log:q} python -P {params.script:q} {input.particles:q} {output.transforms:q}"
+        "CRYOCORE_LOG={log:q} python -P {params.script:q} {input.particles:q} {output.transforms:q} {params.optional:q}"
         " --settings {params.settings:q} --backend {resources.backend} --threads {threads}"

@@ -6,7 +6,7 @@ rule classify:
     input:
         particles="<results>/particles.parquet",
         images=IMAGES,
-        cache=CACHE,
+        cache=UNDIVIDED_CACHE,
         scores="<results>/round_{r}/band_scores.parquet",
         subset=fitted,
         half1="<results>/round_{r}/half1.mrc",

@@ -46,8 +46,9 @@ def settings(stage):
 
 
 def options(**files):
-    """Command-line options for those inputs that there are."""
-    return [text for name, file in files.items() if file for text in (f"--{name.replace('_', '-')}", file)]
+    """Command-line options for those inputs that there are, one for each file of a list."""
+    listed = {name: [value] if isinstance(value, str) else value or [] for name, value in files.items()}
+    return [text for name, values in listed.items() for v in values for text in (f"--{name.replace('_', '-')}", v)]
 
 
 def given(path):
@@ -76,15 +77,39 @@ else:
     TRUTH = given(CONFIG.input.truth)
     TRUE_MAP = given(CONFIG.input.true_map)
 
-CACHE = "<results>/cache/transforms.npz" if CONFIG.input.cache else []
 
+# Where the data set is cut into parts, a job has the wildcard s, from 0, and its files lie in a folder of their number.
+SHARDED = CONFIG.n_shards > 1
+OF_SHARD = "_shard_{s}" if SHARDED else ""
+TELLS_SHARD = ", shard {wildcards.s}" if SHARDED else ""
+
+
+def part_of(name):
+    """The file of one shard, which stands for ``name.suffix`` of all particles."""
+    return f"_{CONFIG.n_shards}_shards/{{s}}.".join(name.rsplit(".", 1)) if SHARDED else name
+
+
+def all_parts(name):
+    """The files of all shards, in order; a round's wildcard stays."""
+    return expand(part_of(name), s=range(CONFIG.n_shards), allow_missing=True)
+
+
+def shard(wildcards):
+    """Which part of the data set a job is about, as its program takes it."""
+    return f"{wildcards.s}/{CONFIG.n_shards}" if SHARDED else None
+
+
+CACHE = part_of("<results>/cache/transforms.npz") if CONFIG.input.cache else []
+UNDIVIDED_CACHE = [] if SHARDED else CACHE
 
 # What the losses are written to: with a classifier, its probability is added to them.
 CLASSIFIES = CONFIG.classify.model != "none"
-SCORED = "band_scores" if CLASSIFIES else "scores"
+SCORED = f"<results>/round_{{r}}/{'band_scores' if CLASSIFIES else 'scores'}.parquet"
 
 ITERATIVE = CONFIG.reconstruct.method == "iterative"
 KEEPS_SUMS = not ITERATIVE and CONFIG.reconstruct.full_every > 1
+SUMS_APART = SHARDED and not ITERATIVE
+SUMS = part_of("<results>/round_{r}/sums.npz") if SUMS_APART else "<results>/round_{r}/sums.npz"
 
 
 def subset(wildcards):
@@ -100,7 +125,7 @@ def mask(wildcards):
 def previous_sums(wildcards):
     """Sums that a round changes instead of summing all particles; every so often none, and by iteration never."""
     r = int(wildcards.r)
-    return f"<results>/round_{r - 1}/sums.npz" if KEEPS_SUMS and r % CONFIG.reconstruct.full_every else []
+    return SUMS.replace("{r}", str(r - 1)) if KEEPS_SUMS and r % CONFIG.reconstruct.full_every else []
 
 
 def fitted(wildcards):

@@ -8,11 +8,12 @@ rule reconstruct:
     """Both half maps of a round's particles, their FSC and the merged map; round 0 also decides on the mask."""
     input:
         particles="<results>/particles.parquet",
-        images=IMAGES,
-        cache=CACHE,
+        images=[] if SUMS_APART else IMAGES,
+        cache=[] if SUMS_APART else UNDIVIDED_CACHE,
         subset=subset,
         mask=mask,
-        previous_sums=previous_sums,
+        previous_sums=[] if SUMS_APART else previous_sums,
+        sums=all_parts("<results>/round_{r}/sums.npz") if SUMS_APART else [],
     output:
         half1="<results>/round_{r}/half1.mrc",
         half2="<results>/round_{r}/half2.mrc",
@@ -20,7 +21,7 @@ rule reconstruct:
         mask="<results>/round_{r}/mask.mrc",
         fsc="<results>/round_{r}/fsc.parquet",
         sampling="<results>/round_{r}/sampling.npz",
-        sums=["<results>/round_{r}/sums.npz"] if KEEPS_SUMS else [],
+        sums=SUMS if KEEPS_SUMS and not SUMS_APART else [],
         fit=[f"<results>/round_{{r}}/{name}.parquet" for name in ("weights", "epochs", "batches") if ITERATIVE],
     log:
         "<logs>/reconstruct/round_{r}.log",
@@ -30,15 +31,19 @@ rule reconstruct:
         "../envs/cryocore.yaml"
     threads: ALL_CORES
     resources:
-        gpu=GPUS * PROCESSES,
-        backend=CONFIG.backend,
+        gpu=0 if SUMS_APART else GPUS * PROCESSES,
+        backend="cpu" if SUMS_APART else CONFIG.backend,
         launcher=launcher(PROCESSES),
     params:
         *code(METHOD),
         settings=settings("reconstruct"),
         script=script(METHOD),
         optional=lambda wildcards, input: options(
-            subset=input.subset, mask=input.mask, previous_sums=input.previous_sums, cache=input.cache
+            subset=input.subset,
+            mask=input.mask,
+            previous_sums=input.previous_sums,
+            cache=input.cache,
+            sums=input.sums,
         ),
         out_dir=subpath(output.map, parent=True),
     message:

@@ -2,7 +2,7 @@
 
 
 rule score:
-    """Compare all particles, kept or not, with the maps of a round."""
+    """Compare particles, kept or not, with the maps of a round."""
     input:
         particles="<results>/particles.parquet",
         images=IMAGES,
@@ -13,12 +13,13 @@ rule score:
         mask="<results>/round_{r}/mask.mrc",
         fsc="<results>/round_{r}/fsc.parquet",
         sampling="<results>/round_{r}/sampling.npz",
+        noise="<results>/round_{r}/noise.npz" if SHARDED else [],
     output:
-        scores=f"<results>/round_{{r}}/{SCORED}.parquet",
+        scores=temp(part_of(SCORED)) if SHARDED else SCORED,
     log:
-        "<logs>/score/round_{r}.log",
+        f"<logs>/score/round_{{r}}{OF_SHARD}.log",
     benchmark:
-        "<logs>/score/round_{r}.tsv"
+        f"<logs>/score/round_{{r}}{OF_SHARD}.tsv"
     conda:
         "../envs/cryocore.yaml"
     threads: ALL_CORES
@@ -29,10 +30,12 @@ rule score:
         *code("score"),
         settings=settings("score"),
         script=script("score"),
-        optional=lambda wildcards, input: options(subset=input.subset, cache=input.cache),
+        optional=lambda wildcards, input: options(
+            subset=input.subset, cache=input.cache, noise=input.noise, shard=shard(wildcards)
+        ),
         round_dir=subpath(input.half1, parent=True),
     message:
-        "Round {wildcards.r}: scoring"
+        f"Round {{wildcards.r}}: scoring{TELLS_SHARD}"
     shell:
         "CRYOCORE_LOG={log:q} python -P {params.script:q} {input.particles:q} {params.round_dir:q}"
         " {output.scores:q} {wildcards.r} {params.optional:q} --settings {params.settings:q}"

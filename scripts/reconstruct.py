@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from cryocore.backend import get_backend
 from cryocore.cli import run
@@ -16,14 +17,20 @@ def main(
     mask: Path | None = None,
     previous_sums: Path | None = None,
     cache: Path | None = None,
+    sums: list[Path] | None = None,
     settings: str = "{}",
     backend: str = "auto",
     threads: int = 1,
 ) -> None:
     """Write both half maps, their FSC, the merged map and the mask."""
     v, engine = json.loads(settings), get_backend(backend, threads=threads)
-    how = {"settings": Reconstruct.model_validate(v["reconstruct"]), "symmetry": v["symmetry"], "backend": engine}
-    reconstruct(particles, subset, mask, **how, out_dir=out_dir, previous_sums=previous_sums, cache=cache)
+    how: dict[str, Any] = {
+        "settings": Reconstruct.model_validate(v["reconstruct"]),
+        "symmetry": v["symmetry"],
+        "backend": engine,
+    }
+    files: dict[str, Any] = {"out_dir": out_dir, "previous_sums": previous_sums, "cache": cache, "sums_of_shards": sums}
+    reconstruct(particles, subset, mask, **how, **files)
 
 
 if __name__ == "__main__":

@@ -15,13 +15,16 @@ from cryocore.data import Grid, Particles, last_shell
 from cryocore.images import batch_size, batches
 from cryocore.imaging.packed import Records, pack_transforms
 from cryocore.imaging.slices import used_shells
+from cryocore.shards import WHOLE, Shard
 
 log = logging.getLogger(__name__)
 
 
-def cache(particles: Path, *, max_resolution_angstrom: float | None, backend: Backend, out: Path) -> None:
-    """Write the transforms of all images within the band that reconstruct and score use, in half precision."""
-    data = Particles.read(particles)
+def cache(
+    particles: Path, *, max_resolution_angstrom: float | None, backend: Backend, out: Path, shard: Shard = WHOLE
+) -> None:
+    """Write the transforms of the images within the band that reconstruct and score use, in half precision."""
+    data = Particles.read(particles, shard)
     optics = data.reference_optics
     last = last_shell(optics.box, optics.pixel_size_angstrom, max_resolution_angstrom)
     grid = Grid.of(optics.box, optics.pixel_size_angstrom, 1.0, last)

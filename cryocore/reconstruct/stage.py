@@ -24,7 +24,8 @@ from cryocore.imaging.volumes import Floats32
 from cryocore.maps.fsc import fsc_weight, half_map_fsc, resolution_at
 from cryocore.maps.masks import automatic_mask
 from cryocore.maps.mrc import read_map, write_map
-from cryocore.reconstruct.sums import round_sums, write_sums
+from cryocore.reconstruct.sums import merged_sums, round_sums, write_sums
+from cryocore.shards import Shard
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ def reconstruct(
     out_dir: Path,
     previous_sums: Path | None = None,
     cache: Path | None = None,
+    sums_of_shards: list[Path] | None = None,
 ) -> None:
     """Write half1.mrc, half2.mrc, map.mrc, mask.mrc, fsc.parquet and sampling.npz into ``out_dir``.
 
@@ -52,26 +54,26 @@ def reconstruct(
     mask : mask for the FSC and the scores; None: settings.mask, or one made from the map
     previous_sums : sums of the round before, to be changed where weights changed; None: all particles are summed
     cache : transforms to read instead of the stacks
+    sums_of_shards : what :func:`sum_shard` wrote, in order: no image is read, and no sums are kept
     """
     data = Particles.read(particles)
     weights = read_weights(subset, data)
     require_both_halves(weights, data.column("half"), subset)
-    optics = data.reference_optics
-    pixel, box = optics.pixel_size_angstrom, optics.box
-    group = point_group(symmetry)
-    last = last_shell(box, pixel, settings.max_resolution_angstrom)
-    grid = Grid.of(box, pixel, settings.padding, last)
-    source = image_source(cache, data, used_shells(data.optics, grid))
-    sums = round_sums(data, weights, grid, backend, previous_sums, source)
-    if settings.full_every > 1:
-        write_sums(out_dir / "sums.npz", sums, weights, data)
+    group, pixel, grid = point_group(symmetry), data.reference_optics.pixel_size_angstrom, sums_grid(data, settings)
+    if sums_of_shards:
+        sums = merged_sums(sums_of_shards, data, weights, grid)
+    else:
+        source = image_source(cache, data, used_shells(data.optics, grid))
+        sums = round_sums(data, weights, grid, backend, previous_sums, source)
+        if settings.full_every > 1:
+            write_sums(out_dir / "sums.npz", sums, weights, data)
     sums = symmetrise(sums, group, backend)
     solver = Solver(sums, group)
     halves = solver.half(0), solver.half(1)
     if not all(np.isfinite(half).all() for half in halves):
         raise InputError("the half maps are not finite", file=particles, remedy="Check the images: a pixel may be NaN")
     shape = choose_mask(mask or (Path(settings.mask) if settings.mask else None), halves, pixel)
-    curves = within(half_map_fsc(halves[0], halves[1], shape, pixel_size_angstrom=pixel), last)
+    curves = within(half_map_fsc(halves[0], halves[1], shape, pixel_size_angstrom=pixel), grid.last_shell)
     merged = solver.merged(fsc_weight(curves.corrected))
 
     write_map(out_dir / "half1.mrc", halves[0], pixel)
@@ -80,9 +82,39 @@ def reconstruct(
     write_map(out_dir / "mask.mrc", shape, pixel)
     curves.write(out_dir / "fsc.parquet")
     with atomic_path(out_dir / "sampling.npz") as temporary:
-        np.savez(temporary, density=sampling_density(sums), padding=np.float64(settings.padding), last_shell=last)
+        np.savez(
+            temporary, density=sampling_density(sums), padding=np.float64(settings.padding), last_shell=grid.last_shell
+        )
     resolution = resolution_at(curves.corrected, curves.resolution_angstrom, 0.143)
     log.info("%d particles, %.2f Å at FSC 0.143", np.count_nonzero(weights), resolution)
+
+
+def sum_shard(
+    particles: Path,
+    subset: Path | None,
+    shard: Shard,
+    *,
+    settings: Reconstruct,
+    backend: Backend,
+    out: Path,
+    previous_sums: Path | None = None,
+    cache: Path | None = None,
+) -> None:
+    """Write the Fourier sums of one shard of the particles; parameters as those of :func:`reconstruct`."""
+    data = Particles.read(particles, shard)
+    weights = read_weights(subset, data, shard)
+    grid = sums_grid(data, settings)
+    source = image_source(cache, data, used_shells(data.optics, grid))
+    sums = round_sums(data, weights, grid, backend, previous_sums, source)
+    write_sums(out, sums, weights, data)
+    log.info("%d of the %d particles of shard %d of %d", np.count_nonzero(weights), len(data), shard.index, shard.count)
+
+
+def sums_grid(data: Particles, settings: Reconstruct) -> Grid:
+    """The grid of the sums."""
+    optics = data.reference_optics
+    last = last_shell(optics.box, optics.pixel_size_angstrom, settings.max_resolution_angstrom)
+    return Grid.of(optics.box, optics.pixel_size_angstrom, settings.padding, last)
 
 
 def within(curves: FscCurves, last: int) -> FscCurves:

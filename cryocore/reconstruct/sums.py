@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +19,10 @@ from numpy.typing import NDArray
 from cryocore.backend import Backend
 from cryocore.data import Floats32, FourierSums, Grid, Particles
 from cryocore.errors import InputError
-from cryocore.files import atomic_path, open_arrays
+from cryocore.files import atomic_path, open_arrays, stream_array
 from cryocore.images import Source, StackReader
 from cryocore.imaging.accumulate import accumulate
+from cryocore.shards import Shard
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +65,7 @@ def write_sums(path: Path, sums: FourierSums, weights: Floats32, data: Particles
 
 def read_weights_of_sums(path: Path, data: Particles) -> Floats32:
     """The weight ``(n,)`` of each particle in kept sums; refused if they are of other particles."""
-    with open_arrays(path, "Fourier sums") as file:
+    with open_arrays(path, WHAT) as file:
         if str(file["particles"]) != _digest(data):
             raise InputError("Fourier sums of other particles", file=path, remedy=_REMEDY)
         return np.asarray(file["weights"], dtype=np.float32)
@@ -69,12 +73,44 @@ def read_weights_of_sums(path: Path, data: Particles) -> Floats32:
 
 def read_sums(path: Path, grid: Grid) -> FourierSums:
     """Kept sums, on the grid that is expected; the file's checksums are checked."""
-    with open_arrays(path, "Fourier sums") as file:
-        if not np.array_equal(file["grid"], _signature(grid)):
-            raise InputError("Fourier sums of another grid", file=path, remedy=_REMEDY)
+    with open_arrays(path, WHAT) as file:
+        require_grid(file, grid, path)
         return FourierSums(file["numerator"], file["denominator"], grid)
 
 
+def merged_sums(paths: list[Path], data: Particles, weights: Floats32, grid: Grid) -> FourierSums:
+    """The sums of all shards, added plane by plane in their order and in double precision.
+
+    Each shard has to be of its own stretch of the particles, with the weights that they have in this round.
+    """
+    for i, path in enumerate(paths):
+        rows = Shard(i, len(paths)).stretch(len(data))
+        part = replace(data, table=data.table.slice(rows.start, rows.stop - rows.start))
+        if not np.array_equal(read_weights_of_sums(path, part), weights[rows]):
+            raise InputError("Fourier sums with other weights", file=path, remedy=_REMEDY)
+        with open_arrays(path, WHAT) as file:
+            require_grid(file, grid, path)
+    numerator = np.empty((2, *grid.shape), dtype=np.complex64)
+    denominator = np.empty((2, *grid.shape), dtype=np.float32)
+    for name, target, kind in (("numerator", numerator, np.complex128), ("denominator", denominator, np.float64)):
+        with ExitStack() as files:
+            pieces = [files.enter_context(stream_array(path, name, WHAT)) for path in paths]
+            for plane in target.reshape(-1, *grid.shape[1:]):
+                total = np.zeros(plane.shape, dtype=kind)
+                for piece in pieces:
+                    total += piece(plane.shape)
+                plane[...] = total
+    log.info("merged %d shards", len(paths))
+    return FourierSums(numerator, denominator, grid)
+
+
+def require_grid(file: Any, grid: Grid, path: Path) -> None:
+    """Refuse sums on another grid."""
+    if not np.array_equal(file["grid"], _signature(grid)):
+        raise InputError("Fourier sums of another grid", file=path, remedy=_REMEDY)
+
+
+WHAT = "Fourier sums"
 _REMEDY = "Delete it and run snakemake again"
 
 

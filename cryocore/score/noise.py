@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cryocore.config import Score
-from cryocore.data import Particles
+from cryocore.data import Particles, require_same_particles
+from cryocore.files import atomic_path, open_arrays
 from cryocore.geometry.poses import hashed_uniform
 from cryocore.score.chunks import CHUNK, chunk_sums
 from cryocore.score.comparison import Comparison
 from cryocore.score.scores import Array, BandStatistics, residual
+from cryocore.shards import Shard
 
 SAMPLE = 1000
 """Particles per optics group from which the noise is estimated before the pass."""
@@ -38,6 +41,20 @@ class Noise:
     def of(self, rows: NDArray[np.intp]) -> Array:
         """Noise power of some particles, ``(len(rows), bands)``."""
         return self.members[self.member[rows]]
+
+
+def write_noise(path: Path, noise: Noise, data: Particles) -> None:
+    """Keep the noise of a data set for the shards that are scored with it."""
+    with atomic_path(path) as temporary:
+        np.savez(temporary, ids=data.ids, **asdict(noise))
+
+
+def read_noise(path: Path, part: Particles, shard: Shard) -> Noise:
+    """Kept noise, for the particles of a shard; refused if they are others."""
+    with open_arrays(path, "noise") as file:
+        rows = shard.stretch(len(file["ids"]))
+        require_same_particles(file["ids"][rows], part.ids, file=path)
+        return Noise(file["groups"], file["members"], file["member"][rows])
 
 
 def estimate_noise(data: Particles, weights: NDArray[np.float32], comparison: Comparison) -> Noise:

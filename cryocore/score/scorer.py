@@ -59,11 +59,17 @@ class Scorer:
         seed: int,
         backend: Backend,
         cache: Path | None = None,
+        noise: Noise | None = None,
+        poses: NDArray[np.float64] | None = None,
     ) -> Self:
         """From half1.mrc, half2.mrc, mask.mrc, fsc.parquet and sampling.npz of ``round_dir``.
 
-        ``weights`` ``(n,)`` are those of the particles in the half maps; transforms come from ``cache`` instead of
-        images, if it is given.
+        Parameters
+        ----------
+        data, weights : the particles and their weights ``(n,)`` in the half maps
+        cache : transforms to read instead of images
+        noise : that of these particles; None: it is estimated from a sample of them
+        poses : quaternions ``(m, 4)`` of the data set, where ``data`` is a part of it
         """
         curves = FscCurves.read(round_dir / "fsc.parquet")
         reference = load_reference(data, round_dir, settings, backend)
@@ -71,13 +77,15 @@ class Scorer:
         source = image_source(cache, data, [frame.limit for frame in reference.frames])
         last = int(np.max(np.flatnonzero(signal), initial=0)) + 1
         given = reference, settings, seed, backend, source
-        comparison = Comparison(*given, poses=data.quaternions, group=point_group(symmetry), rival_bands=last)
+        comparison = Comparison(
+            *given, poses=data.quaternions if poses is None else poses, group=point_group(symmetry), rival_bands=last
+        )
         if settings.leave_one_out == "folds":
             comparison = replace(comparison, folds=make_folds(data, weights, round_dir, comparison))
             signal = signal_without(signal, 1.0 / settings.n_folds)
         else:
             warn_of_own_share(reference, weights, data.column("half"))
-        noise = estimate_noise(data, weights, comparison)
+        noise = estimate_noise(data, weights, comparison) if noise is None else noise
         band = first_band(reference.edges, data, per_round(settings.cryosieve_angstrom, round_number + 1))
         return cls(comparison, noise, signal, band, round_number, symmetry)
 

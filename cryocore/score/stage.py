@@ -1,19 +1,25 @@
-"""The stage: one streaming pass that compares every image with its half set's map."""
+"""The stage: one streaming pass that compares every image with its half set's map, whole or by shards."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from cryocore.backend import Backend
 from cryocore.config import Score
-from cryocore.data import Particles, read_weights
-from cryocore.files import write_tables
+from cryocore.data import Particles, read_quaternions, read_weights, require_same_particles
+from cryocore.errors import InputError
+from cryocore.files import as_numpy, read_table, table_metadata, write_tables
 from cryocore.score.chunks import CHUNK
+from cryocore.score.noise import read_noise, write_noise
 from cryocore.score.scorer import Scorer
+from cryocore.shards import WHOLE, Shard
 
 log = logging.getLogger(__name__)
 
@@ -30,16 +36,68 @@ def score(
     backend: Backend,
     out: Path,
     cache: Path | None = None,
+    shard: Shard = WHOLE,
+    noise: Path | None = None,
 ) -> None:
     """Write the log of a round: every particle against the map of its own half set, without its own share in it.
 
     Reads half1.mrc, half2.mrc, mask.mrc, fsc.parquet and sampling.npz of ``round_dir``; transforms from
     ``cache`` instead of images, if it is given.
+
+    Parameters
+    ----------
+    shard : the part of the particles to score
+    noise : what :func:`noise_of_round` wrote; None: the noise is estimated first
     """
-    data = Particles.read(particles)
-    weights = read_weights(subset, data)
+    data = Particles.read(particles, shard)
+    weights = read_weights(subset, data, shard)
     given: dict[str, Any] = {"symmetry": symmetry, "round_number": round_number, "seed": seed, "cache": cache}
+    if noise is not None:
+        given |= {"noise": read_noise(noise, data, shard), "poses": read_quaternions(particles)}
     scorer = Scorer.of(data, weights, round_dir, settings, backend=backend, **given)
     chunks = (np.arange(start, min(start + CHUNK, len(data))) for start in range(0, len(data), CHUNK))
     write_tables(out, (scorer.table(data, rows, weights) for rows in chunks), **scorer.metadata(data))
     log.info("scored %d particles in %d bands", len(data), scorer.comparison.reference.n_bands)
+
+
+def noise_of_round(
+    particles: Path,
+    round_dir: Path,
+    subset: Path | None,
+    *,
+    settings: Score,
+    symmetry: str,
+    seed: int,
+    backend: Backend,
+    out: Path,
+) -> None:
+    """Write the noise that all shards of a round are scored with; parameters as those of :func:`score`."""
+    data = Particles.read(particles)
+    given: dict[str, Any] = {"symmetry": symmetry, "round_number": 0, "seed": seed, "backend": backend}
+    write_noise(out, Scorer.of(data, read_weights(subset, data), round_dir, settings, **given).noise, data)
+
+
+def gather(particles: Path, shards: list[Path], out: Path) -> None:
+    """Write the log of a round from those of its shards, in the order of the particles.
+
+    Raises
+    ------
+    InputError  if a shard is of other particles, or was scored with other settings.
+    """
+    first: dict[str, Any] = {}
+
+    def tables() -> Iterator[pa.Table]:
+        for i, path in enumerate(shards):
+            ids = as_numpy(read_table(particles, ["particle_id"], shard=Shard(i, len(shards))).column("particle_id"))
+            require_same_particles(as_numpy(read_table(path, ["particle_id"]).column("particle_id")), ids, file=path)
+            with pq.ParquetFile(path) as file:
+                metadata = table_metadata(file.schema_arrow)
+                if metadata != (first or metadata):
+                    remedy = "Delete it and run snakemake again"
+                    raise InputError("scored otherwise than the first shard", file=path, remedy=remedy)
+                first.update(metadata)
+                for group in range(file.num_row_groups):
+                    yield file.read_row_group(group)
+
+    write_tables(out, tables())
+    log.info("gathered %d shards", len(shards))

@@ -233,3 +233,26 @@ def test_drawings(workflow: Workflow) -> None:
     drawing = workflow.snakemake("--dag").stdout
     assert drawing.count("label") == len(EVERYTHING) + 1
     assert "code" not in drawing
+
+
+def in_shards(jobs: set[str], count: int) -> set[str]:
+    """The same rounds where the data set is cut into parts."""
+    parts = [f"shard {s}" for s in range(count)]
+    found: set[str] = set()
+    for job in jobs:
+        name, _, stage = job.partition(": ")
+        if stage == "reconstructing":
+            found |= {job, *(f"{name}: summing, {part}" for part in parts)}
+        elif stage == "scoring":
+            found |= {f"{name}: estimating the noise", f"{name}: gathering the scores"}
+            found |= {f"{job}, {part}" for part in parts}
+        else:
+            found.add(job)
+    return found
+
+
+def test_shards_are_jobs_of_their_own_and_leave_the_particles_as_they_are(run: Workflow) -> None:
+    assert run.jobs("--configfile", run.configure(**BASE, n_shards=3)) == in_shards(rounds(0) | REPORT, 3)
+    name = run.configure(**BASE, n_shards=2, reconstruct={"method": "iterative"})
+    apart = in_shards(rounds(0), 2)
+    assert run.jobs("--configfile", name) == {job for job in apart if "summing" not in job} | REPORT

@@ -147,6 +147,22 @@ def test_rounds_on_a_cache_of_transforms(finished: tuple[Workflow, str], tmp_pat
     workflow.snakemake("results/tiny/round_1/scores.parquet", "--configfile", name)
 
 
+def test_rounds_in_shards(finished: tuple[Workflow, str], tmp_path: Path) -> None:
+    """All but the last digits as without them; the scores of shards go once they are gathered."""
+    workflow = fresh_copy(tmp_path)
+    name = workflow.configure(**TINY, n_shards=2)
+    workflow.snakemake("results/tiny/round_1/metrics.json", "--configfile", name)
+    folders = [w.work / "results" / "tiny" for w in (finished[0], workflow)]
+    for r in range(2):
+        whole, gathered = (pq.read_table(f / f"round_{r}/scores.parquet") for f in folders)
+        assert gathered.column_names == whole.column_names
+        assert (gathered["particle_id"].to_numpy() == whole["particle_id"].to_numpy()).all()
+        assert abs(gathered["dual"].to_numpy() - whole["dual"].to_numpy()).max() < 1e-3
+        assert len(list((folders[1] / f"round_{r}/sums_2_shards").iterdir())) == 2
+        assert not (folders[1] / f"round_{r}/scores_2_shards").exists()
+    assert (workflow.work / "logs/tiny/score/round_1_shard_1.log").is_file()
+
+
 def test_wrong_input_stops_with_one_paragraph(workflow: Workflow) -> None:
     (workflow.work / "bad.star").write_text("data_\n\nloop_\n_rlnImageName #1\n1@no.mrcs\n")
     name = workflow.configure(run="bad", symmetry="C1", input={"star": "bad.star"})

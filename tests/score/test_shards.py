@@ -1,0 +1,88 @@
+"""Scores of parts of the particles are those of all of them, to the last bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from cryocore.backend import get_backend
+from cryocore.cache import cache
+from cryocore.config import PlantedErrors, Score
+from cryocore.errors import InputError
+from cryocore.score import gather, noise_of_round, score
+from cryocore.shards import Shard
+from tests.score.simulated import simulated
+
+K = 3
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    simulated(folder, PlantedErrors(wrong_pose=0.3), n_particles=150, n_micrographs=4)
+    return folder
+
+
+def given(folder: Path, settings: Score) -> dict[str, Any]:
+    files = {"particles": folder / "particles.parquet", "round_dir": folder / "round", "subset": None}
+    return {**files, "settings": settings, "symmetry": "C1", "seed": 0, "backend": get_backend("cpu")}
+
+
+def scored(folder: Path, settings: Score, *, cached: bool = False) -> list[Path]:
+    """The scores of all shards."""
+    how = given(folder, settings)
+    noise_of_round(**how, out=folder / "noise.npz")
+    for i in range(K):
+        part: dict[str, Any] = {"shard": Shard(i, K)}
+        if cached:
+            part["cache"] = folder / f"transforms_{i}.npz"
+            limits = {"max_resolution_angstrom": None, "backend": how["backend"]}
+            cache(how["particles"], **limits, out=part["cache"], shard=part["shard"])
+        score(**how, **part, round_number=0, out=folder / f"{i}.parquet", noise=folder / "noise.npz")
+    return [folder / f"{i}.parquet" for i in range(K)]
+
+
+@pytest.mark.parametrize("noise", ["optics_group", "micrograph"])
+def test_gathered_scores_are_those_of_all_particles_at_once(run: Path, noise: str) -> None:
+    settings = Score.model_validate({"noise": noise})
+    gather(run / "particles.parquet", scored(run, settings), run / "gathered.parquet")
+    score(**given(run, settings), round_number=0, out=run / "whole.parquet")
+    gathered, whole = pq.read_table(run / "gathered.parquet"), pq.read_table(run / "whole.parquet")
+    assert gathered.schema.equals(whole.schema, check_metadata=True)
+    assert gathered.equals(whole.unify_dictionaries())
+
+
+def test_shards_read_transforms_of_their_own(run: Path) -> None:
+    plain = [pq.read_table(path, columns=["z"])["z"].to_numpy() for path in scored(run, Score())]
+    cached = [pq.read_table(path, columns=["z"])["z"].to_numpy() for path in scored(run, Score(), cached=True)]
+    for a, b in zip(plain, cached, strict=True):
+        assert 0 < abs(a - b).max() < 0.02
+    how = given(run, Score())
+    with pytest.raises(InputError, match="transforms of other particles"):
+        score(**how, round_number=0, out=run / "x.parquet", shard=Shard(0, K), cache=run / "transforms_1.npz")
+
+
+def test_shards_out_of_order_or_with_other_settings_are_refused(run: Path) -> None:
+    first, second, third = scored(run, Score())
+    out = run / "refused.parquet"
+    with pytest.raises(InputError, match=r"1\.parquet.*are not the 50 particles"):
+        gather(run / "particles.parquet", [second, first, third], out)
+    score(**given(run, Score(n_local=2)), round_number=0, out=third, shard=Shard(2, K), noise=run / "noise.npz")
+    with pytest.raises(InputError, match=r"2\.parquet: scored otherwise than the first shard"):
+        gather(run / "particles.parquet", [first, second, third], out)
+    with pytest.raises(InputError, match=r"noise\.npz.*are not the 75 particles"):
+        score(**given(run, Score()), round_number=0, out=out, shard=Shard(0, 2), noise=half_noise(run))
+    assert not out.exists() and not list(run.glob(".refused*"))
+
+
+def half_noise(run: Path) -> Path:
+    """Noise whose particles are in another order."""
+    import numpy as np
+
+    with np.load(run / "noise.npz") as kept:
+        values = dict(kept)
+    np.savez(run / "other_noise.npz", **{**values, "ids": values["ids"][::-1]})
+    return run / "other_noise.npz"

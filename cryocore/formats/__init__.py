@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from cryocore.star import StarTables, filter_star, read_star
-from cryocore.star.layout import Bools
-from cryocore.star.write import Values
+from cryocore.errors import InputError
+
+if TYPE_CHECKING:  # pandas takes a third of a second that rules and replays do without
+    from cryocore.star import StarTables
+    from cryocore.star.layout import Bools
+    from cryocore.star.write import Values
 
 Kind = Literal["star", "cs", "thu"]
 TITLES: dict[Kind, str] = {"star": "RELION STAR file", "cs": "cryoSPARC file", "thu": "THUNDER file"}
@@ -46,6 +49,8 @@ def read_tables(path: str | Path, passthrough: str | Path | None = None) -> Star
 
             return read_thu(path)
         case _:
+            from cryocore.star import read_star
+
             return read_star(path)
 
 
@@ -57,8 +62,11 @@ def filter_particles(parent: str | Path, keep: Bools, extra: Mapping[str, Values
 
     Raises
     ------
-    InputError  if ``parent`` does not have n particles any more.
+    InputError  if ``parent`` does not have n particles any more, or ``out`` is of another kind.
     """
+    if kind_of(out) != kind_of(parent):
+        problem = f"the particles stay in the format of {parent}"
+        raise InputError(problem, file=out, remedy="End both names alike; cryocore convert changes the format")
     match kind_of(parent):
         case "cs":
             from cryocore.formats.cs import filter_cs
@@ -69,4 +77,6 @@ def filter_particles(parent: str | Path, keep: Bools, extra: Mapping[str, Values
 
             filter_thu(parent, keep, out)
         case _:
+            from cryocore.star import filter_star
+
             filter_star(parent, keep, extra, out)

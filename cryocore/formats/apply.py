@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cryocore.errors import InputError
 from cryocore.files import read_table
-from cryocore.formats import filter_particles, kind_of, read_tables
+from cryocore.formats import filter_particles, read_tables
 from cryocore.formats.cs import UID_LABEL
 from cryocore.formats.cs_out import uids
 from cryocore.ingest.columns import Columns, columns_of
@@ -68,9 +68,6 @@ def apply_selection(selection: str | Path, parent: str | Path, out: str | Path, 
     ------
     InputError  if selected particles are missing in the parent or there twice, or nothing tells the particles apart.
     """
-    if kind_of(out) != kind_of(parent):
-        remedy = "End both names alike; cryocore convert changes the format"
-        raise InputError("the particles stay in the parent's format", file=out, remedy=remedy)
     theirs = columns_of(read_tables(parent))
     is_table = Path(selection).suffix.lower() == ".parquet"
     ours = None if is_table else columns_of(read_tables(selection))

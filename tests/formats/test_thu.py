@@ -44,7 +44,7 @@ def test_the_particles_are_those_of_the_star_file(
     assert found.optics[0].voltage_kv == 300.0 and found.optics[0].cs_mm == pytest.approx(2.7)
     assert read_thu(path).particles["rlnClassNumber"].tolist() == [1 + i % 2 for i in range(80)]
     assert read_thu(path).lines[[0, 30]].tolist() == [4, 39]
-    with pytest.raises(InputError, match="nothing in the file gives the pixel size.*pixel_size_angstrom"):
+    with pytest.raises(InputError, match=r"nothing in the file gives the pixel size.*pixel_size_angstrom"):
         load(path, particles.root, None)
 
 
@@ -114,7 +114,7 @@ def test_files_without_poses_or_particles(particles: Particles, tmp_path: Path) 
         load(path, particles.root)
     for text in ("", "# nothing\n\n"):
         path.write_text(text)
-        with pytest.raises(InputError, match="empty|no particles"):
+        with pytest.raises(InputError, match=r"empty|no particles"):
             load(path, particles.root)
 
 

@@ -224,7 +224,7 @@ def _notices(fields: Fields, alignment: Alignment | None) -> tuple[str, ...]:
     for name in ("trefoil_A", "tetra_A", "shift_A"):
         field = f"ctf/{name}"
         if fields.has(field) and np.any(fields.values(field) != 0):
-            notices.append(f"{field} is not read: that part of the aberrations stays uncorrected")
+            notices.append(f"not read: {field}, a part of the aberrations that stays uncorrected")
     return tuple(notices)
 
 

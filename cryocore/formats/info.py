@@ -23,6 +23,8 @@ from cryocore.star import IMAGE_NAME
 MAPS = (".mrc", ".mrcs", ".map", ".ccp4", ".st")
 MODES = {"i1": "int8", "i2": "int16", "f4": "float32", "u2": "uint16", "f2": "float16"}
 
+LOG = "log of a round"
+
 Facts = dict[str, Any]
 
 
@@ -167,9 +169,8 @@ def _table(path: Path) -> Facts:
     facts: Facts = {"file": str(path), "kind": _kind_of_table(names, meta), "rows": n}
     if "optics" in meta:
         return facts | _particle_table(path, meta)
-    if "round" in names and n:
-        rounds = read_table(path, ["round"]).column("round").to_numpy()
-        facts["round"] = sorted({int(r) for r in np.unique(rounds)})
+    if "round" in meta:
+        facts["round"] = meta["round"]
     for name, title in (("selected", "selected"), ("is_correct", "right")):
         if name in names and n:
             kept = int(np.count_nonzero(read_table(path, [name]).column(name).to_numpy(zero_copy_only=False)))
@@ -177,7 +178,7 @@ def _table(path: Path) -> Facts:
     if "half" in names and n:
         values, counts = np.unique(read_table(path, ["half"]).column("half").to_numpy(), return_counts=True)
         facts["half sets"] = {f"{v}:": int(c) for v, c in zip(values, counts, strict=True)}
-    if "particle_id" in names and "round" in names:
+    if facts["kind"] == LOG:
         facts["scores"] = score_columns(schema)
         bands = [f.name for f in schema if pa.types.is_list(f.type) or pa.types.is_fixed_size_list(f.type)]
         facts["per band"] = bands
@@ -193,8 +194,8 @@ def _kind_of_table(names: list[str], meta: dict[str, Any]) -> str:
     known = set(names)
     if "optics" in meta and "parent" in meta:
         return "particle table (particles.parquet)"
-    if {"particle_id", "round"} <= known:
-        return "log of a round"
+    if {"particle_id", "view_x", "selected"} <= known:
+        return LOG
     if {"particle_id", "is_correct"} <= known:
         return "truth about particles"
     if {"particle_id", "weight", "selected"} <= known:

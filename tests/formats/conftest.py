@@ -11,6 +11,9 @@ from cryocore.config import PlantedErrors, Simulate
 from cryocore.data import Particles
 from cryocore.ingest.particles import read_particles
 from cryocore.ingest.simulate import simulate
+from tests.runs import make_run
+
+__all__ = ["make_run", "particles", "simulated"]
 
 SIMULATION = Simulate(
     molecule="small", pixel_size_angstrom=4.8, n_particles=80, box=32, snr=50.0, shift_angstrom=8.0, n_micrographs=8

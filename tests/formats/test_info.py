@@ -1,0 +1,65 @@
+"""What files are, in ten lines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cryocore.data import Particles
+from cryocore.errors import InputError
+from cryocore.formats.info import describe
+from cryocore.maps.mrc import write_map
+from tests.formats.samples import cs_fields, thu_rows, write_fields
+from tests.replay.test_commands import call
+
+
+def test_particles(particles: Particles, simulated: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.thu").write_text("\n".join(thu_rows(particles)))
+    cs = write_fields(tmp_path / "a.cs", cs_fields(particles))
+    for path, kind in ((simulated, "RELION STAR file"), (cs, "cryoSPARC file"), (tmp_path / "a.thu", "THUNDER file")):
+        facts = describe(path)
+        assert (facts["kind"], facts["particles"], facts["poses"]) == (kind, 80, "3-D")
+        assert facts["optics"] == "1 group, 300 kV, 2.7 mm, 0.1 contrast"
+        assert facts["micrographs"] == 8 and facts["images"] == "1 stacks, the first particles.mrcs"
+        has_halves = kind != "THUNDER file"
+        halves = np.bincount(particles.column("half"))[1:].tolist()
+        assert facts["half sets"] == ({"1:": halves[0], "2:": halves[1]} if has_halves else "none")
+        assert facts["pixel size"] == ("4.8 Å; images of 32 pixels" if has_halves else "not in the file")
+        assert 8 <= len(call("info", path).splitlines()) <= 13
+    assert describe(cs)["fields"] == ["alignments3D", "blob", "ctf", "location", "uid"]
+
+
+def test_images_and_maps(simulated: Path, tmp_path: Path) -> None:
+    facts = describe(simulated.with_name("particles.mrcs"))
+    assert (facts["kind"], facts["sides"], facts["numbers"]) == ("MRC stack", "32 x 32 x 80", "float32, little-endian")
+    volume = np.zeros((8, 8, 8), dtype=np.float32)
+    volume[0, 0, 0] = 2
+    volume[1, 0, 0] = np.nan
+    write_map(tmp_path / "a.mrc", volume, 1.5)
+    facts = describe(tmp_path / "a.mrc")
+    assert (facts["kind"], facts["pixel size in the header"]) == ("MRC map", "1.5 Å")
+    assert facts["values"].startswith("0 to 2, mean 0.00391") and facts["values"].endswith("1 are not finite")
+
+
+def test_tables_of_a_run(small_run: Path) -> None:
+    facts = describe(small_run / "particles.parquet")
+    assert facts["kind"] == "particle table (particles.parquet)" and facts["micrographs"] == 10
+    facts = describe(small_run / "log" / "round=1" / "log.parquet")
+    assert (facts["kind"], facts["round"]) == ("log of a round", [1])
+    assert ("dual" in facts["scores"] and "own_cross" in "".join(facts["per band"])) or facts["per band"]
+    assert describe(small_run / "round_1" / "subset.parquet")["kind"] == "selection of a round (subset.parquet)"
+    assert describe(small_run / "simulated" / "truth.parquet")["kind"] == "truth about particles"
+    values = json.loads(call("info", small_run / "particles.parquet", small_run / "simulated/truth.parquet", "--json"))
+    assert [v["rows"] for v in values] == [facts["rows"]] * 2
+
+
+def test_faults(tmp_path: Path) -> None:
+    for name in ("a.star", "a.parquet", "a.mrc", "a.cs"):
+        with pytest.raises(InputError, match="no such file"):
+            describe(tmp_path / name)
+        (tmp_path / name).write_bytes(b"x" * 2000)
+        with pytest.raises(InputError):
+            describe(tmp_path / name)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from cryocore.data import Particles
 from cryocore.errors import InputError
+from cryocore.files import write_table
 from cryocore.formats.info import describe
 from cryocore.maps.mrc import write_map
 from tests.formats.samples import cs_fields, thu_rows, write_fields
 from tests.replay.test_commands import call
+from tests.runs import SyntheticRun
 
 
 def test_particles(particles: Particles, simulated: Path, tmp_path: Path) -> None:
@@ -44,16 +48,23 @@ def test_images_and_maps(simulated: Path, tmp_path: Path) -> None:
     assert facts["values"].startswith("0 to 2, mean 0.00391") and facts["values"].endswith("1 are not finite")
 
 
-def test_tables_of_a_run(small_run: Path) -> None:
-    facts = describe(small_run / "particles.parquet")
-    assert facts["kind"] == "particle table (particles.parquet)" and facts["micrographs"] == 10
-    facts = describe(small_run / "log" / "round=1" / "log.parquet")
-    assert (facts["kind"], facts["round"]) == ("log of a round", [1])
-    assert ("dual" in facts["scores"] and "own_cross" in "".join(facts["per band"])) or facts["per band"]
-    assert describe(small_run / "round_1" / "subset.parquet")["kind"] == "selection of a round (subset.parquet)"
-    assert describe(small_run / "simulated" / "truth.parquet")["kind"] == "truth about particles"
-    values = json.loads(call("info", small_run / "particles.parquet", small_run / "simulated/truth.parquet", "--json"))
-    assert [v["rows"] for v in values] == [facts["rows"]] * 2
+def test_tables_of_a_run(particles: Particles, make_run: Callable[..., SyntheticRun], tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", n=200, n_rounds=0, box=16)
+    run.validate(0)
+    facts = describe(tmp_path / "run" / "log" / "round=0" / "log.parquet")
+    assert (facts["kind"], facts["round"], facts["rows"]) == ("log of a round", 0, 200)
+    assert facts["scores"] == ["l2_loss", "z", "dual", "mixture"] and facts["per band"] == ["image_power"]
+    assert facts["selected"] == "200 (100.0%)" and facts["right"].startswith(f"{run.right.sum()} (")
+    assert describe(run.truth)["kind"] == "truth about particles"
+    subset = {"particle_id": particles.ids, "weight": np.ones(80, dtype=np.float32), "selected": np.arange(80) < 60}
+    write_table(tmp_path / "subset.parquet", pa.table(subset), round=2)
+    facts = describe(tmp_path / "subset.parquet")
+    assert (facts["kind"], facts["round"]) == ("selection of a round (subset.parquet)", 2)
+    assert facts["selected"] == "60 (75.0%)"
+    particles.write(tmp_path / "particles.parquet")
+    values = json.loads(call("info", tmp_path / "particles.parquet", tmp_path / "subset.parquet", "--json"))
+    assert [v["rows"] for v in values] == [80, 80]
+    assert values[0]["optics"] == ["simulated: 300 kV, 32 pixels of 4.8 Å"] and values[0]["micrographs"] == 8
 
 
 def test_faults(tmp_path: Path) -> None:

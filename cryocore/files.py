@@ -128,7 +128,7 @@ def write_json(path: str | Path, value: Any) -> None:
 def parquet_options(schema: pa.Schema) -> dict[str, Any]:
     """How tables of a schema are written: what reads fast. Numbers hardly repeat, and have no dictionary."""
     named = [f.name for f in schema if pa.types.is_dictionary(f.type) or pa.types.is_string(f.type)]
-    return {"compression": "lz4", "use_dictionary": named or False}
+    return {"compression": "lz4", "use_dictionary": named or False, "write_page_checksum": True}
 
 
 def write_table(path: str | Path, table: pa.Table, **metadata: Any) -> None:
@@ -172,23 +172,39 @@ def read_table(
 
     Of a shard only the row groups that hold it are read.
     """
+    with open_table(path, remedy=remedy) as file:
+        missing = next((name for name in columns or () if name not in file.schema_arrow.names), None)
+        if missing is not None:
+            raise InputError(
+                f"the table has no column {missing!r}", file=path, column=missing, remedy="Run snakemake again"
+            )
+        table = file.read(columns=columns) if shard == WHOLE else _read_stretch(file, columns, shard)
+    return table if columns is None else table.select(columns)
+
+
+@contextmanager
+def open_table(
+    path: str | Path,
+    *,
+    absent: str = "Run the workflow stage that writes it",
+    remedy: str = "Delete it and run snakemake again",
+) -> Iterator[pq.ParquetFile]:
+    """A Parquet file to read from, its pages checked against their checksums. (``pq.read_table`` starts pandas.)
+
+    Raises
+    ------
+    InputError  if the file is ``absent``, or cannot be read, also when that shows later: ``remedy``.
+    """
     try:
-        with pq.ParquetFile(path, memory_map=True) as file:  # pq.read_table starts pandas
-            missing = next((name for name in columns or () if name not in file.schema_arrow.names), None)
-            if missing is not None:
-                raise InputError(
-                    f"the table has no column {missing!r}", file=path, column=missing, remedy="Run snakemake again"
-                )
-            table = file.read(columns=columns) if shard == WHOLE else _read_stretch(file, columns, shard)
-        return table if columns is None else table.select(columns)
-    except FileNotFoundError:
-        raise InputError("file does not exist", file=path, remedy="Run the workflow stage that writes it") from None
+        with pq.ParquetFile(path, memory_map=True, page_checksum_verification=True) as file:
+            yield file
     except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(
-            f"not a readable Parquet file ({str(error).splitlines()[0]})",
-            file=path,
-            remedy=remedy,
-        ) from None
+        if not Path(path).exists():
+            raise InputError("file does not exist", file=path, remedy=absent) from None
+        if getattr(error, "errno", None) and Path(path).is_file():  # of another file
+            raise
+        reason = str(error).splitlines()[0]
+        raise InputError(f"not a readable Parquet file ({reason})", file=path, remedy=remedy) from None
 
 
 def _read_stretch(file: pq.ParquetFile, columns: list[str] | None, shard: Shard) -> pa.Table:

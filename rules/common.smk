@@ -26,6 +26,11 @@ try:
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
+# On a cluster, the cores of the machine that submits are no limit for the jobs.
+if workflow.resource_settings.nodes is not None:
+    workflow.resource_settings.cores = None
+    workflow.global_resources["_cores"] = None
+
 N = CONFIG.n_rounds
 GPUS = int(CONFIG.backend != "cpu")
 ALL_CORES = 64  # Snakemake lowers it to the cores that there are; a cluster profile sets its own
@@ -156,6 +161,11 @@ def launcher(processes):
 def previous_scores(wildcards):
     """Round r keeps particles by the scores of the round before."""
     return f"<results>/round_{int(wildcards.r) - 1}/scores.parquet"
+
+
+def together(name, of_next_round=False):
+    """Short stages that follow each other in a round are one job of a cluster."""
+    return lambda wildcards: f"{name}_{int(wildcards.r) + of_next_round}"
 
 
 def print_rounds():

@@ -27,6 +27,8 @@ rule reconstruct:
         "<logs>/reconstruct/round_{r}.log",
     benchmark:
         "<logs>/reconstruct/round_{r}.tsv"
+    group:
+        together("solving" if SUMS_APART else "choosing")
     conda:
         "../envs/cryocore.yaml"
     threads: ALL_CORES

@@ -13,6 +13,8 @@ rule select:
         "<logs>/select/round_{r}.log",
     benchmark:
         "<logs>/select/round_{r}.tsv"
+    group:
+        together("choosing")
     conda:
         "../envs/cryocore.yaml"
     params:

@@ -54,12 +54,13 @@ rule noise:
         "<logs>/noise/round_{r}.log",
     benchmark:
         "<logs>/noise/round_{r}.tsv"
+    group:
+        together("solving")
     conda:
         "../envs/cryocore.yaml"
     threads: ALL_CORES
     resources:
-        gpu=GPUS,
-        backend=CONFIG.backend,
+        backend="cpu",
     params:
         *code("noise"),
         settings=settings("noise"),
@@ -84,6 +85,8 @@ rule gather:
         "<logs>/gather/round_{r}.log",
     benchmark:
         "<logs>/gather/round_{r}.tsv"
+    group:
+        together("choosing", of_next_round=True)
     conda:
         "../envs/cryocore.yaml"
     params:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from cryocore.backend.base import KERNELS, kernel_source
+from cryocore.backend.devices import choose_device
 
 OPTIONS = ("--std=c++17", "--use_fast_math")
 THREADS = 128
@@ -34,8 +35,16 @@ def _module() -> Any:
     return cupy.RawModule(code=kernel_source(), options=OPTIONS, backend="nvrtc", name_expressions=None)
 
 
+@cache
+def _device() -> int:
+    """The GPU of this process."""
+    from cupy.cuda import runtime
+
+    return choose_device([runtime.deviceGetPCIBusId(i) for i in range(runtime.getDeviceCount())])
+
+
 class CudaBackend:
-    """CuPy arrays on the current device."""
+    """CuPy arrays on one device; see :func:`cryocore.backend.devices.choose_device`."""
 
     name = "cuda"
     cache_bytes = 1 << 30
@@ -43,6 +52,7 @@ class CudaBackend:
     def __init__(self) -> None:
         import cupy
 
+        cupy.cuda.Device(_device()).use()
         self.xp = cupy
 
     def launch(self, kernel: str, args: tuple[Any, ...], *, items: int) -> None:

@@ -18,7 +18,7 @@ from cryocore.classify.features import COLUMNS, Context
 from cryocore.config import Score
 from cryocore.data import Particles, read_weights, require_same_particles
 from cryocore.errors import InputError
-from cryocore.files import read_table, table_metadata
+from cryocore.files import open_table, read_table, table_metadata
 from cryocore.replay.log import find_rounds, wanted_rounds
 from cryocore.score.scorer import Scorer
 from cryocore.select.choose import judged
@@ -126,7 +126,7 @@ def read_context(scores: Path, metadata: Mapping[str, Any], n: int, *, seed: int
     names = [name for name in (*COLUMNS, "noise_power") if name in pq.read_schema(scores).names]
     step = -(-n // CONTEXT)
     parts = []
-    with pq.ParquetFile(scores) as file:
+    with open_table(scores) as file:
         start = 0
         for group in range(file.num_row_groups):
             part = file.read_row_group(group, columns=names)

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from cryocore.backend import Backend
 from cryocore.classify.committee import Folds, fit_committee, probability
@@ -20,7 +19,7 @@ from cryocore.classify.models import Floats, device_of, load_model
 from cryocore.classify.results import write_gallery, write_results
 from cryocore.classify.rounds import ScoredRound
 from cryocore.config import Classify
-from cryocore.files import write_tables
+from cryocore.files import open_table, write_tables
 from cryocore.select.rules import PROBABILITY
 
 log = logging.getLogger(__name__)
@@ -79,7 +78,7 @@ def judged_tables(
 ) -> Iterator[pa.Table]:
     """The row groups of the scores, with the probability; a few thousand particles are in memory at a time."""
     n_right, start = 0, 0
-    with pq.ParquetFile(scored.scores) as file:
+    with open_table(scored.scores) as file:
         for group in range(file.num_row_groups):
             part = file.read_row_group(group)
             found = np.empty(len(part), dtype=np.float32)

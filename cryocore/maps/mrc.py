@@ -1,12 +1,14 @@
 """MRC files: volumes in and out, stacks out. The same input always gives the same bytes.
 
 Files are written as RELION writes them: origin 0 and start 0, so the object's centre is voxel ``n // 2``
-and ChimeraX lays maps of one box over each other. Volumes have space group 1, stacks 0.
+and ChimeraX lays maps of one box over each other. Volumes have space group 1, stacks 0. The first label of a volume
+holds the checksum of its voxels.
 """
 
 from __future__ import annotations
 
 import warnings
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,6 +24,7 @@ from cryocore.files import atomic_path
 Floats32 = NDArray[np.float32]
 
 LABEL = b"cryocore"
+CHECKSUM = LABEL + b", CRC-32 %08x"
 MODES = {0: np.int8, 1: np.int16, 2: np.float32, 6: np.uint16, 12: np.float16}
 HEADER_BYTES = 1024
 GZIP_MAGIC, MAX_GZIP_RATIO = b"\x1f\x8b", 1032
@@ -46,12 +49,14 @@ def read_map(
     Raises
     ------
     InputError  if the file is missing, not MRC, shorter than its header says, not one finite volume,
-        has unequal or no voxel sizes, or is not a cube although ``cubic``.
+        has unequal or no voxel sizes, is not a cube although ``cubic``, or has other voxels than :func:`write_map`
+        wrote.
     """
     path = Path(path)
     header = _read_header(path)
     _check_size(path, header)
     data = _read_data(path)
+    _check_voxels(path, header, data)
     volume = np.ascontiguousarray(_to_zyx(data, header, path), dtype=np.float32)
     if cubic and len(set(volume.shape)) != 1:
         sides = " x ".join(map(str, volume.shape[::-1]))
@@ -89,7 +94,7 @@ def _write(
 ) -> None:
     """Write the sections one by one, then the header, which needs their statistics."""
     file.write(bytes(HEADER_BYTES))
-    count, total, squares, low, high = 0, 0.0, 0.0, np.inf, -np.inf
+    count, total, squares, low, high, checksum = 0, 0.0, 0.0, np.inf, -np.inf, 0
     shape: tuple[int, ...] | None = None
     for part in parts:
         sections = np.asarray(part, dtype=dtype.newbyteorder("<"))
@@ -97,7 +102,9 @@ def _write(
             shape = sections.shape[-2:]
         if sections.ndim not in (2, 3) or sections.shape[-2:] != shape:
             raise ValueError(f"every image must be {shape}; got {sections.shape}")
-        file.write(np.ascontiguousarray(sections).data)
+        data = np.ascontiguousarray(sections).data
+        file.write(data)
+        checksum = checksum if is_stack else zlib.crc32(data, checksum)
         if sections.size:
             values = sections.astype(np.float64)
             total, squares = total + values.sum(), squares + np.square(values).sum()
@@ -109,6 +116,8 @@ def _write(
     rms = np.sqrt(max(squares / (count * shape[0] * shape[1]) - mean**2, 0.0))
     header = _header((count, *shape), dtype, pixel_size_angstrom, is_stack=is_stack)
     header["dmin"], header["dmax"], header["dmean"], header["rms"] = low, high, mean, rms
+    if not is_stack:
+        header["label"][0] = CHECKSUM % checksum
     file.seek(0)
     file.write(header.tobytes())
 
@@ -168,6 +177,19 @@ def _check_size(path: Path, header: Any) -> None:
             f"the file is truncated: its header declares {declared} bytes, there are at most {held}",
             file=path,
             remedy="Copy or download it again",
+        )
+
+
+def _check_voxels(path: Path, header: Any, data: NDArray[Any]) -> None:
+    """Compare voxels with the checksum that this project writes; programs that change a map add a label of theirs."""
+    label = bytes(header["label"][0]).rstrip()
+    if int(header["nlabl"]) != 1 or not label.startswith(CHECKSUM.partition(b"%")[0]):
+        return
+    if label != CHECKSUM % zlib.crc32(np.ascontiguousarray(data).data):
+        raise InputError(
+            "damaged: its voxels do not match the checksum in its header",
+            file=path,
+            remedy="Delete it and run snakemake again; if they were changed on purpose, write them as a new file",
         )
 
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cryocore.cores import in_threads
 from cryocore.errors import InputError
+from cryocore.files import open_table
 from cryocore.replay.log import LogRound
 from cryocore.score import scores
 from cryocore.score.scores import BAND_COLUMNS, BandStatistics, Weighting
@@ -106,13 +106,13 @@ def recomputed(log_round: LogRound, name: str, limit: BandLimit) -> NDArray[np.f
             "the log holds no band sums", file=log_round.path, column=missing, remedy="Leave the band limit out"
         )
     bands = band_range(log_round.metadata, limit)
-    with pq.ParquetFile(log_round.path) as file:
+    with open_table(log_round.path) as file:
         sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
     start = np.concatenate([[0], np.cumsum(sizes)])
     out = np.empty(log_round.n_particles, dtype=np.float32)
 
     def compute(group: int) -> None:
-        with pq.ParquetFile(log_round.path, memory_map=True) as file:
+        with open_table(log_round.path) as file:
             columns = table_columns(file.read_row_group(group, columns=names, use_threads=False))
         given = {letter: columns[_COLUMN_OF[letter]][:, bands].astype(np.float64) for letter in letters}
         sums = BandStatistics(*(given.get(letter, _NOTHING) for letter in "aecbfg"))

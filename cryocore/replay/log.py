@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from scipy.special import expit
 
 from cryocore.data import FscCurves
 from cryocore.errors import InputError
-from cryocore.files import as_numpy, read_table, table_metadata
+from cryocore.files import as_numpy, open_table, read_table, table_metadata
 from cryocore.select.rules import MIXTURE
 from cryocore.select.stage import table_columns
 
@@ -125,17 +124,8 @@ def find_rounds(source: Path) -> list[LogRound]:
 
 def open_round(path: Path) -> LogRound:
     """One file of a log; only its description is read."""
-    try:
-        file = pq.ParquetFile(path)
-    except FileNotFoundError:
-        raise InputError(
-            "file does not exist", file=path, remedy="Give results/<run>, its log or a log.parquet"
-        ) from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(
-            f"not a readable Parquet file ({str(error).splitlines()[0]})", file=path, remedy="Give a log.parquet"
-        ) from None
-    with file:
+    absent = "Give results/<run>, its log or a log.parquet"
+    with open_table(path, absent=absent, remedy="Give a log.parquet") as file:
         schema, n = file.schema_arrow, file.metadata.num_rows
     missing = [name for name in ("particle_id", "half") if name not in schema.names]
     if missing or n == 0:

@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from cryocore.backend import Backend
 from cryocore.config import Score
 from cryocore.data import Particles, read_quaternions, read_weights, require_same_particles
 from cryocore.errors import InputError
-from cryocore.files import as_numpy, read_table, table_metadata, write_tables
+from cryocore.files import as_numpy, open_table, read_table, table_metadata, write_tables
 from cryocore.score.chunks import CHUNK
 from cryocore.score.noise import read_noise, write_noise
 from cryocore.score.scorer import Scorer
@@ -90,7 +89,7 @@ def gather(particles: Path, shards: list[Path], out: Path) -> None:
         for i, path in enumerate(shards):
             ids = as_numpy(read_table(particles, ["particle_id"], shard=Shard(i, len(shards))).column("particle_id"))
             require_same_particles(as_numpy(read_table(path, ["particle_id"]).column("particle_id")), ids, file=path)
-            with pq.ParquetFile(path) as file:
+            with open_table(path) as file:
                 metadata = table_metadata(file.schema_arrow)
                 if metadata != (first or metadata):
                     remedy = "Delete it and run snakemake again"

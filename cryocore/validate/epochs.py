@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
+
+from cryocore.files import open_table
 
 
 def epoch_metrics(batches: Path, right: NDArray[np.bool_], known: NDArray[np.bool_]) -> list[dict[str, Any]]:
@@ -18,18 +19,19 @@ def epoch_metrics(batches: Path, right: NDArray[np.bool_], known: NDArray[np.boo
     batches : the log of an iterative reconstruction, a row group per epoch in the order of the particles
     right, known : (n,)   the truth, and where there is one
     """
-    file, rows = pq.ParquetFile(batches), []
+    rows: list[dict[str, Any]] = []
     wrong = known & ~right
-    for number in range(file.num_row_groups):
-        table = file.read_row_group(number, columns=["epoch", "weight", "used"])
-        used, weight = table.column("used").to_numpy(), table.column("weight").to_numpy()
-        total = float(weight[known].sum(dtype=np.float64))
-        rows.append(
-            {
-                "epoch": int(table.column("epoch")[0].as_py()),
-                "used": int(used.sum()),
-                "wrong_used": int((used & wrong).sum()) if known.any() else None,
-                "wrong_weight": round(float(weight[wrong].sum(dtype=np.float64)) / total, 6) if total > 0 else None,
-            }
-        )
+    with open_table(batches) as file:
+        for number in range(file.num_row_groups):
+            table = file.read_row_group(number, columns=["epoch", "weight", "used"])
+            used, weight = table.column("used").to_numpy(), table.column("weight").to_numpy()
+            total = float(weight[known].sum(dtype=np.float64))
+            rows.append(
+                {
+                    "epoch": int(table.column("epoch")[0].as_py()),
+                    "used": int(used.sum()),
+                    "wrong_used": int((used & wrong).sum()) if known.any() else None,
+                    "wrong_weight": round(float(weight[wrong].sum(dtype=np.float64)) / total, 6) if total > 0 else None,
+                }
+            )
     return rows

@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 
 from cryocore.data import FscCurves, require_same_particles, score_columns
 from cryocore.errors import InputError
-from cryocore.files import atomic_path, parquet_options, read_table, table_metadata, with_metadata, write_json
+from cryocore.files import (
+    atomic_path,
+    open_table,
+    parquet_options,
+    read_table,
+    table_metadata,
+    with_metadata,
+    write_json,
+)
 from cryocore.geometry.symmetry import point_group
 from cryocore.maps.cones import cone_metrics, round_cones
 from cryocore.maps.fsc import fsc, resolution_at
@@ -76,55 +84,45 @@ def validate_round(
     ------
     InputError  if a table holds other particles or lacks a column, or the true map has another box or voxel size.
     """
-    file = _open(scores)
-    ids, half = _column(file, "particle_id"), _column(file, "half")
-    columns = read_columns(scores, [n for n in (*MIXTURE_COLUMNS, "decoy_z") if n in file.schema_arrow.names])
-    odds, rate = judged(columns, ids, half, seed)
-    names = [n for n in score_columns(file.schema_arrow) if n != MIXTURE]
-    if odds is not None:
-        names.append(MIXTURE)
-    _require_score(score_name, names, scores)
+    with open_table(scores, absent="Run the workflow stage score") as file:
+        _require_columns(file, scores)
+        ids, half = _column(file, "particle_id"), _column(file, "half")
+        columns = read_columns(scores, [n for n in (*MIXTURE_COLUMNS, "decoy_z") if n in file.schema_arrow.names])
+        odds, rate = judged(columns, ids, half, seed)
+        names = [n for n in score_columns(file.schema_arrow) if n != MIXTURE]
+        if odds is not None:
+            names.append(MIXTURE)
+        _require_score(score_name, names, scores)
 
-    def values(name: str) -> NDArray[Any]:
-        return odds if name == MIXTURE and odds is not None else _column(file, name)
+        def values(name: str) -> NDArray[Any]:
+            return odds if name == MIXTURE and odds is not None else _column(file, name)
 
-    flags = _read_truth(truth, ids)
-    metrics = {
-        **_selection_metrics(file),
-        **_resolution_metrics(FscCurves.read(round_dir / "fsc.parquet")),
-        **cone_metrics(round_cones(round_dir)),
-        **_sampling_metrics(file),
-        **truth_map_metrics(round_dir, true_map),
-        **_flag_metrics(names, values, _column(file, "selected").astype(bool), flags, score_name),
-        "error_rate": None if rate is None else rate.as_dict(),
-    }
-    if batches is not None:
-        nothing = np.zeros(len(ids), dtype=bool)
-        right, known = (nothing, nothing) if flags is None else (flags.right, flags.known)
-        metrics["epochs"] = epoch_metrics(batches, right, known)
-    metrics["round"] = table_metadata(file.schema_arrow).get("round", _first_round(file))
-    write_json(out_metrics, metrics)
-    _write_log(file, odds, flags, metrics["error_rate"], out_log)
-    log.info("round %s: %d of %d particles kept", metrics["round"], metrics["n_kept"], metrics["n_particles"])
+        flags = _read_truth(truth, ids)
+        metrics = {
+            **_selection_metrics(file),
+            **_resolution_metrics(FscCurves.read(round_dir / "fsc.parquet")),
+            **cone_metrics(round_cones(round_dir)),
+            **_sampling_metrics(file),
+            **truth_map_metrics(round_dir, true_map),
+            **_flag_metrics(names, values, _column(file, "selected").astype(bool), flags, score_name),
+            "error_rate": None if rate is None else rate.as_dict(),
+        }
+        if batches is not None:
+            nothing = np.zeros(len(ids), dtype=bool)
+            right, known = (nothing, nothing) if flags is None else (flags.right, flags.known)
+            metrics["epochs"] = epoch_metrics(batches, right, known)
+        metrics["round"] = table_metadata(file.schema_arrow).get("round", _first_round(file))
+        write_json(out_metrics, metrics)
+        _write_log(file, odds, flags, metrics["error_rate"], out_log)
+        log.info("round %s: %d of %d particles kept", metrics["round"], metrics["n_kept"], metrics["n_particles"])
 
 
-def _open(scores: Path) -> pq.ParquetFile:
-    try:
-        file = pq.ParquetFile(scores, memory_map=True)
-    except FileNotFoundError:
-        raise InputError("file does not exist", file=scores, remedy="Run the workflow stage score") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(
-            f"not a readable Parquet file ({str(error).splitlines()[0]})",
-            file=scores,
-            remedy="Delete it and run snakemake again",
-        ) from None
+def _require_columns(file: pq.ParquetFile, scores: Path) -> None:
     missing = [name for name in NEEDED if name not in file.schema_arrow.names]
     if missing:
         raise InputError(
             "the column is missing", file=scores, column=missing[0], remedy="Delete the file and run snakemake again"
         )
-    return file
 
 
 def _require_score(name: str, names: list[str], scores: Path) -> None:

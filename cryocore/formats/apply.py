@@ -86,12 +86,14 @@ def keys_of(columns: Columns) -> Keys:
     keys: Keys = {}
     if tables.ids is not None or UID_LABEL in tables.particles:
         keys["uid"] = pd.Index(uids(columns))
-    keys["image"] = pd.Index(particle_ids(columns.texts(IMAGE_NAME)))
     if all(columns.has(label) for label in COORDINATES):
         steps = [np.round(columns.numbers(label) / COORDINATE_STEP).astype(np.int64) for label in COORDINATES[1:]]
         code, names = _file_names(columns.texts(COORDINATES[0]))
         frame = pd.DataFrame({"name": names[code], "x": steps[0], "y": steps[1]})
         keys["coordinates"] = pd.Index(pd.util.hash_pandas_object(frame, index=False).to_numpy())
+    if IMAGE_NAME not in tables.particles:
+        return keys
+    keys["image"] = pd.Index(particle_ids(columns.texts(IMAGE_NAME)))
     number = tables.particles[IMAGE_NAME].astype(str).str.partition("@")
     code, names = _file_names(number[2].to_numpy(dtype=object))
     frame = pd.DataFrame({"name": names[code], "number": number[0].str.lstrip("0")})

@@ -16,6 +16,7 @@ from cryocore.formats.records import Fields, read_fields, write_records
 from cryocore.formats.star_out import write_star
 from cryocore.ingest.columns import Columns, columns_of
 from cryocore.ingest.optics import DETECTOR, MAGNIFICATION, PIXEL_SIZES
+from cryocore.ingest.stacks import require_images
 from cryocore.star import IMAGE_NAME, StarTables
 from cryocore.star.read import to_numbers
 
@@ -101,6 +102,7 @@ def convert(
     fields = read_fields(source, passthrough, cs.NEEDED) if kinds[0] == "cs" else None
     tables = read_tables(source) if fields is None else cs.tables_of(fields)
     columns = columns_of(tables)
+    require_images(columns)
     notes = [f"{notice[0].upper()}{notice[1:]}." for notice in tables.notices]
     lost: list[str] = []
     match kinds[1]:

@@ -171,7 +171,7 @@ def read_cs(path: str | Path, passthrough: str | Path | None = None) -> StarTabl
 
     Raises
     ------
-    InputError  if a file is missing or damaged, or names no images.
+    InputError  if a file is missing or damaged.
     """
     return tables_of(read_fields(path, passthrough, NEEDED))
 
@@ -184,7 +184,9 @@ def tables_of(fields: Fields) -> StarTables:
         problem = f"{ids[twice[0]]} appears twice"
         raise InputError(problem, file=fields.path, row=int(twice[0]) + 1, column=UID, remedy="Remove duplicates")
     alignment = find_alignment(fields)
-    columns: dict[str, Any] = {IMAGE_NAME: _image_names(fields), **_location(fields)}
+    has_images = fields.has(PATH) and fields.has(INDEX)
+    columns: dict[str, Any] = {IMAGE_NAME: _image_names(fields)} if has_images else {}
+    columns |= _location(fields)
     group, optics = _optics(fields)
     columns["rlnOpticsGroup"] = group
     columns |= _scalars(CTF, fields.has, fields.numbers)
@@ -230,10 +232,6 @@ def _notices(fields: Fields, alignment: Alignment | None) -> tuple[str, ...]:
 
 def _image_names(fields: Fields) -> pd.Series:
     """``000001@path``, with the path as it starts at the project's directory."""
-    for name in (PATH, INDEX):
-        if not fields.has(name):
-            remedy = "Give the job's passthrough file too (input.passthrough, --passthrough)"
-            raise InputError("the particles have no images", file=fields.path, column=name, remedy=remedy)
     paths = fields.texts(PATH)
     words = pc.utf8_ltrim(paths.dictionary, ">")
     number = fields.integers(INDEX) + 1

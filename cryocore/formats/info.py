@@ -18,7 +18,7 @@ from cryocore.formats.records import read_fields
 from cryocore.images import read_header
 from cryocore.ingest.columns import Columns, columns_of
 from cryocore.ingest.optics import CONTRAST, CS, VOLTAGE, pixel_sizes
-from cryocore.star import IMAGE_NAME
+from cryocore.star import IMAGE_NAME, StarTables
 
 MAPS = (".mrc", ".mrcs", ".map", ".ccp4", ".st")
 MODES = {"i1": "int8", "i2": "int16", "f4": "float32", "u2": "uint16", "f2": "float16"}
@@ -68,14 +68,12 @@ def _words(value: Any) -> str:
 def _particles(path: Path) -> Facts:
     tables = read_tables(path)
     columns = columns_of(tables)
-    names = tables.particles[IMAGE_NAME].astype(str)
-    stacks = names.str.rpartition("@")[2]
     angles = [label for label in cs.ANGLES if columns.has(label)]
     facts: Facts = {
         "file": str(path),
         "kind": TITLES[kind_of(path)],
         "particles": len(tables),
-        "images": f"{stacks.nunique():,} stacks, the first {stacks.iloc[0]}",
+        "images": _stacks(tables),
         "optics": _optics(columns),
         "pixel size": _pixels(columns),
         "poses": "3-D" if len(angles) == 3 else "none",
@@ -91,6 +89,15 @@ def _particles(path: Path) -> Facts:
     if tables.notices:
         facts["notes"] = list(tables.notices)
     return facts
+
+
+def _stacks(tables: StarTables) -> str:
+    """How many there are, and the first."""
+    if IMAGE_NAME not in tables.particles:
+        return "none; the job's passthrough file names them"
+    stacks = tables.particles[IMAGE_NAME].astype(str).str.rpartition("@")[2]
+    n = stacks.nunique()
+    return f"{n:,} stack{'s' if n > 1 else ''}, the first {stacks.iloc[0]}"
 
 
 def _optics(columns: Columns) -> str:

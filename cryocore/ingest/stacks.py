@@ -38,7 +38,7 @@ class ImageNames:
 def parse_image_names(columns: Columns) -> ImageNames:
     """Split ``000001@stack.mrcs``; refuse subtomograms, faulty names and images named twice."""
     file = columns.tables.path
-    _refuse_subtomograms(columns)
+    require_images(columns)
     parts = [name.partition("@") for name in columns.texts(IMAGE_NAME)]
     sound = np.array([sep == "@" and p != "" and n.isascii() and n.isdigit() and len(n) < 10 for n, sep, p in parts])
     bad = np.flatnonzero(~sound)
@@ -69,7 +69,8 @@ def parse_image_names(columns: Columns) -> ImageNames:
     return ImageNames(stack.astype(np.int64), image, tuple(map(str, paths)))
 
 
-def _refuse_subtomograms(columns: Columns) -> None:
+def require_images(columns: Columns) -> None:
+    """Refuse particles that name no images, and subtomograms."""
     file, optics = columns.tables.path, columns.tables.optics
     remedy = "Give single-particle images"
     if "rlnTomoName" in columns.tables.particles:
@@ -78,6 +79,9 @@ def _refuse_subtomograms(columns: Columns) -> None:
     label = "rlnImageDimensionality"
     if optics is not None and label in optics and (pd.to_numeric(optics[label], errors="coerce") == 3).any():
         raise InputError("the images are 3-D; only 2-D images are read", file=file, column=label, remedy=remedy)
+    if not columns.has(IMAGE_NAME):
+        remedy = "Give the job's passthrough file too (input.passthrough, --passthrough)"
+        raise InputError("the particles have no images", file=file, column=columns.name(IMAGE_NAME), remedy=remedy)
 
 
 def find_root(star: Path, names: ImageNames, root: str | None) -> str:

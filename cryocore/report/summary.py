@@ -90,7 +90,8 @@ def summarise(
         figures.save(drawing.figure, out_figures, drawing.name)
     found = warnings(rounds, n_rounds=n_rounds)
     chart = fsc_chart([_curve(run_dir, m) for m in rounds])
-    contents = Contents(rounds, stop, [*found, *(w for s in sections for w in s.warnings)], chart, sections)
+    told = [*found, *(w for s in sections for w in s.warnings)]
+    contents = Contents(rounds, stop, told, chart, sections, out_star.name)
     metadata = table_metadata(read_table(_log(run_dir, last), ["particle_id"]).schema)
     write_report(out_report, contents, out_figures, Provenance.of(settings, metadata))
 

@@ -13,6 +13,8 @@ import pytest
 from cryocore.data import Particles
 from cryocore.errors import InputError
 from cryocore.files import write_table
+from cryocore.formats.apply import apply_selection
+from cryocore.formats.convert import convert
 from cryocore.formats.info import describe
 from cryocore.maps.mrc import write_map
 from tests.formats.samples import cs_fields, thu_rows, write_fields
@@ -27,7 +29,7 @@ def test_particles(particles: Particles, simulated: Path, tmp_path: Path) -> Non
         facts = describe(path)
         assert (facts["kind"], facts["particles"], facts["poses"]) == (kind, 80, "3-D")
         assert facts["optics"] == "1 group, 300 kV, 2.7 mm, 0.1 contrast"
-        assert facts["micrographs"] == 8 and facts["images"] == "1 stacks, the first particles.mrcs"
+        assert facts["micrographs"] == 8 and facts["images"] == "1 stack, the first particles.mrcs"
         has_halves = kind != "THUNDER file"
         halves = np.bincount(particles.column("half"))[1:].tolist()
         assert facts["half sets"] == ({"1:": halves[0], "2:": halves[1]} if has_halves else "none")
@@ -74,3 +76,12 @@ def test_faults(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"x" * 2000)
         with pytest.raises(InputError):
             describe(tmp_path / name)
+
+
+def test_a_file_without_its_passthrough_file(particles: Particles, tmp_path: Path) -> None:
+    path = write_fields(tmp_path / "a.cs", cs_fields(particles, blob__path=None, blob__idx=None))
+    assert describe(path)["images"] == "none; the job's passthrough file names them"
+    assert describe(path)["poses"] == "3-D"
+    with pytest.raises(InputError, match=r"column blob/path: the particles have no images.*--passthrough"):
+        convert(path, tmp_path / "a.star")
+    assert apply_selection(path, path, tmp_path / "b.cs").by == "uid"

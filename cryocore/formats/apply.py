@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from cryocore.ingest.optics import pixel_sizes
 from cryocore.ingest.particles import particle_ids
 from cryocore.star import IMAGE_NAME
 
-Keys = dict[str, pd.Index]
+Keys = Callable[[str], pd.Index | None]
 
 BY = ("uid", "image", "coordinates", "number")
 """What tells particles apart: cryoSPARC's uid; the image's number and stack; micrograph and coordinates, which stay
@@ -71,34 +73,37 @@ def apply_selection(selection: str | Path, parent: str | Path, out: str | Path, 
     theirs = columns_of(read_tables(parent))
     is_table = Path(selection).suffix.lower() == ".parquet"
     ours = None if is_table else columns_of(read_tables(selection))
-    wanted = _selected_ids(selection) if ours is None else keys_of(ours)
-    known = keys_of(theirs)
-    chosen, keep = _match(wanted, known, Path(selection), Path(parent), by)
+    wanted = _selected_ids(selection) if ours is None else partial(key_of, ours)
+    chosen, keep = _match(wanted, partial(key_of, theirs), Path(selection), Path(parent), by)
     filter_particles(parent, keep, {}, out)
     notes = () if ours is None else _compare(ours, theirs)
-    n = len(known[chosen])
-    return Applied(str(selection), str(parent), str(out), chosen, int(keep.sum()), n, notes)
+    return Applied(str(selection), str(parent), str(out), chosen, int(keep.sum()), len(keep), notes)
 
 
-def keys_of(columns: Columns) -> Keys:
-    """By each name of ``BY`` that the file allows, what tells its particles ``(n,)`` apart."""
+def key_of(columns: Columns, by: str) -> pd.Index | None:
+    """What tells the particles ``(n,)`` apart, by one of ``BY``; None if the file does not have it."""
     tables = columns.tables
-    keys: Keys = {}
-    if tables.ids is not None or UID_LABEL in tables.particles:
-        keys["uid"] = pd.Index(uids(columns))
-    if all(columns.has(label) for label in COORDINATES):
-        steps = [np.round(columns.numbers(label) / COORDINATE_STEP).astype(np.int64) for label in COORDINATES[1:]]
-        code, names = _file_names(columns.texts(COORDINATES[0]))
-        frame = pd.DataFrame({"name": names[code], "x": steps[0], "y": steps[1]})
-        keys["coordinates"] = pd.Index(pd.util.hash_pandas_object(frame, index=False).to_numpy())
-    if IMAGE_NAME not in tables.particles:
-        return keys
-    keys["image"] = pd.Index(particle_ids(columns.texts(IMAGE_NAME)))
-    number = tables.particles[IMAGE_NAME].astype(str).str.partition("@")
-    code, names = _file_names(number[2].to_numpy(dtype=object))
-    frame = pd.DataFrame({"name": names[code], "number": number[0].str.lstrip("0")})
-    keys["number"] = pd.Index(pd.util.hash_pandas_object(frame, index=False).to_numpy())
-    return keys
+    match by:
+        case "uid":
+            return pd.Index(uids(columns)) if tables.ids is not None or UID_LABEL in tables.particles else None
+        case "coordinates":
+            if not all(columns.has(label) for label in COORDINATES):
+                return None
+            code, names = _file_names(columns.texts(COORDINATES[0]))
+            x, y = (np.round(columns.numbers(label) / COORDINATE_STEP).astype(np.int64) for label in COORDINATES[1:])
+            return _hashed(pd.DataFrame({"name": names[code], "x": x, "y": y}))
+        case _ if IMAGE_NAME not in tables.particles:
+            return None
+        case "image":
+            return pd.Index(particle_ids(columns.texts(IMAGE_NAME)))
+        case _:
+            image = tables.particles[IMAGE_NAME].astype(str).str.partition("@")
+            code, names = _file_names(image[2].to_numpy(dtype=object))
+            return _hashed(pd.DataFrame({"name": names[code], "number": image[0].str.lstrip("0")}))
+
+
+def _hashed(frame: pd.DataFrame) -> pd.Index:
+    return pd.Index(pd.util.hash_pandas_object(frame, index=False).to_numpy())
 
 
 def _file_names(paths: NDArray[np.object_]) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
@@ -118,18 +123,18 @@ def _selected_ids(table: str | Path) -> Keys:
     found = read_table(table, ["particle_id", deciding], remedy=remedy)
     kept = found.column(deciding).to_numpy().astype(np.float64) > 0
     ids = pd.Index(found.column("particle_id").to_numpy()[kept].astype(np.uint64))
-    return {"uid": ids, "image": ids}
+    return lambda by: ids if by in ("uid", "image") else None
 
 
 def _match(wanted: Keys, known: Keys, selection: Path, parent: Path, by: str | None) -> tuple[str, NDArray[np.bool_]]:
     """What tells the particles apart, and which of the parent's are selected ``(n,)``."""
     faults = {}
     for name in BY if by is None else (by,):
-        lacking = next((path for keys, path in ((wanted, selection), (known, parent)) if name not in keys), None)
-        if lacking is not None:
-            faults[name] = f"{lacking} has none"
+        ours, theirs = wanted(name), known(name)
+        if ours is None or theirs is None:
+            faults[name] = f"{selection if ours is None else parent} has none"
             continue
-        fault, keep = _compare_keys(wanted[name], known[name])
+        fault, keep = _compare_keys(ours, theirs)
         if keep is not None:
             return name, keep
         faults[name] = fault

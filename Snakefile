@@ -63,3 +63,7 @@ include: "rules/validate.smk"
 
 onsuccess:
     print_rounds()
+
+
+onerror:
+    print_failures()

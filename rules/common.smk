@@ -19,6 +19,7 @@ from cryocore.config import CLASSIFIERS, parse_config
 from cryocore.errors import InputError
 from cryocore.formats import kind_of
 from cryocore.provenance import code_version
+from cryocore.status import run_status
 from cryocore.workflow import stage_settings
 
 try:
@@ -166,6 +167,14 @@ def previous_scores(wildcards):
 def together(name, of_next_round=False):
     """Short stages that follow each other in a round are one job of a cluster."""
     return lambda wildcards: f"{name}_{int(wildcards.r) + of_next_round}"
+
+
+def print_failures():
+    """Say which jobs failed, of what, in which log, and what to do."""
+    try:
+        print("", *run_status(Path("logs", CONFIG.run)).attention, sep="\n", file=sys.stderr)
+    except InputError:
+        pass  # nothing had begun
 
 
 def print_rounds():

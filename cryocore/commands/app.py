@@ -18,6 +18,7 @@ from cryocore.commands.orientation import orientation
 from cryocore.commands.replay import replay
 from cryocore.commands.residuals import residuals
 from cryocore.commands.reslog import reslog
+from cryocore.commands.status import status
 from cryocore.commands.train import train
 
 app = typer.Typer(
@@ -34,6 +35,7 @@ app.command()(orientation)
 app.command()(reslog)
 app.command()(residuals)
 app.command()(train)
+app.command()(status)
 app.command()(convert)
 app.command()(info)
 app.command()(apply)

@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +165,33 @@ def test_rounds_in_shards(finished: tuple[Workflow, str], tmp_path: Path) -> Non
         assert len(list((folders[1] / f"round_{r}/sums_2_shards").iterdir())) == 2
         assert not (folders[1] / f"round_{r}/scores_2_shards").exists()
     assert (workflow.work / "logs/tiny/score/round_1_shard_1.log").is_file()
+
+
+def test_after_a_kill_only_unfinished_jobs_run(tmp_path: Path, finished: tuple[Workflow, str]) -> None:
+    """SIGKILL of Snakemake and of the stage that it runs: the rest is done, and the bytes are those of a whole run."""
+    workflow = fresh_copy(tmp_path)
+    name = workflow.configure(**TINY)
+    target, run = "results/tiny/round_1/metrics.json", workflow.work / "results/tiny"
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(workflow.code / "Snakefile"), "--configfile", name]
+    process = subprocess.Popen(
+        [*command, "--", target],
+        cwd=workflow.work,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.STDOUT,
+        process_group=0,
+    )
+    while not (run / "round_0/sums.npz").exists() and process.poll() is None:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    workflow.snakemake("--unlock", "--configfile", name)
+    left = workflow.jobs("--configfile", name, "--", target)
+    assert "Round 0: scoring" in left and "Round 1: selecting" in left
+    assert not [job for job in left if job.startswith(("Simulating", "Reading"))]
+    workflow.snakemake("--configfile", name, "--", target)
+    for file in ("round_0/scores.parquet", "round_1/half1.mrc", "round_1/subset.parquet"):
+        assert (run / file).read_bytes() == (finished[0].work / "results/tiny" / file).read_bytes()
+    assert not [path for path in run.rglob(".*") if path.is_file() and not path.name.startswith(".snakemake")]
 
 
 def test_wrong_input_stops_with_one_paragraph(workflow: Workflow) -> None:

@@ -2,8 +2,9 @@
 
     python -m benchmarks.scaling
 
-Strong scaling: the same particles in more parts, as many at a time as there are cores, one thread each. Weak scaling:
-as many particles per part. The outcome is in benchmarks/results/scaling.json, and printed as the table of docs/cluster.md.
+Strong scaling: the same particles in more parts, as many at a time as there are cores, one thread each. Weak
+scaling: as many particles per part. The outcome is in benchmarks/results/scaling.json, and printed as the table of
+docs/cluster.md.
 """
 
 from __future__ import annotations

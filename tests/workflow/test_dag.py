@@ -208,6 +208,16 @@ def test_own_particles(workflow: Workflow, settings: dict[str, Any], first: set[
     assert not any("truth" in c for c in commands if not any(name in c for name in judges))
 
 
+def test_selections_are_in_the_format_of_the_particles(workflow: Workflow) -> None:
+    for name in ("J1_particles.cs", "other.cs"):
+        (workflow.work / name).touch()
+    given = {"star": "J1_particles.cs", "passthrough": "other.cs"}
+    name = workflow.configure(run="mine", n_rounds=1, symmetry="C1", input=given)
+    text = workflow.snakemake("-n", "--printshellcmds", "--configfile", name).stdout
+    assert "results/mine/round_1/subset.cs" in text and "results/mine/finest.cs" in text
+    assert ".star" not in "".join(line for line in text.splitlines() if "Shell command:" in line)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

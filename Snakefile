@@ -37,8 +37,8 @@ rule all:
         rounds="<results>/rounds.parquet",
         report="<results>/report.html",
         log=expand("<results>/log/round={r}/log.parquet", r=range(N + 1)),
-        star=f"<results>/round_{N}/subset.star",
-        finest="<results>/finest.star",
+        star=f"<results>/round_{N}/subset.{KIND}",
+        finest=f"<results>/finest.{KIND}",
 
 
 include: "rules/ingest.smk"

@@ -63,22 +63,28 @@ class Run:
     work: Path
     slurm: bool
 
-    def command(self, *more: str) -> list[str]:
-        """The one command of a user."""
+    def command(self, *more: str, target: str | None = None) -> list[str]:
+        """The one command of a user, or another one for one file."""
         profile = ["--profile", str(self.work / "profile")] if self.slurm else []
         program = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), *profile]
-        return [*program, "--configfile", "my.yaml", *more, "--", *TARGETS]
+        return [*program, "--configfile", "my.yaml", *more, "--", *([target] if target else TARGETS)]
 
-    def start(self, *more: str) -> subprocess.Popen[str]:
+    def start(self, *more: str, target: str | None = None) -> subprocess.Popen[str]:
         """Start it; what it says goes to a file."""
         with (self.work / "said.txt").open("a") as said:
             return subprocess.Popen(
-                self.command(*more), cwd=self.work, stdout=said, stderr=said, text=True, start_new_session=True
+                self.command(*more, target=target),
+                cwd=self.work,
+                stdout=said,
+                stderr=said,
+                text=True,
+                start_new_session=True,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
 
-    def again(self, *more: str) -> bool:
+    def again(self, *more: str, target: str | None = None) -> bool:
         """The same command, to its end; whether it went well."""
-        return self.start(*more).wait(LONGEST_S) == 0
+        return self.start(*more, target=target).wait(LONGEST_S) == 0
 
     @property
     def said(self) -> str:
@@ -177,24 +183,33 @@ def full_disk(run: Run, moment: Moment) -> str:
     return f"run ended with {code}, {told_words}, {len(partial)} partial files; again: {went_well}"
 
 
+READ_BY = {
+    "round_0/half1.mrc": "round_0/noise.npz",
+    "round_0/mask.mrc": "round_0/noise.npz",
+    "round_0/fsc.parquet": "round_0/noise.npz",
+    "round_0/sampling.npz": "round_0/noise.npz",
+    "round_0/noise.npz": "round_0/scores_2_shards/0.parquet",
+    "round_0/scores.parquet": "log/round=0/log.parquet",
+    "round_0/sums_2_shards/0.npz": "round_0/map.mrc",
+    "round_1/subset.parquet": "round_1/sums_2_shards/0.npz",
+    "particles.parquet": "round_0/sums_2_shards/0.npz",
+}
+"""Kinds of intermediate files, and a file that is made of each."""
+
+
 def corrupted(run: Run, moment: Moment) -> str:
     """One byte of a finished intermediate file changes; what is made of it is made again."""
     run.again()
-    kinds = ("half1.mrc", "mask.mrc", "fsc.parquet", "sampling.npz", "noise.npz", "subset.parquet", "scores.parquet")
-    names = [f"round_1/{kind}" for kind in kinds] + ["particles.parquet", "round_1/sums_2_shards/0.npz"]
-    name = names[moment.number % len(names)]
+    name = list(READ_BY)[moment.number % len(READ_BY)]
     path = run.results / name
     raw, at = bytearray(path.read_bytes()), path.stat()
     raw[len(raw) // 3] ^= 0x10
     path.write_bytes(raw)
     os.utime(path, ns=(at.st_atime_ns, at.st_mtime_ns))
-    makes = "reconstruct" if "sums" in name else "select" if name == "particles.parquet" else None
-    makes = makes or ("validate" if name.endswith(("scores.parquet", "fsc.parquet")) else "score")
-    if name.endswith("subset.parquet"):
-        makes = "sum"
-    failed = not run.again("--forcerun", makes)
+    failed = not run.again("--force", target=f"results/tiny/{READ_BY[name]}")
     named = f"{name}: " in run.said and "Delete it and run snakemake again" in run.said
     path.unlink()
+    run.again(target=f"results/tiny/{READ_BY[name]}")
     return f"{name}: {'refused' if failed else 'NOT NOTICED'}, {'named with the remedy' if named else 'NOT NAMED'}"
 
 

@@ -124,9 +124,12 @@ class Simulate(Section):
 
 
 class Input(Section):
-    """Where the particles come from: a STAR file, or a simulation when there is none."""
+    """Where the particles come from: a file of them, or a simulation when there is none."""
 
-    star: FileName | None = Field(None, description="RELION STAR file; image paths are relative to root")
+    star: FileName | None = Field(
+        None, description="RELION STAR, cryoSPARC .cs or THUNDER .thu file of particles"
+    )
+    passthrough: FileName | None = Field(None, description="passthrough file of a .cs file (default: found beside it)")
     root: FileName | None = Field(None, description="directory that image paths start from (default: found by looking)")
     pixel_size_angstrom: Positive | None = Field(None, description="overrides the file's; null: read it")
     truth: FileName | None = Field(
@@ -139,6 +142,8 @@ class Input(Section):
 
     @model_validator(mode="after")
     def _one_truth(self) -> Input:
+        if self.passthrough and not (self.star or "").lower().endswith(".cs"):
+            raise ValueError("passthrough: only a cryoSPARC .cs file has one")
         if self.star is None and (self.truth or self.true_map):
             raise ValueError("a simulation knows its own truth: truth and true_map need a star")
         if self.truth and self.plant.total > 0.0:

@@ -29,7 +29,7 @@ Ints = NDArray[np.integer[Any]]
 
 @dataclass(frozen=True)
 class Optics:
-    """What all particles of one optics group share."""
+    """What all particles of one optics group share; ``image_sign`` is -1 where the files show protein dark."""
 
     name: str
     box: int
@@ -43,6 +43,7 @@ class Optics:
     magnification: tuple[float, float, float, float] = (1.0, 0.0, 0.0, 1.0)
     premultiplied: bool = False
     phase_flipped: bool = False
+    image_sign: int = 1
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:

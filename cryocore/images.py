@@ -144,6 +144,7 @@ class StackReader:
         self._stack, self._names = stack_codes(particles)
         self._slice = particles.column("slice").astype(np.int64)
         self._box = np.array([o.box for o in particles.optics])[particles.column("optics_group")]
+        self._dark = np.array([o.image_sign < 0 for o in particles.optics])[particles.column("optics_group")]
         self._open: OrderedDict[int, _OpenStack] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -163,6 +164,8 @@ class StackReader:
 
     def read(self, rows: NDArray[np.integer[Any]], memory: Floats32 | None = None) -> Floats32:
         """Images ``(n, d, d)`` of the given rows, in their order; at the start of ``memory`` if it is large enough.
+
+        Protein is bright in them, whatever the file's contrast.
 
         Raises
         ------
@@ -191,6 +194,9 @@ class StackReader:
                 self._read_run(int(stack[low]), int(image[low]), target)
                 if not neighbours:
                     out[to] = target
+        dark = self._dark[rows]
+        if dark.any():
+            np.negative(out, out=out, where=dark[:, None, None])
         return out
 
     def _read_run(self, stack: int, first: int, target: Floats32) -> None:

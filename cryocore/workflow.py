@@ -46,6 +46,7 @@ def stage_settings(config: Config, stage: Stage, round_number: int = 0) -> dict[
         "root": config.input.root if real else None,
         "pixel_size_angstrom": config.input.pixel_size_angstrom if real else None,
         "seed": config.seed,
+        "passthrough": config.input.passthrough,
     }
     match stage:
         case "simulate":

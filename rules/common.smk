@@ -18,6 +18,7 @@ os.environ.update(
 from cryocore.config import CLASSIFIERS, parse_config
 from cryocore.config_file import read_values
 from cryocore.errors import InputError
+from cryocore.formats import kind_of
 from cryocore.provenance import code_version
 from cryocore.status import run_status
 from cryocore.workflow import stage_settings
@@ -86,6 +87,8 @@ else:
     IMAGES = []  # the STAR file names them; stacks of a microscope do not change
     TRUTH = given(CONFIG.input.truth)
     TRUE_MAP = given(CONFIG.input.true_map)
+
+KIND = kind_of(STAR)  # selections are written in the format of the particles
 
 
 # Where the data set is cut into parts, a job has the wildcard s, from 0, and its files lie in a folder of their number.

@@ -1,4 +1,4 @@
-"""Particles: simulated, or read from a STAR file, with or without planted errors."""
+"""Particles: simulated, or read from a file of them, with or without planted errors."""
 
 
 rule simulate:
@@ -36,6 +36,7 @@ rule plant:
     """Plant errors into a real data set, and write down which."""
     input:
         star=given(CONFIG.input.star),
+        passthrough=given(CONFIG.input.passthrough),
     output:
         star="<results>/planted/particles.star",
         truth="<results>/planted/truth.parquet",
@@ -59,10 +60,11 @@ rule plant:
 
 
 rule ingest:
-    """Check every particle of the STAR file and write the particle table."""
+    """Check every particle of the file and write the particle table."""
     input:
         star=STAR,
         images=IMAGES,
+        passthrough=given(CONFIG.input.passthrough) if STAR == CONFIG.input.star else [],
     output:
         particles="<results>/particles.parquet",
     log:

@@ -8,7 +8,7 @@ rule select:
         scores=previous_scores,
     output:
         table="<results>/round_{r}/subset.parquet",
-        star="<results>/round_{r}/subset.star",
+        star=f"<results>/round_{{r}}/subset.{KIND}",
     log:
         "<logs>/select/round_{r}.log",
     benchmark:

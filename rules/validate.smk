@@ -39,7 +39,7 @@ rule report:
     """All rounds in one table, and the page that explains them."""
     input:
         star=STAR,
-        subsets=expand("<results>/round_{r}/subset.star", r=range(1, N + 1)),
+        subsets=expand("<results>/round_{r}/subset.{kind}", r=range(1, N + 1), kind=KIND),
         metrics=expand("<results>/round_{r}/metrics.json", r=range(N + 1)),
         log=expand("<results>/log/round={r}/log.parquet", r=range(N + 1)),
         maps=expand("<results>/round_{r}/map.mrc", r=range(N + 1)),
@@ -52,7 +52,7 @@ rule report:
         text="<results>/rounds.txt",
         report="<results>/report.html",
         figures=directory("<results>/figures"),
-        star="<results>/finest.star",
+        star=f"<results>/finest.{KIND}",
         script="<results>/maps.cxc",
     log:
         "<logs>/report.log",

@@ -1,4 +1,4 @@
-"""Rule ingest: from a STAR file to the particle table."""
+"""Rule ingest: from a file of particles to the particle table."""
 
 import json
 from pathlib import Path
@@ -10,8 +10,7 @@ from cryocore.ingest.particles import ingest
 def main(star: Path, particles: Path, settings: str = "{}") -> None:
     """Check every particle and write one row for each."""
     values = json.loads(settings)
-    table = ingest(star, root=values["root"], pixel_size_angstrom=values["pixel_size_angstrom"], seed=values["seed"])
-    table.write(particles)
+    ingest(star, **values).write(particles)
 
 
 if __name__ == "__main__":

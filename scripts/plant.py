@@ -11,14 +11,7 @@ from cryocore.ingest.plant import plant
 def main(star: Path, out_dir: Path, settings: str = "{}") -> None:
     """Write the STAR file with the errors, and the truth."""
     values = json.loads(settings)
-    plant(
-        star,
-        PlantedErrors.model_validate(values["plant"]),
-        root=values["root"],
-        pixel_size_angstrom=values["pixel_size_angstrom"],
-        seed=values["seed"],
-        out_dir=out_dir,
-    )
+    plant(star, PlantedErrors.model_validate(values.pop("plant")), out_dir=out_dir, **values)
 
 
 if __name__ == "__main__":

@@ -76,7 +76,8 @@ def test_a_simulation_ignores_where_real_images_are() -> None:
     real = {"star": "a.star", "root": "images", "pixel_size_angstrom": 1.5}
     assert stage_settings(parse_config({"symmetry": "C1", "input": real}), "ingest")["root"] == "images"
     simulated = parse_config({"input": {**real, "star": None}})
-    assert stage_settings(simulated, "ingest") == {"root": None, "pixel_size_angstrom": None, "seed": 0}
+    files = {"root": None, "pixel_size_angstrom": None, "passthrough": None, "seed": 0}
+    assert stage_settings(simulated, "ingest") == files
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,13 @@ import typer
 
 from cryocore import __version__
 from cryocore.cli import guarded
+from cryocore.commands.apply import apply
 from cryocore.commands.check import check
+from cryocore.commands.convert import convert
 from cryocore.commands.explain import explain
 from cryocore.commands.groups import groups
 from cryocore.commands.import_log import import_log
+from cryocore.commands.info import info
 from cryocore.commands.orientation import orientation
 from cryocore.commands.replay import replay
 from cryocore.commands.residuals import residuals
@@ -35,6 +38,9 @@ app.command()(residuals)
 app.command()(train)
 app.command()(check)
 app.command()(status)
+app.command()(convert)
+app.command()(info)
+app.command()(apply)
 app.command("import-log")(import_log)
 
 

@@ -31,8 +31,8 @@ def replay(
     compare: Annotated[
         list[str] | None, typer.Option(help="RULE=VALUE@SCORE, also several times: a line in a table for each.")
     ] = None,
-    star: Annotated[Path | None, typer.Option(help="Write the kept rows of the STAR file here (one round).")] = None,
-    parent: Annotated[Path | None, typer.Option(help="The STAR file, where it is not the one the run names.")] = None,
+    star: Annotated[Path | None, typer.Option(help="Write the kept particles here, in their file's format.")] = None,
+    parent: Annotated[Path | None, typer.Option(help="That file, where it is not the one the run names.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the weight of every particle here, .parquet.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the score and the cut: .png, .svg or .pdf.")] = None,
     as_json: AsJson = False,

@@ -38,11 +38,17 @@ class Columns:
         """Whether the particles or their optics groups have the column."""
         return label in self.tables.particles or self._in_optics(label)
 
+    def name(self, label: str) -> str:
+        """What the file calls the column."""
+        return self.tables.names.get(label, label)
+
     def numbers(self, label: str, default: float | None = None) -> Floats:
         """The column as finite numbers, ``(n,)``; without a default the column must exist."""
         if not self.has(label):
             if default is None:
-                raise InputError("the column is missing", file=self.tables.path, column=label, remedy="Add the column")
+                raise InputError(
+                    "the column is missing", file=self.tables.path, column=self.name(label), remedy="Add it"
+                )
             return np.full(len(self), default)
         column, index = self._column(label)
         values = to_numbers(column)[index]
@@ -52,7 +58,7 @@ class Columns:
                 f"{str(column.iloc[index].iloc[bad[0]])!r} is not a finite number{others(bad)}",
                 file=self.tables.path,
                 row=int(bad[0]) + 1,
-                column=label,
+                column=self.name(label),
                 remedy="Correct the value or remove the row",
             )
         return values
@@ -70,7 +76,7 @@ class Columns:
         if len(bad):
             row = int(bad[0])
             problem = f"{values[row]:g} is not {expected}{others(bad)}"
-            raise InputError(problem, file=self.tables.path, row=row + 1, column=label, remedy=remedy)
+            raise InputError(problem, file=self.tables.path, row=row + 1, column=self.name(label), remedy=remedy)
 
     def _in_optics(self, label: str) -> bool:
         return self.tables.optics is not None and label in self.tables.optics

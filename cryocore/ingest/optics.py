@@ -20,6 +20,7 @@ DETECTOR, MAGNIFICATION = "rlnDetectorPixelSize", "rlnMagnification"
 PIXEL_SIZES = ("rlnImagePixelSize", "rlnMicrographPixelSize", "rlnMicrographOriginalPixelSize")
 MAG_MATRIX = ("rlnMagMat00", "rlnMagMat01", "rlnMagMat10", "rlnMagMat11")
 PREMULTIPLIED, PHASE_FLIPPED = "rlnCtfDataAreCtfPremultiplied", "rlnCtfDataArePhaseFlipped"
+IMAGE_SIGN = "cryocoreImageSign"
 DEFAULTS = {
     VOLTAGE: 200.0,
     CS: 0.0,
@@ -29,6 +30,7 @@ DEFAULTS = {
     **dict(zip(MAG_MATRIX, (1.0, 0.0, 0.0, 1.0), strict=True)),
     PREMULTIPLIED: 0.0,
     PHASE_FLIPPED: 0.0,
+    IMAGE_SIGN: 1.0,
     DETECTOR: 0.0,
     MAGNIFICATION: 0.0,
 }
@@ -71,7 +73,7 @@ def find_groups(columns: Columns, pixel_size_angstrom: float | None) -> Groups:
         if not columns.has(label):
             log.warning("%s has no column %s; it is taken to be %g, as RELION does", path, label, DEFAULTS[label])
     values: dict[str, NDArray[np.generic]] = {k: columns.numbers(k, default) for k, default in DEFAULTS.items()}
-    pixel = _pixel_sizes(columns, pixel_size_angstrom)
+    pixel = pixel_sizes(columns, pixel_size_angstrom)
     _check(columns, values, pixel)
     values["pixel_size"] = pixel
     values["rlnOddZernike"] = columns.texts("rlnOddZernike", "[]")
@@ -89,7 +91,7 @@ def find_groups(columns: Columns, pixel_size_angstrom: float | None) -> Groups:
     return Groups(index, first_row, table, pixel)
 
 
-def _pixel_sizes(columns: Columns, override: float | None) -> Floats:
+def pixel_sizes(columns: Columns, override: float | None) -> Floats:
     """Pixel size of each particle's image (Å, ``(n,)``): the user's, or the file's by its RELION version."""
     n, path = len(columns), columns.tables.path
     from_detector = columns.has(DETECTOR) and columns.has(MAGNIFICATION)
@@ -131,6 +133,9 @@ def _check(columns: Columns, values: dict[str, NDArray[np.generic]], pixel: Floa
         columns.require(np.abs(tilt) <= MAX_BEAM_TILT, label, tilt, expected, "Give it in mrad")
     m = [np.asarray(values[k], dtype=np.float64) for k in MAG_MATRIX]
     determinant = m[0] * m[3] - m[1] * m[2]
+    sign = np.asarray(values[IMAGE_SIGN], dtype=np.float64)
+    remedy = "Write 1 where protein is bright, -1 where it is dark"
+    columns.require(np.abs(sign) == 1, IMAGE_SIGN, sign, "a sign of contrast (1 or -1)", remedy)
     sound = (determinant > 0.25) & (determinant < 4.0)
     columns.require(
         sound, MAG_MATRIX[0], determinant, "the determinant of a magnification near 1", "Correct the matrix"
@@ -183,4 +188,5 @@ def _optics(row: pd.Series, box: int) -> Optics:
         ),
         premultiplied=bool(row[PREMULTIPLIED]),
         phase_flipped=bool(row[PHASE_FLIPPED]),
+        image_sign=int(row[IMAGE_SIGN]),
     )

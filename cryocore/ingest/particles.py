@@ -1,4 +1,4 @@
-"""From a STAR file to the table of particles that all stages read, with every fault named at the door."""
+"""From a file of particles to the table of particles that all stages read, with every fault named at the door."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from cryocore.conventions import euler_to_matrix
 from cryocore.data import PARTICLES_SCHEMA, Particles
 from cryocore.errors import InputError
+from cryocore.formats import read_tables
 from cryocore.geometry.rotations import matrix_to_quaternion
 from cryocore.ingest.columns import Columns, Floats, columns_of
 from cryocore.ingest.halves import half_sets
-from cryocore.ingest.optics import Groups, find_groups
+from cryocore.ingest.optics import find_groups
 from cryocore.ingest.stacks import ImageNames, check_images, check_stacks, find_root, parse_image_names
-from cryocore.star import IMAGE_NAME, read_star
+from cryocore.star import IMAGE_NAME, StarTables
 
 log = logging.getLogger(__name__)
 
@@ -42,36 +43,59 @@ def particle_ids(names: Iterable[str]) -> NDArray[np.uint64]:
     return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
 
 
-def ingest(star: str | Path, *, root: str | None, pixel_size_angstrom: float | None, seed: int) -> Particles:
-    """Read a STAR file and check everything that later stages rely on, images included.
+def ids_of(tables: StarTables) -> NDArray[np.uint64]:
+    """Stable ids ``(n,)`` of the particles of a file: its own, or those of its image names."""
+    return particle_ids(tables.particles[IMAGE_NAME].astype(str)) if tables.ids is None else tables.ids
+
+
+def ingest(
+    star: str | Path,
+    *,
+    root: str | None,
+    pixel_size_angstrom: float | None,
+    seed: int,
+    passthrough: str | Path | None = None,
+) -> Particles:
+    """Read a file of particles and check everything that later stages rely on, images included.
 
     Parameters
     ----------
-    star : RELION STAR file of particles with poses, of any version
+    star : RELION STAR file of any version, cryoSPARC .cs or THUNDER .thu file, of particles with poses
     root : directory that image paths start from; None looks in the usual places
     pixel_size_angstrom : replaces that of the file
     seed : of the half sets, where the file has none
+    passthrough : .cs file with more fields of the same particles; None looks beside the file if some are missing
 
     Raises
     ------
     InputError  for the first fault found, with its file, row, column and remedy.
     """
-    particles = read_particles(star, root=root, pixel_size_angstrom=pixel_size_angstrom, seed=seed)
+    particles = read_particles(
+        star, root=root, pixel_size_angstrom=pixel_size_angstrom, seed=seed, passthrough=passthrough
+    )
     check_images(particles)
     return particles
 
 
-def read_particles(star: str | Path, *, root: str | None, pixel_size_angstrom: float | None, seed: int) -> Particles:
+def read_particles(
+    star: str | Path,
+    *,
+    root: str | None,
+    pixel_size_angstrom: float | None,
+    seed: int,
+    passthrough: str | Path | None = None,
+) -> Particles:
     """As :func:`ingest`, without reading the images: only the headers of their stacks."""
     star = Path(star)
-    tables = read_star(star)
+    tables = read_tables(star, passthrough)
     for notice in tables.notices:
         log.info("%s: %s", star, notice)
     columns = columns_of(tables)
     names = parse_image_names(columns)
-    ids = particle_ids(columns.texts(IMAGE_NAME))
+    ids = ids_of(tables)
     groups = find_groups(columns, pixel_size_angstrom)
-    values = {**_poses(columns), **_shifts(columns, groups), **_ctf(columns)}
+    x, y = shifts_angstrom(columns, groups.pixel_size_angstrom).T
+    values = {**_poses(columns), "shift_x_angstrom": x, "shift_y_angstrom": y, **_ctf(columns)}
     micrographs = columns.texts(MICROGRAPH)
     half = half_sets(columns, ids, micrographs, seed)
     found = find_root(star, names, root)
@@ -84,27 +108,33 @@ def read_particles(star: str | Path, *, root: str | None, pixel_size_angstrom: f
 def _poses(columns: Columns) -> dict[str, Floats]:
     """Quaternions from the three Euler angles."""
     missing = next((a for a in ANGLES if a not in columns.tables.particles), None)
-    remedy = "Refine the particles in 3-D and give the STAR file of the refinement"
+    remedy = "Refine the particles in 3-D and give the file of the refinement"
     if missing is not None:
-        raise InputError("the particles have no poses", file=columns.tables.path, column=missing, remedy=remedy)
-    angles = np.stack([columns.numbers(a) for a in ANGLES], axis=1)
-    if not angles[:, :2].any():
+        raise InputError(
+            "the particles have no poses", file=columns.tables.path, column=columns.name(missing), remedy=remedy
+        )
+    if not any(columns.numbers(a).any() for a in ANGLES[:2]):
         problem = "rot and tilt are 0 in every row: the particles have no 3-D poses"
-        raise InputError(problem, file=columns.tables.path, column=ANGLES[1], remedy=remedy)
-    parts = [angles[i : i + ROWS_PER_CHUNK] for i in range(0, len(angles), ROWS_PER_CHUNK)]
-    quaternions = np.concatenate([matrix_to_quaternion(euler_to_matrix(*part.T)) for part in parts])
+        raise InputError(problem, file=columns.tables.path, column=columns.name(ANGLES[1]), remedy=remedy)
+    quaternions = quaternions_of(columns)
     return {f"quat_{c}": quaternions[:, i] for i, c in enumerate("wxyz")}
 
 
-def _shifts(columns: Columns, groups: Groups) -> dict[str, Floats]:
-    """Shifts in Å, from columns in Å or in pixels of the particle's own optics group."""
-    for labels, scale in ((ORIGINS_ANGSTROM, np.ones(len(columns))), (ORIGINS_PIXEL, groups.pixel_size_angstrom)):
+def quaternions_of(columns: Columns) -> Floats:
+    """Poses ``(n, 4)`` as (w, x, y, z), from the three Euler angles."""
+    angles = np.stack([columns.numbers(a) for a in ANGLES], axis=1)
+    parts = [angles[i : i + ROWS_PER_CHUNK] for i in range(0, len(angles), ROWS_PER_CHUNK)]
+    return np.concatenate([matrix_to_quaternion(euler_to_matrix(*part.T)) for part in parts])
+
+
+def shifts_angstrom(columns: Columns, pixel_size_angstrom: Floats) -> Floats:
+    """Shifts ``(n, 2)`` in Å, from columns in Å or in pixels of the particle's own size ``(n,)``."""
+    for labels, scale in ((ORIGINS_ANGSTROM, np.ones(len(columns))), (ORIGINS_PIXEL, pixel_size_angstrom)):
         if any(columns.has(label) for label in labels):
-            x, y = (columns.numbers(label) * scale for label in labels)
-            return {"shift_x_angstrom": x, "shift_y_angstrom": y}
-    log.warning("%s has no columns %s; shifts are taken to be 0", columns.tables.path, " and ".join(ORIGINS_ANGSTROM))
-    zero = np.zeros(len(columns))
-    return {"shift_x_angstrom": zero, "shift_y_angstrom": zero}
+            return np.stack([columns.numbers(label) * scale for label in labels], axis=1)
+    names = " and ".join(map(columns.name, ORIGINS_ANGSTROM))
+    log.warning("%s has no columns %s; shifts are taken to be 0", columns.tables.path, names)
+    return np.zeros((len(columns), 2))
 
 
 def _report_long_shifts(star: Path, values: dict[str, Floats], side_angstrom: Floats) -> None:
@@ -120,7 +150,7 @@ def _ctf(columns: Columns) -> dict[str, Floats]:
     file = columns.tables.path
     if not columns.has(DEFOCUS_U):
         remedy = "Estimate the CTF of the micrographs and extract the particles again"
-        raise InputError("the particles have no defocus", file=file, column=DEFOCUS_U, remedy=remedy)
+        raise InputError("the particles have no defocus", file=file, column=columns.name(DEFOCUS_U), remedy=remedy)
     u = columns.numbers(DEFOCUS_U)
     v = columns.numbers(DEFOCUS_V) if columns.has(DEFOCUS_V) else u
     remedy = f"Give defocus in Å, at most {MAX_DEFOCUS_ANGSTROM:g}"
@@ -128,7 +158,7 @@ def _ctf(columns: Columns) -> dict[str, Floats]:
         columns.require(np.abs(values) <= MAX_DEFOCUS_ANGSTROM, label, values, "a defocus in Å", remedy)
     if 0 < np.abs(u).max() < MICROMETRE_DEFOCUS:
         problem = f"the largest defocus is {np.abs(u).max():g} Å: these look like µm"
-        raise InputError(problem, file=file, row=1, column=DEFOCUS_U, remedy="Give defocus in Å")
+        raise InputError(problem, file=file, row=1, column=columns.name(DEFOCUS_U), remedy="Give defocus in Å")
     for label, found in ((DEFOCUS_V, "DefocusU"), (DEFOCUS_ANGLE, "0")):
         if not columns.has(label):
             log.warning("%s has no column %s; it is taken to be %s", file, label, found)

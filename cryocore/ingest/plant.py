@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,14 @@ from cryocore.config import PlantedErrors
 from cryocore.data import Particles
 from cryocore.errors import InputError
 from cryocore.files import write_table
+from cryocore.formats import kind_of, read_tables
+from cryocore.formats.star_out import write_star
 from cryocore.geometry.rotations import matrix_to_euler, matrix_to_quaternion, random_rotations, rotations_by_angle
 from cryocore.images import StackReader, batch_size
 from cryocore.ingest.particles import ANGLES, ORIGINS_ANGSTROM, ORIGINS_PIXEL, particle_ids, read_particles
 from cryocore.ingest.stacks import ROOT_COMMENT
 from cryocore.maps.mrc import write_stack
-from cryocore.star import IMAGE_NAME, edit_star, read_star
+from cryocore.star import IMAGE_NAME, edit_star
 
 log = logging.getLogger(__name__)
 
@@ -113,21 +116,26 @@ def plant(
     pixel_size_angstrom: float | None,
     seed: int,
     out_dir: Path,
+    passthrough: str | Path | None = None,
 ) -> None:
     """Write a copy of a STAR file with planted errors: particles.star, truth.parquet and, with junk, junk.mrcs.
+
+    Particles of another format are brought into a STAR file first.
 
     The copy differs from ``star`` in its first line, which says where image paths start from, and in the angles,
     origins and image names of the particles made wrong. The poses of ``star`` count as true. If junk has several
     boxes, all but that of the maps go to junk_BOX.mrcs.
     """
     star, out_dir = Path(star), Path(out_dir)
-    particles = read_particles(star, root=root, pixel_size_angstrom=pixel_size_angstrom, seed=seed)
+    particles = read_particles(
+        star, root=root, pixel_size_angstrom=pixel_size_angstrom, seed=seed, passthrough=passthrough
+    )
     rng = np.random.default_rng(seed)
     kinds = assign_errors(len(particles), settings, rng)
     _refuse_none(kinds, settings, star)
     rotations, shifts = perturb_poses(kinds, particles.rotations, particles.shifts_angstrom, settings, rng)
 
-    tables = read_star(star)
+    tables = read_tables(star, passthrough)
     names = tables.particles[IMAGE_NAME].tolist()
     junk = _write_junk(particles, np.flatnonzero(kinds == "junk"), rng, out_dir)
     edits: dict[int, dict[str, Any]] = {row: {IMAGE_NAME: name} for row, name in junk.items()}
@@ -139,7 +147,13 @@ def plant(
     for row in moved.tolist() if columns == {} else []:
         edits[row] = {label: f"{values[row]:.6f}" for label, values in origins.items()}
     comment = f"{ROOT_COMMENT}{particles.root}"
-    edit_star(star, out_dir / "particles.star", extra=columns if len(moved) else None, edits=edits, comment=comment)
+    with TemporaryDirectory() as folder:
+        given = star
+        if kind_of(star) != "star":
+            given = Path(folder) / "particles.star"
+            write_star(tables, given)
+        extra = columns if len(moved) else None
+        edit_star(given, out_dir / "particles.star", extra=extra, edits=edits, comment=comment)
     ids = particle_ids([junk.get(row, name) for row, name in enumerate(names)])
     truth = truth_table(ids, kinds, particles.rotations, particles.shifts_angstrom)
     write_table(out_dir / "truth.parquet", truth, seed=seed, parent=str(star))
@@ -181,8 +195,10 @@ def _write_junk(particles: Particles, rows: Ints, rng: np.random.Generator, out_
 
 
 def _scrambled(particles: Particles, rows: Ints, rng: np.random.Generator) -> Iterator[Floats32]:
-    """Phase-randomised images of the rows, in batches."""
+    """Phase-randomised images of the rows, in batches, of the contrast that their optics groups have."""
+    sign = np.array([o.image_sign for o in particles.optics], dtype=np.float32)[particles.column("optics_group")]
     with StackReader(particles) as reader:
         size = batch_size(int(particles.optics[int(particles.column("optics_group")[rows[0]])].box))
         for start in range(0, len(rows), size):
-            yield phase_randomised(reader.read(rows[start : start + size]), rng)
+            part = rows[start : start + size]
+            yield phase_randomised(reader.read(part), rng) * sign[part, None, None]

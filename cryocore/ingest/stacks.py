@@ -40,7 +40,7 @@ class ImageNames:
 def parse_image_names(columns: Columns) -> ImageNames:
     """Split ``000001@stack.mrcs``; refuse subtomograms, faulty names and images named twice."""
     file = columns.tables.path
-    _refuse_subtomograms(columns)
+    require_images(columns)
     parts = [name.partition("@") for name in columns.texts(IMAGE_NAME)]
     sound = np.array([sep == "@" and p != "" and n.isascii() and n.isdigit() and len(n) < 10 for n, sep, p in parts])
     bad = np.flatnonzero(~sound)
@@ -50,7 +50,7 @@ def parse_image_names(columns: Columns) -> ImageNames:
             "only stacks of single-particle images are read, not subtomograms",
             file=file,
             row=int(bad[0]) + 1,
-            column=IMAGE_NAME,
+            column=columns.name(IMAGE_NAME),
             remedy="Extract the particles into stacks",
         )
     image = np.array([int(n) for n, _, _ in parts], dtype=np.int64) - 1
@@ -65,13 +65,14 @@ def parse_image_names(columns: Columns) -> ImageNames:
             f"{''.join(parts[row])!r} is the image of row {first + 1} already{others(twice)}",
             file=file,
             row=row + 1,
-            column=IMAGE_NAME,
+            column=columns.name(IMAGE_NAME),
             remedy="Remove duplicate particles",
         )
     return ImageNames(stack.astype(np.int64), image, tuple(map(str, paths)))
 
 
-def _refuse_subtomograms(columns: Columns) -> None:
+def require_images(columns: Columns) -> None:
+    """Refuse particles that name no images, and subtomograms."""
     file, optics = columns.tables.path, columns.tables.optics
     remedy = "Give single-particle images"
     if "rlnTomoName" in columns.tables.particles:
@@ -80,6 +81,9 @@ def _refuse_subtomograms(columns: Columns) -> None:
     label = "rlnImageDimensionality"
     if optics is not None and label in optics and (pd.to_numeric(optics[label], errors="coerce") == 3).any():
         raise InputError("the images are 3-D; only 2-D images are read", file=file, column=label, remedy=remedy)
+    if not columns.has(IMAGE_NAME):
+        remedy = "Give the job's passthrough file too (input.passthrough, --passthrough)"
+        raise InputError("the particles have no images", file=file, column=columns.name(IMAGE_NAME), remedy=remedy)
 
 
 def find_root(star: Path, names: ImageNames, root: str | None) -> str:
@@ -136,7 +140,7 @@ def check_stacks(columns: Columns, names: ImageNames, groups: Groups, root: str,
             f"{others(over)}",
             file=columns.tables.path,
             row=row + 1,
-            column=IMAGE_NAME,
+            column=columns.name(IMAGE_NAME),
             remedy="Give the stack that belongs to this STAR file",
         )
     box = sides[:, 0][names.stack]
@@ -162,7 +166,7 @@ def _read_headers(columns: Columns, names: ImageNames, root: str) -> list[StackH
             f"{error.problem} ({used}{more})",
             file=error.file,
             row=int(rows[0]) + 1,
-            column=IMAGE_NAME,
+            column=columns.name(IMAGE_NAME),
             remedy=error.remedy,
         )
     return headers
@@ -193,7 +197,7 @@ def _check_boxes(columns: Columns, groups: Groups, box: Ints, half: Ints) -> Non
         row = int(other[0])
         problem = f"box {box[row]} in an optics group of box {expected[row]}{others(other)}"
         remedy = "Give images of another box an optics group of their own"
-        raise InputError(problem, file=file, row=row + 1, column=IMAGE_NAME, remedy=remedy)
+        raise InputError(problem, file=file, row=row + 1, column=columns.name(IMAGE_NAME), remedy=remedy)
     if columns.has(label):
         declared = columns.numbers(label)
         wrong = np.flatnonzero(declared != box)

@@ -16,6 +16,7 @@ from cryocore.cores import available_cores
 from cryocore.data import Particles, require_same_particles
 from cryocore.errors import InputError
 from cryocore.files import write_table
+from cryocore.formats import read_tables
 from cryocore.rates import auc, lower_is_better, selection_rates
 from cryocore.replay.bands import recomputed
 from cryocore.replay.groups import group_codes, rank_groups
@@ -26,7 +27,7 @@ from cryocore.replay.resolution import Prediction, predict
 from cryocore.replay.views import Views, view_shift, views_of
 from cryocore.select.choose import choose, columns_needed
 from cryocore.select.rules import MIXTURE
-from cryocore.select.stage import subset_metadata, subset_table, write_subset_star
+from cryocore.select.stage import subset_metadata, subset_table, write_kept
 
 Floats32 = NDArray[np.float32]
 Progress = Callable[[], None]
@@ -216,7 +217,7 @@ def write_subset(outcome: Outcome, out: Path) -> None:
 
 
 def write_star(outcome: Outcome, log_round: LogRound, out: Path, parent: Path | None = None) -> None:
-    """Write the kept rows of the parent STAR file, with the log's scores.
+    """Write the kept rows of the parent file, in its format; a STAR file with the log's scores.
 
     ``parent`` is by default the file that the run read.
 
@@ -224,22 +225,23 @@ def write_star(outcome: Outcome, log_round: LogRound, out: Path, parent: Path | 
     ------
     InputError  if the file is not known, or its particles are not those of the log.
     """
-    from cryocore.ingest.particles import particle_ids
-    from cryocore.star import IMAGE_NAME, read_star
-
     if parent is None:
         if log_round.run_dir is None:
-            raise InputError("the log lies in no run's directory", file=log_round.path, remedy="Name the STAR file too")
+            raise InputError(
+                "the log lies in no run's directory", file=log_round.path, remedy="Name the particles' file too"
+            )
         data = Particles.read(log_round.run_dir / "particles.parquet")
         parent, ids = _parent_file(data.parent, log_round.run_dir), data.ids
     else:
-        ids = particle_ids(read_star(parent).particles[IMAGE_NAME])
-    remedy = "Give the STAR file that the run read"
+        from cryocore.ingest.particles import ids_of
+
+        ids = ids_of(read_tables(parent))
+    remedy = "Give the file that the run read"
     require_same_particles(outcome.ids, ids, file=parent, remedy=remedy)
-    write_subset_star(parent, log_round.path, outcome.kept, out)
+    write_kept(parent, log_round.path, outcome.kept, out)
 
 
 def _parent_file(name: str, run_dir: Path) -> Path:
-    """The STAR file that a run read; a relative name starts where the run was started, above ``results``."""
+    """The file of particles that a run read; a relative name starts where the run was started, above ``results``."""
     path = Path(name)
     return path if path.is_absolute() or path.exists() else run_dir.absolute().parent.parent / path

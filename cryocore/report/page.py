@@ -74,13 +74,16 @@ def _versions() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Contents:
-    """What the page shows: metrics of the rounds in order, where to stop, warnings, curves and further sections."""
+    """What the page shows: metrics of the rounds in order, where to stop, warnings, curves, further sections and
+    the name of the file of the finest subset.
+    """
 
     rounds: Sequence[Metrics]
     stop: Stop
     warnings: Sequence[str]
     chart: Chart
     sections: Sequence[Section]
+    finest_file: str
 
 
 def write_report(path: Path, contents: Contents, figures: Path, provenance: Provenance) -> None:
@@ -111,6 +114,7 @@ def write_report(path: Path, contents: Contents, figures: Path, provenance: Prov
         verdict=verdict(rounds[0], rounds[-1]),
         finest=finest_sentence(rounds, contents.stop),
         stop=contents.stop,
+        finest_file=contents.finest_file,
         warnings=contents.warnings,
         chart=contents.chart,
         readings=_readings(contents.chart),

@@ -54,7 +54,7 @@ def summarise(
     out_star: Path,
     out_script: Path,
 ) -> None:
-    """Write the table of rounds, figures, report, STAR file of the finest subset and script; print the table.
+    """Write the table of rounds, figures, report, file of the finest subset and script; print the table.
 
     Parameters
     ----------
@@ -64,8 +64,8 @@ def summarise(
     out_table : Parquet, one row per round
     out_report : one HTML file that needs nothing else
     out_figures : folder; every figure as PNG and SVG
-    star : STAR file of all particles
-    out_star : STAR file of the round to stop at
+    star : file of all particles: STAR, .cs or .thu
+    out_star : the particles of the round to stop at, in the same format
     out_script : commands for ChimeraX that open the maps
     """
     settings = config.model_dump(mode="json") if isinstance(config, Config) else config
@@ -90,7 +90,8 @@ def summarise(
         figures.save(drawing.figure, out_figures, drawing.name)
     found = warnings(rounds, n_rounds=n_rounds)
     chart = fsc_chart([_curve(run_dir, m) for m in rounds])
-    contents = Contents(rounds, stop, [*found, *(w for s in sections for w in s.warnings)], chart, sections)
+    told = [*found, *(w for s in sections for w in s.warnings)]
+    contents = Contents(rounds, stop, told, chart, sections, out_star.name)
     metadata = table_metadata(read_table(_log(run_dir, last), ["particle_id"]).schema)
     write_report(out_report, contents, out_figures, Provenance.of(settings, metadata))
 
@@ -177,8 +178,8 @@ def _weights(run_dir: Path, number: int) -> NDArray[np.float32]:
 
 
 def _copy_subset(run_dir: Path, number: int, star: Path, out: Path) -> None:
-    """The STAR file of a round's particles under another name; image paths in it start from the same root."""
-    source = run_dir / f"round_{number}" / "subset.star" if number else star
+    """The file of a round's particles under another name; image paths in it start from the same root."""
+    source = run_dir / f"round_{number}" / f"subset{out.suffix}" if number else star
     with atomic_path(out) as temporary:
         shutil.copyfile(source, temporary)
 

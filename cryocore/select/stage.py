@@ -14,6 +14,7 @@ from cryocore.config import Select
 from cryocore.data import Particles, require_same_particles, score_columns
 from cryocore.errors import InputError
 from cryocore.files import AGAIN, as_numpy, read_schema, read_table, write_table
+from cryocore.formats import filter_particles, kind_of
 from cryocore.select.choose import Selection, choose, columns_needed
 from cryocore.select.rules import MIXTURE
 
@@ -31,11 +32,11 @@ def select(
     out_table: Path,
     out_star: Path,
 ) -> None:
-    """Write the subset of a round: a table of all particles, and a STAR file of the kept ones.
+    """Write the subset of a round: a table of all particles, and the kept ones in the format of the parent file.
 
     The table holds ``particle_id``, ``weight``, ``selected`` and, where the log allows one, ``posterior``; its metadata
-    the estimated error rate. The STAR file is the parent file without the rows that are not kept, plus the scores as
-    further columns (``cryocoreDual`` and so on).
+    the estimated error rate. ``out_star`` is the parent file without the rows that are not kept; a STAR file has the
+    scores as further columns (``cryocoreDual`` and so on).
     """
     data = Particles.read(particles)
     schema = read_schema(scores)
@@ -48,7 +49,7 @@ def select(
     rate = selection.error_rate
     metadata = subset_metadata(settings, seed, round_number, selection)
     kept = selection.weights > 0
-    write_subset_star(Path(data.parent), scores, kept, out_star)
+    write_kept(Path(data.parent), scores, kept, out_star)
     write_table(out_table, subset_table(data.ids, selection), **metadata)
     if rate is not None:
         log.info(
@@ -92,13 +93,12 @@ def subset_metadata(settings: Select, seed: int, round_number: int, selection: S
     }
 
 
-def write_subset_star(parent: Path, scores: Path, kept: NDArray[np.bool_], out: Path) -> None:
-    """Write the rows of the parent file that are kept ``(n,)``, with the scores of a log as further columns."""
-    from cryocore.star import filter_star  # pandas takes a third of a second that replays do without
-
-    names = [n for n in score_columns(read_schema(scores)) if n != MIXTURE]
+def write_kept(parent: Path, scores: Path, kept: NDArray[np.bool_], out: Path) -> None:
+    """Write the rows of the parent file that are kept ``(n,)``; a STAR file with the scores as further columns."""
+    is_star = kind_of(parent) == "star"
+    names = [n for n in score_columns(read_schema(scores)) if n != MIXTURE] if is_star else []
     found = read_table(scores, names)
-    filter_star(parent, kept, {_label(n): found.column(n).to_numpy()[kept] for n in names}, out)
+    filter_particles(parent, kept, {_label(n): found.column(n).to_numpy()[kept] for n in names}, out)
 
 
 def _array(column: pa.ChunkedArray) -> NDArray[Any]:

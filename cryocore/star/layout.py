@@ -83,23 +83,23 @@ class Block:
         return f"data_{self.name}"
 
 
-def read_lines(path: Path) -> Lines:
-    """Read the file and index its lines, or say why it is no STAR file."""
+def read_lines(path: Path, kind: str = "STAR") -> Lines:
+    """Read the file and index its lines, or say why it is no file of its kind."""
     if path.is_dir():
-        raise InputError("is a directory", file=path, remedy="Give the STAR file inside it")
+        raise InputError("is a directory", file=path, remedy=f"Give the {kind} file inside it")
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise InputError("file does not exist", file=path, remedy="Give an existing STAR file") from None
+        raise InputError("file does not exist", file=path, remedy=f"Give an existing {kind} file") from None
     except (OSError, ValueError) as error:
         raise InputError(f"cannot be read ({why(error)})", file=path, remedy="Check its name and permissions") from None
     if not data or data.isspace():
-        raise InputError("file is empty", file=path, remedy="Write the STAR file again")
+        raise InputError("file is empty", file=path, remedy=f"Write the {kind} file again")
     foreign = next((what for begin, what in _FOREIGN.items() if data.startswith(begin)), None)
     if foreign is not None:
-        raise InputError(f"not a STAR file: it {foreign}", file=path, remedy="Save it as plain UTF-8 text")
+        raise InputError(f"not a {kind} file: it {foreign}", file=path, remedy="Save it as plain UTF-8 text")
     if b"\0" in data:
-        raise InputError("not a STAR file: it holds binary data", file=path, remedy="Give a RELION STAR file")
+        raise InputError(f"not a {kind} file: it holds binary data", file=path, remedy=f"Give a {kind} file")
     if data.count(b"\r") != data.count(b"\r\n"):
         raise InputError("has carriage returns inside its lines", file=path, remedy="Save it with Unix line ends")
     start, end = _split_lines(data)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -46,10 +47,12 @@ NAME_LABELS = frozenset(
 
 @dataclass(frozen=True)
 class StarTables:
-    """The particles of a STAR file, in file order, and its optics groups.
+    """The particles of a file, in file order, and its optics groups, under RELION's labels.
 
     ``particles`` and ``optics`` have one column per label, without the underscore; ``optics`` is None for
     RELION <= 3.0. ``lines`` is the line number (from 1) of each particle; ``notices`` is what a user should know.
+    Readers of other formats give ``names``, what the file itself calls a label, and ``ids`` ``(n,)``, where the file
+    numbers its particles.
     """
 
     path: Path
@@ -59,6 +62,8 @@ class StarTables:
     blocks: tuple[str, ...]
     notices: tuple[str, ...]
     lines: Ints
+    names: Mapping[str, str] = field(default_factory=dict)
+    ids: NDArray[np.uint64] | None = None
 
     def __len__(self) -> int:
         return len(self.particles)

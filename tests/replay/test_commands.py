@@ -44,9 +44,8 @@ def test_help_is_quick_and_names_every_choice() -> None:
     )
     assert done.stdout == "[]\n"
     assert all(rule in RULES_HELP for rule in RULES) and all(name in SCORES_HELP for name in RECOMPUTABLE)
-    assert all(
-        verb in call("--help") for verb in ("replay", "groups", "orientation", "residuals", "train", "import-log")
-    )
+    verbs = ("replay", "groups", "orientation", "residuals", "train", "import-log", "convert", "info", "apply")
+    assert all(verb in call("--help") for verb in verbs)
     assert call("--version").startswith("cryocore ")
 
 

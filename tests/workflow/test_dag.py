@@ -208,6 +208,16 @@ def test_own_particles(workflow: Workflow, settings: dict[str, Any], first: set[
     assert not any("truth" in c for c in commands if not any(name in c for name in judges))
 
 
+def test_selections_are_in_the_format_of_the_particles(workflow: Workflow) -> None:
+    for name in ("J1_particles.cs", "other.cs"):
+        (workflow.work / name).touch()
+    given = {"star": "J1_particles.cs", "passthrough": "other.cs"}
+    name = workflow.configure(run="mine", n_rounds=1, symmetry="C1", input=given)
+    text = workflow.snakemake("-n", "--printshellcmds", "--configfile", name).stdout
+    assert "results/mine/round_1/subset.cs" in text and "results/mine/finest.cs" in text
+    assert ".star" not in "".join(line for line in text.splitlines() if "Shell command:" in line)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -256,3 +266,14 @@ def test_shards_are_jobs_of_their_own_and_leave_the_particles_as_they_are(run: W
     name = run.configure(**BASE, n_shards=2, reconstruct={"method": "iterative"})
     apart = in_shards(rounds(0), 2)
     assert run.jobs("--configfile", name) == {job for job in apart if "summing" not in job} | REPORT
+
+
+def test_ten_million_particles_are_planned_at_once(workflow: Workflow) -> None:
+    simulate = {"n_particles": 10_000_000, "box": 256, "n_micrographs": 20_000}
+    name = workflow.configure(**BASE, n_shards=100, input={"simulate": simulate})
+    text = workflow.snakemake("-n", "--quiet", "rules", "--configfile", name).stdout
+    counts = {
+        words[0]: int(words[1]) for line in text.splitlines() if len(words := line.split()) == 2 and words[1].isdigit()
+    }
+    assert counts["sum"] == counts["score"] == 100 * (N + 1)
+    assert counts["total"] == 2 * 100 * (N + 1) + 4 * (N + 1) + N + 4

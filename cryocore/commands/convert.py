@@ -1,0 +1,43 @@
+"""``cryocore convert``: particles from one format to another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cryocore.commands.output import AsJson, answer
+
+
+def convert(
+    source: Annotated[Path, typer.Argument(help="Particles: .star, .cs or .thu.", metavar="IN")],
+    out: Annotated[Path, typer.Argument(help="The same in another format, by its suffix.", metavar="OUT")],
+    passthrough: Annotated[
+        Path | None, typer.Option(help="Passthrough file of a .cs file; default: looked for beside it.")
+    ] = None,
+    pixel_size: Annotated[
+        float | None, typer.Option("--pixel-size", help="Of the images, Å; .thu files have none.", min=0.01)
+    ] = None,
+    root: Annotated[Path | None, typer.Option(help="Directory that image paths start from.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write particles in the format of RELION, cryoSPARC or THUNDER, and say what it cannot hold.
+
+    docs/formats.md lists every field.
+
+    **Examples**
+
+    `cryocore convert J24_005_particles.cs particles.star`
+
+    `cryocore convert J24_005_particles.cs particles.star --passthrough J24_passthrough_particles.cs`
+
+    `cryocore convert run_data.star particles.thu`
+
+    `cryocore convert particles.thu particles.star --pixel-size 1.06`
+    """
+    from cryocore.formats.convert import convert as write
+
+    where = None if root is None else str(root)
+    done = write(source, out, passthrough=passthrough, pixel_size_angstrom=pixel_size, root=where)
+    answer(done.text, done.as_dict(), as_json)

@@ -1,0 +1,370 @@
+"""cryoSPARC ``.cs`` files of particles, read under RELION's labels.
+
+Poses are rotation vectors p with ``A = exp([p]x).T``; shifts are in pixels of the alignment's pixel size, of the same
+sign as RELION's; image numbers, half sets, classes and exposure groups start at 0.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from cryocore.errors import InputError
+from cryocore.formats.records import REMEDY, UID, Fields, Floats, Ints, read_fields, read_records, write_records
+from cryocore.geometry.rotations import matrix_to_euler
+from cryocore.star import IMAGE_NAME, StarTables
+from cryocore.star.layout import Bools
+
+ALIGNMENT = "alignments3D"
+MULTI = "alignments3D_multi"
+OF_CLASS = re.compile(r"(alignments_class(?:3D)?_(\d+))/pose")
+PATH, INDEX, POSE, DEFOCUS = "blob/path", "blob/idx", f"{ALIGNMENT}/pose", "ctf/df1_A"
+NEEDED = (PATH, INDEX, POSE, DEFOCUS)
+
+UID_LABEL = "cryocoreUid"
+SIGN_LABEL = "cryocoreImageSign"
+GROUP_NAME = "exposureGroup"
+ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
+ORIGINS = ("rlnOriginXAngst", "rlnOriginYAngst")
+COORDINATES = ("rlnCoordinateX", "rlnCoordinateY")
+SIDES = ("cryosparcMicrographWidth", "cryosparcMicrographHeight")
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """A field and its label: label value = field value * ``scale`` + ``offset``; ``default`` is what absence means."""
+
+    field: str
+    label: str
+    scale: float = 1.0
+    offset: int = 0
+    default: float | None = 0.0
+
+
+CTF = (
+    Scalar(DEFOCUS, "rlnDefocusU", default=None),
+    Scalar("ctf/df2_A", "rlnDefocusV", default=None),
+    Scalar("ctf/df_angle_rad", "rlnDefocusAngle", np.rad2deg(1.0), default=None),
+    Scalar("ctf/phase_shift_rad", "rlnPhaseShift", np.rad2deg(1.0)),
+    Scalar("ctf/bfactor", "rlnCtfBfactor"),
+    Scalar("ctf/scale", "rlnCtfScalefactor", default=1.0),
+)
+ALIGNED = (
+    Scalar("split", "rlnRandomSubset", offset=1, default=None),
+    Scalar("class", "rlnClassNumber", offset=1, default=None),
+    Scalar("error", "cryosparcError"),
+    Scalar("error_min", "cryosparcErrorMin"),
+    Scalar("resid_pow", "cryosparcResidualPower"),
+    Scalar("slice_pow", "cryosparcSlicePower"),
+    Scalar("image_pow", "cryosparcImagePower"),
+    Scalar("cross_cor", "cryosparcCrossCorrelation"),
+    Scalar("alpha", "cryosparcAlpha", default=1.0),
+    Scalar("alpha_min", "cryosparcAlphaMin"),
+    Scalar("weight", "cryosparcWeight"),
+    Scalar("pose_ess", "cryosparcPoseEss"),
+    Scalar("shift_ess", "cryosparcShiftEss"),
+    Scalar("class_posterior", "cryosparcClassPosterior", default=1.0),
+    Scalar("class_ess", "cryosparcClassEss", default=1.0),
+)
+"""Fields of the alignment, of whatever name."""
+OPTICS = (
+    Scalar("ctf/accel_kv", "rlnVoltage"),
+    Scalar("ctf/cs_mm", "rlnSphericalAberration"),
+    Scalar("ctf/amp_contrast", "rlnAmplitudeContrast"),
+    Scalar("blob/psize_A", "rlnImagePixelSize"),
+)
+NAMES = {
+    IMAGE_NAME: PATH,
+    **dict.fromkeys(ANGLES, POSE),
+    **dict.fromkeys(ORIGINS, f"{ALIGNMENT}/shift"),
+    **{s.label: s.field for s in (*CTF, *OPTICS)},
+    **{s.label: f"{ALIGNMENT}/{s.field}" for s in ALIGNED},
+    "rlnMicrographName": "location/micrograph_path",
+    "rlnImageSize": "blob/shape",
+    SIGN_LABEL: "blob/sign",
+    "rlnOpticsGroup": "ctf/exp_group_id",
+    UID_LABEL: UID,
+}
+"""What the file calls each label."""
+HELD = frozenset(
+    [UID, PATH, INDEX, "blob/shape", "blob/sign", "ctf/exp_group_id", "ctf/tilt_A", "ctf/anisomag"]
+    + [s.field for s in (*CTF, *OPTICS)]
+    + [f"location/{name}" for name in ("micrograph_path", "micrograph_shape", "center_x_frac", "center_y_frac")]
+)
+"""Fields that labels hold, besides those of the alignment."""
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """The 3-D alignment of each particle: one, or that of its most probable class ``(n,)``."""
+
+    fields: Fields
+    prefixes: tuple[str, ...]
+    best: Ints | None = None
+
+    def has(self, name: str) -> bool:
+        """Whether the alignment has the field."""
+        return all(self.fields.has(f"{prefix}/{name}") for prefix in self.prefixes)
+
+    def values(self, name: str, shape: tuple[int, ...] = ()) -> NDArray[Any]:
+        """The field, ``(n, *shape)``."""
+        columns = [f"{prefix}/{name}" for prefix in self.prefixes]
+        if self.best is None:
+            return self.fields.numbers(columns[0], shape)
+        rows = np.arange(len(self.best))
+        if len(columns) > 1:
+            return np.stack([self.fields.numbers(column, shape) for column in columns], axis=1)[rows, self.best]
+        stored = self.fields.values(columns[0]).shape[1:]
+        if len(stored) == len(shape):
+            return self.fields.numbers(columns[0], shape)
+        values = self.fields.numbers(columns[0], (*stored[:1], *shape))
+        if stored[0] <= self.best.max():
+            raise InputError("lacks a class", file=self.fields.path, column=columns[0], remedy=REMEDY)
+        return values[rows, self.best]
+
+    @property
+    def field_names(self) -> frozenset[str]:
+        """The fields of the file that labels hold."""
+        names = [s.field for s in ALIGNED] + ["pose", "shift", "psize_A"]
+        return frozenset(f"{prefix}/{name}" for prefix in self.prefixes for name in names if self.best is None)
+
+
+def find_alignment(fields: Fields) -> Alignment | None:
+    """The 3-D alignment: of one map, of several at once, or of each of several classes; None if there is none."""
+    if fields.has(POSE):
+        return Alignment(fields, (ALIGNMENT,))
+    posterior = f"{MULTI}/class_posterior"
+    if fields.has(f"{MULTI}/pose") and fields.has(posterior):
+        shape = fields.values(posterior).shape[1:]
+        if len(shape) != 1 or shape[0] == 0:
+            problem = "holds no probability for each class"
+            raise InputError(problem, file=fields.path, column=posterior, remedy=REMEDY)
+        return Alignment(fields, (MULTI,), fields.numbers(posterior, shape).argmax(axis=1))
+    found = {int(m[2]): m[1] for name in fields.names if (m := OF_CLASS.fullmatch(name)) and len(m[2]) < 6}
+    prefixes = tuple(found[number] for number in sorted(found))
+    if len(prefixes) < 2:
+        return Alignment(fields, prefixes) if prefixes else None
+    each = Alignment(fields, prefixes)
+    if not each.has("class_posterior"):
+        problem = f"several classes ({', '.join(prefixes)}) and no probability of each"
+        raise InputError(problem, file=fields.path, remedy="Give the file of one class")
+    posteriors = [fields.numbers(f"{prefix}/class_posterior") for prefix in prefixes]
+    return Alignment(fields, prefixes, np.argmax(np.stack(posteriors, axis=1), axis=1))
+
+
+def read_cs(path: str | Path, passthrough: str | Path | None = None) -> StarTables:
+    """Read the particles of a ``.cs`` file.
+
+    Parameters
+    ----------
+    path : the file
+    passthrough : the job's passthrough file; None looks for it in the folder, if fields are missing
+
+    Raises
+    ------
+    InputError  if a file is missing or damaged.
+    """
+    return tables_of(read_fields(path, passthrough, NEEDED))
+
+
+def tables_of(fields: Fields) -> StarTables:
+    """The particles under RELION's labels."""
+    ids = fields.values(UID).astype(np.uint64)
+    twice = np.flatnonzero(pd.Series(ids).duplicated())
+    if len(twice):
+        problem = f"{ids[twice[0]]} appears twice"
+        raise InputError(problem, file=fields.path, row=int(twice[0]) + 1, column=UID, remedy="Remove duplicates")
+    alignment = find_alignment(fields)
+    has_images = fields.has(PATH) and fields.has(INDEX)
+    columns: dict[str, Any] = {IMAGE_NAME: _image_names(fields)} if has_images else {}
+    columns |= _location(fields)
+    group, optics = _optics(fields)
+    columns["rlnOpticsGroup"] = group
+    columns |= _scalars(CTF, fields.has, fields.numbers)
+    if alignment is not None:
+        columns |= _pose(alignment)
+        columns |= _scalars(ALIGNED, alignment.has, alignment.values)
+        if alignment.best is not None:
+            columns["rlnClassNumber"] = alignment.best + 1
+    columns[UID_LABEL] = ids
+    return StarTables(
+        path=fields.path,
+        particles=pd.DataFrame(columns),
+        optics=optics,
+        particle_block="data_particles",
+        blocks=("data_optics", "data_particles"),
+        notices=_notices(fields, alignment),
+        lines=np.arange(1, len(fields) + 1),
+        names=NAMES,
+        ids=ids,
+    )
+
+
+def left_out(fields: Fields, alignment: Alignment | None) -> list[str]:
+    """Fields that labels do not hold."""
+    held = HELD | (frozenset() if alignment is None else alignment.field_names)
+    return [name for name in fields.names if name not in held]
+
+
+def _notices(fields: Fields, alignment: Alignment | None) -> tuple[str, ...]:
+    """What a user should know."""
+    notices = [f"joined with {source.path.name} by uid" for source in fields.sources[1:]]
+    if alignment is None and any(name.startswith("alignments2D/") for name in fields.names):
+        notices.append("2-D alignments only: they give no poses")
+    if alignment is not None and alignment.best is not None:
+        n = len(np.unique(alignment.best))
+        notices.append(f"alignments to several classes: each of {n} keeps the particles that are most probably its own")
+    for name in ("trefoil_A", "tetra_A", "shift_A"):
+        field = f"ctf/{name}"
+        if fields.has(field) and np.any(fields.values(field) != 0):
+            notices.append(f"not read: {field}, a part of the aberrations that stays uncorrected")
+    return tuple(notices)
+
+
+def _image_names(fields: Fields) -> pd.Series:
+    """``000001@path``, with the path as it starts at the project's directory."""
+    paths = fields.texts(PATH)
+    words = pc.utf8_ltrim(paths.dictionary, ">")
+    number = fields.integers(INDEX) + 1
+    bad = np.flatnonzero(number < 1)
+    if len(bad):
+        problem = f"{number[bad[0]] - 1} is no image number"
+        raise InputError(problem, file=fields.path, row=int(bad[0]) + 1, column=INDEX, remedy=REMEDY)
+    padded = pc.utf8_lpad(pa.array(number).cast(pa.string()), 6, "0")
+    names = pc.binary_join_element_wise(padded, words.take(paths.indices), "@")
+    return pd.Series(names.to_numpy(zero_copy_only=False), dtype=object)
+
+
+def _location(fields: Fields) -> dict[str, Any]:
+    """Micrograph and coordinates in its pixels."""
+    columns: dict[str, Any] = {}
+    if fields.has("location/micrograph_path"):
+        words = fields.texts("location/micrograph_path")
+        stripped = pa.DictionaryArray.from_arrays(words.indices, pc.utf8_ltrim(words.dictionary, ">"))
+        columns["rlnMicrographName"] = stripped.to_numpy(zero_copy_only=False)
+    if fields.has("location/micrograph_shape"):
+        sides = fields.numbers("location/micrograph_shape", (2,)).astype(np.float64)
+        for label, axis, name in zip(COORDINATES, (1, 0), ("center_x_frac", "center_y_frac"), strict=True):
+            if fields.has(f"location/{name}"):
+                columns[label] = np.round(fields.numbers(f"location/{name}") * sides[:, axis], 3)
+        columns |= {label: sides[:, axis].astype(np.int64) for label, axis in zip(SIDES, (1, 0), strict=True)}
+    return columns
+
+
+def _scalars(scalars: tuple[Scalar, ...], has: Any, values: Any) -> dict[str, NDArray[Any]]:
+    """Fields as labels; those that are the default throughout are left out."""
+    columns: dict[str, NDArray[Any]] = {}
+    for s in scalars:
+        if not has(s.field):
+            continue
+        column = values(s.field)
+        if s.default is not None and np.all(column == s.default):
+            continue
+        if s.offset:
+            column = column.astype(np.int64) + s.offset if column.dtype.kind in "iub" else column + s.offset
+        columns[s.label] = column if s.scale == 1.0 else column.astype(np.float64) * s.scale
+    return columns
+
+
+def _pose(alignment: Alignment) -> dict[str, NDArray[Any]]:
+    """Euler angles in degrees and origins in Å."""
+    pose = alignment.values("pose", (3,)).astype(np.float64)
+    bad = np.flatnonzero(~np.isfinite(pose).all(axis=1))
+    if len(bad):
+        problem = f"{pose[bad[0]]} is no rotation vector"
+        field = f"{alignment.prefixes[0]}/pose"
+        raise InputError(problem, file=alignment.fields.path, row=int(bad[0]) + 1, column=field, remedy=REMEDY)
+    angles = matrix_to_euler(Rotation.from_rotvec(-pose).as_matrix())
+    columns = dict(zip(ANGLES, angles.T, strict=True))
+    if alignment.has("shift") and alignment.has("psize_A"):
+        shift = alignment.values("shift", (2,)).astype(np.float64) * _short(alignment.values("psize_A"))[:, None]
+        columns |= dict(zip(ORIGINS, shift.T, strict=True))
+    return columns
+
+
+def _optics(fields: Fields) -> tuple[Ints, pd.DataFrame]:
+    """The optics group of each particle, from 1 in order of the exposure groups, and their table."""
+    n = len(fields)
+    exposure = "ctf/exp_group_id"
+    number = fields.integers(exposure) if fields.has(exposure) else np.zeros(n, dtype=np.int64)
+    columns: dict[str, Floats] = {s.label: _short(fields.numbers(s.field)) for s in OPTICS if fields.has(s.field)}
+    if fields.has("blob/shape"):
+        columns["rlnImageSize"] = fields.numbers("blob/shape", (2,))[:, 1].astype(np.float64)
+    if fields.has("blob/sign"):
+        sign = fields.numbers("blob/sign").astype(np.float64)
+        columns |= {SIGN_LABEL: sign} if np.any(sign != 1) else {}
+    columns |= _tilt(fields, columns) | _magnification(fields)
+    code = pd.factorize(number, sort=True)[0].astype(np.int64)
+    for values in columns.values():
+        part, found = pd.factorize(values)
+        code = pd.factorize(code * (len(found) + 1) + part + 1, sort=True)[0].astype(np.int64)
+    first = np.unique(code, return_index=True)[1]
+    seen: dict[int, int] = {}
+    names = []
+    for group in number[first].tolist():
+        seen[group] = seen.get(group, 0) + 1
+        names.append(f"{GROUP_NAME}{group}" + (f"_{seen[group]}" if seen[group] > 1 else ""))
+    table = pd.DataFrame(
+        {
+            "rlnOpticsGroup": np.arange(1, len(first) + 1),
+            "rlnOpticsGroupName": names,
+            "rlnImageDimensionality": 2,
+            **{label: values[first] for label, values in columns.items()},
+        }
+    )
+    for label in {"rlnImageSize", SIGN_LABEL} & set(columns):
+        if np.isfinite(table[label]).all() and (np.abs(table[label]) < 2**31).all():
+            table[label] = table[label].astype(int)
+    return code + 1, table
+
+
+def _tilt(fields: Fields, columns: dict[str, Floats]) -> dict[str, Floats]:
+    """Beam tilt in mrad: the tilt in Å is its sine times Cs."""
+    field = "ctf/tilt_A"
+    cs = columns.get("rlnSphericalAberration")
+    tilt = fields.numbers(field, (2,)).astype(np.float64) if fields.has(field) else np.zeros((len(fields), 2))
+    if cs is None or not tilt.any():
+        return {}
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mrad = np.round(1e3 * np.arcsin(tilt / (1e7 * cs[:, None])), 9)
+    bad = np.flatnonzero(~np.isfinite(mrad).all(axis=1))
+    if len(bad):
+        problem = f"{tilt[bad[0]]} Å is no beam tilt at a spherical aberration of {cs[bad[0]]:g} mm"
+        raise InputError(problem, file=fields.path, row=int(bad[0]) + 1, column=field, remedy="Correct the file")
+    return {"rlnBeamTiltX": mrad[:, 0], "rlnBeamTiltY": mrad[:, 1]}
+
+
+def _magnification(fields: Fields) -> dict[str, Floats]:
+    """The magnification matrix; a field of zeros, or near them, is its difference from the identity."""
+    field = "ctf/anisomag"
+    matrix = fields.numbers(field, (4,)).astype(np.float64) if fields.has(field) else np.zeros((len(fields), 4))
+    if not matrix.any():
+        return {}
+    difference = np.abs(matrix[:, [0, 3]]).max(axis=1) < 0.5
+    matrix = matrix + np.where(difference[:, None], np.array([1.0, 0.0, 0.0, 1.0]), 0.0)
+    return {f"rlnMagMat{i}": np.round(matrix[:, k], 9) for k, i in enumerate(("00", "01", "10", "11"))}
+
+
+def _short(values: NDArray[Any]) -> Floats:
+    """Single-precision numbers as the shortest decimals that are them: 2.95, not 2.9500000477."""
+    code, found = pd.factorize(values.ravel())
+    numbers = np.array([float(str(v)) for v in found] or [np.nan], dtype=np.float64)
+    return np.where(code < 0, np.nan, numbers[code]).reshape(values.shape)
+
+
+def filter_cs(parent: str | Path, keep: Bools, out: str | Path) -> None:
+    """Write the rows of ``parent`` that ``keep`` ``(n,)`` says, with their ``uid`` and all other fields."""
+    records = read_records(parent)
+    if len(keep) != len(records):
+        problem = f"has {len(records)} particles where {len(keep)} are expected"
+        raise InputError(problem, file=parent, remedy="The file has changed: run the workflow from the start")
+    write_records(out, records[np.asarray(keep, dtype=bool)])

@@ -1,0 +1,54 @@
+"""STAR files written from a table, for conversions; selections of a STAR file keep its bytes (:mod:`cryocore.star`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cryocore.files import atomic_path
+from cryocore.formats.text import as_array, rounded, text_lines
+from cryocore.star import StarTables
+from cryocore.star.write import format_value
+
+ROUNDED = ("rlnAngle", "rlnOrigin", "rlnDefocus", "rlnPhaseShift", "rlnCoordinate")
+"""Beginnings of the labels of angles in degrees and lengths in pixels and Å."""
+DECIMALS = 6
+
+
+def write_star(tables: StarTables, out: str | Path) -> None:
+    """Write the particles, and their optics groups if they have them, as RELION 3.1 does, else as 3.0 does.
+
+    Numbers are written in the fewest digits that are them; angles and lengths with six decimals.
+    """
+    with atomic_path(out) as temporary, temporary.open("wb") as file:
+        if tables.optics is not None:
+            file.write(b"# version 30001\n")
+            _write_block(file, "optics", tables.optics)
+            file.write(b"\n# version 30001\n")
+        _write_block(file, "" if tables.optics is None else "particles", tables.particles)
+
+
+def _write_block(file: Any, name: str, table: pd.DataFrame) -> None:
+    labels = "".join(f"_{label} #{i}\n" for i, label in enumerate(table.columns, start=1))
+    file.write(f"\ndata_{name}\n\nloop_\n{labels}".encode())
+    for text in text_lines([_column(str(label), table[label]) for label in table.columns]):
+        file.write(text)
+    file.write(b"\n")
+
+
+def _column(label: str, values: pd.Series) -> pa.Array:
+    """A column as it stands in the file."""
+    if pd.api.types.is_numeric_dtype(values.dtype):
+        numbers = values.to_numpy()
+        return as_array(rounded(numbers, DECIMALS) if label.startswith(ROUNDED) else numbers)
+    texts = as_array(values.astype(str).to_numpy(dtype=object))
+    if not pc.any(pc.match_substring_regex(texts, "^$|^[\"'#]|[[:space:]]")).as_py():
+        return texts
+    words = texts.dictionary_encode()
+    quoted = [format_value(word).decode() for word in words.dictionary.to_pylist()]
+    return pa.array(np.array(quoted, dtype=object)[words.indices.to_numpy()], pa.string())

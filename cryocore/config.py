@@ -126,9 +126,7 @@ class Simulate(Section):
 class Input(Section):
     """Where the particles come from: a file of them, or a simulation when there is none."""
 
-    star: FileName | None = Field(
-        None, description="RELION STAR, cryoSPARC .cs or THUNDER .thu file of particles"
-    )
+    star: FileName | None = Field(None, description="RELION STAR, cryoSPARC .cs or THUNDER .thu file of particles")
     passthrough: FileName | None = Field(None, description="passthrough file of a .cs file (default: found beside it)")
     root: FileName | None = Field(None, description="directory that image paths start from (default: found by looking)")
     pixel_size_angstrom: Positive | None = Field(None, description="overrides the file's; null: read it")

@@ -16,6 +16,9 @@ from cryocore.cache.file import Transforms, write_transforms
 from cryocore.config_file import read_config
 from cryocore.data import PARTICLES_SCHEMA, FourierSums, FscCurves, Grid, Optics, Particles, read_weights
 from cryocore.files import write_table
+from cryocore.formats.convert import convert
+from cryocore.formats.cs import read_cs
+from cryocore.formats.thu import read_thu
 from cryocore.images import StackReader
 from cryocore.imaging.packed import record_type
 from cryocore.ingest.particles import read_particles
@@ -97,6 +100,13 @@ def _stacked_star(folder: Path) -> list[Path]:
     return _star(folder)[::2]
 
 
+def _converted(folder: Path, suffix: str) -> list[Path]:
+    """The same particles in another program's format."""
+    star = _stacked_star(folder)[0]
+    convert(star, folder / f"a{suffix}")
+    return [folder / f"a{suffix}"]
+
+
 def _read_images(path: Path) -> Any:
     with StackReader(some_particles(path.parent, path.name)) as reader:
         return reader.read(np.arange(N))
@@ -169,6 +179,8 @@ def _text_logs(folder: Path) -> list[Path]:
 READERS: dict[str, Reader] = {
     "star": Reader(".star", _star, read_star),
     "particles": Reader(".star", _stacked_star, partial(read_particles, root=None, pixel_size_angstrom=None, seed=0)),
+    "cryosparc": Reader(".cs", partial(_converted, suffix=".cs"), read_cs),
+    "thunder": Reader(".thu", partial(_converted, suffix=".thu"), read_thu),
     "stack": Reader(".mrcs", _stacks, _read_images),
     "map": Reader(".mrc", _maps, read_map),
     "table": Reader(".parquet", _particles, Particles.read),

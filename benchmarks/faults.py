@@ -97,8 +97,9 @@ class Run:
         return self.work / "results" / "tiny"
 
     def digests(self) -> dict[str, str]:
-        """What tells the bytes of each result."""
-        files = [p for p in self.results.rglob("*") if p.is_file() and not p.name.startswith(".")]
+        """What tells the bytes of each result; scores of shards go once they are gathered."""
+        kept = [p for p in self.results.rglob("*") if "scores_2_shards" not in p.parts]
+        files = [p for p in kept if p.is_file() and not p.name.startswith(".")]
         return {str(p.relative_to(self.results)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(files)}
 
     def stages(self) -> list[int]:

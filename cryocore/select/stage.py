@@ -20,6 +20,8 @@ from cryocore.select.rules import MIXTURE
 
 log = logging.getLogger(__name__)
 
+FIGURE_OF_MERIT = "rlnParticleFigureOfMerit"
+
 
 def select(
     particles: Path,
@@ -36,7 +38,7 @@ def select(
 
     The table holds ``particle_id``, ``weight``, ``selected`` and, where the log allows one, ``posterior``; its metadata
     the estimated error rate. ``out_star`` is the parent file without the rows that are not kept; a STAR file has the
-    scores as further columns (``cryocoreDual`` and so on).
+    weights as ``rlnParticleFigureOfMerit`` and the scores as further columns (``cryocoreDual`` and so on).
     """
     data = Particles.read(particles)
     schema = read_schema(scores)
@@ -49,7 +51,7 @@ def select(
     rate = selection.error_rate
     metadata = subset_metadata(settings, seed, round_number, selection)
     kept = selection.weights > 0
-    write_kept(Path(data.parent), scores, kept, out_star)
+    write_kept(Path(data.parent), scores, selection.weights, out_star)
     write_table(out_table, subset_table(data.ids, selection), **metadata)
     if rate is not None:
         log.info(
@@ -93,12 +95,17 @@ def subset_metadata(settings: Select, seed: int, round_number: int, selection: S
     }
 
 
-def write_kept(parent: Path, scores: Path, kept: NDArray[np.bool_], out: Path) -> None:
-    """Write the rows of the parent file that are kept ``(n,)``; a STAR file with the scores as further columns."""
+def write_kept(parent: Path, scores: Path, weights: NDArray[np.float32], out: Path) -> None:
+    """Write the rows of the parent file that have a weight ``(n,)``; a STAR file with it and the scores as columns.
+
+    The weights are RELION's figure of merit: ``relion_reconstruct --fom_weighting`` weighs by it.
+    """
+    kept = weights > 0
     is_star = kind_of(parent) == "star"
     names = [n for n in score_columns(read_schema(scores)) if n != MIXTURE] if is_star else []
     found = read_table(scores, names)
-    filter_particles(parent, kept, {_label(n): found.column(n).to_numpy()[kept] for n in names}, out)
+    extra = {FIGURE_OF_MERIT: weights[kept]} if is_star else {}
+    filter_particles(parent, kept, extra | {_label(n): found.column(n).to_numpy()[kept] for n in names}, out)
 
 
 def _array(column: pa.ChunkedArray) -> NDArray[Any]:

@@ -26,13 +26,13 @@ _SIGNS, _WORDS = "\"'#_;$[]", ("data_", "loop_", "save_", "stop_", "global_")
 
 
 def filter_star(parent: str | Path, keep: Bools, extra: Mapping[str, Values], out: str | Path) -> None:
-    """Write the kept rows of ``parent``, byte for byte and in order, with extra columns appended.
+    """Write the kept rows of ``parent`` in order, byte for byte but for the extra columns.
 
     Parameters
     ----------
     parent : STAR file with n particles
     keep : (n,)       rows to keep
-    extra : label -> (n_kept,) values of the kept rows; a label that the parent has is left out, with a log entry
+    extra : label -> (n_kept,) values of the kept rows; those of a label that the parent has are replaced
     out : file to write; headers, comments and other blocks are those of the parent
 
     Raises
@@ -56,7 +56,7 @@ def edit_star(
     Parameters
     ----------
     keep : (n,)       rows to keep; None keeps all
-    extra : label -> (n_kept,) values of the kept rows; labels that the parent has are left out, with a log entry
+    extra : label -> (n_kept,) values of the kept rows; those of labels that the parent has are replaced
     edits : row (from 0) -> label -> new value; labels are columns of the parent
     comment : a line to put at the top of the file
     """
@@ -70,7 +70,17 @@ def edit_star(
     if kept.shape != block.rows.shape:
         problem = f"has {len(block.rows)} particles where {kept.size} are expected"
         raise InputError(problem, file=parent, remedy="The file has changed: run the workflow from the start")
-    texts = _format_columns(parent, block, extra or {}, int(kept.sum()))
+    values = {label.removeprefix("_"): v for label, v in (extra or {}).items()}
+    for label, v in values.items():
+        if len(v) != kept.sum():
+            raise ValueError(f"column {label} needs one value for each of {kept.sum()} kept rows; got {len(v)}")
+    texts = {label: _formatted(v) for label, v in values.items() if label not in block.labels}
+    known = {label: np.asarray(v).tolist() for label, v in values.items() if label in block.labels}
+    if known:
+        log.info("%s: replaced %s", parent, ", ".join(known))
+        rows = np.flatnonzero(kept).tolist()
+        of_row = {row: dict(zip(known, vs, strict=True)) for row, *vs in zip(rows, *known.values(), strict=True)}
+        edits = {row: {**of_row.get(row, {}), **(edits or {}).get(row, {})} for row in {*of_row, *(edits or {})}}
     with atomic_path(out) as temporary, temporary.open("wb", buffering=_BUFFER) as file:
         if comment is not None:
             file.write(b"# " + _comment(comment, parent) + b"\n")
@@ -134,18 +144,8 @@ def _replace(text: bytes, labels: tuple[str, ...], new: Mapping[str, Any]) -> by
     return text
 
 
-def _format_columns(parent: Path, block: Block, extra: Mapping[str, Values], n: int) -> dict[str, list[bytes]]:
-    """The extra columns as text, without those that the parent has."""
-    texts = {}
-    for name, values in extra.items():
-        label = name.removeprefix("_")
-        if label in block.labels:
-            log.warning("%s: column %s exists already and stays as it is", parent, label)
-            continue
-        if len(values) != n:
-            raise ValueError(f"column {label} needs one value for each of {n} kept rows; got {len(values)}")
-        texts[label] = [format_value(v) for v in np.asarray(values).tolist()]
-    return texts
+def _formatted(values: Values) -> list[bytes]:
+    return [format_value(v) for v in np.asarray(values).tolist()]
 
 
 def format_value(value: Any) -> bytes:

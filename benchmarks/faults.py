@@ -29,7 +29,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from cryocore.files import write_json
+from cryocore.files import open_table, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "faults.json"
@@ -204,7 +204,12 @@ def corrupted(run: Run, moment: Moment) -> str:
     name = list(READ_BY)[moment.number % len(READ_BY)]
     path = run.results / name
     raw, at = bytearray(path.read_bytes()), path.stat()
-    raw[len(raw) // 3] ^= 0x10
+    place = len(raw) // 3
+    if path.suffix == ".parquet":  # in the column that all stages read
+        with open_table(path) as file:
+            ids = file.metadata.row_group(0).column(0)
+            place = ids.data_page_offset + ids.total_compressed_size // 2
+    raw[place] ^= 0x10
     path.write_bytes(raw)
     os.utime(path, ns=(at.st_atime_ns, at.st_mtime_ns))
     failed = not run.again("--force", target=f"results/tiny/{READ_BY[name]}")

@@ -8,6 +8,7 @@ never changes. Every table that a later stage writes has the same rows in the sa
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
@@ -86,6 +87,23 @@ PARTICLES_SCHEMA = pa.schema(
 ``optics_group`` indexes the list of :class:`Optics` in the metadata; ``half`` is 1 or 2."""
 
 
+GIVEN_SCORES = {
+    "rlnMaxValueProbDistribution": "given_max_probability",
+    "rlnLogLikeliContribution": "given_log_likelihood",
+    "cryosparcError": "given_error_loss",
+    "cryosparcAlpha": "given_alpha",
+    "cryosparcCrossCorrelation": "given_cross_correlation",
+    "thunderScore": "given_score",
+}
+"""What a file of particles says of how well they fit, and the columns that hold it: scores to compare with."""
+
+
+def particles_schema(names: Iterable[str]) -> pa.Schema:
+    """That of a table of particles with some of the given scores."""
+    given = [name for name in GIVEN_SCORES.values() if name in set(names)]
+    return pa.schema([*PARTICLES_SCHEMA, *((name, pa.float32()) for name in given)])
+
+
 @dataclass(frozen=True)
 class Particles:
     """The data set: one row per particle, its optics groups, its STAR file and the root of image paths."""
@@ -96,7 +114,7 @@ class Particles:
     root: str = "."
 
     def __post_init__(self) -> None:
-        if self.table.schema.names != PARTICLES_SCHEMA.names:
+        if self.table.schema.names != particles_schema(self.table.schema.names).names:
             raise ValueError(f"particles need the columns {PARTICLES_SCHEMA.names}; got {self.table.schema.names}")
 
     def __len__(self) -> int:
@@ -139,7 +157,7 @@ class Particles:
         """Write ``particles.parquet``."""
         write_table(
             path,
-            self.table.cast(PARTICLES_SCHEMA),
+            self.table.cast(particles_schema(self.table.schema.names)),
             optics=[asdict(o) for o in self.optics],
             parent=self.parent,
             root=self.root,
@@ -156,7 +174,7 @@ class Particles:
             parent, root = str(meta["parent"]), str(meta["root"])
         except (KeyError, TypeError, ValueError):
             raise InputError("not a table of particles", file=path, remedy=remedy) from None
-        table = conforming(found, PARTICLES_SCHEMA, file=path, remedy=remedy)
+        table = conforming(found, particles_schema(found.schema.names), file=path, remedy=remedy)
         if shard == WHOLE and not len(table):
             raise InputError("it has no particles", file=path, remedy=AGAIN)
         _check_particles(table, len(optics), path)

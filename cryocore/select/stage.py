@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cryocore.config import Select
-from cryocore.data import Particles, require_same_particles, score_columns
+from cryocore.data import GIVEN_SCORES, Particles, require_same_particles, score_columns
 from cryocore.errors import InputError
 from cryocore.files import AGAIN, as_numpy, read_schema, read_table, write_table
 from cryocore.formats import filter_particles, kind_of
@@ -102,7 +102,8 @@ def write_kept(parent: Path, scores: Path, weights: NDArray[np.float32], out: Pa
     """
     kept = weights > 0
     is_star = kind_of(parent) == "star"
-    names = [n for n in score_columns(read_schema(scores)) if n != MIXTURE] if is_star else []
+    has_already = {MIXTURE, *GIVEN_SCORES.values()}
+    names = [n for n in score_columns(read_schema(scores)) if n not in has_already] if is_star else []
     found = read_table(scores, names)
     extra = {FIGURE_OF_MERIT: weights[kept]} if is_star else {}
     filter_particles(parent, kept, extra | {_label(n): found.column(n).to_numpy()[kept] for n in names}, out)

@@ -64,6 +64,12 @@ class Config(Section):
     select: Select = Field(Select(), description="from losses to the particles of the next round")
 
     @model_validator(mode="after")
+    def _shards_have_particles(self) -> Config:
+        if self.input.star is None and self.n_shards > self.input.simulate.n_particles:
+            raise ValueError(f"n_shards: {self.input.simulate.n_particles} particles are fewer; use less")
+        return self
+
+    @model_validator(mode="after")
     def _folds_are_not_sharded(self) -> Config:
         if self.n_shards > 1 and self.score.leave_one_out == "folds":
             raise ValueError("n_shards: folds are of all particles at once; use 1, or leave_one_out: closed_form")

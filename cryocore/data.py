@@ -175,8 +175,9 @@ class Particles:
         except (KeyError, TypeError, ValueError):
             raise InputError("not a table of particles", file=path, remedy=remedy) from None
         table = conforming(found, particles_schema(found.schema.names), file=path, remedy=remedy)
-        if shard == WHOLE and not len(table):
-            raise InputError("it has no particles", file=path, remedy=AGAIN)
+        if not len(table):
+            remedy = AGAIN if shard == WHOLE else "There are more shards than particles: lower n_shards"
+            raise InputError("it has no particles" if shard == WHOLE else "a shard is empty", file=path, remedy=remedy)
         _check_particles(table, len(optics), path)
         return cls(table, optics, parent, root)
 

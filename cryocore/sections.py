@@ -97,7 +97,7 @@ class Simulate(Section):
     bfactor_angstrom2: float = Field(200.0, ge=0.0, description="fall-off exp(-B s²/4) of the molecule's transform")
     volume: FileName | None = Field(None, description="MRC map to use instead of a molecule")
     n_particles: int = Field(4000, ge=2, le=10**8, description="number of images")
-    box: int = Field(96, ge=16, le=2048, description="side of an image in pixels; even")
+    box: int = Field(96, ge=16, le=2048, multiple_of=2, description="side of an image in pixels; even")
     pixel_size_angstrom: Positive = Field(2.2, description="Nyquist resolution is twice this")
     snr: Positive = Field(0.01, description="signal variance / noise variance per pixel inside the particle's disc")
     orientations: Literal["uniform", "preferred"] = Field("preferred", description="how viewing directions spread")

@@ -51,40 +51,58 @@ class Status:
 
     run: str
     jobs: tuple[Job, ...]
+    n_shards: int = 1
+    snakemake_runs: bool = False
 
     @property
     def text(self) -> str:
         """A table of rounds and stages, and what needs attention."""
         rounds = sorted({j.round for j in self.jobs if j.round is not None})
         stages = [s for s in STAGES if any(j.stage == s and j.round is not None for j in self.jobs)]
-        rows = [["round", *stages]]
+        rows = [["round", *stages]] if rounds else []
         rows += [
-            [str(r), *(_cell([j for j in self.jobs if (j.round, j.stage) == (r, s)]) for s in stages)] for r in rounds
+            [str(r), *(self._cell([j for j in self.jobs if (j.round, j.stage) == (r, s)]) for s in stages)]
+            for r in rounds
         ]
         once = [j for j in self.jobs if j.round is None]
         lines = [f"Run {self.run}"]
-        lines += [f"{s}: {_cell([j for j in once if j.stage == s])}" for s in STAGES if any(j.stage == s for j in once)]
+        lines += [
+            f"{s}: {self._cell([j for j in once if j.stage == s])}" for s in STAGES if any(j.stage == s for j in once)
+        ]
         return "\n".join([*lines, "", *_aligned(rows), "", *self.attention])
+
+    def _cell(self, jobs: list[Job]) -> str:
+        """The state of one stage in one round: of all its shards."""
+        if not jobs:
+            return "-"
+        done = [j for j in jobs if j.state == "done"]
+        count = 1 if jobs[0].shard is None else self.n_shards
+        if len(done) == count:
+            return _duration(sum(j.seconds for j in jobs))
+        states = [s for s in ("failed", "unfinished", "at work") if any(j.state == s for j in jobs)]
+        return ", ".join([*states[:1], *([f"{len(done)}/{count} done"] if count > 1 else [])])
 
     @property
     def attention(self) -> Iterator[str]:
         """What failed or stopped, where its log is, and what to do."""
         for job in self.jobs:
             if job.state in ("failed", "unfinished"):
-                yield f"{_name(job)} {job.state}: {job.said or 'it ended without a word'}"
+                yield f"{_name(job)} {job.state}: {job.said or 'it ended without a word; see also .snakemake/log'}"
                 yield f"    see {job.log}"
         at_work = [_name(j) for j in self.jobs if j.state == "at work"]
         if at_work:
             yield f"At work: {', '.join(at_work)}."
+        elif self.snakemake_runs:
+            yield "Snakemake is at it; no job has begun to write: they start, or wait in the queue (squeue --me)."
         elif any(j.state != "done" for j in self.jobs):
             yield "Nothing is at work. Mend what failed and run the same snakemake command again: it does what is left."
         elif any(j.stage == "report" for j in self.jobs):
-            yield "All that has begun is done."
+            yield "Done: the report is written."
         else:
             yield "Nothing is at work, and the report is not written: run the same snakemake command again."
 
 
-def run_status(logs: Path, slurm_logs: Path | None = None, now: float | None = None) -> Status:
+def run_status(logs: Path, slurm_logs: Path | None = None, now: float | None = None, *, ended: bool = False) -> Status:
     """The state of a run.
 
     Parameters
@@ -92,20 +110,22 @@ def run_status(logs: Path, slurm_logs: Path | None = None, now: float | None = N
     logs : logs/<run>
     slurm_logs : what SLURM's own logs of jobs lie below; default: logs/slurm beside it
     now : seconds since the epoch
+    ended : no Snakemake runs, although its lock is still there
 
     Raises
     ------
     InputError  if no job has begun.
     """
-    locked = any((logs.parent.parent / ".snakemake" / "locks").glob("*"))  # a Snakemake runs, or was killed
-    found = [_job(path, now or time.time(), locked=locked) for path in sorted(logs.rglob("*.log"))]
+    runs = not ended and any((logs.parent.parent / ".snakemake" / "locks").glob("*"))
+    found = [_job(path, now or time.time(), locked=runs) for path in sorted(logs.rglob("*.log"))]
     jobs = [job for job in found if job.stage in STAGES]
     if not jobs:
-        raise InputError("no job of this run has begun", file=logs, remedy="Give the name of a run, from its directory")
+        remedy = "Give the name of a run, from its directory; the first jobs may still wait in the queue (squeue --me)"
+        raise InputError("no job of this run has written a log", file=logs, remedy=remedy)
     ends = _ended_by_slurm(slurm_logs or logs.parent / "slurm")
     told = [_with_reason(job, ends) if job.state == "unfinished" else job for job in jobs]
     order = sorted(told, key=lambda j: (-1 if j.round is None else j.round, STAGES.index(j.stage), j.shard or 0))
-    return Status(logs.name, tuple(order))
+    return Status(logs.name, tuple(order), 1 + max(j.shard or 0 for j in jobs), runs)
 
 
 def _job(log: Path, now: float, *, locked: bool) -> Job:
@@ -154,17 +174,6 @@ def _with_reason(job: Job, ends: dict[str, str]) -> Job:
     wildcards = "_".join(str(v) for v in (job.round, job.shard) if v is not None)
     said = ends.get(f"rule_{job.stage}/{wildcards}" if wildcards else f"rule_{job.stage}", "")
     return Job(**{**asdict(job), "said": said})
-
-
-def _cell(jobs: list[Job]) -> str:
-    """The state of one stage in one round: of all its shards."""
-    if not jobs:
-        return "-"
-    done = [j for j in jobs if j.state == "done"]
-    if len(done) == len(jobs):
-        return _duration(sum(j.seconds for j in jobs))
-    worst = next(s for s in ("failed", "unfinished", "at work") if any(j.state == s for j in jobs))
-    return worst if len(jobs) == 1 else f"{worst}, {len(done)}/{len(jobs)} done"
 
 
 def _name(job: Job) -> str:

@@ -27,7 +27,7 @@ try:
     for file in workflow.configfiles:  # of a key given twice, Snakemake takes the last one
         if Path(file).suffix in (".yaml", ".yml") and Path(file).exists():
             read_values(file)
-    CONFIG = parse_config(dict(config))
+    CONFIG = parse_config(dict(config), file=", ".join(workflow.overwrite_configfiles) or None)
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
@@ -176,7 +176,7 @@ def together(name, of_next_round=False):
 def print_failures():
     """Say which jobs failed, of what, in which log, and what to do."""
     try:
-        print("", *run_status(Path("logs", CONFIG.run)).attention, sep="\n", file=sys.stderr)
+        print("", *run_status(Path("logs", CONFIG.run), ended=True).attention, sep="\n", file=sys.stderr)
     except InputError:
         pass  # nothing had begun
 

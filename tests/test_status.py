@@ -90,5 +90,5 @@ def test_the_command_takes_a_name_or_a_folder(logs: Path, monkeypatch: pytest.Mo
     for run in ("mine", "results/mine", str(logs.parent.parent / "results/mine")):
         done = CliRunner().invoke(app, ["status", run, "--json"])
         assert {job["stage"] for job in json.loads(done.stdout)} >= {"ingest", "sum", "score"}
-    with pytest.raises(InputError, match="no job of this run has begun"):
+    with pytest.raises(InputError, match="no job of this run has written a log"):
         run_status(logs.parent / "other")

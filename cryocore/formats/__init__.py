@@ -32,6 +32,19 @@ def kind_of(path: str | Path) -> Kind:
             return "star"
 
 
+def require_format(path: str | Path) -> None:
+    """Refuse a name whose suffix is of none of the formats."""
+    if Path(path).suffix.lower() not in (".star", ".cs", ".thu"):
+        problem = "its suffix names no format of particles"
+        raise InputError(problem, file=path, remedy="Give a file that ends in .star, .cs or .thu")
+
+
+def require_other_file(out: str | Path, *sources: str | Path) -> None:
+    """Refuse to write over a file that is read."""
+    if any(Path(out).resolve() == Path(source).resolve() for source in sources):
+        raise InputError("it would be written over itself", file=out, remedy="Give another name to write to")
+
+
 def read_tables(path: str | Path, passthrough: str | Path | None = None) -> StarTables:
     """Read the particles of a file of any kind; ``passthrough`` adds fields to a ``.cs`` file.
 

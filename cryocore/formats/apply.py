@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cryocore.errors import InputError
 from cryocore.files import read_table
-from cryocore.formats import filter_particles, read_tables
+from cryocore.formats import filter_particles, read_tables, require_other_file
 from cryocore.formats.cs import UID_LABEL
 from cryocore.formats.cs_out import uids
 from cryocore.ingest.columns import Columns, columns_of
@@ -68,8 +68,10 @@ def apply_selection(selection: str | Path, parent: str | Path, out: str | Path, 
 
     Raises
     ------
-    InputError  if selected particles are missing in the parent or there twice, or nothing tells the particles apart.
+    InputError  if ``out`` is one of the files read, selected particles are missing in the parent or there twice, or
+        nothing tells the particles apart.
     """
+    require_other_file(out, selection, parent)
     theirs = columns_of(read_tables(parent))
     is_table = Path(selection).suffix.lower() == ".parquet"
     ours = None if is_table else columns_of(read_tables(selection))

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from cryocore.errors import InputError
-from cryocore.formats import TITLES, Kind, cs, cs_out, kind_of, read_tables, thu_out
+from cryocore.formats import TITLES, Kind, cs, cs_out, kind_of, read_tables, require_format, thu_out
 from cryocore.formats.records import Fields, read_fields, write_records
 from cryocore.formats.star_out import write_star
 from cryocore.ingest.columns import Columns, columns_of
@@ -93,12 +93,12 @@ def convert(
     ------
     InputError  if the file cannot be read, both are of one kind, or the target needs what the file does not have.
     """
+    for path in (source, out):
+        require_format(path)
     kinds = kind_of(source), kind_of(out)
     if kinds[0] == kinds[1]:
         problem = f"both are a {TITLES[kinds[0]]}"
         raise InputError(problem, file=out, remedy="Copy it, or end the name in .star, .cs or .thu")
-    if kinds[1] == "star" and Path(out).suffix.lower() != ".star":
-        raise InputError("its suffix names no format", file=out, remedy="End the name in .star, .cs or .thu")
     fields = read_fields(source, passthrough, cs.NEEDED) if kinds[0] == "cs" else None
     tables = read_tables(source) if fields is None else cs.tables_of(fields)
     columns = columns_of(tables)

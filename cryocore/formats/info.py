@@ -36,6 +36,8 @@ def describe(path: str | Path) -> Facts:
     InputError  if the file is missing or none of these.
     """
     path = Path(path)
+    if path.is_dir():
+        raise InputError("it is a folder", file=path, remedy="Name a file in it; cryocore status tells about a run")
     if not path.is_file():
         raise InputError("no such file", file=path, remedy="Correct the name")
     if path.suffix.lower() == ".parquet":

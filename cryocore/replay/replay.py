@@ -16,7 +16,7 @@ from cryocore.cores import available_cores
 from cryocore.data import Particles, require_same_particles
 from cryocore.errors import InputError
 from cryocore.files import write_table
-from cryocore.formats import read_tables
+from cryocore.formats import read_tables, require_other_file
 from cryocore.rates import auc, lower_is_better, selection_rates
 from cryocore.replay.bands import recomputed
 from cryocore.replay.groups import group_codes, rank_groups
@@ -238,6 +238,7 @@ def write_star(outcome: Outcome, log_round: LogRound, out: Path, parent: Path | 
         ids = ids_of(read_tables(parent))
     remedy = "Give the file that the run read"
     require_same_particles(outcome.ids, ids, file=parent, remedy=remedy)
+    require_other_file(out, parent)
     write_kept(parent, log_round.path, outcome.selection.weights, out)
 
 

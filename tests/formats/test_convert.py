@@ -179,7 +179,10 @@ def test_names_with_blanks(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_converted(simulated: Path, particles: Particles, tmp_path: Path) -> None:
-    for out, message in (("a.star", "both are a RELION STAR file"), ("a.txt", "both are")):
+    for out, message in (
+        ("a.star", "both are a RELION STAR file"),
+        ("a.txt", "its suffix names no format of particles"),
+    ):
         with pytest.raises(InputError, match=message):
             convert(simulated, tmp_path / out)
     optics = optics_columns()

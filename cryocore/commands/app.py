@@ -15,6 +15,7 @@ from cryocore.commands.groups import groups
 from cryocore.commands.import_log import import_log
 from cryocore.commands.info import info
 from cryocore.commands.orientation import orientation
+from cryocore.commands.postprocess import postprocess
 from cryocore.commands.replay import replay
 from cryocore.commands.residuals import residuals
 from cryocore.commands.reslog import reslog
@@ -36,6 +37,7 @@ app.command()(reslog)
 app.command()(residuals)
 app.command()(train)
 app.command()(status)
+app.command()(postprocess)
 app.command()(convert)
 app.command()(info)
 app.command()(apply)

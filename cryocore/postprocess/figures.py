@@ -29,9 +29,9 @@ def fsc_figure(curves: FscCurves, resolution_angstrom: float) -> Figure:
             axes.plot(frequency, getattr(curves, name)[1:], line, color=colour, linewidth=width, label=label)
         axes.axhline(0.0, color=QUIET, linewidth=0.8)
         axes.axhline(THRESHOLD, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
-        at, how = 1.0 / resolution_angstrom, {"xytext": (5, 5), "textcoords": "offset points", "fontsize": 9}
+        at = 1.0 / resolution_angstrom
         axes.plot(at, THRESHOLD, "o", color=INK, markersize=6)
-        axes.annotate(f"{resolution_angstrom:.2f} Å", (at, THRESHOLD), **how)
+        axes.annotate(f"{resolution_angstrom:.2f} Å", (at, THRESHOLD), (5, 5), textcoords="offset points", fontsize=9)
         ticks = resolution_ticks(curves.resolution_angstrom)
         axes.set_xlim(0.0, frequency[-1])
         axes.set_ylim(-0.06, 1.03)

@@ -140,9 +140,9 @@ def fit_guinier(frequency: Floats, weighted: Floats, resolution_angstrom: float)
     if used.sum() < FEWEST_SHELLS:
         return None
     line = linregress(frequency[used] ** 2, weighted[used])
-    ends = 1.0 / frequency[used][[0, -1]]
-    values = (4.0 * line.slope, 4.0 * line.stderr, line.intercept, line.rvalue, *ends)
-    return GuinierFit(*map(float, values), n_shells=int(used.sum()))
+    coarsest, finest = (float(v) for v in 1.0 / frequency[used][[0, -1]])
+    slope, slope_sd, intercept, correlation = map(float, (line.slope, line.stderr, line.intercept, line.rvalue))
+    return GuinierFit(4.0 * slope, 4.0 * slope_sd, intercept, correlation, coarsest, finest, int(used.sum()))
 
 
 def low_pass(n: int, pixel_size_angstrom: float, resolution_angstrom: float) -> Floats:

@@ -56,14 +56,9 @@ def rule(stage: str, config: Path, number: int = 0) -> Callable[..., None]:
 def test_verbs_write_what_the_rules_write(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for folder in ("verbs", "rules"):
         (tmp_path / folder).mkdir()
-    star, table, scores, subset = (
-        Path("simulated/particles.star"),
-        Path("p.parquet"),
-        Path("s.parquet"),
-        Path("w.parquet"),
-    )
-    first, second, kept, log = Path("round_0"), Path("round_1"), Path("kept.star"), Path("log.parquet")
-    mask, truth, metrics = first / "mask.mrc", Path("simulated/truth.parquet"), Path("m.json")
+    names = ("p.parquet", "s.parquet", "w.parquet", "log.parquet", "kept.star", "m.json", "round_0", "round_1", "made")
+    table, scores, subset, log, kept, metrics, first, second, made = map(Path, names)
+    star, truth, mask = made / "particles.star", made / "truth.parquet", first / "mask.mrc"
 
     monkeypatch.chdir(tmp_path / "rules")
     cpu = {"backend": "cpu", "threads": 2}
@@ -99,8 +94,8 @@ def test_verbs_write_what_the_rules_write(config: Path, tmp_path: Path, monkeypa
 
 def test_reconstruction_by_iteration(config: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    made = {**RUN["input"]["simulate"], "n_particles": 60}
-    iterative = {"method": "iterative", "iterative": {"n_epochs": 2}}
+    made = {**RUN["input"]["simulate"], "n_particles": 40, "box": 24}
+    iterative = {"method": "iterative", "iterative": {"n_epochs": 1}}
     config.write_text(yaml.safe_dump({**RUN, "input": {"simulate": made}, "reconstruct": iterative}))
     table, out = tmp_path / "p.parquet", tmp_path / "round_0"
     verb("simulate", tmp_path, "-c", config)

@@ -29,7 +29,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from cryocore.files import write_json
+from cryocore.files import open_table, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "faults.json"
@@ -97,8 +97,9 @@ class Run:
         return self.work / "results" / "tiny"
 
     def digests(self) -> dict[str, str]:
-        """What tells the bytes of each result."""
-        files = [p for p in self.results.rglob("*") if p.is_file() and not p.name.startswith(".")]
+        """What tells the bytes of each result; scores of shards go once they are gathered."""
+        kept = [p for p in self.results.rglob("*") if "scores_2_shards" not in p.parts]
+        files = [p for p in kept if p.is_file() and not p.name.startswith(".")]
         return {str(p.relative_to(self.results)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(files)}
 
     def stages(self) -> list[int]:
@@ -203,7 +204,12 @@ def corrupted(run: Run, moment: Moment) -> str:
     name = list(READ_BY)[moment.number % len(READ_BY)]
     path = run.results / name
     raw, at = bytearray(path.read_bytes()), path.stat()
-    raw[len(raw) // 3] ^= 0x10
+    place = len(raw) // 3
+    if path.suffix == ".parquet":  # in the column that all stages read
+        with open_table(path) as file:
+            ids = file.metadata.row_group(0).column(0)
+            place = ids.data_page_offset + ids.total_compressed_size // 2
+    raw[place] ^= 0x10
     path.write_bytes(raw)
     os.utime(path, ns=(at.st_atime_ns, at.st_mtime_ns))
     failed = not run.again("--force", target=f"results/tiny/{READ_BY[name]}")

@@ -19,6 +19,9 @@ from cryocore.errors import InputError
 LOG_VARIABLE = "CRYOCORE_LOG"
 """Environment variable that names the job's log file."""
 
+LONGEST_WORD = 1000
+"""Letters of a word that an error shows in full."""
+
 log = logging.getLogger(__name__)
 
 
@@ -78,5 +81,7 @@ def _set_up_logging(name: str) -> logging.Handler:
 
 
 def _paragraph(text: str) -> str:
-    """The text between empty lines, wrapped; paths stay whole, so that they can be copied."""
+    """The text between empty lines, wrapped; paths stay whole, so that they can be copied, and command no terminal."""
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    text = " ".join(w if len(w) <= LONGEST_WORD else f"{w[:200]}...{w[-200:]}" for w in text.split(" "))
     return f"\n{textwrap.fill(text, width=100, break_long_words=False, break_on_hyphens=False)}\n"

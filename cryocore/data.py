@@ -8,6 +8,7 @@ never changes. Every table that a later stage writes has the same rows in the sa
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.fft import next_fast_len
 
 from cryocore.errors import InputError
-from cryocore.files import as_numpy, read_table, table_metadata, write_table
+from cryocore.files import AGAIN, as_numpy, conforming, read_table, refuse_rows, table_metadata, write_table
 from cryocore.geometry.rotations import quaternion_to_matrix
 from cryocore.shards import WHOLE, Shard
 
@@ -47,9 +48,16 @@ class Optics:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """The inverse of ``dataclasses.asdict`` after a trip through JSON."""
-        plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        return cls(**plain)
+        """The inverse of ``dataclasses.asdict`` after a trip through JSON; ValueError if these are no optics."""
+        try:
+            plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+            made = cls(**plain)
+            sound = made.box >= 2 and 0 < made.pixel_size_angstrom < math.inf
+        except (TypeError, AttributeError):
+            sound = False
+        if not sound:
+            raise ValueError(f"{values!r:.80} is no optics group")
+        return made
 
 
 PARTICLES_SCHEMA = pa.schema(
@@ -79,6 +87,23 @@ PARTICLES_SCHEMA = pa.schema(
 ``optics_group`` indexes the list of :class:`Optics` in the metadata; ``half`` is 1 or 2."""
 
 
+GIVEN_SCORES = {
+    "rlnMaxValueProbDistribution": "given_max_probability",
+    "rlnLogLikeliContribution": "given_log_likelihood",
+    "cryosparcError": "given_error_loss",
+    "cryosparcAlpha": "given_alpha",
+    "cryosparcCrossCorrelation": "given_cross_correlation",
+    "thunderScore": "given_score",
+}
+"""What a file of particles says of how well they fit, and the columns that hold it: scores to compare with."""
+
+
+def particles_schema(names: Iterable[str]) -> pa.Schema:
+    """That of a table of particles with some of the given scores."""
+    given = [name for name in GIVEN_SCORES.values() if name in set(names)]
+    return pa.schema([*PARTICLES_SCHEMA, *((name, pa.float32()) for name in given)])
+
+
 @dataclass(frozen=True)
 class Particles:
     """The data set: one row per particle, its optics groups, its STAR file and the root of image paths."""
@@ -89,7 +114,7 @@ class Particles:
     root: str = "."
 
     def __post_init__(self) -> None:
-        if self.table.schema.names != PARTICLES_SCHEMA.names:
+        if self.table.schema.names != particles_schema(self.table.schema.names).names:
             raise ValueError(f"particles need the columns {PARTICLES_SCHEMA.names}; got {self.table.schema.names}")
 
     def __len__(self) -> int:
@@ -132,7 +157,7 @@ class Particles:
         """Write ``particles.parquet``."""
         write_table(
             path,
-            self.table.cast(PARTICLES_SCHEMA),
+            self.table.cast(particles_schema(self.table.schema.names)),
             optics=[asdict(o) for o in self.optics],
             parent=self.parent,
             root=self.root,
@@ -141,16 +166,19 @@ class Particles:
     @classmethod
     def read(cls, path: str | Path, shard: Shard = WHOLE) -> Particles:
         """Read what :meth:`write` wrote, or a part of it."""
-        table = read_table(path, shard=shard)
-        meta = table_metadata(table.schema)
-        if "optics" not in meta:
-            raise InputError("not a table of particles", file=path, remedy="Give the particles.parquet of a run")
-        return cls(
-            table.replace_schema_metadata(None),
-            tuple(map(Optics.from_dict, meta["optics"])),
-            meta["parent"],
-            meta["root"],
-        )
+        found = read_table(path, shard=shard)
+        meta = table_metadata(found.schema)
+        remedy = "Give the particles.parquet of a run"
+        try:
+            optics = tuple(map(Optics.from_dict, meta["optics"]))
+            parent, root = str(meta["parent"]), str(meta["root"])
+        except (KeyError, TypeError, ValueError):
+            raise InputError("not a table of particles", file=path, remedy=remedy) from None
+        table = conforming(found, particles_schema(found.schema.names), file=path, remedy=remedy)
+        if shard == WHOLE and not len(table):
+            raise InputError("it has no particles", file=path, remedy=AGAIN)
+        _check_particles(table, len(optics), path)
+        return cls(table, optics, parent, root)
 
 
 def quaternions_of(table: pa.Table) -> Floats:
@@ -161,6 +189,20 @@ def quaternions_of(table: pa.Table) -> Floats:
 def read_quaternions(path: str | Path) -> Floats:
     """The poses of all particles of a data set, ``(n, 4)``, and nothing else of them."""
     return quaternions_of(read_table(path, [f"quat_{c}" for c in "wxyz"]))
+
+
+def _check_particles(table: pa.Table, n_optics: int, path: str | Path) -> None:
+    """Refuse values that no stage writes."""
+    for name in (f.name for f in PARTICLES_SCHEMA if pa.types.is_floating(f.type)):
+        values = as_numpy(table.column(name))
+        refuse_rows(~np.isfinite(values), values, name, "is not finite", file=path)
+    half, group, image = (as_numpy(table.column(name)) for name in ("half", "optics_group", "slice"))
+    refuse_rows((half != 1) & (half != 2), half, "half", "is not a half set, 1 or 2", file=path)
+    fault = f"is not one of the {n_optics} optics groups"
+    refuse_rows((group < 0) | (group >= n_optics), group, "optics_group", fault, file=path)
+    refuse_rows(image < 0, image, "slice", "is not an image of a stack", file=path)
+    norm = sum(np.square(as_numpy(table.column(f"quat_{c}"))) for c in "wxyz")
+    refuse_rows(~(np.abs(norm - 1.0) < 1e-3), norm, "quat_w", "is not the norm of a unit quaternion", file=path)
 
 
 @dataclass(frozen=True)
@@ -240,10 +282,17 @@ class FscCurves:
     @classmethod
     def read(cls, path: str | Path) -> FscCurves:
         """Read what :meth:`write` wrote."""
-        table = read_table(path)
+        found = read_table(path)
         names = [f.name for f in fields(cls) if f.name != "metadata"]
-        return cls(**{n: as_numpy(table.column(n)) for n in names}, metadata=table_metadata(table.schema))
+        schema = pa.schema([(n, pa.int64() if n == "shell" else pa.float64()) for n in names])
+        table = conforming(found, schema, file=path)
+        if len(table) < 2:
+            raise InputError(f"it has {len(table)} shells", file=path, remedy=AGAIN)
+        return cls(**{n: as_numpy(table.column(n)) for n in names}, metadata=table_metadata(found.schema))
 
+
+WEIGHTS_SCHEMA = pa.schema([("particle_id", pa.uint64()), ("weight", pa.float32())])
+"""What every subset of the particles has."""
 
 SCORES = ("l2_loss", "cryosieve", "ncc", "llr", "z", "zc", "ldac", "contrast", "local", "shift", "dual")
 """Names of the scores in the log; see ``cryocore.score.scores``."""
@@ -280,9 +329,11 @@ def read_weights(subset: str | Path | None, particles: Particles, shard: Shard =
     """
     if subset is None:
         return np.ones(len(particles), dtype=np.float32)
-    table = read_table(subset, ["particle_id", "weight"], shard=shard)
-    require_same_particles(table.column("particle_id").to_numpy(), particles.ids, file=subset)
-    return np.asarray(table.column("weight").to_numpy(), dtype=np.float32)
+    table = conforming(read_table(subset, WEIGHTS_SCHEMA.names, shard=shard), WEIGHTS_SCHEMA, file=subset)
+    require_same_particles(as_numpy(table.column("particle_id")), particles.ids, file=subset)
+    weights = as_numpy(table.column("weight"))
+    refuse_rows(~((weights >= 0) & (weights < np.inf)), weights, "weight", "is not a weight", file=subset)
+    return np.asarray(weights, dtype=np.float32)
 
 
 def require_same_particles(
@@ -290,7 +341,7 @@ def require_same_particles(
     expected: NDArray[np.uint64],
     *,
     file: str | Path,
-    remedy: str = "Delete the file and run snakemake again",
+    remedy: str = AGAIN,
 ) -> None:
     """Refuse a table whose rows are not those of the data set, in the same order."""
     if not np.array_equal(ids, expected):

@@ -28,7 +28,7 @@ class InputError(ValueError):
     ) -> None:
         self.problem, self.remedy = problem, remedy
         self.file = None if file is None else str(file)
-        self.row, self.column = row, column
+        self.row, self.column, self.setting = row, column, setting
         place = [
             text
             for text in (
@@ -41,3 +41,8 @@ class InputError(ValueError):
         ]
         where = f"{', '.join(place)}: " if place else ""
         super().__init__(f"{where}{problem.rstrip('.')}. {remedy.rstrip('.')}.")
+
+    def about(self, file: str | Path) -> InputError:
+        """The same error, about a file if it names none."""
+        where = {"row": self.row, "column": self.column, "setting": self.setting}
+        return InputError(self.problem, remedy=self.remedy, file=self.file or file, **where)  # type: ignore[arg-type]

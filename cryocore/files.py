@@ -8,7 +8,7 @@ import os
 import struct
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tokenize import TokenError
@@ -27,18 +27,22 @@ METADATA_KEY = b"cryocore"
 ROW_GROUP = 1 << 17
 """Rows that are read together at least."""
 ARCHIVE_BEGINS = b"PK\x03\x04"
+AGAIN = "Delete it and run snakemake again"
 ARCHIVE_ERRORS = (
     OSError,
     ValueError,
+    TypeError,
     KeyError,
     EOFError,
-    NotImplementedError,
+    RuntimeError,  # encrypted
     BadZipFile,
     TokenError,
     struct.error,
     zlib.error,
 )
 """What zipfile and numpy raise for an archive that is missing or damaged."""
+UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError)
+"""What pyarrow raises for a table that is damaged; a page that does not match its checksum, OSError without number."""
 
 
 @contextmanager
@@ -60,26 +64,62 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def why(error: BaseException) -> str:
+    """The reason of an error in one line, without numbers and paths that its reader knows."""
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    lines = str(error).strip("'").splitlines()
+    return lines[0].rstrip(". ") if lines else type(error).__name__
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
 
 
+class Arrays:
+    """The members of an open ``.npz`` archive; what their headers declare is checked before memory is taken."""
+
+    def __init__(self, archive: ZipFile, n_bytes: int) -> None:
+        self._archive, self._n_bytes = archive, n_bytes
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        """A member, checked against its checksum; ValueError if it is not what its header says."""
+        info = self._archive.getinfo(f"{name}.npy")
+        with self._archive.open(info) as member:
+            version = np.lib.format.read_magic(member)
+            read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+            if version not in read_header:
+                raise ValueError(f"{name} is an array of version {version}")
+            shape, _, dtype = read_header[version](member)
+            declared = math.prod(shape) * dtype.itemsize
+            if dtype.hasobject or declared != info.file_size - member.tell() or info.file_size > self._n_bytes:
+                raise ValueError(f"{name} is {dtype} {shape}, which is not what it holds")
+        with self._archive.open(info) as member:
+            return np.asarray(np.lib.format.read_array(member, allow_pickle=False))
+
+    def of(self, name: str, shape: tuple[int, ...], dtype: type[np.generic]) -> NDArray[Any]:
+        """A member that has a shape and type; ValueError if it has not."""
+        values = self[name]
+        if values.shape != shape or values.dtype != dtype:
+            raise ValueError(f"{name} is {values.dtype} {values.shape}, not {np.dtype(dtype)} {shape}")
+        return values
+
+
 @contextmanager
-def open_arrays(path: str | Path, what: str) -> Iterator[Any]:
+def open_arrays(path: str | Path, what: str) -> Iterator[Arrays]:
     """The named arrays of an ``.npz`` file, read and checked against their checksums when they are asked for.
 
     Raises
     ------
-    InputError  naming ``what`` the file is, if it or one of its arrays cannot be read.
+    InputError  naming ``what`` the file is, if it or one of its arrays cannot be read, or the block raises ValueError.
     """
     with _readable(path, what), Path(path).open("rb") as file:
         if file.read(len(ARCHIVE_BEGINS)) != ARCHIVE_BEGINS or not is_zipfile(file):
             raise ValueError("it is no .npz archive")
-        file.seek(0)
-        with np.load(file, allow_pickle=False) as arrays:
-            yield arrays
+        with ZipFile(file) as archive:
+            yield Arrays(archive, os.fstat(file.fileno()).st_size)
 
 
 @contextmanager
@@ -113,10 +153,7 @@ def _readable(path: str | Path, what: str) -> Iterator[None]:
     except InputError:
         raise
     except ARCHIVE_ERRORS as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            f"the {what} cannot be read ({reason})", file=path, remedy="Delete it and run snakemake again"
-        ) from None
+        raise InputError(f"the {what} cannot be read ({why(error)})", file=path, remedy=AGAIN) from None
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -157,16 +194,44 @@ def with_metadata(table: pa.Table, **metadata: Any) -> pa.Table:
 
 def table_metadata(schema: pa.Schema) -> dict[str, Any]:
     """The metadata that :func:`write_table` stored."""
-    raw = (schema.metadata or {}).get(METADATA_KEY)
-    return {} if raw is None else json.loads(raw)
+    try:
+        found = json.loads((schema.metadata or {}).get(METADATA_KEY, b"{}"))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+@contextmanager
+def open_table(
+    path: str | Path, *, absent: str = "Run the workflow stage that writes it", remedy: str = AGAIN
+) -> Iterator[pq.ParquetFile]:
+    """A Parquet file to read from, its pages checked against their checksums. (``pq.read_table`` starts pandas.)
+
+    Raises
+    ------
+    InputError  if the file is ``absent``, or cannot be read, also when that shows later: ``remedy``.
+    """
+    try:
+        opened = pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
+    except FileNotFoundError:
+        raise InputError("file does not exist", file=path, remedy=absent) from None
+    except UNREADABLE as error:
+        raise _no_table(path, error, remedy) from None
+    with opened as file:
+        try:
+            yield file
+        except UNREADABLE as error:
+            if isinstance(error, InputError) or (isinstance(error, OSError) and error.errno):  # of another file
+                raise
+            raise _no_table(path, error, remedy) from None
+
+
+def _no_table(path: str | Path, error: Exception, remedy: str) -> InputError:
+    return InputError(f"not a readable Parquet file ({why(error)})", file=path, remedy=remedy)
 
 
 def read_table(
-    path: str | Path,
-    columns: list[str] | None = None,
-    *,
-    shard: Shard = WHOLE,
-    remedy: str = "Delete it and run snakemake again",
+    path: str | Path, columns: list[str] | None = None, *, shard: Shard = WHOLE, remedy: str = AGAIN
 ) -> pa.Table:
     """Read a Parquet table written by this project, or say why that is impossible, and the remedy.
 
@@ -182,31 +247,6 @@ def read_table(
     return table if columns is None else table.select(columns)
 
 
-@contextmanager
-def open_table(
-    path: str | Path,
-    *,
-    absent: str = "Run the workflow stage that writes it",
-    remedy: str = "Delete it and run snakemake again",
-) -> Iterator[pq.ParquetFile]:
-    """A Parquet file to read from, its pages checked against their checksums. (``pq.read_table`` starts pandas.)
-
-    Raises
-    ------
-    InputError  if the file is ``absent``, or cannot be read, also when that shows later: ``remedy``.
-    """
-    try:
-        with pq.ParquetFile(path, memory_map=True, page_checksum_verification=True) as file:
-            yield file
-    except (pa.ArrowInvalid, OSError) as error:
-        if not Path(path).exists():
-            raise InputError("file does not exist", file=path, remedy=absent) from None
-        if getattr(error, "errno", None) and Path(path).is_file():  # of another file
-            raise
-        reason = str(error).splitlines()[0]
-        raise InputError(f"not a readable Parquet file ({reason})", file=path, remedy=remedy) from None
-
-
 def _read_stretch(file: pq.ParquetFile, columns: list[str] | None, shard: Shard) -> pa.Table:
     """The rows of a shard."""
     sizes = [file.metadata.row_group(g).num_rows for g in range(file.metadata.num_row_groups)]
@@ -216,6 +256,57 @@ def _read_stretch(file: pq.ParquetFile, columns: list[str] | None, shard: Shard)
     first = int(starts[groups[0]]) if groups else 0
     table = file.read_row_groups(groups, columns=columns)
     return table.slice(rows.start - first, rows.stop - rows.start)
+
+
+def read_schema(path: str | Path) -> pa.Schema:
+    """The columns of a Parquet table and its description."""
+    with open_table(path) as file:
+        return file.schema_arrow
+
+
+def conforming(
+    table: pa.Table, schema: pa.Schema, *, file: str | Path, remedy: str = AGAIN, gaps: Collection[str] = ()
+) -> pa.Table:
+    """The columns of ``schema`` in its types.
+
+    Raises
+    ------
+    InputError  if one is missing, of another kind, or has empty places although it is not among ``gaps``.
+    """
+    columns = []
+    for field in schema:
+        if field.name not in table.column_names:
+            raise InputError("the column is missing", file=file, column=field.name, remedy=remedy)
+        column = table.column(field.name)
+        if _kind(column.type) != _kind(field.type):
+            problem = f"it holds {_kind(column.type)} where {_kind(field.type)} are expected"
+            raise InputError(problem, file=file, column=field.name, remedy=remedy)
+        if column.null_count and field.name not in gaps:
+            row = int(np.argmax(column.is_null().to_numpy()))
+            raise InputError("there is no value", file=file, row=row + 1, column=field.name, remedy=remedy)
+        try:
+            columns.append(column.cast(field.type))
+        except pa.ArrowException as error:
+            raise InputError(
+                f"a value is out of range ({why(error)})", file=file, column=field.name, remedy=remedy
+            ) from None
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _kind(kind: pa.DataType) -> str:
+    """What a column holds, in words."""
+    if pa.types.is_dictionary(kind):
+        return _kind(kind.value_type)
+    names = {"whole numbers": pa.types.is_integer, "numbers": pa.types.is_floating, "flags": pa.types.is_boolean}
+    texts = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    return next((name for name, is_it in names.items() if is_it(kind)), "texts" if texts else str(kind))
+
+
+def refuse_rows(bad: NDArray[Any], values: NDArray[Any], column: str, fault: str, *, file: str | Path) -> None:
+    """Refuse the first row ``(n,)`` of a table for which ``bad`` holds; ``fault`` follows its value."""
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise InputError(f"{values[row]:g} {fault}", file=file, row=row + 1, column=column, remedy=AGAIN)
 
 
 def as_numpy(column: pa.ChunkedArray) -> NDArray[Any]:

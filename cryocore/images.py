@@ -87,15 +87,19 @@ def read_header(path: str | Path) -> StackHeader:
     return header
 
 
-def _parse_header(raw: bytes, path: Path) -> StackHeader:
-    """The header in the byte order that makes sense of it."""
-    fields = np.frombuffer(raw, dtype=HEADER_DTYPE)[0]
+def header_readings(raw: bytes) -> list[tuple[str, Any]]:
+    """Byte order and fields of an MRC header of 1024 bytes: as its machine stamp says, then the other way."""
     try:
-        stamped = byte_order_from_machine_stamp(fields["machst"])
+        stamped = byte_order_from_machine_stamp(np.frombuffer(raw, dtype=HEADER_DTYPE)[0]["machst"])
     except ValueError:
         stamped = "<"
     orders = (stamped, ">" if stamped == "<" else "<")
-    readings = [(o, np.frombuffer(raw, dtype=HEADER_DTYPE.newbyteorder(o))[0]) for o in orders]
+    return [(o, np.frombuffer(raw, dtype=HEADER_DTYPE.newbyteorder(o))[0]) for o in orders]
+
+
+def _parse_header(raw: bytes, path: Path) -> StackHeader:
+    """The header in the byte order that makes sense of it."""
+    readings = header_readings(raw)
     sensible = [(o, f) for o, f in readings if _is_sensible(f)]
     if not sensible:
         f = readings[0][1]

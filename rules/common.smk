@@ -16,6 +16,7 @@ os.environ.update(
 )
 
 from cryocore.config import CLASSIFIERS, parse_config
+from cryocore.config_file import read_values
 from cryocore.errors import InputError
 from cryocore.formats import kind_of
 from cryocore.provenance import code_version
@@ -23,6 +24,9 @@ from cryocore.status import run_status
 from cryocore.workflow import stage_settings
 
 try:
+    for file in workflow.configfiles:  # of a key given twice, Snakemake takes the last one
+        if Path(file).suffix in (".yaml", ".yml") and Path(file).exists():
+            read_values(file)
     CONFIG = parse_config(dict(config))
 except InputError as error:
     raise WorkflowError(str(error)) from None

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import yaml
 
-from cryocore.config import Config, parse_config, read_config
+from cryocore.config import Config, parse_config
+from cryocore.config_file import read_config
 from cryocore.config_text import config_yaml, configuration_page
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -10,6 +10,7 @@ import math
 import os
 import platform
 import shutil
+import stat
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
@@ -170,11 +171,14 @@ def _cache_directory() -> Path:
     directory = Path(base)
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if directory.stat().st_mode & 0o002:
+            raise PermissionError(f"everybody may write into {directory}")
         with tempfile.TemporaryFile(dir=directory):
             return directory
     except OSError:
         fallback = Path(tempfile.gettempdir()) / f"cryocore-{os.getuid()}"
         fallback.mkdir(mode=0o700, exist_ok=True)
-        if fallback.stat().st_uid != os.getuid():
+        state = fallback.lstat()
+        if state.st_uid != os.getuid() or state.st_mode & 0o022 or not stat.S_ISDIR(state.st_mode):
             raise InputError("no private cache directory", remedy="Set CRYOCORE_CACHE_DIR") from None
         return fallback

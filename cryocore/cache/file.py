@@ -25,12 +25,11 @@ from numpy.typing import NDArray
 
 from cryocore.data import Particles
 from cryocore.errors import InputError
-from cryocore.files import ARCHIVE_ERRORS, atomic_path, open_arrays
+from cryocore.files import AGAIN, ARCHIVE_ERRORS, atomic_path, open_arrays, why
 from cryocore.images import HEADER_BYTES, Source, StackReader, read_bytes, stack_codes
 from cryocore.imaging.packed import Records, record_type
 
 WHAT = "transforms"
-REMEDY = "Delete it and run snakemake again"
 LOCAL_HEADER_BYTES = 30
 
 
@@ -56,7 +55,7 @@ def _stack_digest(path: Path) -> str:
             header, state = file.read(HEADER_BYTES), os.fstat(file.fileno())
     except OSError as error:
         raise InputError(
-            f"the stack cannot be read ({error.strerror})", file=path, remedy="Restore it, or correct the image root"
+            f"the stack cannot be read ({why(error)})", file=path, remedy="Restore it, or correct the image root"
         ) from None
     return hashlib.sha256(header + struct.pack("<qq", state.st_size, state.st_mtime_ns)).hexdigest()[:32]
 
@@ -133,15 +132,15 @@ class Transforms:
             names = ("identity_particles", "identity_stacks", "shells", "ids", "checksums")
             made = {name: file[name] for name in names}
         if str(made["identity_particles"]) != particles_digest(particles):
-            raise InputError("transforms of other particles", file=path, remedy=REMEDY)
+            raise InputError("transforms of other particles", file=path, remedy=AGAIN)
         if made["shells"].tolist() != shells:
             raise InputError(
-                f"transforms of {made['shells'].tolist()} shells, where {shells} are in use", file=path, remedy=REMEDY
+                f"transforms of {made['shells'].tolist()} shells, where {shells} are in use", file=path, remedy=AGAIN
             )
         changed = np.flatnonzero(made["identity_stacks"] != np.array(stack_digests(particles)))
         if len(changed):
             name = stack_codes(particles)[1][changed[0]]
-            raise InputError(f"made before {name} changed", file=path, remedy=REMEDY)
+            raise InputError(f"made before {name} changed", file=path, remedy=AGAIN)
         count = np.bincount(particles.column("optics_group"), minlength=len(shells))
         offsets = [
             _member_offset(path, f"group_{g}") + record_type(shells[g]).itemsize * np.arange(n)
@@ -205,7 +204,7 @@ class TransformReader:
         damaged = np.count_nonzero(record_checksums(out) != self._checksum[rows])
         if damaged:
             problem = f"damaged: {damaged} of {len(rows)} transforms do not match their checksums"
-            raise InputError(problem, file=self._path, remedy=REMEDY)
+            raise InputError(problem, file=self._path, remedy=AGAIN)
         return out
 
 
@@ -213,13 +212,13 @@ def _member_offset(path: Path, name: str) -> int:
     """Where the values of an uncompressed array begin in the file."""
     try:
         with path.open("rb") as stream, ZipFile(stream) as file:
+            with file.open(f"{name}.npy") as member:
+                np.lib.format.read_magic(member)
+                np.lib.format.read_array_header_2_0(member)
+                n_bytes = member.tell()
             at = file.getinfo(f"{name}.npy").header_offset
             stream.seek(at)
             header = stream.read(LOCAL_HEADER_BYTES)
-            begin = at + LOCAL_HEADER_BYTES + sum(struct.unpack("<HH", header[26:30]))
-            stream.seek(begin)
-            np.lib.format.read_magic(stream)
-            np.lib.format.read_array_header_2_0(stream)
-            return stream.tell()
+            return at + LOCAL_HEADER_BYTES + sum(struct.unpack("<HH", header[26:30])) + n_bytes
     except ARCHIVE_ERRORS as error:
-        raise InputError(f"the {WHAT} cannot be read ({error})", file=path, remedy=REMEDY) from None
+        raise InputError(f"the {WHAT} cannot be read ({why(error)})", file=path, remedy=AGAIN) from None

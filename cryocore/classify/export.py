@@ -9,14 +9,13 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cryocore.classify.images import image_pairs
 from cryocore.classify.rounds import ScoredRound
 from cryocore.data import score_columns
 from cryocore.errors import InputError
-from cryocore.files import atomic_path, read_table, write_table
+from cryocore.files import atomic_path, read_schema, read_table, write_table
 from cryocore.maps.mrc import write_stack
 
 STACKS = ("image", "prediction", "residual")
@@ -64,7 +63,7 @@ def export_residuals(
             else:
                 with atomic_path(file) as temporary:
                     Path(str(array.filename)).replace(temporary)
-    schema = pq.read_schema(scored.scores)
+    schema = read_schema(scored.scores)
     names = ["particle_id", "stack", "slice", "half", "weight", *score_columns(schema)]
     names += [name for name in ("is_correct",) if name in schema.names]
     table = read_table(scored.scores, names).take(pa.array(rows))

@@ -23,7 +23,7 @@ from cryocore.backend import Backend
 from cryocore.classify.examples import Examples
 from cryocore.config import CLASSIFIERS, Classify
 from cryocore.errors import InputError
-from cryocore.files import atomic_path
+from cryocore.files import atomic_path, why
 
 Floats = NDArray[np.float64]
 Floats32 = NDArray[np.float32]
@@ -220,8 +220,9 @@ def load_model(folder: Path, device: str = "cpu") -> tuple[Model, dict[str, Any]
     try:
         about: dict[str, Any] = json.loads((folder / "model.json").read_text())
     except (OSError, ValueError) as error:
-        raise InputError(f"not a model ({error})", file=folder / "model.json", remedy=remedy) from None
-    if about.get("format") != FORMAT or about.get("kind") not in CLASSIFIERS:
+        raise InputError(f"not a model ({why(error)})", file=folder / "model.json", remedy=remedy) from None
+    sound = isinstance(about, dict) and about.get("format") == FORMAT and about.get("kind") in CLASSIFIERS
+    if not sound or np.shape(about.get("scale", ())) != (2,):
         raise InputError("not a model of this version", file=folder / "model.json", remedy=remedy)
     return Scaled(_load(folder, about["kind"], remedy, device), *about["scale"]), about
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cryocore.backend import Backend
@@ -18,7 +17,7 @@ from cryocore.classify.features import COLUMNS, Context
 from cryocore.config import Score
 from cryocore.data import Particles, read_weights, require_same_particles
 from cryocore.errors import InputError
-from cryocore.files import open_table, read_table, table_metadata
+from cryocore.files import open_table, read_schema, read_table, table_metadata
 from cryocore.replay.log import find_rounds, wanted_rounds
 from cryocore.score.scorer import Scorer
 from cryocore.select.choose import judged
@@ -67,7 +66,7 @@ class ScoredRound:
         """From the files of a round; ``scores`` may be its log."""
         data = Particles.read(particles)
         weights = read_weights(subset, data)
-        schema = pq.read_schema(scores)
+        schema = read_schema(scores)
         metadata = table_metadata(schema)
         names = ["particle_id", "half", *(n for n in MIXTURE_COLUMNS if n in schema.names)]
         columns = read_columns(scores, names)
@@ -83,7 +82,7 @@ class ScoredRound:
 
     def examples(self, rows: NDArray[np.integer[Any]], image_size: int, progress: str | None = None) -> Examples:
         """Particles of some rows, in ascending order, as the log has them."""
-        names = [n for n in (*COLUMNS, "noise_power") if n in pq.read_schema(self.scores).names]
+        names = [n for n in (*COLUMNS, "noise_power") if n in read_schema(self.scores).names]
         table = read_table(self.scores, names).take(pa.array(rows))
         return examples_of(self.scorer, self.data, rows, self.weights, table, self.context, image_size, progress)
 
@@ -118,12 +117,12 @@ def run_seed(directory: Path) -> int:
     subset = directory / "subset.parquet"
     if not subset.exists():
         return 0
-    return int(table_metadata(pq.read_schema(subset)).get("seed", 0))
+    return int(table_metadata(read_schema(subset)).get("seed", 0))
 
 
 def read_context(scores: Path, metadata: Mapping[str, Any], n: int, *, seed: int) -> Context:
     """The context of a log, from evenly spaced particles of it."""
-    names = [name for name in (*COLUMNS, "noise_power") if name in pq.read_schema(scores).names]
+    names = [name for name in (*COLUMNS, "noise_power") if name in read_schema(scores).names]
     step = -(-n // CONTEXT)
     parts = []
     with open_table(scores) as file:

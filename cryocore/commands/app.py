@@ -9,6 +9,7 @@ import typer
 from cryocore import __version__
 from cryocore.cli import guarded
 from cryocore.commands.apply import apply
+from cryocore.commands.check import check
 from cryocore.commands.convert import convert
 from cryocore.commands.explain import explain
 from cryocore.commands.groups import groups
@@ -26,7 +27,7 @@ from cryocore.commands.train import train
 VERBS = {
     "Questions to a run": (status, replay, groups, explain, orientation, reslog),
     "After a run": (postprocess, apply, residuals, train),
-    "Files and formats": (info, convert, import_log),
+    "Files and formats": (check, info, convert, import_log),
     "Stages of a run, one by one": (simulate, ingest, reconstruct, score, select, validate),
 }
 

@@ -229,7 +229,7 @@ def validate(
 
 def _settings(file: Path, stage: Stage, number: int = 0) -> tuple[Config, dict[str, Any]]:
     """The run, and what the stage reads of it."""
-    from cryocore.config import read_config
+    from cryocore.config_file import read_config
     from cryocore.workflow import stage_settings
 
     config = read_config(file)

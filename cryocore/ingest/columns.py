@@ -63,6 +63,12 @@ class Columns:
             )
         return values
 
+    def numbers_or_nan(self, label: str) -> Floats:
+        """The column as numbers, ``(n,)``, NaN where it holds something else; it must exist."""
+        column, index = self._column(label)
+        values = to_numbers(column)[index]
+        return np.where(np.abs(values) <= LARGEST, values, np.nan)
+
     def texts(self, label: str, default: str = "") -> NDArray[np.object_]:
         """The column as text, ``(n,)``."""
         if not self.has(label):

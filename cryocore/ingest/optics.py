@@ -38,6 +38,7 @@ DEFAULTS = {
 
 PIXEL_RANGE = (0.1, 50.0)
 VOLTAGE_RANGE = (60.0, 1500.0)
+MAX_BEAM_TILT = 100.0
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,10 @@ def _check(columns: Columns, values: dict[str, NDArray[np.generic]], pixel: Floa
     columns.require((kv >= low) & (kv <= high), VOLTAGE, kv, f"a voltage in kV ({low:g} to {high:g})", "Give it in kV")
     columns.require(np.abs(cs) <= 20, CS, cs, "a spherical aberration in mm (at most 20)", "Give it in mm")
     columns.require((q0 >= 0) & (q0 <= 1), CONTRAST, q0, "an amplitude contrast (0 to 1)", "Give it as a fraction")
+    for label in ("rlnBeamTiltX", "rlnBeamTiltY"):
+        tilt = np.asarray(values[label], dtype=np.float64)
+        expected = f"a beam tilt in mrad (at most {MAX_BEAM_TILT:g})"
+        columns.require(np.abs(tilt) <= MAX_BEAM_TILT, label, tilt, expected, "Give it in mrad")
     m = [np.asarray(values[k], dtype=np.float64) for k in MAG_MATRIX]
     determinant = m[0] * m[3] - m[1] * m[2]
     sign = np.asarray(values[IMAGE_SIGN], dtype=np.float64)

@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cryocore.conventions import euler_to_matrix
-from cryocore.data import PARTICLES_SCHEMA, Particles
+from cryocore.data import GIVEN_SCORES, Particles, particles_schema
 from cryocore.errors import InputError
 from cryocore.formats import read_tables
 from cryocore.geometry.rotations import matrix_to_quaternion
@@ -96,6 +96,7 @@ def read_particles(
     groups = find_groups(columns, pixel_size_angstrom)
     x, y = shifts_angstrom(columns, groups.pixel_size_angstrom).T
     values = {**_poses(columns), "shift_x_angstrom": x, "shift_y_angstrom": y, **_ctf(columns)}
+    values |= {name: columns.numbers_or_nan(label) for label, name in GIVEN_SCORES.items() if columns.has(label)}
     micrographs = columns.texts(MICROGRAPH)
     half = half_sets(columns, ids, micrographs, seed)
     found = find_root(star, names, root)
@@ -185,8 +186,8 @@ def _table(
         "micrograph": pa.DictionaryArray.from_arrays(code.astype(np.int32), [str(u) for u in unique]),
         **values,
     }
-    arrays = [_as(columns[field.name], field.type) for field in PARTICLES_SCHEMA]
-    return pa.Table.from_arrays(arrays, schema=PARTICLES_SCHEMA)
+    schema = particles_schema(columns)
+    return pa.Table.from_arrays([_as(columns[field.name], field.type) for field in schema], schema=schema)
 
 
 def _as(values: Any, kind: pa.DataType) -> pa.Array:

@@ -30,7 +30,7 @@ from cryocore.imaging.volumes import Floats32, map_to_grid
 from cryocore.ingest.molecules import molecule_map
 from cryocore.ingest.particles import particle_ids
 from cryocore.ingest.plant import assign_errors, perturb_poses, truth_table
-from cryocore.maps.mrc import read_map, write_map, write_stack
+from cryocore.maps.mrc import read_map, require_contrast, write_map, write_stack
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +90,7 @@ def true_map(settings: Simulate) -> Floats32:
             file=settings.volume,
             remedy=f"Set input.simulate.box to {volume.shape[0]}, or resize the volume",
         )
+    require_contrast(volume, settings.volume)
     return volume
 
 

@@ -24,6 +24,8 @@ ROOT_COMMENT = "image paths start from "
 """A STAR file may say so in its first line, ``# image paths start from DIRECTORY``."""
 
 MAX_PARENTS = 4
+LARGEST_PIXEL = 1e18
+"""Squares of larger pixels leave float32."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def find_root(star: Path, names: ImageNames, root: str | None) -> str:
     The usual ones: that which the file's first line names, that of the STAR file, the working directory, the parents.
     """
     if root is not None:
-        if not Path(root).is_dir():
+        if not os.path.isdir(root):
             raise InputError("is not a directory", file=root, remedy="Correct root in the input section")
         return root
     code = next((i for i, p in enumerate(names.paths) if not Path(p).is_absolute()), None)
@@ -102,7 +104,7 @@ def find_root(star: Path, names: ImageNames, root: str | None) -> str:
     named = first_line.removeprefix(f"# {ROOT_COMMENT}") if ROOT_COMMENT in first_line else None
     above = [str(p) for p in star.resolve().parents[1 : 1 + MAX_PARENTS]]
     candidates = [c for c in (named, str(star.parent), ".", *above) if c is not None]
-    found = next((c for c in candidates if (Path(c) / relative).is_file()), None)
+    found = next((c for c in candidates if os.path.isfile(Path(c) / relative)), None)
     if found is None:
         raise InputError(
             f"the stack {relative} does not exist; looked in {', '.join(candidates)}",
@@ -219,21 +221,27 @@ def _compare_pixel_sizes(columns: Columns, names: ImageNames, groups: Groups, he
 
 
 def check_images(particles: Particles) -> None:
-    """Read every image once and refuse NaN and infinite pixels; blank images are only reported."""
+    """Read every image once and refuse NaN, infinite and absurd pixels; single blank images are only reported."""
     blank = 0
     size = batch_size(max(o.box for o in particles.optics))
     for rows, images in batches(particles, np.arange(len(particles)), size, progress="check images"):
-        finite = np.isfinite(images.sum(axis=(1, 2), dtype=np.float64))
-        if not finite.all():
-            row = int(rows[~finite].min())
+        highest, lowest = images.max(axis=(1, 2)), images.min(axis=(1, 2))
+        bad = ~(np.maximum(highest, -lowest) <= LARGEST_PIXEL)  # NaN is not either
+        if bad.any():
+            row = int(rows[bad].min())
+            extreme = np.maximum(highest, -lowest)[np.flatnonzero(rows == row)[0]]
             stack, image = particles.column("stack")[row], int(particles.column("slice")[row]) + 1
+            fault = f"pixels of {extreme:g}" if np.isfinite(extreme) else "NaN or infinite pixels"
             raise InputError(
-                f"image {image} of {stack} has NaN or infinite pixels",
+                f"image {image} of {stack} has {fault}",
                 file=particles.parent,
                 row=row + 1,
                 column=IMAGE_NAME,
                 remedy="Remove the particle or extract it again",
             )
-        blank += int((images.max(axis=(1, 2)) == images.min(axis=(1, 2))).sum())
+        blank += int((highest == lowest).sum())
+    if blank == len(particles):
+        problem = "all images are blank: the pixels of each are equal"
+        raise InputError(problem, file=particles.parent, column=IMAGE_NAME, remedy="Extract the particles again")
     if blank:
         log.warning("%s: %d images are blank: all their pixels are equal", particles.parent, blank)

@@ -7,19 +7,21 @@ holds the checksum of its voxels.
 
 from __future__ import annotations
 
-import warnings
+import gzip
+import math
 import zlib
 from collections.abc import Iterable
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import mrcfile
 import numpy as np
 from mrcfile.dtypes import HEADER_DTYPE
 from numpy.typing import NDArray
 
 from cryocore.errors import InputError
-from cryocore.files import atomic_path
+from cryocore.files import atomic_path, why
+from cryocore.images import MAX_SIDE, header_readings
 
 Floats32 = NDArray[np.float32]
 
@@ -28,6 +30,10 @@ CHECKSUM = LABEL + b", CRC-32 %08x"
 MODES = {0: np.int8, 1: np.int16, 2: np.float32, 6: np.uint16, 12: np.float16}
 HEADER_BYTES = 1024
 GZIP_MAGIC, MAX_GZIP_RATIO = b"\x1f\x8b", 1032
+FILE_ERRORS = (OSError, EOFError, zlib.error)
+"""What reading a file raises that is missing or damaged."""
+SERIES = range(401, 631)
+"""Space groups of several volumes in one file."""
 
 
 def read_map(
@@ -55,7 +61,7 @@ def read_map(
     path = Path(path)
     header = _read_header(path)
     _check_size(path, header)
-    data = _read_data(path)
+    data = _read_data(path, header)
     _check_voxels(path, header, data)
     volume = np.ascontiguousarray(_to_zyx(data, header, path), dtype=np.float32)
     if cubic and len(set(volume.shape)) != 1:
@@ -64,6 +70,13 @@ def read_map(
     if not np.isfinite(volume).all():
         raise InputError("the volume holds NaN or infinite voxels", file=path, remedy="Write the map again")
     return volume, _voxel_size(path, header) if pixel_size_angstrom is None else float(pixel_size_angstrom)
+
+
+def require_contrast(volume: NDArray[Any], path: str | Path) -> None:
+    """Refuse a map in which there is nothing."""
+    if volume.min() == volume.max():
+        problem = f"all its voxels are equal, {volume.flat[0]:g}"
+        raise InputError(problem, file=path, remedy="Give a map that shows the molecule")
 
 
 def write_map(path: str | Path, volume: NDArray[Any], pixel_size_angstrom: float) -> None:
@@ -143,17 +156,26 @@ def _header(shape: tuple[int, ...], dtype: np.dtype[Any], pixel_size_angstrom: f
     return header
 
 
+def _open(path: Path) -> gzip.GzipFile | BufferedReader:
+    """The file, decompressed."""
+    with path.open("rb") as file:
+        begin = file.read(2)
+    return gzip.open(path, "rb") if begin == GZIP_MAGIC else path.open("rb")
+
+
 def _read_header(path: Path) -> Any:
-    """The header, whose byte order ``mrcfile`` has found out."""
+    """The fields of the header, in the byte order that makes sense of them."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with mrcfile.open(path, permissive=True, header_only=True) as mrc:
-                return mrc.header
+        with _open(path) as file:
+            raw = file.read(HEADER_BYTES)
     except FileNotFoundError:
         raise InputError("file does not exist", file=path, remedy="Correct the path") from None
-    except (OSError, ValueError, EOFError) as error:
-        raise _not_mrc(path, str(error)) from None
+    except FILE_ERRORS as error:
+        raise _not_mrc(path, why(error)) from None
+    if len(raw) < HEADER_BYTES:
+        raise _not_mrc(path, f"it has {len(raw)} bytes")
+    readings = [fields for _, fields in header_readings(raw)]
+    return next((f for f in readings if int(f["mode"]) in MODES and 0 < int(f["nx"]) <= MAX_SIDE), readings[0])
 
 
 def _not_mrc(path: Path, reason: str) -> InputError:
@@ -162,13 +184,13 @@ def _not_mrc(path: Path, reason: str) -> InputError:
 
 def _check_size(path: Path, header: Any) -> None:
     """Compare what the header declares with the most that the file can hold, before anything is allocated."""
-    mode = int(header.mode)
+    mode = int(header["mode"])
     if mode not in MODES:
         raise _not_mrc(path, f"mode {mode} is not one of {', '.join(map(str, MODES))}")
-    sides = [int(header[name]) for name in ("nz", "ny", "nx")]
-    if min(sides) < 1 or int(header.nsymbt) < 0:
+    sides = _sides(header)
+    if min(sides) < 1 or int(header["nsymbt"]) < 0:
         raise _not_mrc(path, f"the header gives the size {' x '.join(map(str, sides[::-1]))}")
-    declared = sides[0] * sides[1] * sides[2] * np.dtype(MODES[mode]).itemsize + int(header.nsymbt) + HEADER_BYTES
+    declared = math.prod(sides) * np.dtype(MODES[mode]).itemsize + int(header["nsymbt"]) + HEADER_BYTES
     with path.open("rb") as file:
         ratio = MAX_GZIP_RATIO if file.read(2) == GZIP_MAGIC else 1
     held = path.stat().st_size * ratio
@@ -193,26 +215,34 @@ def _check_voxels(path: Path, header: Any, data: NDArray[Any]) -> None:
         )
 
 
-def _read_data(path: Path) -> NDArray[Any]:
+def _sides(header: Any) -> list[int]:
+    """Sections, rows and columns."""
+    return [int(header[name]) for name in ("nz", "ny", "nx")]
+
+
+def _read_data(path: Path, header: Any) -> NDArray[Any]:
+    """The voxels ``(section, row, column)``."""
+    sides = _sides(header)
+    dtype = np.dtype(MODES[int(header["mode"])]).newbyteorder(header.dtype["mode"].byteorder)
+    n_bytes, left = math.prod(sides) * dtype.itemsize, int(header["nsymbt"])
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with mrcfile.open(path, permissive=True) as mrc:
-                if mrc.data is None:
-                    raise _not_mrc(path, "it holds fewer voxels than its header declares")
-                return mrc.data
-    except (OSError, EOFError) as error:
-        raise _not_mrc(path, str(error)) from None
-    except ValueError as error:
-        raise error if isinstance(error, InputError) else _not_mrc(path, str(error)) from None
+        with _open(path) as file:
+            file.seek(HEADER_BYTES + left)
+            data = file.read(n_bytes)
+            file.read(1)  # past the last byte, gzip compares its checksum
+    except FILE_ERRORS as error:
+        raise _not_mrc(path, why(error)) from None
+    if len(data) < n_bytes:
+        raise _not_mrc(path, "it holds fewer voxels than its header declares")
+    return np.frombuffer(data, dtype).reshape(sides)
 
 
 def _to_zyx(data: NDArray[Any], header: Any, path: Path) -> NDArray[Any]:
     """Turn (section, row, column) into (z, y, x)."""
-    if data.ndim != 3:
-        raise InputError(
-            f"it has {data.ndim} axes, not 3", file=path, remedy="Give one volume, not an image or a series"
-        )
+    series = int(header["ispg"]) in SERIES and data.shape[0] != int(header["mz"])
+    if len(data) == 1 or series:
+        what = "a series of volumes" if series else "one image"
+        raise InputError(f"it holds {what}", file=path, remedy="Give one volume, not an image or a series")
     stored = [int(header[name]) for name in ("maps", "mapr", "mapc")]
     if not any(stored):
         return data

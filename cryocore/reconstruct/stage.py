@@ -29,6 +29,8 @@ from cryocore.shards import Shard
 
 log = logging.getLogger(__name__)
 
+LEAST_MASK_VOXELS = 64
+
 
 def reconstruct(
     particles: Path,
@@ -60,6 +62,9 @@ def reconstruct(
     weights = read_weights(subset, data)
     require_both_halves(weights, data.column("half"), subset)
     group, pixel, grid = point_group(symmetry), data.reference_optics.pixel_size_angstrom, sums_grid(data, settings)
+    mask = mask or (Path(settings.mask) if settings.mask else None)
+    if mask is not None:
+        read_mask(mask, grid.box)  # refused before the sums, not after them
     if sums_of_shards:
         sums = merged_sums(sums_of_shards, data, weights, grid)
     else:
@@ -72,7 +77,7 @@ def reconstruct(
     halves = solver.half(0), solver.half(1)
     if not all(np.isfinite(half).all() for half in halves):
         raise InputError("the half maps are not finite", file=particles, remedy="Check the images: a pixel may be NaN")
-    shape = choose_mask(mask or (Path(settings.mask) if settings.mask else None), halves, pixel)
+    shape = choose_mask(mask, halves, pixel)
     curves = within(half_map_fsc(halves[0], halves[1], shape, pixel_size_angstrom=pixel), grid.last_shell)
     merged = solver.merged(fsc_weight(curves.corrected))
 
@@ -137,15 +142,21 @@ def choose_mask(path: Path | None, halves: tuple[Floats32, Floats32], pixel_size
     """The mask of a file, checked against the maps, or one made from their mean."""
     if path is None:
         return automatic_mask(0.5 * (halves[0] + halves[1]), pixel_size_angstrom)
-    values, _ = read_map(path, pixel_size_angstrom=pixel_size_angstrom)
-    if values.shape != halves[0].shape:
+    return read_mask(path, len(halves[0]))
+
+
+def read_mask(path: Path, box: int) -> Floats32:
+    """The mask of a file ``(box, box, box)``, checked."""
+    values, _ = read_map(path, pixel_size_angstrom=1.0)
+    if len(values) != box:
         raise InputError(
-            f"the mask is {values.shape}, the maps are {halves[0].shape}",
-            file=path,
-            remedy="Give a mask of the same box",
+            f"the mask is {values.shape}, the maps are {(box,) * 3}", file=path, remedy="Give a mask of the same box"
         )
-    if not np.isfinite(values).all() or values.min() < -1e-3 or values.max() > 1.001 or values.max() <= 0:
+    if values.min() < -1e-3 or values.max() > 1.001 or values.max() <= 0:
         raise InputError(
             f"mask values run from {values.min():g} to {values.max():g}", file=path, remedy="Give a mask from 0 to 1"
         )
+    if values.sum(dtype=np.float64) < LEAST_MASK_VOXELS:
+        problem = f"the mask covers {values.sum(dtype=np.float64):.3g} voxels"
+        raise InputError(problem, file=path, remedy="Give a mask that covers the molecule, 1 inside")
     return np.clip(values, 0.0, 1.0)

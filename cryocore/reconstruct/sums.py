@@ -68,14 +68,18 @@ def read_weights_of_sums(path: Path, data: Particles) -> Floats32:
     with open_arrays(path, WHAT) as file:
         if str(file["particles"]) != _digest(data):
             raise InputError("Fourier sums of other particles", file=path, remedy=_REMEDY)
-        return np.asarray(file["weights"], dtype=np.float32)
+        return file.of("weights", (len(data),), np.float32)
 
 
 def read_sums(path: Path, grid: Grid) -> FourierSums:
     """Kept sums, on the grid that is expected; the file's checksums are checked."""
     with open_arrays(path, WHAT) as file:
         require_grid(file, grid, path)
-        return FourierSums(file["numerator"], file["denominator"], grid)
+        shape = (2, *grid.shape)
+        sums = FourierSums(file.of("numerator", shape, np.complex64), file.of("denominator", shape, np.float32), grid)
+        if not np.isfinite(sums.denominator.sum(dtype=np.float64) + sums.numerator.sum(dtype=np.complex128)):
+            raise ValueError("they are not finite")
+        return sums
 
 
 def merged_sums(paths: list[Path], data: Particles, weights: Floats32, grid: Grid) -> FourierSums:

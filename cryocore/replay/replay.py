@@ -238,7 +238,7 @@ def write_star(outcome: Outcome, log_round: LogRound, out: Path, parent: Path | 
         ids = ids_of(read_tables(parent))
     remedy = "Give the file that the run read"
     require_same_particles(outcome.ids, ids, file=parent, remedy=remedy)
-    write_kept(parent, log_round.path, outcome.kept, out)
+    write_kept(parent, log_round.path, outcome.selection.weights, out)
 
 
 def _parent_file(name: str, run_dir: Path) -> Path:

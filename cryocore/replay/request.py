@@ -5,11 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 
-import pyarrow.parquet as pq
-
 from cryocore.config import Select, checked
 from cryocore.errors import InputError
-from cryocore.files import table_metadata
+from cryocore.files import read_schema, table_metadata
 from cryocore.replay.bands import BandLimit
 from cryocore.replay.log import LogRound
 from cryocore.select.choose import deciding_score
@@ -108,7 +106,7 @@ def own_selection(log_round: LogRound) -> Own:
     for number in range(log_round.number + 1, 0, -1):
         path = folder and folder / f"round_{number}" / "subset.parquet"
         if path and path.exists():
-            made_by = table_metadata(pq.read_schema(path))
+            made_by = table_metadata(read_schema(path))
             return Own(made_by["settings"], made_by.get("seed", 0))
     return Own()
 

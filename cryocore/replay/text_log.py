@@ -16,7 +16,7 @@ from pathlib import Path
 
 from cryocore.errors import InputError
 
-_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+_NUMBER = r"[-+]?(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][-+]?\d++)?"  # digits are not given back: lines may be long
 _FLAG = r"true|false|none|null|nan|[-+]?[01](?:\.0*)?"
 _TRUTH = {
     "true": 1,
@@ -32,8 +32,8 @@ _TRUTH = {
 _LABELS = {
     "loss": rf"(?:l2_)?loss|l2|error|mse|cost)\b\W{{0,3}}(?:tensor\()?\W?(?P<value>{_NUMBER}|nan|[-+]?inf",
     "flag": rf"(?:is_?)?(?:correct|right)|flag|label)\b\W{{0,3}}(?:tensor\()?\W?(?P<value>{_FLAG}",
-    "index": r"index|idx|id|particle|image|img)\b\W{0,3}(?P<value>\d+",
-    "round": r"iteration|iter|epoch|round)\b\W{0,3}(?P<value>\d+",
+    "index": r"index|idx|id|particle|image|img)\b\W{0,3}(?P<value>\d{1,18}",
+    "round": r"iteration|iter|epoch|round)\b\W{0,3}(?P<value>\d{1,9}",
 }
 _LABELLED = {name: re.compile(rf"\b(?:{rest})(?!\.?\w)\)?", re.IGNORECASE) for name, rest in _LABELS.items()}
 _VALUE = re.compile(rf"(?<![\w.])(?:{_NUMBER}|[-+]?inf|{'|'.join(_TRUTH)})(?!\.?\w)", re.IGNORECASE)
@@ -193,7 +193,7 @@ def parse_particle(body: str) -> ParticleLine:
             body = body[: found.start()] + " " + body[found.end() :]
     values = _VALUE.findall(body)
     missing = [name for name in ("flag", "loss") if name not in given]
-    if len(values) == 5 + len(missing) and "index" not in given and values[0].isdigit():
+    if len(values) == 5 + len(missing) and "index" not in given and values[0].isdigit() and len(values[0]) < 19:
         given["index"] = values.pop(0)
     if len(values) != 4 + len(missing):
         raise _Malformed(f"{len(values) + 2 - len(missing)} values, not 6: a quaternion, a flag and a loss")

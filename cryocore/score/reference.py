@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from cryocore.backend import Backend
 from cryocore.config import Score
 from cryocore.data import Grid, Optics, Particles
-from cryocore.files import open_arrays
+from cryocore.errors import InputError
+from cryocore.files import AGAIN, open_arrays
 from cryocore.geometry.rotations import random_rotations, rotations_by_angle
 from cryocore.imaging.bricks import Bricks, pack
 from cryocore.imaging.slices import Frame, project
@@ -24,6 +25,7 @@ from cryocore.score.bands import BandSamples, band_edges, band_means, band_sampl
 
 log = logging.getLogger(__name__)
 
+MAX_PADDING = 8.0
 OVERLAP_STEPS, OVERLAP_SHELLS = 4, 6
 MASK_SHELLS = 12
 LIKENESS_PAIRS, LIKENESS_BATCH, LIKENESS_DEG = 200, 50, 10.0
@@ -58,10 +60,15 @@ class Reference:
 
 def load_reference(data: Particles, round_dir: Path, settings: Score, backend: Backend) -> Reference:
     """The reference of a round's half maps, mask and sampling density."""
-    mask, _ = read_map(round_dir / "mask.mrc")
+    box = data.reference_optics.box
+    mask = _read_of_box(round_dir / "mask.mrc", box)
     sampling = read_sampling(round_dir / "sampling.npz")
     grid = sampling_grid(data, sampling)
-    halves = (read_map(round_dir / f"half{h}.mrc")[0] for h in (1, 2))
+    coarse = Grid(box, grid.pixel_size_angstrom, box, grid.last_shell)
+    if sampling[0].shape != (2, *coarse.shape):
+        problem = f"the sampling density cannot be read (density is {sampling[0].shape}, not {(2, *coarse.shape)})"
+        raise InputError(problem, file=round_dir / "sampling.npz", remedy=AGAIN)
+    halves = (_read_of_box(round_dir / f"half{h}.mrc", box) for h in (1, 2))
     judges = settings.leave_one_out == "closed_form"
     return make_reference(halves, mask, sampling[0], grid, data.optics, settings.n_bands, backend, judges=judges)
 
@@ -103,13 +110,26 @@ def make_reference(
     )
 
 
+def _read_of_box(path: Path, box: int) -> Floats32:
+    """A map of the round, of the particles' box."""
+    volume, _ = read_map(path)
+    if len(volume) != box:
+        raise InputError(f"its box is {len(volume)}, that of the particles is {box}", file=path, remedy=AGAIN)
+    return volume
+
+
 Sampling = tuple[Floats32, float, int]
 
 
 def read_sampling(path: Path) -> Sampling:
     """Density of samples of both halves on the unpadded grid, padding and last shell of the maps' own grid."""
     with open_arrays(path, "sampling density") as file:
-        return file["density"], float(file["padding"]), int(file["last_shell"])
+        density, padding, last = file["density"], float(file["padding"]), int(file["last_shell"])
+        if density.ndim != 4 or not density.min() > 0 or not np.isfinite(density.sum(dtype=np.float64)):
+            raise ValueError("density is not positive and finite")
+        if not 1 <= padding <= MAX_PADDING or last < 1:
+            raise ValueError(f"padding is {padding:g}, last_shell {last}")
+        return density, padding, last
 
 
 def sampling_grid(data: Particles, sampling: Sampling) -> Grid:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cryocore.data import EXPECTED, HINTS, SCORES, Particles
+from cryocore.data import EXPECTED, GIVEN_SCORES, HINTS, SCORES, Particles
 from cryocore.geometry.rotations import viewing_direction
 from cryocore.score.chunks import ChunkSums
 from cryocore.score.scores import BAND_COLUMNS, Judgement, best_rival
@@ -45,6 +45,8 @@ def log_table(
     columns["selected"] = weights > 0
     for name in SCORES:
         columns[name] = judgement.scores[name].astype(np.float32)
+    for name in (n for n in GIVEN_SCORES.values() if n in part.table.column_names):
+        columns[name] = part.table.column(name)
     for name in EXPECTED:
         columns[name] = judgement.expected[name].astype(np.float32)
     columns["noise_factor"] = factor.astype(np.float32)

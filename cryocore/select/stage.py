@@ -8,17 +8,19 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cryocore.config import Select
-from cryocore.data import Particles, require_same_particles, score_columns
-from cryocore.files import as_numpy, read_table, write_table
+from cryocore.data import GIVEN_SCORES, Particles, require_same_particles, score_columns
+from cryocore.errors import InputError
+from cryocore.files import AGAIN, as_numpy, read_schema, read_table, write_table
 from cryocore.formats import filter_particles, kind_of
 from cryocore.select.choose import Selection, choose, columns_needed
 from cryocore.select.rules import MIXTURE
 
 log = logging.getLogger(__name__)
+
+FIGURE_OF_MERIT = "rlnParticleFigureOfMerit"
 
 
 def select(
@@ -36,19 +38,21 @@ def select(
 
     The table holds ``particle_id``, ``weight``, ``selected`` and, where the log allows one, ``posterior``; its metadata
     the estimated error rate. ``out_star`` is the parent file without the rows that are not kept; a STAR file has the
-    scores as further columns (``cryocoreDual`` and so on).
+    weights as ``rlnParticleFigureOfMerit`` and the scores as further columns (``cryocoreDual`` and so on).
     """
     data = Particles.read(particles)
-    schema = pq.read_schema(scores)
-    columns = read_columns(scores, columns_needed(settings, schema.names))
-    require_same_particles(columns["particle_id"], data.ids, file=scores)
-    selection = choose(columns, settings, round_number, symmetry=symmetry, seed=seed)
+    schema = read_schema(scores)
+    try:
+        columns = read_columns(scores, columns_needed(settings, schema.names))
+        require_same_particles(columns["particle_id"], data.ids, file=scores)
+        selection = choose(columns, settings, round_number, symmetry=symmetry, seed=seed)
+    except InputError as error:
+        raise error.about(scores) from None
     rate = selection.error_rate
     metadata = subset_metadata(settings, seed, round_number, selection)
-    write_table(out_table, subset_table(data.ids, selection), **metadata)
-
     kept = selection.weights > 0
-    write_kept(Path(data.parent), scores, kept, out_star)
+    write_kept(Path(data.parent), scores, selection.weights, out_star)
+    write_table(out_table, subset_table(data.ids, selection), **metadata)
     if rate is not None:
         log.info(
             "error rate %.1f %% (%.1f to %.1f)%s",
@@ -60,7 +64,11 @@ def select(
 
 def read_columns(log_file: Path, names: list[str]) -> dict[str, NDArray[Any]]:
     """Columns of a log as arrays ``(n,)``; lists, all of one length k, as ``(n, k)``."""
-    return table_columns(read_table(log_file, names))
+    table = read_table(log_file, names)
+    texts = [f.name for f in table.schema if pa.types.is_string(f.type)]  # names are in dictionaries
+    if texts:
+        raise InputError("it holds texts where numbers are expected", file=log_file, column=texts[0], remedy=AGAIN)
+    return table_columns(table)
 
 
 def table_columns(table: pa.Table) -> dict[str, NDArray[Any]]:
@@ -87,12 +95,18 @@ def subset_metadata(settings: Select, seed: int, round_number: int, selection: S
     }
 
 
-def write_kept(parent: Path, scores: Path, kept: NDArray[np.bool_], out: Path) -> None:
-    """Write the rows of the parent file that are kept ``(n,)``; a STAR file with the scores as further columns."""
+def write_kept(parent: Path, scores: Path, weights: NDArray[np.float32], out: Path) -> None:
+    """Write the rows of the parent file that have a weight ``(n,)``; a STAR file with it and the scores as columns.
+
+    The weights are RELION's figure of merit: ``relion_reconstruct --fom_weighting`` weighs by it.
+    """
+    kept = weights > 0
     is_star = kind_of(parent) == "star"
-    names = [n for n in score_columns(pq.read_schema(scores)) if n != MIXTURE] if is_star else []
+    has_already = {MIXTURE, *GIVEN_SCORES.values()}
+    names = [n for n in score_columns(read_schema(scores)) if n not in has_already] if is_star else []
     found = read_table(scores, names)
-    filter_particles(parent, kept, {_label(n): found.column(n).to_numpy()[kept] for n in names}, out)
+    extra = {FIGURE_OF_MERIT: weights[kept]} if is_star else {}
+    filter_particles(parent, kept, extra | {_label(n): found.column(n).to_numpy()[kept] for n in names}, out)
 
 
 def _array(column: pa.ChunkedArray) -> NDArray[Any]:

@@ -24,7 +24,7 @@ from cryocore.imaging.slices import used_shells
 from cryocore.imaging.solve import Solver, sampling_density
 from cryocore.maps.fsc import fsc_weight, half_map_fsc, resolution_at
 from cryocore.maps.mrc import write_map
-from cryocore.reconstruct.stage import choose_mask, require_both_halves, within
+from cryocore.reconstruct.stage import choose_mask, read_mask, require_both_halves, within
 from cryocore.score.bands import band_means
 from cryocore.score.comparison import Comparison
 from cryocore.score.noise import estimate_noise
@@ -107,9 +107,12 @@ def solve(
     last = last_shell(box, pixel, settings.max_resolution_angstrom)
     grid = Grid.of(box, pixel, settings.padding, last)
     source = image_source(cache, data, used_shells(data.optics, grid))
+    mask = mask or (Path(settings.mask) if settings.mask else None)
+    if mask is not None:
+        read_mask(mask, box)  # refused before the epochs, not after them
     problem = Problem(data, weights, grid, symmetry, backend, source)
 
-    start = direct(problem, mask or (Path(settings.mask) if settings.mask else None), ranks, particles)
+    start = direct(problem, mask, ranks, particles)
     fit = set_up(problem, start, settings.iterative, seed)
     known = settings.model_dump(mode="json"), symmetry, seed, ranks.world
     columns = data.ids, weights, data.quaternions, data.shifts_angstrom

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryocore.errors import InputError
+from cryocore.files import why
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -21,6 +23,13 @@ TOKEN = re.compile(rb"\"[^\"]*\"(?=[ \t\r\n]|$)|'[^']*'(?=[ \t\r\n]|$)|[^ \t\r\n
 _LABEL = re.compile(rb"\s*_\S")
 _LOOP_LABEL = re.compile(rb"\s*_\S+(\s+#.*)?\s*$")
 _BLOCK_LINE = re.compile(rb"data_\S*(\s+#.*)?")
+_FOREIGN = {
+    codecs.BOM_UTF8: "begins with a byte order mark",
+    codecs.BOM_UTF16_LE: "is UTF-16 text",
+    codecs.BOM_UTF16_BE: "is UTF-16 text",
+    b"\x1f\x8b": "is compressed",
+    b"BZh": "is compressed",
+}
 _CHUNK_LINES = 1 << 16
 _CHUNK_BYTES = 1 << 24
 
@@ -83,9 +92,12 @@ def read_lines(path: Path, kind: str = "STAR") -> Lines:
     except FileNotFoundError:
         raise InputError("file does not exist", file=path, remedy=f"Give an existing {kind} file") from None
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot be read ({error})", file=path, remedy="Check its name and permissions") from None
+        raise InputError(f"cannot be read ({why(error)})", file=path, remedy="Check its name and permissions") from None
     if not data or data.isspace():
         raise InputError("file is empty", file=path, remedy=f"Write the {kind} file again")
+    foreign = next((what for begin, what in _FOREIGN.items() if data.startswith(begin)), None)
+    if foreign is not None:
+        raise InputError(f"not a {kind} file: it {foreign}", file=path, remedy="Save it as plain UTF-8 text")
     if b"\0" in data:
         raise InputError(f"not a {kind} file: it holds binary data", file=path, remedy=f"Give a {kind} file")
     if data.count(b"\r") != data.count(b"\r\n"):

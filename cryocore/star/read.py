@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from collections.abc import Mapping
@@ -97,7 +98,10 @@ def to_numbers(column: pd.Series) -> NDArray[np.float64]:
     """The column as float64, NaN where a value is no number."""
     if column.dtype == bool:
         return np.full(len(column), np.nan)
-    return pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    try:
+        return pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    except OverflowError:  # hundreds of digits, which as text are infinite
+        return np.array(column.astype(str).tolist()).astype(np.float64)
 
 
 def _read_table(path: Path, lines: Lines, block: Block) -> pd.DataFrame:
@@ -108,7 +112,8 @@ def _read_table(path: Path, lines: Lines, block: Block) -> pd.DataFrame:
     rows = block.rows
     if not len(rows):
         return pd.DataFrame({label: pd.Series([], dtype=str) for label in block.labels})
-    if lines.quoted[rows].any():
+    # pandas drops a byte order mark before the first value
+    if lines.quoted[rows].any() or lines[rows[0]].startswith(codecs.BOM_UTF8):
         return _typed([[_unquote(path, t, i) for t in TOKEN.findall(lines[i])] for i in rows], block)
     together = rows[-1] - rows[0] == len(rows) - 1
     text = lines.text(rows[0], rows[-1] + 1) if together else b"\n".join(lines[i] for i in rows)
@@ -134,7 +139,7 @@ def _read_single(path: Path, lines: Lines, block: Block) -> pd.DataFrame:
     row = []
     for label, line in zip(block.labels, block.label_lines, strict=True):
         tokens = TOKEN.findall(lines[line])
-        if len(tokens) < 2:
+        if len(tokens) < 2 or tokens[1].startswith(b"#"):
             raise InputError(f"line {line + 1} has no value", file=path, column=label, remedy="Complete the line")
         row.append(_unquote(path, tokens[1], line))
     return _typed([row], block)

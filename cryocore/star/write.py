@@ -20,16 +20,19 @@ log = logging.getLogger(__name__)
 Values = Sequence[Any] | NDArray[Any]
 
 _BUFFER = 1 << 22
+_LINE_ENDS = "\n\r\0\v\f\x1c\x1d\x1e\x85\u2028\u2029"
+_SIGNS, _WORDS = "\"'#_;$[]", ("data_", "loop_", "save_", "stop_", "global_")
+"""What a value begins with that a STAR file would take for something else."""
 
 
 def filter_star(parent: str | Path, keep: Bools, extra: Mapping[str, Values], out: str | Path) -> None:
-    """Write the kept rows of ``parent``, byte for byte and in order, with extra columns appended.
+    """Write the kept rows of ``parent`` in order, byte for byte but for the extra columns.
 
     Parameters
     ----------
     parent : STAR file with n particles
     keep : (n,)       rows to keep
-    extra : label -> (n_kept,) values of the kept rows; a label that the parent has is left out, with a log entry
+    extra : label -> (n_kept,) values of the kept rows; those of a label that the parent has are replaced
     out : file to write; headers, comments and other blocks are those of the parent
 
     Raises
@@ -53,7 +56,7 @@ def edit_star(
     Parameters
     ----------
     keep : (n,)       rows to keep; None keeps all
-    extra : label -> (n_kept,) values of the kept rows; labels that the parent has are left out, with a log entry
+    extra : label -> (n_kept,) values of the kept rows; those of labels that the parent has are replaced
     edits : row (from 0) -> label -> new value; labels are columns of the parent
     comment : a line to put at the top of the file
     """
@@ -67,10 +70,20 @@ def edit_star(
     if kept.shape != block.rows.shape:
         problem = f"has {len(block.rows)} particles where {kept.size} are expected"
         raise InputError(problem, file=parent, remedy="The file has changed: run the workflow from the start")
-    texts = _format_columns(parent, block, extra or {}, int(kept.sum()))
+    values = {label.removeprefix("_"): v for label, v in (extra or {}).items()}
+    for label, v in values.items():
+        if len(v) != kept.sum():
+            raise ValueError(f"column {label} needs one value for each of {kept.sum()} kept rows; got {len(v)}")
+    texts = {label: _formatted(v) for label, v in values.items() if label not in block.labels}
+    known = {label: np.asarray(v).tolist() for label, v in values.items() if label in block.labels}
+    if known:
+        log.info("%s: replaced %s", parent, ", ".join(known))
+        rows = np.flatnonzero(kept).tolist()
+        of_row = {row: dict(zip(known, vs, strict=True)) for row, *vs in zip(rows, *known.values(), strict=True)}
+        edits = {row: {**of_row.get(row, {}), **(edits or {}).get(row, {})} for row in {*of_row, *(edits or {})}}
     with atomic_path(out) as temporary, temporary.open("wb", buffering=_BUFFER) as file:
         if comment is not None:
-            file.write(f"# {comment}\n".encode())
+            file.write(b"# " + _comment(comment, parent) + b"\n")
         _write(file, lines, block, kept, texts, edits or {})
 
 
@@ -103,6 +116,13 @@ def _write(
     file.write(lines.text(last + 1, len(lines)))
 
 
+def _comment(text: str, parent: Path) -> bytes:
+    if any(c in text for c in _LINE_ENDS):
+        remedy = "Rename the folder: no line ends"
+        raise InputError(f"{text!r} cannot be written into a comment", file=parent, remedy=remedy)
+    return text.encode()
+
+
 def _new_labels(lines: Lines, block: Block, labels: list[str]) -> bytes:
     """Lines that declare more columns, numbered if the file numbers them."""
     last = lines[block.label_lines[-1]]
@@ -124,18 +144,8 @@ def _replace(text: bytes, labels: tuple[str, ...], new: Mapping[str, Any]) -> by
     return text
 
 
-def _format_columns(parent: Path, block: Block, extra: Mapping[str, Values], n: int) -> dict[str, list[bytes]]:
-    """The extra columns as text, without those that the parent has."""
-    texts = {}
-    for name, values in extra.items():
-        label = name.removeprefix("_")
-        if label in block.labels:
-            log.warning("%s: column %s exists already and stays as it is", parent, label)
-            continue
-        if len(values) != n:
-            raise ValueError(f"column {label} needs one value for each of {n} kept rows; got {len(values)}")
-        texts[label] = [format_value(v) for v in np.asarray(values).tolist()]
-    return texts
+def _formatted(values: Values) -> list[bytes]:
+    return [format_value(v) for v in np.asarray(values).tolist()]
 
 
 def format_value(value: Any) -> bytes:
@@ -149,6 +159,9 @@ def format_value(value: Any) -> bytes:
     if isinstance(value, float | np.floating):
         return f"{value:.7g}".encode()
     text = str(value)
-    if any(c in text for c in "\n\r\0") or ('"' in text and (" " in text or "\t" in text)):
+    blank = " " in text or "\t" in text
+    mark = next((mark for mark in "\"'" if mark not in text), None) if blank else '"'
+    if mark is None or any(c in text for c in _LINE_ENDS):
         raise InputError(f"{text!r} cannot be written to a STAR file", remedy="Use a name without line ends and quotes")
-    return f'"{text}"'.encode() if not text or " " in text or "\t" in text or text[0] in "\"'#" else text.encode()
+    quoted = not text or blank or text[0] in _SIGNS or text.lower().startswith(_WORDS)
+    return f"{mark}{text}{mark}".encode() if quoted else text.encode()

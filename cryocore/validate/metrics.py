@@ -16,7 +16,10 @@ from numpy.typing import NDArray
 from cryocore.data import FscCurves, require_same_particles, score_columns
 from cryocore.errors import InputError
 from cryocore.files import (
+    AGAIN,
+    as_numpy,
     atomic_path,
+    conforming,
     open_table,
     parquet_options,
     read_table,
@@ -27,7 +30,7 @@ from cryocore.files import (
 from cryocore.geometry.symmetry import point_group
 from cryocore.maps.cones import cone_metrics, round_cones
 from cryocore.maps.fsc import fsc, resolution_at
-from cryocore.maps.mrc import read_map
+from cryocore.maps.mrc import read_map, require_contrast
 from cryocore.orientation.sampling import sampling_of
 from cryocore.rates import auc, lower_is_better, rates_by_kind, rounded, selection_rates, share
 from cryocore.select.choose import judged
@@ -40,6 +43,7 @@ from cryocore.validate.epochs import epoch_metrics
 Bools = NDArray[np.bool_]
 
 NEEDED = ("particle_id", "half", "selected", "weight")
+TRUTH_SCHEMA = pa.schema([("particle_id", pa.uint64()), ("is_correct", pa.bool_()), ("error_kind", pa.string())])
 
 log = logging.getLogger(__name__)
 
@@ -120,9 +124,7 @@ def validate_round(
 def _require_columns(file: pq.ParquetFile, scores: Path) -> None:
     missing = [name for name in NEEDED if name not in file.schema_arrow.names]
     if missing:
-        raise InputError(
-            "the column is missing", file=scores, column=missing[0], remedy="Delete the file and run snakemake again"
-        )
+        raise InputError("the column is missing", file=scores, column=missing[0], remedy=AGAIN)
 
 
 def _require_score(name: str, names: list[str], scores: Path) -> None:
@@ -148,25 +150,22 @@ def _first_round(file: pq.ParquetFile) -> int | None:
 def _read_truth(path: Path | None, ids: NDArray[np.uint64]) -> Truth | None:
     if path is None:
         return None
-    table = read_table(path)
-    for name in ("particle_id", "is_correct"):
-        if name not in table.column_names:
-            raise InputError(
-                "the column is missing", file=path, column=name, remedy="Give a table with particle_id and is_correct"
-            )
+    remedy = "Give a table with particle_id (uint64), is_correct (true, false or null) and, if known, error_kind"
+    found = read_table(path, remedy=remedy)
+    known_kinds = TRUTH_SCHEMA.names[-1] in found.column_names
+    schema = TRUTH_SCHEMA if known_kinds else TRUTH_SCHEMA.remove(2)
+    table = conforming(found, schema, file=path, remedy=remedy, gaps=TRUTH_SCHEMA.names[1:])
     require_same_particles(
-        table.column("particle_id").to_numpy(),
+        as_numpy(table.column("particle_id")),
         ids,
         file=path,
         remedy="Give the truth of these particles, one row each in the order of the STAR file",
     )
-    if not pa.types.is_boolean(table.schema.field("is_correct").type):
-        raise InputError("it is not true, false or null", file=path, column="is_correct", remedy="Store it as bool")
     flags = table.column("is_correct")
     known = flags.is_valid().to_numpy()
     kinds = np.full(len(table), "wrong", dtype=object)
-    if "error_kind" in table.column_names:
-        kinds = table.column("error_kind").cast(pa.string()).fill_null("unknown").to_numpy(zero_copy_only=False)
+    if known_kinds:
+        kinds = table.column("error_kind").fill_null("unknown").to_numpy(zero_copy_only=False)
     return Truth(flags.fill_null(False).to_numpy().astype(bool), known, kinds)
 
 
@@ -225,6 +224,7 @@ def truth_map_metrics(round_dir: Path, true_map: Path | None) -> dict[str, Any]:
             file=true_map,
             remedy="Resample the true map to the particles' box and pixel size",
         )
+    require_contrast(true, true_map)
     curve = fsc(made * mask, true * mask)
     with np.errstate(divide="ignore"):
         shells = len(made) * pixel / np.arange(len(curve))

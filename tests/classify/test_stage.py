@@ -139,6 +139,10 @@ def test_models_that_could_run_something_are_refused(scored: ScoredRound, tmp_pa
     with pytest.raises(InputError, match="not a model"):
         load_model(tmp_path)
     about = {"format": "cryocore.classify.model 1", "kind": "logistic", "scale": [1.0, 0.0]}
+    for other in ([], {**about, "scale": 1.0}, {"format": about["format"], "kind": "logistic"}):
+        (tmp_path / "model.json").write_text(json.dumps(other))
+        with pytest.raises(InputError, match="not a model of this version"):
+            load_model(tmp_path)
     (tmp_path / "model.json").write_text(json.dumps(about))
     (tmp_path / "model.skops").write_bytes(pickle.dumps(LogisticRegression()))
     with pytest.raises(InputError, match=r"model\.skops.*cannot be read"):

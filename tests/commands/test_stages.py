@@ -13,7 +13,7 @@ import yaml
 from typer.testing import CliRunner
 
 from cryocore.commands.app import app
-from cryocore.config import read_config
+from cryocore.config_file import read_config
 from cryocore.errors import InputError
 from cryocore.workflow import stage_settings
 from tests.score.simulated import SIMULATION

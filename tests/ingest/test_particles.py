@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 from cryocore.conventions import euler_to_matrix
-from cryocore.data import PARTICLES_SCHEMA, Particles
+from cryocore.data import PARTICLES_SCHEMA, Particles, score_columns
 from cryocore.errors import InputError
 from cryocore.ingest.columns import columns_of
 from cryocore.ingest.halves import split
 from cryocore.ingest.optics import find_groups
 from cryocore.ingest.particles import particle_ids
+from cryocore.shards import Shard
 from cryocore.star import filter_star, read_star
 from tests.ingest.samples import (
     BOX,
@@ -256,6 +257,17 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
     assert again.table.schema.equals(PARTICLES_SCHEMA)
     assert again.table.to_pylist() == load(star, seed=3).table.to_pylist()
     assert again.optics == load(star).optics
+
+
+def test_what_the_file_says_of_the_fit_is_kept_as_a_score(tmp_path: Path) -> None:
+    given = [*np.linspace(0.1, 0.8, N - 1), "nan"]
+    star = write_data_set(tmp_path, particles={**particle_columns(), "rlnMaxValueProbDistribution": given})
+    load(star).write(tmp_path / "1.parquet")
+    table = Particles.read(tmp_path / "1.parquet", Shard(1, 2)).table
+    assert table.column_names == [*PARTICLES_SCHEMA.names, "given_max_probability"]
+    assert "given_max_probability" in score_columns(table.schema)
+    found = table.column("given_max_probability").to_numpy()
+    np.testing.assert_allclose(found, [float(v) for v in given[N // 2 :]], rtol=1e-6)
 
 
 # Half sets

@@ -184,14 +184,17 @@ def test_extra_columns_of_every_kind(tmp_path: Path, caplog: pytest.LogCaptureFi
         "cryocoreCount": np.arange(4),
         "rlnDefocusU": np.zeros(4),
     }
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         filter_star(star, np.arange(N) < 4, extra, out)
-    assert "rlnDefocusU exists already" in caplog.text
+    assert "replaced rlnDefocusU" in caplog.text
     read = read_star(out).particles
     assert read["cryocoreName"].tolist() == ["a b", "", "#", "c"]
     assert read["cryocoreFlag"].tolist() == [1, 0, 1, 0]
     assert read["cryocoreCount"].tolist() == [0, 1, 2, 3]
-    assert read["rlnDefocusU"].tolist() == particle_columns()["rlnDefocusU"][:4]
+    assert read["rlnDefocusU"].tolist() == [0, 0, 0, 0]
+    assert read["rlnDefocusV"].tolist() == particle_columns()["rlnDefocusV"][:4]
+    with pytest.raises(ValueError, match="rlnDefocusU needs one value for each of 4 kept rows; got 3"):
+        filter_star(star, np.arange(N) < 4, {"rlnDefocusU": np.zeros(3)}, out)
 
 
 def test_edit_changes_the_named_values_only(tmp_path: Path) -> None:

@@ -7,15 +7,18 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from cryocore.backend import get_backend
 from cryocore.config import PlantedErrors, Reconstruct, Simulate
+from cryocore.files import write_table
 from cryocore.ingest.particles import ingest
 from cryocore.ingest.simulate import simulate
 from cryocore.maps.fsc import fsc
 from cryocore.maps.mrc import read_map
 from cryocore.reconstruct import reconstruct
+from cryocore.select.stage import write_kept
 from cryocore.star import filter_star
 
 pytestmark = pytest.mark.skipif(shutil.which("relion_reconstruct") is None, reason="no relion_reconstruct on the PATH")
@@ -31,10 +34,10 @@ SIMULATIONS = {
 }
 
 
-def relion_half_map(folder: Path, star: str, half: int, symmetry: str) -> np.ndarray:
+def relion_half_map(folder: Path, star: str, half: int, symmetry: str, *more: str) -> np.ndarray:
     command = ["relion_reconstruct", "--i", star, "--o", "relion.mrc", "--ctf", "--skip_gridding", "--pad", "2"]
     done = subprocess.run(
-        [*command, "--subset", str(half), "--sym", symmetry], cwd=folder, capture_output=True, text=True
+        [*command, "--subset", str(half), "--sym", symmetry, *more], cwd=folder, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     return read_map(folder / "relion.mrc")[0]
@@ -72,3 +75,27 @@ def test_relion_reads_a_selection(tmp_path: Path) -> None:
     (tmp_path / "plain.star").write_text(plain + "\n")
     assert np.array_equal(part, relion_half_map(tmp_path, "plain.star", 1, "C1"))
     assert not np.array_equal(part, whole)
+
+
+def test_relion_makes_the_weighted_map_of_a_soft_selection(tmp_path: Path) -> None:
+    """Most weight on some particles with noise of their own: without the weights the map is another one."""
+    settings = SIMULATIONS["C1"].model_copy(update={"n_particles": 200, "snr": 0.5, "orientations": "uniform"})
+    backend, table = get_backend("cpu"), tmp_path / "particles.parquet"
+    simulate(settings, PlantedErrors(), symmetry="C1", seed=1, out_dir=tmp_path, backend=backend)
+    data = ingest(tmp_path / "particles.star", root=None, pixel_size_angstrom=None, seed=0)
+    data.write(table)
+    weights = np.random.default_rng(0).choice([0.0, 0.05, 1.0], len(data)).astype(np.float32)
+    write_table(tmp_path / "subset.parquet", pa.table({"particle_id": data.ids, "weight": weights}))
+    write_table(tmp_path / "scores.parquet", pa.table({"particle_id": data.ids}))
+    write_kept(tmp_path / "particles.star", tmp_path / "scores.parquet", weights, tmp_path / "subset.star")
+    how = {"settings": Reconstruct(), "symmetry": "C1", "backend": backend}
+    reconstruct(table, tmp_path / "subset.parquet", None, **how, out_dir=tmp_path)
+
+    ball = np.linalg.norm(np.mgrid[0:BOX, 0:BOX, 0:BOX] - BOX // 2, axis=0) < BOX // 2
+    ours = read_map(tmp_path / "half1.mrc")[0] * ball
+    weighted, plain = (
+        relion_half_map(tmp_path, "subset.star", 1, "C1", *more) * ball for more in (("--fom_weighting",), ())
+    )
+    shells = slice(1, int(0.45 * BOX) + 1)
+    assert fsc(ours, weighted)[shells].min() > 0.99
+    assert fsc(ours, plain)[shells].min() < 0.9

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from cryocore.backend import get_backend
 from cryocore.cache import cache
 from cryocore.config import PlantedErrors, Score
+from cryocore.data import Particles, score_columns
 from cryocore.errors import InputError
 from cryocore.score import gather, noise_of_round, score
 from cryocore.shards import Shard
@@ -80,9 +84,19 @@ def test_shards_out_of_order_or_with_other_settings_are_refused(run: Path) -> No
 
 def half_noise(run: Path) -> Path:
     """Noise whose particles are in another order."""
-    import numpy as np
-
     with np.load(run / "noise.npz") as kept:
         values = dict(kept)
     np.savez(run / "other_noise.npz", **{**values, "ids": values["ids"][::-1]})
     return run / "other_noise.npz"
+
+
+def test_given_scores_go_into_the_log(run: Path) -> None:
+    data = Particles.read(run / "particles.parquet")
+    values = pa.array(np.linspace(0, 1, len(data)), pa.float32())
+    replace(data, table=data.table.append_column("given_error_loss", values)).write(run / "given.parquet")
+    scored(run, Score())
+    how = {**given(run, Score()), "particles": run / "given.parquet"}
+    score(**how, round_number=0, out=run / "with_given.parquet", shard=Shard(1, K), noise=run / "noise.npz")
+    log = pq.read_table(run / "with_given.parquet")
+    assert log.column("given_error_loss").to_pylist() == values.to_pylist()[50:100]
+    assert "given_error_loss" in score_columns(log.schema)

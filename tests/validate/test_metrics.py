@@ -185,7 +185,7 @@ def text_flags(run):
     [
         (shuffle_truth, "truth.parquet, column particle_id: .*same order"),
         (drop_flags, "column is_correct: the column is missing"),
-        (text_flags, "not true, false or null"),
+        (text_flags, "column is_correct: it holds texts where flags are expected"),
         (lambda run: run.truth.unlink(), "truth.parquet: file does not exist"),
         (lambda run: write_map(run.true_map, np.zeros((16, 16, 16)), 3.0), "true map has box 16 at 3 Å"),
         (lambda run: write_map(run.true_map, np.zeros((32, 32, 32)), 4.0), "true map has box 32 at 4 Å"),

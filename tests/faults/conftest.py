@@ -1,0 +1,59 @@
+"""A small data set with every file that a stage reads, made once and copied for each broken one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+
+import pytest
+
+from cryocore.backend import get_backend
+from cryocore.cache import cache
+from cryocore.config import Config, parse_config
+from cryocore.ingest.particles import ingest
+from cryocore.ingest.simulate import simulate
+from cryocore.reconstruct import reconstruct
+from cryocore.score import score
+from cryocore.select import select
+from cryocore.validate import validate_round
+from tests.ingest.samples import write_data_set
+
+SETTINGS = {
+    "n_rounds": 1,
+    "symmetry": "C1",
+    "backend": "cpu",
+    "input": {"simulate": {"molecule": "small", "n_particles": 80, "box": 24, "pixel_size_angstrom": 6.0}},
+    "reconstruct": {"padding": 1.0},
+    "score": {"n_bands": 4, "n_decoys": 2, "n_local": 2, "n_shift": 2},
+    "select": {"rule": "fraction", "score": "z", "minimum": 1},
+}
+
+
+@pytest.fixture(scope="session")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with particles.star and a.mrcs of a user, my.yaml, log.txt, and the files of a run of one round."""
+    folder = tmp_path_factory.mktemp("sound")
+    write_data_set(folder)
+    (folder / "my.yaml").write_text(json.dumps({"run": "mine", "symmetry": "C1"}))
+    with contextlib.chdir(folder):
+        run_one_round(Path("run"), parse_config(SETTINGS))
+    return folder
+
+
+def run_one_round(run: Path, config: Config) -> None:
+    """Every stage once."""
+    backend, common = get_backend("cpu"), {"symmetry": "C1", "seed": 0}
+    simulate(config.input.simulate, config.input.plant, **common, out_dir=run / "simulated", backend=backend)
+    star, particles, first = run / "simulated/particles.star", run / "particles.parquet", run / "round_0"
+    ingest(star, root=None, pixel_size_angstrom=None, seed=0).write(particles)
+    cache(particles, max_resolution_angstrom=None, backend=backend, out=run / "cache/transforms.npz")
+    how = {"settings": config.reconstruct, "symmetry": "C1", "backend": backend}
+    reconstruct(particles, None, None, **how, out_dir=first)
+    how = {"settings": config.score, **common, "round_number": 0, "backend": backend}
+    score(particles, first, None, **how, out=first / "scores.parquet")
+    second = {"out_table": run / "round_1/subset.parquet", "out_star": run / "round_1/subset.star"}
+    select(particles, first / "scores.parquet", settings=config.select, **common, round_number=1, **second)
+    truth = (run / "simulated/truth.parquet", run / "simulated/true_map.mrc")
+    out = {"out_metrics": first / "metrics.json", "out_log": run / "log/round=0/log.parquet"}
+    validate_round(first / "scores.parquet", first, *truth, score_name="z", seed=0, **out)

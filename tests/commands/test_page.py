@@ -14,12 +14,6 @@ ROOT = Path(__file__).resolve().parents[2]
 NAMES = sorted(verb.__name__.replace("_", "-") for verbs in VERBS.values() for verb in verbs)
 
 
-def program(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-P", "-c", "from cryocore.commands.app import main; main()", *arguments]
-    known = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
-    return subprocess.run(command, env=known, text=True, capture_output=True, check=False)
-
-
 def test_page_is_up_to_date() -> None:
     assert (ROOT / "docs/commands.md").read_text() == commands_page(), "run python -m cryocore.commands.page"
 

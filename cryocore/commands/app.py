@@ -16,11 +16,20 @@ from cryocore.commands.groups import groups
 from cryocore.commands.import_log import import_log
 from cryocore.commands.info import info
 from cryocore.commands.orientation import orientation
+from cryocore.commands.postprocess import postprocess
 from cryocore.commands.replay import replay
 from cryocore.commands.residuals import residuals
 from cryocore.commands.reslog import reslog
+from cryocore.commands.stages import ingest, reconstruct, score, select, simulate, validate
 from cryocore.commands.status import status
 from cryocore.commands.train import train
+
+VERBS = {
+    "Questions to a run": (status, replay, groups, explain, orientation, reslog),
+    "After a run": (postprocess, apply, residuals, train),
+    "Files and formats": (check, info, convert, import_log),
+    "Stages of a run, one by one": (simulate, ingest, reconstruct, score, select, validate),
+}
 
 app = typer.Typer(
     name="cryocore",
@@ -29,19 +38,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(replay)
-app.command()(groups)
-app.command()(explain)
-app.command()(orientation)
-app.command()(reslog)
-app.command()(residuals)
-app.command()(train)
-app.command()(check)
-app.command()(status)
-app.command()(convert)
-app.command()(info)
-app.command()(apply)
-app.command("import-log")(import_log)
+for heading, verbs in VERBS.items():
+    for verb in verbs:
+        app.command(rich_help_panel=heading)(verb)
 
 
 def _show_version(wanted: bool) -> None:
@@ -58,8 +57,8 @@ def program(
 ) -> None:
     """Find the particles of a cryo-EM data set that belong in its map.
 
-    The workflow itself is run by `snakemake`; these are questions to what it leaves behind. Exit codes: 0 done, 1 a
-    fault of the program, 2 a fault of the input.
+    `snakemake` runs the whole workflow; these are questions to what it leaves behind, and its stages one by one. Exit
+    codes: 0 done, 1 a fault of the program, 2 a fault of the input.
     """
 
 

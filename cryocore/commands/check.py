@@ -7,11 +7,15 @@ from typing import Annotated
 
 import typer
 
+from cryocore.commands.output import AsJson, answer
 
-def check(file: Annotated[Path, typer.Argument(help="Configuration, as my.yaml.")]) -> None:
+
+def check(
+    file: Annotated[Path, typer.Argument(help="Configuration, as my.yaml.", metavar="YAML")], as_json: AsJson = False
+) -> None:
     """Check a configuration without running anything: its syntax by line, every key and value by name.
 
-    **Example**
+    **Examples**
 
     `cryocore check my.yaml`
     """
@@ -19,4 +23,5 @@ def check(file: Annotated[Path, typer.Argument(help="Configuration, as my.yaml."
 
     config = read_config(file)
     particles = config.input.star or f"{config.input.simulate.n_particles} simulated particles"
-    typer.echo(f"{file} is sound: run {config.run}, {config.n_rounds} rounds on {particles}, {config.symmetry}")
+    text = f"{file} is sound: run {config.run}, {config.n_rounds} rounds on {particles}, {config.symmetry}"
+    answer(text, config.model_dump(mode="json"), as_json)

@@ -1,0 +1,112 @@
+"""The stages as verbs: the same bytes as the workflow's programs write with the same configuration."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from cryocore.commands.app import app
+from cryocore.config_file import read_config
+from cryocore.errors import InputError
+from cryocore.workflow import stage_settings
+from tests.score.simulated import SIMULATION
+
+ROOT = Path(__file__).resolve().parents[2]
+RUN = {
+    "run": "small",
+    "symmetry": "C1",
+    "seed": 3,
+    "backend": "cpu",
+    "input": {"simulate": {**SIMULATION, "n_particles": 200}, "plant": {"wrong_pose": 0.3}},
+    "score": {"n_decoys": 3, "n_local": 2, "n_shift": 2},
+    "select": {"rule": "fraction", "score": "z", "fraction": [0.9, 0.6], "minimum": 10},
+}
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "my.yaml"
+    path.write_text(yaml.safe_dump(RUN))
+    return path
+
+
+def verb(*arguments: object) -> Any:
+    """What a verb answers with ``--json``."""
+    done = CliRunner().invoke(app, [*map(str, arguments), "--json"], catch_exceptions=False)
+    assert done.exit_code == 0
+    return json.loads(done.stdout)
+
+
+def rule(stage: str, config: Path, number: int = 0) -> Callable[..., None]:
+    """The program of a rule, with the settings that the rule gives it."""
+    spec = importlib.util.spec_from_file_location(f"rule_{stage}", ROOT / "scripts" / f"{stage}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    settings = json.dumps(stage_settings(read_config(config), stage, number))
+    return lambda *files, **options: module.main(*files, **options, settings=settings)
+
+
+def test_verbs_write_what_the_rules_write(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in ("verbs", "rules"):
+        (tmp_path / folder).mkdir()
+    names = ("p.parquet", "s.parquet", "w.parquet", "log.parquet", "kept.star", "m.json", "round_0", "round_1", "made")
+    table, scores, subset, log, kept, metrics, first, second, made = map(Path, names)
+    star, truth, mask = made / "particles.star", made / "truth.parquet", first / "mask.mrc"
+
+    monkeypatch.chdir(tmp_path / "rules")
+    cpu = {"backend": "cpu", "threads": 2}
+    rule("simulate", config)(made, **cpu)
+    rule("ingest", config)(star, table)
+    rule("reconstruct", config)(table, first, **cpu)
+    rule("score", config)(table, first, scores, 0, **cpu)
+    rule("select", config, 1)(table, scores, subset, kept, 1)
+    rule("reconstruct", config, 1)(table, second, subset=subset, mask=mask, previous_sums=first / "sums.npz", **cpu)
+    rule("validate", config)(scores, first, metrics, log, truth=truth)
+
+    monkeypatch.chdir(tmp_path / "verbs")
+    with_config = ("--config", config)
+    assert verb("simulate", made, *with_config)["n_particles"] == 200
+    ingested = verb("ingest", star, table, *with_config)
+    assert ingested["n_half1"] + ingested["n_half2"] == ingested["n_particles"] == 200
+    coarse = verb("reconstruct", table, first, *with_config)["resolution_angstrom"]
+    assert verb("score", table, first, scores, *with_config)["n_particles"] == 200
+    # the first of the fractions is that of round 1
+    assert verb("select", table, scores, subset, kept, *with_config, "--round", 1)["n_kept"] == 180
+    files = ("--subset", subset, "--mask", mask, "--previous-sums", first / "sums.npz")
+    fine = verb("reconstruct", table, second, *with_config, *files)["resolution_angstrom"]
+    assert 5 < fine < 50 and 5 < coarse < 50
+    found = verb("validate", scores, first, metrics, log, *with_config, "--truth", truth)
+    assert found == json.loads(metrics.read_text()) and found["correct_rate"] == pytest.approx(0.7, abs=0.05)
+
+    written = {p.relative_to(tmp_path / "rules") for p in (tmp_path / "rules").rglob("*") if p.is_file()}
+    assert len(written) > 20
+    assert written == {p.relative_to(tmp_path / "verbs") for p in (tmp_path / "verbs").rglob("*") if p.is_file()}
+    differ = [str(p) for p in written if (tmp_path / "rules" / p).read_bytes() != (tmp_path / "verbs" / p).read_bytes()]
+    assert differ == []
+
+
+def test_reconstruction_by_iteration(config: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    made = {**RUN["input"]["simulate"], "n_particles": 40, "box": 24}
+    iterative = {"method": "iterative", "iterative": {"n_epochs": 1}}
+    config.write_text(yaml.safe_dump({**RUN, "input": {"simulate": made}, "reconstruct": iterative}))
+    table, out = tmp_path / "p.parquet", tmp_path / "round_0"
+    verb("simulate", tmp_path, "-c", config)
+    verb("ingest", tmp_path / "particles.star", table, "-c", config)
+    assert verb("reconstruct", table, out, "-c", config, "--threads", 1)["resolution_angstrom"] > 5
+    assert (out / "weights.parquet").exists() and (out / "epochs.parquet").exists()
+
+
+def test_faults_are_named(config: Path, tmp_path: Path) -> None:
+    runner = CliRunner()
+    config.write_text("symmetri: C1\n")
+    error = runner.invoke(app, ["ingest", "a.star", "b.parquet", "--config", str(config)]).exception
+    assert isinstance(error, InputError) and "symmetri" in str(error)
+    assert runner.invoke(app, ["ingest", "a.star", "b.parquet"]).exit_code == 2

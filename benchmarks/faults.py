@@ -249,7 +249,7 @@ def time_limit(run: Run, moment: Moment) -> str:
 
 def out_of_memory(run: Run, moment: Moment) -> str:
     """A job that is given too little memory at first."""
-    process = run.start("--set-resources", "score:mem_mb=260*attempt")
+    process = run.start("--set-resources", "simulate:mem_mb=700 if attempt > 1 else 60")
     code = process.wait(LONGEST_S)
     return f"run ended with {code}, {run.said.count('Trying to restart')} tries more"
 

@@ -53,10 +53,6 @@ def simulate(
     settings: Simulate, plant: PlantedErrors, *, symmetry: str, seed: int, out_dir: Path, backend: Backend
 ) -> None:
     """Write particles.star, particles.mrcs, truth.parquet and true_map.mrc into ``out_dir``."""
-    if settings.box % 2:
-        raise InputError(
-            f"the box is {settings.box}", setting="input.simulate.box", remedy="Use an even number of pixels"
-        )
     rng = np.random.default_rng(seed)
     truth_map = true_map(settings)
     truth = draw_truth(settings, symmetry, rng)

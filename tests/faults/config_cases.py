@@ -96,6 +96,8 @@ VALUES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "range of three": ({"score": {"local_angle_deg": [1, 2, 3]}}, "score.local_angle_deg: .* at most 2 items"),
     "range of one": ({"score": {"local_angle_deg": 5}}, "score.local_angle_deg: 5 should be"),
+    "odd box": ({"input": {"simulate": {"box": 25}}}, "input.simulate.box: 25 should be a multiple of 2"),
+    "more shards than particles": ({"n_shards": 300, "input": {"simulate": {"n_particles": 200}}}, "n_shards: 200"),
     "enormous box": ({"input": {"simulate": {"box": 10**9}}}, "input.simulate.box: 1000000000 should be less than"),
     "enormous number of particles": ({"input": {"simulate": {"n_particles": 10**15}}}, "should be less than or equal"),
     "padding of a list": ({"reconstruct": {"padding": [1, 2]}}, r"reconstruct.padding: \[1, 2\] should be a valid num"),

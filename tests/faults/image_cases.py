@@ -181,11 +181,6 @@ IMAGES = {
         "0 everywhere|equal",
         {"simulate": {"volume": "run/simulated/true_map.mrc"}},
     ),
-    "map, simulated in an odd box": Case(
-        *("simulate", "run/simulated/true_map.mrc", lambda p: None, "the box is 25. Use an even number of pixels"),
-        {"simulate": {"box": 25}},
-        "input.simulate.box",
-    ),
     "half map, missing before scoring": Case("score", f"{ROUND}/half2.mrc", remove, "file does not exist"),
     "half map, cut before scoring": Case("score", f"{ROUND}/half1.mrc", cut(-4), "truncated"),
     "half map, of another box": Case(

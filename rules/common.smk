@@ -27,7 +27,7 @@ try:
     for file in workflow.configfiles:  # of a key given twice, Snakemake takes the last one
         if Path(file).suffix in (".yaml", ".yml") and Path(file).exists():
             read_values(file)
-    CONFIG = parse_config(dict(config), file=", ".join(workflow.overwrite_configfiles) or None)
+    CONFIG = parse_config(dict(config), file=", ".join(map(str, workflow.overwrite_configfiles)) or None)
 except InputError as error:
     raise WorkflowError(str(error)) from None
 

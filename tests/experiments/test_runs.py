@@ -34,7 +34,7 @@ CASE = Case("tiny", {"molecule": "proteasome", "kind": "mixed", "rate": 0.4}, CO
 def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Outcome]]:
     """A case that works between one that fails and one whose data are absent."""
     folder = tmp_path_factory.mktemp("experiments")
-    broken = replace(CASE, name="broken", config={**CONFIG, "input": {"simulate": {"box": 33}}})
+    broken = replace(CASE, name="broken", config={**CONFIG, "input": {"simulate": {"volume": "absent.mrc"}}})
     absent = replace(CASE, name="absent", config={**CONFIG, "input": {"star": "shared:no/such.star"}})
     return folder, run_cases([broken, CASE, absent], cores=2, work=folder / "work", store=folder / "store")
 
@@ -44,7 +44,7 @@ def test_a_failed_case_names_its_log_and_stops_no_other(done: tuple[Path, list[O
     assert [outcome.state for outcome in outcomes] == ["failed", "done", "skipped"]
     log = folder / "work" / "broken" / "snakemake.log"
     assert outcomes[0].text == f"see {log}"
-    assert "input.simulate.box" in log.read_text()
+    assert "absent.mrc" in log.read_text()
     assert "no/such.star" in outcomes[2].text
     lines = list(summary_lines(outcomes))
     assert lines[0] == "1 done, 1 skipped, 1 failed"

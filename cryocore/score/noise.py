@@ -52,8 +52,9 @@ def write_noise(path: Path, noise: Noise, data: Particles) -> None:
 def read_noise(path: Path, part: Particles, shard: Shard) -> Noise:
     """Kept noise, for the particles of a shard; refused if they are others."""
     with open_arrays(path, "noise") as file:
-        rows = shard.stretch(len(file["ids"]))
-        require_same_particles(file["ids"][rows], part.ids, file=path)
+        ids = file["ids"]
+        rows = shard.stretch(len(ids))
+        require_same_particles(ids[rows], part.ids, file=path)
         return Noise(file["groups"], file["members"], file["member"][rows])
 
 

@@ -14,7 +14,7 @@ from cryocore.backend import Backend
 from cryocore.config import Score
 from cryocore.data import Particles, read_quaternions, read_weights, require_same_particles
 from cryocore.errors import InputError
-from cryocore.files import as_numpy, open_table, read_table, table_metadata, write_tables
+from cryocore.files import AGAIN, as_numpy, open_table, read_table, table_metadata, write_tables
 from cryocore.score.chunks import CHUNK
 from cryocore.score.noise import read_noise, write_noise
 from cryocore.score.scorer import Scorer
@@ -92,8 +92,7 @@ def gather(particles: Path, shards: list[Path], out: Path) -> None:
             with open_table(path) as file:
                 metadata = table_metadata(file.schema_arrow)
                 if metadata != (first or metadata):
-                    remedy = "Delete it and run snakemake again"
-                    raise InputError("scored otherwise than the first shard", file=path, remedy=remedy)
+                    raise InputError("scored otherwise than the first shard", file=path, remedy=AGAIN)
                 first.update(metadata)
                 for group in range(file.num_row_groups):
                     yield file.read_row_group(group)

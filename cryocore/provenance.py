@@ -22,12 +22,13 @@ def code_version(script: str | Path, *, root: str | Path) -> dict[str, str]:
 
     Parameters
     ----------
-    script : the script, relative to ``root``
+    script : the script, relative to ``root`` or absolute
     root : directory that holds the package
 
     Returns
     -------
-    dict of path relative to ``root`` -> first 8 hexadecimal digits of the file's SHA-256, sorted by path.
+    dict of path relative to ``root`` -> first 8 hexadecimal digits of the file's SHA-256, sorted by path; a script
+    outside ``root`` goes by its name and that of its folder.
     The digest changes with the content only, not with the file's time.
     """
     root = Path(root)
@@ -40,7 +41,7 @@ def code_version(script: str | Path, *, root: str | Path) -> dict[str, str]:
         found[file], names = _read(file, file.stat().st_mtime_ns, _module_name(file, root))
         for name in names:
             todo.extend(_files_of(name, root))
-    return {file.relative_to(root).as_posix(): found[file] for file in sorted(found)}
+    return {_parts(file, root).as_posix(): found[file] for file in sorted(found)}
 
 
 @cache
@@ -48,7 +49,7 @@ def _read(file: Path, _changed: int, module: str) -> tuple[str, tuple[str, ...]]
     """Digest of a file and the names that it imports from the package."""
     content = file.read_bytes()
     digest = hashlib.sha256(content).hexdigest()[:8]
-    if file.suffix != ".py":
+    if file.suffix in SOURCES:
         return digest, ()
     try:
         tree = ast.parse(content)
@@ -89,5 +90,10 @@ def _files_of(name: str, root: Path) -> Iterator[Path]:
 
 
 def _module_name(file: Path, root: Path) -> str:
-    parts = file.relative_to(root).with_suffix("").parts
+    parts = _parts(file, root).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _parts(file: Path, root: Path) -> Path:
+    """The file's path below ``root``. Snakemake keeps a script of a repository as ``scripts/name.py@version``."""
+    return file.relative_to(root) if file.is_relative_to(root) else Path(file.parent.name, file.name.split("@")[0])

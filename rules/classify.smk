@@ -23,7 +23,7 @@ rule classify:
     benchmark:
         "<logs>/classify/round_{r}.tsv"
     conda:
-        "../envs/cryocore.yaml"
+        "../envs/cryocore.yaml" if CONFIG.classify.model in ("logistic", "boosting") else "../envs/learn.yaml"
     threads: ALL_CORES
     resources:
         gpu=GPUS,

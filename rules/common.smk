@@ -7,14 +7,19 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-# Rules run the Python that runs Snakemake, activated or not, and the cryocore of this checkout.
-ROOT = Path(workflow.basedir)
-sys.path.insert(0, str(ROOT))
-os.environ.update(
-    PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
-    PYTHONPATH=os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
-)
+# Rules run the Python that runs Snakemake, activated or not, and the cryocore of this checkout. Snakemake fetches a
+# workflow from a repository file by file (docs/modules.md): then it is the cryocore that is installed.
+HERE = workflow.current_basedir
+CHECKOUT = Path(HERE).parent if isinstance(HERE, os.PathLike) else None
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+if CHECKOUT:
+    sys.path.insert(0, str(CHECKOUT))
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(CHECKOUT), os.environ.get("PYTHONPATH", "")])
 
+try:
+    import cryocore
+except ModuleNotFoundError:
+    raise WorkflowError(f"{HERE}: read from a repository, these rules need the package cryocore. Install it.") from None
 from cryocore.config import CLASSIFIERS, parse_config
 from cryocore.config_file import read_values
 from cryocore.errors import InputError
@@ -43,12 +48,13 @@ ALL_CORES = 64  # Snakemake lowers it to the cores that there are; a cluster pro
 
 def script(stage):
     """The program of a stage. As a Path it is no part of what decides about a rerun; `code` is."""
-    return ROOT / "scripts" / f"{stage}.py"
+    return CHECKOUT / "scripts" / f"{stage}.py" if CHECKOUT else Path(workflow.source_path(f"../scripts/{stage}.py"))
 
 
 def code(stage):
     """Every file that a stage's program runs, with its digest; a job reruns when one of them changes."""
-    return [f"{file} {digest}" for file, digest in code_version(f"scripts/{stage}.py", root=ROOT).items()]
+    root = Path(cryocore.__file__).parents[1]
+    return [f"{file} {digest}" for file, digest in code_version(script(stage), root=root).items()]
 
 
 def settings(stage):

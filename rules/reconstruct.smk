@@ -30,7 +30,7 @@ rule reconstruct:
     group:
         together("solving" if SUMS_APART else "choosing")
     conda:
-        "../envs/cryocore.yaml"
+        "../envs/learn.yaml" if ITERATIVE else "../envs/cryocore.yaml"
     threads: ALL_CORES
     resources:
         gpu=0 if SUMS_APART else GPUS * PROCESSES,

@@ -30,6 +30,7 @@ def get_backend(name: str = "auto", *, threads: int | None = None) -> Backend:
 
         fault = gpu_fault()
         if fault is None:
+            log.debug("using the GPU")
             return CudaBackend()
         if name == "cuda":
             raise InputError(

@@ -28,6 +28,13 @@ def gpu_fault() -> str | None:
     return None
 
 
+def gpu_names() -> list[str]:
+    """What the GPUs that this process sees are called; there have to be some."""
+    from cupy.cuda import runtime
+
+    return [runtime.getDeviceProperties(i)["name"].decode() for i in range(runtime.getDeviceCount())]
+
+
 @cache
 def _module() -> Any:
     import cupy

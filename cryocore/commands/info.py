@@ -1,4 +1,4 @@
-"""``cryocore info``: what a file is."""
+"""``cryocore info``: what a file is, or what this installation computes with."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from cryocore.commands.output import AsJson, answer
 
 
 def info(
-    files: Annotated[list[Path], typer.Argument(help=".star, .cs, .thu, .mrc, .mrcs or .parquet.", metavar="FILE...")],
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(help=".star, .cs, .thu, .mrc, .mrcs or .parquet; none: the installation.", metavar="[FILE]..."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say in some ten lines what files of particles, images, maps and tables hold.
+    """Say in some ten lines what files of particles, images, maps and tables hold; without one, what computes here.
 
     **Examples**
 
@@ -24,5 +27,11 @@ def info(
     """
     from cryocore.formats.info import as_text, describe
 
+    if not files:
+        from cryocore.installation import installation
+
+        state = installation()
+        answer(as_text(state), state, as_json)
+        return
     found = [describe(file) for file in files]
     answer("\n\n".join(map(as_text, found)), found, as_json)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from cryocore import __version__
+from cryocore.backend.cpu import load_library
 from cryocore.data import Particles
 from cryocore.errors import InputError
 from cryocore.files import write_table
@@ -85,3 +88,16 @@ def test_a_file_without_its_passthrough_file(particles: Particles, tmp_path: Pat
     with pytest.raises(InputError, match=r"column blob/path: the particles have no images.*--passthrough"):
         convert(path, tmp_path / "a.star")
     assert apply_selection(path, path, tmp_path / "b.cs").by == "uid"
+
+
+def test_without_a_file_it_is_the_installation(monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = json.loads(call("info", "--json"))
+    assert facts["cryocore"] == __version__
+    assert facts["backend"] == f"auto takes the {'CPU' if facts['GPU'].startswith('none: ') else 'GPU'}"
+    assert Path(facts["CPU"].split("kernels ", 1)[1]).is_file()
+    assert facts["torch"] == f"{metadata.version('torch')} (torch)"
+    monkeypatch.setattr("cryocore.backend.cpu._compiler", lambda: "false")
+    load_library.cache_clear()
+    text = call("info")
+    load_library.cache_clear()
+    assert "cores; kernels cannot be compiled: false: the C++ compiler cannot compile the kernels" in text

@@ -1,0 +1,61 @@
+"""The stages of the workflow, with what all of them share."""
+
+from snakemake.utils import min_version
+
+min_version("9.20")
+
+
+# The demo's settings hold only if no other file of settings is given: they never mix.
+if not workflow.overwrite_configfiles:
+
+    configfile: workflow.source_path("../config.yaml")
+
+
+include: "common.smk"
+
+
+wildcard_constraints:
+    r=r"\d+",
+    s=r"\d+",
+
+
+pathvars:
+    results=f"results/{CONFIG.run}",
+    logs=f"logs/{CONFIG.run}",
+
+
+RESULTS = {
+    "rounds": "<results>/rounds.parquet",
+    "report": "<results>/report.html",
+    "log": expand("<results>/log/round={r}/log.parquet", r=range(N + 1)),
+    "star": f"<results>/round_{N}/subset.{KIND}",
+    "finest": f"<results>/finest.{KIND}",
+}
+
+
+include: "ingest.smk"
+include: "cache.smk"
+include: "reconstruct.smk"
+include: "score.smk"
+
+
+if SHARDED:
+
+    include: "shards.smk"
+
+
+if CLASSIFIES:
+
+    include: "classify.smk"
+
+
+include: "select.smk"
+include: "validate.smk"
+
+
+onsuccess:
+    print_rounds()
+
+
+onerror:
+    print_failures()

@@ -5,10 +5,11 @@ set -eu
 venv=$1 extras=$2
 pins=$(mktemp)
 case ",$extras," in
-    *,gpu-cu12,*) grep -v '^torch==' constraints.txt > "$pins" ;; # the pinned torch is built for CUDA 13
+    *,gpu-cu12,*) grep -v -E '^(torch|nvidia-.*)==' constraints.txt > "$pins" ;; # pinned for CUDA 13
     *) cp constraints.txt "$pins" ;;
 esac
 "$venv/bin/python" -m pip install --no-cache-dir --constraint "$pins" --editable ".${extras:+[$extras]}"
 "$venv/bin/python" -m pip uninstall --yes --quiet pip
+find "$venv" -type d -name tests -prune -exec rm -rf {} + # a fifth of all files, and nothing imports them
 "$venv/bin/python" -m compileall -q cryocore
 rm -f "$pins"

@@ -45,7 +45,7 @@ lint: $(VENV)/.ready-dev  ## check style, types and the workflow
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
-	@$(BIN)/snakefmt --check --compact-diff Snakefile rules
+	@$(BIN)/snakefmt --check --compact-diff Snakefile workflow rules
 	@$(BIN)/snakemake --lint
 
 clean:  ## remove results, logs and caches; keep .venv

@@ -11,10 +11,10 @@ from snakemake.exceptions import WorkflowError
 # workflow from a repository file by file (docs/modules.md): then it is the cryocore that is installed.
 HERE = workflow.current_basedir
 CHECKOUT = Path(HERE).parent if isinstance(HERE, os.PathLike) else None
-os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
 if CHECKOUT:
     sys.path.insert(0, str(CHECKOUT))
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(CHECKOUT), os.environ.get("PYTHONPATH", "")])
+    os.environ.update(PYTHONPATH=os.pathsep.join([str(CHECKOUT), os.environ.get("PYTHONPATH", "")]))
 
 try:
     import cryocore

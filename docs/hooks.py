@@ -5,6 +5,7 @@ Links on pages are those of the repository, so that pages read the same where th
 
 from __future__ import annotations
 
+import logging
 import posixpath
 import re
 from pathlib import Path
@@ -24,19 +25,17 @@ PAGES = {
 """Pages of the repository that are not where the site has them."""
 LINK = re.compile(r"(?<=\]\()([^)#\s:]+)(?=[)#])")
 GROUP = re.compile(r"^### (?P<title>.+)\n\n(?P<table>(?:\|.*\n)+)", re.MULTILINE)
-MODULE = re.compile(r"^\| `(cryocore[\w.]+)` \|(.+?)\|", re.MULTILINE)
+MODULE = re.compile(r"^\| `(?P<module>cryocore[\w.]+)` \|(?P<names>.+?)\|", re.MULTILINE)
+
+log = logging.getLogger("mkdocs.hooks")
 
 
-def reference() -> dict[str, str]:
-    """Titles of the reference's pages and their text, from the tables of docs/python.md."""
-    groups = GROUP.finditer((ROOT / "docs" / "python.md").read_text())
-    return {g["title"]: f"# {g['title']}\n\n" + "".join(map(_module, MODULE.findall(g["table"]))) for g in groups}
-
-
-def _module(row: tuple[str, str]) -> str:
-    module, names = row
-    members = ", ".join(re.findall(r"`(\w+)`", names))
-    return f"::: {module}\n    options:\n      members: [{members}]\n\n"
+def public_names() -> dict[str, dict[str, list[str]]]:
+    """Names of the public interface by title and module: the tables of docs/python.md."""
+    return {
+        group["title"]: {row["module"]: re.findall(r"`(\w+)`", row["names"]) for row in MODULE.finditer(group["table"])}
+        for group in GROUP.finditer((ROOT / "docs" / "python.md").read_text())
+    }
 
 
 def reference_uri(title: str) -> str:
@@ -44,16 +43,22 @@ def reference_uri(title: str) -> str:
     return f"api/{title.lower().replace(' ', '-')}.md"
 
 
+def reference_page(title: str, modules: dict[str, list[str]]) -> str:
+    """A page of the reference, for mkdocstrings to fill."""
+    parts = [f"::: {module}\n    options:\n      members: [{', '.join(names)}]\n" for module, names in modules.items()]
+    return "\n".join([f"# {title}\n", *parts])
+
+
 def on_config(config: MkDocsConfig) -> None:
     """Add the pages of the reference to the navigation."""
     part = next(part["Reference"] for part in config.nav or [] if "Reference" in part)
-    part.append({"Python": [{title: reference_uri(title)} for title in reference()]})
+    part.append({"Python": [{title: reference_uri(title)} for title in public_names()]})
 
 
 def on_files(files: Files, config: MkDocsConfig) -> None:
     """Add pages that are no files of docs/."""
     pages = {uri: (ROOT / source).read_text() for source, uri in PAGES.items()}
-    pages |= {reference_uri(title): text for title, text in reference().items()}
+    pages |= {reference_uri(title): reference_page(title, modules) for title, modules in public_names().items()}
     for path in named_files([(ROOT / source) for source in PAGES] + sorted((ROOT / "docs").glob("*.md"))):
         pages[shown_at(path)] = f"# {path}\n\n````{Path(path).suffix[1:] or 'text'}\n{(ROOT / path).read_text()}````\n"
     for uri, content in pages.items():
@@ -73,6 +78,14 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
         return posixpath.relpath(at, posixpath.dirname(uri) or ".") if at else link[0]
 
     return LINK.sub(turned, markdown)
+
+
+def on_page_content(html: str, page: Page, **_: Any) -> None:
+    """Warn of public names that the reference lacks; a strict build then fails."""
+    shown = next((m for title, m in public_names().items() if reference_uri(title) == page.file.src_uri), {})
+    for name in (f"{module}.{name}" for module, names in shown.items() for name in names):
+        if f'id="{name}"' not in html:
+            log.warning("%s lacks %s", page.file.src_uri, name)
 
 
 def target(link: str, source: str) -> str | None:

@@ -24,6 +24,7 @@ PAGES = {
 }
 """Pages of the repository that are not where the site has them."""
 LINK = re.compile(r"(?<=\]\()([^)#\s:]+)(?=[)#])")
+CODE = re.compile(r"`[^`\n]+`")
 GROUP = re.compile(r"^### (?P<title>.+)\n\n(?P<table>(?:\|.*\n)+)", re.MULTILINE)
 MODULE = re.compile(r"^\| `(?P<module>cryocore[\w.]+)` \|(?P<names>.+?)\|", re.MULTILINE)
 
@@ -68,7 +69,10 @@ def on_files(files: Files, config: MkDocsConfig) -> None:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
-    """Turn links of the repository into links of the site."""
+    """Turn links of the repository into links of the site, public modules into links to the reference.
+
+    In code in a table GitHub wants a bar escaped, and here the backslash would show.
+    """
     uri = page.file.src_uri
     source = next((s for s, at in PAGES.items() if at == uri), f"docs/{uri}")
 
@@ -77,7 +81,12 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
         at = path and site_uri(path)
         return posixpath.relpath(at, posixpath.dirname(uri) or ".") if at else link[0]
 
-    return LINK.sub(turned, markdown)
+    markdown = CODE.sub(lambda code: code[0].replace("\\|", "|"), LINK.sub(turned, markdown))
+    if uri == "python.md":
+        for title, modules in public_names().items():
+            for module in modules:
+                markdown = markdown.replace(f"| `{module}` |", f"| [`{module}`]({reference_uri(title)}#{module}) |")
+    return markdown
 
 
 def on_page_content(html: str, page: Page, **_: Any) -> None:
@@ -86,6 +95,14 @@ def on_page_content(html: str, page: Page, **_: Any) -> None:
     for name in (f"{module}.{name}" for module, names in shown.items() for name in names):
         if f'id="{name}"' not in html:
             log.warning("%s lacks %s", page.file.src_uri, name)
+
+
+def on_post_page(output: str, page: Page, **_: Any) -> str:
+    """Search on pages that are opened as files needs a script that the theme takes from the network."""
+    return output.replace(
+        "https://unpkg.com/iframe-worker/shim",
+        posixpath.relpath("iframe-worker.js", posixpath.dirname(page.url) or "."),
+    )
 
 
 def target(link: str, source: str) -> str | None:

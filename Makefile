@@ -74,6 +74,6 @@ $(VENV)/.ready-dev: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@ $(VENV)/.ready
 
 $(VENV)/.ready-docs: pyproject.toml constraints.txt | $(BIN)/python
-	@echo "Setting up $(VENV) for the documentation (some seconds, once)"
+	@echo "Setting up $(VENV) for the documentation (a minute or two, once)"
 	@$(PIP) --editable '.[docs]'
 	@touch $@ $(VENV)/.ready

@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
+from cryocore.config import parse_config
 from cryocore.data import EXPECTED, HINTS, SCORES
 from cryocore.score.scores import BAND_COLUMNS
 
@@ -34,3 +36,12 @@ def test_scores_and_bands_are_explained(page: str) -> None:
         for name in (*SCORES, *EXPECTED, *HINTS, "decoy_z", "noise_factor", "noise_power", *BAND_COLUMNS)
         if f"`{name}`" not in text
     ]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_configurations_are_accepted(page: Path) -> None:
+    """Whole configurations, not excerpts of one."""
+    for block in re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL):
+        values = yaml.safe_load(block)
+        if "run" in values:
+            assert parse_config(values, file=page.name).run == values["run"]

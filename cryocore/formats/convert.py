@@ -14,8 +14,8 @@ from cryocore.errors import InputError
 from cryocore.formats import TITLES, Kind, cs, cs_out, kind_of, read_tables, require_format, thu_out
 from cryocore.formats.records import Fields, read_fields, write_records
 from cryocore.formats.star_out import write_star
-from cryocore.ingest.columns import Columns, columns_of
-from cryocore.ingest.optics import DETECTOR, MAGNIFICATION, PIXEL_SIZES
+from cryocore.ingest.columns import PIXEL_SIZES, Columns, columns_of
+from cryocore.ingest.optics import DETECTOR, MAGNIFICATION
 from cryocore.ingest.stacks import require_images
 from cryocore.star import IMAGE_NAME, StarTables
 from cryocore.star.read import to_numbers

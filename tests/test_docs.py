@@ -28,6 +28,13 @@ def test_every_page_is_in_the_index() -> None:
     assert {p.name for p in PAGES[2:]} - {"index.md"} <= set(re.findall(r"\]\(([\w-]+\.md)\)", index))
 
 
+def test_every_page_is_in_the_menus_of_the_site() -> None:
+    menus = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
+    listed = [page for menu in menus for entries in menu.values() for entry in entries for page in entry.values()]
+    pages = {p.name for p in (ROOT / "docs").glob("*.md")}
+    assert sorted(listed) == sorted(pages | {"contents.md", "contributing.md", "changes.md"})
+
+
 @pytest.mark.parametrize("page", ["score.md", "log.md"])
 def test_scores_and_bands_are_explained(page: str) -> None:
     text = (ROOT / "docs" / page).read_text()

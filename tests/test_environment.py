@@ -21,7 +21,7 @@ def pins() -> dict[str, str]:
 def test_pinned_versions_satisfy_the_project() -> None:
     normal = {re.sub(r"[-_.]+", "-", name).lower(): value for name, value in pins().items()}
     extras = PROJECT["optional-dependencies"]
-    for text in [*PROJECT["dependencies"], *extras["learn"], *extras["slurm"], *extras["dev"]]:
+    for text in [*PROJECT["dependencies"], *extras["learn"], *extras["slurm"], *extras["docs"], *extras["dev"]]:
         requirement = Requirement(text)
         assert normal[re.sub(r"[-_.]+", "-", requirement.name).lower()] in requirement.specifier, text
     assert normal["torch"] == "2.13.0"

@@ -119,7 +119,7 @@ def run_status(logs: Path, slurm_logs: Path | None = None, now: float | None = N
     runs = not ended and any((logs.parent.parent / ".snakemake" / "locks").glob("*"))
     found = [_job(path, now or time.time(), locked=runs) for path in sorted(logs.rglob("*.log"))]
     jobs = [job for job in found if job.stage in STAGES]
-    if not jobs or logs.name == "logs":
+    if not jobs:
         remedy = "Give the name of a run, from its directory; the first jobs may still wait in the queue (squeue --me)"
         raise InputError("no job of this run has written a log", file=logs, remedy=remedy)
     ends = _ended_by_slurm(slurm_logs or logs.parent / "slurm")

@@ -11,7 +11,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	if "$$p" -c '$(FITS)' 2>/dev/null; then echo "$$p"; break; fi; done)
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test bench bench-full validation experiments gpu-check lint clean
+.PHONY: help demo test bench bench-full validation experiments gpu-check lint docs clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(firstword $(MAKEFILE_LIST)) | column -t -s '|'
@@ -48,8 +48,12 @@ lint: $(VENV)/.ready-dev  ## check style, types and the workflow
 	@$(BIN)/snakefmt --check --compact-diff Snakefile workflow rules
 	@$(BIN)/snakemake --lint
 
-clean:  ## remove results, logs and caches; keep .venv
-	rm -rf results logs .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
+docs: $(VENV)/.ready-docs  ## build the documentation as a site, with the Python reference: site/index.html
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "Documentation: site/index.html"
+
+clean:  ## remove results, logs, the site and caches; keep .venv
+	rm -rf results logs site .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -67,4 +71,9 @@ $(VENV)/.ready: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.ready-dev: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Setting up $(VENV) for development (a few minutes, once)"
 	@$(PIP) --editable '.[dev,learn,slurm]'
+	@touch $@ $(VENV)/.ready
+
+$(VENV)/.ready-docs: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Setting up $(VENV) for the documentation (a minute or two, once)"
+	@$(PIP) --editable '.[docs]'
 	@touch $@ $(VENV)/.ready

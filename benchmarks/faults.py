@@ -313,11 +313,11 @@ LOCAL: dict[str, tuple[Fault, int]] = {
 CLUSTER: dict[str, tuple[Fault, int]] = {
     "job's program killed": (stage_killed, 2),
     "scancel": (job_cancelled, 2),
-    "time limit": (time_limit, 1),
-    "out of memory": (out_of_memory, 1),
-    "node drained": (node_drained, 1),
+    "time limit": (time_limit, 2),
+    "out of memory": (out_of_memory, 2),
+    "node drained": (node_drained, 2),
     "Snakemake killed, jobs run on": (main_killed_on_cluster, 2),
-    "late files": (late_files, 1),
+    "late files": (late_files, 2),
 }
 
 

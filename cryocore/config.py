@@ -50,18 +50,25 @@ class Config(Section):
     """A run."""
 
     run: str = Field(
-        "demo", max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="results go to results/<run>"
+        default="demo",
+        max_length=100,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="results go to results/<run>",
     )
-    n_rounds: int = Field(4, ge=1, le=99, description="selections; round 0 is the map of everything")
-    symmetry: str = Field("D7", pattern=r"^([CcDd][1-9][0-9]*|[TtOo]|[Ii][1-4]?)$", description="point group")
-    seed: int = Field(0, ge=0, le=10**9, description="of everything random; the same seed gives the same files")
-    backend: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the GPU where there is one")
-    n_shards: int = Field(1, ge=1, le=500, description="parts of the data that are summed and scored by a job each")
-    input: Input = Field(Input(plant=PlantedErrors(wrong_pose=0.3)), description="where the particles come from")
-    reconstruct: Reconstruct = Field(Reconstruct(), description="from particles to half maps")
-    score: Score = Field(Score(), description="from maps to the loss of every particle")
-    classify: Classify = Field(Classify(), description="a classifier on residual images, if there is to be one")
-    select: Select = Field(Select(), description="from losses to the particles of the next round")
+    n_rounds: int = Field(default=4, ge=1, le=99, description="selections; round 0 is the map of everything")
+    symmetry: str = Field(default="D7", pattern=r"^([CcDd][1-9][0-9]*|[TtOo]|[Ii][1-4]?)$", description="point group")
+    seed: int = Field(default=0, ge=0, le=10**9, description="of everything random; the same seed gives the same files")
+    backend: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: the GPU where there is one")
+    n_shards: int = Field(
+        default=1, ge=1, le=500, description="parts of the data that are summed and scored by a job each"
+    )
+    input: Input = Field(
+        default=Input(plant=PlantedErrors(wrong_pose=0.3)), description="where the particles come from"
+    )
+    reconstruct: Reconstruct = Field(default=Reconstruct(), description="from particles to half maps")
+    score: Score = Field(default=Score(), description="from maps to the loss of every particle")
+    classify: Classify = Field(default=Classify(), description="a classifier on residual images, if there is to be one")
+    select: Select = Field(default=Select(), description="from losses to the particles of the next round")
 
     @model_validator(mode="after")
     def _shards_have_particles(self) -> Config:

@@ -40,7 +40,11 @@ Array = NDArray[np.float64]
 
 
 def euler_to_matrix(rot: ArrayLike, tilt: ArrayLike, psi: ArrayLike) -> Array:
-    """Object-to-image matrices ``(..., 3, 3)`` from RELION's Euler angles in degrees."""
+    """Object-to-image matrices ``(..., 3, 3)`` from RELION's Euler angles in degrees.
+
+    >>> (euler_to_matrix(0, 0, 90) @ [1, 0, 0]).round(6).tolist()
+    [0.0, -1.0, 0.0]
+    """
     a, b, g = (np.deg2rad(np.asarray(v, dtype=np.float64)) for v in (rot, tilt, psi))
     ca, cb, cg = np.cos(a), np.cos(b), np.cos(g)
     sa, sb, sg = np.sin(a), np.sin(b), np.sin(g)
@@ -53,7 +57,11 @@ def euler_to_matrix(rot: ArrayLike, tilt: ArrayLike, psi: ArrayLike) -> Array:
 
 
 def centre(n: int) -> int:
-    """Index of the origin along an axis of ``n`` points."""
+    """Index of the origin along an axis of ``n`` points.
+
+    >>> centre(96), centre(97)
+    (48, 48)
+    """
     return n // 2
 
 

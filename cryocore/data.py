@@ -212,6 +212,10 @@ class Grid:
 
     It covers the ball of the map's shells up to ``last_shell`` of the transform of the map padded from ``box`` to
     ``size`` voxels, as an array ``(R+2, 2R+3, 2R+3)`` indexed [kz, ky+R+1, kx+R+1]: kz >= 0 only, one voxel of margin.
+
+    >>> grid = Grid.of(box=96, pixel_size_angstrom=2.2, padding=2.0)
+    >>> grid.size, grid.last_shell, grid.shape
+    (192, 47, (97, 193, 193))
     """
 
     box: int
@@ -243,7 +247,11 @@ class Grid:
 
 
 def last_shell(box: int, pixel_size_angstrom: float, max_resolution_angstrom: float | None) -> int:
-    """The last shell in use: below Nyquist, and not beyond the asked-for resolution."""
+    """The last shell in use: below Nyquist, and not beyond the asked-for resolution.
+
+    >>> last_shell(96, 2.2, None), last_shell(96, 2.2, 8.0)
+    (47, 26)
+    """
     nyquist = (box - 1) // 2
     if max_resolution_angstrom is None:
         return nyquist

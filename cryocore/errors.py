@@ -14,6 +14,9 @@ class InputError(ValueError):
     remedy : what the user can do about it, as an imperative ("Refine the particles first")
     file, row, column : where it is; ``row`` counts particles from 1
     setting : the key of the configuration that it is about, as ``select.fraction``
+
+    >>> print(InputError("the defocus is not a number", file="a.star", row=3, remedy="Estimate the CTF again"))
+    a.star, row 3: the defocus is not a number. Estimate the CTF again.
     """
 
     def __init__(

@@ -69,12 +69,12 @@ class Section(BaseModel):
 class PlantedErrors(Section):
     """Shares of the particles that are made wrong on purpose; at most 1 together."""
 
-    wrong_pose: Rate = Field(0.0, description="pose replaced by a uniformly random rotation")
-    local_pose: Rate = Field(0.0, description="pose turned by local_angle_deg about a random axis")
-    wrong_shift: Rate = Field(0.0, description="shift moved by wrong_shift_angstrom in a random direction")
-    junk: Rate = Field(0.0, description="image replaced by noise of the same power")
-    local_angle_deg: Range = Field((5.0, 20.0), description="range of the angles")
-    wrong_shift_angstrom: Range = Field((10.0, 30.0), description="range of the distances")
+    wrong_pose: Rate = Field(default=0.0, description="pose replaced by a uniformly random rotation")
+    local_pose: Rate = Field(default=0.0, description="pose turned by local_angle_deg about a random axis")
+    wrong_shift: Rate = Field(default=0.0, description="shift moved by wrong_shift_angstrom in a random direction")
+    junk: Rate = Field(default=0.0, description="image replaced by noise of the same power")
+    local_angle_deg: Range = Field(default=(5.0, 20.0), description="range of the angles")
+    wrong_shift_angstrom: Range = Field(default=(10.0, 30.0), description="range of the distances")
 
     @property
     def total(self) -> float:
@@ -92,42 +92,64 @@ class Simulate(Section):
     """A synthetic data set."""
 
     molecule: Literal["proteasome", "channel", "small"] = Field(
-        "proteasome", description="of pseudo-atoms; point groups D7, C4, C1"
+        default="proteasome", description="of pseudo-atoms; point groups D7, C4, C1"
     )
-    bfactor_angstrom2: float = Field(200.0, ge=0.0, description="fall-off exp(-B s²/4) of the molecule's transform")
-    volume: FileName | None = Field(None, description="MRC map to use instead of a molecule")
-    n_particles: int = Field(4000, ge=2, le=10**8, description="number of images")
-    box: int = Field(96, ge=16, le=2048, multiple_of=2, description="side of an image in pixels; even")
-    pixel_size_angstrom: Positive = Field(2.2, description="Nyquist resolution is twice this")
-    snr: Positive = Field(0.01, description="signal variance / noise variance per pixel inside the particle's disc")
-    orientations: Literal["uniform", "preferred"] = Field("preferred", description="how viewing directions spread")
-    noise: Literal["white", "coloured"] = Field("white", description="coloured noise is stronger at low resolution")
-    scale_spread: float = Field(0.0, ge=0.0, description="standard deviation of the logarithm of images' scales")
-    background: float = Field(0.0, ge=0.0, description="standard deviation of linear gradients, in that of the noise")
-    shift_angstrom: float = Field(4.0, ge=0.0, description="standard deviation of the true shifts")
-    defocus_angstrom: Range = Field((8000.0, 22000.0), description="range; underfocus is positive")
-    astigmatism_angstrom: float = Field(300.0, ge=0.0, description="largest defocus U - V")
-    voltage_kv: Positive = Field(300.0, description="of the microscope")
-    cs_mm: float = Field(2.7, ge=0.0, description="spherical aberration")
-    amplitude_contrast: Rate = Field(0.1, description="as a fraction")
-    n_micrographs: int = Field(40, ge=1, le=10**6, description="micrographs that the particles come from")
-    half_precision: bool = Field(False, description="write float16 stacks (MRC mode 12)")
+    bfactor_angstrom2: float = Field(
+        default=200.0, ge=0.0, description="fall-off exp(-B s²/4) of the molecule's transform"
+    )
+    volume: FileName | None = Field(default=None, description="MRC map to use instead of a molecule")
+    n_particles: int = Field(default=4000, ge=2, le=10**8, description="number of images")
+    box: int = Field(default=96, ge=16, le=2048, multiple_of=2, description="side of an image in pixels; even")
+    pixel_size_angstrom: Positive = Field(default=2.2, description="Nyquist resolution is twice this")
+    snr: Positive = Field(
+        default=0.01, description="signal variance / noise variance per pixel inside the particle's disc"
+    )
+    orientations: Literal["uniform", "preferred"] = Field(
+        default="preferred", description="how viewing directions spread"
+    )
+    noise: Literal["white", "coloured"] = Field(
+        default="white", description="coloured noise is stronger at low resolution"
+    )
+    scale_spread: float = Field(
+        default=0.0, ge=0.0, description="standard deviation of the logarithm of images' scales"
+    )
+    background: float = Field(
+        default=0.0, ge=0.0, description="standard deviation of linear gradients, in that of the noise"
+    )
+    shift_angstrom: float = Field(default=4.0, ge=0.0, description="standard deviation of the true shifts")
+    defocus_angstrom: Range = Field(default=(8000.0, 22000.0), description="range; underfocus is positive")
+    astigmatism_angstrom: float = Field(default=300.0, ge=0.0, description="largest defocus U - V")
+    voltage_kv: Positive = Field(default=300.0, description="of the microscope")
+    cs_mm: float = Field(default=2.7, ge=0.0, description="spherical aberration")
+    amplitude_contrast: Rate = Field(default=0.1, description="as a fraction")
+    n_micrographs: int = Field(default=40, ge=1, le=10**6, description="micrographs that the particles come from")
+    half_precision: bool = Field(default=False, description="write float16 stacks (MRC mode 12)")
 
 
 class Input(Section):
     """Where the particles come from: a file of them, or a simulation when there is none."""
 
-    star: FileName | None = Field(None, description="RELION STAR, cryoSPARC .cs or THUNDER .thu file of particles")
-    passthrough: FileName | None = Field(None, description="passthrough file of a .cs file (default: found beside it)")
-    root: FileName | None = Field(None, description="directory that image paths start from (default: found by looking)")
-    pixel_size_angstrom: Positive | None = Field(None, description="overrides the file's; null: read it")
-    truth: FileName | None = Field(
-        None, description="Parquet table with particle_id and is_correct, where the truth is known"
+    star: FileName | None = Field(
+        default=None, description="RELION STAR, cryoSPARC .cs or THUNDER .thu file of particles"
     )
-    true_map: FileName | None = Field(None, description="MRC map of the truth, where it is known")
-    simulate: Simulate = Field(Simulate(), description="the data set that is made when star is null")
-    cache: bool = Field(False, description="keep compact transforms of the images: for many rounds on a slow disk")
-    plant: PlantedErrors = Field(PlantedErrors(), description="errors made on purpose, in simulated or real particles")
+    passthrough: FileName | None = Field(
+        default=None, description="passthrough file of a .cs file (default: found beside it)"
+    )
+    root: FileName | None = Field(
+        default=None, description="directory that image paths start from (default: found by looking)"
+    )
+    pixel_size_angstrom: Positive | None = Field(default=None, description="overrides the file's; null: read it")
+    truth: FileName | None = Field(
+        default=None, description="Parquet table with particle_id and is_correct, where the truth is known"
+    )
+    true_map: FileName | None = Field(default=None, description="MRC map of the truth, where it is known")
+    simulate: Simulate = Field(default=Simulate(), description="the data set that is made when star is null")
+    cache: bool = Field(
+        default=False, description="keep compact transforms of the images: for many rounds on a slow disk"
+    )
+    plant: PlantedErrors = Field(
+        default=PlantedErrors(), description="errors made on purpose, in simulated or real particles"
+    )
 
     @model_validator(mode="after")
     def _one_truth(self) -> Input:
@@ -144,33 +166,41 @@ class Iterative(Section):
     """Half maps by minimising a robust loss. Lists give one value per epoch; the last one stays."""
 
     loss: Literal["l2", "trimmed", "l1", "huber", "irls", "student_t"] = Field(
-        "student_t", description="what a particle's residual costs"
+        default="student_t", description="what a particle's residual costs"
     )
     residual: Literal["matched", "plain"] = Field(
-        "matched", description="what robust losses judge by; see docs/solve.md"
+        default="matched", description="what robust losses judge by; see docs/solve.md"
     )
     keep: Annotated[list[Fraction], PerRound] = Field(
-        [1.0, 0.9, 0.8, 0.7], min_length=1, description="trimmed: share of the particles kept, per epoch"
+        default=[1.0, 0.9, 0.8, 0.7], min_length=1, description="trimmed: share of the particles kept, per epoch"
     )
-    scope: Literal["set", "batch"] = Field("set", description="trimmed: what is sorted, by losses of the last epoch")
-    delta: Positive = Field(1.345, description="huber: distance from which on the loss is linear")
-    floor: Positive = Field(1.0, description="l1, irls: distances below this count as much as this one")
-    nu: Positive = Field(2.0, description="student_t: degrees of freedom; few forgive more")
-    start: Literal["direct", "zero"] = Field("direct", description="the first map")
-    optimiser: Literal["LBFGS", "SGD", "Adam", "AdamW", "RMSprop"] = Field("LBFGS", description="of torch.optim")
-    learning_rate: Positive | None = Field(None, description="null: 1; of SGD 0.3, of Adam and its kin 0.1")
-    momentum: float = Field(0.0, ge=0.0, lt=1.0, description="of SGD")
-    schedule: Literal["constant", "cosine", "exponential"] = Field("constant", description="of the learning rate")
-    decay: Fraction = Field(0.9, description="exponential: learning rate over that of the epoch before")
-    n_epochs: int = Field(12, ge=1, le=999, description="passes over the images, at most")
-    batch_size: Annotated[int, Field(ge=2)] | None = Field(None, description="particles per step; null: all")
-    ridge: float = Field(0.0, ge=0.0, description="weight of |x|², in that of the mean coefficient's data")
-    prior: Literal["none", "wiener"] = Field("none", description="wiener: by the FSC of the first half maps")
-    tolerance: float = Field(1e-3, ge=0.0, description="stop at this relative residual of the normal equations")
+    scope: Literal["set", "batch"] = Field(
+        default="set", description="trimmed: what is sorted, by losses of the last epoch"
+    )
+    delta: Positive = Field(default=1.345, description="huber: distance from which on the loss is linear")
+    floor: Positive = Field(default=1.0, description="l1, irls: distances below this count as much as this one")
+    nu: Positive = Field(default=2.0, description="student_t: degrees of freedom; few forgive more")
+    start: Literal["direct", "zero"] = Field(default="direct", description="the first map")
+    optimiser: Literal["LBFGS", "SGD", "Adam", "AdamW", "RMSprop"] = Field(
+        default="LBFGS", description="of torch.optim"
+    )
+    learning_rate: Positive | None = Field(default=None, description="null: 1; of SGD 0.3, of Adam and its kin 0.1")
+    momentum: float = Field(default=0.0, ge=0.0, lt=1.0, description="of SGD")
+    schedule: Literal["constant", "cosine", "exponential"] = Field(
+        default="constant", description="of the learning rate"
+    )
+    decay: Fraction = Field(default=0.9, description="exponential: learning rate over that of the epoch before")
+    n_epochs: int = Field(default=12, ge=1, le=999, description="passes over the images, at most")
+    batch_size: Annotated[int, Field(ge=2)] | None = Field(default=None, description="particles per step; null: all")
+    ridge: float = Field(default=0.0, ge=0.0, description="weight of |x|², in that of the mean coefficient's data")
+    prior: Literal["none", "wiener"] = Field(default="none", description="wiener: by the FSC of the first half maps")
+    tolerance: float = Field(default=1e-3, ge=0.0, description="stop at this relative residual of the normal equations")
     patience: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="epochs without a lower cross-validation loss to stop after; null: never"
+        default=None, description="epochs without a lower cross-validation loss to stop after; null: never"
     )
-    processes: int = Field(1, ge=1, le=64, description="GPUs, or processes without one, that share the particles")
+    processes: int = Field(
+        default=1, ge=1, le=64, description="GPUs, or processes without one, that share the particles"
+    )
 
     @model_validator(mode="after")
     def _lbfgs_sees_everything(self) -> Iterative:
@@ -182,54 +212,64 @@ class Iterative(Section):
 class Reconstruct(Section):
     """From particles to half maps."""
 
-    method: Literal["direct", "iterative"] = Field("direct", description="Fourier inversion, or a robust loss")
-    padding: float = Field(2.0, ge=1.0, le=3.0, description="Fourier oversampling; memory grows with its cube")
-    mask: FileName | None = Field(None, description="MRC mask, 0 to 1; null: made from the first map")
+    method: Literal["direct", "iterative"] = Field(default="direct", description="Fourier inversion, or a robust loss")
+    padding: float = Field(default=2.0, ge=1.0, le=3.0, description="Fourier oversampling; memory grows with its cube")
+    mask: FileName | None = Field(default=None, description="MRC mask, 0 to 1; null: made from the first map")
     full_every: int = Field(
-        4,
+        default=4,
         ge=1,
         description="rounds from one in full to the next; others change the kept sums",
     )
-    max_resolution_angstrom: Positive | None = Field(None, description="finer detail is left out; null: Nyquist")
-    iterative: Iterative = Field(Iterative(), description="how the robust loss is minimised (needs torch)")
+    max_resolution_angstrom: Positive | None = Field(
+        default=None, description="finer detail is left out; null: Nyquist"
+    )
+    iterative: Iterative = Field(default=Iterative(), description="how the robust loss is minimised (needs torch)")
 
 
 class Score(Section):
     """From maps to the loss of every particle. A list gives one value per round, from round 0; its last one stays."""
 
-    n_bands: int = Field(24, ge=4, le=64, description="resolution bands in the log")
+    n_bands: int = Field(default=24, ge=4, le=64, description="resolution bands in the log")
     cryosieve_angstrom: Annotated[list[Positive], PerRound] = Field(
-        [40.0], min_length=1, description="high-pass cut-off of CryoSieve's score"
+        default=[40.0], min_length=1, description="high-pass cut-off of CryoSieve's score"
     )
     leave_one_out: Literal["closed_form", "folds"] = Field(
-        "closed_form", description="how a particle is kept from judging itself"
+        default="closed_form", description="how a particle is kept from judging itself"
     )
-    n_folds: int = Field(5, ge=2, le=64, description="folds: parts of a half set, each judged by the map of the others")
-    noise: Literal["optics_group", "micrograph"] = Field("optics_group", description="what shares a noise spectrum")
-    noise_per_particle: bool = Field(True, description="scale it by each particle's own residual")
-    n_decoys: int = Field(8, ge=0, description="random poses that each particle is compared with")
-    n_local: int = Field(8, ge=0, description="neighbouring poses that each particle is compared with")
-    local_angle_deg: Range = Field((3.0, 15.0), description="how far away they are")
-    n_shift: int = Field(8, ge=0, description="displaced shifts that each particle is compared with")
-    shift_angstrom: Range = Field((3.0, 15.0), description="how far they are displaced")
+    n_folds: int = Field(
+        default=5, ge=2, le=64, description="folds: parts of a half set, each judged by the map of the others"
+    )
+    noise: Literal["optics_group", "micrograph"] = Field(
+        default="optics_group", description="what shares a noise spectrum"
+    )
+    noise_per_particle: bool = Field(default=True, description="scale it by each particle's own residual")
+    n_decoys: int = Field(default=8, ge=0, description="random poses that each particle is compared with")
+    n_local: int = Field(default=8, ge=0, description="neighbouring poses that each particle is compared with")
+    local_angle_deg: Range = Field(default=(3.0, 15.0), description="how far away they are")
+    n_shift: int = Field(default=8, ge=0, description="displaced shifts that each particle is compared with")
+    shift_angstrom: Range = Field(default=(3.0, 15.0), description="how far they are displaced")
 
 
 class Classify(Section):
     """A classifier on residual images whose probability is one more score."""
 
-    model: FileName = Field("none", description="none, logistic, boosting, cnn (needs torch), or a folder")
+    model: FileName = Field(default="none", description="none, logistic, boosting, cnn (needs torch), or a folder")
     labels: Literal["planted", "probable"] = Field(
-        "planted", description="errors made on purpose, or what is probably right"
+        default="planted", description="errors made on purpose, or what is probably right"
     )
-    n_lessons: int = Field(1000, ge=50, description="particles per half set to learn from, in no map meanwhile")
-    n_folds: int = Field(3, ge=3, le=20, description="parts of the micrographs; models judge those they have not seen")
-    image_size: int = Field(64, ge=16, le=256, description="side of the images in pixels; finer detail is cut off")
-    n_epochs: int = Field(40, ge=1, le=999, description="cnn: passes over the lessons, at most")
-    patience: int = Field(8, ge=1, description="cnn: epochs without a lower loss to stop after")
-    batch_size: int = Field(64, ge=2, description="cnn: images per step")
-    learning_rate: Positive = Field(1e-3, description="cnn: the highest one")
+    n_lessons: int = Field(default=1000, ge=50, description="particles per half set to learn from, in no map meanwhile")
+    n_folds: int = Field(
+        default=3, ge=3, le=20, description="parts of the micrographs; models judge those they have not seen"
+    )
+    image_size: int = Field(
+        default=64, ge=16, le=256, description="side of the images in pixels; finer detail is cut off"
+    )
+    n_epochs: int = Field(default=40, ge=1, le=999, description="cnn: passes over the lessons, at most")
+    patience: int = Field(default=8, ge=1, description="cnn: epochs without a lower loss to stop after")
+    batch_size: int = Field(default=64, ge=2, description="cnn: images per step")
+    learning_rate: Positive = Field(default=1e-3, description="cnn: the highest one")
     errors: PlantedErrors = Field(
-        PlantedErrors(wrong_pose=0.4, local_pose=0.2, wrong_shift=0.2, junk=0.2),
+        default=PlantedErrors(wrong_pose=0.4, local_pose=0.2, wrong_shift=0.2, junk=0.2),
         description="planted: kinds and shares",
     )
 
@@ -244,7 +284,8 @@ class Select(Section):
     """From losses to the particles of the next round. A list gives one value per round; its last one stays."""
 
     score: Literal[(*SCORES, "mixture", "probability")] = Field(  # type: ignore[valid-type]
-        "dual", description="column of the log, or mixture; the rules in brackets take no notice of it"
+        default="dual",
+        description="column of the log, or mixture; the rules in brackets take no notice of it",
     )
     rule: Literal[
         "fraction",
@@ -263,57 +304,57 @@ class Select(Section):
         "capped",
         "huber",
         "student",
-    ] = Field("mixture", description="which of the settings down to student decides")
+    ] = Field(default="mixture", description="which of the settings down to student decides")
     fraction: Annotated[list[Fraction], PerRound] = Field(
-        [0.85, 0.78, 0.72, 0.7], min_length=1, description="share of all particles kept"
+        default=[0.85, 0.78, 0.72, 0.7], min_length=1, description="share of all particles kept"
     )
     count: Annotated[list[Annotated[int, Field(ge=2)]], PerRound] = Field(
-        [1000], min_length=1, description="particles kept"
+        default=[1000], min_length=1, description="particles kept"
     )
-    threshold: Annotated[list[float], PerRound] = Field([0.0], min_length=1, description="worst score kept")
+    threshold: Annotated[list[float], PerRound] = Field(default=[0.0], min_length=1, description="worst score kept")
     posterior: Annotated[list[Rate], PerRound] = Field(
-        [0.5], min_length=1, description="(probability of being right that kept ones exceed)"
+        default=[0.5], min_length=1, description="(probability of being right that kept ones exceed)"
     )
     probability: Annotated[list[Rate], PerRound] = Field(
-        [0.5], min_length=1, description="(classifier's probability of being right that kept ones exceed)"
+        default=[0.5], min_length=1, description="(classifier's probability of being right that kept ones exceed)"
     )
     mixture: Annotated[list[Annotated[float, Field(ge=0.0)]], PerRound] = Field(
-        [1.0], min_length=1, description="(particles dropped, over the estimated number of wrong ones)"
+        default=[1.0], min_length=1, description="(particles dropped, over the estimated number of wrong ones)"
     )
     soft: Annotated[list[Rate], PerRound] = Field(
-        [0.05], min_length=1, description="(weight: probability of being right; 0 below this)"
+        default=[0.05], min_length=1, description="(weight: probability of being right; 0 below this)"
     )
     trimmed: Annotated[list[Positive], PerRound] = Field(
-        [2.5], min_length=1, description="robust deviations below the median that are kept"
+        default=[2.5], min_length=1, description="robust deviations below the median that are kept"
     )
     balanced: Annotated[list[Fraction], PerRound] = Field(
-        [0.7], min_length=1, description="share kept of the particles of every view"
+        default=[0.7], min_length=1, description="share kept of the particles of every view"
     )
     micrograph: Annotated[list[Rate], PerRound] = Field(
-        [0.5], min_length=1, description="(mean probability that kept micrographs exceed)"
+        default=[0.5], min_length=1, description="(mean probability that kept micrographs exceed)"
     )
     softmax: Annotated[list[Annotated[float, Field(ge=0.0)]], PerRound] = Field(
-        [2.0], min_length=1, description="inverse temperature of weights exp(-value * loss)"
+        default=[2.0], min_length=1, description="inverse temperature of weights exp(-value * loss)"
     )
     absolute: Annotated[list[Positive], PerRound] = Field(
-        [0.3], min_length=1, description="step of a gradient descent on weights, one per round"
+        default=[0.3], min_length=1, description="step of a gradient descent on weights, one per round"
     )
     simplex: Annotated[list[Positive], PerRound] = Field(
-        [1.0], min_length=1, description="quadratic term that keeps weights on the simplex apart"
+        default=[1.0], min_length=1, description="quadratic term that keeps weights on the simplex apart"
     )
     capped: Annotated[list[Fraction], PerRound] = Field(
-        [0.5], min_length=1, description="least share of the particles that weights are spread over"
+        default=[0.5], min_length=1, description="least share of the particles that weights are spread over"
     )
     huber: Annotated[list[Positive], PerRound] = Field(
-        [0.5], min_length=1, description="robust deviations below the median from which weights fall"
+        default=[0.5], min_length=1, description="robust deviations below the median from which weights fall"
     )
     student: Annotated[list[Positive], PerRound] = Field(
-        [2.0], min_length=1, description="degrees of freedom of weights 1 / (1 + loss² / value)"
+        default=[2.0], min_length=1, description="degrees of freedom of weights 1 / (1 + loss² / value)"
     )
     normalise: Literal["none", "view", "micrograph", "defocus"] = Field(
-        "none", description="scores relative to those of a group"
+        default="none", description="scores relative to those of a group"
     )
-    minimum: int = Field(50, ge=1, description="fewest particles that a half set may keep")
+    minimum: int = Field(default=50, ge=1, description="fewest particles that a half set may keep")
 
     @model_validator(mode="after")
     def _losses_have_no_zero(self) -> Select:

@@ -31,8 +31,6 @@ NO_SHARE = np.float32(1e30)
 RETAINED = 0.8
 """Share of its particles that a round of CryoSieve's rule keeps (Zhu et al. 2023)."""
 FIRST_CUTOFF_ANGSTROM = 40.0
-RIVALS = ("n_decoys", "n_local", "n_shift")
-"""Settings of the score stage that count other poses to compare with; none are needed here."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +149,7 @@ def band_sums(run: Run, round_dir: Path, subset: Path | None) -> tuple[BandStati
     """Band sums of all particles at their poses, coefficients per band and edges of the bands."""
     common: dict[str, Any] = {"symmetry": run.config.symmetry, "seed": run.config.seed, "backend": run.backend}
     out = run.folder / "scores.parquet"
-    settings = Score(n_bands=64, **dict.fromkeys(RIVALS, 0))
+    settings = Score(n_bands=64, n_decoys=0, n_local=0, n_shift=0)
     score(run.particles, round_dir, subset, settings=settings, round_number=0, out=out, **common)
     table = read_table(out, list(BAND_COLUMNS))
     about = table_metadata(table.schema)

@@ -27,13 +27,13 @@ from cryocore.select.stage import table_columns
 from cryocore.select.weights import effective_number
 from cryocore.validate.metrics import truth_map_metrics
 from experiments.cases import GRID, Case, merged, simulated
-from experiments.comparisons import RIVALS, Run, make_map, write_no_share
+from experiments.comparisons import Run, make_map, write_no_share
 from experiments.evaluate import read_truth
 from experiments.runs import RUN, WORK, configuration, locked, run_workflow
 
 SOLVERS = GRID.with_name("solvers.yaml")
 STORE = ROOT / "benchmarks" / "results" / "solvers"
-WITHOUT_RIVALS = Score(**dict.fromkeys(RIVALS, 0))
+WITHOUT_RIVALS = Score(n_decoys=0, n_local=0, n_shift=0)
 Floats = NDArray[np.float64]
 
 

@@ -9,6 +9,7 @@ rule select:
     output:
         table="<results>/round_{r}/subset.parquet",
         star=f"<results>/round_{{r}}/subset.{KIND}",
+        group_file=["<results>/round_{r}/subset.csg"] if KIND == "cs" else [],
     log:
         "<logs>/select/round_{r}.log",
     benchmark:

@@ -53,6 +53,7 @@ rule report:
         report="<results>/report.html",
         figures=directory("<results>/figures"),
         star=f"<results>/finest.{KIND}",
+        group_file=["<results>/finest.csg"] if KIND == "cs" else [],
         script="<results>/maps.cxc",
     log:
         "<logs>/report.log",

@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
+from cryocore.config import parse_config
 from cryocore.data import EXPECTED, HINTS, SCORES
 from cryocore.score.scores import BAND_COLUMNS
 
@@ -26,6 +28,13 @@ def test_every_page_is_in_the_index() -> None:
     assert {p.name for p in PAGES[2:]} - {"index.md"} <= set(re.findall(r"\]\(([\w-]+\.md)\)", index))
 
 
+def test_every_page_is_in_the_menus_of_the_site() -> None:
+    menus = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
+    listed = [page for menu in menus for entries in menu.values() for entry in entries for page in entry.values()]
+    pages = {p.name for p in (ROOT / "docs").glob("*.md")}
+    assert sorted(listed) == sorted(pages | {"contents.md", "contributing.md", "changes.md"})
+
+
 @pytest.mark.parametrize("page", ["score.md", "log.md"])
 def test_scores_and_bands_are_explained(page: str) -> None:
     text = (ROOT / "docs" / page).read_text()
@@ -34,3 +43,12 @@ def test_scores_and_bands_are_explained(page: str) -> None:
         for name in (*SCORES, *EXPECTED, *HINTS, "decoy_z", "noise_factor", "noise_power", *BAND_COLUMNS)
         if f"`{name}`" not in text
     ]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_configurations_are_accepted(page: Path) -> None:
+    """Whole configurations, not excerpts of one."""
+    for block in re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL):
+        values = yaml.safe_load(block)
+        if "run" in values:
+            assert parse_config(values, file=page.name).run == values["run"]

@@ -40,7 +40,7 @@ def conda(name: str) -> set[str]:
 
 def test_pinned_versions_satisfy_the_project() -> None:
     normal = {canonicalize_name(name): value for name, value in pins().items()}
-    for text in [*PROJECT["dependencies"], *EXTRAS["learn"], *EXTRAS["slurm"], *EXTRAS["dev"]]:
+    for text in [*PROJECT["dependencies"], *EXTRAS["learn"], *EXTRAS["slurm"], *EXTRAS["docs"], *EXTRAS["dev"]]:
         requirement = Requirement(text)
         assert normal[canonicalize_name(requirement.name)] in requirement.specifier, text
     assert normal["torch"] == "2.13.0"

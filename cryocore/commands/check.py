@@ -23,5 +23,6 @@ def check(
 
     config = read_config(file)
     particles = config.input.star or f"{config.input.simulate.n_particles} simulated particles"
-    text = f"{file} is sound: run {config.run}, {config.n_rounds} rounds on {particles}, {config.symmetry}"
+    rounds = "1 round" if config.n_rounds == 1 else f"{config.n_rounds} rounds"
+    text = f"{file} is sound: run {config.run}, {rounds} on {particles}, {config.symmetry}"
     answer(text, config.model_dump(mode="json"), as_json)

@@ -22,7 +22,11 @@ TITLES: dict[Kind, str] = {"star": "RELION STAR file", "cs": "cryoSPARC file", "
 
 
 def kind_of(path: str | Path) -> Kind:
-    """The kind of a file of particles, by its suffix; what is neither ``.cs`` nor ``.thu`` is a STAR file."""
+    """The kind of a file of particles, by its suffix; what is neither ``.cs`` nor ``.thu`` is a STAR file.
+
+    >>> kind_of("J42/particles_selected.cs"), kind_of("run_data.star")
+    ('cs', 'star')
+    """
     match Path(path).suffix.lower():
         case ".cs":
             return "cs"

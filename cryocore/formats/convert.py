@@ -12,10 +12,11 @@ import pandas as pd
 
 from cryocore.errors import InputError
 from cryocore.formats import TITLES, Kind, cs, cs_out, kind_of, read_tables, require_format, thu_out
+from cryocore.formats.csg import write_group
 from cryocore.formats.records import Fields, read_fields, write_records
 from cryocore.formats.star_out import write_star
-from cryocore.ingest.columns import Columns, columns_of
-from cryocore.ingest.optics import DETECTOR, MAGNIFICATION, PIXEL_SIZES
+from cryocore.ingest.columns import PIXEL_SIZES, Columns, columns_of
+from cryocore.ingest.optics import DETECTOR, MAGNIFICATION
 from cryocore.ingest.stacks import require_images
 from cryocore.star import IMAGE_NAME, StarTables
 from cryocore.star.read import to_numbers
@@ -108,6 +109,7 @@ def convert(
     match kinds[1]:
         case "cs":
             write_records(out, cs_out.cs_records(columns, pixel_size_angstrom=pixel_size_angstrom, root=root))
+            write_group(out)
             lost += _missed(tables, cs_out.HELD | {"rlnOpticsGroupName"})
             if not columns.has(cs.SIGN_LABEL):
                 notes.append("blob/sign is 1: protein is taken to be bright in the images.")

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from cryocore.errors import InputError
+from cryocore.formats.csg import write_group
 from cryocore.formats.records import REMEDY, UID, Fields, Floats, Ints, read_fields, read_records, write_records
 from cryocore.geometry.rotations import matrix_to_euler
 from cryocore.star import IMAGE_NAME, StarTables
@@ -362,9 +363,10 @@ def _short(values: NDArray[Any]) -> Floats:
 
 
 def filter_cs(parent: str | Path, keep: Bools, out: str | Path) -> None:
-    """Write the rows of ``parent`` that ``keep`` ``(n,)`` says, with their ``uid`` and all other fields."""
+    """Write the rows of ``parent`` that ``keep`` ``(n,)`` says with all their fields, and their result group."""
     records = read_records(parent)
     if len(keep) != len(records):
         problem = f"has {len(records)} particles where {len(keep)} are expected"
         raise InputError(problem, file=parent, remedy="The file has changed: run the workflow from the start")
     write_records(out, records[np.asarray(keep, dtype=bool)])
+    write_group(out)

@@ -54,6 +54,13 @@ def read_records(path: str | Path) -> Records:
         raise InputError(f"cannot be read ({error.strerror})", file=path, remedy=REMEDY) from None
 
 
+def read_shape(path: str | Path) -> tuple[int, tuple[str, ...]]:
+    """How many rows a ``.cs`` file has, and the names of its fields, by its header alone."""
+    with Path(path).open("rb") as file:
+        shape, dtype = _read_header(file, Path(path))
+    return shape[0], dtype.names or ()
+
+
 def write_records(path: str | Path, records: Records) -> None:
     """Write rows as a ``.cs`` file; the same rows always give the same bytes."""
     with atomic_path(path) as temporary, temporary.open("wb") as file:

@@ -2,7 +2,7 @@
 
 Zernike coefficients (radians) act on the frequency in 1/Å, in RELION's order: odd Z(1,-1), Z(1,1), Z(3,-3) ... Z(3,3)
 and so on, even Z(0,0), Z(2,-2), Z(2,0), Z(2,2) and so on. Beam tilt is a cubic odd term,
-2e4 pi Cs(mm) λ² f² (f · tilt) radians with the tilt in mrad.
+-2e4 pi Cs(mm) λ² f² (f · tilt) radians with the tilt in mrad. An image is that of the particle times exp(i odd phase).
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def phase_tables(optics: Optics, limit: int) -> tuple[NDArray[np.float32] | None
     odd = zernike_sum(optics.odd_zernike, 1, rho, phi)
     if any(optics.beam_tilt_mrad):
         strength = 2e4 * np.pi * optics.cs_mm * float(electron_wavelength_angstrom(optics.voltage_kv)) ** 2
-        odd += strength * rho**2 * (fx * optics.beam_tilt_mrad[0] + fy * optics.beam_tilt_mrad[1])
+        odd -= strength * rho**2 * (fx * optics.beam_tilt_mrad[0] + fy * optics.beam_tilt_mrad[1])
     return (
         (even / np.pi).astype(np.float32) if any(optics.even_zernike) else None,
         (odd / np.pi).astype(np.float32) if has_odd else None,

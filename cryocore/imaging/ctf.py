@@ -25,6 +25,10 @@ def ctf(
     ----------
     fx, fy : frequencies in 1/Å, any shape
     u, v, angle_deg, phase_deg : defocus U and V (Å), angle of U and phase shift (degrees)
+
+    >>> krios = Optics("krios", 256, 1.0, voltage_kv=300.0, cs_mm=2.7, amplitude_contrast=0.1)
+    >>> ctf([0.0, 0.05, 0.1], 0.0, krios, 15000.0, 15000.0, 0.0).round(3).tolist()
+    [0.1, 0.662, 0.079]
     """
     x, y = np.asarray(fx, dtype=np.float64), np.asarray(fy, dtype=np.float64)
     wavelength = electron_wavelength_angstrom(optics.voltage_kv)

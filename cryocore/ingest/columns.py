@@ -1,6 +1,7 @@
 """Columns of a STAR file as checked arrays: each particle's row, else its optics group, else a default.
 
-Values of the optics block are looked up by ``rlnOpticsGroup``; rows never change places.
+Values of the optics block are looked up by ``rlnOpticsGroup``; rows never change places. As in RELION, what is a matter
+of the optics group (:data:`OF_OPTICS`) is looked up in the optics block where there is one, whatever rows may say.
 """
 
 from __future__ import annotations
@@ -21,6 +22,13 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 GROUP = "rlnOpticsGroup"
+ABERRATIONS = (
+    *("rlnBeamTiltX", "rlnBeamTiltY", "rlnOddZernike", "rlnEvenZernike"),
+    *("rlnMagMat00", "rlnMagMat01", "rlnMagMat10", "rlnMagMat11"),
+    *("rlnCtfDataAreCtfPremultiplied", "rlnCtfDataArePhaseFlipped"),
+)
+PIXEL_SIZES = ("rlnImagePixelSize", "rlnMicrographPixelSize", "rlnMicrographOriginalPixelSize")
+OF_OPTICS = frozenset((*ABERRATIONS, *PIXEL_SIZES))
 LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -36,6 +44,8 @@ class Columns:
 
     def has(self, label: str) -> bool:
         """Whether the particles or their optics groups have the column."""
+        if label in ABERRATIONS and self.tables.optics is not None:
+            return self._in_optics(label)
         return label in self.tables.particles or self._in_optics(label)
 
     def name(self, label: str) -> str:
@@ -89,7 +99,8 @@ class Columns:
 
     def _column(self, label: str) -> tuple[pd.Series, Any]:
         """The column where it is, and the rows of it that give one value per particle."""
-        if label in self.tables.particles or self.tables.optics is None:
+        in_rows = label in self.tables.particles and not (label in OF_OPTICS and self._in_optics(label))
+        if in_rows or self.tables.optics is None:
             return self.tables.particles[label], slice(None)
         return self.tables.optics[label], self.optics_row
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,7 +36,7 @@ class ParticleDataset(Dataset[dict[str, torch.Tensor]]):
 
     An item is a dict of tensors:
 
-    ``image``        float32 ``(d, d)``, as in the stack
+    ``image``        float32 ``(d, d)``; protein is bright, whatever the file's contrast
     ``rotation``     float32 ``(3, 3)``, object to image
     ``shift``        float32 ``(2,)``, the translation (x, y) in Å that centres the image
     ``ctf``          float32 ``(10,)``, see ``CTF_COLUMNS``
@@ -49,6 +50,17 @@ class ParticleDataset(Dataset[dict[str, torch.Tensor]]):
     -----
     A ``DataLoader`` with ``batch_size=n`` asks for n items at once, and they are read in few, large reads; a batch
     then has a leading dimension n in every tensor. Its images must share their box.
+
+    Every process opens its own files, so that workers may be forked or spawned. All values are tensors: ``pin_memory``
+    pins them, and ``tensor.to(device, non_blocking=True)`` copies them while the device computes.
+
+    Half sets must not see each other's images: train on the rows of one, ``particles.column("half") == 1``. What an
+    optics group has beside ``CTF_COLUMNS``, as beam tilt, is in ``particles.optics``.
+
+    Raises
+    ------
+    InputError  if a stack has gone or has changed, when it is read.
+    IndexError  if there is no such row.
     """
 
     def __init__(self, particles: Particles) -> None:
@@ -59,6 +71,7 @@ class ParticleDataset(Dataset[dict[str, torch.Tensor]]):
         self._ids = particles.ids
         self._box = np.array([o.box for o in particles.optics])[particles.column("optics_group")]
         self._reader: StackReader | None = None
+        self._process = 0
 
     def __len__(self) -> int:
         return len(self.particles)
@@ -80,10 +93,8 @@ class ParticleDataset(Dataset[dict[str, torch.Tensor]]):
     def batch(self, rows: Sequence[int] | Ints) -> dict[str, torch.Tensor]:
         """The items of several rows of one box, each tensor stacked along a leading dimension."""
         index = self._check(rows)
-        if self._reader is None:
-            self._reader = StackReader(self.particles)
         return {
-            "image": torch.from_numpy(self._reader.read(index)),
+            "image": torch.from_numpy(self._own_reader().read(index)),
             "rotation": torch.from_numpy(self._rotations[index]),
             "shift": torch.from_numpy(self._shifts[index]),
             "ctf": torch.from_numpy(self._ctf[index]),
@@ -92,8 +103,14 @@ class ParticleDataset(Dataset[dict[str, torch.Tensor]]):
         }
 
     def __getstate__(self) -> dict[str, Any]:
-        """Workers open their own files."""
+        """What a spawned worker gets: all but open files."""
         return {**self.__dict__, "_reader": None}
+
+    def _own_reader(self) -> StackReader:
+        """The reader of this process; that of a parent, whose lock may be held, is left alone."""
+        if self._reader is None or self._process != os.getpid():
+            self._reader, self._process = StackReader(self.particles), os.getpid()
+        return self._reader
 
     def _check(self, rows: Sequence[int] | Ints) -> Ints:
         index = np.asarray(rows, dtype=np.int64)

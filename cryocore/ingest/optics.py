@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,13 +12,12 @@ from numpy.typing import NDArray
 
 from cryocore.data import Optics
 from cryocore.errors import InputError
-from cryocore.ingest.columns import GROUP, Columns, Floats, Ints
+from cryocore.ingest.columns import ABERRATIONS, GROUP, PIXEL_SIZES, Columns, Floats, Ints
 
 log = logging.getLogger(__name__)
 
 VOLTAGE, CS, CONTRAST = "rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast"
 DETECTOR, MAGNIFICATION = "rlnDetectorPixelSize", "rlnMagnification"
-PIXEL_SIZES = ("rlnImagePixelSize", "rlnMicrographPixelSize", "rlnMicrographOriginalPixelSize")
 MAG_MATRIX = ("rlnMagMat00", "rlnMagMat01", "rlnMagMat10", "rlnMagMat11")
 PREMULTIPLIED, PHASE_FLIPPED = "rlnCtfDataAreCtfPremultiplied", "rlnCtfDataArePhaseFlipped"
 IMAGE_SIGN = "cryocoreImageSign"
@@ -72,6 +72,9 @@ def find_groups(columns: Columns, pixel_size_angstrom: float | None) -> Groups:
     for label in (VOLTAGE, CS, CONTRAST):
         if not columns.has(label):
             log.warning("%s has no column %s; it is taken to be %g, as RELION does", path, label, DEFAULTS[label])
+    for label in ABERRATIONS:
+        if label in columns.tables.particles and not columns.has(label):
+            log.warning("%s: %s of the particles is ignored, as RELION does: data_optics lacks it", path, label)
     values: dict[str, NDArray[np.generic]] = {k: columns.numbers(k, default) for k, default in DEFAULTS.items()}
     pixel = pixel_sizes(columns, pixel_size_angstrom)
     _check(columns, values, pixel)
@@ -88,6 +91,8 @@ def find_groups(columns: Columns, pixel_size_angstrom: float | None) -> Groups:
     table["name"] = _group_names(columns, first_row)
     for label in ("rlnOddZernike", "rlnEvenZernike"):
         table[label] = [_zernike(columns, label, t, r) for t, r in zip(table[label], first_row, strict=True)]
+    if columns.has("rlnBeamTiltX") and columns.has("rlnBeamTiltY"):
+        table["rlnOddZernike"] = [_without_coma(path, c) for c in table["rlnOddZernike"]]
     return Groups(index, first_row, table, pixel)
 
 
@@ -167,6 +172,13 @@ def _zernike(columns: Columns, label: str, text: str, row: int) -> tuple[float, 
         problem = f"{text!r} is not a list of finite numbers"
         raise InputError(problem, file=columns.tables.path, row=int(row) + 1, column=label, remedy=remedy)
     return coefficients
+
+
+def _without_coma(path: Path, odd: tuple[float, ...]) -> tuple[float, ...]:
+    """Odd coefficients without Z(3,-1) and Z(3,1), in whose place RELION puts the beam tilt if there is one."""
+    if any(odd[3:5]):
+        log.warning("%s: the coma in rlnOddZernike is ignored, as RELION does: the file has a beam tilt", path)
+    return (*odd[:3], *(0.0 for _ in odd[3:5]), *odd[5:])
 
 
 def _optics(row: pd.Series, box: int) -> Optics:

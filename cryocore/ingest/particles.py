@@ -38,7 +38,11 @@ ROWS_PER_CHUNK = 1 << 17
 
 
 def particle_ids(names: Iterable[str]) -> NDArray[np.uint64]:
-    """Stable ids ``(n,)`` of image names as they stand in the STAR file: their 8-byte BLAKE2b hash, little-endian."""
+    """Stable ids ``(n,)`` of image names as they stand in the STAR file: their 8-byte BLAKE2b hash, little-endian.
+
+    >>> particle_ids(["000001@particles.mrcs"]).tolist()
+    [12457463812843104114]
+    """
     digests = b"".join(blake2b(name.encode(), digest_size=8).digest() for name in names)
     return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
 

@@ -24,20 +24,34 @@ NOISE_LEVEL = 0.05
 
 
 def shell_index(n: int) -> Ints:
-    """Shell of every coefficient of ``rfftn``, ``(n, n, n // 2 + 1)``; corners lie beyond ``n // 2``."""
+    """Shell of every coefficient of ``rfftn``, ``(n, n, n // 2 + 1)``; corners lie beyond ``n // 2``.
+
+    >>> shell_index(4)[0, 0].tolist()
+    [0, 1, 2]
+    """
     kx, ky = np.fft.rfftfreq(n, 1 / n), np.fft.fftfreq(n, 1 / n)
     squares = np.square(ky)[:, None, None] + np.square(ky)[:, None] + np.square(kx)
     return np.rint(np.sqrt(squares, dtype=np.float32)).astype(np.int32)
 
 
 def shell_resolution(n: int, pixel_size_angstrom: float) -> Floats:
-    """Resolution (Å) of the shells 0 to ``n // 2``; infinite for shell 0."""
+    """Resolution (Å) of the shells 0 to ``n // 2``; infinite for shell 0.
+
+    >>> shell_resolution(8, 1.5).tolist()
+    [inf, 12.0, 6.0, 4.0, 3.0]
+    """
     with np.errstate(divide="ignore"):
         return n * pixel_size_angstrom / np.arange(n // 2 + 1, dtype=np.float64)
 
 
 def fsc(first: ArrayLike, second: ArrayLike) -> Floats:
-    """Correlation of two volumes ``(n, n, n)``, shell by shell, ``(n // 2 + 1,)``; 0 where a shell is empty."""
+    """Correlation of two volumes ``(n, n, n)``, shell by shell, ``(n // 2 + 1,)``; 0 where a shell is empty.
+
+    >>> rng = np.random.default_rng(0)
+    >>> signal, noise = rng.normal(size=(2, 32, 32, 32))
+    >>> fsc(signal, signal + noise)[8:11].round(2).tolist()  # 0.71 where there is as much noise as signal
+    [0.69, 0.7, 0.71]
+    """
     a, b = _as_cubes(first, second)
     everything = whole(len(a))
     return _correlate(forward(a, len(a), everything), forward(b, len(b), everything))
@@ -138,6 +152,9 @@ def fsc_weight(curve: ArrayLike, *, merged: bool = False) -> Floats:
     ----------
     curve : (shells,) half-map FSC from shell 0
     merged : give the weight of the map of both halves, ``2 FSC / (1 + FSC)``, instead of a half map's
+
+    >>> fsc_weight([1.0, 1.0, 0.9, 0.6, 0.2, 0.0, 0.0, 0.0, 0.0, 0.0]).round(2).tolist()
+    [0.99, 0.95, 0.82, 0.56, 0.28, 0.08, 0.0, 0.0, 0.0, 0.0]
     """
     values = np.clip(np.nan_to_num(np.asarray(curve, dtype=np.float64)), 0.0, 1.0)
     values[0] = values[1]

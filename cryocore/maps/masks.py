@@ -29,7 +29,11 @@ log = logging.getLogger(__name__)
 
 
 def soft_ball(n: int, radius: float, edge: float) -> Floats32:
-    """A ball about the origin ``(n, n, n)``: 1 up to ``radius``, a raised cosine to 0 at ``radius + edge`` (pixels)."""
+    """A ball about the origin ``(n, n, n)``: 1 up to ``radius``, a raised cosine to 0 at ``radius + edge`` (pixels).
+
+    >>> soft_ball(12, radius=2, edge=3)[6, 6, 6:].round(2).tolist()
+    [1.0, 1.0, 1.0, 0.75, 0.25, 0.0]
+    """
     return _soft(_radius(n) - radius, edge)
 
 

@@ -80,7 +80,15 @@ def require_contrast(volume: NDArray[Any], path: str | Path) -> None:
 
 
 def write_map(path: str | Path, volume: NDArray[Any], pixel_size_angstrom: float) -> None:
-    """Write a volume ``(nz, ny, nx)``, indexed ``[z, y, x]``, as float32."""
+    """Write a volume ``(nz, ny, nx)``, indexed ``[z, y, x]``, as float32.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     write_map(f"{folder}/map.mrc", np.zeros((8, 8, 8)), 1.5)
+    ...     volume, pixel_size_angstrom = read_map(f"{folder}/map.mrc")
+    >>> volume.shape, str(volume.dtype), pixel_size_angstrom
+    ((8, 8, 8), 'float32', 1.5)
+    """
     volume = np.asarray(volume)
     if volume.ndim != 3:
         raise ValueError(f"a volume has three axes; got the shape {volume.shape}")

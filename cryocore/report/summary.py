@@ -17,6 +17,8 @@ from cryocore.config import Config
 from cryocore.data import FscCurves
 from cryocore.errors import InputError
 from cryocore.files import atomic_path, read_table, table_metadata, write_table
+from cryocore.formats import kind_of
+from cryocore.formats.csg import write_group
 from cryocore.geometry.symmetry import point_group
 from cryocore.maps.mrc import read_map
 from cryocore.rates import lower_is_better
@@ -182,6 +184,8 @@ def _copy_subset(run_dir: Path, number: int, star: Path, out: Path) -> None:
     source = run_dir / f"round_{number}" / f"subset{out.suffix}" if number else star
     with atomic_path(out) as temporary:
         shutil.copyfile(source, temporary)
+    if kind_of(out) == "cs":
+        write_group(out)
 
 
 def _log(run_dir: Path, number: int) -> Path:

@@ -67,12 +67,23 @@ def cryosieve(s: BandStatistics, first_band: int) -> Array:
 
 
 def ncc(s: BandStatistics) -> Array:
-    """Normalised cross-correlation of image and projection."""
+    """Normalised cross-correlation of image and projection.
+
+    >>> sums = BandStatistics.of(np.array([[[50, 40, 30, 0, 0, 0]]], dtype=np.float32))  # one particle, one band
+    >>> ncc(sums).round(3).tolist(), l2_loss(sums).tolist()
+    ([0.671], [30.0])
+    """
     return _ratio(s.c.sum(axis=1), np.sqrt(s.a.sum(axis=1) * s.e.sum(axis=1)))
 
 
 def llr(c: Array, e: Array, weighting: Weighting) -> Array:
-    """Log-likelihood ratio of "this pose" against "no signal", natural logarithm; ``(..., bands)`` to ``(...)``."""
+    """Log-likelihood ratio of "this pose" against "no signal", natural logarithm; ``(..., bands)`` to ``(...)``.
+
+    >>> c, e = np.array([[30.0, 12.0]]), np.array([[40.0, 20.0]])  # one particle, two bands
+    >>> worth = Weighting(sigma2=np.ones(2), w=np.array([1.0, 0.5]), mean=np.zeros(2), likeness=np.zeros(2))
+    >>> llr(c, e, worth).tolist()
+    [13.5]
+    """
     return np.sum((weighting.w * c - 0.5 * weighting.w**2 * e) / weighting.sigma2, axis=-1)
 
 
@@ -82,7 +93,13 @@ def energy(e: Array, weighting: Weighting) -> Array:
 
 
 def z(c: Array, e: Array, weighting: Weighting) -> Array:
-    """Matched filter of unit variance: mean 0 for noise, the root of its own energy for a right particle."""
+    """Matched filter of unit variance: mean 0 for noise, the root of its own energy for a right particle.
+
+    >>> c, e = np.array([[30.0, 12.0]]), np.array([[40.0, 20.0]])
+    >>> worth = Weighting(sigma2=np.ones(2), w=np.array([1.0, 0.5]), mean=np.zeros(2), likeness=np.zeros(2))
+    >>> z(c, e, worth).round(3).tolist(), np.sqrt(energy(e, worth)).round(3).tolist()
+    ([5.367], [6.708])
+    """
     return _ratio(np.sum(weighting.w * c / weighting.sigma2, axis=-1), np.sqrt(energy(e, weighting)))
 
 
@@ -92,14 +109,22 @@ def centre(s: BandStatistics, mean: Array) -> tuple[Array, Array]:
 
 
 def contrast(own: Array, decoys: Array) -> Array:
-    """``z`` against its mean and spread over decoy poses ``(n, k)``."""
+    """``z`` against its mean and spread over decoy poses ``(n, k)``.
+
+    >>> contrast(np.array([5.0]), np.array([[-1.0, 0.0, 1.0]])).tolist()
+    [5.0]
+    """
     if decoys.shape[1] < 2:
         return np.full(len(own), np.nan)
     return _ratio(own - decoys.mean(axis=1), decoys.std(axis=1, ddof=1))
 
 
 def local(own: Array, neighbours: Array) -> Array:
-    """Log odds of the pose against neighbouring poses, from log-likelihood ratios ``(n)`` and ``(n, k)``."""
+    """Log odds of the pose against neighbouring poses, from log-likelihood ratios ``(n)`` and ``(n, k)``.
+
+    >>> local(np.array([8.0]), np.array([[6.0, 6.0, 6.0]])).tolist()
+    [2.0]
+    """
     return own - log_mean_exp(neighbours)
 
 
@@ -109,13 +134,22 @@ def shift(own: Array, displaced: Array) -> Array:
 
 
 def dual(own: Array, *rivals: Array) -> Array:
-    """Log odds of a particle as it is against all rivals ``(n, k)`` and junk: each kind counts by its mean."""
+    """Log odds of a particle as it is against all rivals ``(n, k)`` and junk: each kind counts by its mean.
+
+    >>> decoys, neighbours = np.array([[0.0, -3.0]]), np.array([[6.0, 4.0]])
+    >>> dual(np.array([8.0]), decoys, neighbours).round(3).tolist()
+    [2.56]
+    """
     means = [log_mean_exp(r) for r in rivals if r.shape[1]]
     return own - logsumexp(np.stack([*means, np.zeros_like(own)]), axis=0)
 
 
 def log_mean_exp(values: Array) -> Array:
-    """Logarithm of the mean of exp(values) along the last axis; NaN if it is empty."""
+    """Logarithm of the mean of exp(values) along the last axis; NaN if it is empty.
+
+    >>> log_mean_exp(np.log([1.0, 3.0])).round(4).item()  # ln 2
+    0.6931
+    """
     if values.shape[-1] == 0:
         return np.full(values.shape[:-1], np.nan)
     return np.asarray(logsumexp(values, axis=-1)) - np.log(values.shape[-1])

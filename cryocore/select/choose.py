@@ -54,6 +54,9 @@ def columns_needed(settings: Select, available: Sequence[str], *, judge: bool = 
     Raises
     ------
     InputError  if one is missing that the rule or the score cannot do without.
+
+    >>> columns_needed(Select(rule="fraction", score="zc"), ["particle_id", "half", "zc", "ncc"])
+    ['particle_id', 'half', 'zc']
     """
     rule = RULES[settings.rule]
     score = deciding_score(settings)
@@ -96,6 +99,15 @@ def choose(
     Raises
     ------
     InputError  if a half set has no informative score, or would keep fewer than ``settings.minimum`` particles.
+
+    >>> log = {
+    ...     "particle_id": np.arange(6, dtype=np.uint64),
+    ...     "half": np.array([1, 2, 1, 2, 1, 2]),
+    ...     "zc": np.array([5.0, 4.0, 0.3, 6.0, 4.5, -0.2]),
+    ... }
+    >>> settings = Select(rule="threshold", threshold=[1.0], score="zc", minimum=1)
+    >>> choose(log, settings, round_number=1).weights.tolist()
+    [1.0, 1.0, 0.0, 1.0, 1.0, 0.0]
     """
     ids, half = columns["particle_id"], columns["half"]
     odds, rate = judged(columns, ids, half, seed, interval=interval)

@@ -270,7 +270,11 @@ def evidence_log_odds(model: Mixture, data: Evidence) -> Array:
 
 
 def posterior(log_odds: Array) -> Array:
-    """Probability of being right, ``(n,)``; 0 where the log odds are NaN."""
+    """Probability of being right, ``(n,)``; 0 where the log odds are NaN.
+
+    >>> posterior(np.log([9.0, 1.0])).round(6).tolist()
+    [0.9, 0.5]
+    """
     return np.asarray(np.nan_to_num(expit(log_odds), nan=0.0))
 
 

@@ -34,6 +34,21 @@ class Candidates:
     ``cell`` : ``(n,)``, the group that each is in; 0 where the rule asks for none
     ``error_rate`` : estimated share of wrong particles; NaN where the rule asks for none
     ``before`` : ``(n,)``, weights in the map that the scores come from; 1 where the rule asks for none
+
+    >>> candidates = Candidates(
+    ...     scores=np.array([3.0, 1.0, 2.0, np.nan]),
+    ...     ids=np.arange(4, dtype=np.uint64),
+    ...     posterior=np.array([0.9, 0.02, 0.6, 0.0]),
+    ...     cell=np.zeros(4, dtype=np.int64),
+    ...     error_rate=0.5,
+    ...     before=np.ones(4),
+    ... )
+    >>> [rule(candidates, 0.5).tolist() for rule in (fraction, posterior)]
+    [[1.0, 0.0, 1.0, 0.0], [1.0, 0.0, 1.0, 0.0]]
+    >>> threshold(candidates, 1.0).tolist(), mixture(candidates, 1.0).tolist()
+    ([1.0, 1.0, 1.0, 0.0], [1.0, 0.0, 1.0, 0.0])
+    >>> soft(candidates, 0.05).tolist()
+    [0.9, 0.0, 0.6, 0.0]
     """
 
     scores: Scores
@@ -61,7 +76,11 @@ class Rule:
 
 
 def best(scores: Scores, ids: Ids, n: int) -> NDArray[np.bool_]:
-    """The ``n`` highest finite scores; among equals the lowest ids, so that the order of rows does not matter."""
+    """The ``n`` highest finite scores; among equals the lowest ids, so that the order of rows does not matter.
+
+    >>> best(np.array([3.0, 2.0, 2.0, np.nan]), np.array([7, 9, 8, 1], dtype=np.uint64), 2).tolist()
+    [True, False, True, False]
+    """
     finite = np.isfinite(scores)
     n = min(n, int(np.count_nonzero(finite)))
     if n <= 0:

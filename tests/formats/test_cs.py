@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from cryocore.backend import get_backend
 from cryocore.config import PlantedErrors, Reconstruct
@@ -237,6 +238,25 @@ def test_a_selection_keeps_all_fields(particles: Particles, tmp_path: Path) -> N
 
 
 # Faults
+
+
+def test_every_file_written_has_its_result_group(particles: Particles, tmp_path: Path) -> None:
+    parent = write_fields(tmp_path / "parent.cs", cs_fields(particles))
+    filter_particles(parent, np.arange(len(particles)) % 2 > 0, {}, tmp_path / "kept.cs")
+    group = yaml.safe_load((tmp_path / "kept.csg").read_text())
+    assert group["group"] == {
+        "name": "particles",
+        "title": "Particles",
+        "description": "Selected by cryocore",
+        "type": "particle",
+    }
+    fields = read_records(tmp_path / "kept.cs").dtype.names
+    assert set(group["results"]) == {name.partition("/")[0] for name in fields} - {"uid"}
+    for name, result in group["results"].items():
+        assert result == {"metafile": ">kept.cs", "num_items": len(particles) // 2, "type": f"particle.{name}"}
+    first = (tmp_path / "kept.csg").read_bytes()
+    filter_particles(parent, np.arange(len(particles)) % 2 > 0, {}, tmp_path / "kept.cs")
+    assert (tmp_path / "kept.csg").read_bytes() == first
 
 
 def test_faults_in_values(particles: Particles, tmp_path: Path) -> None:

@@ -191,6 +191,8 @@ def test_beam_tilt_is_an_odd_phase_and_zernikes_follow_their_order() -> None:
     assert even is None
     assert odd is not None
     np.testing.assert_allclose(odd[:, 0], -odd[::-1, 0], atol=1e-6)
+    # RELION's sign; λ of 300 kV is 0.0197 Å
+    assert odd[15, 10] == pytest.approx(-2e4 * 2.7 * 0.019687**2 * (10 / 64) ** 3, rel=1e-3)
     # Z(1,-1), Z(1,1), then Z(3,-3), Z(3,-1), Z(3,1), Z(3,3); Z(3,1) = (3 rho^3 - 2 rho) cos phi
     _, cubic = phase_tables(optics(32, odd_zernike=(0.0, 0.0, 0.0, 0.0, 2.0, 0.0)), 15)
     assert cubic is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,34 @@ def test_a_subset_in_a_loader(dataset: ParticleDataset, workers: int) -> None:
     np.testing.assert_array_equal(torch.cat([b["image"] for b in found]), noise_images()[chosen])
     ids = torch.cat([b["particle_id"] for b in found]).numpy()
     np.testing.assert_array_equal(ids, dataset.particles.ids[chosen])
+
+
+def test_a_forked_worker_does_not_wait_for_its_parent(dataset: ParticleDataset) -> None:
+    dataset[0]
+    with dataset._reader._lock:  # as while a thread of the parent reads
+        loader = DataLoader(dataset, batch_size=N, num_workers=1, multiprocessing_context="fork", timeout=20)
+        np.testing.assert_array_equal(next(iter(loader))["image"], noise_images())
+
+
+def test_a_spawned_worker_gets_no_open_file(dataset: ParticleDataset) -> None:
+    dataset[0]
+    sent = bytes(ForkingPickler.dumps(dataset))
+    assert len(sent) < 20_000
+    copy = ForkingPickler.loads(sent)
+    assert copy._reader is None and dataset._reader is not None
+    np.testing.assert_array_equal(copy[3]["image"], dataset[3]["image"])
+
+
+@pytest.mark.gpu
+def test_pinned_batches_reach_the_gpu(dataset: ParticleDataset) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("torch sees no GPU")
+    batch = next(iter(DataLoader(dataset, batch_size=N, pin_memory=True)))
+    assert all(tensor.is_pinned() for tensor in batch.values())
+    there = {name: tensor.to("cuda", non_blocking=True) for name, tensor in batch.items()}
+    torch.cuda.synchronize()
+    np.testing.assert_array_equal(there["image"].cpu(), noise_images())
+    assert torch.equal(there["particle_id"].cpu(), batch["particle_id"])
 
 
 def test_a_batch_is_one_read(dataset: ParticleDataset, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -173,6 +173,28 @@ def test_row_values_come_before_optics_values_and_defaults(tmp_path: Path) -> No
     assert (optic.premultiplied, optic.phase_flipped) == (True, False)
 
 
+def test_optics_values_come_before_rows_where_relion_looks_there(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    columns = particle_columns() | {
+        "rlnImagePixelSize": [1.9] * N,
+        "rlnBeamTiltX": [-3.0] * N,
+        "rlnMagMat00": [1.1] * N,
+    }
+    optics = optics_columns() | {
+        "rlnBeamTiltX": [0.3],
+        "rlnBeamTiltY": [0.0],
+        "rlnOddZernike": ["[0.1,0.2,0.3,0.4,0.5,0.6]"],
+    }
+    (optic,) = load(write_data_set(tmp_path, particles=columns, optics=optics)).optics
+    assert optic.pixel_size_angstrom == optics["rlnImagePixelSize"][0] != 1.9
+    assert optic.beam_tilt_mrad == (0.3, 0.0)
+    assert optic.odd_zernike == (0.1, 0.2, 0.3, 0.0, 0.0, 0.6)
+    assert optic.magnification == (1, 0, 0, 1)
+    assert "rlnMagMat00 of the particles is ignored" in caplog.text
+    assert "the coma in rlnOddZernike is ignored" in caplog.text
+
+
 def test_relion_defaults_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     columns, optics = particle_columns(), optics_columns()
     for label in ("rlnDefocusV", "rlnDefocusAngle"):

@@ -162,3 +162,13 @@ def test_map_is_that_of_relion(molecule: Path, tmp_path: Path) -> None:
     assert fsc(ours.sharpened.volume, theirs)[1 : int(shell)].min() > 0.99
     mine, other = (mean_amplitudes(forward(v, BOX, whole(BOX))) for v in (ours.sharpened.volume, theirs))
     assert np.abs(np.log(mine / other))[1 : int(shell)].max() < 0.05
+    # RELION writes a file for EMDB as well
+    (deposited,) = (ET.parse(path).getroot() for path in (tmp_path / "theirs").glob("*.xml"))  # noqa: S314
+    root = ET.parse(tmp_path / "ours" / "fsc.xml").getroot()  # noqa: S314
+    assert root.tag == deposited.tag and {"title", "xaxis", "yaxis"} == set(root.attrib) == set(deposited.attrib)
+    assert root.attrib["xaxis"] == deposited.attrib["xaxis"]
+    points, expected = ({float(p.findtext("x", "")): float(p.findtext("y", "")) for p in r} for r in (root, deposited))
+    assert {p.tag for p in deposited} == {p.tag for p in root}
+    for frequency, value in list(points.items())[: int(shell) - 1]:
+        nearest = min(expected, key=lambda x: abs(x - frequency))
+        assert nearest == pytest.approx(frequency, rel=2e-3) and value == pytest.approx(expected[nearest], abs=0.05)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import faulthandler
 import logging
 import os
@@ -14,13 +15,24 @@ from typing import Any, NoReturn
 import typer
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from cryocore.errors import InputError
+from cryocore.errors import FULL, InputError
 
 LOG_VARIABLE = "CRYOCORE_LOG"
 """Environment variable that names the job's log file."""
 
 LONGEST_WORD = 1000
 """Letters of a word that an error shows in full."""
+
+OUT_OF_REACH = FULL | {
+    errno.EEXIST,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENAMETOOLONG,
+}
+"""Errors of the file system that a user can mend."""
 
 log = logging.getLogger(__name__)
 
@@ -46,16 +58,25 @@ def guarded(name: str, program: Callable[[], Any]) -> NoReturn:
         log.error("%s", error)
         print(_paragraph(f"{name}: error: {error}"), file=sys.stderr, flush=True)
         sys.exit(2)
-    except (FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
+    except OSError as error:
+        if error.errno not in OUT_OF_REACH:
+            _stop()
         terminal.setLevel(logging.CRITICAL)
         log.error("a file is in the way or out of reach", exc_info=True)
-        problem = f"{error.filename}: {(error.strerror or 'not accessible').lower()}. Name another place"
+        place = "" if error.filename is None else f"{error.filename}: "
+        remedy = "Make room, or name another place" if error.errno in FULL else "Name another place"
+        problem = f"{place}{(error.strerror or 'not accessible').lower()}. {remedy}."
         print(_paragraph(f"{name}: error: {problem}"), file=sys.stderr, flush=True)
         sys.exit(2)
     except Exception:
-        log.critical("stopped by a fault of the program", exc_info=True)
-        sys.exit(1)
+        _stop()
     sys.exit(0)
+
+
+def _stop() -> NoReturn:
+    """End on the exception that is being handled, a fault of the program."""
+    log.critical("stopped by a fault of the program", exc_info=True)
+    sys.exit(1)
 
 
 def _set_up_logging(name: str) -> logging.Handler:

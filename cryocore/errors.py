@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
+
+FULL = frozenset([errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+"""Errors of a file system that takes no more."""
 
 
 class InputError(ValueError):

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from cryocore.errors import InputError
+from cryocore.errors import FULL, InputError
 from cryocore.shards import WHOLE, Shard
 
 METADATA_KEY = b"cryocore"
@@ -49,19 +49,33 @@ UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError)
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it to ``path`` if the block succeeds.
 
-    The temporary file has the suffix of ``path`` and is removed when the block raises.
+    The temporary file has the suffix of ``path`` and is removed when the block raises. Errors of the file system name
+    ``path``.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+    with _about(path):
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
+        with _about(path, temporary):
+            yield temporary
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _about(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Let errors that are about the temporary file, or about no file as that of a full disk, name ``path``."""
+    try:
+        yield
+    except OSError as error:
+        if temporary is None or error.filename == str(temporary) or (error.filename is None and error.errno in FULL):
+            error.filename, error.filename2 = str(path), None
+        raise
 
 
 def why(error: BaseException) -> str:

@@ -9,11 +9,17 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = """
-import logging, warnings
+import logging, resource, warnings
 from cryocore.cli import run
 from cryocore.errors import InputError
 
-def main(fault: str = "none", settings: str = "{}") -> None:
+def main(fault: str = "none", settings: str = "{}", write: str = "", kilobytes: int = 0) -> None:
+    if write:
+        import numpy as np
+        from cryocore.formats.records import write_records
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1024 * kilobytes or -1, resource.RLIM_INFINITY))
+        write_records(write, np.zeros(20000, dtype=[("uid", "<u8")]))
     logging.getLogger("cryocore.stage").info("working on it")
     if fault == "input":
         raise InputError("tilt is missing", file="/data/a very/long path/" + 60 * "x" + "/my file.star", row=7,
@@ -72,3 +78,20 @@ def test_warnings_go_to_the_log_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize("arguments", [["--unknown"], ["--fault"]])
 def test_wrong_options_end_with_two(tmp_path: Path, arguments: list[str]) -> None:
     assert call(tmp_path, *arguments)[0] == 2
+
+
+@pytest.mark.parametrize("name", ["folder.cs", f"{250 * 'a'}.cs"])
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder.cs").mkdir()
+    code, terminal, _ = call(tmp_path, "--write", str(tmp_path / name))
+    assert (code, terminal.count("Traceback")) == (2, 0)
+    assert f"error: {tmp_path / name}: " in " ".join(terminal.split())
+    assert not list(tmp_path.rglob(".*.cs"))
+
+
+def test_a_full_disk_is_no_fault_of_the_program(tmp_path: Path) -> None:
+    code, terminal, log = call(tmp_path, "--write", str(tmp_path / "a.cs"), "--kilobytes", "64")
+    assert (code, terminal.count("Traceback")) == (2, 0)
+    assert f"error: {tmp_path / 'a.cs'}: file too large. Make room" in " ".join(terminal.split())
+    assert "OSError" in log
+    assert not list(tmp_path.rglob("*.cs"))

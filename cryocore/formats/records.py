@@ -64,7 +64,8 @@ def read_shape(path: str | Path) -> tuple[int, tuple[str, ...]]:
 def write_records(path: str | Path, records: Records) -> None:
     """Write rows as a ``.cs`` file; the same rows always give the same bytes."""
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        npy.write_array(file, np.ascontiguousarray(records), version=(1, 0), allow_pickle=False)
+        npy.write_array_header_1_0(file, npy.header_data_from_array_1_0(np.ascontiguousarray(records)))
+        file.write(np.ascontiguousarray(records).view(np.uint8).data)
 
 
 def _read_header(file: BinaryIO, path: Path) -> tuple[tuple[int], np.dtype[Any]]:

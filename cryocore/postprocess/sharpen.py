@@ -22,6 +22,7 @@ Floats32 = NDArray[np.float32]
 
 THRESHOLD = 0.143
 COARSEST_ANGSTROM = 10.0
+LARGEST_EXPONENT = 80.0
 """Coarser shells are no part of the fit: there the shape of the molecule decides, not its B-factor."""
 FEWEST_SHELLS = 5
 EDGE_SHELLS = 2.0
@@ -87,7 +88,7 @@ def sharpen(mean: Floats32, curves: FscCurves, *, bfactor_angstrom2: float | Non
 
     Raises
     ------
-    InputError  if the half maps do not correlate.
+    InputError  if the half maps do not correlate, or the B-factor is too large for numbers.
 
     References
     ----------
@@ -107,7 +108,12 @@ def sharpen(mean: Floats32, curves: FscCurves, *, bfactor_angstrom2: float | Non
         weighted = original + np.log(weight)
     fit = fit_guinier(frequency, weighted, resolution)
     bfactor = bfactor_angstrom2 if bfactor_angstrom2 is not None else fit.bfactor_angstrom2 if fit else 0.0
-    factor = weight * np.exp(-0.25 * bfactor * frequency**2) * low_pass(n, pixel, resolution)
+    passed = low_pass(n, pixel, resolution)
+    exponent = np.where(passed > 0, -0.25 * bfactor * frequency**2, 0.0)
+    if exponent.max() > LARGEST_EXPONENT:
+        problem = f"{bfactor:g} Å² multiplies amplitudes at {resolution:.4g} Å by more than e^{LARGEST_EXPONENT:g}"
+        raise InputError(problem, setting="--bfactor", remedy="Give a value nearer to 0, as -90")
+    factor = weight * np.exp(exponent) * passed
     with np.errstate(divide="ignore"):
         guinier = Guinier(*(v[1:] for v in (frequency**2, original, weighted, original + np.log(factor))))
     return Sharpened(_times(spectrum, factor), resolution, float(bfactor), fit, guinier)

@@ -136,11 +136,15 @@ def postprocess(
 
     Raises
     ------
-    InputError  if files do not fit each other, are the same, or do not correlate.
+    InputError  if files do not fit each other, are the same, or do not correlate; if ``out_dir`` is the folder of a
+        round, or the B-factor is too large.
     """
     from cryocore.postprocess.figures import fsc_figure, guinier_figure
     from cryocore.validate.figures import save
 
+    if (out_dir / "half1.mrc").exists():
+        problem, remedy = "it is the folder of a round, whose FSC and mask would be written over", "Name another folder"
+        raise InputError(problem, file=out_dir, setting="--out", remedy=remedy)
     first, pixel = read_map(halves.half1, pixel_size_angstrom=halves.pixel_size_angstrom)
     second, _ = read_map(halves.half2, pixel_size_angstrom=pixel)
     if first.shape != second.shape or np.array_equal(first, second):

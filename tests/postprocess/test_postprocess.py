@@ -128,6 +128,12 @@ def test_faults_of_the_input_are_named(molecule: Path, tmp_path: Path) -> None:
     write_map(tmp_path / "inverted.mrc", -read_map(half1)[0], PIXEL)
     with pytest.raises(InputError, match="the FSC of the half maps reaches"):
         postprocess(Halves(half1, tmp_path / "inverted.mrc", mask=molecule / "mask.mrc"), tmp_path)
+    before = {file: file.read_bytes() for file in molecule.iterdir()}
+    with pytest.raises(InputError, match="the folder of a round"):
+        postprocess(halves_of_round(molecule.parent, "2"), molecule)
+    with pytest.raises(InputError, match="setting --bfactor: -1e"):
+        postprocess(halves_of_round(molecule.parent, "2"), tmp_path / "big", bfactor_angstrom2=-1e9)
+    assert {file: file.read_bytes() for file in molecule.iterdir()} == before and not (tmp_path / "big").exists()
     with pytest.raises(InputError, match="there are 2"):
         halves_of_round(molecule.parent, "7")
     runner = CliRunner()

@@ -212,4 +212,11 @@ def first_band(edges: NDArray[np.int32], data: Particles, resolution_angstrom: f
     """The first band that lies wholly above a resolution."""
     optics = data.reference_optics
     shell = optics.box * optics.pixel_size_angstrom / resolution_angstrom
-    return min(int(np.searchsorted(edges, shell)), len(edges) - 2)
+    band, finest = int(np.searchsorted(edges, shell)), len(edges) - 2
+    if band > finest:
+        log.warning(
+            "no band lies beyond %.4g Å, the cut-off of CryoSieve's score; the finest, from %.3g Å on, is taken",
+            resolution_angstrom,
+            optics.box * optics.pixel_size_angstrom / edges[finest],
+        )
+    return min(band, finest)

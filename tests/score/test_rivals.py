@@ -15,6 +15,7 @@ from cryocore.errors import InputError
 from cryocore.files import table_metadata
 from cryocore.geometry.rotations import angular_distance_deg, quaternion_to_matrix
 from cryocore.rates import auc
+from cryocore.score.reference import first_band
 from cryocore.score.scores import best_rival
 from tests.score.simulated import logged, simulated
 
@@ -119,6 +120,17 @@ def test_ldac_sees_what_differs_between_neighbouring_poses(planted: tuple[Path, 
     use = (kind == "none") | (kind == "local_pose")
     found = {s: auc(log.column(s).to_numpy()[use], kind[use] == "none") for s in ("ldac", "zc")}
     assert found["ldac"] > found["zc"] + 0.02, found
+
+
+def test_a_cut_off_beyond_nyquist_is_pointed_out(
+    planted: tuple[Path, pa.Table], caplog: pytest.LogCaptureFixture
+) -> None:
+    data, edges = Particles.read(planted[0] / "particles.parquet"), np.array([1, 5, 9, 12], dtype=np.int32)
+    side = data.reference_optics.box * data.reference_optics.pixel_size_angstrom
+    assert (first_band(edges, data, side / 5), first_band(edges, data, side / 6)) == (1, 2)
+    assert not caplog.records
+    assert first_band(edges, data, side / 12) == 2
+    assert f"from {side / 9:.3g} Å on, is taken" in caplog.text
 
 
 def test_cryosieve_has_a_cut_off_for_each_round(planted: tuple[Path, pa.Table]) -> None:

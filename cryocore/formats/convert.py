@@ -38,7 +38,8 @@ NEUTRAL = {
 """Values that say nothing; columns of them are not missed."""
 WORDS = {
     "half sets": ("rlnRandomSubset",),
-    "pixel size": (*PIXEL_SIZES, DETECTOR, MAGNIFICATION),
+    "pixel size": (PIXEL_SIZES[0], DETECTOR, MAGNIFICATION),
+    "pixel size of the micrographs": PIXEL_SIZES[1:],
     "side of the images": ("rlnImageSize",),
     "beam tilt": ("rlnBeamTiltX", "rlnBeamTiltY"),
     "higher aberrations": ("rlnOddZernike", "rlnEvenZernike"),

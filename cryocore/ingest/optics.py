@@ -117,10 +117,10 @@ def pixel_sizes(columns: Columns, override: float | None) -> Floats:
             "nothing in the file gives the pixel size of the images",
             file=path,
             column=PIXEL_SIZES[0],
-            remedy="Set pixel_size_angstrom in the input section of the configuration",
+            remedy="Give it (input.pixel_size_angstrom, --pixel-size)",
         )
     low, high = PIXEL_RANGE
-    remedy = "Correct the file, or set pixel_size_angstrom in the input section of the configuration"
+    remedy = "Correct the file, or give the pixel size (input.pixel_size_angstrom, --pixel-size)"
     columns.require((size >= low) & (size <= high), column, size, f"a pixel size in Å ({low} to {high})", remedy)
     return size
 

@@ -93,7 +93,7 @@ def find_root(star: Path, names: ImageNames, root: str | None) -> str:
     """
     if root is not None:
         if not os.path.isdir(root):
-            raise InputError("is not a directory", file=root, remedy="Correct root in the input section")
+            raise InputError("is not a directory", file=root, remedy="Correct root (input.root, --root)")
         return root
     code = next((i for i, p in enumerate(names.paths) if not Path(p).is_absolute()), None)
     if code is None:
@@ -111,7 +111,7 @@ def find_root(star: Path, names: ImageNames, root: str | None) -> str:
             file=star,
             row=int(np.argmax(names.stack == code)) + 1,
             column=IMAGE_NAME,
-            remedy="Set root in the input section to the directory that image paths start from",
+            remedy="Give the directory that image paths start from (input.root, --root)",
         )
     if found != ".":
         log.info("%s: image paths start from %s", star, found)

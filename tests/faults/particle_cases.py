@@ -147,7 +147,7 @@ COLUMN_FAULTS: dict[str, tuple[Change, str]] = {
     ),
     "all images of one stack missing": (
         lambda p, o: p.update(rlnImageName=[f"{i + 1}@Extract/job7/m.mrcs" for i in range(N)]),
-        "row 1, column rlnImageName: the stack Extract/job7/m.mrcs does not exist; looked in .* Set root",
+        "row 1, column rlnImageName: the stack Extract/job7/m.mrcs does not exist; looked in .* Give the directory",
     ),
     "poses in the optics": (
         lambda p, o: o.update({k: p.pop(k)[:1] for k in ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")}),

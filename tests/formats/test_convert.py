@@ -138,6 +138,7 @@ def test_interleaved_optics_groups(shared_data: Path, tmp_path: Path) -> None:
     star = shared_data / "star/relion31_6opticsgroups_139.star"
     done = convert(star, tmp_path / "a.cs")
     assert "higher aberrations" in done.lost and "beam tilt" not in done.lost
+    assert "pixel size of the micrographs" in done.lost and "pixel size" not in done.lost
     a, b = columns_of(read_star(star)), columns_of(read_cs(tmp_path / "a.cs"))
     assert b.tables.optics is not None and len(b.tables.optics) == 6
     for label in ("rlnImagePixelSize", "rlnBeamTiltX", "rlnBeamTiltY", "rlnMagMat01", "rlnSphericalAberration"):

@@ -20,8 +20,8 @@ demo: $(VENV)/.ready  ## run the workflow on the embedded demo (about two minute
 	@$(BIN)/snakemake --no-hooks
 	@printf '\n'; cat results/demo/rounds.txt; printf '\nReport: results/demo/report.html\n'
 
-test: $(VENV)/.ready-dev  ## run the tests
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: $(VENV)/.ready-dev  ## run the tests, two files at a time
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
 
 bench: $(VENV)/.ready-dev  ## speed and memory, beside RELION where it is installed (docs/performance.md)
 	@$(BIN)/python -m benchmarks.performance

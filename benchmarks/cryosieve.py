@@ -32,15 +32,14 @@ from cryocore.reconstruct import reconstruct
 from cryocore.score import score
 from cryocore.score.reference import first_band
 from cryocore.select import select
-from experiments.comparisons import write_no_share
+from experiments.comparisons import RETAINED, best, write_no_share
 from experiments.evaluate import read_truth
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
-Kept = dict[str, Bools]
 
 RESULTS = ROOT / "benchmarks" / "results" / "cryosieve.json"
-BOX, PIXEL_ANGSTROM, RETAINED = 96, 2.2, 0.8
+BOX, PIXEL_ANGSTROM = 96, 2.2
 CUT_OFFS_ANGSTROM = (40.0, 20.0, 10.0)
 FINEST_ANGSTROM = 5.0
 MAPS: dict[str, tuple[str, ...] | None] = {
@@ -97,10 +96,11 @@ def measure(case: Case, folder: Path) -> dict[str, Any]:
     images = mrcfile.read(folder / "particles.mrcs").astype(np.float64)
     spectrum = shell_power(images)
     removed = {name: spectrum - shell_power(residuals(folder, case, half, v)) for name, v in MAPS.items()}
+    counts = {h: round(RETAINED * np.count_nonzero(half == h)) for h in (1, 2)}
     rows = {}
     for cut_off in CUT_OFFS_ANGSTROM:
         ours, shells = workflow_choice(folder, case, cut_off, own_share=True)
-        kept = {name: best_of_each(values[:, shells].sum(axis=1), half) for name, values in removed.items()}
+        kept = {name: best(values[:, shells].sum(axis=1), half, counts) for name, values in removed.items()}
         kept["own share out"] = workflow_choice(folder, case, cut_off, own_share=False)[0]
         if shutil.which("cryosieve-core"):
             kept["cryosieve-core"] = cryosieve_core(folder, cut_off, data)
@@ -137,15 +137,6 @@ def shell_power(images: Floats) -> Floats:
     ky, kx = np.meshgrid(scipy.fft.fftfreq(BOX, 1 / BOX), scipy.fft.rfftfreq(BOX, 1 / BOX), indexing="ij")
     shell = np.rint(np.hypot(kx, ky))
     return np.stack([power[:, shell == s].sum(axis=1) for s in range(BOX // 2)], axis=1)
-
-
-def best_of_each(values: Floats, half: NDArray[np.int8]) -> Bools:
-    """The best four fifths of each half set, ``(n,)``."""
-    kept = np.zeros(len(values), dtype=bool)
-    for h in (1, 2):
-        rows = np.flatnonzero(half == h)
-        kept[rows[np.argsort(-values[rows], kind="stable")[: round(RETAINED * len(rows))]]] = True
-    return kept
 
 
 def workflow_choice(folder: Path, case: Case, cut_off_angstrom: float, *, own_share: bool) -> tuple[Bools, slice]:

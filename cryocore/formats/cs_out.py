@@ -27,8 +27,8 @@ from cryocore.formats.cs import (
 )
 from cryocore.formats.records import Floats, Ints, Records
 from cryocore.images import read_header
-from cryocore.ingest.columns import Columns
-from cryocore.ingest.optics import DETECTOR, MAG_MATRIX, MAGNIFICATION, Groups, find_groups
+from cryocore.ingest.columns import MAG_MATRIX, Columns
+from cryocore.ingest.optics import DETECTOR, MAGNIFICATION, Groups, find_groups
 from cryocore.ingest.particles import ORIGINS_ANGSTROM, ORIGINS_PIXEL, ids_of, quaternions_of, shifts_angstrom
 from cryocore.ingest.stacks import ImageNames, find_root, parse_image_names
 from cryocore.star import IMAGE_NAME

@@ -63,9 +63,10 @@ def read_shape(path: str | Path) -> tuple[int, tuple[str, ...]]:
 
 def write_records(path: str | Path, records: Records) -> None:
     """Write rows as a ``.cs`` file; the same rows always give the same bytes."""
+    records = np.ascontiguousarray(records)
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        npy.write_array_header_1_0(file, npy.header_data_from_array_1_0(np.ascontiguousarray(records)))
-        file.write(np.ascontiguousarray(records).view(np.uint8).data)
+        npy.write_array_header_1_0(file, npy.header_data_from_array_1_0(records))
+        file.write(records.view(np.uint8).data)
 
 
 def _read_header(file: BinaryIO, path: Path) -> tuple[tuple[int], np.dtype[Any]]:

@@ -22,10 +22,11 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 GROUP = "rlnOpticsGroup"
+MAG_MATRIX = ("rlnMagMat00", "rlnMagMat01", "rlnMagMat10", "rlnMagMat11")
+PREMULTIPLIED, PHASE_FLIPPED = "rlnCtfDataAreCtfPremultiplied", "rlnCtfDataArePhaseFlipped"
 ABERRATIONS = (
     *("rlnBeamTiltX", "rlnBeamTiltY", "rlnOddZernike", "rlnEvenZernike"),
-    *("rlnMagMat00", "rlnMagMat01", "rlnMagMat10", "rlnMagMat11"),
-    *("rlnCtfDataAreCtfPremultiplied", "rlnCtfDataArePhaseFlipped"),
+    *(*MAG_MATRIX, PREMULTIPLIED, PHASE_FLIPPED),
 )
 PIXEL_SIZES = ("rlnImagePixelSize", "rlnMicrographPixelSize", "rlnMicrographOriginalPixelSize")
 OF_OPTICS = frozenset((*ABERRATIONS, *PIXEL_SIZES))

@@ -12,14 +12,22 @@ from numpy.typing import NDArray
 
 from cryocore.data import Optics
 from cryocore.errors import InputError
-from cryocore.ingest.columns import ABERRATIONS, GROUP, PIXEL_SIZES, Columns, Floats, Ints
+from cryocore.ingest.columns import (
+    ABERRATIONS,
+    GROUP,
+    MAG_MATRIX,
+    PHASE_FLIPPED,
+    PIXEL_SIZES,
+    PREMULTIPLIED,
+    Columns,
+    Floats,
+    Ints,
+)
 
 log = logging.getLogger(__name__)
 
 VOLTAGE, CS, CONTRAST = "rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast"
 DETECTOR, MAGNIFICATION = "rlnDetectorPixelSize", "rlnMagnification"
-MAG_MATRIX = ("rlnMagMat00", "rlnMagMat01", "rlnMagMat10", "rlnMagMat11")
-PREMULTIPLIED, PHASE_FLIPPED = "rlnCtfDataAreCtfPremultiplied", "rlnCtfDataArePhaseFlipped"
 IMAGE_SIGN = "cryocoreImageSign"
 DEFAULTS = {
     VOLTAGE: 200.0,

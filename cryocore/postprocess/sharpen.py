@@ -22,8 +22,9 @@ Floats32 = NDArray[np.float32]
 
 THRESHOLD = 0.143
 COARSEST_ANGSTROM = 10.0
-LARGEST_EXPONENT = 80.0
 """Coarser shells are no part of the fit: there the shape of the molecule decides, not its B-factor."""
+LARGEST_EXPONENT = 80.0
+"""Amplitudes are scaled by exp of at most this: float32 ends at 88."""
 FEWEST_SHELLS = 5
 EDGE_SHELLS = 2.0
 """Width of the low-pass filter's cosine edge, which begins at the resolution."""

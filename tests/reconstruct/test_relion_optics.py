@@ -26,7 +26,7 @@ from cryocore.imaging.slices import Frame, prepare, project
 from cryocore.imaging.volumes import map_to_grid
 from cryocore.ingest.particles import ingest
 from cryocore.maps.fsc import fsc
-from cryocore.maps.mrc import read_map, write_map
+from cryocore.maps.mrc import read_map, write_map, write_stack
 from cryocore.reconstruct import reconstruct
 from tests.phantoms import Blobs, used_samples
 
@@ -57,13 +57,13 @@ def star(path: Path, n: int, groups: Sequence[Values], rows: Values | None = Non
     particles = []
     for i in range(n):
         group, u = i % len(groups), rng.uniform(6000, 9000)
-        tilt = np.degrees(np.arccos(rng.uniform(-1, 1)))
         row = {
             "rlnImageName": f"{i // len(groups) + 1:06d}@images{group}.mrcs",
-            **dict(
-                zip(("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"), (*rng.uniform(-180, 180, 2), tilt), strict=True)
-            ),
-            **dict(zip(("rlnOriginXAngst", "rlnOriginYAngst"), rng.uniform(-4, 4, 2), strict=True)),
+            "rlnAngleRot": rng.uniform(-180, 180),
+            "rlnAngleTilt": np.degrees(np.arccos(rng.uniform(-1, 1))),
+            "rlnAnglePsi": rng.uniform(-180, 180),
+            "rlnOriginXAngst": rng.uniform(-4, 4),
+            "rlnOriginYAngst": rng.uniform(-4, 4),
             "rlnDefocusU": u,
             "rlnDefocusV": u - rng.uniform(0, 800),
             "rlnDefocusAngle": rng.uniform(0, 180),
@@ -152,23 +152,17 @@ def test_maps_are_those_of_relion(tmp_path: Path, feature: str) -> None:
     given = star(tmp_path / "given.star", N_RECONSTRUCTED, groups, rows)
     for number, values in enumerate(groups):
         box = values.get("rlnImageSize", BOX)
-        stack = tmp_path / f"images{number}.mrcs"
-        write_stack(stack, np.random.default_rng(0).normal(size=(N_RECONSTRUCTED // len(groups), box, box)))
+        placeholder = np.random.default_rng(0).normal(size=(N_RECONSTRUCTED // len(groups), box, box))
+        write_stack(tmp_path / f"images{number}.mrcs", placeholder, PIXEL_ANGSTROM)
     data = read(given)
     for number, optics in enumerate(data.optics):
-        write_stack(
-            tmp_path / f"images{number}.mrcs",
-            images(blobs, data.take(np.flatnonzero(data.column("optics_group") == number)), optics),
-        )
+        rows_of_group = np.flatnonzero(data.column("optics_group") == number)
+        made = images(blobs, data.take(rows_of_group), optics)
+        write_stack(tmp_path / f"images{number}.mrcs", made, optics.pixel_size_angstrom)
     left_out = star(tmp_path / "left_out.star", N_RECONSTRUCTED, other)
     agreed, missed = worst_shells(given, blobs), worst_shells(left_out, blobs)
     assert min(agreed) > 0.98
     assert max(missed) < 0.9
-
-
-def write_stack(path: Path, values: np.ndarray) -> None:
-    with mrcfile.new(path, overwrite=True) as file:
-        file.set_data(values.astype(np.float32))
 
 
 def images(blobs: Blobs, data: Particles, optics: Optics) -> np.ndarray:

@@ -55,6 +55,7 @@ def reference_of(volume: NDArray[np.float32], grid: Grid, frame: Frame, backend:
         mean_inverse_density=[1.0, 1.0],
         radial_mean=np.zeros((2, len(edges) - 1)),
         likeness=np.zeros((2, len(edges) - 1)),
+        power=np.zeros((2, len(edges) - 1)),
         edges=edges,
         frames=(frame,),
         samples=(band_samples(frame, edges),),

@@ -16,6 +16,9 @@ from cryocore.imaging.bricks import pack
 from cryocore.imaging.volumes import Floats32, map_to_grid
 from cryocore.score.reference import Reference
 
+RIVAL_SHARE = 0.99
+"""Of what the map tells poses apart by: rivals are compared in the innermost bands that hold so much of it."""
+
 
 @dataclass(frozen=True)
 class Folds:
@@ -36,6 +39,24 @@ class Folds:
         return fold_of(ids, len(self), self.seed)
 
 
+def telling_bands(signal: NDArray[np.float64], power: NDArray[np.float64], noise: NDArray[np.float64]) -> int:
+    """How many of the innermost bands tell poses apart.
+
+    What a band tells is W² e / σ² of its centred slices.
+
+    Parameters
+    ----------
+    signal : ``(bands,)``, share of the map that is signal
+    power : ``(2, bands)``, of the half maps' slices
+    noise : ``(optics groups, bands)``, infinite in bands that the images do not reach
+
+    >>> telling_bands(np.array([1.0, 0.9, 0.1, 0.0]), np.full((2, 4), 2.0), np.ones((1, 4)))
+    2
+    """
+    told = np.cumsum(signal**2 * power.mean(axis=0) * (1.0 / noise).mean(axis=0))
+    return int(np.searchsorted(told, RIVAL_SHARE * told[-1])) + 1
+
+
 def fold_of(ids: NDArray[np.uint64], n_folds: int, seed: int) -> NDArray[np.intp]:
     """The fold of each particle, ``(n,)``, from 0: a function of its id and the seed."""
     return (hashed_uniform(ids, 1, seed=seed, stream=5)[:, 0] * n_folds).astype(np.intp)
@@ -48,7 +69,7 @@ class Comparison:
     ``poses`` : the quaternions ``(m, 4)`` of the whole data set, from which decoys are drawn
     ``group`` : the rotations ``(g, 3, 3)`` of the point group, modulo which rivals are no closer to the own pose than
     they should
-    ``rival_bands`` : how many of the innermost bands rivals are summed in: beyond them the map holds no signal
+    ``rival_bands`` : how many of the innermost bands rivals are summed in
     ``folds`` : who judges in place of the reference's own maps, if anyone
     """
 
@@ -59,7 +80,7 @@ class Comparison:
     source: Source
     poses: NDArray[np.float64]
     group: NDArray[np.float64]
-    rival_bands: int
+    rival_bands: int = 1
     folds: Folds | None = None
 
     def with_maps(self, maps: Floats32, grid: Grid) -> Comparison:

@@ -37,7 +37,8 @@ LARGE_SHARE = 0.1
 class Reference:
     """What images are compared with: the grids of both halves, and how much each particle shaped them.
 
-    ``grids`` are empty where folds judge; ``mask`` is the transform of the mask, coarse, and its grid.
+    ``grids`` are empty where folds judge; ``mask`` is the transform of the mask, coarse, and its grid; ``power``
+    ``(2, bands)`` that of centred slices of the half maps.
     """
 
     grids: Bricks
@@ -48,6 +49,7 @@ class Reference:
     mean_inverse_density: list[float]
     radial_mean: NDArray[np.float64]
     likeness: NDArray[np.float64]
+    power: NDArray[np.float64]
     edges: NDArray[np.int32]
     frames: tuple[Frame, ...]
     samples: tuple[BandSamples, ...]
@@ -95,6 +97,7 @@ def make_reference(
     samples = tuple(band_samples(f, edges) for f in frames)
     # the mean over directions is real: the projection that all poses have in common
     radial_mean = np.stack([band_means(shell_means(g.real, grid), edges) for g in grids])
+    likeness, power = neighbour_correlation(grids, radial_mean, frames[0], samples[0], backend)
     return Reference(
         grids=pack(grids, backend) if judges else Bricks(None, 0),
         inverse_density=pack(np.float32(1.0) / density, backend),
@@ -103,7 +106,8 @@ def make_reference(
         mask=coarse_mask(mask, grid, backend),
         mean_inverse_density=[slice_mean(1.0 / d, grid) for d in density],
         radial_mean=radial_mean,
-        likeness=neighbour_correlation(grids, radial_mean, frames[0], samples[0], backend),
+        likeness=likeness,
+        power=power,
         edges=edges,
         frames=frames,
         samples=samples,
@@ -160,8 +164,11 @@ def coarse_mask(mask: Floats32, grid: Grid, backend: Backend) -> tuple[Any, Grid
 
 def neighbour_correlation(
     grids: Any, radial_mean: NDArray[np.float64], frame: Frame, samples: BandSamples, backend: Backend
-) -> NDArray[np.float64]:
-    """Correlation per half map and band, ``(2, bands)``, of centred slices that are LIKENESS_DEG apart."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Correlation per half map and band of centred slices that are LIKENESS_DEG apart, and their power; ``(2, bands)``.
+
+    The power is the sum over a band's coefficients of the mean slice.
+    """
     rng = np.random.default_rng(0)
     poses = random_rotations(LIKENESS_PAIRS, rng)
     turned = rotations_by_angle(rng.normal(size=(LIKENESS_PAIRS, 3)), np.full(LIKENESS_PAIRS, LIKENESS_DEG)) @ poses
@@ -183,7 +190,7 @@ def neighbour_correlation(
                 sums[h, row] += np.where(size > 0, np.add.reduceat(summed, samples.start[:-1]), 0.0)
     power = np.sqrt(sums[:, 1] * sums[:, 2])
     ratio = np.divide(sums[:, 0], power, out=np.zeros_like(power), where=power > 0)
-    return np.clip(ratio, 0.0, 1.0)
+    return np.clip(ratio, 0.0, 1.0), 0.5 * (sums[:, 1] + sums[:, 2]) / LIKENESS_PAIRS
 
 
 def slice_mean(values: Floats32, grid: Grid) -> float:

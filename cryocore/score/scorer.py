@@ -22,7 +22,7 @@ from cryocore.geometry.symmetry import point_group
 from cryocore.maps.fsc import fsc_weight
 from cryocore.score.bands import band_means
 from cryocore.score.chunks import chunk_sums
-from cryocore.score.comparison import Comparison
+from cryocore.score.comparison import Comparison, telling_bands
 from cryocore.score.folds import make_folds, signal_without
 from cryocore.score.noise import Noise, estimate_noise, noise_factor
 from cryocore.score.reference import first_band, load_reference, warn_of_own_share
@@ -75,17 +75,15 @@ class Scorer:
         reference = load_reference(data, round_dir, settings, backend)
         signal = band_means(fsc_weight(curves.corrected)[: int(reference.edges[-1])], reference.edges)
         source = image_source(cache, data, [frame.limit for frame in reference.frames])
-        last = int(np.max(np.flatnonzero(signal), initial=0)) + 1
         given = reference, settings, seed, backend, source
-        comparison = Comparison(
-            *given, poses=data.quaternions if poses is None else poses, group=point_group(symmetry), rival_bands=last
-        )
+        comparison = Comparison(*given, poses=data.quaternions if poses is None else poses, group=point_group(symmetry))
         if settings.leave_one_out == "folds":
             comparison = replace(comparison, folds=make_folds(data, weights, round_dir, comparison))
             signal = signal_without(signal, 1.0 / settings.n_folds)
         else:
             warn_of_own_share(reference, weights, data.column("half"))
         noise = estimate_noise(data, weights, comparison) if noise is None else noise
+        comparison = replace(comparison, rival_bands=telling_bands(signal, reference.power, noise.groups))
         band = first_band(reference.edges, data, per_round(settings.cryosieve_angstrom, round_number + 1))
         return cls(comparison, noise, signal, band, round_number, symmetry)
 

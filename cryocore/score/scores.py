@@ -157,7 +157,7 @@ def log_mean_exp(values: Array) -> Array:
 
 @dataclass(frozen=True)
 class Rivals:
-    """Band sums of the same images at other poses and shifts, of the innermost bands: all that weigh anything.
+    """Band sums of the same images at other poses and shifts, of the innermost bands.
 
     ``decoys``, ``neighbours`` : ``(n, k, bands, 2)``, e and c
     ``shifts`` : ``(n, k, bands)``, c alone, since e is that of the own pose
@@ -215,7 +215,8 @@ def judge(own: BandStatistics, rivals: Rivals, weighting: Weighting, cryosieve_b
         "expected_zc": np.sqrt(energy(centred[1], weighting)),
         "expected_ldac": _ratio(weighted, np.sqrt(energy(centred[1], discerning))),
     }
-    return Judgement(scores, expected, decoy_z, neighbour_llr - own_llr[:, None], shift_llr - own_llr[:, None])
+    alike = llr(own.c[:, None, :inner], own.e[:, None, :inner], wide)  # in the bands of the rivals
+    return Judgement(scores, expected, decoy_z, neighbour_llr - alike, shift_llr - alike)
 
 
 def best_rival(gain: Array) -> tuple[NDArray[np.intp], Array]:

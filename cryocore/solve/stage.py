@@ -136,7 +136,7 @@ def set_up(problem: Problem, start: Start, settings: Iterative, seed: int) -> Fi
     data, backend = problem.data, problem.backend
     reference = reference_of(problem, start, start.halves)
     sources = backend, problem.source, data.quaternions, problem.group
-    noise = estimate_noise(data, problem.weights, Comparison(reference, Score(), seed, *sources, rival_bands=1))
+    noise = estimate_noise(data, problem.weights, Comparison(reference, Score(), seed, *sources))
     likelihood = Likelihood(problem, noise, reference.edges)
     signal = band_means(fsc_weight(start.curves.corrected)[: int(reference.edges[-1])], reference.edges)
     model = make_model(likelihood, start.density, start.curves, settings).to(device_of(backend))

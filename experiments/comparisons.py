@@ -12,15 +12,19 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cryocore.backend import Backend
-from cryocore.config import Config, Score
-from cryocore.data import FscCurves, Particles
-from cryocore.files import read_table, table_metadata, write_table
+from cryocore.config import Config, Score, Select, per_round
+from cryocore.data import FscCurves, Particles, is_selected
+from cryocore.files import read_schema, read_table, table_metadata, write_table
+from cryocore.maps.fsc import fsc
 from cryocore.maps.mrc import read_map, write_map
 from cryocore.rates import auc
 from cryocore.reconstruct import reconstruct
 from cryocore.score import score
 from cryocore.score.reference import first_band
 from cryocore.score.scores import BAND_COLUMNS, BandStatistics, cryosieve
+from cryocore.select.choose import columns_needed, judged
+from cryocore.select.mixture import posterior
+from cryocore.select.stage import read_columns
 from cryocore.validate.metrics import truth_map_metrics
 
 Floats = NDArray[np.float64]
@@ -31,6 +35,7 @@ NO_SHARE = np.float32(1e30)
 RETAINED = 0.8
 """Share of its particles that a round of CryoSieve's rule keeps (Zhu et al. 2023)."""
 FIRST_CUTOFF_ANGSTROM = 40.0
+ROUNDS_ACROSS = 2
 
 
 @dataclass(frozen=True)
@@ -64,45 +69,123 @@ def best(values: Floats, half: NDArray[np.int8], counts: dict[int, int]) -> Bool
     return kept
 
 
-def comparison_maps(run: Run, weights: Floats, oracle: Floats | None, last: dict[str, Any]) -> dict[str, Any]:
-    """The last round's subset beside others of the same data.
+def comparison_maps(run: Run, weights: Floats, oracle: Floats | None) -> dict[str, Any]:
+    """The last round's particles beside others of the same data.
 
     Parameters
     ----------
-    weights : (n,) of the last round; subsets "of the same size" have the sum of these in each half set
+    weights : (n,) of the last round; subsets "of the same size" have as many particles as it selects in each half set
     oracle : (n,) the best score that there is; None without a true map
-    last : the last round, as it was measured; its map is not made again
 
     Returns
     -------
-    dict of subset -> n, correct_rate, fsc_truth_area (None without a true map)
+    dict of subset -> n, correct_rate and fsc_truth_area, the mean FSC with the truth over all shells, and
+    fsc_truth_area_resolved, that over those where the FSC of the right particles' map is at least ½ (both None without
+    a true map), and :func:`beyond_truth`. ``judged``: by what :func:`judged_by_right` gives, with its auc and
+    correct_rate; ``across``: by :func:`judged_across`
     """
-    n = len(weights)
-    size = {h: round(float(weights[run.half == h].sum())) for h in (1, 2)}
-    subsets: dict[str, Bools] = {
+    n, selected = len(weights), is_selected(weights)
+    size = {h: int(np.count_nonzero(selected & (run.half == h))) for h in (1, 2)}
+    aucs, likely = judged_by_right(run, size)
+    subsets: dict[str, Bools | Floats] = {
+        "chosen": weights,
         "all": np.ones(n, dtype=bool),
         "random": best(np.random.default_rng(0).random(n), run.half, size),
         "right": run.right,
+        "judged": likely,
     }
     if oracle is not None:
-        subsets["oracle"] = best(oracle, run.half, size)
-    found = {name: measured(run, kept.astype(np.float64)) for name, kept in subsets.items()}
-    area = last["fsc_truth_area"]
-    return {"chosen": {**summary(run, weights), "fsc_truth_area": area}, **found}
+        subsets["across"] = judged_across(run, weights)
+        subsets |= {"oracle": best(oracle, run.half, size), "oracle_weights": probabilities(oracle, run.right)}
+    found = {name: measured(run, np.asarray(kept, dtype=np.float64)) for name, kept in subsets.items()}
+    curve = found["right"]["fsc_truth"]
+    resolved = None if curve is None else int(np.argmax(np.append(curve, 0.0) < 0.5))
+    maps = {name: with_areas(values, resolved) for name, values in found.items()}
+    return {**maps, "judged": maps["judged"] | aucs}
+
+
+def probabilities(values: Floats, right: Bools) -> Floats:
+    """How likely each particle is right by a score, ``(n,)``, fitted to the truth."""
+    from sklearn.linear_model import LogisticRegression
+
+    scaled = (values / values.std())[:, None]
+    return np.asarray(LogisticRegression(C=1e6).fit(scaled, right).predict_proba(scaled)[:, 1])
+
+
+def judged_by_right(run: Run, size: dict[int, int]) -> tuple[dict[str, Any], Floats]:
+    """What the half maps of all right particles say: where a run would end that had chosen every particle well.
+
+    Returns
+    -------
+    AUC of the log odds and correct rate of the best ``size[h]``, and the weights ``(n,)`` by them
+    """
+    odds = odds_against(run, make_map(run, run.right.astype(np.float64)))
+    kept = best(odds, run.half, size)
+    return {"auc": rounded_auc(odds, run.right), "correct_rate": round(float(run.right[kept].mean()), 6)}, weigh(odds)
+
+
+def judged_across(run: Run, weights: Floats) -> Floats:
+    """Weights ``(n,)`` after some rounds in which the map of the other half set judges, which is forbidden."""
+    for _ in range(ROUNDS_ACROSS):
+        maps = make_map(run, weights)
+        (maps / "half1.mrc").rename(maps / "swapped.mrc")
+        (maps / "half2.mrc").rename(maps / "half1.mrc")
+        (maps / "swapped.mrc").rename(maps / "half2.mrc")
+        write_no_share(maps / "sampling.npz", maps / "sampling.npz")
+        weights = weigh(odds_against(run, maps))
+    return weights
+
+
+def odds_against(run: Run, maps: Path) -> Floats:
+    """Log odds ``(n,)`` of being right against half maps that :func:`make_map` made; 0 for all if they say nothing."""
+    settings, seed, out = run.config.score, run.config.seed, run.folder / "judged.parquet"
+    common: dict[str, Any] = {"symmetry": run.config.symmetry, "seed": seed, "backend": run.backend, "out": out}
+    score(run.particles, maps, run.folder / "subset.parquet", settings=settings, round_number=0, **common)
+    columns = read_columns(out, columns_needed(Select(rule="soft"), read_schema(out).names))
+    odds, _ = judged(columns, columns["particle_id"], run.half, seed, interval=False)
+    return np.zeros(len(run.right)) if odds is None else np.nan_to_num(odds)
+
+
+def weigh(odds: Floats) -> Floats:
+    """Weights ``(n,)`` as the rule ``soft`` gives them."""
+    likely = posterior(odds)
+    return np.where(likely >= per_round(Select().soft, 1), likely, 0.0)
 
 
 def summary(run: Run, weights: Floats) -> dict[str, Any]:
-    """Particles in effect, and the share of them that is right."""
-    total = float(weights.sum())
-    return {"n": round(total, 1), "correct_rate": round(float(weights[run.right].sum()) / total, 6)}
+    """Selected particles, and the share of them that is right."""
+    selected = is_selected(weights)
+    return {"n": int(selected.sum()), "correct_rate": round(float(run.right[selected].mean()), 6)}
 
 
 def measured(run: Run, weights: Floats) -> dict[str, Any]:
-    """The map of a subset against the truth."""
-    area = None
+    """The particles of a map; where there is a true map, its FSC with it, ``fsc_truth``, and ``beyond_truth``."""
+    found: dict[str, Any] = {**summary(run, weights), "fsc_truth": None}
     if run.true_map is not None:
-        area = truth_map_metrics(make_map(run, weights), run.true_map)["fsc_truth_area"]
-    return {**summary(run, weights), "fsc_truth_area": area}
+        maps = make_map(run, weights)
+        found["fsc_truth"] = truth_map_metrics(maps, run.true_map)["fsc_truth"]
+        found["beyond_truth"] = beyond_truth(maps, run.true_map)
+    return found
+
+
+def beyond_truth(maps: Path, true_map: Path) -> float:
+    """How much better half maps agree than what either shares with the truth explains.
+
+    Mean over shells of FSC(1, 2) - FSC(1, t) FSC(2, t), under the mask: 0 in the mean for independent noise.
+    """
+    mask, true = read_map(maps / "mask.mrc")[0], read_map(true_map)[0]
+    one, two = (read_map(maps / f"half{h}.mrc")[0] * mask for h in (1, 2))
+    shared = fsc(one, true * mask) * fsc(two, true * mask)
+    return round(float(np.mean((fsc(one, two) - shared)[1:])), 6)
+
+
+def with_areas(values: dict[str, Any], resolved: int | None = None) -> dict[str, Any]:
+    """What was measured with the mean of the curve, over all shells and over those below ``resolved``, in its place."""
+    curve = values.pop("fsc_truth")
+    areas = {"fsc_truth_area": None if curve is None else round(float(np.mean(curve[1:])), 6)}
+    if resolved is not None:
+        areas["fsc_truth_area_resolved"] = round(float(np.mean(curve[1:resolved])), 6)
+    return {**values, **areas}
 
 
 def make_map(run: Run, weights: Floats) -> Path:
@@ -110,7 +193,7 @@ def make_map(run: Run, weights: Floats) -> Path:
     subset, out = run.folder / "subset.parquet", run.folder / "maps"
     out.mkdir(exist_ok=True)
     ids = read_table(run.particles, ["particle_id"]).column("particle_id")
-    table = pa.table({"particle_id": ids, "weight": weights.astype(np.float32), "selected": weights > 0})
+    table = pa.table({"particle_id": ids, "weight": weights.astype(np.float32), "selected": is_selected(weights)})
     write_table(subset, table)
     settings = run.config.reconstruct.model_copy(update={"full_every": 1})
     common: dict[str, Any] = {"settings": settings, "symmetry": run.config.symmetry, "backend": run.backend}
@@ -186,7 +269,7 @@ def cryosieve_rule(run: Run, *, own_share: bool, progress: Callable[[str], None]
         rank[kept] = number + order[kept]
         counts = {h: round(RETAINED * np.count_nonzero(kept & (run.half == h))) for h in (1, 2)}
         kept = best(np.where(kept, values, -np.inf), run.half, counts)
-        rounds.append(measured(run, kept.astype(np.float64)))
+        rounds.append(with_areas(measured(run, kept.astype(np.float64))))
     return {"auc": rounded_auc(rank, run.right), "rounds": rounds}
 
 

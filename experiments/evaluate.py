@@ -75,7 +75,7 @@ def evaluate(home: Path, config: Config, backend: Backend, progress: Progress = 
             found["oracle"] = aucs_by_kind(oracle, right, kinds)
         progress("maps of other subsets")
         weights = log.column("weight").to_numpy().astype(np.float64)
-        found["maps"] = comparison_maps(run, weights, oracle, rounds[-1])
+        found["maps"] = comparison_maps(run, weights, oracle)
         if run.true_map is not None:
             found["cryosieve_rule"] = {
                 name: cryosieve_rule(run, own_share=name == "own_share_in", progress=progress) for name in VARIANTS

@@ -19,6 +19,8 @@ from experiments.figures import rounds_figure, subsets_figure, with_cryosieve
 from experiments.runs import STORE
 from experiments.texts import (
     ADD_TEXT,
+    AGREEMENT_TEXT,
+    AREAS_TEXT,
     HEAD,
     KINDS_TEXT,
     RATES_TEXT,
@@ -35,8 +37,9 @@ SUBSETS = {
     "random": "random",
     "cryosieve": "CryoSieve's rule",
     "chosen": "chosen",
+    "judged": "weights by map of right ones",
     "oracle": "best by true map",
-    "right": "truly right",
+    "oracle_weights": "weights by true map",
 }
 
 
@@ -83,6 +86,8 @@ def page_text(cases: Sequence[Values], *, with_figures: bool) -> str:
         parts += [f"## {SET_TITLES[name]}\n", SCORES_TEXT if name == "table" else "", scores_table(members)]
         parts += ["![AUC in every round](images/experiments_rounds.png)\n"] if figures else []
         parts += [SUBSETS_TEXT if name == "table" else "", subsets_table(members)]
+        parts += [AREAS_TEXT if name == "table" else "", areas_table(members)]
+        parts += [AGREEMENT_TEXT if name == "table" else "", agreement_table(members)]
         parts += ["![FSC area of subsets](images/experiments_subsets.png)\n"] if figures else []
         parts += [RATES_TEXT, rates] if (rates := rates_table(members)) else []
         if mixed := [case for case in members if len(_kinds(case)) > 1]:
@@ -101,6 +106,7 @@ def scores_table(cases: Sequence[Values]) -> str:
         last, rule = case["rounds"][-1]["aucs"], case["cryosieve_rule"]
         found = {name: last.get(name, {}).get("any") for name in names}
         if with_truth:
+            found["judged"] = case["maps"].get("judged", {}).get("auc")
             found["oracle"] = case["oracle"] and case["oracle"]["any"]
             found |= {f"cryosieve_rule_{name}": rule and rule[name]["auc"] for name in VARIANTS}
         best = max((v for v in (found[name] for name in names) if v is not None), default=None)
@@ -109,7 +115,11 @@ def scores_table(cases: Sequence[Values]) -> str:
         known = {**known, f"cryosieve_rule_{VARIANTS[0]}": known.get("cryosieve_rule")}
         return [case["label"], *(c + _bracket(known.get(name)) for name, c in zip(found, cells, strict=True))]
 
-    others = ["true map", "CryoSieve's rule, own share in", "own share out"] if with_truth else []
+    others = (
+        ["`mixture`, map of the right ones", "true map", "CryoSieve's rule, own share in", "own share out"]
+        if with_truth
+        else []
+    )
     return table(["case", *(f"`{name}`" for name in names), *others], map(row, cases))
 
 
@@ -123,18 +133,44 @@ def by_mean_auc(cases: Sequence[Values]) -> list[str]:
 
 
 def subsets_table(cases: Sequence[Values]) -> str:
-    """Correct rate and FSC area of the last subset, and of others."""
+    """Correct rate of the last round's particles, and of as many of the best by other scores."""
+
+    def row(case: Values) -> list[str]:
+        maps = case["maps"]
+        rates = [_digits(maps.get(name, {}).get("correct_rate")) for name in ("chosen", "judged", "oracle")[:columns]]
+        return [case["label"], f"{maps['chosen']['n']:.0f} of {case['n']}", *rates]
+
+    columns = 3 if any(case["oracle"] for case in cases) else 2
+    names = ["correct rate", "by the map of the right ones", "by the true map"][:columns]
+    return table(["case", "kept", *names], map(row, cases))
+
+
+def areas_table(cases: Sequence[Values]) -> str:
+    """FSC area of the truly right particles' map, and that of others beside it; nothing without a true map."""
+    known = [case for case in cases if case["oracle"]]
 
     def row(case: Values) -> list[str]:
         maps = with_cryosieve(case)
-        chosen, oracle = maps["chosen"], maps.get("oracle", {})
-        rates = [f"{chosen['n']:.0f} of {case['n']}", _digits(chosen["correct_rate"])]
-        areas = [_digits(maps.get(name, {}).get("fsc_truth_area")) for name in SUBSETS]
-        return [case["label"], *rates, *([_digits(oracle.get("correct_rate")), *areas] if with_truth else [])]
+        right, chosen = maps["right"], maps["chosen"]
+        lost = [_lost(maps.get(name, {}), right, "fsc_truth_area") for name in SUBSETS]
+        inner = [_lost(values, right, "fsc_truth_area_resolved") for values in (maps["all"], chosen)]
+        return [case["label"], _digits(right["fsc_truth_area"]), *lost, *inner]
 
-    with_truth = any(case["oracle"] for case in cases)
-    others = ["best possible", *(f"FSC area: {text}" for text in SUBSETS.values())] if with_truth else []
-    return table(["case", "kept", "correct rate", *others], map(row, cases))
+    titles = [*SUBSETS.values(), "all, resolved shells", "chosen, resolved shells"]
+    return table(["case", "truly right", *titles], map(row, known)) if known else ""
+
+
+def agreement_table(cases: Sequence[Values]) -> str:
+    """How the half maps of several subsets agree beyond the truth; nothing where it was not measured."""
+    known = [case for case in cases if "across" in case["maps"]]
+    titles = {"all": "all", "right": "truly right", "chosen": "chosen", "across": "judged across"}
+    rows = [[case["label"], *(f"{case['maps'][name]['beyond_truth']:+.3f}" for name in titles)] for case in known]
+    return table(["case", *titles.values()], rows) if known else ""
+
+
+def _lost(values: Values, right: Values, name: str) -> str:
+    area, best = values.get(name), right.get(name)
+    return "-" if area is None or best is None else f"{100 * (area / best - 1):+.1f} %"
 
 
 def rates_table(cases: Sequence[Values]) -> str:

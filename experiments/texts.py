@@ -40,14 +40,31 @@ expect to do better, but scores that compare several poses can. *CryoSieve's rul
 program is not run): a fifth dropped for good per round, by its score above a cut-off that climbs from 40 Å to Nyquist,
 ranked by how long a particle stays; a particle's share of the map that it is compared with is left in, or taken out as
 cryocore does, which makes much of the difference at low SNR (the value in brackets does not say which). The best score
-in bold; scores in the order of their mean.
+in bold; scores in the order of their mean. *Map of the right ones*: log odds of particles against the half maps of all
+right particles, their own share taken out: where a run would end that had chosen every particle well. What `mixture`
+falls short of it is what the choice has cost; what it falls short of the true map is what so few particles cannot tell.
 """
 
 SUBSETS_TEXT = """\
-The particles of the last round, and the FSC of their map against the true one, mean over all shells, beside maps of
-other subsets of the same images, all under one mask. *Best possible*: the correct rate of as many particles chosen by
-the true map. *Random* and *best by true map* have the size of the chosen subset in each half set; CryoSieve's rule
-shows the best of all its rounds, own share in or out.
+The particles of the last round that count at least half, the list that is handed on, and the share of them that is
+right; beside it that of as many of the best by the map of the right ones, and by the true map.
+"""
+
+AREAS_TEXT = """\
+FSC of maps against the true map under one mask, mean over all shells: that of the truly right particles, and what other
+particles of the same images lose against it. *Chosen*: each particle by its weight in the last round. *Weights by map
+of right ones*: the same rule, were the map that judges that of all right particles; no choice from these images can be
+expected to beat it by much. *Random* and *best by true map* have the size of the list; *weights by true map* are
+probabilities fitted to the truth. Choosing by the true map favours images whose noise resembles it: such maps can be
+nearer to the truth than that of the right ones. CryoSieve's rule: the best of all its rounds, own share in or out.
+*Resolved shells*: those where the FSC of the truly right particles' map is at least ½.
+"""
+
+AGREEMENT_TEXT = """\
+How much better half maps agree than what each shares with the truth explains: mean over shells of
+FSC(1, 2) - FSC(1, t) FSC(2, t), 0 for independent noise. Wrong particles add to it, since both maps then have something
+in common that is not in the truth. *Judged across*: two more rounds in which the other half set's map judges, which is
+forbidden and what a leak looks like.
 """
 
 RATES_TEXT = """\

@@ -27,7 +27,7 @@ def test_the_grid_has_every_combination_once() -> None:
 
 def test_named_rows_belong_to_the_grid_and_keep_their_reference() -> None:
     rows = [case for case in CASES if "table" in case.sets]
-    assert [case.name for case in rows if "grid" not in case.sets] == ["channel-uniform-50-snr0.005-n10000-soft"]
+    assert [case.name for case in rows if "grid" not in case.sets] == ["channel-uniform-50-snr0.005-n10000-hard"]
     assert rows[0].reference["z"] == 0.999
     assert {case.factors["kind"] for case in rows} == {"uniform", "local", "junk", "shift", "mixed"}
 
@@ -37,14 +37,14 @@ def test_cases_are_configurations_with_the_declared_errors(case: Any) -> None:
     config = parse_config({"run": "run", **case.config})
     assert config.input.plant.total == pytest.approx(case.factors["rate"])
     assert config.input.simulate.snr == case.factors["snr"]
-    assert config.select.rule == "mixture"
+    assert config.select.rule == "soft"
     assert config.n_rounds == (3 if case.name.endswith("-short") else 8)
 
 
 def test_a_variant_has_settings_of_its_own() -> None:
-    plain, soft = (case.config for case in CASES if case.name.startswith("channel-uniform-50-snr0.005-n10000"))
-    assert (plain["select"], soft["select"]) == ({"rule": "mixture"}, {"rule": "soft"})
-    assert {k: v for k, v in plain.items() if k != "select"} == {k: v for k, v in soft.items() if k != "select"}
+    plain, hard = (case.config for case in CASES if case.name.startswith("channel-uniform-50-snr0.005-n10000"))
+    assert (plain["select"], hard["select"]) == ({"rule": "soft"}, {"rule": "mixture"})
+    assert {k: v for k, v in plain.items() if k != "select"} == {k: v for k, v in hard.items() if k != "select"}
 
 
 def test_a_rule_in_the_settings_replaces_the_known_rate() -> None:

@@ -345,6 +345,15 @@ def read_weights(subset: str | Path | None, particles: Particles, shard: Shard =
     return np.asarray(weights, dtype=np.float32)
 
 
+def is_selected(weights: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
+    """Which particles are on the list of a round, ``(n,)``: those that count at least half in its map.
+
+    >>> is_selected(np.array([1.0, 0.5, 0.4, 0.0])).tolist()
+    [True, True, False, False]
+    """
+    return np.asarray(weights) >= 0.5
+
+
 def require_same_particles(
     ids: NDArray[np.uint64],
     expected: NDArray[np.uint64],

@@ -304,7 +304,7 @@ class Select(Section):
         "capped",
         "huber",
         "student",
-    ] = Field(default="mixture", description="which of the settings down to student decides")
+    ] = Field(default="soft", description="which of the settings down to student decides")
     fraction: Annotated[list[Fraction], PerRound] = Field(
         default=[0.85, 0.78, 0.72, 0.7], min_length=1, description="share of all particles kept"
     )

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from cryocore.classify.rounds import ScoredRound
 from cryocore.classify.train import known_truth
+from cryocore.data import is_selected
 from cryocore.errors import InputError
 from cryocore.files import read_table
 from cryocore.geometry.poses import hashed_uniform
@@ -27,7 +28,7 @@ def chosen_rows(
     """
     chosen = np.ones(len(scored.data), dtype=bool)
     if which in ("kept", "dropped"):
-        chosen = (scored.weights > 0) == (which == "kept")
+        chosen = is_selected(scored.weights) == (which == "kept")
     elif which in ("right", "wrong"):
         chosen = known_truth(scored)[0] == int(which == "right")
     if ids is not None:

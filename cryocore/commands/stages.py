@@ -190,10 +190,10 @@ def select(
     v = _settings(config, "select", number)[1]
     settings = Select.model_validate(v.pop("select"))
     run(particles, scores, settings=settings, **v, round_number=number, out_table=out_table, out_star=out_file)
-    weights = as_numpy(read_table(out_table, ["weight"]).column(0))
-    kept = int((weights > 0).sum())
-    value = {"round": number, "n_particles": len(weights), "n_kept": kept, "files": [str(out_table), str(out_file)]}
-    answer(f"{kept:,} of {len(weights):,} particles kept, in {out_file}", value, as_json)
+    selected = as_numpy(read_table(out_table, ["selected"]).column(0))
+    kept = int(selected.sum())
+    value = {"round": number, "n_particles": len(selected), "n_kept": kept, "files": [str(out_table), str(out_file)]}
+    answer(f"{kept:,} of {len(selected):,} particles kept, in {out_file}", value, as_json)
 
 
 def validate(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cryocore.data import is_selected
 from cryocore.errors import InputError
 from cryocore.geometry.symmetry import point_group
 from cryocore.maps.cones import cone_metrics, round_cones
@@ -174,8 +175,8 @@ def orientation(
     return Orientation(
         symmetry=before.symmetry,
         rounds=(before.number, after.number),
-        n_before=int(np.count_nonzero(in_map)),
-        n_after=int(np.count_nonzero(kept)),
+        n_before=int(np.count_nonzero(is_selected(was))),
+        n_after=int(np.count_nonzero(is_selected(kept))),
         shift=view_shift(coarse, new, right, seed),
         sampling=sampling_change(views, group, old, new, right, judged_by, seed),
         empty=empty_views(views, group, new),
@@ -233,7 +234,7 @@ def sampling_change(
 
 def empty_views(directions: Floats, group: Floats, weights: Floats32) -> EmptyViews:
     """Share of empty cells, in cells of about thirty kept particles or more; weights ``(n,)`` after the selection."""
-    kept = weights > 0
+    kept = is_selected(weights)
     share = np.count_nonzero(kept) / len(kept)
     nside = nside_for(int(np.count_nonzero(kept)) * len(group))
     before, after = (cell_counts(v, nside, group) for v in (directions, directions[kept]))
@@ -241,8 +242,8 @@ def empty_views(directions: Floats, group: Floats, weights: Floats32) -> EmptyVi
 
 
 def _view_maps(directions: Floats, group: Floats, old: Floats32, new: Floats32) -> ViewMaps:
-    nside = nside_for(int(np.count_nonzero(new)) * len(group))
-    before, after = (cell_counts(directions[w > 0], nside, group).astype(np.float64) for w in (old, new))
+    nside = nside_for(int(np.count_nonzero(is_selected(new))) * len(group))
+    before, after = (cell_counts(directions[is_selected(w)], nside, group).astype(np.float64) for w in (old, new))
     return ViewMaps(nside, before, after)
 
 
@@ -250,7 +251,7 @@ def _weights(log: LogRound) -> Floats32:
     weights = log.column("weight")  # None too where the log knows none: nothing was selected then
     if weights is None:
         return np.ones(log.n_particles, dtype=np.float32)
-    if not np.any(weights > 0):
+    if not np.any(is_selected(weights)):
         raise InputError("no particle is kept", file=log.path, remedy="Give another round")
     return np.asarray(weights, dtype=np.float32)
 

@@ -27,7 +27,7 @@ from cryocore.shards import Shard
 log = logging.getLogger(__name__)
 
 MOST_CHANGED = 0.5
-"""Share of the weight from which on a change is no cheaper than all sums anew, and less exact."""
+"""Changed particles, over those that have a weight, from which on all sums are made anew: as cheap, and more exact."""
 
 
 def round_sums(
@@ -42,11 +42,11 @@ def round_sums(
     if previous is None:
         return accumulate(data, weights, grid, backend, source=source)
     change = weights - read_weights_of_sums(previous, data)
-    moved, kept = float(np.abs(change).sum(dtype=np.float64)), float(np.abs(weights).sum(dtype=np.float64))
+    moved, kept = np.count_nonzero(change), np.count_nonzero(weights)
     if moved > MOST_CHANGED * kept:
-        log.info("in full: %.0f %% of the weight changed", 100 * moved / kept)
+        log.info("in full: %d of %d particles changed", moved, len(data))
         return accumulate(data, weights, grid, backend, source=source)
-    log.info("by difference: %d of %d particles changed", np.count_nonzero(change), len(data))
+    log.info("by difference: %d of %d particles changed", moved, len(data))
     return accumulate(data, change, grid, backend, read_sums(previous, grid), source)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cryocore.data import is_selected
 from cryocore.replay.groups import Ranking
 from cryocore.replay.request import Plan
 from cryocore.replay.resolution import Prediction
@@ -67,8 +68,8 @@ class Outcome:
 
     @property
     def kept(self) -> NDArray[np.bool_]:
-        """Whether each particle has a weight, ``(n,)``."""
-        return self.selection.weights > 0
+        """Whether each particle is selected, ``(n,)``."""
+        return is_selected(self.selection.weights)
 
     def as_dict(self) -> dict[str, Any]:
         """Everything but the arrays of particles, for JSON; groups that lose significantly more, and the first five."""

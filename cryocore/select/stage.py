@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cryocore.config import Select
-from cryocore.data import GIVEN_SCORES, Particles, require_same_particles, score_columns
+from cryocore.data import GIVEN_SCORES, Particles, is_selected, require_same_particles, score_columns
 from cryocore.errors import InputError
 from cryocore.files import AGAIN, as_numpy, read_schema, read_table, write_table
 from cryocore.formats import filter_particles, kind_of
@@ -50,7 +50,6 @@ def select(
         raise error.about(scores) from None
     rate = selection.error_rate
     metadata = subset_metadata(settings, seed, round_number, selection)
-    kept = selection.weights > 0
     write_kept(Path(data.parent), scores, selection.weights, out_star)
     write_table(out_table, subset_table(data.ids, selection), **metadata)
     if rate is not None:
@@ -59,7 +58,7 @@ def select(
             *(100 * v for v in (rate.value, rate.low, rate.high)),
             f"; {rate.note}" if rate.note else "",
         )
-    log.info("round %d keeps %d of %d particles", round_number, kept.sum(), len(data))
+    log.info("round %d keeps %d of %d particles", round_number, is_selected(selection.weights).sum(), len(data))
 
 
 def read_columns(log_file: Path, names: list[str]) -> dict[str, NDArray[Any]]:
@@ -78,7 +77,7 @@ def table_columns(table: pa.Table) -> dict[str, NDArray[Any]]:
 
 def subset_table(ids: NDArray[np.uint64], selection: Selection) -> pa.Table:
     """One row per particle of the data set."""
-    table = {"particle_id": ids, "weight": selection.weights, "selected": selection.weights > 0}
+    table = {"particle_id": ids, "weight": selection.weights, "selected": is_selected(selection.weights)}
     if selection.posterior is not None:
         table["posterior"] = selection.posterior.astype(np.float32)
     return pa.table(table)
@@ -96,11 +95,11 @@ def subset_metadata(settings: Select, seed: int, round_number: int, selection: S
 
 
 def write_kept(parent: Path, scores: Path, weights: NDArray[np.float32], out: Path) -> None:
-    """Write the rows of the parent file that have a weight ``(n,)``; a STAR file with it and the scores as columns.
+    """Write the rows of the parent file that weights ``(n,)`` select; a STAR file with these and the scores as columns.
 
     The weights are RELION's figure of merit: ``relion_reconstruct --fom_weighting`` weighs by it.
     """
-    kept = weights > 0
+    kept = is_selected(weights)
     is_star = kind_of(parent) == "star"
     has_already = {MIXTURE, *GIVEN_SCORES.values()}
     names = [n for n in score_columns(read_schema(scores)) if n not in has_already] if is_star else []

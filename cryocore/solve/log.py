@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cryocore.data import Particles
+from cryocore.data import Particles, is_selected
 from cryocore.files import read_table, write_table, write_tables
 from cryocore.solve.optimise import Epoch
 from cryocore.solve.sweep import Ledger
@@ -82,7 +82,7 @@ def write_weights(path: Path, particles: Particles, ledger: Ledger) -> None:
     columns: dict[str, Any] = {
         "particle_id": particles.ids,
         "weight": weight,
-        "selected": weight > 0,
+        "selected": is_selected(weight),
         "distance": ledger.distance.astype(np.float32),
         "plain": ledger.plain.astype(np.float32),
         "cross": ledger.cross.astype(np.float32),

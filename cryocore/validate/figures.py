@@ -177,7 +177,7 @@ def progress_figure(table: dict[str, list[Any]]) -> Figure:
     kept.bar(rounds, table["n_kept"], color=[round_colour(i, len(rounds)) for i in range(len(rounds))], width=0.62)
     for r, n in zip(rounds, table["n_kept"], strict=True):
         kept.annotate(f"{n:,}", (r, n), (0, 3), textcoords="offset points", ha="center", fontsize=9)
-    kept.set_title("Particles in the map")
+    kept.set_title("Particles kept")
     kept.margins(y=0.14)
     _lines(
         resolution,

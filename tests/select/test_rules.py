@@ -130,7 +130,8 @@ def test_rules_of_the_posterior() -> None:
     selection = choose(COLUMNS, select("soft", soft=[0.1]), 1)
     likely, rate = selection.posterior, selection.error_rate
     assert likely is not None and rate is not None
-    np.testing.assert_allclose(selection.weights, np.where(likely >= 0.1, likely, 0), rtol=1e-6)
+    np.testing.assert_allclose(selection.weights, np.where(likely >= 0.1, likely, 0), atol=1 / 64 + 1e-6)
+    np.testing.assert_array_equal(selection.weights * 32 % 1, 0)
     np.testing.assert_array_equal(weights(select("posterior", posterior=[0.8])) > 0, likely > 0.8)
     kept = weights(select("mixture")) > 0
     assert kept.sum() == pytest.approx((1 - rate.value) * 1000, abs=1)

@@ -62,11 +62,15 @@ def write_page(store: Path = STORE, page: Path = PAGE) -> Path | None:
 
 
 def accuracy_table(cases: Sequence[Values]) -> str:
-    """A column per case: scores, classifiers, and the ceiling."""
-    rows = [[name, *(f"{case['scores'][name]['accuracy']:.3f}" for case in cases)] for name in SHOWN]
-    rows += [[f"**{name}**", *(cell(case, name) for case in cases)] for name in model_names(cases)]
-    ceiling = [f"{case['oracle']['accuracy']:.3f}" if case["oracle"] else "-" for case in cases]
-    return table(["", *(_head(case) for case in cases)], [*rows, ["true map", *ceiling]])
+    """A row per case: scores, the ceiling, and classifiers."""
+    models = model_names(cases)
+
+    def row(case: Values) -> list[str]:
+        scores = [f"{case['scores'][name]['accuracy']:.3f}" for name in SHOWN]
+        ceiling = f"{case['oracle']['accuracy']:.3f}" if case["oracle"] else "-"
+        return [_head(case), *scores, ceiling, *(cell(case, name) for name in models)]
+
+    return table(["case", *(f"`{name}`" for name in SHOWN), "true map", *models], map(row, cases))
 
 
 def cell(case: Values, name: str) -> str:

@@ -1,0 +1,126 @@
+"""What other poses and shifts add to a pass of scoring, and what they are worth, by the bands they are compared in.
+
+    python -m benchmarks.rivals
+
+CPU seconds of whole passes over simulated particles, one thread, against the map of all of them: at their own poses
+alone, with 16 neighbouring poses, and with the defaults; in the bands that tell poses apart, and in all that hold
+signal. The outcome is in benchmarks/results/rivals.json, and printed as the table of docs/score.md.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+from benchmarks.machine import processor
+from benchmarks.validation.page import table
+from cryocore.backend import Backend, get_backend
+from cryocore.config import PlantedErrors, Reconstruct, Score, Select, Simulate
+from cryocore.files import read_schema, read_table, table_metadata, write_json
+from cryocore.ingest.particles import read_particles
+from cryocore.ingest.plant import CORRECT
+from cryocore.ingest.simulate import simulate
+from cryocore.rates import auc
+from cryocore.reconstruct import reconstruct
+from cryocore.score import comparison, score
+from cryocore.select.choose import columns_needed, judged
+from cryocore.select.stage import read_columns
+
+RESULTS = Path(__file__).resolve().parent / "results" / "rivals.json"
+N = 10_000
+MIXED = PlantedErrors(wrong_pose=0.2, local_pose=0.1, wrong_shift=0.1, junk=0.1)
+CASES = {
+    "proteasome, SNR 0.02, poses 5 to 20° off": (
+        "D7",
+        Simulate(molecule="proteasome", box=96, pixel_size_angstrom=2.0, bfactor_angstrom2=50, snr=0.02, n_particles=N),
+        PlantedErrors(local_pose=0.5),
+    ),
+    "channel, SNR 0.005, mixed": (
+        "C4",
+        Simulate(molecule="channel", box=96, pixel_size_angstrom=1.9, bfactor_angstrom2=100, snr=0.005, n_particles=N),
+        MIXED,
+    ),
+    "small, SNR 0.01, mixed": (
+        "C1",
+        Simulate(molecule="small", box=80, pixel_size_angstrom=1.5, bfactor_angstrom2=50, snr=0.01, n_particles=N),
+        MIXED,
+    ),
+}
+ALONE = Score(n_decoys=0, n_local=0, n_shift=0)
+PASSES = {
+    "own pose": (ALONE, None),
+    "16 neighbours": (ALONE.model_copy(update={"n_local": 16}), None),
+    "16 neighbours, all bands": (ALONE.model_copy(update={"n_local": 16}), 1.0),
+    "defaults": (Score(), None),
+    "defaults, all bands": (Score(), 1.0),
+}
+"""Settings of a pass, and the share of what tells poses apart that rivals are compared by; None: the usual one."""
+REPEATS = 2
+
+
+def measure(folder: Path, symmetry: str, settings: Simulate, errors: PlantedErrors, backend: Backend) -> dict[str, Any]:
+    """All passes over one data set."""
+    simulate(settings, errors, symmetry=symmetry, seed=0, out_dir=folder, backend=backend)
+    particles, maps = folder / "particles.parquet", folder / "round"
+    read_particles(folder / "particles.star", root=None, pixel_size_angstrom=None, seed=0).write(particles)
+    reconstruct(particles, None, None, settings=Reconstruct(), symmetry=symmetry, backend=backend, out_dir=maps)
+    right = read_table(folder / "truth.parquet", ["error_kind"]).column(0).to_numpy() == CORRECT
+    found = {}
+    for name, (how, share) in PASSES.items():
+        share = comparison.RIVAL_SHARE if share is None else share
+        seconds = []
+        for _ in range(REPEATS):
+            print(f"  {name}", file=sys.stderr, flush=True)
+            began = time.process_time()
+            with mock.patch.object(comparison, "RIVAL_SHARE", share):
+                common: dict[str, Any] = {"symmetry": symmetry, "round_number": 0, "seed": 0, "backend": backend}
+                score(particles, maps, None, settings=how, **common, out=folder / "log.parquet")
+            seconds.append(time.process_time() - began)
+        found[name] = {"cpu_seconds": round(min(seconds), 3), **worth(folder / "log.parquet", right)}
+    return found
+
+
+def worth(log: Path, right: np.ndarray[Any, np.dtype[np.bool_]]) -> dict[str, Any]:
+    """AUC of the log odds of being right, and of the scores that compare poses."""
+    schema = read_schema(log)
+    columns = read_columns(log, columns_needed(Select(rule="soft"), schema.names))
+    odds, _ = judged(columns, columns["particle_id"], columns["half"], 0, interval=False)
+    aucs = {"mixture": odds} | {name: read_table(log, [name]).column(0).to_numpy() for name in ("local", "dual")}
+    known = {name: auc(values, right) for name, values in aucs.items() if values is not None}
+    return {"n_bands": table_metadata(schema)["n_bands"], "auc": {k: v and round(v, 4) for k, v in known.items()}}
+
+
+def text(results: dict[str, Any]) -> str:
+    """The table of docs/score.md."""
+
+    def row(name: str, passes: dict[str, Any]) -> list[str]:
+        own = passes["own pose"]["cpu_seconds"]
+        ratios = [f"{passes[key]['cpu_seconds'] / own:.1f}" for key in others]
+        gains = [f"{passes[key]['auc']['mixture']:.4f}" for key in PASSES]
+        return [name, f"{1e3 * own / N:.2f}", *ratios, *gains]
+
+    others = [name for name in PASSES if name != "own pose"]
+    head = ["case", "own pose, ms", *(f"{n}, times" for n in others), *(f"AUC, {n}" for n in PASSES)]
+    return table(head, [row(name, passes) for name, passes in results["cases"].items()])
+
+
+def main() -> None:
+    """Measure, keep and print."""
+    backend, cases = get_backend("cpu", threads=1), {}
+    for name, case in CASES.items():
+        print(name, file=sys.stderr, flush=True)
+        with tempfile.TemporaryDirectory(prefix="cryocore-rivals-") as folder:
+            cases[name] = measure(Path(folder), *case, backend)
+    write_json(RESULTS, {"machine": processor(), "n_particles": N, "cases": cases})
+    print(text(json.loads(RESULTS.read_text())))
+
+
+if __name__ == "__main__":
+    main()

@@ -48,12 +48,13 @@ def telling_bands(signal: NDArray[np.float64], power: NDArray[np.float64], noise
     ----------
     signal : ``(bands,)``, share of the map that is signal
     power : ``(2, bands)``, of the half maps' slices
-    noise : ``(optics groups, bands)``, infinite in bands that the images do not reach
+    noise : ``(optics groups, bands)``, infinite in bands that the images do not reach; 0 in groups without particles
 
     >>> telling_bands(np.array([1.0, 0.9, 0.1, 0.0]), np.full((2, 4), 2.0), np.ones((1, 4)))
     2
     """
-    told = np.cumsum(signal**2 * power.mean(axis=0) * (1.0 / noise).mean(axis=0))
+    inverse = np.divide(1.0, noise, out=np.zeros_like(noise), where=noise > 0)
+    told = np.cumsum(signal**2 * power.mean(axis=0) * inverse.mean(axis=0))
     return int(np.searchsorted(told, RIVAL_SHARE * told[-1])) + 1
 
 

@@ -15,6 +15,7 @@ from cryocore.errors import InputError
 from cryocore.files import table_metadata
 from cryocore.geometry.rotations import angular_distance_deg, quaternion_to_matrix
 from cryocore.rates import auc
+from cryocore.score.comparison import telling_bands
 from cryocore.score.reference import first_band
 from cryocore.score.scores import best_rival
 from tests.score.simulated import logged, simulated
@@ -141,3 +142,13 @@ def test_cryosieve_has_a_cut_off_for_each_round(planted: tuple[Path, pa.Table]) 
     assert fixed[60.0] != fixed[30.0]
     for number, cut_off in ((0, 60.0), (1, 30.0), (7, 30.0)):
         assert logged(folder, schedule, number).column("cryosieve") == fixed[cut_off]
+
+
+def test_bands_that_tell_poses_apart() -> None:
+    signal, power = np.array([1.0, 0.8, 0.2, 0.0]), np.ones((2, 4))
+    assert telling_bands(signal, power, np.ones((1, 4))) == 3
+    assert telling_bands(signal, power, np.array([[1.0, 1.0, 50.0, 1.0]])) == 2
+    unused_group, coarse_group = [0.0, 0.0, 0.0, 0.0], [1.0, 1.0, np.inf, np.inf]
+    assert telling_bands(signal, power, np.array([[1.0, 1.0, 1.0, 1.0], unused_group])) == 3
+    assert telling_bands(signal, power, np.array([coarse_group])) == 2
+    assert telling_bands(np.zeros(4), power, np.ones((1, 4))) == 1

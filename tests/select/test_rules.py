@@ -15,6 +15,7 @@ from cryocore.errors import InputError
 from cryocore.select import error_rate
 from cryocore.select.choose import choose, columns_needed
 from cryocore.select.rules import MIXTURE, RULES, Candidates, rising
+from cryocore.select.stage import subset_table
 from tests.select.logs import permuted, planted_log
 
 LOG = planted_log(1000, {"misplaced": 0.2, "empty": 0.1}, strength=5.0)
@@ -137,6 +138,15 @@ def test_rules_of_the_posterior() -> None:
     assert kept.sum() == pytest.approx((1 - rate.value) * 1000, abs=1)
     assert LOG.right[kept].mean() > 0.96
     assert weights(select("mixture", mixture=[0.0])).sum() == 1000
+
+
+def test_those_that_count_at_least_half_are_the_list() -> None:
+    selection = choose(COLUMNS, select("soft"), 1)
+    table = subset_table(COLUMNS["particle_id"], selection)
+    selected, found = (table.column(name).to_numpy() for name in ("selected", "weight"))
+    np.testing.assert_array_equal(selected, found >= 0.5)
+    assert 0 < np.count_nonzero((found > 0) & ~selected) < np.count_nonzero(selected)
+    assert LOG.right[selected].mean() > LOG.right[found > 0].mean()
 
 
 def test_mixture_is_a_score_for_other_rules() -> None:

@@ -19,7 +19,16 @@ from numpy.typing import NDArray
 from scipy.fft import next_fast_len
 
 from cryocore.errors import InputError
-from cryocore.files import AGAIN, as_numpy, conforming, read_table, refuse_rows, table_metadata, write_table
+from cryocore.files import (
+    AGAIN,
+    as_numpy,
+    conforming,
+    read_schema,
+    read_table,
+    refuse_rows,
+    table_metadata,
+    write_table,
+)
 from cryocore.geometry.rotations import quaternion_to_matrix
 from cryocore.shards import WHOLE, Shard
 
@@ -336,22 +345,26 @@ def read_weights(subset: str | Path | None, particles: Particles, shard: Shard =
 
     ``particles`` are those of the shard.
     """
+    return read_subset(subset, particles, shard)[0]
+
+
+def read_subset(
+    subset: str | Path | None, particles: Particles, shard: Shard = WHOLE
+) -> tuple[Floats32, NDArray[np.bool_]]:
+    """Weight of every particle in a round's map, and whether it is selected, ``(n,)``; all of both without a subset.
+
+    ``particles`` are those of the shard. In a table that does not say what is selected it is what has a weight.
+    """
     if subset is None:
-        return np.ones(len(particles), dtype=np.float32)
+        return np.ones(len(particles), dtype=np.float32), np.ones(len(particles), dtype=bool)
     table = conforming(read_table(subset, WEIGHTS_SCHEMA.names, shard=shard), WEIGHTS_SCHEMA, file=subset)
     require_same_particles(as_numpy(table.column("particle_id")), particles.ids, file=subset)
     weights = as_numpy(table.column("weight"))
     refuse_rows(~((weights >= 0) & (weights < np.inf)), weights, "weight", "is not a weight", file=subset)
-    return np.asarray(weights, dtype=np.float32)
-
-
-def is_selected(weights: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
-    """Which particles are on the list of a round, ``(n,)``: those that count at least half in its map.
-
-    >>> is_selected(np.array([1.0, 0.5, 0.4, 0.0])).tolist()
-    [True, True, False, False]
-    """
-    return np.asarray(weights) >= 0.5
+    if "selected" not in read_schema(subset).names:
+        return np.asarray(weights, dtype=np.float32), weights > 0
+    selected = as_numpy(read_table(subset, ["selected"], shard=shard).column("selected"))
+    return np.asarray(weights, dtype=np.float32), selected.astype(bool)
 
 
 def require_same_particles(

@@ -324,7 +324,9 @@ def refuse_rows(bad: NDArray[Any], values: NDArray[Any], column: str, fault: str
 
 
 def as_numpy(column: pa.ChunkedArray) -> NDArray[Any]:
-    """A column ``(n,)``, maybe read-only; without starting pandas where these are numbers, none missing."""
+    """A column ``(n,)``, maybe read-only; without starting pandas where these are numbers or flags, none missing."""
+    if pa.types.is_boolean(column.type) and not column.null_count:
+        return as_numpy(column.cast(pa.uint8())).astype(bool)
     number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
     if not number or column.null_count or not column.num_chunks:
         return np.asarray(column.to_numpy())

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cryocore.backend import Backend
 from cryocore.config import Config, Score, Select, per_round
-from cryocore.data import FscCurves, Particles, is_selected
+from cryocore.data import FscCurves, Particles
 from cryocore.files import read_schema, read_table, table_metadata, write_table
 from cryocore.maps.fsc import fsc
 from cryocore.maps.mrc import read_map, write_map
@@ -24,6 +24,7 @@ from cryocore.score.reference import first_band
 from cryocore.score.scores import BAND_COLUMNS, BandStatistics, cryosieve
 from cryocore.select.choose import columns_needed, judged
 from cryocore.select.mixture import posterior
+from cryocore.select.rules import weights_of
 from cryocore.select.stage import read_columns
 from cryocore.validate.metrics import truth_map_metrics
 
@@ -84,7 +85,7 @@ def comparison_maps(run: Run, weights: Floats, oracle: Floats | None) -> dict[st
     a true map), and :func:`beyond_truth`. ``judged``: by what :func:`judged_by_right` gives, with its auc and
     correct_rate; ``across``: by :func:`judged_across`
     """
-    n, selected = len(weights), is_selected(weights)
+    n, selected = len(weights), listed(weights)
     size = {h: int(np.count_nonzero(selected & (run.half == h))) for h in (1, 2)}
     aucs, likely = judged_by_right(run, size)
     subsets: dict[str, Bools | Floats] = {
@@ -121,7 +122,8 @@ def judged_by_right(run: Run, size: dict[int, int]) -> tuple[dict[str, Any], Flo
     """
     odds = odds_against(run, make_map(run, run.right.astype(np.float64)))
     kept = best(odds, run.half, size)
-    return {"auc": rounded_auc(odds, run.right), "correct_rate": round(float(run.right[kept].mean()), 6)}, weigh(odds)
+    rate = round(float(run.right[kept].mean()), 6)
+    return {"auc": rounded_auc(odds, run.right), "n": sum(size.values()), "correct_rate": rate}, weigh(odds)
 
 
 def judged_across(run: Run, weights: Floats) -> Floats:
@@ -148,14 +150,19 @@ def odds_against(run: Run, maps: Path) -> Floats:
 
 def weigh(odds: Floats) -> Floats:
     """Weights ``(n,)`` as the rule ``soft`` gives them."""
-    likely = posterior(odds)
-    return np.where(likely >= per_round(Select().soft, 1), likely, 0.0)
+    return np.asarray(weights_of(posterior(odds), per_round(Select().soft, 1)), dtype=np.float64)
+
+
+def listed(weights: Floats) -> Bools:
+    """The particles that count at least half, ``(n,)``."""
+    return weights >= 0.5
 
 
 def summary(run: Run, weights: Floats) -> dict[str, Any]:
     """Selected particles, and the share of them that is right."""
-    selected = is_selected(weights)
-    return {"n": int(selected.sum()), "correct_rate": round(float(run.right[selected].mean()), 6)}
+    found = listed(weights)
+    rate = round(float(run.right[found].mean()), 6) if found.any() else None
+    return {"n": int(found.sum()), "correct_rate": rate}
 
 
 def measured(run: Run, weights: Floats) -> dict[str, Any]:
@@ -183,7 +190,7 @@ def with_areas(values: dict[str, Any], resolved: int | None = None) -> dict[str,
     """What was measured with the mean of the curve, over all shells and over those below ``resolved``, in its place."""
     curve = values.pop("fsc_truth")
     areas = {"fsc_truth_area": None if curve is None else round(float(np.mean(curve[1:])), 6)}
-    if resolved is not None:
+    if resolved is not None and resolved > 1:
         areas["fsc_truth_area_resolved"] = round(float(np.mean(curve[1:resolved])), 6)
     return {**values, **areas}
 
@@ -193,7 +200,7 @@ def make_map(run: Run, weights: Floats) -> Path:
     subset, out = run.folder / "subset.parquet", run.folder / "maps"
     out.mkdir(exist_ok=True)
     ids = read_table(run.particles, ["particle_id"]).column("particle_id")
-    table = pa.table({"particle_id": ids, "weight": weights.astype(np.float32), "selected": is_selected(weights)})
+    table = pa.table({"particle_id": ids, "weight": weights.astype(np.float32), "selected": listed(weights)})
     write_table(subset, table)
     settings = run.config.reconstruct.model_copy(update={"full_every": 1})
     common: dict[str, Any] = {"settings": settings, "symmetry": run.config.symmetry, "backend": run.backend}

@@ -86,8 +86,8 @@ def page_text(cases: Sequence[Values], *, with_figures: bool) -> str:
         parts += [f"## {SET_TITLES[name]}\n", SCORES_TEXT if name == "table" else "", scores_table(members)]
         parts += ["![AUC in every round](images/experiments_rounds.png)\n"] if figures else []
         parts += [SUBSETS_TEXT if name == "table" else "", subsets_table(members)]
-        parts += [AREAS_TEXT if name == "table" else "", areas_table(members)]
-        parts += [AGREEMENT_TEXT if name == "table" else "", agreement_table(members)]
+        for text, found in ((AREAS_TEXT, areas_table(members)), (AGREEMENT_TEXT, agreement_table(members))):
+            parts += [text if name == "table" else "", found] if found else []
         parts += ["![FSC area of subsets](images/experiments_subsets.png)\n"] if figures else []
         parts += [RATES_TEXT, rates] if (rates := rates_table(members)) else []
         if mixed := [case for case in members if len(_kinds(case)) > 1]:

@@ -41,8 +41,9 @@ program is not run): a fifth dropped for good per round, by its score above a cu
 ranked by how long a particle stays; a particle's share of the map that it is compared with is left in, or taken out as
 cryocore does, which makes much of the difference at low SNR (the value in brackets does not say which). The best score
 in bold; scores in the order of their mean. *Map of the right ones*: log odds of particles against the half maps of all
-right particles, their own share taken out: where a run would end that had chosen every particle well. What `mixture`
-falls short of it is what the choice has cost; what it falls short of the true map is what so few particles cannot tell.
+right particles, their own share taken out: where a run would end that had chosen every particle well. The difference
+between `mixture` and this column is what a better choice could win; between this column and *true map* lies what maps
+of so many particles cannot tell.
 """
 
 SUBSETS_TEXT = """\

@@ -17,7 +17,7 @@ from benchmarks.validation.common import ROOT
 
 N_ROUNDS = 8
 CASES = {
-    "the default rule, mixture": ("--rule", "mixture"),
+    "the rule mixture": ("--rule", "mixture"),
     "`fraction` of `dual`": ("--rule", "fraction", "--value", "0.7", "--score", "dual"),
     "`balanced` of `zc`": ("--rule", "balanced", "--value", "0.7", "--score", "zc"),
     "`fraction` of `cryosieve` 40 to 8 Å": (

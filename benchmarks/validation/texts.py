@@ -40,7 +40,7 @@ PLANTED_TEXT = """\
 Images of computed densities of known structures with {percent} % wrong poses, through the whole workflow with the
 demo's rule. *FSC to truth* is that of the merged map, mean over all shells; `correct_rate` the share of kept
 particles that are right. The last columns are AUC, the probability that a right particle scores better than a
-wrong one, for several scores of the round. The selection uses `dual`.
+wrong one, for several scores of the round. The default rule decides by `mixture`.
 """
 
 SELECTED_TEXT = """\

@@ -15,7 +15,7 @@ from cryocore.backend import Backend
 from cryocore.classify.examples import Examples, columns_of, examples_of
 from cryocore.classify.features import COLUMNS, Context
 from cryocore.config import Score
-from cryocore.data import Particles, read_weights, require_same_particles
+from cryocore.data import Particles, read_subset, require_same_particles
 from cryocore.errors import InputError
 from cryocore.files import open_table, read_schema, read_table, table_metadata
 from cryocore.replay.log import find_rounds, wanted_rounds
@@ -41,6 +41,7 @@ class ScoredRound:
 
     data: Particles
     weights: NDArray[np.float32]
+    selected: NDArray[np.bool_]
     scorer: Scorer
     scores: Path
     directory: Path
@@ -65,7 +66,7 @@ class ScoredRound:
     ) -> ScoredRound:
         """From the files of a round; ``scores`` may be its log."""
         data = Particles.read(particles)
-        weights = read_weights(subset, data)
+        weights, selected = read_subset(subset, data)
         schema = read_schema(scores)
         metadata = table_metadata(schema)
         names = ["particle_id", "half", *(n for n in MIXTURE_COLUMNS if n in schema.names)]
@@ -78,7 +79,7 @@ class ScoredRound:
         likely = np.zeros(len(data)) if odds is None else posterior(odds)
         error_rate = UNKNOWN_RATE if rate is None else rate.value
         context = read_context(scores, metadata, len(data), seed=seed)
-        return cls(data, weights, scorer, scores, directory, metadata, context, likely, error_rate, seed)
+        return cls(data, weights, selected, scorer, scores, directory, metadata, context, likely, error_rate, seed)
 
     def examples(self, rows: NDArray[np.integer[Any]], image_size: int, progress: str | None = None) -> Examples:
         """Particles of some rows, in ascending order, as the log has them."""

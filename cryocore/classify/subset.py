@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from cryocore.classify.rounds import ScoredRound
 from cryocore.classify.train import known_truth
-from cryocore.data import is_selected
 from cryocore.errors import InputError
 from cryocore.files import read_table
 from cryocore.geometry.poses import hashed_uniform
@@ -28,7 +27,7 @@ def chosen_rows(
     """
     chosen = np.ones(len(scored.data), dtype=bool)
     if which in ("kept", "dropped"):
-        chosen = is_selected(scored.weights) == (which == "kept")
+        chosen = scored.selected == (which == "kept")
     elif which in ("right", "wrong"):
         chosen = known_truth(scored)[0] == int(which == "right")
     if ids is not None:

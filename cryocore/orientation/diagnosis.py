@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cryocore.data import is_selected
 from cryocore.errors import InputError
 from cryocore.geometry.symmetry import point_group
 from cryocore.maps.cones import cone_metrics, round_cones
@@ -175,8 +174,8 @@ def orientation(
     return Orientation(
         symmetry=before.symmetry,
         rounds=(before.number, after.number),
-        n_before=int(np.count_nonzero(is_selected(was))),
-        n_after=int(np.count_nonzero(is_selected(kept))),
+        n_before=_n_selected(before),
+        n_after=_n_selected(after),
         shift=view_shift(coarse, new, right, seed),
         sampling=sampling_change(views, group, old, new, right, judged_by, seed),
         empty=empty_views(views, group, new),
@@ -234,7 +233,7 @@ def sampling_change(
 
 def empty_views(directions: Floats, group: Floats, weights: Floats32) -> EmptyViews:
     """Share of empty cells, in cells of about thirty kept particles or more; weights ``(n,)`` after the selection."""
-    kept = is_selected(weights)
+    kept = weights > 0
     share = np.count_nonzero(kept) / len(kept)
     nside = nside_for(int(np.count_nonzero(kept)) * len(group))
     before, after = (cell_counts(v, nside, group) for v in (directions, directions[kept]))
@@ -242,16 +241,21 @@ def empty_views(directions: Floats, group: Floats, weights: Floats32) -> EmptyVi
 
 
 def _view_maps(directions: Floats, group: Floats, old: Floats32, new: Floats32) -> ViewMaps:
-    nside = nside_for(int(np.count_nonzero(is_selected(new))) * len(group))
-    before, after = (cell_counts(directions[is_selected(w)], nside, group).astype(np.float64) for w in (old, new))
+    nside = nside_for(int(np.count_nonzero(new)) * len(group))
+    before, after = (cell_counts(directions[w > 0], nside, group).astype(np.float64) for w in (old, new))
     return ViewMaps(nside, before, after)
+
+
+def _n_selected(log: LogRound) -> int:
+    selected = log.column("selected")
+    return int(np.count_nonzero(_weights(log) if selected is None else selected))
 
 
 def _weights(log: LogRound) -> Floats32:
     weights = log.column("weight")  # None too where the log knows none: nothing was selected then
     if weights is None:
         return np.ones(log.n_particles, dtype=np.float32)
-    if not np.any(is_selected(weights)):
+    if not np.any(weights > 0):
         raise InputError("no particle is kept", file=log.path, remedy="Give another round")
     return np.asarray(weights, dtype=np.float32)
 

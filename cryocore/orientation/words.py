@@ -49,7 +49,7 @@ def sentences(o: Orientation) -> tuple[str, ...]:
         f"95 of 100 such subsets more than {s.by_chance_5:.3f}.",
         _spread_of_wrong(o),
         _unsampled(o),
-        f"{100 * v.total_variation:.1f} % of the kept particles look from elsewhere than all did; by chance "
+        f"{100 * v.total_variation:.1f} % of the particles, by weight, look from elsewhere than all did; by chance "
         f"{100 * v.by_chance:.1f} %, at most {100 * v.by_chance_95:.1f} % in 95 of 100 cases{_beside(o)}.",
         f"Empty views: {100 * e.before:.1f} % before, {100 * e.after:.1f} % after, {100 * e.by_chance:.1f} % to be "
         "expected.",

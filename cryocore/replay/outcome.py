@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cryocore.data import is_selected
 from cryocore.replay.groups import Ranking
 from cryocore.replay.request import Plan
 from cryocore.replay.resolution import Prediction
@@ -69,7 +68,7 @@ class Outcome:
     @property
     def kept(self) -> NDArray[np.bool_]:
         """Whether each particle is selected, ``(n,)``."""
-        return is_selected(self.selection.weights)
+        return self.selection.selected
 
     def as_dict(self) -> dict[str, Any]:
         """Everything but the arrays of particles, for JSON; groups that lose significantly more, and the first five."""

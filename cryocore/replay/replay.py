@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryocore.cores import available_cores
-from cryocore.data import Particles, is_selected, require_same_particles
+from cryocore.data import Particles, require_same_particles
 from cryocore.errors import InputError
 from cryocore.files import write_table
 from cryocore.formats import read_tables, require_other_file
@@ -115,9 +115,9 @@ def _read_known(log_round: LogRound, after: LogRound | None, views: _SameViews) 
     if (flags >= 0).all():
         likely, right_from = flags.astype(np.float32), "flags"
     kept_next = None
-    if after is not None and (weights := after.column("weight")) is not None:
+    if after is not None and (selected := after.column("selected")) is not None:
         ids = after.read(["particle_id"])["particle_id"]
-        kept_next = is_selected(aligned(weights, ids, columns["particle_id"]))
+        kept_next = aligned(selected, ids, columns["particle_id"]).astype(bool)
     found = {kind: group_codes(log_round, kind) for kind in ("micrograph", "optics_group")}
     return _Known(
         ids=columns["particle_id"],
@@ -147,7 +147,7 @@ def _outcome(log_round: LogRound, known: _Known, p: Plan) -> Outcome:
     if score is None or p.score == MIXTURE:
         score = log_round.column(MIXTURE) if p.score == MIXTURE else log_round.column(p.score)
     score = np.full(len(known.ids), np.nan, dtype=np.float32) if score is None else score
-    kept = is_selected(selection.weights)
+    kept = selection.selected
     return Outcome(
         round=log_round.number,
         plan=p,
@@ -239,7 +239,7 @@ def write_star(outcome: Outcome, log_round: LogRound, out: Path, parent: Path | 
     remedy = "Give the file that the run read"
     require_same_particles(outcome.ids, ids, file=parent, remedy=remedy)
     require_other_file(out, parent)
-    write_kept(parent, log_round.path, outcome.selection.weights, out)
+    write_kept(parent, log_round.path, outcome.selection.weights, outcome.kept, out)
 
 
 def _parent_file(name: str, run_dir: Path) -> Path:

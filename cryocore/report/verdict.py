@@ -13,6 +13,8 @@ UNEVEN_SHARE = 0.05
 CHANCE_AUC = 0.6
 AREA_LOSS = 0.005
 DROPPED_MARGIN = 0.02
+UNLIKE_LIST = 0.05
+"""Difference of the effective number of particles from that of the list, from which on both are named."""
 
 
 def verdict(first: Metrics, last: Metrics) -> str:
@@ -33,7 +35,9 @@ def finest_sentence(rounds: Sequence[Metrics], stop: Stop) -> str:
     """Which round to stop at, and how it compares with the best."""
     finest, best = rounds[stop.finest], rounds[stop.best]
     share = 100 * finest["n_kept"] / finest["n_particles"]
-    subject = f"Finest subset: round {finest['round']}, {finest['n_kept']:,} particles ({share:.0f} %)"
+    unlike = abs(finest["n_effective"] - finest["n_kept"]) > UNLIKE_LIST * finest["n_kept"]
+    worth = f"; the map weighs particles and is worth {finest['n_effective']:,.0f} equal ones" if unlike else ""
+    subject = f"Finest subset: round {finest['round']}, {finest['n_kept']:,} particles ({share:.0f} %{worth})"
     if stop.finest == stop.best:
         return f"{subject}. Its half-map FSC has the largest area of all rounds."
     c = stop.comparisons[stop.finest]
@@ -115,7 +119,7 @@ def _error_rate_warnings(rounds: Sequence[Metrics]) -> list[str]:
     if rate is None:
         return []
     found = [f"The error rate is doubtful: {rate['note']}."] if rate["note"] else []
-    dropped = 1.0 - last["n_kept"] / last["n_particles"]
+    dropped = 1.0 - max(last["n_kept"], last["n_effective"]) / last["n_particles"]
     if rate["high"] is not None and dropped > rate["high"] + DROPPED_MARGIN:
         found.append(
             f"Round {last['round']} drops {100 * dropped:.0f} % of the particles, where {100 * rate['value']:.0f} % "

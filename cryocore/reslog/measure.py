@@ -117,7 +117,7 @@ def reslog(
     repeats: int = 1,
     seed: int = 0,
 ) -> list[Series]:
-    """Measure the resolution of random subsets of all particles, and of those that a round keeps.
+    """Measure the resolution of random subsets of all particles, and of those in a round's map.
 
     Parameters
     ----------

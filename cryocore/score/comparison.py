@@ -70,7 +70,7 @@ class Comparison:
     ``poses`` : the quaternions ``(m, 4)`` of the whole data set, from which decoys are drawn
     ``group`` : the rotations ``(g, 3, 3)`` of the point group, modulo which rivals are no closer to the own pose than
     they should
-    ``rival_bands`` : how many of the innermost bands rivals are summed in
+    ``rival_bands`` : how many of the innermost bands rivals are summed in, if any are
     ``folds`` : who judges in place of the reference's own maps, if anyone
     """
 
@@ -81,7 +81,7 @@ class Comparison:
     source: Source
     poses: NDArray[np.float64]
     group: NDArray[np.float64]
-    rival_bands: int = 1
+    rival_bands: int = 0
     folds: Folds | None = None
 
     def with_maps(self, maps: Floats32, grid: Grid) -> Comparison:

@@ -88,9 +88,20 @@ class Scorer:
         return cls(comparison, noise, signal, band, round_number, symmetry)
 
     def table(
-        self, data: Particles, rows: NDArray[np.intp], weights: NDArray[np.float32], progress: str = "score"
+        self,
+        data: Particles,
+        rows: NDArray[np.intp],
+        weights: NDArray[np.float32],
+        progress: str = "score",
+        selected: NDArray[np.bool_] | None = None,
     ) -> pa.Table:
-        """The log's rows for some rows of the data set, whose particles have ``weights`` ``(n,)`` in the half maps."""
+        """The log's rows for some rows of the data set.
+
+        Parameters
+        ----------
+        weights : (n,) of its particles in the half maps
+        selected : (n,) those on the round's list; None: those with a weight
+        """
         part, reference, settings = data.take(rows), self.comparison.reference, self.comparison.settings
         sums = chunk_sums(part, weights[rows], self.comparison, progress)
         own, half = BandStatistics.of(sums.own), part.column("half") - 1
@@ -99,8 +110,9 @@ class Scorer:
         scaled = sigma2 * factor[:, None] if settings.noise_per_particle else sigma2
         weighting = Weighting(scaled, self.signal, reference.radial_mean[half], reference.likeness[half])
         judgement = judge(own, sums.rivals, weighting, self.cryosieve_band)
+        listed = weights > 0 if selected is None else selected
         local_noise = sigma2 if settings.noise == "micrograph" else None
-        return log_table(part, self.round_number, weights[rows], judgement, sums, factor, local_noise)
+        return log_table(part, self.round_number, weights[rows], listed[rows], judgement, sums, factor, local_noise)
 
     @property
     def coefficients(self) -> NDArray[np.int64]:
@@ -119,6 +131,7 @@ class Scorer:
             "box": data.reference_optics.box,
             "pixel_size_angstrom": data.reference_optics.pixel_size_angstrom,
             "n_bands": reference.n_bands,
+            "rival_bands": self.comparison.rival_bands,
             "band_edges": reference.edges.tolist(),
             "noise_power": [[v if np.isfinite(v) else None for v in row] for row in self.noise.groups.tolist()],
             "signal_share": self.signal.tolist(),

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from cryocore.backend import Backend
 from cryocore.config import Score
-from cryocore.data import Particles, read_quaternions, read_weights, require_same_particles
+from cryocore.data import Particles, read_quaternions, read_subset, read_weights, require_same_particles
 from cryocore.errors import InputError
 from cryocore.files import AGAIN, as_numpy, open_table, read_table, table_metadata, write_tables
 from cryocore.score.chunks import CHUNK
@@ -49,13 +49,15 @@ def score(
     noise : what :func:`noise_of_round` wrote; None: the noise is estimated first
     """
     data = Particles.read(particles, shard)
-    weights = read_weights(subset, data, shard)
+    weights, selected = read_subset(subset, data, shard)
     given: dict[str, Any] = {"symmetry": symmetry, "round_number": round_number, "seed": seed, "cache": cache}
     if noise is not None:
         given |= {"noise": read_noise(noise, data, shard), "poses": read_quaternions(particles)}
     scorer = Scorer.of(data, weights, round_dir, settings, backend=backend, **given)
     chunks = (np.arange(start, min(start + CHUNK, len(data))) for start in range(0, len(data), CHUNK))
-    write_tables(out, (scorer.table(data, rows, weights) for rows in chunks), **scorer.metadata(data))
+    write_tables(
+        out, (scorer.table(data, rows, weights, selected=selected) for rows in chunks), **scorer.metadata(data)
+    )
     log.info("scored %d particles in %d bands", len(data), scorer.comparison.reference.n_bands)
 
 

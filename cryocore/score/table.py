@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cryocore.data import EXPECTED, GIVEN_SCORES, HINTS, SCORES, Particles, is_selected
+from cryocore.data import EXPECTED, GIVEN_SCORES, HINTS, SCORES, Particles
 from cryocore.geometry.rotations import viewing_direction
 from cryocore.score.chunks import ChunkSums
 from cryocore.score.scores import BAND_COLUMNS, Judgement, best_rival
@@ -20,6 +20,7 @@ def log_table(
     part: Particles,
     round_number: int,
     weights: NDArray[np.float32],
+    selected: NDArray[np.bool_],
     judgement: Judgement,
     sums: ChunkSums,
     factor: Array,
@@ -42,7 +43,7 @@ def log_table(
     for name in ("defocus_u_angstrom", "defocus_v_angstrom"):
         columns[name] = part.table.column(name)
     columns["weight"] = weights
-    columns["selected"] = is_selected(weights)
+    columns["selected"] = selected
     for name in SCORES:
         columns[name] = judgement.scores[name].astype(np.float32)
     for name in (n for n in GIVEN_SCORES.values() if n in part.table.column_names):

@@ -32,11 +32,13 @@ class Selection:
     """What a rule decides, in the order of the log's rows.
 
     ``weights`` : float32 ``(n,)``, 0 for particles that are dropped
+    ``selected`` : ``(n,)``, those on the list that is handed on
     ``posterior`` : ``(n,)``, probability of being right; None where the log does not allow one
     ``error_rate`` : None likewise
     """
 
     weights: NDArray[np.float32]
+    selected: NDArray[np.bool_]
     posterior: Scores | None
     error_rate: ErrorRate | None
 
@@ -132,7 +134,7 @@ def choose(
         estimate = rate if rule.score == MIXTURE else None
         shown = abs(value) if lower_is_better else value
         require_enough(weights[members], settings, shown, h, round_number, estimate)
-    return Selection(weights, None if odds is None else likely, rate)
+    return Selection(weights, rule.selected(weights), None if odds is None else likely, rate)
 
 
 def judged(
@@ -179,8 +181,9 @@ def require_enough(
     round_number: int,
     estimate: ErrorRate | None = None,
 ) -> None:
-    """Refuse a selection that leaves too few particles in a half set."""
+    """Refuse a selection that leaves too few particles in the map of a half set, or on its list."""
     kept, count = int(np.count_nonzero(weights)), effective_number(weights)
+    listed = int(np.count_nonzero(RULES[settings.rule].selected(weights)))
     if count < settings.minimum - 1e-3:
         weighed = "" if round(count) == kept else f", whose weights are worth {count:.1f} equal ones"
         raise InputError(
@@ -189,4 +192,11 @@ def require_enough(
             + (f". {100 * estimate.value:.0f} % are estimated to be wrong" if estimate else ""),
             setting=f"select.{settings.rule}",
             remedy=f"Loosen select.{settings.rule}, or lower select.minimum",
+        )
+    if listed < settings.minimum:
+        raise InputError(
+            f"{settings.rule} {value:g} finds {listed} of the {len(weights)} particles of half set {half} more likely "
+            f"right than wrong in round {round_number}; at least {settings.minimum} are wanted",
+            setting=f"select.{settings.rule}",
+            remedy="Use more particles, another rule such as fraction, or lower select.minimum",
         )

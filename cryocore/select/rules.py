@@ -71,12 +71,24 @@ class Rule:
     ``score`` : what decides, whatever ``select.score`` says; None: that one
     ``cell`` : what candidates are grouped by, a key of ``cryocore.select.cells.CELL_COLUMNS``; None: nothing
     ``goes_on`` : whether weights go on from those of the round before
+    ``listed`` : the least weight of what is selected, the list that is handed on; 0: whatever has a weight
     """
 
     weigh: Callable[[Candidates, float], Weights]
     score: str | None = None
     cell: str | None = None
     goes_on: bool = False
+    listed: float = 0.0
+
+    def selected(self, weights: Weights) -> NDArray[np.bool_]:
+        """Which particles are on the list, ``(n,)``.
+
+        >>> RULES["soft"].selected(np.array([1.0, 0.5, 0.1, 0.0])).tolist()
+        [True, True, False, False]
+        >>> RULES["huber"].selected(np.array([1.0, 0.5, 0.1, 0.0])).tolist()
+        [True, True, True, False]
+        """
+        return (weights > 0) & (weights >= self.listed)
 
 
 def best(scores: Scores, ids: Ids, n: int) -> NDArray[np.bool_]:
@@ -158,7 +170,12 @@ def mixture(candidates: Candidates, factor: float) -> Weights:
 
 def soft(candidates: Candidates, floor: float) -> Weights:
     """Every particle weighs as much as it is probably right, to a 32nd, and nothing below a floor."""
-    return np.where(candidates.posterior >= floor, np.round(candidates.posterior * STEPS) / STEPS, 0.0)
+    return weights_of(candidates.posterior, floor)
+
+
+def weights_of(likely: Scores, floor: float) -> Weights:
+    """Probabilities as weights."""
+    return np.where(likely >= floor, np.round(likely * STEPS) / STEPS, 0.0)
 
 
 def micrograph(candidates: Candidates, lowest: float) -> Weights:
@@ -204,7 +221,7 @@ RULES: dict[str, Rule] = {
     "posterior": Rule(posterior, score=MIXTURE),
     "probability": Rule(probability, score=PROBABILITY),
     "mixture": Rule(mixture, score=MIXTURE),
-    "soft": Rule(soft, score=MIXTURE),
+    "soft": Rule(soft, score=MIXTURE, listed=0.5),
     "trimmed": Rule(trimmed),
     "balanced": Rule(balanced, cell="view"),
     "micrograph": Rule(micrograph, score=MIXTURE, cell="micrograph"),

@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cryocore.config import Select
-from cryocore.data import GIVEN_SCORES, Particles, is_selected, require_same_particles, score_columns
+from cryocore.data import GIVEN_SCORES, Particles, require_same_particles, score_columns
 from cryocore.errors import InputError
 from cryocore.files import AGAIN, as_numpy, read_schema, read_table, write_table
 from cryocore.formats import filter_particles, kind_of
@@ -50,7 +50,7 @@ def select(
         raise error.about(scores) from None
     rate = selection.error_rate
     metadata = subset_metadata(settings, seed, round_number, selection)
-    write_kept(Path(data.parent), scores, selection.weights, out_star)
+    write_kept(Path(data.parent), scores, selection.weights, selection.selected, out_star)
     write_table(out_table, subset_table(data.ids, selection), **metadata)
     if rate is not None:
         log.info(
@@ -58,7 +58,7 @@ def select(
             *(100 * v for v in (rate.value, rate.low, rate.high)),
             f"; {rate.note}" if rate.note else "",
         )
-    log.info("round %d keeps %d of %d particles", round_number, is_selected(selection.weights).sum(), len(data))
+    log.info("round %d keeps %d of %d particles", round_number, selection.selected.sum(), len(data))
 
 
 def read_columns(log_file: Path, names: list[str]) -> dict[str, NDArray[Any]]:
@@ -77,7 +77,7 @@ def table_columns(table: pa.Table) -> dict[str, NDArray[Any]]:
 
 def subset_table(ids: NDArray[np.uint64], selection: Selection) -> pa.Table:
     """One row per particle of the data set."""
-    table = {"particle_id": ids, "weight": selection.weights, "selected": is_selected(selection.weights)}
+    table = {"particle_id": ids, "weight": selection.weights, "selected": selection.selected}
     if selection.posterior is not None:
         table["posterior"] = selection.posterior.astype(np.float32)
     return pa.table(table)
@@ -94,12 +94,11 @@ def subset_metadata(settings: Select, seed: int, round_number: int, selection: S
     }
 
 
-def write_kept(parent: Path, scores: Path, weights: NDArray[np.float32], out: Path) -> None:
-    """Write the rows of the parent file that weights ``(n,)`` select; a STAR file with these and the scores as columns.
+def write_kept(parent: Path, scores: Path, weights: NDArray[np.float32], kept: NDArray[np.bool_], out: Path) -> None:
+    """Write the rows of the parent file that are kept ``(n,)``; a STAR file with weights and scores as columns.
 
     The weights are RELION's figure of merit: ``relion_reconstruct --fom_weighting`` weighs by it.
     """
-    kept = is_selected(weights)
     is_star = kind_of(parent) == "star"
     has_already = {MIXTURE, *GIVEN_SCORES.values()}
     names = [n for n in score_columns(read_schema(scores)) if n not in has_already] if is_star else []

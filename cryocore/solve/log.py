@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cryocore.data import Particles, is_selected
+from cryocore.data import Particles
 from cryocore.files import read_table, write_table, write_tables
 from cryocore.solve.optimise import Epoch
 from cryocore.solve.sweep import Ledger
@@ -76,13 +76,13 @@ def write_epochs(path: Path, history: list[Epoch]) -> None:
     write_table(path, pa.table({name: [r[name] for r in rows] for name in rows[0]}))
 
 
-def write_weights(path: Path, particles: Particles, ledger: Ledger) -> None:
+def write_weights(path: Path, particles: Particles, ledger: Ledger, selected: NDArray[np.bool_]) -> None:
     """The weight of each particle in the maps, as a subset has it, with what it was judged by."""
     weight = ledger.weight.astype(np.float32)
     columns: dict[str, Any] = {
         "particle_id": particles.ids,
         "weight": weight,
-        "selected": is_selected(weight),
+        "selected": selected,
         "distance": ledger.distance.astype(np.float32),
         "plain": ledger.plain.astype(np.float32),
         "cross": ledger.cross.astype(np.float32),

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from cryocore.backend import Backend
 from cryocore.cache.file import image_source
 from cryocore.config import Iterative, Reconstruct, Score
-from cryocore.data import FourierSums, FscCurves, Grid, Particles, last_shell, read_weights
+from cryocore.data import FourierSums, FscCurves, Grid, Particles, last_shell, read_subset
 from cryocore.errors import InputError
 from cryocore.files import atomic_path
 from cryocore.imaging.accumulate import accumulate, symmetrise
@@ -100,7 +100,7 @@ def solve(
     killed continues after its last whole epoch.
     """
     data = Particles.read(particles)
-    weights = read_weights(subset, data)
+    weights, selected = read_subset(subset, data)
     require_both_halves(weights, data.column("half"), subset)
     optics = data.reference_optics
     pixel, box = optics.pixel_size_angstrom, optics.box
@@ -124,7 +124,7 @@ def solve(
         density = sampling_density(symmetrise(all_sums(problem, used, ranks), problem.group, backend))
     if ranks.first:
         write_maps(fit, halves, density, settings.padding, out_dir)
-        write_weights(out_dir / "weights.parquet", data, state.ledger)
+        write_weights(out_dir / "weights.parquet", data, state.ledger, selected)
         write_epochs(out_dir / "epochs.parquet", state.history)
         merge_batches(out_dir / PARTS, len(state.history), ranks.world, out_dir / "batches.parquet")
         shutil.rmtree(out_dir / PARTS)

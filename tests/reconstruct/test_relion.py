@@ -78,16 +78,16 @@ def test_relion_reads_a_selection(tmp_path: Path) -> None:
 
 
 def test_relion_makes_the_weighted_map_of_a_soft_selection(tmp_path: Path) -> None:
-    """Half or all of the weight on particles with noise of their own: without the weights the map is another one."""
+    """Most weight on some particles with noise of their own: without the weights the map is another one."""
     settings = SIMULATIONS["C1"].model_copy(update={"n_particles": 200, "snr": 0.5, "orientations": "uniform"})
     backend, table = get_backend("cpu"), tmp_path / "particles.parquet"
     simulate(settings, PlantedErrors(), symmetry="C1", seed=1, out_dir=tmp_path, backend=backend)
     data = ingest(tmp_path / "particles.star", root=None, pixel_size_angstrom=None, seed=0)
     data.write(table)
-    weights = np.random.default_rng(0).choice([0.0, 0.5, 1.0], len(data)).astype(np.float32)
+    weights = np.random.default_rng(0).choice([0.0, 0.05, 1.0], len(data)).astype(np.float32)
     write_table(tmp_path / "subset.parquet", pa.table({"particle_id": data.ids, "weight": weights}))
     write_table(tmp_path / "scores.parquet", pa.table({"particle_id": data.ids}))
-    write_kept(tmp_path / "particles.star", tmp_path / "scores.parquet", weights, tmp_path / "subset.star")
+    write_kept(tmp_path / "particles.star", tmp_path / "scores.parquet", weights, weights > 0, tmp_path / "subset.star")
     how = {"settings": Reconstruct(), "symmetry": "C1", "backend": backend}
     reconstruct(table, tmp_path / "subset.parquet", None, **how, out_dir=tmp_path)
 
@@ -98,5 +98,4 @@ def test_relion_makes_the_weighted_map_of_a_soft_selection(tmp_path: Path) -> No
     )
     shells = slice(1, int(0.45 * BOX) + 1)
     assert fsc(ours, weighted)[shells].min() > 0.99
-    far, near = (1.0 - fsc(ours, other)[shells].mean() for other in (plain, weighted))
-    assert near < 0.5 * far, (near, far)
+    assert fsc(ours, plain)[shells].min() < 0.9

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from cryocore.report.verdict import verdict, warnings
+from cryocore.report.verdict import finest_sentence, verdict, warnings
+from cryocore.validate.stopping import Stop
 
 BASE = {
-    "round": 0, "n_kept": 1000, "n_particles": 1000, "n_kept_half1": 500, "n_kept_half2": 500, "score": "dual",
+    "round": 0, "n_kept": 1000, "n_effective": 1000.0, "n_particles": 1000, "n_kept_half1": 500,
+    "n_kept_half2": 500, "score": "dual",
     "n_unscored": 0, "resolution_angstrom": 8.0, "nyquist_angstrom": 4.0, "box": 64, "pixel_size_angstrom": 2.0,
     "correct_rate": 0.7, "auc": 0.9, "fsc_truth_area": 0.6, "fsc_area": 0.5, "error_rate": None,
 }  # fmt: skip
@@ -53,9 +55,14 @@ RATE = {"value": 0.1, "low": 0.08, "high": 0.12, "second_opinion": 0.1, "method"
     ],
 )
 def test_more_is_dropped_than_is_wrong(kept, rate, expected):
-    rounds = [{**BASE, "error_rate": rate}, {**BASE, "round": 1, "n_kept": kept}]
+    rounds = [{**BASE, "error_rate": rate}, {**BASE, "round": 1, "n_kept": kept, "n_effective": float(kept)}]
     found = warnings(rounds, n_rounds=1)
     assert (found == []) if expected is None else (len(found) == 1 and expected in found[0])
+
+
+def test_a_short_list_is_no_loss_where_the_map_counts_the_others():
+    rounds = [{**BASE, "error_rate": RATE}, {**BASE, "round": 1, "n_kept": 250, "n_effective": 970.0}]
+    assert warnings(rounds, n_rounds=1) == []
 
 
 def test_an_earlier_round_was_better():
@@ -65,6 +72,13 @@ def test_an_earlier_round_was_better():
     assert len(found) == 1 and "Round 1 reached 6.00 Å" in found[0]
     rounds[1]["fsc_area"] = 0.49
     assert warnings(rounds, n_rounds=2) == [], "one shell by chance"
+
+
+def test_a_map_of_more_than_the_list_is_pointed_out():
+    stop = Stop(finest=0, best=0, comparisons=())
+    assert finest_sentence([BASE], stop).startswith("Finest subset: round 0, 1,000 particles (100 %). Its half-map")
+    weighed = finest_sentence([{**BASE, "n_kept": 250, "n_effective": 970.0}], stop)
+    assert "250 particles (25 %; the map weighs particles and is worth 970 equal ones)" in weighed
 
 
 def test_verdict():

@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks.machine import processor
 from benchmarks.validation.page import table
 from cryocore.backend import Backend, get_backend
-from cryocore.config import PlantedErrors, Reconstruct, Score, Select, Simulate
+from cryocore.config import PlantedErrors, Reconstruct, Score, Simulate
 from cryocore.files import read_schema, read_table, table_metadata, write_json
 from cryocore.ingest.particles import read_particles
 from cryocore.ingest.plant import CORRECT
@@ -30,8 +30,7 @@ from cryocore.ingest.simulate import simulate
 from cryocore.rates import auc
 from cryocore.reconstruct import reconstruct
 from cryocore.score import comparison, score
-from cryocore.select.choose import columns_needed, judged
-from cryocore.select.stage import read_columns
+from experiments.comparisons import log_odds
 
 RESULTS = Path(__file__).resolve().parent / "results" / "rivals.json"
 N = 10_000
@@ -89,12 +88,11 @@ def measure(folder: Path, symmetry: str, settings: Simulate, errors: PlantedErro
 
 def worth(log: Path, right: np.ndarray[Any, np.dtype[np.bool_]]) -> dict[str, Any]:
     """AUC of the log odds of being right, and of the scores that compare poses."""
-    schema = read_schema(log)
-    columns = read_columns(log, columns_needed(Select(rule="soft"), schema.names))
-    odds, _ = judged(columns, columns["particle_id"], columns["half"], 0, interval=False)
-    aucs = {"mixture": odds} | {name: read_table(log, [name]).column(0).to_numpy() for name in ("local", "dual")}
-    known = {name: auc(values, right) for name, values in aucs.items() if values is not None}
-    return {"n_bands": table_metadata(schema)["n_bands"], "auc": {k: v and round(v, 4) for k, v in known.items()}}
+    values = {"mixture": log_odds(log, 0)}
+    values |= {name: read_table(log, [name]).column(0).to_numpy() for name in ("local", "dual")}
+    aucs = {name: auc(v, right) for name, v in values.items() if v is not None}
+    n_bands = table_metadata(read_schema(log))["n_bands"]
+    return {"n_bands": n_bands, "auc": {name: v and round(v, 4) for name, v in aucs.items()}}
 
 
 def text(results: dict[str, Any]) -> str:

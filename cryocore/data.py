@@ -357,14 +357,13 @@ def read_subset(
     """
     if subset is None:
         return np.ones(len(particles), dtype=np.float32), np.ones(len(particles), dtype=bool)
-    table = conforming(read_table(subset, WEIGHTS_SCHEMA.names, shard=shard), WEIGHTS_SCHEMA, file=subset)
+    tells = "selected" in read_schema(subset).names
+    schema = WEIGHTS_SCHEMA.append(pa.field("selected", pa.bool_())) if tells else WEIGHTS_SCHEMA
+    table = conforming(read_table(subset, schema.names, shard=shard), schema, file=subset)
     require_same_particles(as_numpy(table.column("particle_id")), particles.ids, file=subset)
     weights = as_numpy(table.column("weight"))
     refuse_rows(~((weights >= 0) & (weights < np.inf)), weights, "weight", "is not a weight", file=subset)
-    if "selected" not in read_schema(subset).names:
-        return np.asarray(weights, dtype=np.float32), weights > 0
-    selected = as_numpy(read_table(subset, ["selected"], shard=shard).column("selected"))
-    return np.asarray(weights, dtype=np.float32), selected.astype(bool)
+    return np.asarray(weights, dtype=np.float32), as_numpy(table.column("selected")) if tells else weights > 0
 
 
 def require_same_particles(

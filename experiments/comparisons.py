@@ -24,7 +24,7 @@ from cryocore.score.reference import first_band
 from cryocore.score.scores import BAND_COLUMNS, BandStatistics, cryosieve
 from cryocore.select.choose import columns_needed, judged
 from cryocore.select.mixture import posterior
-from cryocore.select.rules import weights_of
+from cryocore.select.rules import RULES, weights_of
 from cryocore.select.stage import read_columns
 from cryocore.validate.metrics import truth_map_metrics
 
@@ -37,6 +37,8 @@ RETAINED = 0.8
 """Share of its particles that a round of CryoSieve's rule keeps (Zhu et al. 2023)."""
 FIRST_CUTOFF_ANGSTROM = 40.0
 ROUNDS_ACROSS = 2
+SOFT = Select(rule="soft")
+"""The rule by which comparisons weigh and select."""
 
 
 @dataclass(frozen=True)
@@ -70,22 +72,23 @@ def best(values: Floats, half: NDArray[np.int8], counts: dict[int, int]) -> Bool
     return kept
 
 
-def comparison_maps(run: Run, weights: Floats, oracle: Floats | None) -> dict[str, Any]:
+def comparison_maps(run: Run, weights: Floats, selected: Bools, oracle: Floats | None) -> dict[str, Any]:
     """The last round's particles beside others of the same data.
 
     Parameters
     ----------
-    weights : (n,) of the last round; subsets "of the same size" have as many particles as it selects in each half set
+    weights, selected : (n,) of the last round; subsets "of the same size" have as many particles as it selects in each
+        half set
     oracle : (n,) the best score that there is; None without a true map
 
     Returns
     -------
-    dict of subset -> n, correct_rate and fsc_truth_area, the mean FSC with the truth over all shells, and
-    fsc_truth_area_resolved, that over those where the FSC of the right particles' map is at least ½ (both None without
-    a true map), and :func:`beyond_truth`. ``judged``: by what :func:`judged_by_right` gives, with its auc and
+    dict of subset -> n, correct_rate and fsc_truth_area, the mean FSC with the truth over all shells (None without a
+    true map); with a true map also fsc_truth_area_resolved, that over the shells where the FSC of the right particles'
+    map is at least ½, and :func:`beyond_truth`. ``judged``: by what :func:`judged_by_right` gives, with its auc and
     correct_rate; ``across``: by :func:`judged_across`
     """
-    n, selected = len(weights), listed(weights)
+    n = len(weights)
     size = {h: int(np.count_nonzero(selected & (run.half == h))) for h in (1, 2)}
     aucs, likely = judged_by_right(run, size)
     subsets: dict[str, Bools | Floats] = {
@@ -99,6 +102,7 @@ def comparison_maps(run: Run, weights: Floats, oracle: Floats | None) -> dict[st
         subsets["across"] = judged_across(run, weights)
         subsets |= {"oracle": best(oracle, run.half, size), "oracle_weights": probabilities(oracle, run.right)}
     found = {name: measured(run, np.asarray(kept, dtype=np.float64)) for name, kept in subsets.items()}
+    found["chosen"] |= summary(run, selected)
     curve = found["right"]["fsc_truth"]
     resolved = None if curve is None else int(np.argmax(np.append(curve, 0.0) < 0.5))
     maps = {name: with_areas(values, resolved) for name, values in found.items()}
@@ -143,31 +147,33 @@ def odds_against(run: Run, maps: Path) -> Floats:
     settings, seed, out = run.config.score, run.config.seed, run.folder / "judged.parquet"
     common: dict[str, Any] = {"symmetry": run.config.symmetry, "seed": seed, "backend": run.backend, "out": out}
     score(run.particles, maps, run.folder / "subset.parquet", settings=settings, round_number=0, **common)
-    columns = read_columns(out, columns_needed(Select(rule="soft"), read_schema(out).names))
-    odds, _ = judged(columns, columns["particle_id"], run.half, seed, interval=False)
+    odds = log_odds(out, seed)
     return np.zeros(len(run.right)) if odds is None else np.nan_to_num(odds)
+
+
+def log_odds(log: Path, seed: int) -> Floats | None:
+    """Log odds ``(n,)`` of being right by what a log holds; None where it does not allow any."""
+    columns = read_columns(log, columns_needed(SOFT, read_schema(log).names))
+    return judged(columns, columns["particle_id"], columns["half"], seed, interval=False)[0]
 
 
 def weigh(odds: Floats) -> Floats:
     """Weights ``(n,)`` as the rule ``soft`` gives them."""
-    return np.asarray(weights_of(posterior(odds), per_round(Select().soft, 1)), dtype=np.float64)
+    return np.asarray(weights_of(posterior(odds), per_round(SOFT.soft, 1)), dtype=np.float64)
 
 
-def listed(weights: Floats) -> Bools:
-    """The particles that count at least half, ``(n,)``."""
-    return weights >= 0.5
-
-
-def summary(run: Run, weights: Floats) -> dict[str, Any]:
-    """Selected particles, and the share of them that is right."""
-    found = listed(weights)
-    rate = round(float(run.right[found].mean()), 6) if found.any() else None
-    return {"n": int(found.sum()), "correct_rate": rate}
+def summary(run: Run, selected: Bools) -> dict[str, Any]:
+    """How many particles are selected, and the share of them that is right."""
+    rate = round(float(run.right[selected].mean()), 6) if selected.any() else None
+    return {"n": int(selected.sum()), "correct_rate": rate}
 
 
 def measured(run: Run, weights: Floats) -> dict[str, Any]:
-    """The particles of a map; where there is a true map, its FSC with it, ``fsc_truth``, and ``beyond_truth``."""
-    found: dict[str, Any] = {**summary(run, weights), "fsc_truth": None}
+    """The particles of a map that ``soft`` would select; the map's ``fsc_truth``, by shell, and ``beyond_truth``.
+
+    Without a true map ``fsc_truth`` is None, and ``beyond_truth`` is not there.
+    """
+    found: dict[str, Any] = {**summary(run, RULES[SOFT.rule].selected(weights)), "fsc_truth": None}
     if run.true_map is not None:
         maps = make_map(run, weights)
         found["fsc_truth"] = truth_map_metrics(maps, run.true_map)["fsc_truth"]
@@ -200,8 +206,7 @@ def make_map(run: Run, weights: Floats) -> Path:
     subset, out = run.folder / "subset.parquet", run.folder / "maps"
     out.mkdir(exist_ok=True)
     ids = read_table(run.particles, ["particle_id"]).column("particle_id")
-    table = pa.table({"particle_id": ids, "weight": weights.astype(np.float32), "selected": listed(weights)})
-    write_table(subset, table)
+    write_table(subset, pa.table({"particle_id": ids, "weight": weights.astype(np.float32)}))
     settings = run.config.reconstruct.model_copy(update={"full_every": 1})
     common: dict[str, Any] = {"settings": settings, "symmetry": run.config.symmetry, "backend": run.backend}
     reconstruct(run.particles, subset, run.results / "round_0" / "mask.mrc", out_dir=out, **common)

@@ -56,7 +56,7 @@ def evaluate(home: Path, config: Config, backend: Backend, progress: Progress = 
     right, kinds = read_truth(made / "truth.parquet", data)
     progress("scores of all rounds")
     rounds = [round_numbers(results, r, right, kinds) for r in range(config.n_rounds + 1)]
-    log = read_table(log_of(results, config.n_rounds), ["weight"])
+    log = read_table(log_of(results, config.n_rounds), ["weight", "selected"])
     found: dict[str, Any] = {
         "n": len(data),
         "error_rate": round(float(1.0 - right.mean()), 6),
@@ -75,7 +75,7 @@ def evaluate(home: Path, config: Config, backend: Backend, progress: Progress = 
             found["oracle"] = aucs_by_kind(oracle, right, kinds)
         progress("maps of other subsets")
         weights = log.column("weight").to_numpy().astype(np.float64)
-        found["maps"] = comparison_maps(run, weights, oracle)
+        found["maps"] = comparison_maps(run, weights, log.column("selected").to_numpy(), oracle)
         if run.true_map is not None:
             found["cryosieve_rule"] = {
                 name: cryosieve_rule(run, own_share=name == "own_share_in", progress=progress) for name in VARIANTS

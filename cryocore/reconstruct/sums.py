@@ -38,7 +38,7 @@ def round_sums(
     previous: Path | None = None,
     source: Source = StackReader,
 ) -> FourierSums:
-    """The sums of a round; from those of the round before where less than half of the weight changed."""
+    """The sums of a round; from those of the round before where few enough particles changed."""
     if previous is None:
         return accumulate(data, weights, grid, backend, source=source)
     change = weights - read_weights_of_sums(previous, data)

@@ -167,7 +167,7 @@ def neighbour_correlation(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Correlation per half map and band of centred slices that are LIKENESS_DEG apart, and their power; ``(2, bands)``.
 
-    The power is the sum over a band's coefficients of the mean slice.
+    The power is the sum over a band's coefficients, in the mean over slices.
     """
     rng = np.random.default_rng(0)
     poses = random_rotations(LIKENESS_PAIRS, rng)

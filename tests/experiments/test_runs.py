@@ -64,7 +64,8 @@ def test_scores_maps_and_rules_are_measured(done: tuple[Path, list[Outcome]]) ->
     assert maps["all"]["n"] == 240 and maps["all"]["correct_rate"] == 0.6
     assert maps["all"]["fsc_truth_area"] == pytest.approx(values["rounds"][0]["fsc_truth_area"], abs=1e-3)
     assert maps["right"]["correct_rate"] == 1.0
-    assert maps["chosen"]["n"] == maps["random"]["n"] == maps["oracle"]["n"] == pytest.approx(144, abs=6)
+    assert maps["chosen"]["n"] == maps["random"]["n"] == maps["oracle"]["n"] == metrics["n_kept"]
+    assert metrics["n_kept"] == pytest.approx(144, abs=6)
     assert maps["judged"]["auc"] > 0.98 and maps["judged"]["correct_rate"] > 0.95
     assert maps["chosen"]["correct_rate"] == pytest.approx(metrics["correct_rate"])
     assert values["oracle"]["any"] > 0.98

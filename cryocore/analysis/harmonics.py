@@ -126,8 +126,7 @@ def _invariant(orders: tuple[_Order, ...], symmetry: str) -> tuple[Floats, Degre
         own = _of_poses(poses, of_degree)[:, real]
         mean = np.mean([_of_poses(poses @ mate, of_degree)[:, real] for mate in point_group(symmetry)], axis=0)
         averaging = np.linalg.lstsq(own, mean, rcond=None)[0]
-        values, vectors = np.linalg.eigh(0.5 * (averaging + averaging.T))
-        for vector in vectors[:, values > 0.5].T:
+        for vector in _image_of(0.5 * (averaging + averaging.T)):
             column = np.zeros((len(orders), 2))
             within = np.zeros(2 * len(members))
             within[real] = np.where(np.abs(vector) > 1e-9, vector, 0.0)
@@ -136,6 +135,21 @@ def _invariant(orders: tuple[_Order, ...], symmetry: str) -> tuple[Floats, Degre
             degrees.append(ell)
     mixing = np.stack(columns, axis=-1) if columns else np.zeros((len(orders), 2, 0))
     return mixing, np.array(degrees, dtype=np.int64)
+
+
+def _image_of(projection: Floats) -> list[Floats]:
+    """An orthonormal basis of the image of a projection ``(p, p)``: its columns, each less its part in those before.
+
+    Eigenvectors would do, but which ones of an eigenvalue's many come out depends on the processor.
+    """
+    basis: list[Floats] = []
+    for column in projection.T:
+        rest = column
+        for vector in basis * 2:
+            rest = rest - vector * (vector @ rest)
+        if rest @ rest > 1e-6:
+            basis.append(rest / np.sqrt(rest @ rest))
+    return basis
 
 
 def _of_poses(poses: Floats, orders: list[_Order]) -> Floats:

@@ -9,6 +9,7 @@ import logging
 import math
 import os
 import platform
+import shlex
 import shutil
 import stat
 import subprocess
@@ -32,6 +33,11 @@ log = logging.getLogger(__name__)
 ALL_KERNELS = KERNELS | HOST_KERNELS
 
 FLAGS = ("-x", "c++", "-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
+SAME_ROUNDING = "-ffp-contract=off"
+"""Products are rounded before they are added, also where the processor could do both at once: the kernels give the same
+bits on every x86-64 processor."""
+CFLAGS_VARIABLE = "CRYOCORE_CFLAGS"
+"""The environment variable whose flags come after these, and win."""
 _KINDS = {"p": ctypes.c_void_p, "i": ctypes.c_int, "f": ctypes.c_float}
 
 
@@ -110,7 +116,7 @@ def _pointer(array: Any, kernel: str) -> ctypes.c_void_p:
 @cache
 def load_library() -> ctypes.CDLL:
     """Compile the kernels, or find them compiled, and load them."""
-    library = ctypes.CDLL(str(compile_library(kernel_source(), FLAGS)))
+    library = ctypes.CDLL(str(compile_library(kernel_source(), compiler_flags())))
     for name, kinds in ALL_KERNELS.items():
         function: Callable[..., Any] = getattr(library, name)
         function.argtypes = [_KINDS[k] for k in kinds]  # type: ignore[attr-defined]
@@ -118,6 +124,14 @@ def load_library() -> ctypes.CDLL:
     library.set_block.argtypes = [ctypes.c_int, ctypes.c_int]
     library.set_block.restype = None
     return library
+
+
+def compiler_flags() -> tuple[str, ...]:
+    """Flags of the host compiler; those of ``CRYOCORE_CFLAGS``, split as a shell does, come last."""
+    try:
+        return (*FLAGS, SAME_ROUNDING, *shlex.split(os.environ.get(CFLAGS_VARIABLE, "")))
+    except ValueError as error:
+        raise InputError(f"{CFLAGS_VARIABLE}: {error}", remedy="Close the quotation, or unset it") from None
 
 
 def compile_library(source: str, flags: Sequence[str]) -> Path:

@@ -55,8 +55,8 @@ def viewing_direction(matrices: ArrayLike) -> Array:
 
 
 def random_rotations(n: int, rng: np.random.Generator) -> Array:
-    """``n`` rotation matrices, uniform on SO(3)."""
-    return Rotation.random(n, rng=rng).as_matrix() if n else np.zeros((0, 3, 3))
+    """``n`` rotation matrices, uniform on SO(3): those of quaternions in a random direction (Shoemake 1992)."""
+    return quaternion_to_matrix(rng.normal(size=(n, 4))[:, [3, 0, 1, 2]]) if n else np.zeros((0, 3, 3))
 
 
 def rotations_by_angle(axes: ArrayLike, angles_deg: ArrayLike) -> Array:

@@ -61,6 +61,8 @@ def _polished(setting: str) -> NDArray[np.float64]:
     for order, axis in axes:
         target = np.array(axis) / np.linalg.norm(axis)
         candidates = group[np.isclose(angle, 2 * np.pi / order, atol=1e-6)] / (2 * np.pi / order)
+        if order == 2:  # both ways along the axis are the same turn, and rounding chooses one
+            candidates = np.concatenate([candidates, -candidates])
         found.append(candidates[np.argmax(candidates @ target)])
         wanted.append(target)
     fix, _ = Rotation.align_vectors(np.array(wanted), np.array(found))
@@ -77,7 +79,9 @@ _EXACT_AXES: dict[str, list[tuple[int, tuple[float, float, float]]]] = {
 
 
 def _identity_first(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
-    order = np.argsort(-np.trace(matrices, axis1=1, axis2=2), kind="stable")
+    # equal angles have equal traces but for rounding, which must not decide on the order
+    trace = np.round(np.trace(matrices, axis1=1, axis2=2), 9)
+    order = np.argsort(-trace, kind="stable")
     matrices = matrices[order]
     matrices[0] = np.eye(3)
     return matrices

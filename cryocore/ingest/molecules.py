@@ -3,6 +3,9 @@
 A subunit is a compact self-avoiding chain of residues, each a handful of atoms, grown inside an ellipsoid. The
 assemblies are a 20S-proteasome-like barrel of four rings of seven subunits (``proteasome``, D7), a tetrameric
 ion-channel-like molecule (``channel``, C4) and a single lopsided protein (``small``, C1).
+
+A chain is a row of choices, each on the ones before: it is grown on a grid of integers, with nothing but sums,
+products, quotients and roots of single numbers, whose rounding IEEE 754 fixes, so that every machine grows the same.
 """
 
 from __future__ import annotations
@@ -12,13 +15,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cryocore.geometry.rotations import random_rotations
 from cryocore.geometry.symmetry import point_group
 from cryocore.imaging.volumes import Floats32
 
 Array = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 RESIDUE_STEP_ANGSTROM = 3.8
+STEPS_PER_ANGSTROM = 1000
+"""Of the grid on which chains grow and atoms sit."""
 ATOMS_PER_RESIDUE = 8
 SYMMETRY = {"proteasome": "D7", "channel": "C4", "small": "C1"}
 
@@ -55,25 +60,45 @@ def molecule_atoms(name: str) -> Array:
     rng = np.random.default_rng([len(name), *name.encode()])
     unit = np.concatenate([_subunit_atoms(s, rng) for s in SUBUNITS[name]])
     if name == "small":
-        unit -= unit.mean(axis=0)
+        unit -= _on_grid(unit.mean(axis=0))
+    x, y, z = unit.T / STEPS_PER_ANGSTROM
     # mates of a pose are A g, so that the molecule is invariant under its group's rotations of the object
-    return np.concatenate([unit @ g.T for g in point_group(SYMMETRY[name])])
+    group = np.round(point_group(SYMMETRY[name]), 12)  # the last bit of a sine depends on the processor
+    mates = [[x * row[0] + y * row[1] + z * row[2] for row in g] for g in group]
+    return np.concatenate([np.stack(mate, axis=1) for mate in mates])
 
 
-def _subunit_atoms(subunit: Subunit, rng: np.random.Generator) -> Array:
-    """A chain through the ellipsoid: each residue one step on, as clear of the earlier ones as eight trials allow."""
-    axes, turn = np.array(subunit.semi_axes), random_rotations(1, rng)[0]
-    chain = np.zeros((subunit.residues, 3))
-    direction = turn[0]
+def _subunit_atoms(subunit: Subunit, rng: np.random.Generator) -> Ints:
+    """Atoms ``(n, 3)`` in steps of the grid, of a chain through the ellipsoid.
+
+    Each residue is one step on: of eight trials the first of those that stay inside and keep clear of the earlier ones.
+    """
+    axes = np.array(subunit.semi_axes) * STEPS_PER_ANGSTROM
+    step = round(RESIDUE_STEP_ANGSTROM * STEPS_PER_ANGSTROM)
+    chain = np.zeros((subunit.residues, 3), dtype=np.int64)
+    direction = np.array([1.0, 0.0, 0.0])
     for i in range(1, subunit.residues):
         trials = direction + 0.9 * rng.normal(size=(8, 3))
-        steps = chain[i - 1] + RESIDUE_STEP_ANGSTROM * trials / np.linalg.norm(trials, axis=1, keepdims=True)
-        gaps = np.linalg.norm(steps[:, None] - chain[None, max(0, i - 400) : i], axis=2).min(axis=1)
-        outside = np.maximum(np.linalg.norm(steps / axes, axis=1) - 1.0, 0.0)
-        best = int(np.argmin(40.0 * outside - np.minimum(gaps, 5.0)))
-        chain[i], direction = steps[best], trials[best] / np.linalg.norm(trials[best])
-    atoms = chain[:, None] + 1.7 * rng.normal(size=(subunit.residues, ATOMS_PER_RESIDUE, 3))
-    return atoms.reshape(-1, 3) + np.array(subunit.centre)
+        trials /= _length(trials)[:, None]
+        places = chain[i - 1] + _on_grid(step * trials)
+        squares = ((places[:, None] - chain[None, : i - 1]) ** 2).sum(axis=2)
+        gaps = np.sqrt(np.min(squares, axis=1, initial=step**2))
+        outside = np.maximum(_length(places / axes) - 1.0, 0.0)
+        best = int(np.argmin(_on_grid(40.0 * outside * STEPS_PER_ANGSTROM - gaps)))
+        chain[i], direction = places[best], trials[best]
+    atoms = chain[:, None] + _on_grid(
+        1.7 * STEPS_PER_ANGSTROM * rng.normal(size=(subunit.residues, ATOMS_PER_RESIDUE, 3))
+    )
+    return atoms.reshape(-1, 3) + _on_grid(np.array(subunit.centre) * STEPS_PER_ANGSTROM)
+
+
+def _on_grid(values: Array) -> Ints:
+    return np.rint(values).astype(np.int64)
+
+
+def _length(vectors: Array) -> Array:
+    """Of vectors ``(n, 3)``; ``np.linalg.norm`` sums in an order that depends on the processor."""
+    return np.sqrt(vectors[:, 0] ** 2 + vectors[:, 1] ** 2 + vectors[:, 2] ** 2)
 
 
 def density_map(atoms: Array, *, box: int, pixel_size_angstrom: float, bfactor: float) -> Floats32:

@@ -173,13 +173,11 @@ def noise_spectrum(settings: Simulate) -> Floats32:
 def particle_disc(volume: Floats32) -> NDArray[np.bool_]:
     """Pixels within the radius that holds 99 % of the molecule's density, ``(n, n)``."""
     n = volume.shape[0]
-    along = np.arange(n) - n // 2
-    distance = np.sqrt(along[:, None, None] ** 2 + along[None, :, None] ** 2 + along[None, None, :] ** 2)
-    weight = np.where(volume > 0.1 * volume.max(), volume, 0.0)
-    order = np.argsort(distance, axis=None)
-    inside = np.cumsum(weight.ravel()[order]) <= 0.99 * weight.sum()
-    radius = distance.ravel()[order][max(int(inside.sum()) - 1, 0)]
-    return np.hypot(along[:, None], along[None, :]) <= min(radius, n // 2)
+    squares = (np.arange(n) - n // 2) ** 2
+    square = squares[:, None, None] + squares[:, None] + squares
+    density = np.bincount(square.ravel(), weights=np.where(volume > 0.1 * volume.max(), volume, 0.0).ravel())
+    inside = int(np.searchsorted(np.cumsum(density), 0.99 * density.sum()))
+    return squares[:, None] + squares <= min(inside, (n // 2) ** 2)
 
 
 def clean_images(grid: Any, truth: Truth, rows: NDArray[np.int64], settings: Simulate, backend: Backend) -> Floats32:

@@ -30,6 +30,8 @@ MOST_DEFOCI = 20
 BLOCK = 16_384
 """Views that are folded at a time."""
 MAD_TO_SD = 1.4826
+DECIMALS = 9
+"""To which directions are rounded: poses on a grid lie on the borders of cells, where a last bit would decide."""
 _REFERENCE = np.array([0.2673, 0.5345, 0.8018])
 """A direction on no symmetry axis or plane: of its mates each direction is represented by the one nearest to it."""
 
@@ -64,8 +66,8 @@ def view_nside(n: int, group: Array) -> int:
 
 def folded(directions: Array, group: Array) -> Array:
     """Of each viewing direction ``(n, 3)`` the mate that represents it, ``(n, 3)``."""
-    mate = group[np.argmax(directions @ (group @ _REFERENCE).T, axis=1)]
-    return np.einsum("nj,njk->nk", directions, mate)
+    nearness = np.round(directions @ (group @ _REFERENCE).T, DECIMALS)
+    return np.round(np.einsum("nj,njk->nk", directions, group[np.argmax(nearness, axis=1)]), DECIMALS)
 
 
 def defocus_cells(defocus_angstrom: Array) -> Ints:

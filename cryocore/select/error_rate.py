@@ -119,7 +119,7 @@ def resampled(data: Evidence, model: Mixture, *, ids: Ids, half: NDArray[np.int8
         counts = np.zeros(len(part))
         for h in np.unique(halves):
             members = np.flatnonzero(halves == h)
-            counts[members] = rng.multinomial(len(members), np.full(len(members), 1.0 / len(members)))
+            counts[members] = np.bincount(rng.integers(len(members), size=len(members)), minlength=len(members))
         rates[i] = expectation_maximisation(sample, counts, start, tolerance=1e-5).error_rate
     return model.error_rate + (rates - start.error_rate) * np.sqrt(len(part) / len(rows))
 

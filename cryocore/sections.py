@@ -95,7 +95,7 @@ class Simulate(Section):
         default="proteasome", description="of pseudo-atoms; point groups D7, C4, C1"
     )
     bfactor_angstrom2: float = Field(
-        default=200.0, ge=0.0, description="fall-off exp(-B s²/4) of the molecule's transform"
+        default=150.0, ge=0.0, description="fall-off exp(-B s²/4) of the molecule's transform"
     )
     volume: FileName | None = Field(default=None, description="MRC map to use instead of a molecule")
     n_particles: int = Field(default=4000, ge=2, le=10**8, description="number of images")

@@ -62,7 +62,7 @@ class DirectionalFsc:
     @cached_property
     def resolutions(self) -> Floats:
         """Resolution (Å) of each cone at FSC 0.143, ``(cones,)``."""
-        return np.array([resolution_at(c, self.resolution_angstrom, 0.143) for c in self.curves])
+        return np.array([resolution_at(c, self.resolution_angstrom) for c in self.curves])
 
     @property
     def worst(self) -> int:

@@ -21,6 +21,8 @@ RANDOMISE_BELOW = 0.8
 MARGIN_SHELLS = 2
 RANDOMISATIONS = 4
 NOISE_LEVEL = 0.05
+RESOLUTION_FSC = 0.143
+"""FSC of half maps at the resolution of their mean (Rosenthal and Henderson 2003)."""
 
 
 def shell_index(n: int) -> Ints:
@@ -117,7 +119,9 @@ def randomised_from(unmasked: Floats) -> int:
     return int(below[0]) + 1 if below.size else len(unmasked)
 
 
-def resolution_at(curve: ArrayLike, resolution_angstrom: ArrayLike, threshold: float) -> float:
+def resolution_at(
+    curve: ArrayLike, resolution_angstrom: ArrayLike, threshold: float = RESOLUTION_FSC
+) -> float:
     """Resolution (Å) where a curve first falls below ``threshold``, linear between shells.
 
     A curve that never falls gives the last shell's resolution, one that never reaches it shell 1's; a dip before it

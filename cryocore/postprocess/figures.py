@@ -6,7 +6,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from cryocore.data import FscCurves
-from cryocore.postprocess.sharpen import THRESHOLD, Sharpened
+from cryocore.maps.fsc import RESOLUTION_FSC
+from cryocore.postprocess.sharpen import Sharpened
 from cryocore.validate.figures import INK, QUIET, RIGHT, UNKNOWN, WRONG, resolution_ticks, style
 
 CURVES = {
@@ -28,10 +29,10 @@ def fsc_figure(curves: FscCurves, resolution_angstrom: float) -> Figure:
         for name, (label, colour, line, width) in CURVES.items():
             axes.plot(frequency, getattr(curves, name)[1:], line, color=colour, linewidth=width, label=label)
         axes.axhline(0.0, color=QUIET, linewidth=0.8)
-        axes.axhline(THRESHOLD, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+        axes.axhline(RESOLUTION_FSC, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
         at = 1.0 / resolution_angstrom
-        axes.plot(at, THRESHOLD, "o", color=INK, markersize=6)
-        axes.annotate(f"{resolution_angstrom:.2f} Å", (at, THRESHOLD), (5, 5), textcoords="offset points", fontsize=9)
+        axes.plot(at, RESOLUTION_FSC, "o", color=INK, markersize=6)
+        axes.annotate(f"{resolution_angstrom:.2f} Å", (at, RESOLUTION_FSC), (5, 5), textcoords="offset points", fontsize=9)
         ticks = resolution_ticks(curves.resolution_angstrom)
         axes.set_xlim(0.0, frequency[-1])
         axes.set_ylim(-0.06, 1.03)

@@ -14,13 +14,12 @@ from scipy.stats import linregress
 from cryocore.cores import in_threads
 from cryocore.data import FscCurves
 from cryocore.errors import InputError
-from cryocore.maps.fsc import resolution_at, shell_index
+from cryocore.maps.fsc import RESOLUTION_FSC, resolution_at, shell_index
 from cryocore.maps.transforms import Spectrum, forward, inverse, whole
 
 Floats = NDArray[np.float64]
 Floats32 = NDArray[np.float32]
 
-THRESHOLD = 0.143
 COARSEST_ANGSTROM = 10.0
 """Coarser shells are no part of the fit: there the shape of the molecule decides, not its B-factor."""
 LARGEST_EXPONENT = 80.0
@@ -96,11 +95,11 @@ def sharpen(mean: Floats32, curves: FscCurves, *, bfactor_angstrom2: float | Non
     .. [1] Rosenthal & Henderson (2003), J. Mol. Biol. 333, 721-745.
     """
     n, pixel = len(mean), float(curves.metadata["pixel_size_angstrom"])
-    if not (curves.corrected[1:] >= THRESHOLD).any():
+    if not (curves.corrected[1:] >= RESOLUTION_FSC).any():
         raise InputError(
-            f"the FSC of the half maps reaches {THRESHOLD} nowhere", remedy="Check the half maps and the mask"
+            f"the FSC of the half maps reaches {RESOLUTION_FSC} nowhere", remedy="Check the half maps and the mask"
         )
-    resolution = resolution_at(curves.corrected, curves.resolution_angstrom, THRESHOLD)
+    resolution = resolution_at(curves.corrected, curves.resolution_angstrom)
     spectrum = forward(mean, n, whole(n))
     frequency = np.arange(n // 2 + 1) / (n * pixel)
     weight = reference_correlation(curves.corrected)

@@ -61,7 +61,7 @@ class PostProcessed:
             "pixel_size_angstrom": curves.metadata["pixel_size_angstrom"],
             "resolution_angstrom": self.sharpened.resolution_angstrom,
             "resolution_half_angstrom": resolution_at(curves.corrected, curves.resolution_angstrom, 0.5),
-            "unmasked_resolution_angstrom": resolution_at(curves.unmasked, curves.resolution_angstrom, 0.143),
+            "unmasked_resolution_angstrom": resolution_at(curves.unmasked, curves.resolution_angstrom),
             "randomised_from_shell": curves.metadata["randomised_from_shell"],
             "bfactor_angstrom2": self.sharpened.bfactor_angstrom2,
             "guinier_fit": None if fit is None else asdict(fit),

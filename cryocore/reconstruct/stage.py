@@ -90,7 +90,7 @@ def reconstruct(
         np.savez(
             temporary, density=sampling_density(sums), padding=np.float64(settings.padding), last_shell=grid.last_shell
         )
-    resolution = resolution_at(curves.corrected, curves.resolution_angstrom, 0.143)
+    resolution = resolution_at(curves.corrected, curves.resolution_angstrom)
     log.info("%d particles, %.2f Å at FSC 0.143", np.count_nonzero(weights), resolution)
 
 

@@ -75,7 +75,7 @@ def predict(
         return Prediction(sum(new), sum(old), None, None, None)
     measured = curves.corrected
     curve = scaled_fsc(measured, new[0] / old[0], new[1] / old[1])
-    was, will_be = (resolution_at(c, curves.resolution_angstrom, 0.143) for c in (measured, curve))
+    was, will_be = (resolution_at(c, curves.resolution_angstrom) for c in (measured, curve))
     return Prediction(sum(new), sum(old), was, will_be, float(np.mean((curve - np.clip(measured, 0, 1))[1:])))
 
 

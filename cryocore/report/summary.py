@@ -31,7 +31,7 @@ from cryocore.report.orientation import orientation_section
 from cryocore.report.page import Contents, Provenance, write_report
 from cryocore.report.verdict import finest_sentence, warnings
 from cryocore.validate import figures
-from cryocore.validate.stopping import Stop, finest_round, independent_samples, noise_overlap
+from cryocore.validate.stopping import Samples, Stop, finest_round, independent_samples, noise_overlap, resolution_range
 from cryocore.validate.surfaces import MapPictures, map_pictures, surface_level
 
 Metrics = dict[str, Any]
@@ -72,7 +72,10 @@ def summarise(
     """
     settings = config.model_dump(mode="json") if isinstance(config, Config) else config
     rounds = read_rounds(run_dir, n_rounds)
-    stop = _stop(run_dir, rounds, len(point_group(settings.get("symmetry") or "C1")))
+    mask, _ = read_map(run_dir / "round_0" / "mask.mrc")
+    samples = independent_samples(mask, len(point_group(settings.get("symmetry") or "C1")))
+    rounds = [{**m, **_range_of_resolution(run_dir, m, samples)} for m in rounds]
+    stop = _stop(run_dir, rounds, samples)
     table = rounds_table(rounds, stop)
     write_table(out_table, table, run=str(settings.get("run", run_dir.name)))
     print(console_table(table), finest_sentence(rounds, stop), sep="\n\n")
@@ -121,7 +124,8 @@ def read_rounds(run_dir: Path, n_rounds: int) -> list[Metrics]:
 def rounds_table(rounds: list[Metrics], stop: Stop) -> pa.Table:
     """One row per round: round, n_kept, resolution_angstrom, correct_rate, auc, then the other single values.
 
-    ``fsc_area_difference``, its ``_sd`` and ``fsc_worst_sd`` compare a round's masked half-map FSC with the best
+    ``resolution_low_angstrom`` and ``_high_`` say what the resolution would be were its FSC a standard deviation lower
+    or higher. ``fsc_area_difference``, its ``_sd`` and ``fsc_worst_sd`` compare a round's masked half-map FSC with the best
     round's; ``is_finest`` marks the round to stop at.
     """
     scores = sorted({name for m in rounds for name in m["aucs"]})
@@ -163,15 +167,21 @@ def console_table(table: pa.Table) -> str:
     return "\n".join("  ".join(row) for row in zip(*columns, strict=True))
 
 
-def _stop(run_dir: Path, rounds: list[Metrics], n_mates: int) -> Stop:
+def _range_of_resolution(run_dir: Path, metrics: Metrics, samples: Samples) -> Metrics:
+    """What else the resolution could be, since an FSC is a noisy curve."""
+    curves = FscCurves.read(run_dir / f"round_{metrics['round']}" / "fsc.parquet")
+    ends = resolution_range(curves.corrected, curves.resolution_angstrom, samples)
+    return dict(zip(("resolution_low_angstrom", "resolution_high_angstrom"), ends, strict=True))
+
+
+def _stop(run_dir: Path, rounds: list[Metrics], samples: Samples) -> Stop:
     """Where to stop, from the curves of the rounds and the weights in their logs; rounds count from 0 without gaps."""
     curves = [FscCurves.read(run_dir / f"round_{m['round']}" / "fsc.parquet").masked for m in rounds]
-    mask, _ = read_map(run_dir / "round_0" / "mask.mrc")
 
     def overlap(first: int, second: int) -> float:
         return noise_overlap(_weights(run_dir, first), _weights(run_dir, second))
 
-    return finest_round(curves, [m["n_effective"] for m in rounds], overlap, independent_samples(mask, n_mates))
+    return finest_round(curves, [m["n_effective"] for m in rounds], overlap, samples)
 
 
 def _weights(run_dir: Path, number: int) -> NDArray[np.float32]:

@@ -13,6 +13,8 @@ UNEVEN_SHARE = 0.05
 CHANCE_AUC = 0.6
 AREA_LOSS = 0.005
 DROPPED_MARGIN = 0.02
+FLAT = 1.1
+"""Ratio of the coarsest to the finest resolution within the FSC's errors, from which on the number means little."""
 UNLIKE_LIST = 0.05
 """Difference of the effective number of particles from that of the list, from which on both are named."""
 
@@ -74,6 +76,12 @@ def _resolution_warnings(rounds: Sequence[Metrics]) -> list[str]:
         found.append(
             f"Resolution got worse: {first['resolution_angstrom']:.2f} Å in round {first['round']}, "
             f"{last['resolution_angstrom']:.2f} Å in round {last['round']}. Keep more particles."
+        )
+    low, high = last["resolution_low_angstrom"], last["resolution_high_angstrom"]
+    if low > FLAT * high:
+        found.append(
+            f"The FSC runs flat near 0.143: with its errors, {low:.2f} to {high:.2f} Å are the same resolution. Compare "
+            "curves and areas instead."
         )
     best = fineness.index(max(fineness))
     better = fineness[best] > fineness[-1] + shell and rounds[best]["fsc_area"] > last["fsc_area"]

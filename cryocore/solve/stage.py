@@ -190,7 +190,7 @@ def write_maps(fit: Fit, halves: Floats32, density: Floats32, padding: float, ou
     curves.write(out_dir / "fsc.parquet")
     with atomic_path(out_dir / "sampling.npz") as temporary:
         np.savez(temporary, density=density, padding=np.float64(padding), last_shell=last)
-    log.info("%.2f Å at FSC 0.143", resolution_at(curves.corrected, curves.resolution_angstrom, 0.143))
+    log.info("%.2f Å at FSC 0.143", resolution_at(curves.corrected, curves.resolution_angstrom))
 
 
 def make_model(likelihood: Likelihood, density: Floats32, curves: FscCurves, settings: Iterative) -> Model:

@@ -197,9 +197,9 @@ def _sampling_metrics(file: pq.ParquetFile) -> dict[str, float | None]:
 def _resolution_metrics(curves: FscCurves) -> dict[str, Any]:
     shells, corrected = curves.resolution_angstrom, curves.corrected
     return {
-        "resolution_angstrom": round(resolution_at(corrected, shells, 0.143), 4),
+        "resolution_angstrom": round(resolution_at(corrected, shells), 4),
         "resolution_half_angstrom": round(resolution_at(corrected, shells, 0.5), 4),
-        "resolution_unmasked_angstrom": round(resolution_at(curves.unmasked, shells, 0.143), 4),
+        "resolution_unmasked_angstrom": round(resolution_at(curves.unmasked, shells), 4),
         "nyquist_angstrom": round(float(shells[-1]), 4),
         "fsc_area": round(float(np.mean(corrected[1:])), 6),
     }

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from cryocore.cores import available_cores
-from cryocore.maps.fsc import fsc_weight
+from cryocore.maps.fsc import fsc_weight, resolution_at
 
 Floats = NDArray[np.float64]
 Floats32 = NDArray[np.float32]
@@ -100,6 +100,21 @@ def fsc_variance(curve: Floats, samples: Floats) -> Floats:
     """
     f = np.clip(curve, 0.0, 1.0)
     return np.stack([2.0 * f * (1.0 - f) ** 3, (1.0 - f) ** 2 * (1.0 + f**2)]) / samples
+
+
+def resolution_range(curve: Floats, resolution_angstrom: Floats, samples: Samples) -> tuple[float, float]:
+    """Coarsest and finest resolution (Å) that a curve a standard deviation lower or higher would have at FSC 0.143.
+
+    Where an FSC runs flat near the threshold the two are far apart, and the resolution says little.
+
+    Parameters
+    ----------
+    curve : FSC of one round, ``(shells,)`` from shell 0
+    resolution_angstrom : of the shells, ``(shells,)``
+    """
+    sd = np.sqrt(fsc_variance(curve, samples.per_shell).sum(axis=0))
+    low, high = (resolution_at(curve + sign * sd, resolution_angstrom) for sign in (-1.0, 1.0))
+    return low, high
 
 
 def shared_sd(first: Floats, second: Floats, overlap: float) -> Floats:

@@ -10,7 +10,8 @@ from cryocore.validate.stopping import Stop
 BASE = {
     "round": 0, "n_kept": 1000, "n_effective": 1000.0, "n_particles": 1000, "n_kept_half1": 500,
     "n_kept_half2": 500, "score": "dual",
-    "n_unscored": 0, "resolution_angstrom": 8.0, "nyquist_angstrom": 4.0, "box": 64, "pixel_size_angstrom": 2.0,
+    "n_unscored": 0, "resolution_angstrom": 8.0, "resolution_low_angstrom": 8.2, "resolution_high_angstrom": 7.8,
+    "nyquist_angstrom": 4.0, "box": 64, "pixel_size_angstrom": 2.0,
     "correct_rate": 0.7, "auc": 0.9, "fsc_truth_area": 0.6, "fsc_area": 0.5, "error_rate": None,
 }  # fmt: skip
 
@@ -26,6 +27,7 @@ def sentences(last, *, n_rounds=1):
         ({"resolution_angstrom": 7.0, "correct_rate": 0.95}, {}, None),
         ({"resolution_angstrom": 9.0}, {}, "Resolution got worse: 8.00 Å in round 0, 9.00 Å in round 1"),
         ({"resolution_angstrom": 4.05}, {}, "Nyquist"),
+        ({"resolution_low_angstrom": 9.0}, {}, "runs flat near 0.143: with its errors, 9.00 to 7.80 Å"),
         ({"correct_rate": 0.6}, {}, "right less often"),
         ({"auc": 0.55}, {}, "hardly tells"),
         ({"fsc_truth_area": 0.5}, {}, "moved away from the true one: FSC area 0.600 → 0.500"),

@@ -5,14 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cryocore.maps.fsc import fsc
+from cryocore.maps.fsc import fsc, resolution_at
 from cryocore.select.weights import effective_number
 from cryocore.validate.stopping import (
     Samples,
     difference_sd,
     finest_round,
+    fsc_variance,
     independent_samples,
     noise_overlap,
+    resolution_range,
 )
 
 N = 32
@@ -96,3 +98,20 @@ def test_weights() -> None:
     assert effective_number(np.zeros(3, np.float32)) == 0
     assert noise_overlap(weights, np.ones(4, np.float32)) == pytest.approx(np.sqrt(0.5))
     assert noise_overlap(weights, weights[::-1].copy()) == 0
+
+
+def test_the_range_of_a_resolution_is_wide_where_the_fsc_runs_flat() -> None:
+    """Noisy copies of a curve read a resolution within the range as often as a standard deviation promises."""
+    shells, rng = np.arange(41), np.random.default_rng(0)
+    with np.errstate(divide="ignore"):
+        resolution = 200.0 / shells
+    samples = Samples(np.full(41, 800.0), 1.0)
+    steep = np.clip(0.9 - 0.12 * np.maximum(shells - 20, 0), 0.0, 1.0)
+    flat = np.where(shells < 22, 0.6, np.where(shells < 36, 0.17, 0.0))
+    for curve, widest in ((steep, 1.04), (flat, 1.8)):
+        low, high = resolution_range(curve, resolution, samples)
+        assert high < low < widest * high
+        noisy = curve + rng.normal(size=(400, 41)) * np.sqrt(fsc_variance(curve, samples.per_shell).sum(axis=0))
+        found = np.array([resolution_at(c, resolution) for c in noisy])
+        assert np.mean((found <= low) & (found >= high)) > 0.6
+    assert low > 1.5 * high

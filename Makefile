@@ -11,7 +11,10 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	if "$$p" -c '$(FITS)' 2>/dev/null; then echo "$$p"; break; fi; done)
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test bench bench-full validation experiments gpu-check lint docs clean
+TELLING := tests/ingest tests/geometry tests/imaging tests/maps tests/reconstruct tests/score tests/select tests/classify \
+	tests/analysis tests/validate tests/test_python_page.py
+
+.PHONY: help demo test portability margins bench bench-full validation experiments gpu-check lint docs clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(firstword $(MAKEFILE_LIST)) | column -t -s '|'
@@ -20,8 +23,20 @@ demo: $(VENV)/.ready  ## run the workflow on the embedded demo (about two minute
 	@$(BIN)/snakemake --no-hooks
 	@printf '\n'; cat results/demo/rounds.txt; printf '\nReport: results/demo/report.html\n'
 
-test: $(VENV)/.ready-dev  ## run the tests, two files at a time
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
+test: $(VENV)/.ready-dev  ## run the tests, two files at a time; PYTEST_ARGS='-m "not slow"' for the quick ones
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 10 --durations-min 3 $(PYTEST_ARGS)
+
+portability: $(VENV)/.ready-dev  ## run the tests that can tell processors apart as the oldest one would
+	@$(BIN)/python -m benchmarks.configurations run plain -- \
+		$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow" $(TELLING) $(PYTEST_ARGS)
+
+margins: $(VENV)/.ready-dev  ## list assertions whose bounds are nearly used up, here or as on the oldest processor
+	@rm -f .margins.*
+	@for name in "this processor" plain; do \
+		PYTHONPYCACHEPREFIX=$$PWD/.margins.cache $(BIN)/python -m benchmarks.configurations run "$$name" -- \
+			$(BIN)/python -m pytest -q --numprocesses 2 --dist loadfile -p tests.margins -m "not slurm" \
+			-o enable_assertion_pass_hook=true --margins "$$PWD/.margins.$${name// /-}" $(PYTEST_ARGS) >&2 || true; done
+	@$(BIN)/python -m tests.margins .margins.this-processor .margins.plain
 
 bench: $(VENV)/.ready-dev  ## speed and memory, beside RELION where it is installed (docs/performance.md)
 	@$(BIN)/python -m benchmarks.performance

@@ -73,7 +73,16 @@ def run(name: str, command: list[str], **how: Any) -> subprocess.CompletedProces
 
 def demo(name: str, folder: Path) -> Path:
     """The results of the demo under a configuration."""
-    command = [sys.executable, "-m", "snakemake", "--no-hooks", "--quiet", "all", "--snakefile", str(ROOT / "Snakefile")]
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--no-hooks",
+        "--quiet",
+        "all",
+        "--snakefile",
+        str(ROOT / "Snakefile"),
+    ]
     run(name, [*command, "--directory", str(folder)], check=True, stdout=sys.stderr)
     return folder / "results" / "demo"
 

@@ -44,7 +44,7 @@ def pytest_assertion_pass(item: pytest.Item, lineno: int, orig: str, expl: str) 
         for left, op, right in zip([node.left, *node.comparators], node.ops, node.comparators, strict=False):
             try:
                 seen = _seen(_value(left, frame), op, _value(right, frame))
-            except Exception:  # noqa: BLE001, S112 - variables of comprehensions, arrays of text: not a bound
+            except Exception:  # noqa: S112 - variables of comprehensions, arrays of text: not a bound
                 continue
             if seen is not None:
                 rows.append({"place": place, "test": item.nodeid, "text": orig.strip(), **seen._asdict()})
@@ -67,9 +67,11 @@ def used(value: float, bound: float, *, is_upper: bool) -> float:
     (0.9, 0.8)
     """
     low, high = (value, bound) if is_upper else (bound, value)
-    if 0.5 < low <= 1.0 and 0.5 < high <= 1.0:
+    if min(low, high) > 0.5 and max(low, high) <= 1.0:
         low, high = 1.0 - high, 1.0 - low
-    return low / high if 0.0 <= low and 0.0 < high else high / low if low <= high < 0.0 else 0.0
+    if low < 0.0 < high or high == 0.0:
+        return 0.0
+    return low / high if low >= 0.0 else high / low
 
 
 def _seen(left: Any, op: ast.cmpop, right: Any) -> Seen | None:
@@ -83,7 +85,10 @@ def _seen(left: Any, op: ast.cmpop, right: Any) -> Seen | None:
     if a.dtype.kind not in "fiu" or b.dtype.kind not in "fiu" or "f" not in (a.dtype.kind, b.dtype.kind):
         return None
     is_upper = isinstance(op, ast.Lt | ast.LtE)
-    rows = [Seen(float(x), float(y), used(float(x), float(y), is_upper=is_upper)) for x, y in zip(a.flat, b.flat, strict=True)]
+    rows = [
+        Seen(float(x), float(y), used(float(x), float(y), is_upper=is_upper))
+        for x, y in zip(a.flat, b.flat, strict=True)
+    ]
     return max(rows, key=lambda r: r.used, default=None)
 
 

@@ -33,6 +33,7 @@ def test_its_code_prints_what_it_says(tmp_path: Path, monkeypatch: pytest.Monkey
         assert printed.getvalue() == expected, code
 
 
+@pytest.mark.slow
 def test_its_code_is_sound_to_mypy(tmp_path: Path) -> None:
     """With the settings, and so the cache, of ``make lint``: without that it takes half a minute."""
     script = tmp_path / "script.py"

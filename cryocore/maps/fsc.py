@@ -119,9 +119,7 @@ def randomised_from(unmasked: Floats) -> int:
     return int(below[0]) + 1 if below.size else len(unmasked)
 
 
-def resolution_at(
-    curve: ArrayLike, resolution_angstrom: ArrayLike, threshold: float = RESOLUTION_FSC
-) -> float:
+def resolution_at(curve: ArrayLike, resolution_angstrom: ArrayLike, threshold: float = RESOLUTION_FSC) -> float:
     """Resolution (Å) where a curve first falls below ``threshold``, linear between shells.
 
     A curve that never falls gives the last shell's resolution, one that never reaches it shell 1's; a dip before it

@@ -32,7 +32,9 @@ def fsc_figure(curves: FscCurves, resolution_angstrom: float) -> Figure:
         axes.axhline(RESOLUTION_FSC, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
         at = 1.0 / resolution_angstrom
         axes.plot(at, RESOLUTION_FSC, "o", color=INK, markersize=6)
-        axes.annotate(f"{resolution_angstrom:.2f} Å", (at, RESOLUTION_FSC), (5, 5), textcoords="offset points", fontsize=9)
+        axes.annotate(
+            f"{resolution_angstrom:.2f} Å", (at, RESOLUTION_FSC), (5, 5), textcoords="offset points", fontsize=9
+        )
         ticks = resolution_ticks(curves.resolution_angstrom)
         axes.set_xlim(0.0, frequency[-1])
         axes.set_ylim(-0.06, 1.03)

@@ -125,8 +125,8 @@ def rounds_table(rounds: list[Metrics], stop: Stop) -> pa.Table:
     """One row per round: round, n_kept, resolution_angstrom, correct_rate, auc, then the other single values.
 
     ``resolution_low_angstrom`` and ``_high_`` say what the resolution would be were its FSC a standard deviation lower
-    or higher. ``fsc_area_difference``, its ``_sd`` and ``fsc_worst_sd`` compare a round's masked half-map FSC with the best
-    round's; ``is_finest`` marks the round to stop at.
+    or higher. ``fsc_area_difference``, its ``_sd`` and ``fsc_worst_sd`` compare a round's masked half-map FSC with the
+    best round's; ``is_finest`` marks the round to stop at.
     """
     scores = sorted({name for m in rounds for name in m["aucs"]})
     kinds = sorted({name for m in rounds for name in m["error_kinds"]})

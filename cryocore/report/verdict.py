@@ -80,8 +80,8 @@ def _resolution_warnings(rounds: Sequence[Metrics]) -> list[str]:
     low, high = last["resolution_low_angstrom"], last["resolution_high_angstrom"]
     if low > FLAT * high:
         found.append(
-            f"The FSC runs flat near 0.143: with its errors, {low:.2f} to {high:.2f} Å are the same resolution. Compare "
-            "curves and areas instead."
+            f"The FSC runs flat near 0.143: with its errors, {low:.2f} to {high:.2f} Å are the same resolution. "
+            "Compare curves and areas instead."
         )
     best = fineness.index(max(fineness))
     better = fineness[best] > fineness[-1] + shell and rounds[best]["fsc_area"] > last["fsc_area"]

@@ -53,6 +53,7 @@ def rule(stage: str, config: Path, number: int = 0) -> Callable[..., None]:
     return lambda *files, **options: module.main(*files, **options, settings=settings)
 
 
+@pytest.mark.slow
 def test_verbs_write_what_the_rules_write(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for folder in ("verbs", "rules"):
         (tmp_path / folder).mkdir()

@@ -17,6 +17,8 @@ from experiments.cases import Case
 from experiments.evaluate import aucs_by_kind, error_rate_estimate
 from experiments.runs import Outcome, run_cases, summary_lines
 
+pytestmark = pytest.mark.slow
+
 CONFIG: dict[str, Any] = {
     "n_rounds": 1,
     "symmetry": "D7",

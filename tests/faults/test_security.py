@@ -53,6 +53,7 @@ def listing(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if ".snakemake" not in path.parts}
 
 
+@pytest.mark.slow
 def test_commands_of_all_jobs_hold_names_as_single_words(workflow: Workflow) -> None:
     text = workflow.snakemake("--dry-run", "--printshellcmds", "--configfile", "my.yaml").stdout
     commands = [shlex.split(c) for c in re.findall(r"(?:Shell command: |^ +)(CRYOCORE_LOG=.*)$", text, re.MULTILINE)]
@@ -63,6 +64,7 @@ def test_commands_of_all_jobs_hold_names_as_single_words(workflow: Workflow) -> 
     assert not (workflow.work / "canary").exists()
 
 
+@pytest.mark.slow
 def test_a_job_writes_into_its_run_and_nowhere_else(workflow: Workflow) -> None:
     before = listing(workflow.work), listing(workflow.code)
     workflow.snakemake("results/names/planted/particles.star", "--configfile", "my.yaml")

@@ -102,6 +102,7 @@ def star_files(draw: st.DrawFn) -> tuple[bytes, list[bytes], list[list[str]]]:
     return new_line.join(out), lines, rows
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=star_files(), data=st.data())
 def test_kept_lines_are_identical_bytes(tmp_path: Path, content: tuple, data: st.DataObject) -> None:

@@ -51,6 +51,7 @@ def data_set(folder: Path, blobs: Blobs, n: int, box: int, noise: float = 0.0, s
     return data
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("symmetry", ["C1", "D3", "O"])
 def test_noise_free_map_equals_the_phantom(tmp_path: Path, symmetry: str, backend: str) -> None:

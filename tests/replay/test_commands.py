@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+import pytest
 from typer.testing import CliRunner
 
 from cryocore.commands.app import app
@@ -102,6 +103,7 @@ def test_orientation_is_answered_from_the_log_alone(small_run: Path, tmp_path: P
     assert program("orientation", log, "--round", 9).returncode == 2
 
 
+@pytest.mark.slow
 def test_residuals_and_a_classifier_from_a_finished_run(small_run: Path, tmp_path: Path) -> None:
     chosen = ("residuals", small_run, "--which", "wrong", "--count", 5, "--out", tmp_path / "wrong")
     assert json.loads(call(*chosen, "--format", "npy", "--json"))["images"] == 5

@@ -17,6 +17,8 @@ from cryocore.report import summarise
 from cryocore.validate.surfaces import surface_level
 from tests.report.conftest import report
 
+pytestmark = pytest.mark.slow
+
 FIGURES = (
     *("fsc", "groups", "loss", "loss_blind", "loss_direction", "orientation"),
     *("progress", "scores", "slices", "stopping", "surfaces"),

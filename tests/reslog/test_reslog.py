@@ -58,6 +58,7 @@ def run(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_planted_bfactor_is_found(run):
     """Of all particles and of a random half: both within 20 % and three standard errors."""
     found = reslog(run, CPU)

@@ -39,6 +39,7 @@ def bands_of(log: pa.Table, name: str) -> np.ndarray:
     return log.column(name).combine_chunks().flatten().to_numpy().reshape(len(log), -1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("symmetry", ["C1", "D2"])
 def test_particles_are_judged_by_a_map_from_which_their_fold_was_taken(tmp_path: Path, symmetry: str) -> None:
     run, weights = blobs_run(tmp_path, symmetry)
@@ -132,6 +133,7 @@ def test_noise_in_the_map_scores_as_noise_outside_it(tmp_path: Path) -> None:
     assert inflation(run.score(np.zeros(n))) > 10
 
 
+@pytest.mark.slow
 def test_selection_on_noise_by_folds_does_not_raise_the_fsc(tmp_path: Path) -> None:
     """That the other half set's map would is shown in ``test_leave_one_out``."""
     values = []

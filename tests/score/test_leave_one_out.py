@@ -25,6 +25,8 @@ from cryocore.select.stage import table_columns
 from tests.phantoms import Blobs, optics, particles
 from tests.reconstruct.test_reconstruct import data_set
 
+pytestmark = pytest.mark.slow
+
 BOX, N, GROUPS, GROUP_SIZE = 40, 400, 8, 25
 ALONE = Score(n_decoys=0, n_local=0, n_shift=0)
 

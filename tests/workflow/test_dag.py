@@ -12,6 +12,8 @@ import pytest
 from cryocore.config import Config
 from tests.workflow.conftest import Workflow, fresh_copy
 
+pytestmark = pytest.mark.slow
+
 N = 4
 BASE: dict[str, Any] = {"n_rounds": N, "select": {"rule": "fraction"}}
 ROUND_FILES = {

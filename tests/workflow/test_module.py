@@ -14,6 +14,8 @@ import pytest
 from tests.workflow.conftest import PARTS, ROOT, Workflow
 from tests.workflow.test_run import TINY
 
+pytestmark = pytest.mark.slow
+
 OUTER = """
 configfile: "config/config.yaml"
 module cryocore:

@@ -19,6 +19,8 @@ import yaml
 
 from tests.workflow.conftest import Workflow, fresh_copy
 
+pytestmark = pytest.mark.slow
+
 TINY: dict[str, Any] = {
     "run": "tiny",
     "n_rounds": 2,

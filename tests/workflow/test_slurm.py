@@ -14,6 +14,8 @@ import yaml
 from tests.workflow.conftest import ROOT, Workflow
 from tests.workflow.test_run import TINY
 
+pytestmark = pytest.mark.slow
+
 START = ROOT.parent / "shared" / "slurm" / "start.sh"
 
 

@@ -1,0 +1,89 @@
+"""The same seed, the same data: as another processor would compute them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from benchmarks.configurations import configurations, run
+from cryocore.star import read_star
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.slow
+
+SETTINGS = {
+    "run": "made",
+    "symmetry": "C4",
+    "seed": 5,
+    "input": {
+        "simulate": {
+            "molecule": "channel",
+            "n_particles": 120,
+            "box": 48,
+            "pixel_size_angstrom": 3.3,
+            "snr": 0.05,
+            "noise": "coloured",
+            "scale_spread": 0.2,
+            "background": 0.5,
+        },
+        "plant": {"wrong_pose": 0.2, "local_pose": 0.1, "wrong_shift": 0.1, "junk": 0.1},
+    },
+}
+
+
+def simulated(folder: Path, configuration: str) -> Path:
+    """A data set made under a configuration of ``benchmarks.configurations``."""
+    folder.mkdir()
+    (folder / "my.yaml").write_text(yaml.safe_dump(SETTINGS))
+    command = [sys.executable, "-m", "cryocore", "simulate", str(folder / "made"), "--config", str(folder / "my.yaml")]
+    run(configuration, command, check=True, capture_output=True, cwd=ROOT)
+    return folder / "made"
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return simulated(tmp_path_factory.mktemp("data") / "here", "this processor")
+
+
+@pytest.mark.parametrize("configuration", ["BLAS Haswell", "plain"])
+def test_one_seed_gives_one_data_set(here: Path, tmp_path: Path, configuration: str) -> None:
+    """Decisions are the same, numbers but for their rounding: images to 1e-5 of their standard deviation."""
+    there = simulated(tmp_path / "there", configuration)
+    with mrcfile.open(here / "particles.mrcs") as first, mrcfile.open(there / "particles.mrcs") as second:
+        assert np.abs(first.data - second.data).max() < 1e-5 * first.data.std()
+    truths = [pq.read_table(folder / "truth.parquet") for folder in (here, there)]
+    for name in ("particle_id", "is_correct", "error_kind"):
+        assert truths[0][name].equals(truths[1][name])
+    tables = [read_star(folder / "particles.star").particles for folder in (here, there)]
+    assert list(tables[0]) == list(tables[1])
+    for name in tables[0]:
+        if name.startswith(("rlnAngle", "rlnOrigin", "rlnDefocus")):
+            first, second = (table[name].astype(float).to_numpy() for table in tables)
+            assert np.abs(first - second).max() < 2e-6
+        else:
+            assert list(tables[0][name]) == list(tables[1][name])
+
+
+WHAT_RUNS = """
+import numpy, threadpoolctl
+from numpy._core._multiarray_umath import __cpu_features__ as features
+from cryocore.backend.cpu import compiler_flags
+blas = [pool["architecture"] for pool in threadpoolctl.threadpool_info() if pool["internal_api"] == "openblas"]
+print(compiler_flags()[-1], blas[0], [name for name in ("X86_V3", "X86_V4") if features.get(name)])
+"""
+
+
+def test_configurations_differ_from_this_processor() -> None:
+    """Were a variable ignored, nothing would be compared."""
+    assert len(configurations()) >= 6
+    printed = run("plain", [sys.executable, "-c", WHAT_RUNS], check=True, capture_output=True, cwd=ROOT).stdout
+    flag, blas, features = printed.split(maxsplit=2)
+    assert flag == "-march=x86-64-v2"
+    assert blas in ("Prescott", "Katmai")  # the same kernels, by the name of their family
+    assert features.strip() == "[]"

@@ -52,8 +52,9 @@ DEVICE void prepare_row(
         const float used = kx * kx <= last && kx + (ky > 0) > 0 ? 1.0f : 0.0f;
         const float re = used * unit * cosine_pi(turn), im = used * unit * sine_pi(turn);
         const float2 v = coefficient(source, kx);
+        const float opposite = -v.y;  // a difference beside a sum GCC 12 would fuse, whatever -ffp-contract says
         contrast[kx] = used * scale * sine_pi(phase);
-        target[kx].x = v.x * re - v.y * im;
+        target[kx].x = v.x * re + opposite * im;
         target[kx].y = v.x * im + v.y * re;
     }
 }

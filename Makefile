@@ -31,7 +31,7 @@ portability: $(VENV)/.ready-dev  ## run the tests that can tell processors apart
 		$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow" $(TELLING) $(PYTEST_ARGS)
 
 margins: $(VENV)/.ready-dev  ## list assertions whose bounds are nearly used up, here or as on the oldest processor
-	@rm -f .margins.*
+	@rm -rf .margins.*
 	@for name in "this processor" plain; do \
 		PYTHONPYCACHEPREFIX=$$PWD/.margins.cache $(BIN)/python -m benchmarks.configurations run "$$name" -- \
 			$(BIN)/python -m pytest -q --numprocesses 2 --dist loadfile -p tests.margins -m "not slurm" \

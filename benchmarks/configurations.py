@@ -6,12 +6,13 @@
 A configuration is a set of environment variables: another kernel of OpenBLAS, another instruction set for the kernels
 of cryocore, NumPy without the vector code of this processor. Each runs the demo in a folder of its own; images, scores,
 weights, lists and curves are compared with those of the first. With ``--tests`` each runs the tests as well.
-The outcome is in benchmarks/results/configurations/, and printed as the table of docs/reproducibility.md.
+The outcome is in benchmarks/results/configurations/, and the table of docs/reproducibility.md is made of it.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import os
 import platform
@@ -33,6 +34,8 @@ from cryocore.files import read_table, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "configurations"
+PAGE = ROOT / "docs" / "reproducibility.md"
+TABLE = re.compile(r"(<!-- configurations -->\n)(\|.*\n)*")
 BLAS, NUMPY = "OPENBLAS_CORETYPE", "NPY_DISABLE_CPU_FEATURES"
 OLD_KERNELS = {CFLAGS_VARIABLE: "-march=x86-64-v2"}
 SCORES = ("zc", "dual", "llr", "mixture")
@@ -127,7 +130,8 @@ def _stack(results: Path) -> Path:
 def as_table(record: dict[str, Any]) -> str:
     """The table of docs/reproducibility.md."""
     rows = []
-    for name, r in record["configurations"].items():
+    for name in (n for n in configurations() if n in record["configurations"]):
+        r = record["configurations"][name]
         d, t = r["difference"], r.get("tests")
         shown = [f"{d[k]:.1e}" if d[k] else "0" for k in ("images", "scores", "weights")]
         printed = "the same" if d["same_printed_table"] else "another"
@@ -155,6 +159,7 @@ def main(arguments: list[str] | None = None) -> None:
     store = RESULTS / f"{machine_name()}.json"
     record = json.loads(store.read_text()) if store.exists() else {"configurations": {}}
     record |= {"processor": processor(), "python": platform.python_version(), "numpy": np.__version__}
+    record["date"] = datetime.date.today().isoformat()
     with tempfile.TemporaryDirectory() as scratch:
         usual = demo(first, Path(scratch) / "first")
         for name in [first, *(others if chosen.only is None else chosen.only)]:
@@ -164,6 +169,7 @@ def main(arguments: list[str] | None = None) -> None:
             record["configurations"][name] = row | ({"tests": tests(name)} if chosen.tests else {})
             write_json(store, record)
             shutil.rmtree(Path(scratch) / "other", ignore_errors=True)
+    PAGE.write_text(TABLE.sub(lambda found: found[1] + as_table(record), PAGE.read_text()))
     print(as_table(record))
 
 

@@ -4,16 +4,12 @@
 rule classify:
     """Add the probability of a classifier to the scores of a round."""
     input:
+        **JUDGES,
         particles="<results>/particles.parquet",
         images=IMAGES,
         cache=UNDIVIDED_CACHE,
         scores="<results>/round_{r}/band_scores.parquet",
         subset=fitted,
-        half1="<results>/round_{r}/half1.mrc",
-        half2="<results>/round_{r}/half2.mrc",
-        mask="<results>/round_{r}/mask.mrc",
-        fsc="<results>/round_{r}/fsc.parquet",
-        sampling="<results>/round_{r}/sampling.npz",
         model=given_model(),
     output:
         scores="<results>/round_{r}/scores.parquet",

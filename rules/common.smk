@@ -125,10 +125,12 @@ UNDIVIDED_CACHE = [] if SHARDED else CACHE
 CLASSIFIES = CONFIG.classify.model != "none"
 SCORED = f"<results>/round_{{r}}/{'band_scores' if CLASSIFIES else 'scores'}.parquet"
 
-ITERATIVE = CONFIG.reconstruct.method == "iterative"
-KEEPS_SUMS = not ITERATIVE and CONFIG.reconstruct.full_every > 1
-SUMS_APART = SHARDED and not ITERATIVE
-SUMS = part_of("<results>/round_{r}/sums.npz") if SUMS_APART else "<results>/round_{r}/sums.npz"
+# What reconstruct makes, and what a round's particles are judged by.
+JUDGES = {name: f"<results>/round_{{r}}/{name}.mrc" for name in ("half1", "half2", "mask")} | {
+    "fsc": "<results>/round_{r}/fsc.parquet",
+    "sampling": "<results>/round_{r}/sampling.npz",
+}
+MAPS = JUDGES | {"map": "<results>/round_{r}/map.mrc"}
 
 
 def subset(wildcards):
@@ -141,15 +143,14 @@ def mask(wildcards):
     return "<results>/round_0/mask.mrc" if int(wildcards.r) > 0 else given(CONFIG.reconstruct.mask)
 
 
-def previous_sums(wildcards):
-    """Sums that a round changes instead of summing all particles; every so often none, and by iteration never."""
-    r = int(wildcards.r)
-    return SUMS.replace("{r}", str(r - 1)) if KEEPS_SUMS and r % CONFIG.reconstruct.full_every else []
+def previous_sums(sums):
+    """The sums of the round before, of the pattern ``sums``, which a round changes; every so often none."""
 
+    def of_round(wildcards):
+        r = int(wildcards.r)
+        return sums.replace("{r}", str(r - 1)) if r % CONFIG.reconstruct.full_every else []
 
-def fitted(wildcards):
-    """The weights of the particles in the map of round r: a robust loss gives its own."""
-    return "<results>/round_{r}/weights.parquet" if ITERATIVE else subset(wildcards)
+    return of_round
 
 
 def given_model():
@@ -161,12 +162,6 @@ def given_model():
         known = ", ".join(CLASSIFIERS)
         raise WorkflowError(f"classify.model: {model} is none of {known}, and no folder with a model.json. Correct it.")
     return given(str(Path(model) / "model.json"))
-
-
-def launcher(processes):
-    """What runs a stage's program, a resource, since it decides where a job runs: Python, or torchrun where several processes share the particles."""
-    many = f"-m torch.distributed.run --standalone --nproc-per-node {processes}"
-    return f"PYTHONSAFEPATH=1 python {many}" if processes > 1 else "python -P"
 
 
 def previous_scores(wildcards):

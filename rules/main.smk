@@ -35,7 +35,21 @@ RESULTS = {
 
 include: "ingest.smk"
 include: "cache.smk"
-include: "reconstruct.smk"
+
+
+if CONFIG.reconstruct.method == "iterative":
+
+    include: "reconstruct_iterative.smk"
+
+elif SHARDED:
+
+    include: "reconstruct_shards.smk"
+
+else:
+
+    include: "reconstruct_direct.smk"
+
+
 include: "score.smk"
 
 

@@ -4,15 +4,11 @@
 rule score:
     """Compare particles, kept or not, with the maps of a round."""
     input:
+        **JUDGES,
         particles="<results>/particles.parquet",
         images=IMAGES,
         cache=CACHE,
         subset=fitted,
-        half1="<results>/round_{r}/half1.mrc",
-        half2="<results>/round_{r}/half2.mrc",
-        mask="<results>/round_{r}/mask.mrc",
-        fsc="<results>/round_{r}/fsc.parquet",
-        sampling="<results>/round_{r}/sampling.npz",
         noise="<results>/round_{r}/noise.npz" if SHARDED else [],
     output:
         scores=temp(part_of(SCORED)) if SHARDED else SCORED,

@@ -1,53 +1,13 @@
-"""A data set in parts, a job each: what comes before and after the passes over the images."""
-
-if SUMS_APART:
-
-    rule sum:
-        """The Fourier sums of one shard of a round's particles."""
-        input:
-            particles="<results>/particles.parquet",
-            images=IMAGES,
-            cache=CACHE,
-            subset=subset,
-            previous_sums=previous_sums,
-        output:
-            sums=SUMS if KEEPS_SUMS else temp(SUMS),
-        log:
-            f"<logs>/sum/round_{{r}}{OF_SHARD}.log",
-        benchmark:
-            f"<logs>/sum/round_{{r}}{OF_SHARD}.tsv"
-        conda:
-            "../envs/cryocore.yaml"
-        threads: ALL_CORES
-        resources:
-            gpu=GPUS,
-            backend=CONFIG.backend,
-        params:
-            *code("sum"),
-            settings=settings("sum"),
-            script=script("sum"),
-            shard=shard,
-            optional=lambda wildcards, input: options(
-                subset=input.subset, previous_sums=input.previous_sums, cache=input.cache
-            ),
-        message:
-            f"Round {{wildcards.r}}: summing{TELLS_SHARD}"
-        shell:
-            "CRYOCORE_LOG={log:q} python -P {params.script:q} {input.particles:q} {params.shard:q} {output.sums:q}"
-            " {params.optional:q} --settings {params.settings:q} --backend {resources.backend} --threads {threads}"
+"""A data set in parts, a job each: what comes before and after the passes over the images that score."""
 
 
 rule noise:
     """The noise that all shards of a round are scored with."""
     input:
+        **JUDGES,
         particles="<results>/particles.parquet",
         images=IMAGES,
         subset=fitted,
-        half1="<results>/round_{r}/half1.mrc",
-        half2="<results>/round_{r}/half2.mrc",
-        mask="<results>/round_{r}/mask.mrc",
-        fsc="<results>/round_{r}/fsc.parquet",
-        sampling="<results>/round_{r}/sampling.npz",
     output:
         noise="<results>/round_{r}/noise.npz",
     log:

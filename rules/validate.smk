@@ -4,15 +4,11 @@
 rule validate:
     """Measure one round, and write its part of the log."""
     input:
+        **{name: MAPS[name] for name in ("half1", "half2", "map", "mask", "fsc")},
         scores="<results>/round_{r}/scores.parquet",
-        half1="<results>/round_{r}/half1.mrc",
-        half2="<results>/round_{r}/half2.mrc",
-        map="<results>/round_{r}/map.mrc",
-        mask="<results>/round_{r}/mask.mrc",
-        fsc="<results>/round_{r}/fsc.parquet",
         truth=TRUTH,
         true_map=TRUE_MAP,
-        batches=["<results>/round_{r}/batches.parquet"] if ITERATIVE else [],
+        batches=BATCHES,
     output:
         metrics="<results>/round_{r}/metrics.json",
         log="<results>/log/round={r}/log.parquet",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from benchmarks.configurations import configurations, run
+from benchmarks.configurations import RESULTS, as_table, configurations, run
 from cryocore.star import read_star
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -21,10 +22,11 @@ SETTINGS = {
     "run": "made",
     "symmetry": "C4",
     "seed": 5,
+    "select": {"minimum": 10},
     "input": {
         "simulate": {
             "molecule": "channel",
-            "n_particles": 120,
+            "n_particles": 200,
             "box": 48,
             "pixel_size_angstrom": 3.3,
             "snr": 0.05,
@@ -44,6 +46,7 @@ for line in (
     "ingest made/particles.star particles.parquet",
     "reconstruct particles.parquet round",
     "score particles.parquet round scores.parquet",
+    "select particles.parquet scores.parquet subset.parquet subset.star",
 ):
     app([*line.split(), "--config", "my.yaml"], standalone_mode=False)
 """
@@ -63,10 +66,25 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("configuration", ["BLAS Haswell", "plain"])
-def test_one_seed_gives_one_data_set(here: Path, tmp_path: Path, configuration: str) -> None:
-    """Decisions are the same, numbers but for their rounding: images to 1e-5 of their standard deviation."""
+def test_processors_differ_by_no_more_than_is_promised(here: Path, tmp_path: Path, configuration: str) -> None:
+    """The bounds of docs/reproducibility.md."""
     there = made(tmp_path / "there", configuration)
-    here, there = here / "made", there / "made"
+    require_one_data_set(here / "made", there / "made")
+    logs = [pq.read_table(folder / "scores.parquet") for folder in (here, there)]
+    for name in ("zc", "dual", "llr", "ncc", "l2_loss", "contrast", "local"):
+        first, second = (log[name].to_numpy() for log in logs)
+        assert np.abs(first - second).max() < 1e-4 * first.std()
+    curves = [pq.read_table(folder / "round" / "fsc.parquet")["corrected"].to_numpy() for folder in (here, there)]
+    assert np.abs(curves[0] - curves[1]).max() < 1e-4
+    weights, selected = (
+        [pq.read_table(folder / "subset.parquet")[name].to_numpy() for folder in (here, there)]
+        for name in ("weight", "selected")
+    )
+    assert np.count_nonzero(weights[0] != weights[1]) <= 1 and np.count_nonzero(selected[0] != selected[1]) <= 1
+
+
+def require_one_data_set(here: Path, there: Path) -> None:
+    """Decisions are the same, numbers but for their rounding: images to 1e-5 of their standard deviation."""
     with mrcfile.open(here / "particles.mrcs") as first, mrcfile.open(there / "particles.mrcs") as second:
         assert np.abs(first.data - second.data).max() < 1e-5 * first.data.std()
     truths = [pq.read_table(folder / "truth.parquet") for folder in (here, there)]
@@ -106,3 +124,9 @@ def test_configurations_differ_from_this_processor() -> None:
     assert flag == "-march=x86-64-v2"
     assert blas in ("Prescott", "Katmai")  # the same kernels, by the name of their family
     assert features.strip() == "[]"
+
+
+def test_the_page_shows_what_was_measured() -> None:
+    """The table of docs/reproducibility.md is that of the newest result."""
+    stores = sorted(RESULTS.glob("*.json"), key=lambda path: json.loads(path.read_text())["date"])
+    assert as_table(json.loads(stores[-1].read_text())) in (ROOT / "docs" / "reproducibility.md").read_text()

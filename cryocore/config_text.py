@@ -1,4 +1,7 @@
-"""``config.yaml`` and ``docs/configuration.md``, written from the models: ``python -m cryocore.config_text``."""
+"""``config.yaml``, its JSON schema and ``docs/configuration.md``, written from the models.
+
+``python -m cryocore.config_text`` writes them into the working directory.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,8 @@ LONGEST_CHOICE = 40
 """Characters of a list of choices that still fits into the comment of a key; the page has them all."""
 
 YAML_HEAD = """\
+# yaml-language-server: $schema=config.schema.json
+#
 # The demo: a simulated 20S proteasome with 30 % wrong poses, and four rounds that find them.
 #
 # For your own particles write a file with the keys that differ, and run
@@ -26,7 +31,9 @@ PAGE_HEAD = """\
 # Configuration
 
 Every key that `config.yaml`, or a file given with `--configfile`, may hold. Keys that are left out take their
-defaults; unknown keys are errors. `python -m cryocore.config_text` writes this page and `config.yaml`.
+defaults; unknown keys are errors. An editor that knows YAML completes and checks a file that begins with
+`# yaml-language-server: $schema=/path/to/cryocore/config.schema.json`. `python -m cryocore.config_text` writes this page,
+that schema and `config.yaml`.
 
 The demo plants 30 % wrong poses (`input.plant.wrong_pose: 0.3`). In a file that has an `input` of its own, no error is
 planted unless it says so, and `symmetry` must be given along with `input.star`.
@@ -43,10 +50,30 @@ def configuration_page() -> str:
     return PAGE_HEAD + "".join(_tables(Config(), ""))
 
 
+def configuration_schema() -> str:
+    """The JSON schema by which editors complete and check a configuration."""
+    schema = _one_for_many(Config.model_json_schema())
+    return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=1) + "\n"
+
+
 def main() -> None:
-    """Write both files into the working directory."""
+    """Write all three files into the working directory."""
     Path("config.yaml").write_text(config_yaml())
+    Path("config.schema.json").write_text(configuration_schema())
     Path("docs/configuration.md").write_text(configuration_page())
+
+
+def _one_for_many(schema: Any) -> Any:
+    """A schema in which a list of values per round may also be a single one."""
+    if isinstance(schema, list):
+        return [_one_for_many(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    inner = {name: _one_for_many(part) for name, part in schema.items()}
+    if schema.get("type") == "array" and "prefixItems" not in schema:
+        around = {name: inner.pop(name) for name in ("title", "description", "default") if name in inner}
+        return {**around, "anyOf": [inner, inner["items"]]}
+    return inner
 
 
 def _yaml_lines(section: BaseModel, depth: int = 0) -> Iterator[str]:

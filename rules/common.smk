@@ -169,6 +169,11 @@ def previous_scores(wildcards):
     return f"<results>/round_{int(wildcards.r) - 1}/scores.parquet"
 
 
+def shown(file, caption, what):
+    """A file that `snakemake --report` shows, with what `captions` say of it."""
+    return report(file, caption=f"captions/{caption}.rst", category="Run", labels={"file": what})
+
+
 def together(name, of_next_round=False):
     """Short stages that follow each other in a round are one job of a cluster."""
     return lambda wildcards: f"{name}_{int(wildcards.r) + of_next_round}"

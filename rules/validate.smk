@@ -45,10 +45,15 @@ rule report:
         classifier=expand("<results>/round_{r}/classifier", r=range(N + 1)) if CLASSIFIES else [],
     output:
         table="<results>/rounds.parquet",
-        text="<results>/rounds.txt",
-        report="<results>/report.html",
-        figures=directory("<results>/figures"),
-        star=f"<results>/finest.{KIND}",
+        text=shown("<results>/rounds.txt", "rounds", "table of rounds"),
+        report=shown("<results>/report.html", "report", "report"),
+        figures=report(
+            directory("<results>/figures"),
+            patterns=["{name}.png"],
+            category="Figures",
+            labels={"figure": "{name}"},
+        ),
+        star=shown(f"<results>/finest.{KIND}", "finest", "particles to go on with"),
         group_file=["<results>/finest.csg"] if KIND == "cs" else [],
         script="<results>/maps.cxc",
     log:

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
@@ -87,6 +88,14 @@ def test_messages_are_logged_and_jobs_timed(finished: tuple[Workflow, str]) -> N
     message = "keeps 140 of 200 particles"
     assert message in output
     assert message in (logs / "select/round_2.log").read_text()
+
+
+def test_snakemakes_own_report_shows_what_people_want(finished: tuple[Workflow, str]) -> None:
+    workflow, _ = finished
+    workflow.snakemake("--report", "run.zip", "--configfile", "my.yaml")
+    with ZipFile(workflow.work / "run.zip") as packed:
+        names = {Path(name).name for name in packed.namelist()}
+    assert {"report.html", "rounds.txt", "finest.star", "progress.png", "fsc.png"} <= names
 
 
 def test_second_run_does_nothing_and_a_change_does_the_rest(finished: tuple[Workflow, str]) -> None:

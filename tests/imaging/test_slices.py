@@ -105,8 +105,9 @@ def test_sorted_samples_add_up_to_those_added_one_by_one(monkeypatch: pytest.Mon
         monkeypatch.setattr("cryocore.imaging.insertion.WAITING_LEAST", waiting)
         monkeypatch.setattr("cryocore.imaging.insertion.bin_shift", lambda grid, shift=shift: shift)
         found = summed(box, n, 2, parts, weights)
-        assert np.abs(found.numerator - expected.numerator).max() < 3e-6 * scale[0]
-        assert np.abs(found.denominator - expected.denominator).max() < 3e-6 * scale[1]
+        # float32 sums of some hundred terms in two orders: 1e-7 times the root of their number, several times over
+        assert np.abs(found.numerator - expected.numerator).max() < 1e-5 * scale[0]
+        assert np.abs(found.denominator - expected.denominator).max() < 1e-5 * scale[1]
 
 
 @pytest.mark.parametrize("name", BACKENDS)

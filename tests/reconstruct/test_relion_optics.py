@@ -117,7 +117,7 @@ def test_predictions_are_those_of_relion(tmp_path: Path, feature: str) -> None:
     relion(*command, "--angpix", str(PIXEL_ANGSTROM), *filter(None, [option]), cwd=tmp_path)
     left_out = star(tmp_path / "left_out.star", N_PROJECTED, [{}])
     assert disagreement(given, volume) < 2e-3
-    assert disagreement(left_out, volume) > 0.05
+    assert disagreement(left_out, volume) > 0.02  # ten times as much
 
 
 def disagreement(file: Path, volume: np.ndarray) -> float:

@@ -40,7 +40,7 @@ def test_chance_calls_few_sets_worse_and_a_bad_group_is_called() -> None:
     sizes = np.full(50, 100)
     null = [ranked(np.full(50, 0.3), sizes, rng)[0].worse.any() for _ in range(60)]
     assert np.mean(null) <= 0.09
-    shares = np.where(np.arange(50) == 7, 0.6, 0.3)
+    shares = np.where(np.arange(50) == 7, 0.7, 0.3)
     for _ in range(5):
         found, _ = ranked(shares, sizes, rng)
         assert found.name[0] == "7" and found.worse[0] and found.low[0] > found.overall

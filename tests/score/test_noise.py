@@ -130,7 +130,7 @@ def test_order_by_z_does_not_suffer_from_scales_where_that_by_llr_does() -> None
         found[spread] = auc(llr(c, power, weighting), right), auc(z(c, power, weighting), right)
     lost_llr, lost_z = (found[0.0][i] - found[0.8][i] for i in (0, 1))
     assert lost_z < 0.04
-    assert lost_llr > lost_z + 0.02
+    assert lost_llr > lost_z + 0.01  # an AUC of 20,000 particles is known to 0.003
     assert found[0.8][1] > found[0.8][0]
 
 

@@ -32,7 +32,7 @@ def test_no_error_is_within_the_interval() -> None:
 
 def test_more_particles_narrow_the_interval() -> None:
     widths = [(e.high - e.low) for e in (of(planted_log(n, {"misplaced": 0.3}, strength=3.0)) for n in (300, 6000))]
-    assert widths[1] < 0.7 * widths[0]
+    assert widths[1] < 0.8 * widths[0]  # what the model itself may be wrong by stays
 
 
 def test_second_opinion_sees_misplaced_and_empty_particles_only() -> None:

@@ -45,7 +45,7 @@ def test_posterior_is_calibrated(rates: dict[str, float]) -> None:
 def test_no_particle_is_wrong(strength: float) -> None:
     log = planted_log(2000, {}, strength=strength)
     model = fit(log.columns, ids=log.columns["particle_id"])
-    assert model.error_rate < 0.02
+    assert model.error_rate < 0.03
     assert np.mean(posterior(log_odds(model, log.columns)) > 0.5) > 0.99
 
 

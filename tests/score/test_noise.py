@@ -100,12 +100,13 @@ def test_a_particles_noise_factor_is_the_square_of_its_scale(tmp_path: Path) -> 
     log = logged(tmp_path, Score(**NO_RIVALS))
     factor = log.column("noise_factor").to_numpy()
     relative = factor / scale**2
-    assert (relative / relative.mean()).std() < 0.1
+    # 0.07 to 0.10 over ten seeds; that of the scales themselves is 0.6
+    assert (relative / relative.mean()).std() < 0.15
     decoys, scaled = (lists(logged(tmp_path, s), "decoy_z") for s in (Score(noise_per_particle=False), Score()))
-    # without the factor z at wrong poses spreads as the scale does
+    # without the factor z at wrong poses spreads as the scale does: 1.9 to 2.5 over ten seeds, with it 1.0 to 1.3
     loud, quiet = scale > np.quantile(scale, 0.7), scale < np.quantile(scale, 0.3)
     assert decoys[loud].std() / decoys[quiet].std() > 1.5
-    assert scaled[loud].std() / scaled[quiet].std() == pytest.approx(1.0, abs=0.25)
+    assert scaled[loud].std() / scaled[quiet].std() == pytest.approx(1.0, abs=0.4)
 
 
 def test_z_is_the_likelihood_ratio_at_the_best_scale() -> None:

@@ -6,6 +6,8 @@ import logging
 
 import numpy as np
 import pytest
+from scipy.optimize import brentq
+from scipy.special import erf
 
 from cryocore.maps import automatic_mask, soft_ball
 
@@ -53,6 +55,35 @@ def test_scale_does_not_matter():
     body, _ = molecule(48)
     noisy = body + np.random.default_rng(1).normal(size=body.shape)
     np.testing.assert_allclose(automatic_mask(noisy, 2.0), automatic_mask(1e4 * noisy + 7.0, 2.0), atol=1e-3)
+
+
+def smooth_ball(r, radius, sd):
+    """Density at ``r`` of a ball of density 1 blurred by a Gaussian."""
+    low, high = (radius - r) / sd, (radius + r) / sd
+    bell = np.exp(-0.5 * low**2) - np.exp(-0.5 * high**2)
+    return 0.5 * (erf(high / np.sqrt(2)) + erf(low / np.sqrt(2))) - sd / (r * np.sqrt(2 * np.pi)) * bell
+
+
+@pytest.mark.parametrize(
+    ("n", "pixel_size", "radius", "shells", "growth"),
+    [(72, 1.0, 12, 4.8, 6.0), (48, 5.0, 11, 12, 2.0), (144, 4.0, 35, 12, 3.0)],
+    ids=["6 Å", "2 pixels", "a quarter of the low-pass"],
+)
+def test_grows_by_the_largest_of_three_lengths(n, pixel_size, radius, shells, growth):
+    """Around a ball the mask is a ball, larger by the blur at a quarter of the density and by the growth.
+
+    The other two lengths are 0.8 voxels or more below the one that decides.
+    """
+    r = np.sqrt(sum((np.indices((n, n, n)) - n // 2) ** 2))
+    mask = automatic_mask((r <= radius).astype(float), pixel_size)
+    sd = n / (shells * np.pi * np.sqrt(2))  # exp(-(s / shells)²) is the transform of this Gaussian
+    top = smooth_ball(1e-6, radius, sd)
+    cut = brentq(lambda x: smooth_ball(x, radius, sd) - 0.25 * top, 0.5 * radius, 2 * radius)
+    edge = min(6, n / 8)
+    full, reached = (np.cbrt(np.sum(kept) * 3 / (4 * np.pi)) for kept in (mask == 1, mask > 0))
+    # distances are those of voxels, which know a surface to half of one
+    assert full == pytest.approx(cut + growth, abs=0.5)
+    assert reached == pytest.approx(cut + growth + edge, abs=0.5)
 
 
 @pytest.mark.parametrize("volume", [np.zeros((32, 32, 32)), np.random.default_rng(0).normal(size=(32, 32, 32))])

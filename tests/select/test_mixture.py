@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -74,6 +76,20 @@ def test_near_poses_are_found_without_neighbours() -> None:
     model = fit(columns, ids=columns["particle_id"])
     assert model.shares[model.classes.index("near")] == pytest.approx(0.3, abs=0.04)
     assert auc(log_odds(model, columns), log.right) > auc(columns["zc"], log.right) + 0.02
+
+
+def test_covariances_are_drawn_to_the_theory_as_by_ten_particles() -> None:
+    """40 right particles and 40 misplaced ones, whose variances are exactly 2.4 and 1.6: a fifth of 50 is theory."""
+    data = mixture.evidence(planted_log(80, {}).columns)
+    kind, slopes = np.repeat([0, 1], 40), np.array([1.2, 0.8])
+    signs = np.tile([[1, 1], [1, -1], [-1, 1], [-1, -1]], (20, 1))
+    noise = np.sqrt(np.array([2.4, 1.6])[kind])[:, None] * signs
+    expected = np.full((80, 2), 4.0)
+    data = replace(data, observed=noise + np.where(kind == 0, 1.0, 0.0)[:, None] * slopes * expected, expected=expected)
+    model = mixture.maximisation(data, np.eye(len(data.classes))[kind], mixture.theory(data, 1.0), 0.0)
+    np.testing.assert_allclose(model.slopes, slopes, rtol=1e-12)
+    np.testing.assert_allclose(model.right, np.eye(2) * (0.8 * 2.4 + 0.2), atol=1e-12)
+    np.testing.assert_allclose(model.misplaced, np.eye(2) * (0.8 * 1.6 + 0.2), atol=1e-12)
 
 
 def test_same_whatever_the_order_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,6 +84,9 @@ def test_a_symmetric_map_has_equal_cones_at_its_mates(mask):
 
 
 def test_shells_beyond_the_last_are_left_out(mask):
-    found = directional_fsc(*half_maps(0), mask, 2.0, last=20)
-    assert found.curves.shape == (len(found.direction), 21)
-    assert found.resolution_angstrom[20] == pytest.approx(64 * 2.0 / 20)
+    whole = directional_fsc(*half_maps(0), mask, 2.0)
+    for last, shells in ((20, 21), (25, 26), (40, 32)):
+        found = directional_fsc(*half_maps(0), mask, 2.0, last=last)
+        assert found.curves.shape == (len(found.direction), shells)
+        np.testing.assert_array_equal(found.curves, whole.curves[:, :shells])
+        assert found.resolution_angstrom[20] == pytest.approx(64 * 2.0 / 20)

@@ -49,6 +49,7 @@ def test_a_map_with_itself(n):
     a = np.random.default_rng(0).normal(size=(n, n, n))
     np.testing.assert_allclose(fsc(a, a), 1.0, atol=1e-12)
     np.testing.assert_allclose(fsc(a, -3 * a), -1.0, atol=1e-6)
+    np.testing.assert_allclose(fsc(1e-6 * a, 1e6 * a), 1.0, atol=1e-6)
 
 
 def test_empty_shells_are_zero():
@@ -77,6 +78,7 @@ def test_no_mask_leaves_all_curves_equal():
     curves = half_map_fsc(*noisy_halves(32, 1), None, 2.0)
     for name in ("masked", "phase_randomised", "corrected"):
         np.testing.assert_array_equal(getattr(curves, name), curves.unmasked)
+    assert curves.shell.tolist() == list(range(17))
     assert curves.resolution_angstrom[1] == 64.0 and np.isinf(curves.resolution_angstrom[0])
 
 

@@ -156,3 +156,11 @@ def test_not_cubic(tmp_path):
     write_map(tmp_path / "a.mrc", np.zeros((4, 4, 6)), 1.0)
     with pytest.raises(InputError, match="6 x 4 x 4, not a cube"):
         read_map(tmp_path / "a.mrc")
+
+
+def test_one_image_is_no_volume(tmp_path):
+    write_stack(tmp_path / "one.mrcs", np.ones((1, 8, 8), dtype=np.float32), 1.0)
+    with pytest.raises(InputError, match="it holds one image"):
+        read_map(tmp_path / "one.mrcs", cubic=False)
+    write_map(tmp_path / "two.mrc", np.ones((2, 8, 8)), 1.0)
+    assert read_map(tmp_path / "two.mrc", cubic=False)[0].shape == (2, 8, 8)

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy.stats import beta
 
 from cryocore.errors import InputError
 from cryocore.replay import find_rounds
 from cryocore.replay.figures import groups_figure
-from cryocore.replay.groups import KINDS, Ranking, combined_table, drawn_to_mean, rank_all, rank_groups
+from cryocore.replay.groups import (
+    KINDS,
+    Ranking,
+    combined_table,
+    drawn_to_mean,
+    group_codes,
+    rank_all,
+    rank_groups,
+    wrongness,
+)
 
 
 def ranked(shares: np.ndarray, sizes: np.ndarray, rng: np.random.Generator) -> tuple[Ranking, np.ndarray]:
@@ -62,6 +73,13 @@ def test_shares_are_drawn_to_their_mean_as_bayes_says(spread: float) -> None:
     np.testing.assert_allclose(found, expected, rtol=2e-3)
 
 
+def test_the_interval_of_a_single_group_is_the_beta_distribution_of_its_share_and_standard_error() -> None:
+    found = rank_groups(np.arange(10) < 3, np.zeros(10, dtype=np.int64), ["all"])
+    law = beta(0.3 * 8, 0.7 * 8)
+    assert law.std() == pytest.approx(np.sqrt(0.3 * 0.7 / 9))
+    assert [found.low[0], found.high[0]] == pytest.approx(law.ppf([0.025, 0.975]))
+
+
 def test_chance_calls_few_sets_worse_and_a_bad_group_is_called() -> None:
     rng = np.random.default_rng(4)
     sizes = np.full(50, 100)
@@ -90,6 +108,31 @@ def test_unknown_particles_and_empty_groups_are_left_out() -> None:
         rank_groups(np.array([np.nan]), np.array([0]), ["a"])
     alike = rank_groups(np.ones(10), np.repeat([0, 1], 5), ["a", "b"])
     assert alike.shrunk.tolist() == alike.high.tolist() == [1.0, 1.0] and not alike.worse.any()
+    sure = rank_groups(np.full(10, 0.25), np.repeat([0, 1], 5), ["a", "b"])
+    assert sure.low.tolist() == sure.high.tolist() == [0.25, 0.25], "without a variance there is no interval"
+
+
+def test_flags_of_right_particles_alone_are_flags_and_unknown_ones_are_none() -> None:
+    flags = np.array([1, 1, -1], dtype=np.int8)
+    log_round = SimpleNamespace(posterior=lambda: None, flags=lambda: flags, path=Path("log.parquet"))
+    found = wrongness(log_round)  # type: ignore[arg-type]
+    assert found.source == "flags"
+    np.testing.assert_array_equal(found.values, [0.0, 0.0, np.nan])
+    flags[:] = -1
+    with pytest.raises(InputError, match="holds no posterior or flags"):
+        wrongness(log_round)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", [None, np.nan, np.inf])
+@pytest.mark.parametrize("side", ["u", "v"])
+def test_particles_of_unknown_defocus_have_no_groups_by_it(side: str, value: float | None) -> None:
+    columns = {f"defocus_{s}_angstrom": np.linspace(8e3, 2e4, 200) for s in "uv"}
+    log_round = SimpleNamespace(column=columns.get)
+    codes, names = group_codes(log_round, "defocus")  # type: ignore[misc, arg-type]
+    assert names == ["8000 to 10955 Å", "11015 to 13970 Å", "14030 to 16985 Å", "17045 to 20000 Å"]
+    assert np.bincount(codes).tolist() == [50] * 4
+    columns[f"defocus_{side}_angstrom"] = None if value is None else np.append(np.full(199, 9e3), value)  # type: ignore[assignment]
+    assert group_codes(log_round, "defocus") is None  # type: ignore[arg-type]
 
 
 def test_groups_of_a_run(small_run: Path) -> None:

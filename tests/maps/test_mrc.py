@@ -135,6 +135,7 @@ def edit(path, offset, values, dtype="<i4"):
         (lambda p: p.write_bytes(p.read_bytes()[:-4]), "truncated"),
         (lambda p: edit(p, 0, [2**30, 2**30, 2**30]), "truncated"),
         (lambda p: edit(p, 0, [-6]), "size"),
+        (lambda p: edit(p, 8, [0]), "size"),
         (lambda p: edit(p, 12, [4]), "mode 4"),
         (lambda p: edit(p, 64, [1, 1, 3]), "axis order"),
         (lambda p: edit(p, 92, [-5]), "not a readable MRC"),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from cryocore.select.cells import normalised, shrunk_means
+from cryocore.geometry.symmetry import point_group
+from cryocore.select.cells import defocus_cells, normalised, shrunk_means, view_nside
 
 CELL = np.repeat([0, 1, 2], [5, 20, 175])
 
@@ -28,3 +30,22 @@ def test_scores_are_compared_with_a_cell_of_twenty_and_with_all_alike() -> None:
     (own, own_spread), (middle, spread) = centre_and_spread(scores[CELL == 1]), centre_and_spread(scores)
     expected = (scores - 0.5 * (own + middle)) / np.sqrt(0.5 * (own_spread**2 + spread**2))
     np.testing.assert_allclose(normalised(scores, CELL)[CELL == 1], expected[CELL == 1], rtol=1e-12)
+    np.testing.assert_allclose(normalised(1e-3 * scores, CELL), normalised(scores, CELL), rtol=1e-9)
+    np.testing.assert_allclose(normalised(np.full(200, 3.0), CELL), 0.0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("n", "ranges"), [(49, 1), (99, 1), (100, 2), (249, 4), (1000, 20), (5000, 20)])
+def test_ranges_of_defocus_hold_fifty_particles_or_more(n: int, ranges: int) -> None:
+    cell = defocus_cells(np.random.default_rng(n).normal(15000.0, 3000.0, n))
+    count = np.bincount(cell)
+    assert len(count) == ranges
+    assert np.ptp(count) <= 1
+
+
+@pytest.mark.parametrize("symmetry", ["C1", "D7"])
+def test_cells_of_views_hold_fifty_particles_and_mates_or_more(symmetry: str) -> None:
+    group = point_group(symmetry)
+    for side, finer in ((1, 2), (2, 4), (4, 8), (8, 16)):
+        most = int(np.ceil(12 * finer**2 * 50 / len(group))) - 1
+        assert (view_nside(most, group), view_nside(most + 1, group)) == (side, finer)
+    assert view_nside(10**7, group) == 16

@@ -171,6 +171,15 @@ def test_balanced_keeps_the_same_share_of_every_view() -> None:
     assert fair.sum() == 2400
 
 
+def test_balanced_keeps_the_same_share_of_small_cells_and_of_those_with_unknown_scores() -> None:
+    cell = np.repeat([0, 1, 2], [2, 20, 20])
+    scores = np.arange(42.0)
+    scores[32:] = np.nan
+    candidates = Candidates(scores, np.arange(42, dtype=np.uint64), np.ones(42), cell, 0.0, np.ones(42))
+    kept = RULES["balanced"].weigh(candidates, 0.5)
+    np.testing.assert_array_equal(np.flatnonzero(kept), [1, *range(12, 22), *range(22, 32)])
+
+
 def test_whole_micrographs_are_dropped() -> None:
     log = planted_log(2000, {"misplaced": 0.3}, strength=5.0)
     columns = dict(log.columns)

@@ -1,0 +1,24 @@
+"""The stage: what it writes besides the table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from cryocore.files import write_table
+from cryocore.select.stage import write_kept
+from cryocore.star import read_star
+from tests.ingest.samples import optics_columns, particle_columns, table
+
+
+def test_a_star_file_has_weights_and_scores_of_the_kept(tmp_path: Path) -> None:
+    parent = tmp_path / "particles.star"
+    parent.write_text(table("optics", optics_columns()) + table("particles", particle_columns(6)))
+    write_table(tmp_path / "scores.parquet", pa.table({"z": np.arange(6.0), "expected_z": np.ones(6)}))
+    weights = np.array([1.0, 0.0, 0.25, 0.5, 0.0, 1.0], dtype=np.float32)
+    write_kept(parent, tmp_path / "scores.parquet", weights, weights > 0.3, tmp_path / "kept.star")
+    found = read_star(tmp_path / "kept.star").particles
+    assert [float(v) for v in found["rlnParticleFigureOfMerit"]] == [1.0, 0.5, 1.0]
+    assert [float(v) for v in found["cryocoreZ"]] == [0.0, 3.0, 5.0]

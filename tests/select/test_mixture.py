@@ -150,6 +150,8 @@ def test_particles_without_scores() -> None:
     columns["local"][60:70] = np.nan
     columns["ldac"][70:80] = np.nan
     columns["expected_zc"][80:90] = 0.0
+    data = mixture.evidence(columns)
+    np.testing.assert_array_equal(data.observed[70:80], np.stack([columns["zc"][70:80], np.zeros(10)], axis=1))
     odds = log_odds(fit(columns, ids=columns["particle_id"]), columns)
     np.testing.assert_array_equal(np.flatnonzero(np.isnan(odds)), [*range(60), *range(80, 90)])
     assert posterior(odds)[:60].tolist() == [0.0] * 60

@@ -7,7 +7,7 @@ import pytest
 import scipy.fft
 
 from cryocore.geometry.symmetry import point_group
-from cryocore.maps.cones import directional_fsc
+from cryocore.maps.cones import cone_axes, directional_fsc
 from cryocore.maps.fsc import fsc
 from cryocore.maps.masks import soft_ball
 
@@ -90,3 +90,29 @@ def test_shells_beyond_the_last_are_left_out(mask):
         assert found.curves.shape == (len(found.direction), shells)
         np.testing.assert_array_equal(found.curves, whole.curves[:, :shells])
         assert found.resolution_angstrom[20] == pytest.approx(64 * 2.0 / 20)
+
+
+@pytest.mark.parametrize(("angle_deg", "expected"), [(14.1, 0.5), (20.0, 0.9)])
+def test_a_cone_counts_what_is_within_20_degrees(angle_deg, expected):
+    """Maps that agree within an angle of a direction and are noise elsewhere.
+
+    Within 14.1 degrees lies half a cone; at 20 degrees cells of 7 degrees are cut. In cones of 30 degrees a quarter and
+    half would agree.
+    """
+    axis = cone_axes()[3]
+    along = np.fft.fftfreq(BOX, 1 / BOX)
+    k, _ = frequencies(BOX)
+    cosine = np.abs(axis[2] * along[:, None, None] + axis[1] * along[:, None] + axis[0] * np.arange(BOX // 2 + 1))
+    inside = cosine > np.cos(np.deg2rad(angle_deg)) * np.maximum(k, 1)
+    common, *others = np.random.default_rng(0).normal(size=(3, BOX, BOX, BOX))
+    halves = [(filtered(common, inside) + filtered(v, ~inside)).astype(np.float32) for v in others]
+    found = directional_fsc(*halves, np.ones((BOX,) * 3, dtype=np.float32), 1.0).curves[3, 10:]
+    assert found.mean() == pytest.approx(expected, abs=0.15)
+
+
+def test_every_direction_is_well_within_a_cone():
+    directions = np.random.default_rng(0).normal(size=(20_000, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    nearest = np.rad2deg(np.arccos(np.abs(directions @ cone_axes().T).max(axis=1)))
+    # 11 degrees; with axes of the next coarser grid 23, so that some directions would be in no cone
+    assert nearest.max() < 14

@@ -111,3 +111,14 @@ def test_corners_that_hold_nothing_do_not_say_how_strong_the_noise_is():
     with_corners, without = (automatic_mask(v, 3.0) for v in (noisy, noisy * ball))
     # 0.03 over three seeds; 0.4 where the corners count
     assert np.abs(with_corners - without).sum() < 0.1 * body.sum()
+
+
+def test_parts_of_a_tenth_and_more_belong_to_the_molecule():
+    """Balls of 1, 0.2 and 0.05 of the largest one's volume."""
+    at = np.indices((64, 64, 64)) - 32
+    volume = np.zeros((64, 64, 64))
+    for y, x, radius in ((0, -8, 12.0), (0, 17, 7.0), (17, 5, 4.4)):
+        volume[at[0] ** 2 + (at[1] - y) ** 2 + (at[2] - x) ** 2 <= radius**2] = 1.0
+    mask = automatic_mask(volume, 5.0)
+    assert mask[32, 32, 24] == mask[32, 32, 49] == 1.0
+    assert mask[32, 52, 37] == 0.0

@@ -139,6 +139,8 @@ def edit(path, offset, values, dtype="<i4"):
         (lambda p: edit(p, 12, [4]), "mode 4"),
         (lambda p: edit(p, 64, [1, 1, 3]), "axis order"),
         (lambda p: edit(p, 92, [-5]), "not a readable MRC"),
+        (lambda p: (edit(p, 36, [3]), edit(p, 88, [401])), "series of volumes"),
+        (lambda p: (edit(p, 36, [3]), edit(p, 88, [630])), "series of volumes"),
         (lambda p: edit(p, 1024, [np.nan], "<f4"), "NaN"),
         (lambda p: edit(p, 40, [6.0, 6.0, 12.0], "<f4"), "not a cube"),
         (lambda p: p.write_bytes(gzip.compress(p.read_bytes())[:-200]), "not a readable MRC|truncated"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cryocore.geometry.symmetry import point_group
-from cryocore.select.cells import defocus_cells, normalised, shrunk_means, view_nside
+from cryocore.select.cells import defocus_cells, normalised, shrunk_means, view_cells, view_nside
 
 CELL = np.repeat([0, 1, 2], [5, 20, 175])
 
@@ -49,3 +49,14 @@ def test_cells_of_views_hold_fifty_particles_and_mates_or_more(symmetry: str) ->
         most = int(np.ceil(12 * finer**2 * 50 / len(group))) - 1
         assert (view_nside(most, group), view_nside(most + 1, group)) == (side, finer)
     assert view_nside(10**7, group) == 16
+
+
+@pytest.mark.parametrize("symmetry", ["C1", "D2"])
+def test_a_last_bit_does_not_decide_on_the_cell_of_a_view(symmetry: str) -> None:
+    """Views on the borders of cells: meridians 45 degrees apart, at the equator and where the caps begin."""
+    height, turn = (v.ravel() for v in np.meshgrid([-2 / 3, 0.0, 2 / 3], np.arange(8) * np.pi / 4))
+    across = np.sqrt(1.0 - height**2)
+    views = np.stack([across * np.cos(turn), across * np.sin(turn), height], axis=1)
+    moved = views + 1e-14 * np.random.default_rng(0).normal(size=views.shape)
+    group = point_group(symmetry)
+    np.testing.assert_array_equal(view_cells(moved, group), view_cells(views, group))

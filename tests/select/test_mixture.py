@@ -157,12 +157,14 @@ def test_particles_without_scores() -> None:
     assert posterior(odds)[:60].tolist() == [0.0] * 60
 
 
-def test_few_particles_are_judged_by_the_theory(caplog: pytest.LogCaptureFixture) -> None:
-    log = planted_log(60, {"misplaced": 0.5}, strength=6.0)
+def test_fewer_than_100_particles_are_judged_by_the_theory(caplog: pytest.LogCaptureFixture) -> None:
+    log = planted_log(99, {"misplaced": 0.5}, strength=6.0)
     model = fit(log.columns, ids=log.columns["particle_id"])
-    assert "only 60 particles have scores" in caplog.text
+    assert "only 99 particles have scores" in caplog.text
     assert model.slopes.tolist() == [1.0, 1.0]
     assert auc(log_odds(model, log.columns), log.right) > 0.95
+    log = planted_log(100, {"misplaced": 0.5}, strength=6.0)
+    assert fit(log.columns, ids=log.columns["particle_id"]).error_rate == pytest.approx(0.5, abs=0.1)
 
 
 def test_a_log_without_expected_scores_is_refused() -> None:

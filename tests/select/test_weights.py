@@ -98,6 +98,20 @@ def test_a_cap_prevents_the_collapse() -> None:
         assert w.effective_number(w.capped(1e3 * LOSS, share)) >= share * 500 * (1 - 1e-9)
 
 
+@pytest.mark.parametrize("share", [0.5, 0.8])
+def test_capped_weights_fall_over_a_quarter_of_a_deviation_per_share(share: float) -> None:
+    loss = np.linspace(-3.0, 3.0, 6001)
+    found = w.capped(loss, share)
+    partial = (found > 0) & (found < 1)
+    assert np.ptp(loss[partial]) == pytest.approx(0.25 / share, abs=0.003)
+    assert found.sum() == pytest.approx(share * len(loss))
+
+
+def test_what_weighs_less_than_a_millionth_of_the_best_is_dropped() -> None:
+    found = w.softmax(np.array([0.0, 13.0, 14.0]), 1.0)
+    assert found.tolist() == pytest.approx([1.0, 2.2603e-6, 0.0], rel=1e-4)
+
+
 def test_absolute_weights_pile_up_round_by_round() -> None:
     weights, counts = np.ones(500), []
     for _ in range(60):

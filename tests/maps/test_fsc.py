@@ -127,6 +127,18 @@ def test_randomised_phases_keep_the_volume_real_and_its_power():
         np.testing.assert_allclose(again[shell_index(n) < 3], spectrum[shell_index(n) < 3], atol=2e-4)
 
 
+def test_the_randomised_curve_is_the_mean_of_four(monkeypatch):
+    """Over seeds it spreads half as much as that of one set of random phases."""
+    halves, mask = noisy_halves(24, 4), soft_ball(24, 6, 2)
+
+    def spread():
+        return np.std([half_map_fsc(*halves, mask, 1.0, seed=s).phase_randomised[8:] for s in range(24)], axis=0).mean()
+
+    of_four = spread()
+    monkeypatch.setitem(half_map_fsc.__globals__, "RANDOMISATIONS", 1)
+    assert of_four / spread() == pytest.approx(0.5, abs=0.2)  # 24 seeds know a spread to 15 %
+
+
 def test_same_seed_same_curves():
     halves, mask = noisy_halves(32, 4), soft_ball(32, 10, 3)
     one, two, other = (half_map_fsc(*halves, mask, 1.0, seed=s).corrected for s in (7, 7, 8))
@@ -147,6 +159,11 @@ def test_same_seed_same_curves():
 )
 def test_resolution_at(curve, threshold, expected):
     assert resolution_at(curve, [np.inf, 30.0, 15.0, 10.0], threshold) == pytest.approx(expected)
+
+
+def test_resolution_is_that_of_the_mean_map_at_one_half_of_its_correlation_with_the_truth():
+    """Half way from 0.2 to 0.086."""
+    assert resolution_at([1, 1, 0.2, 0.086], [np.inf, 30.0, 15.0, 10.0]) == pytest.approx(12.0)
 
 
 def test_weight_is_smooth_and_ends():

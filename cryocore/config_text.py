@@ -32,8 +32,8 @@ PAGE_HEAD = """\
 
 Every key that `config.yaml`, or a file given with `--configfile`, may hold. Keys that are left out take their
 defaults; unknown keys are errors. An editor that knows YAML completes and checks a file that begins with
-`# yaml-language-server: $schema=/path/to/cryocore/config.schema.json`. `python -m cryocore.config_text` writes this page,
-that schema and `config.yaml`.
+`# yaml-language-server: $schema=/path/to/cryocore/config.schema.json`. `python -m cryocore.config_text` writes this
+page, that schema and `config.yaml`.
 
 The demo plants 30 % wrong poses (`input.plant.wrong_pose: 0.3`). In a file that has an `input` of its own, no error is
 planted unless it says so, and `symmetry` must be given along with `input.star`.

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import matplotlib as mpl
 import pytest
 
 mpl.use("Agg")
+hypothesis.settings.register_profile("the same values in every run", derandomize=True, database=None)
+hypothesis.settings.load_profile("the same values in every run")
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -7,7 +7,7 @@ import sys
 from importlib import metadata
 
 from cryocore import __version__
-from cryocore.backend.cpu import load_library
+from cryocore.backend.cpu import compile_all
 from cryocore.backend.cuda import gpu_fault, gpu_names
 from cryocore.cores import available_cores
 from cryocore.errors import InputError
@@ -32,7 +32,7 @@ def installation() -> dict[str, str]:
 
 def _kernels() -> str:
     try:
-        return load_library()._name
+        return str(compile_all())
     except InputError as error:
         return f"cannot be compiled: {error}"
 

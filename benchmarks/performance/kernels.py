@@ -15,8 +15,9 @@ from cryocore.data import PARTICLES_SCHEMA, Grid, Optics, Particles
 from cryocore.geometry.rotations import matrix_to_quaternion, random_rotations
 from cryocore.images import batch_size
 from cryocore.imaging.bricks import pack
+from cryocore.imaging.frames import Frame
 from cryocore.imaging.insertion import Insertion
-from cryocore.imaging.slices import Frame, prepare
+from cryocore.imaging.prepare import prepare
 from cryocore.imaging.volumes import map_to_grid
 from cryocore.score.bands import band_edges, band_samples
 from cryocore.score.reference import Reference, coarse_mask

@@ -16,7 +16,9 @@ from benchmarks.performance.kernels import PIXEL_ANGSTROM, random_particles, rat
 from cryocore.backend import Backend, get_backend
 from cryocore.data import Grid, Optics, Particles
 from cryocore.imaging.ctf import ctf
-from cryocore.imaging.slices import Frame, prepare, project
+from cryocore.imaging.frames import Frame
+from cryocore.imaging.prepare import prepare
+from cryocore.imaging.slices import project
 from cryocore.imaging.volumes import map_to_grid
 from cryocore.score.reference import first_band
 from cryocore.score.scores import BandStatistics, cryosieve

@@ -18,8 +18,8 @@ from benchmarks.performance.repeated import IMAGES, repeat, simulated
 from benchmarks.validation.common import ROOT
 from cryocore.backend import get_backend
 from cryocore.data import Grid, Optics
+from cryocore.imaging.frames import Frame
 from cryocore.imaging.insertion import SAMPLE_BYTES, Insertion, disc_samples
-from cryocore.imaging.slices import Frame
 
 PADDING = 2.0
 SUM_BYTES = 12

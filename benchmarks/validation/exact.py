@@ -12,8 +12,10 @@ from benchmarks.validation.common import host
 from cryocore.data import Grid
 from cryocore.files import table_metadata, write_table
 from cryocore.geometry.rotations import random_rotations
+from cryocore.imaging.frames import Frame
 from cryocore.imaging.insertion import Insertion
-from cryocore.imaging.slices import Frame, prepare, project
+from cryocore.imaging.prepare import prepare
+from cryocore.imaging.slices import project
 from cryocore.imaging.volumes import fold_friedel, map_to_grid
 from tests.phantoms import Blobs, optics, particles, used_samples
 from tests.score.test_scores import bands_of, one_round, score_round

@@ -15,7 +15,9 @@ from cryocore.backend import Backend
 from cryocore.data import FourierSums, Grid, Particles
 from cryocore.images import batches
 from cryocore.imaging.accumulate import accumulate
-from cryocore.imaging.slices import Frame, prepare, project
+from cryocore.imaging.frames import Frame
+from cryocore.imaging.prepare import prepare
+from cryocore.imaging.slices import project
 from cryocore.imaging.solve import Solver
 from cryocore.imaging.volumes import Floats32, map_to_grid
 from cryocore.ingest.particles import ingest

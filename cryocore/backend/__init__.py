@@ -1,4 +1,4 @@
-"""How kernels run: one source, compiled for the CPU or for the GPU.
+"""How kernels run: one source each, compiled for the CPU or for the GPU.
 
 A stage chooses a backend once, at its edge, and hands it down. Nothing else asks which one it is.
 """
@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import logging
 
-from cryocore.backend.base import Backend
+from cryocore.backend.base import Backend, Kernel
 from cryocore.backend.cpu import CpuBackend
 from cryocore.errors import InputError
 
-__all__ = ["Backend", "CpuBackend", "get_backend"]
+__all__ = ["Backend", "CpuBackend", "Kernel", "get_backend"]
 
 log = logging.getLogger(__name__)
 

@@ -1,38 +1,70 @@
-"""What a backend offers: arrays, Fourier transforms, and kernels by name."""
+"""What a backend offers: arrays, Fourier transforms, and kernels."""
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
 KERNEL_DIRECTORY = Path(__file__).parent / "kernels"
-KERNELS: dict[str, str] = {
-    "prepare_images": "pppppiiiifpp",
-    "prepare_packed": "ppppppiiifpp",
-    "insert_slices": "ppppppiiipp",
-    "project_slices": "pppiiip",
-    "residual_slices": "ppppppipiiipp",
-    "pack_bricks": "piiip",
-    "symmetrise_sums": "pppiipp",
-    "average_mates": "pppiifip",
-    "score_slices": "ppppppppipifiiip",
-    "predict_slices": "ppppppppipifiiip",
-    "score_poses": "ppppppppipifppifiiiip",
-    "score_shifts": "ppppppppipifpiiiip",
-}
-"""Argument kinds of every kernel: p pointer (or None), i int32, f float32."""
 
-HOST_KERNELS: dict[str, str] = {
-    "sort_samples": "ppppppiiiiipip",
-    "add_samples": "ppiipiiipp",
-}
-"""Those that the CPU has in addition."""
+_INCLUDE = re.compile(r'^#include "(.+)"$', re.MULTILINE)
+_FUNCTION = re.compile(r'^extern "C" (?:__global__ )?void (\w+)\(([^)]*)\)', re.MULTILINE)
+_COMMENT = re.compile(r"//.*")
 
 
-def kernel_source() -> str:
-    """All kernels as one translation unit."""
-    names = ["common.cuh", *sorted(p.name for p in KERNEL_DIRECTORY.glob("*.cu"))]
-    return "\n".join((KERNEL_DIRECTORY / n).read_text() for n in names)
+@dataclass(frozen=True)
+class Kernel:
+    """A function of a file in ``kernels``, which is compiled with what it includes when it is first used.
+
+    A module names the files of the kernels that it launches, and so depends on these alone
+    (:mod:`cryocore.provenance`).
+
+    ``rows`` : on a GPU, blocks have a warp for each of several rows of an image; in all kernels a block takes one item
+    """
+
+    file: str
+    name: str
+    rows: bool = False
+
+    def check(self, args: tuple[Any, ...]) -> str:
+        """Kinds of the arguments, see :func:`signatures`; refused if there are more or fewer."""
+        kinds = signatures(self.file)[self.name]
+        if len(args) != len(kinds):
+            raise ValueError(f"{self.name} takes {len(kinds)} arguments; got {len(args)}")
+        return kinds
+
+
+def kernel_files() -> list[str]:
+    """The files that are compiled, each by itself."""
+    return sorted(path.name for path in KERNEL_DIRECTORY.glob("*.cu"))
+
+
+@cache
+def kernel_source(file: str) -> str:
+    """A file of kernels as one translation unit, with what it includes."""
+    included: set[str] = set()
+
+    def text(name: str) -> str:
+        if name in included:
+            return ""
+        included.add(name)
+        return _INCLUDE.sub(lambda found: text(found[1]), (KERNEL_DIRECTORY / name).read_text())
+
+    return text(file)
+
+
+@cache
+def signatures(file: str) -> dict[str, str]:
+    """Argument kinds of every function of a file: p pointer (or None), f float32, i int32."""
+    functions = _FUNCTION.findall(_COMMENT.sub("", kernel_source(file)))
+    kinds = {
+        name: ["p" if "*" in a else "f" if "float" in a.split() else "i" for a in text.split(",")]
+        for name, text in functions
+    }
+    return {name: "".join(found) for name, found in kinds.items()}
 
 
 class Backend(Protocol):
@@ -53,7 +85,7 @@ class Backend(Protocol):
     def scratch(self, name: str, shape: tuple[int, ...], dtype: Any) -> Any:
         """An array of any content, which the next call with the same name may use again."""
 
-    def launch(self, kernel: str, args: tuple[Any, ...], *, items: int) -> None:
+    def launch(self, kernel: Kernel, args: tuple[Any, ...], *, items: int) -> None:
         """Run a kernel over ``items`` independent pieces of work."""
 
     def rfft2(self, images: Any) -> Any:

@@ -24,13 +24,11 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from cryocore.backend.base import HOST_KERNELS, KERNELS, kernel_source
+from cryocore.backend.base import Kernel, kernel_files, kernel_source, signatures
 from cryocore.cores import available_cores
 from cryocore.errors import InputError
 
 log = logging.getLogger(__name__)
-
-ALL_KERNELS = KERNELS | HOST_KERNELS
 
 FLAGS = ("-x", "c++", "-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 SAME_ROUNDING = "-ffp-contract=off"
@@ -49,12 +47,12 @@ class CpuBackend:
 
     def __init__(self, threads: int | None = None) -> None:
         self.threads = threads or available_cores()
-        self._library = load_library()
+        _compiler()  # refused here rather than in the middle of a stage
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="cryocore")
         self._scratch: dict[str, NDArray[np.uint8]] = {}
         self.cache_bytes = self.threads << 21
 
-    def launch(self, kernel: str, args: tuple[Any, ...], *, items: int) -> None:
+    def launch(self, kernel: Kernel, args: tuple[Any, ...], *, items: int) -> None:
         """Run a kernel over ``items`` independent pieces of work."""
         grid = max(1, min(items, 8 * self.threads))
         self._run(kernel, [(block, grid, args) for block in range(grid)])
@@ -78,8 +76,9 @@ class CpuBackend:
         """The array itself."""
         return array
 
-    def _run(self, kernel: str, tasks: Sequence[tuple[int, int, tuple[Any, ...]]]) -> None:
-        function, set_block = getattr(self._library, kernel), self._library.set_block
+    def _run(self, kernel: Kernel, tasks: Sequence[tuple[int, int, tuple[Any, ...]]]) -> None:
+        library = load_library(kernel.file)
+        function, set_block = getattr(library, kernel.name), library.set_block
         calls = [(block, grid, _c_arguments(kernel, args)) for block, grid, args in tasks]
         turn = itertools.count()
 
@@ -98,11 +97,9 @@ class CpuBackend:
             wait(futures)
 
 
-def _c_arguments(kernel: str, args: tuple[Any, ...]) -> list[Any]:
-    kinds = ALL_KERNELS[kernel]
-    if len(args) != len(kinds):
-        raise ValueError(f"{kernel} takes {len(kinds)} arguments; got {len(args)}")
-    return [_pointer(a, kernel) if k == "p" else _KINDS[k](a) for k, a in zip(kinds, args, strict=True)]
+def _c_arguments(kernel: Kernel, args: tuple[Any, ...]) -> list[Any]:
+    kinds = kernel.check(args)
+    return [_pointer(a, kernel.name) if k == "p" else _KINDS[k](a) for k, a in zip(kinds, args, strict=True)]
 
 
 def _pointer(array: Any, kernel: str) -> ctypes.c_void_p:
@@ -113,16 +110,20 @@ def _pointer(array: Any, kernel: str) -> ctypes.c_void_p:
     return ctypes.c_void_p(array.ctypes.data)
 
 
+def compile_all() -> Path:
+    """Compile all kernels that are not compiled yet; the folder of the libraries."""
+    libraries = [compile_library(file, compiler_flags()) for file in kernel_files()]
+    return libraries[0].parent
+
+
 @cache
-def load_library() -> ctypes.CDLL:
-    """Compile the kernels, or find them compiled, and load them."""
-    library = ctypes.CDLL(str(compile_library(kernel_source(), compiler_flags())))
-    for name, kinds in ALL_KERNELS.items():
+def load_library(file: str) -> ctypes.CDLL:
+    """Compile the kernels of a file, or find them compiled, and load them."""
+    library = ctypes.CDLL(str(compile_library(file, compiler_flags())))
+    for name, kinds in signatures(file).items():
         function: Callable[..., Any] = getattr(library, name)
         function.argtypes = [_KINDS[k] for k in kinds]  # type: ignore[attr-defined]
         function.restype = None  # type: ignore[attr-defined]
-    library.set_block.argtypes = [ctypes.c_int, ctypes.c_int]
-    library.set_block.restype = None
     return library
 
 
@@ -134,13 +135,13 @@ def compiler_flags() -> tuple[str, ...]:
         raise InputError(f"{CFLAGS_VARIABLE}: {error}", remedy="Close the quotation, or unset it") from None
 
 
-def compile_library(source: str, flags: Sequence[str]) -> Path:
-    """A shared library of ``source``, cached by source, compiler, flags and processor."""
-    compiler = _compiler()
+def compile_library(file: str, flags: Sequence[str]) -> Path:
+    """A shared library of a file of kernels, cached by source, compiler, flags and processor."""
+    compiler, source, name = _compiler(), kernel_source(file), Path(file).stem
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
     key = hashlib.sha256("\0".join([source, version, *flags, _processor()]).encode()).hexdigest()[:24]
     directory = _cache_directory()
-    target = directory / f"kernels-{key}.so"
+    target = directory / f"{name}-{key}.so"
     if target.exists():
         return target
     with tempfile.TemporaryDirectory(dir=directory) as scratch:
@@ -157,7 +158,7 @@ def compile_library(source: str, flags: Sequence[str]) -> Path:
                 remedy="Install g++ 9 or later, or name another compiler with CXX",
             )
         built.replace(target)
-    log.info("compiled the CPU kernels into %s", target)
+    log.info("compiled the CPU kernels of %s into %s", file, target)
     return target
 
 

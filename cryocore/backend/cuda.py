@@ -7,14 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from cryocore.backend.base import KERNELS, kernel_source
+from cryocore.backend.base import Kernel, kernel_source
 from cryocore.backend.devices import choose_device
 
 OPTIONS = ("--std=c++17", "--use_fast_math")
 THREADS = 128
 LANES = 32
-ROW_KERNELS = ("prepare_images", "prepare_packed", "insert_slices", "project_slices")
-"""Kernels whose blocks have a warp for each of several rows of an image; in all kernels a block takes one item."""
 
 
 def gpu_fault() -> str | None:
@@ -36,10 +34,10 @@ def gpu_names() -> list[str]:
 
 
 @cache
-def _module() -> Any:
+def _module(file: str) -> Any:
     import cupy
 
-    return cupy.RawModule(code=kernel_source(), options=OPTIONS, backend="nvrtc", name_expressions=None)
+    return cupy.RawModule(code=kernel_source(file), options=OPTIONS, backend="nvrtc", name_expressions=None)
 
 
 @cache
@@ -62,14 +60,11 @@ class CudaBackend:
         cupy.cuda.Device(_device()).use()
         self.xp = cupy
 
-    def launch(self, kernel: str, args: tuple[Any, ...], *, items: int) -> None:
+    def launch(self, kernel: Kernel, args: tuple[Any, ...], *, items: int) -> None:
         """Run a kernel over ``items`` independent pieces of work."""
-        kinds = KERNELS[kernel]
-        if len(args) != len(kinds):
-            raise ValueError(f"{kernel} takes {len(kinds)} arguments; got {len(args)}")
-        values = tuple(_argument(k, a) for k, a in zip(kinds, args, strict=True))
-        block = (LANES, THREADS // LANES) if kernel in ROW_KERNELS else (THREADS,)
-        _module().get_function(kernel)((min(items, 2**31 - 1),), block, values, shared_mem=4 * THREADS)
+        values = tuple(_argument(k, a) for k, a in zip(kernel.check(args), args, strict=True))
+        block = (LANES, THREADS // LANES) if kernel.rows else (THREADS,)
+        _module(kernel.file).get_function(kernel.name)((min(items, 2**31 - 1),), block, values, shared_mem=4 * THREADS)
 
     def scratch(self, name: str, shape: tuple[int, ...], dtype: Any) -> Any:
         """An array of any content; CuPy keeps freed memory for the next one."""

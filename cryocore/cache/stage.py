@@ -13,8 +13,8 @@ from cryocore.backend import Backend
 from cryocore.cache.file import write_transforms
 from cryocore.data import Grid, Particles, last_shell
 from cryocore.images import batch_size, batches
+from cryocore.imaging.frames import used_shells
 from cryocore.imaging.packed import Records, pack_transforms
-from cryocore.imaging.slices import used_shells
 from cryocore.shards import WHOLE, Shard
 
 log = logging.getLogger(__name__)

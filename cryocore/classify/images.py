@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from cryocore.data import Particles
 from cryocore.images import batch_size, batches
-from cryocore.imaging.slices import Frame, prepare, project
+from cryocore.imaging.frames import Frame
+from cryocore.imaging.prepare import prepare
+from cryocore.imaging.slices import project
 from cryocore.imaging.volumes import Floats32
 from cryocore.score.bands import BandSamples
 from cryocore.score.comparison import Comparison

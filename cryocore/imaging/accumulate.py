@@ -7,11 +7,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cryocore.backend import Backend
+from cryocore.backend import Backend, Kernel
 from cryocore.data import FourierSums, Grid, Particles
 from cryocore.images import Source, StackReader, batch_size, batches
+from cryocore.imaging.frames import Frame
 from cryocore.imaging.insertion import Insertion
-from cryocore.imaging.slices import Frame, prepare
+from cryocore.imaging.prepare import prepare
 
 
 def accumulate(
@@ -50,6 +51,6 @@ def symmetrise(sums: FourierSums, group: NDArray[np.float64], backend: Backend) 
         source = backend.to_device(sums.numerator[h]), backend.to_device(sums.denominator[h])
         target = backend.xp.empty_like(source[0]), backend.xp.empty_like(source[1])
         args = (*source, operators, len(group), planes - 2, *target)
-        backend.launch("symmetrise_sums", args, items=planes * width)
+        backend.launch(Kernel("symmetrise.cu", "symmetrise_sums"), args, items=planes * width)
         numerator[h], denominator[h] = (backend.to_host(t) for t in target)
     return replace(sums, numerator=numerator, denominator=denominator)

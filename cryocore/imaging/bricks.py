@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cryocore.backend import Backend
+from cryocore.backend import Backend, Kernel
 
 SIDE = 8
 
@@ -27,5 +27,6 @@ def pack(volumes: Any, backend: Backend) -> Bricks:
     shape = (n, SIDE**3 * across * across * -(-planes // SIDE))
     values = backend.xp.zeros(shape, dtype=volumes.dtype)
     floats = np.dtype(volumes.dtype).itemsize // 4
-    backend.launch("pack_bricks", (backend.to_device(volumes), n, planes - 2, floats, values), items=n * planes)
+    args = backend.to_device(volumes), n, planes - 2, floats, values
+    backend.launch(Kernel("pack.cu", "pack_bricks"), args, items=n * planes)
     return Bricks(values, planes - 2)

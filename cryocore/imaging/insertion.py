@@ -7,12 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cryocore.backend import Backend
+from cryocore.backend import Backend, Kernel
 from cryocore.data import FourierSums, Grid
+from cryocore.imaging.frames import Frame, slice_basis
 from cryocore.imaging.packed import row_ends
-from cryocore.imaging.slices import Frame, Prepared, slice_basis
+from cryocore.imaging.prepare import Prepared
 from cryocore.imaging.volumes import fold_friedel
 
+INSERT = Kernel("insert.cu", "insert_slices", rows=True)
+SORT, ADD = Kernel("insert.cu", "sort_samples"), Kernel("insert.cu", "add_samples")
 SAMPLE_BYTES = 24
 PIECE = 16
 """Images whose samples one thread sorts at a time."""
@@ -61,7 +64,7 @@ class Insertion:
         if backend.name != "cpu":
             inputs = (batch.image, batch.ctf, basis, weight, which, ends)
             args = (*inputs, n, r, self.grid.radius, self.numerator, self.denominator)
-            backend.launch("insert_slices", args, items=n)
+            backend.launch(INSERT, args, items=n)
             return
         capacity, done = PIECE * disc_samples(r), 0
         while done < n:
@@ -70,7 +73,7 @@ class Insertion:
             done, pieces = part.stop, -(-(part.stop - part.start) // PIECE)
             inputs = (batch.image[part], batch.ctf[part], basis[part], weight[part], which[part], ends)
             sizes = (part.stop - part.start, r, self.grid.radius, self._shift, PIECE)
-            backend.launch("sort_samples", (*inputs, *sizes, samples, capacity, starts), items=pieces)
+            backend.launch(SORT, (*inputs, *sizes, samples, capacity, starts), items=pieces)
             self._waiting += pieces
 
     def waiting_images(self, frame: Frame) -> int:
@@ -104,7 +107,7 @@ class Insertion:
             waiting = (self._samples, self._starts, self._waiting, self._samples.shape[1])
             for rows in self._colours:
                 args = (*waiting, rows, len(rows), self.grid.radius, self._shift, self.numerator, self.denominator)
-                self.backend.launch("add_samples", args, items=len(rows))
+                self.backend.launch(ADD, args, items=len(rows))
         self._waiting = 0
 
 

@@ -25,7 +25,8 @@ from cryocore.files import atomic_path, write_table
 from cryocore.geometry.rotations import matrix_to_euler, random_rotations
 from cryocore.geometry.symmetry import point_group
 from cryocore.imaging.ctf import ctf
-from cryocore.imaging.slices import Frame, project
+from cryocore.imaging.frames import Frame
+from cryocore.imaging.slices import project
 from cryocore.imaging.volumes import Floats32, map_to_grid
 from cryocore.ingest.molecules import molecule_map
 from cryocore.ingest.particles import particle_ids

@@ -18,7 +18,7 @@ from cryocore.errors import InputError
 from cryocore.files import atomic_path
 from cryocore.geometry.symmetry import point_group
 from cryocore.imaging.accumulate import symmetrise
-from cryocore.imaging.slices import used_shells
+from cryocore.imaging.frames import used_shells
 from cryocore.imaging.solve import Solver, sampling_density
 from cryocore.imaging.volumes import Floats32
 from cryocore.maps.fsc import fsc_weight, half_map_fsc, resolution_at

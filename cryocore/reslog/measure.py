@@ -23,7 +23,7 @@ from cryocore.files import open_arrays
 from cryocore.geometry.symmetry import point_group
 from cryocore.images import Source
 from cryocore.imaging.accumulate import accumulate, symmetrise
-from cryocore.imaging.slices import used_shells
+from cryocore.imaging.frames import used_shells
 from cryocore.imaging.solve import Solver
 from cryocore.maps.fsc import half_map_fsc, resolution_at
 from cryocore.maps.mrc import read_map

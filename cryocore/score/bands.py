@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from cryocore.imaging.slices import Frame
+from cryocore.imaging.frames import Frame
 
 LANES = 16
 """Samples that the kernels take at a time on the host."""

@@ -12,7 +12,7 @@ from cryocore.data import Particles
 from cryocore.geometry.poses import decoys, displacements, neighbours
 from cryocore.geometry.rotations import matrix_to_quaternion
 from cryocore.images import batch_size, batches
-from cryocore.imaging.slices import prepare
+from cryocore.imaging.prepare import prepare
 from cryocore.imaging.volumes import Floats32
 from cryocore.score.comparison import Comparison
 from cryocore.score.scores import Rivals

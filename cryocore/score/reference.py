@@ -18,7 +18,8 @@ from cryocore.errors import InputError
 from cryocore.files import AGAIN, open_arrays
 from cryocore.geometry.rotations import random_rotations, rotations_by_angle
 from cryocore.imaging.bricks import Bricks, pack
-from cryocore.imaging.slices import Frame, project
+from cryocore.imaging.frames import Frame
+from cryocore.imaging.slices import project
 from cryocore.imaging.volumes import Floats32, map_to_grid, shell_means
 from cryocore.maps.mrc import read_map
 from cryocore.score.bands import BandSamples, band_edges, band_means, band_samples

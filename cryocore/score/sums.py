@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cryocore.backend import Backend
-from cryocore.imaging.slices import Prepared, slice_basis
+from cryocore.backend import Backend, Kernel
+from cryocore.imaging.frames import slice_basis
+from cryocore.imaging.prepare import Prepared
 from cryocore.imaging.volumes import Floats32
 from cryocore.score.bands import BandSamples
 from cryocore.score.reference import OVERLAP_STEPS, Reference
@@ -56,7 +57,7 @@ def own_sums(batch: Batch) -> Floats32:
     n, n_bands, backend = len(batch), batch.samples.n_bands, batch.backend
     sums = backend.xp.empty((n, n_bands, 6), dtype=np.float32)
     args = (*batch.inputs(batch.rotations), n, batch.images.frame.limit, n_bands, sums)
-    backend.launch("score_slices", args, items=n)
+    backend.launch(Kernel("score.cu", "score_slices"), args, items=n)
     return np.asarray(backend.to_host(sums))
 
 
@@ -65,7 +66,7 @@ def predictions(batch: Batch) -> Any:
     backend = batch.backend
     out = backend.xp.zeros(batch.images.image.shape, dtype=np.complex64)
     args = (*batch.inputs(batch.rotations), len(batch), batch.images.frame.limit, batch.samples.n_bands, out)
-    backend.launch("predict_slices", args, items=len(batch))
+    backend.launch(Kernel("score.cu", "predict_slices"), args, items=len(batch))
     return out
 
 
@@ -81,7 +82,7 @@ def pose_sums(batch: Batch, poses: NDArray[np.float64]) -> Floats32:
         OVERLAP_STEPS / frame.padding,
         *(n, k, frame.limit, n_bands, sums),
     )
-    backend.launch("score_poses", args, items=n * k)
+    backend.launch(Kernel("score.cu", "score_poses"), args, items=n * k)
     return np.asarray(backend.to_host(sums))
 
 
@@ -99,5 +100,5 @@ def shift_sums(batch: Batch, displacements_angstrom: NDArray[np.float64]) -> Flo
         backend.to_device(turns.astype(np.float32)),
         *(n, k, frame.limit, n_bands, sums),
     )
-    backend.launch("score_shifts", args, items=n * k)
+    backend.launch(Kernel("score.cu", "score_shifts"), args, items=n * k)
     return np.asarray(backend.to_host(sums))

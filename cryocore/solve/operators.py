@@ -1,6 +1,6 @@
 """A and Aᵀ for autograd: prediction of images and its adjoint by the kernels, maps and their grids by torch's FFT.
 
-Images are prepared (:func:`cryocore.imaging.slices.prepare`): centred, so that the shift S is in y and A = C P.
+Images are prepared (:func:`cryocore.imaging.prepare.prepare`): centred, so that the shift S is in y and A = C P.
 Gradients of complex tensors are torch's: dL/dRe + i dL/dIm.
 """
 
@@ -15,11 +15,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cryocore.backend import Backend
+from cryocore.backend import Backend, Kernel
 from cryocore.data import Grid
 from cryocore.imaging.bricks import Bricks
+from cryocore.imaging.frames import Frame, slice_basis
 from cryocore.imaging.insertion import Insertion
-from cryocore.imaging.slices import Frame, Prepared, project, slice_basis
+from cryocore.imaging.prepare import Prepared
+from cryocore.imaging.slices import project
 from cryocore.imaging.volumes import interpolation_factor
 from cryocore.score.bands import BandSamples
 
@@ -132,7 +134,7 @@ def residual(
     n, r, loss = len(batch), batch.frame.limit, backend.xp.empty((len(batch), 2), dtype=np.float32)
     views = backend.to_device(slice_basis(rotations, batch.frame)), backend.to_device(half.astype(np.int32))
     inputs = grids.values, *views, batch.image, batch.ctf, samples, len(samples), precision
-    backend.launch("residual_slices", (*inputs, n, r, grids.radius, batch.image, loss), items=n)
+    backend.launch(Kernel("residual.cu", "residual_slices"), (*inputs, n, r, grids.radius, batch.image, loss), items=n)
     return np.asarray(backend.to_host(loss), dtype=np.float64)
 
 

@@ -20,7 +20,7 @@ from cryocore.data import FourierSums, FscCurves, Grid, Particles, last_shell, r
 from cryocore.errors import InputError
 from cryocore.files import atomic_path
 from cryocore.imaging.accumulate import accumulate, symmetrise
-from cryocore.imaging.slices import used_shells
+from cryocore.imaging.frames import used_shells
 from cryocore.imaging.solve import Solver, sampling_density
 from cryocore.maps.fsc import fsc_weight, half_map_fsc, resolution_at
 from cryocore.maps.mrc import write_map

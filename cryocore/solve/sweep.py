@@ -15,8 +15,9 @@ from cryocore.data import Grid, Particles
 from cryocore.geometry.symmetry import point_group
 from cryocore.images import Source, batch_size, batches
 from cryocore.imaging.bricks import pack
+from cryocore.imaging.frames import Frame
 from cryocore.imaging.insertion import Insertion
-from cryocore.imaging.slices import Frame, Prepared, prepare
+from cryocore.imaging.prepare import Prepared, prepare
 from cryocore.score.noise import Noise, noise_factor
 from cryocore.score.reference import Reference
 from cryocore.score.scores import BandStatistics, Weighting, centre, energy, z

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cryocore.backend import Backend
+from cryocore.backend import Backend, Kernel
 from cryocore.solve.operators import differentiable_once, to_array, to_tensor, transform
 
 TAPS, STEPS = 6, 512
@@ -90,7 +90,7 @@ def _mean(maps: torch.Tensor, mates: Mates) -> torch.Tensor:
         width = 2 * last + 3
         mean = backend.xp.empty((last + 2, width, width), dtype=np.complex64)
         args = to_array(spectrum, backend), operators, table, len(mates.group), reach - 1, float(PADDING), last, mean
-        backend.launch("average_mates", args, items=(last + 2) * width)
+        backend.launch(Kernel("average.cu", "average_mates"), args, items=(last + 2) * width)
         out.append(back(to_tensor(mean)[: n // 2 + 1], n))
     return torch.stack(out) * sphere
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import ctypes
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
 
-from cryocore.backend.base import KERNELS, kernel_source
+from cryocore.backend import CpuBackend, Kernel
+from cryocore.backend.base import KERNEL_DIRECTORY, kernel_files, kernel_source, signatures
 from cryocore.backend.cuda import OPTIONS
 
 ARCHITECTURES = ("70", "75", "80", "86", "89", "90", "100", "120")
@@ -43,15 +46,47 @@ def compile_ptx(nvrtc: ctypes.CDLL, source: str, options: list[str]) -> tuple[in
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_kernels_compile_for_gpu(nvrtc: ctypes.CDLL, architecture: str) -> None:
-    status, log, ptx = compile_ptx(nvrtc, kernel_source(), [f"--gpu-architecture=compute_{architecture}", *OPTIONS])
+@pytest.mark.parametrize("file", kernel_files())
+def test_kernels_compile_for_gpu(nvrtc: ctypes.CDLL, file: str, architecture: str) -> None:
+    source = kernel_source(file)
+    status, log, ptx = compile_ptx(nvrtc, source, [f"--gpu-architecture=compute_{architecture}", *OPTIONS])
     assert status == 0, log
-    for kernel in KERNELS:
+    kernels = re.findall(r"__global__ void (\w+)", source)
+    assert kernels
+    for kernel in kernels:
         assert f".entry {kernel}(".encode() in ptx
 
 
+def test_every_kernel_is_launched_from_the_file_that_holds_it() -> None:
+    """Modules name the file and the function as they are, which is how :mod:`cryocore.provenance` finds the file."""
+    calls = [
+        (node.args[0], node.args[1])
+        for path in KERNEL_DIRECTORY.parents[1].rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Kernel"
+    ]
+    launched = {(ast.literal_eval(file), ast.literal_eval(name)) for file, name in calls}
+    there = {(file, name) for file in kernel_files() for name in signatures(file) if name != "set_block"}
+    assert launched == there
+
+
+def test_arguments_are_those_of_the_source() -> None:
+    assert signatures("pack.cu")["pack_bricks"] == "piiip"
+    assert signatures("average.cu")["average_mates"] == "pppiifip"
+    assert signatures("insert.cu")["sort_samples"] == "ppppppiiiiipip"
+    with pytest.raises(ValueError, match="pack_bricks takes 5 arguments; got 1"):
+        CpuBackend(threads=1).launch(Kernel("pack.cu", "pack_bricks"), (1,), items=1)
+
+
+def test_a_file_is_included_once() -> None:
+    source = kernel_source("score.cu")
+    assert source.count("struct Geometry {") == source.count("struct Bricks {") == 1
+    assert "struct Corner {" not in source
+    assert "#include <cmath>" in source and '#include "' not in source
+
+
 def test_a_broken_kernel_does_not_compile(nvrtc: ctypes.CDLL) -> None:
-    source = kernel_source().replace("floorf(", "floor_of(")
+    source = kernel_source("score.cu").replace("floorf(", "floor_of(")
     status, log, _ = compile_ptx(nvrtc, source, ["--gpu-architecture=compute_80", *OPTIONS])
     assert status != 0
     assert "floor_of" in log

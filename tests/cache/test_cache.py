@@ -21,8 +21,9 @@ from cryocore.data import SCORES, FscCurves, Grid, Particles, last_shell
 from cryocore.errors import InputError
 from cryocore.geometry.rotations import random_rotations
 from cryocore.images import StackReader, batches
+from cryocore.imaging.frames import Frame, used_shells
 from cryocore.imaging.packed import pack_transforms, record_type, row_ends
-from cryocore.imaging.slices import Frame, prepare, used_shells
+from cryocore.imaging.prepare import prepare
 from cryocore.maps.mrc import write_stack
 from cryocore.reconstruct import reconstruct
 from cryocore.score import score

@@ -18,7 +18,7 @@ from cryocore.classify.subset import chosen_rows
 from cryocore.config import Reconstruct
 from cryocore.errors import InputError
 from cryocore.images import StackReader
-from cryocore.imaging.slices import prepare
+from cryocore.imaging.prepare import prepare
 from cryocore.maps.mrc import read_map
 from cryocore.reconstruct import reconstruct
 from cryocore.score.chunks import chunk_sums

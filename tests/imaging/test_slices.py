@@ -10,8 +10,10 @@ from cryocore.data import FourierSums, Grid
 from cryocore.geometry.rotations import random_rotations
 from cryocore.imaging.aberrations import phase_tables
 from cryocore.imaging.ctf import ctf
+from cryocore.imaging.frames import Frame
 from cryocore.imaging.insertion import Insertion
-from cryocore.imaging.slices import Frame, prepare, project
+from cryocore.imaging.prepare import prepare
+from cryocore.imaging.slices import project
 from cryocore.imaging.volumes import (
     fold_friedel,
     grid_to_map,

@@ -22,7 +22,9 @@ from cryocore.conventions import electron_wavelength_angstrom
 from cryocore.data import Grid, Optics, Particles
 from cryocore.imaging.aberrations import zernike_sum
 from cryocore.imaging.ctf import ctf
-from cryocore.imaging.slices import Frame, prepare, project
+from cryocore.imaging.frames import Frame
+from cryocore.imaging.prepare import prepare
+from cryocore.imaging.slices import project
 from cryocore.imaging.volumes import map_to_grid
 from cryocore.ingest.particles import ingest
 from cryocore.maps.fsc import fsc

@@ -15,7 +15,9 @@ from cryocore.config import Reconstruct, Score
 from cryocore.data import SCORES, Grid, Particles
 from cryocore.files import table_metadata, write_table
 from cryocore.geometry.rotations import random_rotations
-from cryocore.imaging.slices import Frame, prepare, project
+from cryocore.imaging.frames import Frame
+from cryocore.imaging.prepare import prepare
+from cryocore.imaging.slices import project
 from cryocore.imaging.volumes import map_to_grid
 from cryocore.maps.mrc import read_map, write_stack
 from cryocore.reconstruct import reconstruct

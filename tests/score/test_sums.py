@@ -14,7 +14,9 @@ from cryocore.backend import get_backend
 from cryocore.backend.base import kernel_source
 from cryocore.data import Grid, Particles
 from cryocore.geometry.rotations import random_rotations
-from cryocore.imaging.slices import Frame, prepare, project
+from cryocore.imaging.frames import Frame
+from cryocore.imaging.prepare import prepare
+from cryocore.imaging.slices import project
 from cryocore.imaging.volumes import map_to_grid
 from cryocore.score.bands import LANES, band_edges, band_samples
 from cryocore.score.sums import Batch, own_sums, pose_sums, shift_sums
@@ -36,7 +38,7 @@ def test_bands_are_filled_up_with_the_origin() -> None:
 
 
 def test_kernels_and_bands_agree_on_the_lanes() -> None:
-    sizes = [int(n) for n in re.findall(r"#define LANES (\d+)", kernel_source())]
+    sizes = [int(n) for n in re.findall(r"#define LANES (\d+)", kernel_source("score.cu"))]
     assert sorted(sizes) == [1, LANES]
 
 

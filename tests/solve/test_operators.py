@@ -12,7 +12,9 @@ from cryocore.data import Grid  # noqa: E402
 from cryocore.geometry.rotations import random_rotations  # noqa: E402
 from cryocore.geometry.symmetry import point_group  # noqa: E402
 from cryocore.imaging.bricks import pack  # noqa: E402
-from cryocore.imaging.slices import Frame, Prepared, project  # noqa: E402
+from cryocore.imaging.frames import Frame  # noqa: E402
+from cryocore.imaging.prepare import Prepared  # noqa: E402
+from cryocore.imaging.slices import project  # noqa: E402
 from cryocore.imaging.volumes import map_to_grid  # noqa: E402
 from cryocore.solve.operators import Views, data_term, grids_of, predict, residual, samples_of, to_array, to_tensor  # noqa: E402
 from cryocore.solve.symmetry import Mates  # noqa: E402

@@ -12,7 +12,6 @@
 #else
 #include <cmath>
 #include <cstring>
-#include <vector>
 #define __global__
 #define DEVICE static inline
 #define RESTRICT __restrict__

@@ -2,6 +2,11 @@
 // first sorted into bins of the grid, and each bin is summed in a small buffer by one thread: no atomics, the same
 // bytes for any number of threads, and the sums are read and written once per batch.
 
+#include "common.cuh"
+#ifndef __CUDACC__
+#include <vector>
+#endif
+
 DEVICE void add_pair(float2 *numerator, float *denominator, float left, float right, float re, float im, float power) {
 #ifdef __CUDACC__
     atomicAdd(&numerator[0].x, left * re);

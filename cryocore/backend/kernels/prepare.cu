@@ -4,6 +4,8 @@
 // ctf   = scale exp(-B f^2 / 4) sin(defocus term - spherical term + phase - even)
 // mode 0: as recorded; 1: phase-flipped; 2: premultiplied. Both are undone here, so that nothing later asks.
 
+#include "common.cuh"
+
 // Coefficients come as float2, or in half precision from a cache (cryocore/imaging/packed.py).
 
 struct Half2 { unsigned short x, y; };

@@ -1,5 +1,7 @@
 // What is left of images when the prediction c P V is taken out of them.
 
+#include "bricks.cuh"
+
 struct Places {  // LANES samples at a pose: pixels and cells of the map
     int pixel[LANES];
     Cells map;

@@ -4,6 +4,8 @@
 // and CTF are 0. Where the particle is part of the map (leverage > 0) its own share is taken out of the prediction x = c P V:
 // x <- (x - h y) / (1 - h), h = overlap min(1/2, leverage c^2 / density). The density lives on an unpadded grid of its own.
 
+#include "bricks.cuh"
+
 struct Inputs {  // of all kernels, for one particle; volumes in bricks
     const float2 *image;
     const float *ctf;

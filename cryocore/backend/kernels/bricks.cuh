@@ -4,6 +4,8 @@
 // The host takes LANES samples at a time, each step over all of them, which the compiler turns into vectors; on the GPU
 // a thread is a lane.
 
+#include "common.cuh"
+
 #ifdef __CUDACC__
 #define LANES 1
 #else
@@ -36,24 +38,6 @@ DEVICE int spread(int i) { return (i & 1) | (i & 2) << 2 | (i & 4) << 4; }
 DEVICE int along_x(int x) { return (x >> 3) * 512 + spread(x); }
 DEVICE int along_y(const Bricks &g, int y) { return (y >> 3) * g.row + (spread(y) << 1); }
 DEVICE long long along_z(const Bricks &g, int z) { return (long long)((z >> 3) * g.layer) << 9 | spread(z) << 2; }
-
-// volumes (n, R + 2, 2 R + 3, 2 R + 3), of 1 or 2 floats a voxel, in bricks
-extern "C" __global__ void pack_bricks(
-    const float *RESTRICT volume, int n, int radius, int floats, float *RESTRICT packed)
-{
-    const Geometry g = geometry(radius);
-    const Bricks b = bricks(radius);
-    for (int plane = blockIdx.x; plane < n * (radius + 2); plane += gridDim.x) {
-        const int z = plane % (radius + 2);
-        const float *source = volume + plane * g.plane * floats;
-        float *target = packed + (plane / (radius + 2) * b.volume + along_z(b, z)) * floats;
-        for (int y = threadIdx.x; y < g.width; y += blockDim.x)
-            for (int x = 0; x < g.width; x++)
-                for (int k = 0; k < floats; k++)
-                    target[(long long)(along_x(x) + along_y(b, y)) * floats + k] =
-                        source[((long long)y * g.width + x) * floats + k];
-    }
-}
 
 struct Cells {  // the voxel cells of LANES samples, folded into the half space
     int corner[4][LANES];         // (y, x), (y, x + 1), (y + 1, x), (y + 1, x + 1)

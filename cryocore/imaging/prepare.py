@@ -1,0 +1,68 @@
+"""S and C: images in Fourier space, centred and with their CTF, once for all that follows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cryocore.backend import Backend, Kernel
+from cryocore.data import Particles
+from cryocore.images import Images
+from cryocore.imaging.aberrations import phase_tables
+from cryocore.imaging.ctf import kernel_optics, kernel_particles
+from cryocore.imaging.frames import Frame
+from cryocore.imaging.packed import row_starts
+
+PIXELS = Kernel("prepare.cu", "prepare_images", rows=True)
+PACKED = Kernel("prepare.cu", "prepare_packed", rows=True)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A batch of images in Fourier space: ``image`` complex64 and ``ctf`` float32, both ``(n, 2r+1, r+1)``."""
+
+    image: Any
+    ctf: Any
+    frame: Frame
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+
+def prepare(images: Images, particles: Particles, frame: Frame, backend: Backend) -> Prepared:
+    """Centre and crop the transforms of a batch of one optics group, and compute its CTFs.
+
+    Parameters
+    ----------
+    images : pixels ``(n, d, d)`` float32, which are transformed here, or packed transforms ``(n, m)`` int16 of the
+        frame's band (:mod:`cryocore.imaging.packed`)
+
+    The arrays of the last batch are used again: it must not be needed any more.
+    """
+    n, r, optics = len(images), frame.limit, frame.optics
+    even, odd = (None if t is None else backend.to_device(t) for t in phase_tables(optics, r))
+    image = backend.scratch("image", (n, 2 * r + 1, r + 1), np.complex64)
+    ctf = backend.scratch("ctf", (n, 2 * r + 1, r + 1), np.float32)
+    mode = 2 if optics.premultiplied else 1 if optics.phase_flipped else 0
+    terms, common = kernel_particles(particles, optics), backend.to_device(kernel_optics(optics))
+    unit = 1.0 / optics.box
+    if images.ndim == 2:
+        starts = row_starts(r)
+        if images.shape[1] != 2 * starts[-1]:
+            raise ValueError(f"packed transforms of {r} shells have {2 * starts[-1]} values; got {images.shape[1]}")
+        records = backend.to_device(images), backend.to_device(starts)
+        phases = backend.to_device(terms), common, even, odd
+        backend.launch(PACKED, (*records, *phases, n, r, mode, unit, image, ctf), items=n)
+    else:
+        d = images.shape[-1]
+        # transforms stay in the cache until they are used
+        size = max(1, backend.cache_bytes // (8 * d * (d // 2 + 1)))
+        for part in (slice(i, min(i + size, n)) for i in range(0, n, size)):
+            transforms, m = backend.rfft2(backend.to_device(images[part])), part.stop - part.start
+            inputs = (transforms, backend.to_device(terms[part]), common, even, odd)
+            backend.launch(PIXELS, (*inputs, m, d, r, mode, unit, image[part], ctf[part]), items=m)
+    if frame.gain != 1.0:
+        ctf *= np.float32(frame.gain)
+    return Prepared(image, ctf, frame)

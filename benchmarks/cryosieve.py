@@ -22,7 +22,6 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from benchmarks.validation.common import ROOT, host, need_program, run
-from cryocore.config import PlantedErrors, Reconstruct, Score, Select, Simulate
 from cryocore.data import Particles
 from cryocore.files import read_schema, read_table, table_metadata, write_json
 from cryocore.ingest.particles import ingest
@@ -32,6 +31,11 @@ from cryocore.reconstruct import reconstruct
 from cryocore.score import score
 from cryocore.score.reference import first_band
 from cryocore.select import select
+from cryocore.settings.plant import PlantedErrors
+from cryocore.settings.reconstruct import Reconstruct
+from cryocore.settings.score import Score
+from cryocore.settings.select import Select
+from cryocore.settings.simulate import Simulate
 from experiments.comparisons import RETAINED, best, write_no_share
 from experiments.evaluate import read_truth
 

@@ -22,7 +22,6 @@ import numpy as np
 from benchmarks.machine import processor
 from benchmarks.validation.page import table
 from cryocore.backend import Backend, get_backend
-from cryocore.config import PlantedErrors, Reconstruct, Score, Simulate
 from cryocore.files import read_schema, read_table, table_metadata, write_json
 from cryocore.ingest.particles import read_particles
 from cryocore.ingest.plant import CORRECT
@@ -30,6 +29,10 @@ from cryocore.ingest.simulate import simulate
 from cryocore.rates import auc
 from cryocore.reconstruct import reconstruct
 from cryocore.score import comparison, score
+from cryocore.settings.plant import PlantedErrors
+from cryocore.settings.reconstruct import Reconstruct
+from cryocore.settings.score import Score
+from cryocore.settings.simulate import Simulate
 from experiments.comparisons import log_odds
 
 RESULTS = Path(__file__).resolve().parent / "results" / "rivals.json"

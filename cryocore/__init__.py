@@ -9,7 +9,7 @@ The loop, with poses fixed::
     validate      half maps, scores, truth where known -> resolution, error rates, report
 
 Each stage is a package with one verb, called by the script of the same name. Stages share the foundations
-``data``, ``files``, ``errors``, ``config``, ``conventions``, ``star``, ``images``, ``geometry``, ``imaging``,
+``data``, ``files``, ``errors``, ``settings``, ``conventions``, ``star``, ``images``, ``geometry``, ``imaging``,
 ``maps`` and ``backend``, and never import each other.
 """
 

@@ -1,49 +1,23 @@
-"""The settings of a run: these models are ``config.yaml``."""
+"""The settings of a run: this model, summed up from those of its stages, is ``config.yaml``."""
 
 from __future__ import annotations
 
-import difflib
-import reprlib
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from cryocore.errors import InputError
-from cryocore.sections import (
-    BY_POSTERIOR,
-    CLASSIFIERS,
-    MOLECULE_GROUPS,
-    Classify,
-    Input,
-    Iterative,
-    PlantedErrors,
-    Reconstruct,
-    Score,
-    Section,
-    Select,
-    Simulate,
-)
+from cryocore.settings.base import Section
+from cryocore.settings.checks import checked
+from cryocore.settings.classify import Classify
+from cryocore.settings.input import Input
+from cryocore.settings.plant import PlantedErrors
+from cryocore.settings.score import Score
+from cryocore.settings.select import BY_POSTERIOR, Select
+from cryocore.settings.simulate import MOLECULE_GROUPS
+from cryocore.settings.solve import Solve
 
-__all__ = [
-    "BY_POSTERIOR",
-    "CLASSIFIERS",
-    "Classify",
-    "Config",
-    "Input",
-    "Iterative",
-    "PlantedErrors",
-    "Reconstruct",
-    "Score",
-    "Select",
-    "Simulate",
-    "checked",
-    "parse_config",
-    "per_round",
-]
-
-MOST_VALUES, MOST_FAULTS = 5000, 5
-AnySection = TypeVar("AnySection", bound=Section)
+__all__ = ["Config", "parse_config"]
 
 
 class Config(Section):
@@ -65,7 +39,7 @@ class Config(Section):
     input: Input = Field(
         default=Input(plant=PlantedErrors(wrong_pose=0.3)), description="where the particles come from"
     )
-    reconstruct: Reconstruct = Field(default=Reconstruct(), description="from particles to half maps")
+    reconstruct: Solve = Field(default=Solve(), description="from particles to half maps")
     score: Score = Field(default=Score(), description="from maps to the loss of every particle")
     classify: Classify = Field(default=Classify(), description="a classifier on residual images, if there is to be one")
     select: Select = Field(default=Select(), description="from losses to the particles of the next round")
@@ -123,64 +97,3 @@ class Config(Section):
 def parse_config(values: dict[str, Any], *, file: str | Path | None = None) -> Config:
     """Check ``values`` and fill in the defaults; every fault is named with its key."""
     return checked(Config, values, file=file)
-
-
-def checked(section: type[AnySection], values: dict[str, Any], *, file: str | Path | None = None) -> AnySection:
-    """A block of settings from plain values, every fault named with its key."""
-    remedy = "Correct the configuration; docs/configuration.md lists every key"
-    if _is_endless(values):
-        raise InputError(f"it holds more than {MOST_VALUES} values", file=file, remedy=remedy)
-    try:
-        return section.model_validate(values)
-    except ValidationError as error:
-        faults = error.errors(include_url=False)
-        more = f"; and {len(faults) - MOST_FAULTS} more faults" if len(faults) > MOST_FAULTS else ""
-        problem = "; ".join(map(_in_words, faults[:MOST_FAULTS])) + more
-        raise InputError(problem, file=file, remedy=remedy) from None
-
-
-def _is_endless(values: Any) -> bool:
-    """Whether there are more values than any run needs: aliases in YAML make thousands of millions of a few lines."""
-    todo, n = [values], 0
-    while todo and n <= MOST_VALUES:
-        value, n = todo.pop(), n + 1
-        todo += value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
-    return n > MOST_VALUES
-
-
-def _in_words(fault: Any) -> str:
-    """A fault that pydantic found, as a user would put it."""
-    key, given = ".".join(map(str, fault["loc"])), reprlib.repr(fault["input"])
-    message = fault["msg"].removeprefix("Value error, ")
-    match fault["type"]:
-        case "extra_forbidden":
-            known = {name.rpartition(".")[2]: name for name in _keys(Config)}
-            close = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1)
-            return f"there is no key {key:.100}" + (f" (did you mean {known[close[0]]}?)" if close else "")
-        case "model_type" | "model_attributes_type":
-            return f"{key}: {given} should be a block of settings"
-        case "string_pattern_mismatch" if key == "run":
-            return f"run: {given} should be letters, digits, ., _ and -, a letter or digit first"
-    if key == "symmetry":
-        return f"symmetry: {given} is no point group; use C1, C2, ..., D2, ..., T, O or I1 to I4"
-    if message.startswith("Input "):
-        return f"{key}: {given} {message.removeprefix('Input ')}"
-    return f"{key}: {message}" if key else message
-
-
-def _keys(section: type[BaseModel]) -> list[str]:
-    """All keys of a section and of those inside it, the latter first."""
-    names = list(section.model_fields)
-    for name, field in section.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            names = [f"{name}.{inner}" for inner in _keys(field.annotation)] + names
-    return names
-
-
-def per_round(values: list[Any], round_number: int) -> Any:
-    """The setting of a round (from 1); the last one holds for all later rounds.
-
-    >>> per_round([0.9, 0.8], 1), per_round([0.9, 0.8], 5)
-    (0.9, 0.8)
-    """
-    return values[min(round_number, len(values)) - 1]

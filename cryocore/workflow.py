@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Literal, get_args
 
-from cryocore.config import CLASSIFIERS, Config, Select, per_round
+from cryocore.config import Config
 from cryocore.select.choose import deciding_score
 from cryocore.select.rules import RULES
+from cryocore.settings.base import per_round
+from cryocore.settings.classify import CLASSIFIERS
+from cryocore.settings.reconstruct import Reconstruct
+from cryocore.settings.select import Select
 
 Stage = Literal[
     "simulate",
@@ -64,12 +68,14 @@ def stage_settings(config: Config, stage: Stage, round_number: int = 0) -> dict[
         case "gather":
             return {}
         case "reconstruct":
-            values = _dump(config.reconstruct)
-            del values["mask"]  # an input file of the job
-            del values["iterative"]["processes"]  # where it runs
-            del values["full_every" if config.reconstruct.method == "iterative" else "iterative"]
-            seed = {"seed": config.seed} if config.reconstruct.method == "iterative" else {}
-            return {"reconstruct": values, "symmetry": config.symmetry, **seed}
+            # the mask is an input file of the job
+            direct = _dump_only(config.reconstruct, *{*Reconstruct.model_fields} - {"mask"})
+            if config.reconstruct.method == "direct":
+                return {"reconstruct": direct, "symmetry": config.symmetry}
+            del direct["full_every"]
+            robust = _dump_only(config.reconstruct, "method", "iterative")
+            del robust["iterative"]["processes"]  # where it runs
+            return {"reconstruct": direct | robust, **common}
         case "score":
             # the scores of round r choose the particles of round r + 1
             values = _of_round(_dump(config.score), {"cryosieve_angstrom"}, round_number + 1)

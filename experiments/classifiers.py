@@ -26,9 +26,9 @@ from cryocore.classify.lessons import Lessons, true_lessons
 from cryocore.classify.models import fit_model
 from cryocore.classify.results import scores_of
 from cryocore.classify.rounds import ScoredRound, open_run
-from cryocore.config import Classify
 from cryocore.files import read_table, write_json
 from cryocore.rates import auc, rounded
+from cryocore.settings.classify import Classify
 from experiments.cases import GRID, Case, from_shared_data, simulated
 from experiments.comparisons import Run, oracle_score
 from experiments.evaluate import read_truth, true_map_of

@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cryocore.backend import Backend
-from cryocore.config import Config, Score, Select, per_round
+from cryocore.config import Config
 from cryocore.data import FscCurves, Particles
 from cryocore.files import read_schema, read_table, table_metadata, write_table
 from cryocore.maps.fsc import fsc
@@ -26,6 +26,9 @@ from cryocore.select.choose import columns_needed, judged
 from cryocore.select.mixture import posterior
 from cryocore.select.rules import RULES, weights_of
 from cryocore.select.stage import read_columns
+from cryocore.settings.base import per_round
+from cryocore.settings.score import Score
+from cryocore.settings.select import Select
 from cryocore.validate.metrics import truth_map_metrics
 
 Floats = NDArray[np.float64]

@@ -18,13 +18,15 @@ from tqdm import tqdm
 
 from benchmarks.validation.common import ROOT
 from cryocore.backend import get_backend
-from cryocore.config import Config, Score, Select
+from cryocore.config import Config
 from cryocore.data import Particles, score_columns
 from cryocore.files import read_table, write_json
 from cryocore.score import score
 from cryocore.select.choose import choose
 from cryocore.select.stage import table_columns
 from cryocore.select.weights import effective_number
+from cryocore.settings.score import Score
+from cryocore.settings.select import Select
 from cryocore.validate.metrics import truth_map_metrics
 from experiments.cases import GRID, Case, merged, simulated
 from experiments.comparisons import Run, make_map, write_no_share

@@ -20,7 +20,8 @@ try:
     import cryocore
 except ModuleNotFoundError:
     raise WorkflowError(f"{HERE}: read from a repository, these rules need the package cryocore. Install it.") from None
-from cryocore.config import CLASSIFIERS, parse_config
+from cryocore.config import parse_config
+from cryocore.settings.classify import CLASSIFIERS
 from cryocore.config_file import read_values
 from cryocore.errors import InputError
 from cryocore.formats import kind_of

@@ -7,7 +7,7 @@ from typing import Any
 from cryocore.backend import get_backend
 from cryocore.classify import classify
 from cryocore.cli import run
-from cryocore.config import Classify
+from cryocore.settings.classify import Classify
 
 
 def main(

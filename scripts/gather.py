@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from cryocore.cli import run
-from cryocore.score import gather
+from cryocore.gather import gather
 
 
 def main(particles: Path, out: Path, shards: list[Path]) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from cryocore.backend import get_backend
 from cryocore.cli import run
-from cryocore.config import Score
 from cryocore.score import noise_of_round
+from cryocore.settings.score import Score
 
 
 def main(

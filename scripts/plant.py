@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from cryocore.cli import run
-from cryocore.config import PlantedErrors
 from cryocore.ingest.plant import plant
+from cryocore.settings.plant import PlantedErrors
 
 
 def main(star: Path, out_dir: Path, settings: str = "{}") -> None:

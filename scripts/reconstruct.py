@@ -6,8 +6,8 @@ from typing import Any
 
 from cryocore.backend import get_backend
 from cryocore.cli import run
-from cryocore.config import Reconstruct
 from cryocore.reconstruct import reconstruct
+from cryocore.settings.reconstruct import Reconstruct
 
 
 def main(

@@ -6,8 +6,8 @@ from typing import Any
 
 from cryocore.backend import get_backend
 from cryocore.cli import run
-from cryocore.config import Score
 from cryocore.score import score
+from cryocore.settings.score import Score
 from cryocore.shards import Shard
 
 

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from cryocore.cli import run
-from cryocore.config import Select
 from cryocore.select import select
+from cryocore.settings.select import Select
 
 
 def main(

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from cryocore.backend import get_backend
 from cryocore.cli import run
-from cryocore.config import PlantedErrors, Simulate
 from cryocore.ingest.simulate import simulate
+from cryocore.settings.plant import PlantedErrors
+from cryocore.settings.simulate import Simulate
 
 
 def main(out_dir: Path, settings: str = "{}", backend: str = "auto", threads: int = 1) -> None:

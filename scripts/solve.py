@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cryocore.backend import get_backend
 from cryocore.cli import run
-from cryocore.config import Reconstruct
+from cryocore.settings.solve import Solve
 
 
 def main(
@@ -22,7 +22,7 @@ def main(
     from cryocore.solve import solve, started_ranks
 
     v = json.loads(settings)
-    how = {"settings": Reconstruct.model_validate(v["reconstruct"]), "symmetry": v["symmetry"], "seed": v["seed"]}
+    how = {"settings": Solve.model_validate(v["reconstruct"]), "symmetry": v["symmetry"], "seed": v["seed"]}
     with started_ranks(threads) as ranks:
         engine = get_backend(backend, threads=ranks.threads)
         solve(particles, subset, mask, **how, backend=engine, ranks=ranks, out_dir=out_dir, cache=cache)

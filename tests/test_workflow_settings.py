@@ -5,9 +5,14 @@ from typing import Any
 
 import pytest
 
-from cryocore.config import BY_POSTERIOR, Config, Reconstruct, Score, Select, Simulate, parse_config
+from cryocore.config import Config, parse_config
 from cryocore.errors import InputError
 from cryocore.select.rules import RULES
+from cryocore.settings.reconstruct import Reconstruct
+from cryocore.settings.score import Score
+from cryocore.settings.select import BY_POSTERIOR, Select
+from cryocore.settings.simulate import Simulate
+from cryocore.settings.solve import Solve
 from cryocore.workflow import STAGES, stage_settings
 
 
@@ -37,7 +42,11 @@ def test_sections_survive_the_command_line() -> None:
     config = Config()
     assert Simulate(**stage_settings(config, "simulate")["simulate"]) == config.input.simulate
     assert Score(**stage_settings(config, "score")["score"]) == config.score
-    assert Reconstruct(**stage_settings(config, "reconstruct")["reconstruct"]) == config.reconstruct
+    direct = Reconstruct(**stage_settings(config, "reconstruct")["reconstruct"])
+    assert direct == Reconstruct(**config.reconstruct.model_dump(include={*Reconstruct.model_fields}))
+    config = parse_config({"reconstruct": {"method": "iterative", "padding": 1.5, "iterative": {"loss": "l1"}}})
+    assert Solve(**stage_settings(config, "reconstruct")["reconstruct"]) == config.reconstruct
+    config = Config()
     assert Config(**stage_settings(config, "report")["config"]) == config
     config = parse_config({"select": {"rule": "fraction"}})
     second = Select(**stage_settings(config, "select", 2)["select"])
@@ -52,7 +61,7 @@ def test_a_way_of_reconstruction_reads_its_own_settings_only() -> None:
     robust = read(method="iterative", iterative={"loss": "huber"})
     assert robust["reconstruct"]["iterative"]["loss"] == "huber"
     assert robust == read(method="iterative", iterative={"loss": "huber", "processes": 2}, full_every=2)
-    assert Reconstruct(**robust["reconstruct"]).iterative.loss == "huber"
+    assert Solve(**robust["reconstruct"]).iterative.loss == "huber"
 
 
 def test_the_number_of_folds_counts_only_where_there_are_folds() -> None:

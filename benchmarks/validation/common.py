@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryocore.backend import Backend, get_backend
-from cryocore.config import PlantedErrors, Reconstruct, Simulate
 from cryocore.cores import available_cores
 from cryocore.imaging.volumes import Floats32
 from cryocore.ingest.particles import ingest
@@ -20,6 +19,9 @@ from cryocore.ingest.simulate import simulate
 from cryocore.maps.fsc import fsc
 from cryocore.maps.mrc import read_map
 from cryocore.reconstruct import reconstruct
+from cryocore.settings.plant import PlantedErrors
+from cryocore.settings.reconstruct import Reconstruct
+from cryocore.settings.simulate import Simulate
 
 Floats = NDArray[np.float64]
 

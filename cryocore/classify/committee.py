@@ -15,9 +15,9 @@ from sklearn.linear_model import LogisticRegression
 from cryocore.classify.examples import Examples
 from cryocore.classify.lessons import Lessons
 from cryocore.classify.models import LARGEST, Bools, Floats, Floats32, Model, balanced, fit_model
-from cryocore.config import Classify
 from cryocore.errors import InputError
 from cryocore.geometry.poses import hashed_uniform
+from cryocore.settings.classify import Classify
 
 log = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from cryocore.classify.examples import Examples, examples_of
 from cryocore.classify.models import Bools, Floats32
 from cryocore.classify.planted import lesson_rows, plant_errors, without
 from cryocore.classify.rounds import ScoredRound
-from cryocore.config import Classify
 from cryocore.errors import InputError
 from cryocore.ingest.plant import CORRECT
+from cryocore.settings.classify import Classify
 
 PROBABLE = 0.9
 """Probability of being right, by the mixture, from which a particle is an example of a right one."""

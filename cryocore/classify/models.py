@@ -21,9 +21,9 @@ from threadpoolctl import threadpool_limits
 
 from cryocore.backend import Backend
 from cryocore.classify.examples import Examples
-from cryocore.config import CLASSIFIERS, Classify
 from cryocore.errors import InputError
 from cryocore.files import atomic_path, why
+from cryocore.settings.classify import CLASSIFIERS, Classify
 
 Floats = NDArray[np.float64]
 Floats32 = NDArray[np.float32]

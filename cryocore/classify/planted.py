@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cryocore.config import PlantedErrors
 from cryocore.data import Particles
 from cryocore.geometry.poses import hashed_uniform
 from cryocore.geometry.rotations import matrix_to_quaternion
@@ -25,6 +24,7 @@ from cryocore.maps.mrc import read_map
 from cryocore.score.folds import signal_without
 from cryocore.score.reference import read_sampling, sampling_grid
 from cryocore.score.scorer import Scorer
+from cryocore.settings.plant import PlantedErrors
 
 log = logging.getLogger(__name__)
 

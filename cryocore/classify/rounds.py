@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from cryocore.backend import Backend
 from cryocore.classify.examples import Examples, columns_of, examples_of
 from cryocore.classify.features import COLUMNS, Context
-from cryocore.config import Score
 from cryocore.data import Particles, read_subset, require_same_particles
 from cryocore.errors import InputError
 from cryocore.files import open_table, read_schema, read_table, table_metadata
@@ -23,6 +22,7 @@ from cryocore.score.scorer import Scorer
 from cryocore.select.choose import judged
 from cryocore.select.mixture import MIXTURE_COLUMNS, posterior
 from cryocore.select.stage import read_columns
+from cryocore.settings.score import Score
 
 CONTEXT = 20_000
 """Particles that a context is made from, where there are more."""

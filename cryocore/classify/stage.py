@@ -18,9 +18,9 @@ from cryocore.classify.lessons import make_lessons
 from cryocore.classify.models import Floats, device_of, load_model
 from cryocore.classify.results import write_gallery, write_results
 from cryocore.classify.rounds import ScoredRound
-from cryocore.config import Classify
 from cryocore.files import open_table, write_tables
 from cryocore.select.rules import PROBABILITY
+from cryocore.settings.classify import Classify
 
 log = logging.getLogger(__name__)
 

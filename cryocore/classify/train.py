@@ -18,11 +18,11 @@ from cryocore.classify.lessons import Lessons, make_lessons, true_lessons
 from cryocore.classify.models import fit_model, save_model
 from cryocore.classify.results import write_results
 from cryocore.classify.rounds import ScoredRound
-from cryocore.config import Classify
 from cryocore.errors import InputError
 from cryocore.files import read_table
 from cryocore.ingest.plant import CORRECT
 from cryocore.replay.log import open_round
+from cryocore.settings.classify import Classify
 
 log = logging.getLogger(__name__)
 

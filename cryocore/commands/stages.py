@@ -44,8 +44,9 @@ def simulate(
 
     `cryocore simulate simulated --config my.yaml`
     """
-    from cryocore.config import PlantedErrors, Simulate
     from cryocore.ingest.simulate import simulate as run
+    from cryocore.settings.plant import PlantedErrors
+    from cryocore.settings.simulate import Simulate
 
     run_config, v = _settings(config, "simulate")
     made, errors = Simulate.model_validate(v.pop("simulate")), PlantedErrors.model_validate(v.pop("plant"))
@@ -108,24 +109,25 @@ def reconstruct(
 
     `cryocore reconstruct particles.parquet round_1 -c my.yaml --subset subset.parquet --mask round_0/mask.mrc`
     """
-    from cryocore.config import Reconstruct
     from cryocore.data import FscCurves
     from cryocore.maps.fsc import resolution_at
+    from cryocore.settings.reconstruct import Reconstruct
+    from cryocore.settings.solve import Solve
 
     run_config, v = _settings(config, "reconstruct")
     if mask is None and run_config.reconstruct.mask is not None:
         mask = Path(run_config.reconstruct.mask)
-    settings, engine = Reconstruct.model_validate(v.pop("reconstruct")), _engine(run_config, backend, threads)
-    how: dict[str, Any] = {"settings": settings, **v, "backend": engine, "out_dir": out_dir, "cache": cache}
+    values, engine = v.pop("reconstruct"), _engine(run_config, backend, threads)
+    how: dict[str, Any] = {**v, "backend": engine, "out_dir": out_dir, "cache": cache}
     if run_config.reconstruct.method == "iterative":
         from cryocore.solve import solve, started_ranks
 
         with started_ranks(threads) as ranks:
-            solve(particles, subset, mask, ranks=ranks, **how)
+            solve(particles, subset, mask, settings=Solve.model_validate(values), ranks=ranks, **how)
     else:
         from cryocore.reconstruct import reconstruct as run
 
-        run(particles, subset, mask, previous_sums=previous_sums, **how)
+        run(particles, subset, mask, settings=Reconstruct.model_validate(values), previous_sums=previous_sums, **how)
     curves = FscCurves.read(out_dir / "fsc.parquet")
     resolution = resolution_at(curves.corrected, curves.resolution_angstrom, 0.143)
     names = ("half1.mrc", "half2.mrc", "map.mrc", "mask.mrc", "fsc.parquet", "sampling.npz")
@@ -153,9 +155,9 @@ def score(
 
     `cryocore score particles.parquet round_1 scores.parquet -c my.yaml --round 1 --subset subset.parquet`
     """
-    from cryocore.config import Score
     from cryocore.files import open_table
     from cryocore.score import score as run
+    from cryocore.settings.score import Score
 
     run_config, v = _settings(config, "score", number)
     settings, engine = Score.model_validate(v.pop("score")), _engine(run_config, backend, threads)
@@ -183,9 +185,9 @@ def select(
 
     `cryocore select particles.parquet scores.parquet subset.parquet subset.star --config my.yaml`
     """
-    from cryocore.config import Select
     from cryocore.files import as_numpy, read_table
     from cryocore.select import select as run
+    from cryocore.settings.select import Select
 
     v = _settings(config, "select", number)[1]
     settings = Select.model_validate(v.pop("select"))

@@ -41,7 +41,8 @@ def train(
     from cryocore.classify.models import device_of
     from cryocore.classify.rounds import open_run
     from cryocore.classify.train import train as fit
-    from cryocore.config import CLASSIFIERS, Classify, checked
+    from cryocore.settings.checks import checked
+    from cryocore.settings.classify import CLASSIFIERS, Classify
 
     require_choice(model, CLASSIFIERS, "--model")
     require_choice(labels, ("truth", "planted", "probable"), "--labels")

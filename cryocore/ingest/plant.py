@@ -14,7 +14,6 @@ import pyarrow as pa
 import scipy.fft
 from numpy.typing import NDArray
 
-from cryocore.config import PlantedErrors
 from cryocore.data import Particles
 from cryocore.errors import InputError
 from cryocore.files import write_table
@@ -25,6 +24,7 @@ from cryocore.images import StackReader, batch_size
 from cryocore.ingest.particles import ANGLES, ORIGINS_ANGSTROM, ORIGINS_PIXEL, particle_ids, read_particles
 from cryocore.ingest.stacks import ROOT_COMMENT
 from cryocore.maps.mrc import write_stack
+from cryocore.settings.plant import PlantedErrors
 from cryocore.star import IMAGE_NAME, edit_star
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from cryocore.backend import Backend
-from cryocore.config import PlantedErrors, Simulate
 from cryocore.data import Grid, Optics
 from cryocore.errors import InputError
 from cryocore.files import atomic_path, write_table
@@ -32,6 +31,8 @@ from cryocore.ingest.molecules import molecule_map
 from cryocore.ingest.particles import particle_ids
 from cryocore.ingest.plant import assign_errors, perturb_poses, truth_table
 from cryocore.maps.mrc import read_map, require_contrast, write_map, write_stack
+from cryocore.settings.plant import PlantedErrors
+from cryocore.settings.simulate import Simulate
 
 log = logging.getLogger(__name__)
 

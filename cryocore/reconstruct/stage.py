@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from cryocore.backend import Backend
 from cryocore.cache.file import image_source
-from cryocore.config import Reconstruct
 from cryocore.data import FscCurves, Grid, Particles, last_shell, read_weights
 from cryocore.errors import InputError
 from cryocore.files import atomic_path
@@ -25,6 +24,7 @@ from cryocore.maps.fsc import fsc_weight, half_map_fsc, resolution_at
 from cryocore.maps.masks import automatic_mask
 from cryocore.maps.mrc import read_map, write_map
 from cryocore.reconstruct.sums import merged_sums, round_sums, write_sums
+from cryocore.settings.reconstruct import Reconstruct
 from cryocore.shards import Shard
 
 log = logging.getLogger(__name__)

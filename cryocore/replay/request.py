@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 
-from cryocore.config import Select, checked
 from cryocore.errors import InputError
 from cryocore.files import read_schema, table_metadata
 from cryocore.replay.bands import BandLimit
 from cryocore.replay.log import LogRound
 from cryocore.select.choose import deciding_score
 from cryocore.select.rules import MIXTURE, RULES
+from cryocore.settings.checks import checked
+from cryocore.settings.select import Select
 
 _COMPACT = re.compile(r"(?P<rule>\w+)?(=(?P<values>[^@]+))?(@(?P<score>\w+))?")
 

@@ -1,5 +1,5 @@
 """From maps to the loss of every particle, kept or not."""
 
-from cryocore.score.stage import gather, noise_of_round, score
+from cryocore.score.stage import noise_of_round, score
 
-__all__ = ["gather", "noise_of_round", "score"]
+__all__ = ["noise_of_round", "score"]

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cryocore.config import Score
 from cryocore.data import Particles, require_same_particles
 from cryocore.files import atomic_path, open_arrays
 from cryocore.geometry.poses import hashed_uniform
 from cryocore.score.chunks import CHUNK, chunk_sums
 from cryocore.score.comparison import Comparison
 from cryocore.score.scores import Array, BandStatistics, residual
+from cryocore.settings.score import Score
 from cryocore.shards import Shard
 
 SAMPLE = 1000

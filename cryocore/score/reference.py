@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryocore.backend import Backend
-from cryocore.config import Score
 from cryocore.data import Grid, Optics, Particles
 from cryocore.errors import InputError
 from cryocore.files import AGAIN, open_arrays
@@ -23,6 +22,7 @@ from cryocore.imaging.slices import project
 from cryocore.imaging.volumes import Floats32, map_to_grid, shell_means
 from cryocore.maps.mrc import read_map
 from cryocore.score.bands import BandSamples, band_edges, band_means, band_samples
+from cryocore.settings.score import Score
 
 log = logging.getLogger(__name__)
 

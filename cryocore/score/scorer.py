@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from cryocore import __version__
 from cryocore.backend import Backend
 from cryocore.cache.file import image_source
-from cryocore.config import Score, per_round
 from cryocore.data import FscCurves, Particles
 from cryocore.geometry.symmetry import point_group
 from cryocore.maps.fsc import fsc_weight
@@ -28,6 +27,8 @@ from cryocore.score.noise import Noise, estimate_noise, noise_factor
 from cryocore.score.reference import first_band, load_reference, warn_of_own_share
 from cryocore.score.scores import BandStatistics, Weighting, judge
 from cryocore.score.table import log_table
+from cryocore.settings.base import per_round
+from cryocore.settings.score import Score
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cryocore.config import Select, per_round
 from cryocore.errors import InputError
 from cryocore.select.cells import CELL_COLUMNS, cells, normalised
 from cryocore.select.error_rate import ErrorRate, estimate_from
@@ -23,6 +22,8 @@ from cryocore.select.mixture import (
 )
 from cryocore.select.rules import MIXTURE, RULES, Candidates, Ids, Scores
 from cryocore.select.weights import effective_number
+from cryocore.settings.base import per_round
+from cryocore.settings.select import Select
 
 Columns = Mapping[str, NDArray[Any]]
 

@@ -10,13 +10,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cryocore.config import Select
 from cryocore.data import GIVEN_SCORES, Particles, require_same_particles, score_columns
 from cryocore.errors import InputError
 from cryocore.files import AGAIN, as_numpy, read_schema, read_table, write_table
 from cryocore.formats import filter_particles, kind_of
 from cryocore.select.choose import Selection, choose, columns_needed
 from cryocore.select.rules import MIXTURE
+from cryocore.settings.select import Select
 
 log = logging.getLogger(__name__)
 

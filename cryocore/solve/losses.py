@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cryocore.config import Iterative, per_round
+from cryocore.settings.base import per_round
+from cryocore.settings.solve import Iterative
 
 Floats = NDArray[np.float64]
 Rho = Callable[[torch.Tensor], torch.Tensor]

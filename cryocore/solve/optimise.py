@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cryocore.config import Iterative
 from cryocore.geometry.poses import hashed_uniform
+from cryocore.settings.solve import Iterative
 from cryocore.solve.losses import effective_size, sorts_the_set, weigh
 from cryocore.solve.model import Model
 from cryocore.solve.operators import data_term, grids_of, to_array, to_tensor

@@ -15,7 +15,6 @@ from tqdm import tqdm
 
 from cryocore.backend import Backend
 from cryocore.cache.file import image_source
-from cryocore.config import Iterative, Reconstruct, Score
 from cryocore.data import FourierSums, FscCurves, Grid, Particles, last_shell, read_subset
 from cryocore.errors import InputError
 from cryocore.files import atomic_path
@@ -29,6 +28,8 @@ from cryocore.score.bands import band_means
 from cryocore.score.comparison import Comparison
 from cryocore.score.noise import estimate_noise
 from cryocore.score.reference import Reference, make_reference
+from cryocore.settings.score import Score
+from cryocore.settings.solve import Iterative, Solve
 from cryocore.solve import checkpoint
 from cryocore.solve.log import BatchLog, Scalars, merge_batches, write_epochs, write_weights
 from cryocore.solve.model import Model
@@ -86,7 +87,7 @@ def solve(
     subset: Path | None,
     mask: Path | None,
     *,
-    settings: Reconstruct,
+    settings: Solve,
     symmetry: str,
     seed: int,
     backend: Backend,

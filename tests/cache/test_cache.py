@@ -16,7 +16,6 @@ import pytest
 from cryocore.backend import get_backend
 from cryocore.cache import cache
 from cryocore.cache.file import Transforms
-from cryocore.config import Reconstruct, Score
 from cryocore.data import SCORES, FscCurves, Grid, Particles, last_shell
 from cryocore.errors import InputError
 from cryocore.geometry.rotations import random_rotations
@@ -27,6 +26,8 @@ from cryocore.imaging.prepare import prepare
 from cryocore.maps.mrc import write_stack
 from cryocore.reconstruct import reconstruct
 from cryocore.score import score
+from cryocore.settings.reconstruct import Reconstruct
+from cryocore.settings.score import Score
 from tests.phantoms import BACKENDS, Blobs, optics, particles, used_samples
 from tests.reconstruct.test_reconstruct import data_set
 

@@ -15,7 +15,6 @@ from cryocore.classify.export import export_residuals, read_stack
 from cryocore.classify.images import image_pairs, thickness
 from cryocore.classify.rounds import ScoredRound
 from cryocore.classify.subset import chosen_rows
-from cryocore.config import Reconstruct
 from cryocore.errors import InputError
 from cryocore.images import StackReader
 from cryocore.imaging.prepare import prepare
@@ -23,6 +22,7 @@ from cryocore.maps.mrc import read_map
 from cryocore.reconstruct import reconstruct
 from cryocore.score.chunks import chunk_sums
 from cryocore.score.sums import Batch
+from cryocore.settings.reconstruct import Reconstruct
 from tests.phantoms import BACKENDS
 
 

@@ -13,11 +13,12 @@ from cryocore.classify.examples import Examples, Pictures
 from cryocore.classify.lessons import Lessons, make_lessons
 from cryocore.classify.planted import lesson_rows, plant_errors, without
 from cryocore.classify.rounds import ScoredRound
-from cryocore.config import Classify, PlantedErrors
 from cryocore.errors import InputError
 from cryocore.geometry.rotations import angular_distance_deg
 from cryocore.images import StackReader
 from cryocore.rates import auc
+from cryocore.settings.classify import Classify
+from cryocore.settings.plant import PlantedErrors
 
 ERRORS = PlantedErrors(wrong_pose=0.2, local_pose=0.1, wrong_shift=0.05, junk=0.05)
 SETTINGS = Classify(model="logistic", n_lessons=60, image_size=16)

@@ -21,13 +21,14 @@ from cryocore.classify.models import load_model
 from cryocore.classify.results import EXAMPLES
 from cryocore.classify.rounds import ScoredRound
 from cryocore.classify.train import train
-from cryocore.config import Classify, Config, parse_config
+from cryocore.config import Config, parse_config
 from cryocore.errors import InputError
 from cryocore.files import table_metadata
 from cryocore.rates import auc
 from cryocore.report.classifier import classifier_section
 from cryocore.select.choose import choose, columns_needed
 from cryocore.select.stage import table_columns
+from cryocore.settings.classify import Classify
 
 SETTINGS = Classify(model="logistic", n_lessons=60, image_size=16)
 

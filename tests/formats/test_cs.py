@@ -11,7 +11,6 @@ import pytest
 import yaml
 
 from cryocore.backend import get_backend
-from cryocore.config import PlantedErrors, Reconstruct
 from cryocore.data import Particles
 from cryocore.errors import InputError
 from cryocore.formats import filter_particles
@@ -25,6 +24,8 @@ from cryocore.ingest.particles import ingest, quaternions_of, read_particles
 from cryocore.ingest.plant import plant
 from cryocore.maps.mrc import read_map, write_stack
 from cryocore.reconstruct import reconstruct
+from cryocore.settings.plant import PlantedErrors
+from cryocore.settings.reconstruct import Reconstruct
 from cryocore.star import read_star
 from tests.formats.samples import cs_fields, write_fields
 

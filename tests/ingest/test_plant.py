@@ -9,13 +9,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from cryocore.config import PlantedErrors
 from cryocore.data import Particles
 from cryocore.errors import InputError
 from cryocore.geometry.rotations import angular_distance_deg, random_rotations
 from cryocore.images import StackReader
 from cryocore.ingest.particles import ingest
 from cryocore.ingest.plant import assign_errors, perturb_poses, phase_randomised, plant, truth_table
+from cryocore.settings.plant import PlantedErrors
 from cryocore.star import read_star
 from tests.ingest.samples import N, noise_images, old_columns, table, write_data_set
 

@@ -14,7 +14,6 @@ import pytest
 from typer.testing import CliRunner
 
 from cryocore.commands.app import app
-from cryocore.config import Simulate
 from cryocore.errors import InputError
 from cryocore.files import write_table
 from cryocore.ingest.simulate import true_map
@@ -23,6 +22,7 @@ from cryocore.maps.fsc import fsc
 from cryocore.maps.transforms import forward, whole
 from cryocore.postprocess import Halves, halves_of_round, postprocess, sharpen
 from cryocore.postprocess.sharpen import mean_amplitudes, reference_correlation
+from cryocore.settings.simulate import Simulate
 
 BOX, PIXEL, BFACTOR, NOISE = 64, 1.5, 120.0, 2.0
 FREQUENCY = np.arange(BOX // 2 + 1) / (BOX * PIXEL)

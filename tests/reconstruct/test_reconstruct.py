@@ -9,7 +9,6 @@ import pyarrow as pa
 import pytest
 
 from cryocore.backend import get_backend
-from cryocore.config import Reconstruct
 from cryocore.data import FourierSums, FscCurves, Grid, Particles
 from cryocore.errors import InputError
 from cryocore.files import write_table
@@ -20,6 +19,7 @@ from cryocore.imaging.solve import Solver
 from cryocore.maps.fsc import fsc
 from cryocore.maps.mrc import read_map, write_stack
 from cryocore.reconstruct import reconstruct
+from cryocore.settings.reconstruct import Reconstruct
 from tests.phantoms import BACKENDS, Blobs, optics, particles, used_samples
 
 

@@ -11,7 +11,6 @@ import pyarrow as pa
 import pytest
 
 from cryocore.backend import get_backend
-from cryocore.config import PlantedErrors, Reconstruct, Simulate
 from cryocore.files import write_table
 from cryocore.ingest.particles import ingest
 from cryocore.ingest.simulate import simulate
@@ -19,6 +18,9 @@ from cryocore.maps.fsc import fsc
 from cryocore.maps.mrc import read_map
 from cryocore.reconstruct import reconstruct
 from cryocore.select.stage import write_kept
+from cryocore.settings.plant import PlantedErrors
+from cryocore.settings.reconstruct import Reconstruct
+from cryocore.settings.simulate import Simulate
 from cryocore.star import filter_star
 
 pytestmark = pytest.mark.skipif(shutil.which("relion_reconstruct") is None, reason="no relion_reconstruct on the PATH")

@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 
 from cryocore.backend import get_backend
-from cryocore.config import Reconstruct
 from cryocore.conventions import electron_wavelength_angstrom
 from cryocore.data import Grid, Optics, Particles
 from cryocore.imaging.aberrations import zernike_sum
@@ -30,6 +29,7 @@ from cryocore.ingest.particles import ingest
 from cryocore.maps.fsc import fsc
 from cryocore.maps.mrc import read_map, write_map, write_stack
 from cryocore.reconstruct import reconstruct
+from cryocore.settings.reconstruct import Reconstruct
 from tests.phantoms import Blobs, used_samples
 
 pytestmark = pytest.mark.skipif(shutil.which("relion_reconstruct") is None, reason="no relion_reconstruct on the PATH")

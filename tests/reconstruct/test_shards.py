@@ -10,7 +10,6 @@ import pyarrow as pa
 import pytest
 
 from cryocore.backend import get_backend
-from cryocore.config import Reconstruct
 from cryocore.data import Grid, Particles
 from cryocore.errors import InputError
 from cryocore.files import write_table
@@ -20,6 +19,7 @@ from cryocore.maps.mrc import write_stack
 from cryocore.reconstruct import sum_shard
 from cryocore.reconstruct.stage import sums_grid
 from cryocore.reconstruct.sums import merged_sums, read_sums
+from cryocore.settings.reconstruct import Reconstruct
 from cryocore.shards import Shard
 from tests.phantoms import optics, particles
 

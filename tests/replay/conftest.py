@@ -7,12 +7,16 @@ from pathlib import Path
 import pytest
 
 from cryocore.backend import get_backend
-from cryocore.config import PlantedErrors, Reconstruct, Score, Select, Simulate
 from cryocore.ingest.particles import read_particles
 from cryocore.ingest.simulate import simulate
 from cryocore.reconstruct import reconstruct
 from cryocore.score import score
 from cryocore.select import select
+from cryocore.settings.plant import PlantedErrors
+from cryocore.settings.reconstruct import Reconstruct
+from cryocore.settings.score import Score
+from cryocore.settings.select import Select
+from cryocore.settings.simulate import Simulate
 from cryocore.validate import validate_round
 from tests.score.simulated import SIMULATION
 

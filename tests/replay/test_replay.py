@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from cryocore.config import Select
 from cryocore.data import FscCurves, Particles
 from cryocore.errors import InputError
 from cryocore.files import read_table, table_metadata
@@ -25,6 +24,7 @@ from cryocore.replay.resolution import effective_right, predict, scaled_fsc
 from cryocore.replay.views import view_shift, views_of
 from cryocore.select import error_rate, select
 from cryocore.select.rules import PROBABILITY, RULES
+from cryocore.settings.select import Select
 from tests.replay.conftest import SEED
 
 ROOT = Path(__file__).resolve().parents[2]

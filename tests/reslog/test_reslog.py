@@ -15,7 +15,6 @@ from typer.testing import CliRunner
 from cryocore.backend import get_backend
 from cryocore.cache import cache
 from cryocore.commands.app import app
-from cryocore.config import PlantedErrors, Simulate
 from cryocore.errors import InputError
 from cryocore.files import write_table
 from cryocore.images import StackReader
@@ -26,6 +25,8 @@ from cryocore.maps.mrc import write_map
 from cryocore.reslog import fit_bfactor, reslog
 from cryocore.reslog.figures import reslog_figure
 from cryocore.reslog.measure import _ranks, sizes_for
+from cryocore.settings.plant import PlantedErrors
+from cryocore.settings.simulate import Simulate
 
 N, PLANTED, PIXEL = 2400, 150.0, 1.8
 CPU = get_backend("cpu", threads=1)

@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from cryocore.backend import get_backend
-from cryocore.config import Reconstruct, Score, Select
 from cryocore.data import FscCurves, Particles
 from cryocore.files import table_metadata, write_table
 from cryocore.geometry.rotations import random_rotations
@@ -22,6 +21,9 @@ from cryocore.reconstruct import reconstruct
 from cryocore.score import score
 from cryocore.select.choose import choose, columns_needed
 from cryocore.select.stage import table_columns
+from cryocore.settings.reconstruct import Reconstruct
+from cryocore.settings.score import Score
+from cryocore.settings.select import Select
 from tests.phantoms import Blobs, optics, particles
 from tests.reconstruct.test_reconstruct import data_set
 

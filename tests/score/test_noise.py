@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from cryocore.config import PlantedErrors, Score
 from cryocore.data import Particles
 from cryocore.files import table_metadata
 from cryocore.geometry.rotations import random_rotations
@@ -17,6 +16,8 @@ from cryocore.maps.mrc import write_stack
 from cryocore.rates import auc
 from cryocore.score.noise import FEWEST, MICROGRAPH_SAMPLE, micrographs, sample_rows
 from cryocore.score.scores import Weighting, llr, z
+from cryocore.settings.plant import PlantedErrors
+from cryocore.settings.score import Score
 from tests.phantoms import optics, particles
 from tests.score.simulated import logged, simulated
 

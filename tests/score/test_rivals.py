@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cryocore.config import PlantedErrors, Score, parse_config
+from cryocore.config import parse_config
 from cryocore.data import EXPECTED, HINTS, SCORES, Particles, score_columns
 from cryocore.errors import InputError
 from cryocore.files import table_metadata
@@ -18,6 +18,8 @@ from cryocore.rates import auc
 from cryocore.score.comparison import telling_bands
 from cryocore.score.reference import first_band
 from cryocore.score.scores import best_rival
+from cryocore.settings.plant import PlantedErrors
+from cryocore.settings.score import Score
 from tests.score.simulated import logged, simulated
 
 

@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from cryocore.backend import get_backend
-from cryocore.config import Reconstruct, Score
 from cryocore.data import SCORES, Grid, Particles
 from cryocore.files import table_metadata, write_table
 from cryocore.geometry.rotations import random_rotations
@@ -24,6 +23,8 @@ from cryocore.reconstruct import reconstruct
 from cryocore.score import score
 from cryocore.score.bands import band_edges, band_means, band_samples
 from cryocore.score.scores import BAND_COLUMNS
+from cryocore.settings.reconstruct import Reconstruct
+from cryocore.settings.score import Score
 from tests.phantoms import NO_GPU, Blobs, optics, used_samples
 from tests.reconstruct.test_reconstruct import data_set
 

@@ -13,10 +13,12 @@ import pytest
 
 from cryocore.backend import get_backend
 from cryocore.cache import cache
-from cryocore.config import PlantedErrors, Score
 from cryocore.data import Particles, score_columns
 from cryocore.errors import InputError
-from cryocore.score import gather, noise_of_round, score
+from cryocore.gather import gather
+from cryocore.score import noise_of_round, score
+from cryocore.settings.plant import PlantedErrors
+from cryocore.settings.score import Score
 from cryocore.shards import Shard
 from tests.score.simulated import simulated
 

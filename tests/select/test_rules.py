@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from cryocore.config import Select
 from cryocore.errors import InputError
 from cryocore.select import error_rate
 from cryocore.select.choose import choose, columns_needed
 from cryocore.select.rules import MIXTURE, RULES, Candidates, rising
 from cryocore.select.stage import subset_table
+from cryocore.settings.select import Select
 from tests.select.logs import permuted, planted_log
 
 LOG = planted_log(1000, {"misplaced": 0.2, "empty": 0.1}, strength=5.0)

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from cryocore.config import Select
 from cryocore.errors import InputError
 from cryocore.select import weights as w
 from cryocore.select.choose import choose
+from cryocore.settings.select import Select
 
 RNG = np.random.default_rng(3)
 SCORES = np.concatenate([RNG.normal(0.0, 1.0, 150), RNG.normal(5.0, 1.0, 350)])

@@ -7,8 +7,9 @@ import pytest
 
 pytest.importorskip("torch")
 
-from cryocore.config import Iterative, parse_config
+from cryocore.config import parse_config
 from cryocore.errors import InputError
+from cryocore.settings.solve import Iterative
 from cryocore.solve.losses import effective_size, weigh
 
 RNG = np.random.default_rng(0)

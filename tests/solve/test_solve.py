@@ -18,7 +18,6 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from cryocore.backend import get_backend  # noqa: E402
-from cryocore.config import Iterative, PlantedErrors, Reconstruct, Simulate  # noqa: E402
 from cryocore.data import Grid, Particles  # noqa: E402
 from cryocore.geometry.symmetry import point_group  # noqa: E402
 from cryocore.images import StackReader  # noqa: E402
@@ -27,6 +26,10 @@ from cryocore.ingest.simulate import simulate  # noqa: E402
 from cryocore.maps.fsc import fsc  # noqa: E402
 from cryocore.maps.mrc import read_map  # noqa: E402
 from cryocore.reconstruct import reconstruct  # noqa: E402
+from cryocore.settings.plant import PlantedErrors  # noqa: E402
+from cryocore.settings.reconstruct import Reconstruct  # noqa: E402
+from cryocore.settings.simulate import Simulate  # noqa: E402
+from cryocore.settings.solve import Iterative, Solve  # noqa: E402
 from cryocore.solve import Ranks, checkpoint, solve, stage, started_ranks  # noqa: E402
 from cryocore.solve.operators import grids_of  # noqa: E402
 from cryocore.solve.optimise import Epoch, State, finished, run_epoch, steps  # noqa: E402
@@ -60,7 +63,7 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def solved(folder: Path, out: Path, *, symmetry: str = "C1", ranks: Ranks | None = None, **settings: Any) -> Path:
     """Half maps of a data set in ``out``."""
-    how = Reconstruct(method="iterative", iterative=Iterative.model_validate(settings))
+    how = Solve(method="iterative", iterative=Iterative.model_validate(settings))
     ranks = ranks or Ranks()
     given = {"settings": how, "symmetry": symmetry, "seed": 0, "backend": get_backend("cpu"), "ranks": ranks}
     solve(folder / "particles.parquet", None, None, **given, out_dir=out)

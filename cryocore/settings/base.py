@@ -1,0 +1,57 @@
+"""What all settings are made of."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+
+Rate = Annotated[float, Field(ge=0.0, le=1.0)]
+Fraction = Annotated[float, Field(gt=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+
+
+def _ascending(values: tuple[float, float]) -> tuple[float, float]:
+    if values[0] > values[1]:
+        raise ValueError(f"a range goes from low to high; got {values[0]:g}, {values[1]:g}")
+    return values
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, int | float) else value
+
+
+def _is_name(value: str) -> str:
+    if not value.strip() or not value.isprintable():
+        raise ValueError(f"{value!r:.80} is no file name: it is blank or holds control characters")
+    if value.startswith("-"):
+        raise ValueError(f"{value!r:.80} begins with a dash, as options do: write ./{value:.80}")
+    return value
+
+
+Range = Annotated[tuple[Positive, Positive], AfterValidator(_ascending)]
+PerRound = BeforeValidator(_as_list)
+FileName = Annotated[str, AfterValidator(_is_name)]
+
+
+class Section(BaseModel):
+    """A block of settings in which unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _flags_are_no_numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        kind = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and kind in (int, float):
+            raise ValueError("yes and no are no numbers")
+        return value
+
+
+def per_round(values: list[Any], round_number: int) -> Any:
+    """The setting of a round (from 1); the last one holds for all later rounds.
+
+    >>> per_round([0.9, 0.8], 1), per_round([0.9, 0.8], 5)
+    (0.9, 0.8)
+    """
+    return values[min(round_number, len(values)) - 1]

@@ -1,0 +1,33 @@
+"""From maps to the loss of every particle."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from cryocore.settings.base import PerRound, Positive, Range, Section
+
+
+class Score(Section):
+    """From maps to the loss of every particle. A list gives one value per round, from round 0; its last one stays."""
+
+    n_bands: int = Field(default=24, ge=4, le=64, description="resolution bands in the log")
+    cryosieve_angstrom: Annotated[list[Positive], PerRound] = Field(
+        default=[40.0], min_length=1, description="high-pass cut-off of CryoSieve's score"
+    )
+    leave_one_out: Literal["closed_form", "folds"] = Field(
+        default="closed_form", description="how a particle is kept from judging itself"
+    )
+    n_folds: int = Field(
+        default=5, ge=2, le=64, description="folds: parts of a half set, each judged by the map of the others"
+    )
+    noise: Literal["optics_group", "micrograph"] = Field(
+        default="optics_group", description="what shares a noise spectrum"
+    )
+    noise_per_particle: bool = Field(default=True, description="scale it by each particle's own residual")
+    n_decoys: int = Field(default=8, ge=0, description="random poses that each particle is compared with")
+    n_local: int = Field(default=8, ge=0, description="neighbouring poses that each particle is compared with")
+    local_angle_deg: Range = Field(default=(3.0, 15.0), description="how far away they are")
+    n_shift: int = Field(default=8, ge=0, description="displaced shifts that each particle is compared with")
+    shift_angstrom: Range = Field(default=(3.0, 15.0), description="how far they are displaced")

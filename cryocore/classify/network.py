@@ -31,8 +31,8 @@ from torch import nn
 from cryocore.classify.attention import AttentionNet
 from cryocore.classify.evidence import BANDS, CELLS, PRODUCTS, Rows, evidence_by_chunk, turned
 from cryocore.rates import auc
-from cryocore.solve import checkpoint
-from cryocore.solve.log import Scalars
+from cryocore.training import checkpoint
+from cryocore.training.scalars import Scalars
 
 FORMAT = "cryocore.classify.network 1"
 WEIGHT_DECAY, WARM_UP = 0.02, 0.05

@@ -1,8 +1,7 @@
-"""What is written of each epoch: batches before and after they are sorted, curves, and scalars for TensorBoard."""
+"""What is written of each epoch: batches before and after they are sorted and curves."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -16,8 +15,6 @@ from cryocore.data import Particles
 from cryocore.files import read_table, write_table, write_tables
 from cryocore.solve.optimise import Epoch
 from cryocore.solve.sweep import Ledger
-
-log = logging.getLogger(__name__)
 
 
 class BatchLog:
@@ -88,30 +85,3 @@ def write_weights(path: Path, particles: Particles, ledger: Ledger, selected: ND
         "cross": ledger.cross.astype(np.float32),
     }
     write_table(path, pa.table(columns))
-
-
-class Scalars:
-    """Curves for TensorBoard, where its package is installed; the history in the results holds the same numbers."""
-
-    def __init__(self, folder: Path, *, active: bool) -> None:
-        self._writer: Any = None
-        if not active:
-            return
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            log.info("no TensorBoard (install the package tensorboard): no curves while it runs")
-            return
-        self._writer = SummaryWriter(str(folder))
-
-    def add(self, epoch: Any) -> None:
-        """Write the numbers of an epoch: a dataclass of them, ``epoch`` among them."""
-        if self._writer is not None:
-            for name, value in asdict(epoch).items():
-                self._writer.add_scalar(name, value, epoch.epoch)
-            self._writer.flush()
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._writer is not None:
-            self._writer.close()

@@ -30,14 +30,15 @@ from cryocore.score.noise import estimate_noise
 from cryocore.score.reference import Reference, make_reference
 from cryocore.settings.score import Score
 from cryocore.settings.solve import Iterative, Solve
-from cryocore.solve import checkpoint
-from cryocore.solve.log import BatchLog, Scalars, merge_batches, write_epochs, write_weights
+from cryocore.solve.log import BatchLog, merge_batches, write_epochs, write_weights
 from cryocore.solve.model import Model
 from cryocore.solve.operators import device_of
 from cryocore.solve.optimise import STOPPED, State, best_epoch, finished, run_epoch
 from cryocore.solve.ranks import Ranks
 from cryocore.solve.sweep import Judge, Likelihood, Problem
 from cryocore.solve.symmetry import Mates
+from cryocore.training import checkpoint
+from cryocore.training.scalars import Scalars
 
 log = logging.getLogger(__name__)
 

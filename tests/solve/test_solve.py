@@ -30,11 +30,12 @@ from cryocore.settings.plant import PlantedErrors  # noqa: E402
 from cryocore.settings.reconstruct import Reconstruct  # noqa: E402
 from cryocore.settings.simulate import Simulate  # noqa: E402
 from cryocore.settings.solve import Iterative, Solve  # noqa: E402
-from cryocore.solve import Ranks, checkpoint, solve, stage, started_ranks  # noqa: E402
+from cryocore.solve import Ranks, solve, stage, started_ranks  # noqa: E402
 from cryocore.solve.operators import grids_of  # noqa: E402
 from cryocore.solve.optimise import Epoch, State, finished, run_epoch, steps  # noqa: E402
 from cryocore.solve.sweep import Ledger, Problem, sweep  # noqa: E402
 from cryocore.solve.symmetry import Mates  # noqa: E402
+from cryocore.training import checkpoint  # noqa: E402
 from tests.phantoms import Blobs  # noqa: E402
 from tests.reconstruct.test_reconstruct import data_set  # noqa: E402
 

@@ -1,4 +1,4 @@
-"""What an interrupted solution continues from: tensors and plain values after each epoch, in one file."""
+"""What an interrupted iteration continues from: tensors and plain values after each epoch, in one file."""
 
 from __future__ import annotations
 

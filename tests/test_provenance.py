@@ -1,3 +1,5 @@
+"""Which files count, and by what."""
+
 from __future__ import annotations
 
 import os
@@ -19,10 +21,11 @@ def package(tmp_path: Path) -> Path:
             "import numpy\n"
             "from ..tools import first, second\n"
             "if TYPE_CHECKING:\n    from cryocore.typing_only import Thing\n"
-            "def work():\n    from cryocore import late\n"
+            "def work():\n    from cryocore import late\n    launch('add.cu', 'sum_of.cu')\n"
         ),
-        "cryocore/stage/kernels/add.cu": "// add",
-        "cryocore/stage/kernels/common.cuh": "// common",
+        "cryocore/backend/kernels/add.cu": '#include "common.cuh"\n',
+        "cryocore/backend/kernels/common.cuh": "// common",
+        "cryocore/backend/kernels/other.cu": '#include "common.cuh"\n',
         "cryocore/stage/page.html.j2": "<html>",
         "cryocore/stage/notes.txt": "not code",
         "cryocore/stage/unused.py": "",
@@ -33,7 +36,6 @@ def package(tmp_path: Path) -> Path:
         "cryocore/late.py": "",
         "cryocore/typing_only.py": "",
         "cryocore/other/__init__.py": "",
-        "cryocore/other/kernel.cu": "",
     }
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -43,13 +45,13 @@ def package(tmp_path: Path) -> Path:
 
 USED = [
     "cryocore/__init__.py",
+    "cryocore/backend/kernels/add.cu",
+    "cryocore/backend/kernels/common.cuh",
     "cryocore/deep/__init__.py",
     "cryocore/deep/leaf.py",
     "cryocore/late.py",
     "cryocore/stage/__init__.py",
     "cryocore/stage/inner.py",
-    "cryocore/stage/kernels/add.cu",
-    "cryocore/stage/kernels/common.cuh",
     "cryocore/stage/page.html.j2",
     "cryocore/tools/__init__.py",
     "cryocore/tools/second.py",
@@ -71,12 +73,14 @@ def test_every_used_file_counts_by_its_content(package: Path, file: str) -> None
     os.utime(package / file, (1, 1))
     assert version(package) == before
     with (package / file).open("a") as stream:
-        stream.write("\n")
+        stream.write("\nx = 1\n")
     after = version(package)
     assert {name for name in before if before[name] != after[name]} == {file}
 
 
-@pytest.mark.parametrize("file", ["cryocore/other/kernel.cu", "cryocore/typing_only.py", "cryocore/stage/notes.txt"])
+@pytest.mark.parametrize(
+    "file", ["cryocore/backend/kernels/other.cu", "cryocore/typing_only.py", "cryocore/stage/notes.txt"]
+)
 def test_unused_files_do_not_count(package: Path, file: str) -> None:
     before = version(package)
     (package / file).write_text("changed")

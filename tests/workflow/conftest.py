@@ -46,8 +46,8 @@ class Workflow:
         """The messages of the jobs that would run."""
         return set(re.findall(r"^ *Job \d+: (.+)$", self.snakemake("--dry-run", *arguments).stdout, re.MULTILINE))
 
-    def edit(self, file: str, text: str = "\n# edited\n") -> None:
-        """Append a line to a file of the checkout."""
+    def edit(self, file: str, text: str = "\nedited = 1\n") -> None:
+        """Append code to a file of the checkout."""
         with (self.code / file).open("a") as stream:
             stream.write(text)
 

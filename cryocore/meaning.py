@@ -67,7 +67,7 @@ class _Computing(ast.NodeTransformer):
         return node.orelse if _last_name(node.test) == "TYPE_CHECKING" else node
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> Any:
-        return None if node.module in FOR_TYPES else node
+        return None if node.module in FOR_TYPES and not node.level else node
 
     def visit_Assign(self, node: ast.Assign) -> Any:
         return None if _last_name(node.targets[0]) == "__version__" else self.generic_visit(node)

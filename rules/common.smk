@@ -53,7 +53,7 @@ def script(stage):
 
 
 def code(stage):
-    """Every file that a stage's program runs, with its digest; a job reruns when one of them changes."""
+    """Every file that a stage's program runs, with a digest of what it means; a job reruns when one changes."""
     root = Path(cryocore.__file__).parents[1]
     return [f"{file} {digest}" for file, digest in code_version(script(stage), root=root).items()]
 

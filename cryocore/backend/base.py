@@ -29,8 +29,8 @@ class Kernel:
     name: str
     rows: bool = False
 
-    def check(self, args: tuple[Any, ...]) -> str:
-        """Kinds of the arguments, see :func:`signatures`; refused if there are more or fewer."""
+    def kinds(self, args: tuple[Any, ...]) -> str:
+        """The kinds of the arguments, see :func:`signatures`; a ValueError if there are more or fewer."""
         kinds = signatures(self.file)[self.name]
         if len(args) != len(kinds):
             raise ValueError(f"{self.name} takes {len(kinds)} arguments; got {len(args)}")

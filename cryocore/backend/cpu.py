@@ -98,7 +98,7 @@ class CpuBackend:
 
 
 def _c_arguments(kernel: Kernel, args: tuple[Any, ...]) -> list[Any]:
-    kinds = kernel.check(args)
+    kinds = kernel.kinds(args)
     return [_pointer(a, kernel.name) if k == "p" else _KINDS[k](a) for k, a in zip(kinds, args, strict=True)]
 
 

@@ -62,7 +62,7 @@ class CudaBackend:
 
     def launch(self, kernel: Kernel, args: tuple[Any, ...], *, items: int) -> None:
         """Run a kernel over ``items`` independent pieces of work."""
-        values = tuple(_argument(k, a) for k, a in zip(kernel.check(args), args, strict=True))
+        values = tuple(_argument(k, a) for k, a in zip(kernel.kinds(args), args, strict=True))
         block = (LANES, THREADS // LANES) if kernel.rows else (THREADS,)
         _module(kernel.file).get_function(kernel.name)((min(items, 2**31 - 1),), block, values, shared_mem=4 * THREADS)
 

@@ -14,7 +14,7 @@ from cryocore.files import table_metadata
 from cryocore.geometry.rotations import random_rotations
 from cryocore.maps.mrc import write_stack
 from cryocore.rates import auc
-from cryocore.score.noise import FEWEST, MICROGRAPH_SAMPLE, micrographs, sample_rows
+from cryocore.score.noise import micrographs, sample_rows
 from cryocore.score.scores import Weighting, llr, z
 from cryocore.settings.plant import PlantedErrors
 from cryocore.settings.score import Score
@@ -61,7 +61,7 @@ def test_noise_of_a_micrograph_is_its_own(tmp_path: Path) -> None:
     simulated(tmp_path, PlantedErrors())
     data = Particles.read(tmp_path / "particles.parquet")
     names = np.where(np.arange(800) < 390, "quiet", "loud")
-    names[-(FEWEST - 1) :] = "few"
+    names[-19:] = "few"
     images = images_of(tmp_path)
     images[names == "loud"] *= 1.5
     write_stack(tmp_path / "particles.mrcs", images, 5.0)
@@ -77,9 +77,9 @@ def test_noise_of_a_micrograph_is_its_own(tmp_path: Path) -> None:
     quiet, loud, few = (power[names == n][:, high] for n in ("quiet", "loud", "few"))
     assert np.ptp(loud, axis=0).max() == np.ptp(quiet, axis=0).max() == 0.0
     np.testing.assert_allclose(few[0], group[high], rtol=1e-6)
-    # drawn to the group's by so many particles
-    n, mean = MICROGRAPH_SAMPLE, (1.0 + 2.25 * 1.0) / 2
-    expected = (n * 2.25 + FEWEST * mean) / (n * 1.0 + FEWEST * mean)
+    # 64 particles of each, drawn to the group's noise as by 20
+    mean = (1.0 + 2.25) / 2
+    expected = (64 * 2.25 + 20 * mean) / (64 * 1.0 + 20 * mean)
     assert (loud[0] / quiet[0]).mean() == pytest.approx(expected, rel=0.05)
     decoys = lists(log, "decoy_z")
     spread = decoys[names == "loud"].std() / decoys[names == "quiet"].std()

@@ -183,6 +183,9 @@ def test_bands_cover_every_shell_once() -> None:
         assert edges[-1] == last + 1
         assert np.all(np.diff(edges) >= 1)
         assert len(edges) - 1 == min(n_bands, last)
+    widths = np.diff(band_edges(24, 200))
+    assert widths[:8].tolist() == [1] * 8, "the innermost shells have bands of their own"
+    assert set(widths[8:].tolist()) == {12}, "16 bands share 192 shells"
     frame = Frame.of(optics(40), Grid.of(40, 2.0, 2.0))
     edges = band_edges(8, frame.limit)
     samples = band_samples(frame, edges)

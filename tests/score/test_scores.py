@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Literal
 
 import numpy as np
@@ -22,6 +23,7 @@ from cryocore.maps.mrc import read_map, write_stack
 from cryocore.reconstruct import reconstruct
 from cryocore.score import score
 from cryocore.score.bands import band_edges, band_means, band_samples
+from cryocore.score.reference import warn_of_own_share
 from cryocore.score.scores import BAND_COLUMNS
 from cryocore.settings.reconstruct import Reconstruct
 from cryocore.settings.score import Score
@@ -258,3 +260,13 @@ def test_too_few_particles_for_leave_one_out_are_warned_of(tmp_path: Path, caplo
     one_round(few, n=16)
     for half in (1, 2):
         assert f"a particle of half set {half} makes up some" in caplog.text
+
+
+def test_a_share_of_more_than_a_tenth_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    """Half of leverage times density, for the mean weight of those in the map."""
+    half, weights = np.array([1, 1, 1, 2, 2, 2]), np.array([2.0, 2.0, 0.0, 2.0, 2.0, 0.0], dtype=np.float32)
+    reference = SimpleNamespace(leverage=0.5, mean_inverse_density=[0.24, 0.16])
+    warn_of_own_share(reference, weights, half)  # type: ignore[arg-type]
+    assert [r.getMessage().split(" of the map")[0] for r in caplog.records] == [
+        "a particle of half set 1 makes up some 12 %"
+    ]

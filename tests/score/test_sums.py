@@ -19,6 +19,7 @@ from cryocore.imaging.prepare import prepare
 from cryocore.imaging.slices import project
 from cryocore.imaging.volumes import map_to_grid
 from cryocore.score.bands import LANES, band_edges, band_samples
+from cryocore.score.reference import mask_overlap
 from cryocore.score.sums import Batch, own_sums, pose_sums, shift_sums
 from tests.phantoms import BACKENDS, optics
 
@@ -116,3 +117,15 @@ def test_scores_agree_with_real_space() -> None:
     found = scoring.measure(BOX)
     assert found["correlation"] > 0.999999
     assert found["largest_difference"] < 1e-3
+
+
+def test_a_coefficient_reaches_as_far_as_the_transform_of_the_mask() -> None:
+    """Of a ball it is 3 (sin q - q cos q) / q³; in steps of a quarter of a shell, up to six shells."""
+    n, radius = 64, 16
+    r = np.sqrt(sum((np.indices((n, n, n)) - n // 2) ** 2))
+    q = 2 * np.pi * np.arange(24) / 4 * radius / n
+    expected = np.ones(24)
+    expected[1:] = 3 * (np.sin(q[1:]) - q[1:] * np.cos(q[1:])) / q[1:] ** 3
+    found = mask_overlap((r <= radius).astype(np.float32))
+    assert found.shape == (24,)
+    np.testing.assert_allclose(found, expected, atol=0.01)

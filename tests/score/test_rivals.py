@@ -17,7 +17,7 @@ from cryocore.geometry.rotations import angular_distance_deg, quaternion_to_matr
 from cryocore.rates import auc
 from cryocore.score.comparison import telling_bands
 from cryocore.score.reference import first_band
-from cryocore.score.scores import best_rival
+from cryocore.score.scores import BAND_COLUMNS, BandStatistics, Weighting, best_rival, centre, z
 from cryocore.settings.plant import PlantedErrors
 from cryocore.settings.score import Score
 from tests.score.simulated import logged, simulated
@@ -87,6 +87,16 @@ def test_right_particles_score_what_is_expected_of_them(planted: tuple[Path, pa.
     contrast = (own - decoys.mean(axis=1)) / decoys.std(axis=1, ddof=1)
     np.testing.assert_allclose(log.column("contrast").to_numpy(), contrast, rtol=1e-4, atol=1e-4)
     assert score_columns(log.schema) == list(SCORES)
+
+
+def test_zc_is_centred_by_the_mean_of_the_particles_own_half_map(planted: tuple[Path, pa.Table]) -> None:
+    log, about = planted[1], table_metadata(planted[1].schema)
+    a, e, c, b, f, g = (log.column(n).combine_chunks().flatten().to_numpy().reshape(len(log), -1) for n in BAND_COLUMNS)
+    mean = np.array(about["radial_mean"])[log.column("half").to_numpy() - 1]
+    sigma2 = np.array(about["noise_power"][0], dtype=float) * log.column("noise_factor").to_numpy()[:, None]
+    worth = Weighting(sigma2, np.array(about["signal_share"]), mean, np.zeros(1))
+    expected = z(*centre(BandStatistics(*(v.astype(np.float64) for v in (a, e, c, b, f, g))), mean), worth)
+    np.testing.assert_allclose(log.column("zc").to_numpy(), expected, atol=1e-4)
 
 
 def test_without_rivals_there_are_no_hints(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@
 
 A configuration is a set of environment variables: another kernel of OpenBLAS, another instruction set for the kernels
 of cryocore, NumPy without the vector code of this processor. Each runs the demo in a folder of its own; images, scores,
-weights, lists and curves are compared with those of the first. With ``--tests`` each runs the tests as well.
+weights, lists and curves are compared with those of the first. With ``--tests`` each runs the quick tests as well.
 The outcome is in benchmarks/results/configurations/, and the table of docs/reproducibility.md is made of it.
 """
 
@@ -91,8 +91,8 @@ def demo(name: str, folder: Path) -> Path:
 
 
 def tests(name: str) -> dict[str, int]:
-    """How many tests passed and failed under a configuration."""
-    command = [sys.executable, "-m", "pytest", "--numprocesses", "2", "--dist", "loadfile", "-q"]
+    """How many of the quick tests passed and failed under a configuration."""
+    command = [sys.executable, "-m", "pytest", "--numprocesses", "2", "--dist", "loadfile", "-q", "-m", "not slow"]
     printed = run(name, command, cwd=ROOT, capture_output=True).stdout
     return {word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|error)", printed.splitlines()[-1])}
 
@@ -139,7 +139,7 @@ def as_table(record: dict[str, Any]) -> str:
         rows.append([name, *shown, f"{100 * d['lists']:.2g} %", f"{d['fsc']:.1e}" if d["fsc"] else "0",
                      f"{d['resolution_angstrom']:.2f} Å", printed, counted])  # fmt: skip
     head = ["configuration", "images (sd)", "scores (sd)", "weights", "list", "FSC", "resolution", "printed table",
-            "tests passed / failed"]  # fmt: skip
+            "quick tests passed / failed"]  # fmt: skip
     return table(head, rows)
 
 
@@ -147,7 +147,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Measure, or run one command."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.configurations")
     parser.add_argument("--only", nargs="*", choices=configurations(), metavar="NAME", help="besides the first")
-    parser.add_argument("--tests", action="store_true", help="run the tests under each as well")
+    parser.add_argument("--tests", action="store_true", help="run the quick tests under each as well")
     commands = parser.add_subparsers(dest="command")
     one = commands.add_parser("run", help="run a command under one configuration")
     one.add_argument("name", choices=configurations())

@@ -30,7 +30,7 @@ from cryocore.maps.mrc import read_map, write_map
 from cryocore.reconstruct import reconstruct
 from cryocore.score import score
 from cryocore.score.reference import first_band
-from cryocore.select import select
+from cryocore.select.stage import select
 from cryocore.settings.plant import PlantedErrors
 from cryocore.settings.reconstruct import Reconstruct
 from cryocore.settings.score import Score
@@ -158,7 +158,7 @@ def workflow_choice(folder: Path, case: Case, cut_off_angstrom: float, *, own_sh
     score(table, maps, None, settings=settings, backend=host(), out=log, **common)
     if own_share:
         shutil.move(saved, sampling)
-    rule = Select(score="cryosieve", rule="fraction", fraction=[RETAINED])
+    rule = Select(score="cryosieve", rule="fraction", value=[RETAINED])
     outputs = {"out_table": folder / "subset.parquet", "out_star": folder / "subset.star"}
     select(table, log, settings=rule, **common, **outputs)
     edges = np.array(table_metadata(read_schema(log))["band_edges"])

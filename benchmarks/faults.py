@@ -41,7 +41,7 @@ CONFIG: dict[str, Any] = {
         "simulate": {"n_particles": 200, "box": 32, "pixel_size_angstrom": 6.0, "snr": 0.2, "n_micrographs": 4},
         "plant": {"wrong_pose": 0.3},
     },
-    "select": {"rule": "fraction", "fraction": [0.8], "minimum": 20},
+    "select": {"rule": "fraction", "value": [0.8], "minimum": 20},
 }
 TARGETS = [f"results/tiny/log/round={r}/log.parquet" for r in range(2)]
 PROFILE_CHANGES = {

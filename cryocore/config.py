@@ -7,13 +7,14 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from cryocore.select.registry import PROBABILITY
 from cryocore.settings.base import Section
 from cryocore.settings.checks import checked
 from cryocore.settings.classify import Classify
 from cryocore.settings.input import Input
 from cryocore.settings.plant import PlantedErrors
 from cryocore.settings.score import Score
-from cryocore.settings.select import BY_POSTERIOR, Select
+from cryocore.settings.select import Select
 from cryocore.settings.simulate import MOLECULE_GROUPS
 from cryocore.settings.solve import Solve
 
@@ -74,7 +75,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _probabilities_have_a_classifier(self) -> Config:
-        if self.classify.model == "none" and "probability" in (self.select.rule, self.select.score):
+        if self.classify.model == "none" and self.select.score == PROBABILITY:
             raise ValueError(
                 "select: probability needs a classifier; set classify.model to logistic, boosting, cnn or a folder"
             )
@@ -83,8 +84,6 @@ class Config(Section):
     @model_validator(mode="after")
     def _score_has_its_poses(self) -> Config:
         score = self.score
-        if self.select.rule in BY_POSTERIOR:
-            return self
         if self.select.score == "dual" and score.n_decoys + score.n_local + score.n_shift == 0:
             raise ValueError("select.score: dual needs score.n_decoys, score.n_local or score.n_shift of at least 1")
         needed = {"contrast": ("n_decoys", 2), "local": ("n_local", 1), "shift": ("n_shift", 1)}

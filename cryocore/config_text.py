@@ -1,4 +1,4 @@
-"""``config.yaml``, its JSON schema and ``docs/configuration.md``, written from the models.
+"""``config.yaml``, its schema, ``docs/configuration.md`` and the table of ``docs/select.md``, written from the code.
 
 ``python -m cryocore.config_text`` writes them into the working directory.
 """
@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,12 @@ from typing import Any
 from pydantic import BaseModel
 
 from cryocore.config import Config
+from cryocore.select.registry import RULES
 
 LONGEST_CHOICE = 40
 """Characters of a list of choices that still fits into the comment of a key; the page has them all."""
+
+RULES_TABLE = re.compile(r"(<!-- rules -->\n\n)(?:\|.*\n)*")
 
 YAML_HEAD = """\
 # yaml-language-server: $schema=config.schema.json
@@ -56,31 +60,55 @@ def configuration_schema() -> str:
     return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=1) + "\n"
 
 
+def rules_table() -> str:
+    """The table of docs/select.md: every rule with the values that it takes."""
+    head = "| rule | keeps | default; values | ranks by | when |\n|---|---|---|---|---|\n"
+    cells = (
+        (f"`{name}`", rule.keeps, f"{_listed(rule.values.default)}; {rule.values}", rule.score or "any", rule.when)
+        for name, rule in RULES.items()
+    )
+    return head + "".join(f"| {' | '.join(row)} |\n" for row in cells)
+
+
+def with_rules(page: str) -> str:
+    """docs/select.md with the table of rules as it is now."""
+    return RULES_TABLE.sub(lambda found: found[1] + rules_table(), page)
+
+
 def main() -> None:
-    """Write all three files into the working directory."""
+    """Write all files into the working directory."""
     Path("config.yaml").write_text(config_yaml())
     Path("config.schema.json").write_text(configuration_schema())
     Path("docs/configuration.md").write_text(configuration_page())
+    page = Path("docs/select.md")
+    page.write_text(with_rules(page.read_text()))
+
+
+def _listed(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:g}" for value in values)
 
 
 def _one_for_many(schema: Any) -> Any:
-    """A schema in which a list of values per round may also be a single one."""
+    """A schema in which a list of values per round may be a single one, and what is null by default may be null."""
     if isinstance(schema, list):
         return [_one_for_many(part) for part in schema]
     if not isinstance(schema, dict):
         return schema
     inner = {name: _one_for_many(part) for name, part in schema.items()}
-    if schema.get("type") == "array" and "prefixItems" not in schema:
-        around = {name: inner.pop(name) for name in ("title", "description", "default") if name in inner}
-        return {**around, "anyOf": [inner, inner["items"]]}
-    return inner
+    choices = [inner["items"]] if schema.get("type") == "array" and "prefixItems" not in schema else []
+    if "default" in schema and schema["default"] is None and "anyOf" not in schema:
+        choices.append({"type": "null"})
+    if not choices:
+        return inner
+    around = {name: inner.pop(name) for name in ("title", "description", "default") if name in inner}
+    return {**around, "anyOf": [inner, *choices]}
 
 
 def _yaml_lines(section: BaseModel, depth: int = 0) -> Iterator[str]:
     indent = "  " * depth
     properties = type(section).model_json_schema()["properties"]
     for name, field in type(section).model_fields.items():
-        value, remark = getattr(section, name), field.description or ""
+        value, remark = _shown(section, name), field.description or ""
         if isinstance(value, BaseModel):
             yield from ["", f"{indent}{name}:  # {remark}"] if depth == 0 else [f"{indent}{name}:  # {remark}"]
             yield from _yaml_lines(value, depth + 1)
@@ -98,7 +126,7 @@ def _tables(section: BaseModel, prefix: str) -> Iterator[str]:
     yield "| key | default | allowed | meaning |\n|---|---|---|---|\n"
     inner: list[tuple[str, BaseModel]] = []
     for name, field in model.model_fields.items():
-        default = getattr(section, name)
+        default = _shown(section, name)
         if isinstance(default, BaseModel):
             # the sections of the demo are not the defaults of a file that has these sections
             inner.append((f"{prefix}.{name}".lstrip("."), default if prefix else type(default)()))
@@ -107,6 +135,11 @@ def _tables(section: BaseModel, prefix: str) -> Iterator[str]:
             yield f"| `{name}` | `{_plain(default)}` | {_allowed(properties[name])} | {meaning} |\n"
     for path, part in inner:
         yield from _tables(part, path)
+
+
+def _shown(section: BaseModel, name: str) -> Any:
+    """A value, or None where it follows from others unless it is given."""
+    return None if type(section).model_fields[name].default is None else getattr(section, name)
 
 
 def _plain(value: Any) -> str:

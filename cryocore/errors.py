@@ -17,7 +17,7 @@ class InputError(ValueError):
     problem : what is wrong, as a full clause ("tilt is missing")
     remedy : what the user can do about it, as an imperative ("Refine the particles first")
     file, row, column : where it is; ``row`` counts particles from 1
-    setting : the key of the configuration that it is about, as ``select.fraction``
+    setting : the key of the configuration that it is about, as ``select.value``
 
     >>> print(InputError("the defocus is not a number", file="a.star", row=3, remedy="Estimate the CTF again"))
     a.star, row 3: the defocus is not a number. Estimate the CTF again.

@@ -6,8 +6,8 @@ import ast
 import re
 from typing import Any
 
-FOR_PEOPLE = {"description", "title", "help", "metavar"}
-"""What ``Field`` of pydantic, and ``Option`` and ``Argument`` of typer, say to people."""
+FOR_PEOPLE = {"description", "title", "help", "metavar", "keeps", "when"}
+"""What ``Field`` of pydantic, ``Option`` and ``Argument`` of typer, and ``Rule`` of selections say to people."""
 FOR_TYPES = ("__future__", "collections.abc", "numpy.typing", "typing")
 """Modules of names for annotations."""
 
@@ -73,7 +73,7 @@ class _Computing(ast.NodeTransformer):
         return None if _last_name(node.targets[0]) == "__version__" else self.generic_visit(node)
 
     def visit_Call(self, node: ast.Call) -> Any:
-        if _last_name(node.func) in ("Field", "Option", "Argument"):
+        if _last_name(node.func) in ("Field", "Option", "Argument", "Rule"):
             node.keywords = [keyword for keyword in node.keywords if keyword.arg not in FOR_PEOPLE]
         return self.generic_visit(node)
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 from typing import Any, Literal, get_args
 
 from cryocore.config import Config
-from cryocore.select.choose import deciding_score
-from cryocore.select.rules import RULES
 from cryocore.settings.base import per_round
 from cryocore.settings.classify import CLASSIFIERS
 from cryocore.settings.reconstruct import Reconstruct
-from cryocore.settings.select import Select
 
 Stage = Literal[
     "simulate",
@@ -87,22 +84,13 @@ def stage_settings(config: Config, stage: Stage, round_number: int = 0) -> dict[
             made = config.classify.model in CLASSIFIERS
             return {"classify": _dump(config.classify) if made else {"model": "given"}, **common}
         case "select":
-            return {"select": _select_settings(config.select, round_number), **common}
+            return {"select": _of_round(_dump(config.select), {"value"}, round_number), **common}
         case "validate":
-            return {"score": deciding_score(config.select), "seed": config.seed}
+            return {"score": config.select.score, "seed": config.seed}
         case "report":
             values = _dump(config)
             del values["backend"], values["n_shards"]
             return {"config": values}
-
-
-def _select_settings(select: Select, round_number: int) -> dict[str, Any]:
-    """The rule in use with its value for one round, as a list of one; what it takes no notice of is left out."""
-    unread = {*get_args(Select.model_fields["rule"].annotation)} - {select.rule}
-    if RULES[select.rule].score:
-        unread.add("score")
-    values = {name: value for name, value in _dump(select).items() if name not in unread}
-    return _of_round(values, {n for n, v in values.items() if isinstance(v, list)}, round_number)
 
 
 def _of_round(values: dict[str, Any], schedules: set[str], selection: int) -> dict[str, Any]:

@@ -129,7 +129,7 @@ def _with_defaults(grid: dict[str, Any], config: dict[str, Any], rate: float) ->
     if "rule" in config.get("select", {}):
         return config
     kept = [round(1.0 - rate * share, 6) for share in grid["known_rate_schedule"]]
-    return merged({"select": {"rule": "fraction", "fraction": kept}}, config)
+    return merged({"select": {"rule": "fraction", "value": kept}}, config)
 
 
 def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

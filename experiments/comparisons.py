@@ -24,7 +24,8 @@ from cryocore.score.reference import first_band
 from cryocore.score.scores import BAND_COLUMNS, BandStatistics, cryosieve
 from cryocore.select.choose import columns_needed, judged
 from cryocore.select.mixture import posterior
-from cryocore.select.rules import RULES, weights_of
+from cryocore.select.registry import RULES
+from cryocore.select.rules import weights_of
 from cryocore.select.stage import read_columns
 from cryocore.settings.base import per_round
 from cryocore.settings.score import Score
@@ -162,7 +163,7 @@ def log_odds(log: Path, seed: int) -> Floats | None:
 
 def weigh(odds: Floats) -> Floats:
     """Weights ``(n,)`` as the rule ``soft`` gives them."""
-    return np.asarray(weights_of(posterior(odds), per_round(SOFT.soft, 1)), dtype=np.float64)
+    return np.asarray(weights_of(posterior(odds), per_round(SOFT.value, 1)), dtype=np.float64)
 
 
 def summary(run: Run, selected: Bools) -> dict[str, Any]:

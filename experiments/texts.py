@@ -96,9 +96,9 @@ put `"my_score": my_score(own, weighting)` into the dictionary of scores further
 here; `python -m experiments run` measures the cases again, since the code of a stage has changed. A score whose name
 ends in `_loss` is better when lower.
 
-A rule is a function of scores in `cryocore/select/rules.py` ([select](select.md)). To compare rules, set `select` below
-`settings` in `experiments/grid.yaml`; without a rule there, each case drops the share of particles that is known to be
-wrong, in steps.
+A rule is a function of scores in `cryocore/select/rules.py` and an entry in `registry.py` there ([select](select.md)).
+To compare rules, set `select` below `settings` in `experiments/grid.yaml`; without a rule there, each case drops the
+share of particles that is known to be wrong, in steps.
 
 Scores from elsewhere: write their column into a copy of `log.parquet`, in the order of its rows, and call
 `experiments.evaluate.aucs_by_kind`; the map of any subset comes from `experiments.comparisons.measured`.

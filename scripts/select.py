@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from cryocore.cli import run
-from cryocore.select import select
+from cryocore.select.stage import select
 from cryocore.settings.select import Select
 
 

@@ -9,14 +9,23 @@ import yaml
 
 from cryocore.config import Config, parse_config
 from cryocore.config_file import read_config
-from cryocore.config_text import config_yaml, configuration_page, configuration_schema
+from cryocore.config_text import config_yaml, configuration_page, configuration_schema, rules_table, with_rules
+from cryocore.settings.select import Select
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_config_file_is_the_default_run() -> None:
-    assert yaml.safe_load((ROOT / "config.yaml").read_text()) == Config().model_dump(mode="json")
-    assert read_config(ROOT / "config.yaml") == parse_config({})
+    assert read_config(ROOT / "config.yaml") == parse_config({}) == Config()
+    values = yaml.safe_load((ROOT / "config.yaml").read_text())
+    assert values.keys() == Config().model_dump().keys() and values["select"].keys() == Select().model_dump().keys()
+
+
+def test_another_rule_does_not_take_the_value_of_the_demos() -> None:
+    """As ``snakemake --config 'select={rule: fraction}'`` puts it above the values of the file."""
+    values = yaml.safe_load((ROOT / "config.yaml").read_text())
+    values["select"]["rule"] = "fraction"
+    assert parse_config(values).select == Select(rule="fraction")
 
 
 def test_files_are_up_to_date() -> None:
@@ -24,6 +33,8 @@ def test_files_are_up_to_date() -> None:
     assert (ROOT / "config.yaml").read_text() == config_yaml(), remedy
     assert (ROOT / "config.schema.json").read_text() == configuration_schema(), remedy
     assert (ROOT / "docs/configuration.md").read_text() == configuration_page(), remedy
+    rules = (ROOT / "docs/select.md").read_text()
+    assert rules_table() in rules and with_rules(rules) == rules, remedy
 
 
 def test_every_key_is_explained() -> None:
@@ -46,7 +57,8 @@ def test_the_schema_takes_what_the_models_take() -> None:
     text = (ROOT / "config.yaml").read_text()
     assert text.splitlines()[0] == "# yaml-language-server: $schema=config.schema.json"
     jsonschema.validate(yaml.safe_load(text), schema)
-    jsonschema.validate({"select": {"rule": "fraction", "fraction": 0.7}, "score": {"cryosieve_angstrom": 30}}, schema)
+    jsonschema.validate({"select": {"rule": "fraction", "value": 0.7, "score": None}}, schema)
+    jsonschema.validate({"score": {"cryosieve_angstrom": 30}}, schema)
     for wrong in ({"n_rouds": 3}, {"select": {"rule": "best"}}, {"input": {"simulate": {"box": "large"}}}):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(wrong, schema)

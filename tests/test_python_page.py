@@ -17,6 +17,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "python.md"
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
+NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
 ROW = re.compile(r"^\| `(cryocore[\w.]+)` \|(.+?)\|", re.MULTILINE)
 
 
@@ -30,7 +31,23 @@ def test_its_code_prints_what_it_says(tmp_path: Path, monkeypatch: pytest.Monkey
         printed = io.StringIO()
         with redirect_stdout(printed):
             exec(compile(code, str(PAGE), "exec"), names)  # noqa: S102
-        assert printed.getvalue() == expected, code
+        assert_prints(printed.getvalue(), expected)
+
+
+def assert_prints(found: str, expected: str) -> None:
+    """The same text, and the same numbers but for one unit of the last digit that is shown."""
+    numbers = [NUMBER.findall(text) for text in (found, expected)]
+    assert NUMBER.sub("#", found) == NUMBER.sub("#", expected), found
+    for one, other in zip(*numbers, strict=True):
+        digits = len(other.partition(".")[2])
+        assert abs(float(one.replace(",", "")) - float(other.replace(",", ""))) < 1.5 * 10.0**-digits, found
+
+
+def test_a_number_that_is_off_by_more_than_its_last_digit_is_seen() -> None:
+    assert_prints("0.27 of 1,200 at 6.0 Å", "0.26 of 1,200 at 6.1 Å")
+    for wrong in ("0.28 of 1,200 at 6.1 Å", "0.26 of 1,202 at 6.1 Å", "0.26 of 1,200 at 6.1 nm"):
+        with pytest.raises(AssertionError):
+            assert_prints(wrong, "0.26 of 1,200 at 6.1 Å")
 
 
 @pytest.mark.slow

@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pytest
 
 from cryocore.config import Config, parse_config
 from cryocore.errors import InputError
-from cryocore.select.rules import RULES
+from cryocore.select.registry import RULES
+from cryocore.settings.checks import checked
 from cryocore.settings.reconstruct import Reconstruct
 from cryocore.settings.score import Score
-from cryocore.settings.select import BY_POSTERIOR, Select
+from cryocore.settings.select import Select
 from cryocore.settings.simulate import Simulate
 from cryocore.settings.solve import Solve
 from cryocore.workflow import STAGES, stage_settings
@@ -24,10 +26,9 @@ def test_settings_are_plain_and_know_no_machine(stage: Any) -> None:
 
 
 def test_select_reads_the_value_of_its_round_only() -> None:
-    config = parse_config({"select": {"rule": "fraction", "fraction": [0.9, 0.8, 0.7], "count": [5, 6]}})
-    kept = [stage_settings(config, "select", r)["select"]["fraction"] for r in (1, 2, 3, 4)]
+    config = parse_config({"select": {"rule": "fraction", "value": [0.9, 0.8, 0.7]}})
+    kept = [stage_settings(config, "select", r)["select"]["value"] for r in (1, 2, 3, 4)]
     assert kept == [[0.9], [0.8], [0.7], [0.7]]
-    assert not {"count", "threshold"} & set(stage_settings(config, "select", 1)["select"])
 
 
 def test_a_score_reads_the_cut_off_of_its_round_only() -> None:
@@ -50,7 +51,7 @@ def test_sections_survive_the_command_line() -> None:
     assert Config(**stage_settings(config, "report")["config"]) == config
     config = parse_config({"select": {"rule": "fraction"}})
     second = Select(**stage_settings(config, "select", 2)["select"])
-    assert second.fraction == [config.select.fraction[1]]
+    assert second.value == [config.select.value[1]]
 
 
 def test_a_way_of_reconstruction_reads_its_own_settings_only() -> None:
@@ -76,9 +77,8 @@ def test_the_score_that_ranks_is_the_one_that_is_judged() -> None:
     config = parse_config({"select": {"score": "mixture", "rule": "fraction"}})
     assert stage_settings(config, "select", 1)["select"]["score"] == "mixture"
     assert stage_settings(config, "validate")["score"] == "mixture"
-    for rule, score in (("fraction", "z"), ("mixture", "mixture"), ("soft", "mixture")):
-        config = parse_config({"select": {"score": "z", "rule": rule}})
-        assert stage_settings(config, "validate") == {"score": score, "seed": 0}
+    for given, score in (({"rule": "fraction", "score": "z"}, "z"), ({"rule": "mixture"}, "mixture"), ({}, "mixture")):
+        assert stage_settings(parse_config({"select": given}), "validate") == {"score": score, "seed": 0}
 
 
 def test_a_simulation_ignores_where_real_images_are() -> None:
@@ -106,10 +106,17 @@ def test_settings_that_cannot_work_are_refused(values: dict[str, Any], message: 
         parse_config(values)
 
 
-def test_rules_by_probability_are_the_same_everywhere() -> None:
-    assert [name for name, rule in RULES.items() if rule.score] == list(BY_POSTERIOR)
-
-
-def test_a_rule_by_probability_does_not_rerun_for_another_score() -> None:
-    first, second = (parse_config({"select": {"score": score, "rule": "mixture"}}) for score in ("dual", "zc"))
-    assert stage_settings(first, "select", 1) == stage_settings(second, "select", 1)
+@pytest.mark.parametrize("rule", RULES)
+def test_what_is_usual_for_a_rule_may_be_left_out(rule: str) -> None:
+    """And what it would take no notice of is refused, by its name."""
+    usual = Select(rule=rule)
+    assert usual.value == [*RULES[rule].values.default]
+    assert usual.score == (RULES[rule].score or "dual")
+    assert usual == Select(rule=rule, value=None, score=None) == Select(**usual.model_dump())
+    if RULES[rule].score:
+        with pytest.raises(InputError, match=f"score: {rule} takes no notice of zc"):
+            checked(Select, {"rule": rule, "score": "zc"})
+    for value in (-1e9, math.nan):
+        if rule != "threshold" or math.isnan(value):
+            with pytest.raises(InputError, match="value"):
+                checked(Select, {"rule": rule, "value": value})

@@ -167,7 +167,7 @@ def _read_transforms(path: Path) -> Any:
 
 
 def _configurations(folder: Path) -> list[Path]:
-    text = "run: a\nn_rounds: 2\nsymmetry: C1\ninput:\n  star: a.star\nselect: {rule: fraction, fraction: [0.9, 0.8]}\n"
+    text = "run: a\nn_rounds: 2\nsymmetry: C1\ninput:\n  star: a.star\nselect: {rule: fraction, value: [0.9, 0.8]}\n"
     return [_file(folder / "a.yaml", text.encode())]
 
 

@@ -57,7 +57,7 @@ def measure(folder: Path) -> dict[str, Any]:
             symmetry="C1",
             backend="cpu",
             input=source,
-            select={"rule": "fraction", "fraction": [0.9, 0.8], "minimum": 3},
+            select={"rule": "fraction", "value": [0.9, 0.8], "minimum": 3},
         )
         data = ingest(star, root=None, pixel_size_angstrom=real.pixel_size_angstrom, seed=0)
         found[name] = {

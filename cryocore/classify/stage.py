@@ -19,7 +19,7 @@ from cryocore.classify.models import Floats, device_of, load_model
 from cryocore.classify.results import write_gallery, write_results
 from cryocore.classify.rounds import ScoredRound
 from cryocore.files import open_table, write_tables
-from cryocore.select.rules import PROBABILITY
+from cryocore.select.registry import PROBABILITY
 from cryocore.settings.classify import Classify
 
 log = logging.getLogger(__name__)

@@ -8,11 +8,9 @@ from typing import Annotated
 import typer
 
 from cryocore.commands.output import AsJson, answer
+from cryocore.select.registry import RULES
 
-RULES_HELP = (
-    "mixture, soft, posterior, probability, fraction, count, threshold, trimmed, balanced, micrograph, softmax, "
-    "absolute, simplex, capped, huber or student; default: the run's."
-)
+RULES_HELP = f"{', '.join(RULES)}; default: the run's."
 SCORES_HELP = "A score of the log; default: the run's. Within a band limit l2_loss, cryosieve, ncc, llr, z, zc or ldac."
 
 

@@ -186,7 +186,7 @@ def select(
     `cryocore select particles.parquet scores.parquet subset.parquet subset.star --config my.yaml`
     """
     from cryocore.files import as_numpy, read_table
-    from cryocore.select import select as run
+    from cryocore.select.stage import select as run
     from cryocore.settings.select import Select
 
     v = _settings(config, "select", number)[1]

@@ -18,7 +18,7 @@ from cryocore.geometry.symmetry import point_group
 from cryocore.ingest.particles import particle_ids
 from cryocore.replay.text_log import TextLog, TextRound, read_text_log
 from cryocore.score.scores import BAND_COLUMNS
-from cryocore.select.rules import MIXTURE
+from cryocore.select.registry import MIXTURE
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from scipy.special import expit
 from cryocore.data import FscCurves
 from cryocore.errors import InputError
 from cryocore.files import as_numpy, open_table, read_table, table_metadata
-from cryocore.select.rules import MIXTURE
+from cryocore.select.registry import MIXTURE
 from cryocore.select.stage import table_columns
 
 Floats32 = NDArray[np.float32]

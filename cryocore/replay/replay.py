@@ -26,7 +26,7 @@ from cryocore.replay.request import Plan, Request, plan
 from cryocore.replay.resolution import Prediction, predict
 from cryocore.replay.views import Views, view_shift, views_of
 from cryocore.select.choose import choose, columns_needed
-from cryocore.select.rules import MIXTURE
+from cryocore.select.registry import MIXTURE
 from cryocore.select.stage import subset_metadata, subset_table, write_kept
 
 Floats32 = NDArray[np.float32]

@@ -9,8 +9,8 @@ from cryocore.errors import InputError
 from cryocore.files import read_schema, table_metadata
 from cryocore.replay.bands import BandLimit
 from cryocore.replay.log import LogRound
-from cryocore.select.choose import deciding_score
-from cryocore.select.rules import MIXTURE, RULES
+from cryocore.select.registry import MIXTURE, RULES
+from cryocore.settings.base import per_round
 from cryocore.settings.checks import checked
 from cryocore.settings.select import Select
 
@@ -67,13 +67,12 @@ class Plan:
     @property
     def value(self) -> float:
         """Of the rule in this round."""
-        values = getattr(self.settings, self.settings.rule)
-        return float(values[min(self.selection, len(values)) - 1])
+        return float(per_round(self.settings.value, self.selection))
 
     @property
     def score(self) -> str:
         """The score that the rule ranks by."""
-        return deciding_score(self.settings)
+        return str(self.settings.score)
 
     def __str__(self) -> str:
         grouped = "" if self.settings.normalise == "none" else f" within {self.settings.normalise}"
@@ -108,6 +107,9 @@ def own_selection(log_round: LogRound) -> Own:
         path = folder and folder / f"round_{number}" / "subset.parquet"
         if path and path.exists():
             made_by = table_metadata(read_schema(path))
+            if "value" not in made_by["settings"]:
+                problem = "the settings of this selection are those of a version that names them otherwise"
+                raise InputError(problem, file=path, remedy="Run snakemake again, or replay the log.parquet alone")
             return Own(made_by["settings"], made_by.get("seed", 0))
     return Own()
 
@@ -121,14 +123,17 @@ def plan(request: Request, log_round: LogRound) -> Plan:
     """
     own = own_selection(log_round)
     values = dict(own.values)
-    rule = request.rule or str(values.get("rule", Select().rule))
+    before = str(values.get("rule", Select().rule))
+    rule = request.rule or before
     if rule not in RULES:
         raise InputError(f"there is no rule {rule!r}", remedy=f"Choose one of {', '.join(RULES)}")
-    if rule != values.get("rule"):
-        values.pop(rule, None)
+    if rule != before:
+        values.pop("value", None)
+        if RULES[before].score or RULES[rule].score:
+            values.pop("score", None)
         if RULES[rule].score:
             values["normalise"] = "none"
-    given = {"rule": rule, "score": request.score, "normalise": request.normalise, rule: request.values}
+    given = {"rule": rule, "score": request.score, "normalise": request.normalise, "value": request.values}
     values |= {name: value for name, value in given.items() if value is not None}
     # how many are kept is for the reader to judge
     settings = checked(Select, {**values, "minimum": 1})

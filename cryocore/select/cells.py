@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import healpix
 import numpy as np
 from numpy.typing import NDArray
-
-from cryocore.geometry.symmetry import point_group
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -39,6 +36,8 @@ _REFERENCE = np.array([0.2673, 0.5345, 0.8018])
 def cells(kind: str, columns: Columns, symmetry: str) -> Ints:
     """The cell of each particle, ``(n,)``, from 0; ``kind`` is a key of ``CELL_COLUMNS``."""
     if kind == "view":
+        from cryocore.geometry.symmetry import point_group  # slow to import, and not all cells are of views
+
         directions = np.stack([_floats(columns[name]) for name in CELL_COLUMNS["view"]], axis=1)
         return view_cells(directions, point_group(symmetry))
     if kind == "micrograph":
@@ -49,6 +48,8 @@ def cells(kind: str, columns: Columns, symmetry: str) -> Ints:
 
 def view_cells(directions: Array, group: Array) -> Ints:
     """Cells of viewing directions ``(n, 3)``, all mates under the point group ``(m, 3, 3)`` in the same one."""
+    import healpix  # slow to import, and not all cells are of views
+
     nside = view_nside(len(directions), group)
     pixel = np.empty(len(directions), dtype=np.int64)
     for start in range(0, len(directions), BLOCK):

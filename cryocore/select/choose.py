@@ -20,7 +20,8 @@ from cryocore.select.mixture import (
     fit_evidence,
     posterior,
 )
-from cryocore.select.rules import MIXTURE, RULES, Candidates, Ids, Scores
+from cryocore.select.registry import MIXTURE, RULES
+from cryocore.select.rules import Candidates, Ids, Scores
 from cryocore.select.weights import effective_number
 from cryocore.settings.base import per_round
 from cryocore.settings.select import Select
@@ -44,11 +45,6 @@ class Selection:
     error_rate: ErrorRate | None
 
 
-def deciding_score(settings: Select) -> str:
-    """The score that a selection ranks by: that of its rule, or ``select.score``."""
-    return RULES[settings.rule].score or settings.score
-
-
 def columns_needed(settings: Select, available: Sequence[str], *, judge: bool = True) -> list[str]:
     """The columns of a log that a selection reads, in order, the optional ones only where they are available.
 
@@ -62,7 +58,7 @@ def columns_needed(settings: Select, available: Sequence[str], *, judge: bool = 
     ['particle_id', 'half', 'zc']
     """
     rule = RULES[settings.rule]
-    score = deciding_score(settings)
+    score = settings.score
     by_posterior = score == MIXTURE
     required = ["particle_id", "half", *(NEEDED_COLUMNS if by_posterior else [score])]
     kinds = (rule.cell, None if settings.normalise == "none" else settings.normalise)
@@ -108,15 +104,15 @@ def choose(
     ...     "half": np.array([1, 2, 1, 2, 1, 2]),
     ...     "zc": np.array([5.0, 4.0, 0.3, 6.0, 4.5, -0.2]),
     ... }
-    >>> settings = Select(rule="threshold", threshold=[1.0], score="zc", minimum=1)
+    >>> settings = Select(rule="threshold", value=[1.0], score="zc", minimum=1)
     >>> choose(log, settings, round_number=1).weights.tolist()
     [1.0, 1.0, 0.0, 1.0, 1.0, 0.0]
     """
     ids, half = columns["particle_id"], columns["half"]
     odds, rate = judged(columns, ids, half, seed, interval=interval)
-    rule, value = RULES[settings.rule], float(per_round(getattr(settings, settings.rule), round_number))
+    rule, value = RULES[settings.rule], float(per_round(settings.value, round_number))
     scores, name = scores_of(columns, settings, odds)
-    lower_is_better = deciding_score(settings).endswith("_loss")
+    lower_is_better = settings.score.endswith("_loss")
     likely = np.full(len(ids), np.nan) if odds is None else posterior(odds)
     if settings.rule == "threshold" and lower_is_better:
         value = -value
@@ -154,7 +150,7 @@ def judged(
 
 def scores_of(columns: Columns, settings: Select, odds: Scores | None) -> tuple[Scores, str]:
     """The scores ``(n,)`` that a rule ranks by, higher is better, and what they are called."""
-    name = deciding_score(settings)
+    name = settings.score
     if name == MIXTURE:
         return (np.full(len(columns["particle_id"]), np.nan) if odds is None else odds), MIXTURE
     values = np.asarray(columns[name], dtype=np.float64)
@@ -191,13 +187,13 @@ def require_enough(
             f"{settings.rule} {value:g} keeps {kept} of the {len(weights)} particles of half set {half} in "
             f"round {round_number}{weighed}; at least {settings.minimum} are wanted"
             + (f". {100 * estimate.value:.0f} % are estimated to be wrong" if estimate else ""),
-            setting=f"select.{settings.rule}",
-            remedy=f"Loosen select.{settings.rule}, or lower select.minimum",
+            setting="select.value",
+            remedy="Loosen select.value, or lower select.minimum",
         )
     if listed < settings.minimum:
         raise InputError(
             f"{settings.rule} {value:g} finds {listed} of the {len(weights)} particles of half set {half} more likely "
             f"right than wrong in round {round_number}; at least {settings.minimum} are wanted",
-            setting=f"select.{settings.rule}",
+            setting="select.value",
             remedy="Use more particles, another rule such as fraction, or lower select.minimum",
         )

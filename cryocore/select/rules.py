@@ -1,8 +1,10 @@
-"""Rules: pure functions from what is known of the particles of one half set to their weights."""
+"""Rules: pure functions from what is known of the particles of one half set to their weights.
+
+``cryocore.select.registry`` names each, with the values that it takes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,12 +18,6 @@ Scores = NDArray[np.float64]
 Ids = NDArray[np.uint64]
 Ints = NDArray[np.int64]
 Weights = NDArray[np.floating]
-
-
-MIXTURE = "mixture"
-"""The score that is no column of what is scored: log odds of being right."""
-PROBABILITY = "probability"
-"""The score of the classifier, where there is one."""
 
 
 STEPS = 32
@@ -61,34 +57,6 @@ class Candidates:
     cell: Ints
     error_rate: float
     before: Scores
-
-
-@dataclass(frozen=True)
-class Rule:
-    """How particles are chosen by a value per round.
-
-    ``weigh`` : from candidates and the value to weights ``(n,)``, 0 for what is dropped
-    ``score`` : what decides, whatever ``select.score`` says; None: that one
-    ``cell`` : what candidates are grouped by, a key of ``cryocore.select.cells.CELL_COLUMNS``; None: nothing
-    ``goes_on`` : whether weights go on from those of the round before
-    ``listed`` : the least weight of what is selected, the list that is handed on; 0: whatever has a weight
-    """
-
-    weigh: Callable[[Candidates, float], Weights]
-    score: str | None = None
-    cell: str | None = None
-    goes_on: bool = False
-    listed: float = 0.0
-
-    def selected(self, weights: Weights) -> NDArray[np.bool_]:
-        """Which particles are on the list, ``(n,)``.
-
-        >>> RULES["soft"].selected(np.array([1.0, 0.5, 0.1, 0.0])).tolist()
-        [True, True, False, False]
-        >>> RULES["huber"].selected(np.array([1.0, 0.5, 0.1, 0.0])).tolist()
-        [True, True, True, False]
-        """
-        return (weights > 0) & (weights >= self.listed)
 
 
 def best(scores: Scores, ids: Ids, n: int) -> NDArray[np.bool_]:
@@ -212,27 +180,6 @@ def huber(candidates: Candidates, limit: float) -> Weights:
 def student(candidates: Candidates, degrees_of_freedom: float) -> Weights:
     """Weights of Student's t distribution."""
     return simplex_weights.student(standard_loss(candidates.scores), degrees_of_freedom)
-
-
-RULES: dict[str, Rule] = {
-    "fraction": Rule(fraction),
-    "count": Rule(count),
-    "threshold": Rule(threshold),
-    "posterior": Rule(posterior, score=MIXTURE),
-    "probability": Rule(probability, score=PROBABILITY),
-    "mixture": Rule(mixture, score=MIXTURE),
-    "soft": Rule(soft, score=MIXTURE, listed=0.5),
-    "trimmed": Rule(trimmed),
-    "balanced": Rule(balanced, cell="view"),
-    "micrograph": Rule(micrograph, score=MIXTURE, cell="micrograph"),
-    "softmax": Rule(softmax),
-    "absolute": Rule(absolute, goes_on=True),
-    "simplex": Rule(simplex),
-    "capped": Rule(capped),
-    "huber": Rule(huber),
-    "student": Rule(student),
-}
-"""Every rule by its name, which is also that of the setting that holds its value."""
 
 
 def _flags(kept: NDArray[np.bool_]) -> Weights:

@@ -15,7 +15,7 @@ from cryocore.errors import InputError
 from cryocore.files import AGAIN, as_numpy, read_schema, read_table, write_table
 from cryocore.formats import filter_particles, kind_of
 from cryocore.select.choose import Selection, choose, columns_needed
-from cryocore.select.rules import MIXTURE
+from cryocore.select.registry import MIXTURE
 from cryocore.settings.select import Select
 
 log = logging.getLogger(__name__)

@@ -35,7 +35,7 @@ from cryocore.orientation.sampling import sampling_of
 from cryocore.rates import auc, lower_is_better, rates_by_kind, rounded, selection_rates, share
 from cryocore.select.choose import judged
 from cryocore.select.mixture import MIXTURE_COLUMNS
-from cryocore.select.rules import MIXTURE
+from cryocore.select.registry import MIXTURE
 from cryocore.select.stage import read_columns
 from cryocore.select.weights import effective_number
 from cryocore.validate.epochs import epoch_metrics

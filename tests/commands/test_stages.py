@@ -26,7 +26,7 @@ RUN = {
     "backend": "cpu",
     "input": {"simulate": {**SIMULATION, "n_particles": 200}, "plant": {"wrong_pose": 0.3}},
     "score": {"n_decoys": 3, "n_local": 2, "n_shift": 2},
-    "select": {"rule": "fraction", "score": "z", "fraction": [0.9, 0.6], "minimum": 10},
+    "select": {"rule": "fraction", "score": "z", "value": [0.9, 0.6], "minimum": 10},
 }
 
 

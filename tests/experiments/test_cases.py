@@ -49,9 +49,9 @@ def test_a_variant_has_settings_of_its_own() -> None:
 
 def test_a_rule_in_the_settings_replaces_the_known_rate() -> None:
     grid = yaml.safe_load(GRID.read_text())
-    grid["settings"]["select"] = {"rule": "threshold", "threshold": [0.0]}
+    grid["settings"]["select"] = {"rule": "threshold", "value": [0.0]}
     select = expand(grid)[0].config["select"]
-    assert select == {"rule": "threshold", "threshold": [0.0]}
+    assert select == {"rule": "threshold", "value": [0.0]}
 
 
 def test_without_a_rule_the_known_rate_is_dropped() -> None:
@@ -60,7 +60,7 @@ def test_without_a_rule_the_known_rate_is_dropped() -> None:
     case = next(c for c in expand(grid) if c.factors.get("rate"))
     select = case.config["select"]
     assert (select["rule"], select["score"]) == ("fraction", "dual")
-    assert select["fraction"][-1] == pytest.approx(1 - case.factors["rate"])
+    assert select["value"][-1] == pytest.approx(1 - case.factors["rate"])
 
 
 @pytest.mark.parametrize(

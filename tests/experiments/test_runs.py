@@ -27,7 +27,7 @@ CONFIG: dict[str, Any] = {
         "simulate": {"n_particles": 240, "box": 32, "pixel_size_angstrom": 6.0, "snr": 0.2, "n_micrographs": 4},
         "plant": {"wrong_pose": 0.3, "junk": 0.1},
     },
-    "select": {"fraction": [0.6], "minimum": 20},
+    "select": {"rule": "fraction", "value": [0.6], "minimum": 20},
 }
 CASE = Case("tiny", {"molecule": "proteasome", "kind": "mixed", "rate": 0.4}, CONFIG, ("table",), "tiny", {"z": 0.99})
 

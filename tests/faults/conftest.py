@@ -15,7 +15,7 @@ from cryocore.ingest.particles import ingest
 from cryocore.ingest.simulate import simulate
 from cryocore.reconstruct import reconstruct
 from cryocore.score import score
-from cryocore.select import select
+from cryocore.select.stage import select
 from cryocore.validate import validate_round
 from tests.ingest.samples import write_data_set
 

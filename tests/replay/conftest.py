@@ -11,7 +11,7 @@ from cryocore.ingest.particles import read_particles
 from cryocore.ingest.simulate import simulate
 from cryocore.reconstruct import reconstruct
 from cryocore.score import score
-from cryocore.select import select
+from cryocore.select.stage import select
 from cryocore.settings.plant import PlantedErrors
 from cryocore.settings.reconstruct import Reconstruct
 from cryocore.settings.score import Score
@@ -21,7 +21,7 @@ from cryocore.validate import validate_round
 from tests.score.simulated import SIMULATION
 
 SEED = 4
-OWN = Select(rule="mixture", mixture=[1.0], minimum=10)
+OWN = Select(rule="mixture", value=[1.0], minimum=10)
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from cryocore.commands.app import app
 from cryocore.commands.replay import RULES_HELP, SCORES_HELP
 from cryocore.replay import find_rounds
 from cryocore.replay.bands import RECOMPUTABLE
-from cryocore.select.rules import RULES
+from cryocore.select.registry import RULES
 from tests.replay.test_text_log import written
 
 ROOT = Path(__file__).resolve().parents[2]

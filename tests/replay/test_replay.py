@@ -22,8 +22,9 @@ from cryocore.replay.outcome import outcome_text, outcomes_table
 from cryocore.replay.replay import write_star, write_subset
 from cryocore.replay.resolution import effective_right, predict, scaled_fsc
 from cryocore.replay.views import view_shift, views_of
-from cryocore.select import error_rate, select
-from cryocore.select.rules import PROBABILITY, RULES
+from cryocore.select import error_rate
+from cryocore.select.registry import PROBABILITY, RULES
+from cryocore.select.stage import select
 from cryocore.settings.select import Select
 from tests.replay.conftest import SEED
 
@@ -54,8 +55,9 @@ def test_every_rule_keeps_what_the_select_stage_keeps(
 ) -> None:
     monkeypatch.setattr(error_rate, "BOOTSTRAP", 2)
     values = (VALUES[rule],) if rule in VALUES else None
-    asked = Request(rule=rule, values=values, score="zc", seed=SEED)
-    settings = Select(rule=rule, score="zc", minimum=1, **({rule: list(values)} if values else {}))
+    score = RULES[rule].score or "zc"
+    asked = Request(rule=rule, values=values, score=score, seed=SEED)
+    settings = Select(rule=rule, score=score, minimum=1, value=VALUES.get(rule))
     outs = {"out_table": tmp_path / "subset.parquet", "out_star": tmp_path / "subset.star"}
     how = {"settings": settings, "symmetry": "C1", "seed": SEED, "round_number": 2}
     select(small_run / "particles.parquet", small_run / "round_1" / "scores.parquet", **how, **outs)

@@ -143,7 +143,7 @@ def noise_rounds(folder: Path, seed: int, column: str, judge: str, **how: object
     Particles(data.table, data.optics, parent="none.star", root=str(folder)).write(folder / "particles.parquet")
     run, weights = Run(folder, ball(NOISE_BOX, 0.42 * NOISE_BOX)), np.ones(NOISE_N, dtype=np.float32)
     run.reconstruct(weights)
-    select = Select(score=column, rule="fraction", fraction=[0.5])
+    select = Select(score=column, rule="fraction", value=[0.5])
     rivals = 0 if column == "zc" else 4
     settings = Score.model_validate({"n_decoys": rivals, "n_local": rivals, "n_shift": rivals, **how})
     for _ in range(ROUNDS):

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from cryocore.errors import InputError
 from cryocore.select import error_rate
 from cryocore.select.choose import choose, columns_needed
-from cryocore.select.rules import MIXTURE, RULES, Candidates, rising
+from cryocore.select.registry import MIXTURE, RULES
+from cryocore.select.rules import Candidates, rising
 from cryocore.select.stage import subset_table
 from cryocore.settings.select import Select
 from tests.select.logs import permuted, planted_log
@@ -43,8 +44,7 @@ def quick_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def select(rule: str, score: str = "zc", **changes: Any) -> Select:
-    values = {rule: [VALUES[rule]]} if rule in VALUES else {}
-    return Select(score=score, rule=rule, minimum=1, **{**values, **changes})
+    return Select(score=RULES[rule].score or score, rule=rule, minimum=1, **{"value": VALUES.get(rule), **changes})
 
 
 def weights(settings: Select, columns: dict[str, NDArray[Any]] = COLUMNS, round_number: int = 1) -> NDArray[np.float32]:
@@ -100,7 +100,7 @@ def test_rules_for_any_scores(scores: list[float], value: float, seed: int) -> N
 
 
 def test_fraction_keeps_the_best_of_each_half() -> None:
-    kept = weights(select("fraction", fraction=[0.7])) > 0
+    kept = weights(select("fraction", value=[0.7])) > 0
     for h in (1, 2):
         own, scores = kept[h == HALF], COLUMNS["zc"][h == HALF]
         assert own.sum() == round(0.7 * len(own))
@@ -110,12 +110,12 @@ def test_fraction_keeps_the_best_of_each_half() -> None:
 def test_losses_are_better_when_lower() -> None:
     high = weights(select("fraction", score="z"))
     np.testing.assert_array_equal(high, weights(select("fraction", score="l2_loss")))
-    kept = weights(select("threshold", score="l2_loss", threshold=[-2.0]))
+    kept = weights(select("threshold", score="l2_loss", value=[-2.0]))
     np.testing.assert_array_equal(kept > 0, COLUMNS["l2_loss"] <= -2.0)
 
 
 def test_each_round_has_its_value_and_the_last_one_stays() -> None:
-    chosen = select("count", count=[800, 600])
+    chosen = select("count", value=[800, 600])
     assert [int(weights(chosen, round_number=r).sum()) for r in (1, 2, 3)] == [800, 600, 600]
 
 
@@ -128,16 +128,16 @@ def test_ties_are_broken_by_id_not_by_row() -> None:
 
 
 def test_rules_of_the_posterior() -> None:
-    selection = choose(COLUMNS, select("soft", soft=[0.1]), 1)
+    selection = choose(COLUMNS, select("soft", value=[0.1]), 1)
     likely, rate = selection.posterior, selection.error_rate
     assert likely is not None and rate is not None
     np.testing.assert_allclose(selection.weights, np.where(likely >= 0.1, likely, 0), atol=1 / 64 + 1e-6)
     np.testing.assert_array_equal(selection.weights * 32 % 1, 0)
-    np.testing.assert_array_equal(weights(select("posterior", posterior=[0.8])) > 0, likely > 0.8)
+    np.testing.assert_array_equal(weights(select("posterior", value=[0.8])) > 0, likely > 0.8)
     kept = weights(select("mixture")) > 0
     assert kept.sum() == pytest.approx((1 - rate.value) * 1000, abs=1)
     assert LOG.right[kept].mean() > 0.96
-    assert weights(select("mixture", mixture=[0.0])).sum() == 1000
+    assert weights(select("mixture", value=[0.0])).sum() == 1000
 
 
 def test_those_that_count_at_least_half_are_the_list() -> None:
@@ -150,14 +150,14 @@ def test_those_that_count_at_least_half_are_the_list() -> None:
 
 
 def test_mixture_is_a_score_for_other_rules() -> None:
-    kept = weights(select("fraction", score="mixture", fraction=[0.7])) > 0
-    assert LOG.right[kept].mean() > LOG.right[weights(select("fraction", score="local", fraction=[0.7])) > 0].mean()
+    kept = weights(select("fraction", score="mixture", value=[0.7])) > 0
+    assert LOG.right[kept].mean() > LOG.right[weights(select("fraction", score="local", value=[0.7])) > 0].mean()
 
 
 def test_trimmed_drops_only_what_lies_far_below() -> None:
     columns = {**COLUMNS, "zc": np.random.default_rng(4).normal(size=1000)}
     columns["zc"][:40] -= 30.0
-    dropped = weights(select("trimmed", trimmed=[5.0]), columns) == 0
+    dropped = weights(select("trimmed", value=[5.0]), columns) == 0
     np.testing.assert_array_equal(np.flatnonzero(dropped), np.arange(40))
 
 
@@ -188,7 +188,7 @@ def test_whole_micrographs_are_dropped() -> None:
     wrong = np.flatnonzero(~log.right)
     micrographs[wrong[:500]] = np.where(np.arange(500) % 2 < 1, "m3", "m4")
     bad = np.isin(micrographs, ["m3", "m4"])
-    kept = weights(select("micrograph", micrograph=[0.5]), {**columns, "micrograph": micrographs}) > 0
+    kept = weights(select("micrograph", value=[0.5]), {**columns, "micrograph": micrographs}) > 0
     np.testing.assert_array_equal(kept, ~bad)
 
 
@@ -218,16 +218,14 @@ def test_probabilities_are_not_normalised() -> None:
 def test_nan_is_never_kept() -> None:
     columns = {**COLUMNS, "zc": np.array(COLUMNS["zc"])}
     columns["zc"][:300] = np.nan
-    kept = weights(select("fraction", fraction=[0.9]), columns)
+    kept = weights(select("fraction", value=[0.9]), columns)
     assert kept[:300].sum() == 0
     assert kept.sum() == 700
 
 
 def test_too_small_a_subset_says_what_to_change() -> None:
-    with pytest.raises(
-        InputError, match=r"threshold 99 keeps 0 of the .* half set 1 in round 2.*Loosen select\.threshold"
-    ):
-        weights(select("threshold", threshold=[0.0, 99.0]), round_number=2)
+    with pytest.raises(InputError, match=r"threshold 99 keeps 0 of the .* half set 1 in round 2.*Loosen select\.value"):
+        weights(select("threshold", value=[0.0, 99.0]), round_number=2)
 
 
 def test_scores_that_say_nothing_are_refused() -> None:

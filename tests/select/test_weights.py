@@ -128,8 +128,8 @@ def test_a_collapsed_selection_is_refused() -> None:
         "zc": np.tile(SCORES, 2),
     }
     with pytest.raises(InputError, match=r"keeps \d of the 500 .* whose weights are worth [12]\.\d equal ones"):
-        choose(columns, Select(score="zc", rule="softmax", softmax=[50.0]), 1)
-    mild = choose(columns, Select(score="zc", rule="softmax", softmax=[1.0]), 1)
+        choose(columns, Select(score="zc", rule="softmax", value=[50.0]), 1)
+    mild = choose(columns, Select(score="zc", rule="softmax", value=[1.0]), 1)
     assert w.effective_number(mild.weights) > 200
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cryocore.config import Config
+from cryocore.select.registry import RULES
 from tests.workflow.conftest import Workflow, fresh_copy
 
 pytestmark = pytest.mark.slow
@@ -23,7 +23,7 @@ ROUND_FILES = {
 }
 REPORT = {"Writing the report"}
 CACHE = {"Keeping transforms of the images"}
-FRACTIONS = Config().select.fraction
+FRACTIONS = RULES["fraction"].values.default
 
 
 def rounds(first: int, last: int = N, *, start: str = "selecting") -> set[str]:
@@ -77,11 +77,10 @@ def test_a_fresh_start_lists_every_job(workflow: Workflow) -> None:
         pytest.param({}, set(), id="nothing"),
         pytest.param({"backend": "cpu"}, set(), id="backend"),
         pytest.param(
-            {"select": {"fraction": [*FRACTIONS[:2], 0.71, FRACTIONS[3]]}}, rounds(3) | REPORT, id="fraction of round 3"
+            {"select": {"value": [*FRACTIONS[:2], 0.71, FRACTIONS[3]]}}, rounds(3) | REPORT, id="fraction of round 3"
         ),
-        pytest.param({"select": {"fraction": FRACTIONS[:3]}}, rounds(4) | REPORT, id="last fraction dropped"),
-        pytest.param({"select": {"fraction": [*FRACTIONS, FRACTIONS[-1]]}}, REPORT, id="last fraction repeated"),
-        pytest.param({"select": {"count": [7], "soft": [0.2]}}, REPORT, id="values of other rules"),
+        pytest.param({"select": {"value": [*FRACTIONS[:3]]}}, rounds(4) | REPORT, id="last fraction dropped"),
+        pytest.param({"select": {"value": [*FRACTIONS, FRACTIONS[-1]]}}, REPORT, id="last fraction repeated"),
         pytest.param({"select": {"rule": "soft"}}, rounds(1) | {"Round 0: validating"} | REPORT, id="another rule"),
         pytest.param({"n_rounds": N + 1}, rounds(N + 1, N + 1) | REPORT, id="one round more"),
         pytest.param({"n_rounds": N - 1}, REPORT, id="one round less"),

@@ -30,7 +30,7 @@ TINY: dict[str, Any] = {
         "simulate": {"n_particles": 200, "box": 32, "pixel_size_angstrom": 6.0, "snr": 0.2, "n_micrographs": 4},
         "plant": {"wrong_pose": 0.3},
     },
-    "select": {"rule": "fraction", "fraction": [0.8, 0.7], "minimum": 20},
+    "select": {"rule": "fraction", "value": [0.8, 0.7], "minimum": 20},
 }
 
 
@@ -104,7 +104,7 @@ def test_second_run_does_nothing_and_a_change_does_the_rest(finished: tuple[Work
     assert "Nothing to be done" in again
     assert "Job " not in again
     settings = yaml.safe_load((workflow.work / "my.yaml").read_text())
-    settings["select"]["fraction"] = [0.8, 0.75]
+    settings["select"]["value"] = [0.8, 0.75]
     expected = {f"Round 2: {stage}" for stage in ("selecting", "reconstructing", "scoring", "validating")}
     assert workflow.jobs("--configfile", workflow.configure(**settings)) == expected | {"Writing the report"}
     workflow.configure(**TINY)

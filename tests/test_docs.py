@@ -35,6 +35,19 @@ def test_every_page_is_in_the_menus_of_the_site() -> None:
     assert sorted(listed) == sorted(pages | {"contents.md", "contributing.md", "changes.md"})
 
 
+def test_every_guarantee_is_held_by_tests_that_there_are() -> None:
+    promises = re.findall(r"^\| \*\*.*$", (ROOT / "docs" / "guarantees.md").read_text(), re.MULTILINE)
+    there = {
+        name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)
+    }
+    assert len(promises) >= 15
+    for promise in promises:
+        named = set(re.findall(r"`(test_\w+)`", promise))
+        assert named and named <= there, (promise, named - there)
+
+
 @pytest.mark.parametrize("page", ["score.md", "log.md"])
 def test_scores_and_bands_are_explained(page: str) -> None:
     text = (ROOT / "docs" / page).read_text()

@@ -36,11 +36,9 @@ from cryocore.settings.reconstruct import Reconstruct
 from cryocore.settings.score import Score
 from cryocore.settings.select import Select
 from cryocore.settings.simulate import Simulate
+from cryocore.types import Bools, Floats
 from experiments.comparisons import RETAINED, best, write_no_share
 from experiments.evaluate import read_truth
-
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 
 RESULTS = ROOT / "benchmarks" / "results" / "cryosieve.json"
 BOX, PIXEL_ANGSTROM = 96, 2.2

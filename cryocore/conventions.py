@@ -34,12 +34,12 @@ True
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Array = NDArray[np.float64]
+from cryocore.types import Floats
 
 
-def euler_to_matrix(rot: ArrayLike, tilt: ArrayLike, psi: ArrayLike) -> Array:
+def euler_to_matrix(rot: ArrayLike, tilt: ArrayLike, psi: ArrayLike) -> Floats:
     """Object-to-image matrices ``(..., 3, 3)`` from RELION's Euler angles in degrees.
 
     >>> (euler_to_matrix(0, 0, 90) @ [1, 0, 0]).round(6).tolist()
@@ -65,7 +65,7 @@ def centre(n: int) -> int:
     return n // 2
 
 
-def electron_wavelength_angstrom(voltage_kv: ArrayLike) -> Array:
+def electron_wavelength_angstrom(voltage_kv: ArrayLike) -> Floats:
     """Relativistic electron wavelength (Å).
 
     >>> float(electron_wavelength_angstrom(300.0).round(5))

@@ -31,9 +31,8 @@ from cryocore.files import (
 )
 from cryocore.geometry.rotations import quaternion_to_matrix
 from cryocore.shards import WHOLE, Shard
+from cryocore.types import Floats, Floats32
 
-Floats = NDArray[np.float64]
-Floats32 = NDArray[np.float32]
 Ints = NDArray[np.integer[Any]]
 
 
@@ -333,6 +332,11 @@ NOT_SCORES = frozenset(
     + ["defocus_u_angstrom", "defocus_v_angstrom", "weight", "noise_factor", *EXPECTED, *HINTS]
 )
 """Floating-point columns of the log that describe a particle; every other one scores it."""
+
+
+def lower_is_better(score_name: str) -> bool:
+    """Whether small values of a score are good; its name says so."""
+    return score_name.endswith("_loss")
 
 
 def score_columns(schema: pa.Schema) -> list[str]:

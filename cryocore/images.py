@@ -21,9 +21,8 @@ from tqdm import tqdm
 
 from cryocore.data import Particles
 from cryocore.errors import InputError
+from cryocore.types import Floats32, Ints
 
-Floats32 = NDArray[np.float32]
-Ints = NDArray[np.int64]
 Images = Floats32 | NDArray[np.int16]
 """A batch: pixels ``(n, d, d)`` float32, or packed transforms ``(n, m)`` int16 (:mod:`cryocore.imaging.packed`)."""
 

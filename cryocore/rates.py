@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Bools = NDArray[np.bool_]
+from cryocore.types import Bools
+
 Strings = NDArray[np.object_]
 
 
@@ -30,11 +31,6 @@ def auc(score: NDArray[np.floating[Any]], right: Bools, *, lower_is_better: bool
     below, not_above = (np.searchsorted(wrong_ones, right_ones, side=side).sum() for side in ("left", "right"))
     area = float(0.5 * (below + not_above) / (n_right * n_wrong))
     return 1.0 - area if lower_is_better else area
-
-
-def lower_is_better(score_name: str) -> bool:
-    """Whether small values of a score are good; its name says so."""
-    return score_name.endswith("_loss")
 
 
 def selection_rates(selected: Bools, right: Bools) -> dict[str, float | None]:

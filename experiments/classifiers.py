@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import yaml
-from numpy.typing import NDArray
 from scipy.special import expit
 from tqdm import tqdm
 
@@ -29,6 +28,7 @@ from cryocore.classify.rounds import ScoredRound, open_run
 from cryocore.files import read_table, write_json
 from cryocore.rates import auc, rounded
 from cryocore.settings.classify import Classify
+from cryocore.types import Floats
 from experiments.cases import GRID, Case, from_shared_data, simulated
 from experiments.comparisons import Run, oracle_score
 from experiments.evaluate import read_truth, true_map_of
@@ -40,7 +40,6 @@ RESIDUAL = ("residual_power", "ring_residual", "residual_")
 PROJECTION = ("projection_power", "expected_")
 ALONE = {"residual powers": RESIDUAL, "residual and projection powers": (*RESIDUAL, *PROJECTION)}
 """What logistic regression sees where it does not see all: names of features begin with these."""
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

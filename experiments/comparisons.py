@@ -30,10 +30,8 @@ from cryocore.select.stage import read_columns
 from cryocore.settings.base import per_round
 from cryocore.settings.score import Score
 from cryocore.settings.select import Select
+from cryocore.types import Bools, Floats
 from cryocore.validate.metrics import truth_map_metrics
-
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 
 NO_SHARE = np.float32(1e30)
 """Density of samples so large that a particle's share in its own prediction vanishes."""

@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 
 from cryocore.backend import Backend
 from cryocore.config import Config
-from cryocore.data import Particles, require_same_particles, score_columns
+from cryocore.data import Particles, lower_is_better, require_same_particles, score_columns
 from cryocore.files import read_table, table_metadata
 from cryocore.ingest.plant import CORRECT
-from cryocore.rates import lower_is_better
+from cryocore.types import Bools
 from cryocore.workflow import stage_settings
 from experiments.comparisons import Run, comparison_maps, cryosieve_rule, oracle_score, rounded_auc
 
-Bools = NDArray[np.bool_]
 Kinds = NDArray[np.object_]
 Progress = Callable[[str], None]
 

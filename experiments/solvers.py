@@ -24,9 +24,10 @@ from cryocore.files import read_table, write_json
 from cryocore.score import score
 from cryocore.select.choose import choose
 from cryocore.select.stage import table_columns
-from cryocore.select.weights import effective_number
 from cryocore.settings.score import Score
 from cryocore.settings.select import Select
+from cryocore.statistics import effective_number
+from cryocore.types import Floats
 from cryocore.validate.metrics import truth_map_metrics
 from experiments.cases import GRID, Case, merged, simulated
 from experiments.comparisons import Run, make_map, write_no_share
@@ -36,7 +37,6 @@ from experiments.runs import RUN, WORK, configuration, locked, run_workflow
 SOLVERS = GRID.with_name("solvers.yaml")
 STORE = ROOT / "benchmarks" / "results" / "solvers"
 WITHOUT_RIVALS = Score(n_decoys=0, n_local=0, n_shift=0)
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cryocore.rates import auc, lower_is_better, rates_by_kind, selection_rates
+from cryocore.data import lower_is_better
+from cryocore.rates import auc, rates_by_kind, selection_rates
 
 
 def pairwise(score, right):

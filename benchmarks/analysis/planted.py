@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cryocore.analysis.columns import LossColumns
 from cryocore.analysis.harmonics import in_plane_functions, view_functions
 from cryocore.geometry.rotations import random_rotations
 from cryocore.geometry.symmetry import point_group
-
-Floats = NDArray[np.float64]
+from cryocore.types import Floats
 
 CAPS = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
 SHARPNESS = {"uniform": 0.0, "preferred": 6.0}

@@ -23,8 +23,8 @@ from cryocore.imaging.volumes import map_to_grid
 from cryocore.score.reference import first_band
 from cryocore.score.scores import BandStatistics, cryosieve
 from cryocore.score.sums import Batch, own_sums, pose_sums
+from cryocore.types import Floats
 
-Array = NDArray[np.float64]
 PADDING = 2
 CUT_OFF_ANGSTROM = 40.0
 IMAGES, BASELINE_IMAGES, POSES = 256, 24, 16
@@ -35,8 +35,8 @@ class Spectra:
     """What real space looks up per image: the padded transform, frequencies and the band of the score."""
 
     volume: NDArray[np.complex128]
-    kx: Array
-    ky: Array
+    kx: Floats
+    ky: Floats
     band: NDArray[np.bool_]
 
 
@@ -56,7 +56,7 @@ def measure(box: int) -> dict[str, Any]:
     band = first_band(reference.edges, particles, CUT_OFF_ANGSTROM)
     others = rotations[np.arange(len(particles))[:, None] - np.arange(1, POSES + 1)]
 
-    def scores(weight: float, poses: bool = False) -> Array:
+    def scores(weight: float, poses: bool = False) -> Floats:
         leverage = np.full(len(particles), weight * reference.leverage, dtype=np.float32)
         prepared = prepare(images, particles, frame, backend)
         batch = Batch(prepared, rotations, half, leverage, reference, reference.samples[0], backend)
@@ -125,7 +125,7 @@ def spectra_of(volume: NDArray[np.float32], first_shell: int, end_shell: int) ->
 
 
 def real_space_score(
-    image: NDArray[np.float32], particles: Particles, row: int, rotation: Array, spectra: Spectra
+    image: NDArray[np.float32], particles: Particles, row: int, rotation: Floats, spectra: Spectra
 ) -> float:
     """What subtracting the projection takes from the high-passed image's sum of squares, in real space."""
     n, kx, ky, optics = len(image), spectra.kx, spectra.ky, particles.optics[0]

@@ -21,8 +21,7 @@ from cryocore.score.bands import band_edges
 from cryocore.score.chunks import CHUNK
 from cryocore.score.scores import BAND_COLUMNS, BandStatistics, Weighting
 from cryocore.score.table import list_column
-
-Array = NDArray[np.float64]
+from cryocore.types import Floats
 
 BOX, PIXEL_ANGSTROM, N_BANDS, RIVALS = 256, 1.3, 24, 8
 WRONG, PER_MICROGRAPH, GROUPS = 0.3, 300, 4
@@ -126,7 +125,7 @@ def _rows(start: int, n: int, number: int, fixed: np.random.Generator, rng: np.r
     return pa.table({f.name: _typed(columns[f.name], f.type) for f in SCHEMA})
 
 
-def _sums(n: int, right: NDArray[np.bool_], factor: Array, rng: np.random.Generator) -> BandStatistics:
+def _sums(n: int, right: NDArray[np.bool_], factor: Floats, rng: np.random.Generator) -> BandStatistics:
     """Band sums ``(n, bands)`` of right and wrong particles, with noise of power ``factor``."""
     e = POWER * np.exp(0.3 * rng.standard_normal((n, 1))) * rng.gamma(8.0, 1.0 / 8.0, (n, N_BANDS))
     g = 0.5 * COEFFICIENTS * np.ones((n, 1))

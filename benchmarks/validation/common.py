@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cryocore.backend import Backend, get_backend
 from cryocore.cores import available_cores
-from cryocore.imaging.volumes import Floats32
 from cryocore.ingest.particles import ingest
 from cryocore.ingest.simulate import simulate
 from cryocore.maps.fsc import fsc
@@ -22,8 +20,7 @@ from cryocore.reconstruct import reconstruct
 from cryocore.settings.plant import PlantedErrors
 from cryocore.settings.reconstruct import Reconstruct
 from cryocore.settings.simulate import Simulate
-
-Floats = NDArray[np.float64]
+from cryocore.types import Floats, Floats32
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED_DATA = Path(os.environ.get("CRYOCORE_TEST_DATA", ROOT.parent / "shared" / "data"))

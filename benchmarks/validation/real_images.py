@@ -19,9 +19,10 @@ from cryocore.imaging.frames import Frame
 from cryocore.imaging.prepare import prepare
 from cryocore.imaging.slices import project
 from cryocore.imaging.solve import Solver
-from cryocore.imaging.volumes import Floats32, map_to_grid
+from cryocore.imaging.volumes import map_to_grid
 from cryocore.ingest.particles import ingest
 from cryocore.maps.masks import soft_ball
+from cryocore.types import Floats32
 
 N_ROUNDS, FOLDS, PADDING = 2, 10, 2
 

@@ -10,15 +10,12 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from cryocore.data import SCORES
+from cryocore.data import SCORES, lower_is_better
 from cryocore.errors import InputError
 from cryocore.files import read_table
 from cryocore.geometry.rotations import quaternion_to_matrix
-from cryocore.rates import lower_is_better
 from cryocore.replay.log import LogRound, find_rounds, wanted_rounds
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from cryocore.types import Floats, Ints
 
 DEFAULT_LOSSES = ("z", "ncc", "l2_loss")
 """The loss that is analysed unless another is named: the first that the log has."""

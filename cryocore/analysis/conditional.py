@@ -16,11 +16,10 @@ from cryocore.analysis.columns import LossColumns
 from cryocore.analysis.dependence import clipped
 from cryocore.analysis.harmonics import view_functions
 from cryocore.analysis.peaks import Peaks, find_peaks, fit_normals, histogram
-from cryocore.geometry.poses import hashed_uniform
 from cryocore.geometry.symmetry import point_group
+from cryocore.hashing import hashed_uniform
 from cryocore.select.mixture import hashed_order
-
-Floats = NDArray[np.float64]
+from cryocore.types import Floats
 
 FITTED = 10_000
 """Particles that regressions are fitted to at most; they are evaluated for all."""

@@ -20,10 +20,8 @@ from numpy.typing import NDArray
 
 from cryocore.analysis.harmonics import in_plane_functions, kernel_weights, view_functions
 from cryocore.geometry.symmetry import point_group
-
-Floats = NDArray[np.float64]
-Floats32 = NDArray[np.float32]
-Ints = NDArray[np.int64]
+from cryocore.statistics import centre_and_spread
+from cryocore.types import Floats, Floats32, Ints
 
 TESTS = ("mean", "narrow", "in_plane", "shape")
 VIEW_DEGREE, IN_PLANE_DEGREE = 8, 4
@@ -38,7 +36,6 @@ LEAST_EIGENVALUE = 1e-4
 """Of the functions' correlation matrix, relative: directions of function space that the views do not fill are left
 out."""
 CLIP_SD = 5.0
-MAD_TO_SD = 1.4826
 
 
 @dataclass(frozen=True)
@@ -131,8 +128,8 @@ def loss_functions(loss: Floats, strata: Ints | None = None, ranks: Floats | Non
 
 def clipped(loss: Floats) -> Floats:
     """The loss ``(n,)``, held within five robust standard deviations of its median."""
-    centre = float(np.median(loss))
-    reach = CLIP_SD * MAD_TO_SD * float(np.median(np.abs(loss - centre)))
+    centre, spread = centre_and_spread(loss)
+    reach = CLIP_SD * spread
     return np.clip(loss, centre - reach, centre + reach) if reach > 0 else np.asarray(loss, dtype=np.float64)
 
 

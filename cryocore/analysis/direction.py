@@ -24,9 +24,7 @@ from cryocore.analysis.dependence import (
 )
 from cryocore.errors import InputError
 from cryocore.select.mixture import hashed_order
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from cryocore.types import Floats, Ints
 
 MOST = 200_000
 """Particles that are tested at most, chosen by their ids."""

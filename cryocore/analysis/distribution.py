@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from cryocore.analysis.columns import LossColumns
@@ -15,8 +14,7 @@ from cryocore.analysis.peaks import Normals, Peaks, find_peaks
 from cryocore.analysis.variance import Decomposition, decompose
 from cryocore.rates import auc
 from cryocore.select.mixture import hashed_order
-
-Floats = NDArray[np.float64]
+from cryocore.types import Floats
 
 ONE = "one peak"
 KINDS = "two peaks: right and wrong particles"

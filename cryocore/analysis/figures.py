@@ -12,7 +12,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from cryocore.analysis.answer import Analysis
 from cryocore.analysis.columns import LossColumns
@@ -20,13 +19,13 @@ from cryocore.analysis.dependence import TESTS, clipped
 from cryocore.analysis.direction import LEVEL, Direction
 from cryocore.analysis.distribution import Distribution
 from cryocore.analysis.peaks import histogram, smooth_density
+from cryocore.data import lower_is_better
 from cryocore.errors import InputError
 from cryocore.geometry.symmetry import point_group
 from cryocore.select.mixture import hashed_order
+from cryocore.types import Floats
 from cryocore.validate.figures import INK, QUIET, RIGHT, UNKNOWN, WRONG, save, style
 from cryocore.validate.views import cell_counts, nside_for, sphere_image
-
-Floats = NDArray[np.float64]
 
 BINS, MOST_POINTS, RIDGES = 64, 20_000, 7
 NAMES = {
@@ -72,7 +71,7 @@ def distribution_figure(columns: LossColumns, result: Distribution) -> Figure:
 
 
 def _by_flag(axes: Axes, columns: LossColumns, result: Distribution) -> None:
-    sign = -1.0 if columns.name.endswith("_loss") else 1.0
+    sign = -1.0 if lower_is_better(columns.name) else 1.0
     low, high = np.quantile(columns.loss, [0.001, 0.999])
     edges = np.linspace(low, high if high > low else low + 1.0, BINS + 1)
     flags = np.full(len(columns), -1) if columns.flags is None else columns.flags

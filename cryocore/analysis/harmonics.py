@@ -15,9 +15,8 @@ from scipy.special import eval_jacobi, gammaln, spherical_in
 
 from cryocore.geometry.rotations import matrix_to_euler, random_rotations
 from cryocore.geometry.symmetry import point_group
+from cryocore.types import Floats, Floats32
 
-Floats = NDArray[np.float64]
-Floats32 = NDArray[np.float32]
 Degrees = NDArray[np.int64]
 
 BLOCK = 8192

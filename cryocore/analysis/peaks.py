@@ -16,7 +16,7 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.special import ndtr
 from scipy.stats import norm
 
-Floats = NDArray[np.float64]
+from cryocore.types import Floats
 
 BINS = 256
 """Of the histogram that mixtures are fitted to."""

@@ -7,15 +7,12 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cryocore.analysis.columns import LossColumns
 from cryocore.analysis.dependence import clipped, whitening
 from cryocore.analysis.harmonics import view_functions
 from cryocore.geometry.symmetry import point_group
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from cryocore.types import Floats, Ints
 
 SOURCES = ("view", "energy", "defocus", "image energy", "micrograph")
 VIEW_DEGREE, HATS, PER_COLUMN = 8, 8, 20

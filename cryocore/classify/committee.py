@@ -14,10 +14,11 @@ from sklearn.linear_model import LogisticRegression
 
 from cryocore.classify.examples import Examples
 from cryocore.classify.lessons import Lessons
-from cryocore.classify.models import LARGEST, Bools, Floats, Floats32, Model, balanced, fit_model
+from cryocore.classify.models import LARGEST, Model, balanced, fit_model
 from cryocore.errors import InputError
-from cryocore.geometry.poses import hashed_uniform
+from cryocore.hashing import hashed_uniform
 from cryocore.settings.classify import Classify
+from cryocore.types import Bools, Floats, Floats32
 
 log = logging.getLogger(__name__)
 

@@ -15,16 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cryocore.data import lower_is_better
 from cryocore.errors import InputError
-from cryocore.rates import lower_is_better
+from cryocore.types import Bools, Floats
 
 RESAMPLES, LEVEL = 1000, 0.95
 FEWEST_GROUPS = 20
 """With fewer groups particles are drawn instead: quantiles of a few groups are no interval."""
 BINS, CHANCE_DRAWS, LEVELS = 10, 200, 2048
 
-Bools = NDArray[np.bool_]
-Floats = NDArray[np.float64]
 Statistics = Callable[[Floats], Floats]
 
 

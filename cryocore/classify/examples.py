@@ -15,8 +15,8 @@ from cryocore.classify.images import image_pairs
 from cryocore.data import Particles
 from cryocore.score.scorer import Scorer
 from cryocore.select.stage import table_columns
+from cryocore.types import Floats32
 
-Floats32 = NDArray[np.float32]
 Rows = NDArray[np.integer[Any]]
 
 

@@ -20,10 +20,11 @@ from cryocore.classify.images import Pairs
 from cryocore.geometry.symmetry import point_group
 from cryocore.replay.bands import weighting
 from cryocore.score.scores import BAND_COLUMNS, BandStatistics, residual
-from cryocore.select.cells import SHRINKAGE, centre_and_spread, defocus_edges, folded, view_nside
+from cryocore.select.cells import SHRINKAGE, defocus_edges, folded, view_nside
 from cryocore.select.mixture import Mixture, evidence, evidence_log_odds, fit_evidence
+from cryocore.statistics import centre_and_spread
+from cryocore.types import Floats
 
-Array = NDArray[np.float64]
 Columns = Mapping[str, NDArray[Any]]
 
 GROUPS = 6
@@ -45,11 +46,11 @@ COLUMNS = (
 class Level:
     """Median and robust spread of a score in cells, ``(cells,)`` each, drawn towards those of all particles."""
 
-    centre: Array
-    spread: Array
+    centre: Floats
+    spread: Floats
 
     @classmethod
-    def of(cls, values: Array, cell: NDArray[np.int64], n_cells: int) -> Level:
+    def of(cls, values: Floats, cell: NDArray[np.int64], n_cells: int) -> Level:
         """As in ``cryocore.select.cells.normalised``; cells without a particle are like all particles."""
         centre, spread = centre_and_spread(values)
         centres, spreads = np.full(n_cells, centre), np.full(n_cells, spread)
@@ -73,8 +74,8 @@ class Context:
     """
 
     metadata: Mapping[str, Any]
-    groups: Array
-    defocus_edges: Array
+    groups: Floats
+    defocus_edges: Floats
     nside: int
     levels: Mapping[str, tuple[Level, Level]]
     mixture: Mixture
@@ -118,7 +119,7 @@ def log_features(columns: Columns, context: Context) -> dict[str, NDArray[np.flo
     coefficients = np.asarray(context.metadata["coefficients"], dtype=np.float64)[columns["optics_group"]]
     reached = np.isfinite(weights.sigma2)
     counted = np.maximum(np.where(reached, coefficients, 0.0) @ grouped, 1.0)
-    found: dict[str, Array] = {}
+    found: dict[str, Floats] = {}
     for i in range(GROUPS):
         root = np.sqrt(np.maximum(energy[:, i], 1e-12))
         found[f"cross_term_{i}"] = matched[:, i] / root
@@ -163,7 +164,7 @@ def image_features(pairs: Pairs) -> dict[str, NDArray[np.float32]]:
     radius, angle = np.hypot(*np.meshgrid(at, at)), np.arctan2(*np.meshgrid(at, at, indexing="ij"))
     ring = np.minimum((radius**2 / (side / 2) ** 2 * RINGS).astype(int), RINGS)
     product, size = (x * y).reshape(n, -1), np.maximum((x * x).reshape(n, -1), 0)
-    found: dict[str, Array] = {}
+    found: dict[str, Floats] = {}
     for i in range(RINGS):
         inside = (ring == i).ravel()
         power = np.sqrt(np.maximum(size[:, inside].sum(axis=1), 1e-12))
@@ -195,7 +196,7 @@ def image_features(pairs: Pairs) -> dict[str, NDArray[np.float32]]:
     return {name: np.asarray(v, dtype=np.float32) for name, v in found.items()}
 
 
-def _peak(x: NDArray[np.float32], y: NDArray[np.float32]) -> dict[str, Array]:
+def _peak(x: NDArray[np.float32], y: NDArray[np.float32]) -> dict[str, Floats]:
     """Where the cross-correlation of prediction and image is highest, and by how much it exceeds that at the shift."""
     n, side = x.shape[:2]
     spectrum = scipy.fft.rfft2(x, workers=-1).conj() * scipy.fft.rfft2(y, workers=-1)
@@ -217,11 +218,11 @@ def _statistics(columns: Columns) -> BandStatistics:
     return BandStatistics(*(columns[name].astype(np.float64) for name in BAND_COLUMNS))
 
 
-def _energy(columns: Columns, metadata: Mapping[str, Any]) -> Array:
+def _energy(columns: Columns, metadata: Mapping[str, Any]) -> Floats:
     """Information of each band of each particle, ``(n, bands)``."""
     weights = weighting(metadata, columns, slice(None))
     return np.asarray(weights.w**2 * columns["projection_power"] / weights.sigma2, dtype=np.float64)
 
 
-def _defocus(columns: Columns) -> Array:
+def _defocus(columns: Columns) -> Floats:
     return 0.5 * (columns["defocus_u_angstrom"].astype(np.float64) + columns["defocus_v_angstrom"])

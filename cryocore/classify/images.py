@@ -15,13 +15,12 @@ from cryocore.images import batch_size, batches
 from cryocore.imaging.frames import Frame
 from cryocore.imaging.prepare import prepare
 from cryocore.imaging.slices import project
-from cryocore.imaging.volumes import Floats32
 from cryocore.score.bands import BandSamples
 from cryocore.score.comparison import Comparison
 from cryocore.score.sums import Batch, predictions
+from cryocore.types import Floats32, Ints
 
 Complex = NDArray[np.complex64]
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryocore.classify.examples import Examples, examples_of
-from cryocore.classify.models import Bools, Floats32
 from cryocore.classify.planted import lesson_rows, plant_errors, without
 from cryocore.classify.rounds import ScoredRound
 from cryocore.errors import InputError
 from cryocore.ingest.plant import CORRECT
 from cryocore.settings.classify import Classify
+from cryocore.types import Bools, Floats32
 
 PROBABLE = 0.9
 """Probability of being right, by the mixture, from which a particle is an example of a right one."""

@@ -13,7 +13,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import skops.io
-from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
@@ -24,10 +23,7 @@ from cryocore.classify.examples import Examples
 from cryocore.errors import InputError
 from cryocore.files import atomic_path, why
 from cryocore.settings.classify import CLASSIFIERS, Classify
-
-Floats = NDArray[np.float64]
-Floats32 = NDArray[np.float32]
-Bools = NDArray[np.bool_]
+from cryocore.types import Bools, Floats, Floats32
 
 FORMAT = "cryocore.classify.model 1"
 LEADING, LEAD = ("mixture",), 100.0

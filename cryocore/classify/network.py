@@ -33,11 +33,10 @@ from cryocore.classify.evidence import BANDS, CELLS, PRODUCTS, Rows, evidence_by
 from cryocore.rates import auc
 from cryocore.training import checkpoint
 from cryocore.training.scalars import Scalars
+from cryocore.types import Floats
 
 FORMAT = "cryocore.classify.network 1"
 WEIGHT_DECAY, WARM_UP = 0.02, 0.05
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

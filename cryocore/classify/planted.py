@@ -13,8 +13,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cryocore.data import Particles
-from cryocore.geometry.poses import hashed_uniform
 from cryocore.geometry.rotations import matrix_to_quaternion
+from cryocore.hashing import hashed_uniform
 from cryocore.images import Reader
 from cryocore.imaging.accumulate import accumulate, symmetrise
 from cryocore.imaging.packed import limit_of, record_type

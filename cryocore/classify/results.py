@@ -14,9 +14,9 @@ from cryocore.classify.evaluation import Evaluation, compare, evaluate
 from cryocore.classify.evaluation_figures import evaluation_figures
 from cryocore.classify.gallery import Gallery
 from cryocore.classify.lessons import Lessons
-from cryocore.classify.models import Floats
 from cryocore.classify.rounds import ScoredRound
 from cryocore.ingest.plant import KINDS
+from cryocore.types import Floats
 from cryocore.validate.figures import save
 
 SCORES = ("z", "zc", "ldac", "contrast", "local", "shift", "dual", "llr", "ncc", "mixture")

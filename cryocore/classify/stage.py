@@ -15,12 +15,13 @@ from cryocore.classify.committee import Folds, fit_committee, probability
 from cryocore.classify.examples import Examples, examples_of
 from cryocore.classify.gallery import Gallery
 from cryocore.classify.lessons import make_lessons
-from cryocore.classify.models import Floats, device_of, load_model
+from cryocore.classify.models import device_of, load_model
 from cryocore.classify.results import write_gallery, write_results
 from cryocore.classify.rounds import ScoredRound
 from cryocore.files import open_table, write_tables
 from cryocore.select.registry import PROBABILITY
 from cryocore.settings.classify import Classify
+from cryocore.types import Floats
 
 log = logging.getLogger(__name__)
 

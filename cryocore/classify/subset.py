@@ -11,7 +11,7 @@ from cryocore.classify.rounds import ScoredRound
 from cryocore.classify.train import known_truth
 from cryocore.errors import InputError
 from cryocore.files import read_table
-from cryocore.geometry.poses import hashed_uniform
+from cryocore.hashing import hashed_uniform
 
 STREAM = 22
 

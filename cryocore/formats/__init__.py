@@ -14,8 +14,8 @@ from cryocore.errors import InputError
 
 if TYPE_CHECKING:  # pandas takes a third of a second that rules and replays do without
     from cryocore.star import StarTables
-    from cryocore.star.layout import Bools
     from cryocore.star.write import Values
+    from cryocore.types import Bools
 
 Kind = Literal["star", "cs", "thu"]
 TITLES: dict[Kind, str] = {"star": "RELION STAR file", "cs": "cryoSPARC file", "thu": "THUNDER file"}

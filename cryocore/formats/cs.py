@@ -20,10 +20,10 @@ from scipy.spatial.transform import Rotation
 
 from cryocore.errors import InputError
 from cryocore.formats.csg import write_group
-from cryocore.formats.records import REMEDY, UID, Fields, Floats, Ints, read_fields, read_records, write_records
+from cryocore.formats.records import REMEDY, UID, Fields, read_fields, read_records, write_records
 from cryocore.geometry.rotations import matrix_to_euler
 from cryocore.star import IMAGE_NAME, StarTables
-from cryocore.star.layout import Bools
+from cryocore.types import Bools, Floats, Ints
 
 ALIGNMENT = "alignments3D"
 MULTI = "alignments3D_multi"

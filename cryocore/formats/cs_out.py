@@ -25,13 +25,14 @@ from cryocore.formats.cs import (
     SIGN_LABEL,
     UID_LABEL,
 )
-from cryocore.formats.records import Floats, Ints, Records
+from cryocore.formats.records import Records
 from cryocore.images import read_header
 from cryocore.ingest.columns import MAG_MATRIX, Columns
 from cryocore.ingest.optics import DETECTOR, MAGNIFICATION, Groups, find_groups
 from cryocore.ingest.particles import ORIGINS_ANGSTROM, ORIGINS_PIXEL, ids_of, quaternions_of, shifts_angstrom
 from cryocore.ingest.stacks import ImageNames, find_root, parse_image_names
 from cryocore.star import IMAGE_NAME
+from cryocore.types import Floats, Ints
 
 HELD = frozenset(
     [IMAGE_NAME, "rlnMicrographName", *ANGLES, *ORIGINS_ANGSTROM, *ORIGINS_PIXEL, SIGN_LABEL, UID_LABEL]

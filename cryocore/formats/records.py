@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 
 from cryocore.errors import InputError
 from cryocore.files import atomic_path
+from cryocore.types import Ints
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 Records = NDArray[np.void]
 
 UID = "uid"

@@ -21,10 +21,9 @@ from cryocore.errors import InputError
 from cryocore.files import atomic_path
 from cryocore.geometry.rotations import matrix_to_euler, quaternion_to_matrix
 from cryocore.star import IMAGE_NAME, StarTables
-from cryocore.star.layout import Bools, Ints, Lines, is_utf8, read_lines
+from cryocore.star.layout import Lines, is_utf8, read_lines
 from cryocore.star.read import to_numbers
-
-Floats = NDArray[np.float64]
+from cryocore.types import Bools, Floats, Ints
 
 
 @dataclass(frozen=True)

@@ -11,52 +11,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryocore.geometry.rotations import angular_distance_deg, quaternion_to_matrix, rotations_by_angle
-
-Array = NDArray[np.float64]
-Ids = NDArray[np.uint64]
-Rows = NDArray[np.intp]
+from cryocore.hashing import hashed_uniform
+from cryocore.types import Floats, Ids, Rows
 
 TRIES = 16
 """Draws after which a pose is taken although it is too close to the own."""
 TOLERANCE_DEG = 1e-3
 
 
-def hashed_uniform(ids: Ids, n: int, *, seed: int, stream: int, first: int = 0) -> Array:
-    """``(len(ids), n)`` numbers, uniform in [0, 1), that depend only on id, seed, stream and column, from ``first`` on.
-
-    The mixing function is SplitMix64 (Steele et al. 2014, OOPSLA).
-    """
-    start = np.array([seed * 1009 + stream], dtype=np.uint64)
-    mixed = _mix(ids[:, None] ^ _mix(start)[:, None])
-    columns = _mix(np.arange(first + 1, first + n + 1, dtype=np.uint64))[None, :]
-    return (_mix(mixed ^ columns) >> np.uint64(11)).astype(np.float64) * 2.0**-53
-
-
-def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    with np.errstate(over="ignore"):
-        x = x + np.uint64(0x9E3779B97F4A7C15)
-        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
-
-
 def decoys(
     ids: Ids,
-    rotations: Array,
+    rotations: Floats,
     n_decoys: int,
-    quaternions: Array,
+    quaternions: Floats,
     *,
     apart_deg: float,
-    group: Array,
+    group: Floats,
     seed: int,
-) -> Array:
+) -> Floats:
     """Poses of other particles ``(n, n_decoys, 3, 3)``, drawn from ``quaternions`` ``(m, 4)``.
 
     Those closer than ``apart_deg`` to the own pose ``rotations`` ``(n, 3, 3)``, modulo the point group
     ``group`` ``(g, 3, 3)``, are drawn again: under preferred views many are.
     """
 
-    def draw(rows: Rows, attempt: int) -> Array:
+    def draw(rows: Rows, attempt: int) -> Floats:
         uniform = hashed_uniform(ids[rows], n_decoys, seed=seed, stream=1, first=attempt * n_decoys)
         chosen = quaternions[(uniform * len(quaternions)).astype(np.int64)]
         return quaternion_to_matrix(chosen.reshape(-1, 4)).reshape(len(rows), n_decoys, 3, 3)
@@ -65,14 +44,14 @@ def decoys(
 
 
 def neighbours(
-    ids: Ids, rotations: Array, n_neighbours: int, angle_deg: tuple[float, float], *, group: Array, seed: int
-) -> Array:
+    ids: Ids, rotations: Floats, n_neighbours: int, angle_deg: tuple[float, float], *, group: Floats, seed: int
+) -> Floats:
     """Poses ``(n, n_neighbours, 3, 3)``: each particle's own, turned about a random axis by an angle in a range.
 
     Those that a point group ``(g, 3, 3)`` brings closer to the own pose than the range allows are drawn again.
     """
 
-    def draw(rows: Rows, attempt: int) -> Array:
+    def draw(rows: Rows, attempt: int) -> Floats:
         n = 3 * n_neighbours
         uniform = hashed_uniform(ids[rows], n, seed=seed, stream=2, first=attempt * n).reshape(-1, 3)
         height, azimuth = 2 * uniform[:, 0] - 1, 2 * np.pi * uniform[:, 1]
@@ -85,7 +64,7 @@ def neighbours(
     return _apart(draw, rotations, angle_deg[0], group)
 
 
-def _apart(draw: Callable[[Rows, int], Array], own: Array, least_deg: float, group: Array) -> Array:
+def _apart(draw: Callable[[Rows, int], Floats], own: Floats, least_deg: float, group: Floats) -> Floats:
     """Poses ``(n, k, 3, 3)``, each drawn until it is ``least_deg`` from the own pose modulo a group, or kept."""
 
     def close(rows: Rows) -> NDArray[np.bool_]:
@@ -103,7 +82,7 @@ def _apart(draw: Callable[[Rows, int], Array], own: Array, least_deg: float, gro
     return poses
 
 
-def displacements(ids: Ids, n: int, range_angstrom: tuple[float, float], *, seed: int) -> Array:
+def displacements(ids: Ids, n: int, range_angstrom: tuple[float, float], *, seed: int) -> Floats:
     """Displacements ``(len(ids), n, 2)`` of shifts, Å: the distance uniform in a range, in a random direction."""
     uniform = hashed_uniform(ids, 2 * n, seed=seed, stream=4).reshape(len(ids), n, 2)
     distance = range_angstrom[0] + (range_angstrom[1] - range_angstrom[0]) * uniform[..., 0]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.spatial.transform import Rotation
 
-Array = NDArray[np.float64]
+from cryocore.types import Floats
 
 
-def matrix_to_quaternion(matrices: ArrayLike) -> Array:
+def matrix_to_quaternion(matrices: ArrayLike) -> Floats:
     """Quaternions ``(n, 4)`` as (w, x, y, z), w >= 0, of object-to-image matrices ``(n, 3, 3)``.
 
     >>> quarter_turn = rotations_by_angle([[0, 0, 1]], [90])
@@ -19,7 +19,7 @@ def matrix_to_quaternion(matrices: ArrayLike) -> Array:
     return Rotation.from_matrix(np.asarray(matrices, dtype=np.float64)).as_quat(canonical=True, scalar_first=True)
 
 
-def quaternion_to_matrix(quaternions: ArrayLike) -> Array:
+def quaternion_to_matrix(quaternions: ArrayLike) -> Floats:
     """Object-to-image matrices ``(n, 3, 3)`` of quaternions ``(n, 4)`` as (w, x, y, z).
 
     >>> quaternion_to_matrix([[0, 0, 0, 1]])[0].tolist()
@@ -28,7 +28,7 @@ def quaternion_to_matrix(quaternions: ArrayLike) -> Array:
     return Rotation.from_quat(np.asarray(quaternions, dtype=np.float64), scalar_first=True).as_matrix()
 
 
-def matrix_to_euler(matrices: ArrayLike) -> Array:
+def matrix_to_euler(matrices: ArrayLike) -> Floats:
     """RELION's (rot, tilt, psi) in degrees, ``(n, 3)``; tilt in [0, 180], rot = 0 at the poles.
 
     >>> from cryocore.conventions import euler_to_matrix
@@ -44,7 +44,7 @@ def matrix_to_euler(matrices: ArrayLike) -> Array:
     return np.rad2deg(np.stack([rot, tilt, psi], axis=1))
 
 
-def viewing_direction(matrices: ArrayLike) -> Array:
+def viewing_direction(matrices: ArrayLike) -> Floats:
     """Unit vectors ``(n, 3)`` along which the object is seen, in its own frame.
 
     >>> from cryocore.conventions import euler_to_matrix
@@ -54,12 +54,12 @@ def viewing_direction(matrices: ArrayLike) -> Array:
     return np.asarray(matrices, dtype=np.float64)[:, 2, :]
 
 
-def random_rotations(n: int, rng: np.random.Generator) -> Array:
+def random_rotations(n: int, rng: np.random.Generator) -> Floats:
     """``n`` rotation matrices, uniform on SO(3): those of quaternions in a random direction (Shoemake 1992)."""
     return quaternion_to_matrix(rng.normal(size=(n, 4))[:, [3, 0, 1, 2]]) if n else np.zeros((0, 3, 3))
 
 
-def rotations_by_angle(axes: ArrayLike, angles_deg: ArrayLike) -> Array:
+def rotations_by_angle(axes: ArrayLike, angles_deg: ArrayLike) -> Floats:
     """Rotation matrices ``(n, 3, 3)`` about ``axes`` ``(n, 3)``, any length, by ``angles_deg``.
 
     >>> (rotations_by_angle([[0, 0, 2]], [90]) @ [1, 0, 0]).round(6).tolist()
@@ -70,7 +70,7 @@ def rotations_by_angle(axes: ArrayLike, angles_deg: ArrayLike) -> Array:
     return Rotation.from_rotvec(unit * np.deg2rad(np.asarray(angles_deg, dtype=np.float64))[:, None]).as_matrix()
 
 
-def angular_distance_deg(first: ArrayLike, second: ArrayLike, group: ArrayLike | None = None) -> Array:
+def angular_distance_deg(first: ArrayLike, second: ArrayLike, group: ArrayLike | None = None) -> Floats:
     """Smallest rotation angle (degrees) between poses ``(..., 3, 3)``, over the mates of ``group`` if given.
 
     >>> from cryocore.geometry.symmetry import point_group

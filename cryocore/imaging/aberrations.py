@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from cryocore.conventions import electron_wavelength_angstrom
 from cryocore.data import Optics
 from cryocore.imaging.ctf import kernel_optics
+from cryocore.types import Floats
 
-Array = NDArray[np.float64]
 
-
-def zernike(order: int, frequency: int, rho: Array, phi: Array) -> Array:
+def zernike(order: int, frequency: int, rho: Floats, phi: Floats) -> Floats:
     """The Zernike polynomial Z(order, frequency), not normalised; negative frequencies are sines."""
     m = abs(frequency)
     radial = np.zeros_like(rho)
@@ -33,7 +32,7 @@ def zernike(order: int, frequency: int, rho: Array, phi: Array) -> Array:
     return radial * (np.sin(m * phi) if frequency < 0 else np.cos(m * phi))
 
 
-def zernike_sum(coefficients: tuple[float, ...], first_order: int, rho: Array, phi: Array) -> Array:
+def zernike_sum(coefficients: tuple[float, ...], first_order: int, rho: Floats, phi: Floats) -> Floats:
     """Sum of coefficients times Z(n, m) for n = first_order, first_order + 2, ... and m = -n, -n + 2, ..., n."""
     total = np.zeros_like(rho)
     remaining = iter(coefficients)

@@ -12,13 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from cryocore.conventions import electron_wavelength_angstrom
 from cryocore.data import Optics, Particles
-
-Array = NDArray[np.float64]
+from cryocore.types import Floats
 
 
 def ctf(
     fx: ArrayLike, fy: ArrayLike, optics: Optics, u: float, v: float, angle_deg: float, phase_deg: float = 0.0
-) -> Array:
+) -> Floats:
     """The CTF at frequencies (1/Å) by the formula in float64: the reference for the kernels.
 
     Parameters

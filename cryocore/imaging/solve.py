@@ -9,15 +9,8 @@ from numpy.typing import NDArray
 
 from cryocore.cores import in_threads
 from cryocore.data import FourierSums, Grid
-from cryocore.imaging.volumes import (
-    Floats,
-    Floats32,
-    ball_reach,
-    grid_to_map,
-    interpolation_factor,
-    shell_means,
-    shell_of_square,
-)
+from cryocore.imaging.volumes import ball_reach, grid_to_map, interpolation_factor, shell_means, shell_of_square
+from cryocore.types import Floats, Floats32
 
 Window = tuple[slice, slice]
 Planes = Callable[[int, Window], tuple[NDArray[np.complex64], Floats32]]

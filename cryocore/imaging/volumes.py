@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 
 from cryocore.cores import in_threads
 from cryocore.data import Grid
+from cryocore.types import Floats, Floats32
 
-Floats = NDArray[np.float64]
-Floats32 = NDArray[np.float32]
 Complex64 = NDArray[np.complex64]
 
 

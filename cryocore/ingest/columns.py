@@ -16,10 +16,7 @@ from numpy.typing import NDArray
 from cryocore.errors import InputError
 from cryocore.star import StarTables
 from cryocore.star.read import to_numbers
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
+from cryocore.types import Bools, Floats, Ints
 
 GROUP = "rlnOpticsGroup"
 MAG_MATRIX = ("rlnMagMat00", "rlnMagMat01", "rlnMagMat10", "rlnMagMat11")

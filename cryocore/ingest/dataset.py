@@ -13,8 +13,7 @@ from torch.utils.data import Dataset
 
 from cryocore.data import Particles
 from cryocore.images import StackReader
-
-Ints = NDArray[np.int64]
+from cryocore.types import Ints
 
 CTF_COLUMNS = (
     "defocus_u_angstrom",

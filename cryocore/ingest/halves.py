@@ -9,7 +9,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cryocore.errors import InputError
-from cryocore.ingest.columns import Columns, Ints
+from cryocore.hashing import mix
+from cryocore.ingest.columns import Columns
+from cryocore.types import Ids, Ints
 
 log = logging.getLogger(__name__)
 
@@ -63,15 +65,10 @@ def split(ids: NDArray[np.uint64], micrographs: NDArray[np.object_], seed: int) 
         if max(total) <= MAX_SHARE * len(ids):
             return half_of[code], "micrograph"
     rank = np.empty(len(ids), dtype=np.int64)
-    rank[np.argsort(_mix(ids, seed), kind="stable")] = np.arange(len(ids))
+    rank[np.argsort(_hashes(ids, seed), kind="stable")] = np.arange(len(ids))
     return rank % 2 + 1, "particle"
 
 
-def _mix(ids: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
-    """Well spread hashes of ids and a seed (the finaliser of SplitMix64)."""
-    offset = np.uint64((seed * 0x9E3779B97F4A7C15 + 0x9E3779B97F4A7C15) % 2**64)
+def _hashes(ids: Ids, seed: int) -> Ids:
     with np.errstate(over="ignore"):
-        x = ids + offset
-        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+        return mix(ids + np.uint64(seed * 0x9E3779B97F4A7C15 % 2**64))

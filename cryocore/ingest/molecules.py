@@ -13,13 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cryocore.geometry.symmetry import point_group
-from cryocore.imaging.volumes import Floats32
-
-Array = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from cryocore.types import Floats, Floats32, Ints
 
 RESIDUE_STEP_ANGSTROM = 3.8
 STEPS_PER_ANGSTROM = 1000
@@ -55,7 +51,7 @@ SUBUNITS = {
 }
 
 
-def molecule_atoms(name: str) -> Array:
+def molecule_atoms(name: str) -> Floats:
     """Coordinates (Å) of all pseudo-atoms of a molecule, ``(n, 3)`` as (x, y, z), centred on its symmetry axes."""
     rng = np.random.default_rng([len(name), *name.encode()])
     unit = np.concatenate([_subunit_atoms(s, rng) for s in SUBUNITS[name]])
@@ -92,16 +88,16 @@ def _subunit_atoms(subunit: Subunit, rng: np.random.Generator) -> Ints:
     return atoms.reshape(-1, 3) + _on_grid(np.array(subunit.centre) * STEPS_PER_ANGSTROM)
 
 
-def _on_grid(values: Array) -> Ints:
+def _on_grid(values: Floats) -> Ints:
     return np.rint(values).astype(np.int64)
 
 
-def _length(vectors: Array) -> Array:
+def _length(vectors: Floats) -> Floats:
     """Of vectors ``(n, 3)``; ``np.linalg.norm`` sums in an order that depends on the processor."""
     return np.sqrt(vectors[:, 0] ** 2 + vectors[:, 1] ** 2 + vectors[:, 2] ** 2)
 
 
-def density_map(atoms: Array, *, box: int, pixel_size_angstrom: float, bfactor: float) -> Floats32:
+def density_map(atoms: Floats, *, box: int, pixel_size_angstrom: float, bfactor: float) -> Floats32:
     """The map ``(box, box, box)`` of atoms ``(n, 3)`` in Å, each a Gaussian exp(-B s²/4), B in Å², in Fourier space.
 
     Atoms are spread over the grid with a narrow Gaussian that the Fourier transform then replaces by the wanted

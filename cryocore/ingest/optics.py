@@ -12,17 +12,8 @@ from numpy.typing import NDArray
 
 from cryocore.data import Optics
 from cryocore.errors import InputError
-from cryocore.ingest.columns import (
-    ABERRATIONS,
-    GROUP,
-    MAG_MATRIX,
-    PHASE_FLIPPED,
-    PIXEL_SIZES,
-    PREMULTIPLIED,
-    Columns,
-    Floats,
-    Ints,
-)
+from cryocore.ingest.columns import ABERRATIONS, GROUP, MAG_MATRIX, PHASE_FLIPPED, PIXEL_SIZES, PREMULTIPLIED, Columns
+from cryocore.types import Floats, Ints
 
 log = logging.getLogger(__name__)
 

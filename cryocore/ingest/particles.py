@@ -18,11 +18,12 @@ from cryocore.data import GIVEN_SCORES, Particles, particles_schema
 from cryocore.errors import InputError
 from cryocore.formats import read_tables
 from cryocore.geometry.rotations import matrix_to_quaternion
-from cryocore.ingest.columns import Columns, Floats, columns_of
+from cryocore.ingest.columns import Columns, columns_of
 from cryocore.ingest.halves import half_sets
 from cryocore.ingest.optics import find_groups
 from cryocore.ingest.stacks import ImageNames, check_images, check_stacks, find_root, parse_image_names
 from cryocore.star import IMAGE_NAME, StarTables
+from cryocore.types import Floats
 
 log = logging.getLogger(__name__)
 

@@ -26,12 +26,10 @@ from cryocore.ingest.stacks import ROOT_COMMENT
 from cryocore.maps.mrc import write_stack
 from cryocore.settings.plant import PlantedErrors
 from cryocore.star import IMAGE_NAME, edit_star
+from cryocore.types import Floats, Floats32, Ints
 
 log = logging.getLogger(__name__)
 
-Floats = NDArray[np.float64]
-Floats32 = NDArray[np.float32]
-Ints = NDArray[np.int64]
 Kinds = NDArray[np.str_]
 
 CORRECT = "none"

@@ -26,17 +26,17 @@ from cryocore.geometry.symmetry import point_group
 from cryocore.imaging.ctf import ctf
 from cryocore.imaging.frames import Frame
 from cryocore.imaging.slices import project
-from cryocore.imaging.volumes import Floats32, map_to_grid
+from cryocore.imaging.volumes import map_to_grid
 from cryocore.ingest.molecules import molecule_map
 from cryocore.ingest.particles import particle_ids
 from cryocore.ingest.plant import assign_errors, perturb_poses, truth_table
 from cryocore.maps.mrc import read_map, require_contrast, write_map, write_stack
 from cryocore.settings.plant import PlantedErrors
 from cryocore.settings.simulate import Simulate
+from cryocore.types import Floats, Floats32
 
 log = logging.getLogger(__name__)
 
-Array = NDArray[np.float64]
 BATCH = 128
 STACK = "particles.mrcs"
 
@@ -45,9 +45,9 @@ STACK = "particles.mrcs"
 class Truth:
     """The true state of every particle: poses ``(n, 3, 3)``, shifts ``(n, 2)`` Å, defocus U, V (Å) and angle."""
 
-    rotations: Array
-    shifts_angstrom: Array
-    defocus: Array
+    rotations: Floats
+    shifts_angstrom: Floats
+    defocus: Floats
     micrograph: NDArray[np.int64]
 
 
@@ -107,7 +107,7 @@ def draw_truth(settings: Simulate, symmetry: str, rng: np.random.Generator) -> T
     return Truth(rotations, rng.normal(0.0, settings.shift_angstrom, (n, 2)), defocus, micrograph)
 
 
-def preferred_rotations(n: int, symmetry: str, rng: np.random.Generator) -> Array:
+def preferred_rotations(n: int, symmetry: str, rng: np.random.Generator) -> Floats:
     """Poses of which 45 % look along the z axis within some 15 degrees, 35 % along x, the rest anywhere.
 
     The mates of the point group spread each preference over its equivalents.
@@ -222,8 +222,8 @@ def optics_of(settings: Simulate) -> Optics:
 def write_star(
     path: Path,
     names: list[str],
-    rotations: Array,
-    shifts_angstrom: Array,
+    rotations: Floats,
+    shifts_angstrom: Floats,
     truth: Truth,
     settings: Simulate,
     rng: np.random.Generator,

@@ -14,9 +14,10 @@ import pandas as pd
 from cryocore.data import Particles
 from cryocore.errors import InputError
 from cryocore.images import StackHeader, batch_size, batches, read_header
-from cryocore.ingest.columns import Columns, Ints, others
+from cryocore.ingest.columns import Columns, others
 from cryocore.ingest.optics import Groups
 from cryocore.star import IMAGE_NAME
+from cryocore.types import Ints
 
 log = logging.getLogger(__name__)
 

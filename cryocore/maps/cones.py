@@ -19,17 +19,13 @@ from pathlib import Path
 
 import healpix
 import numpy as np
-from numpy.typing import NDArray
 
 from cryocore.cores import in_threads
 from cryocore.data import FscCurves
 from cryocore.maps.fsc import resolution_at, shell_resolution
 from cryocore.maps.mrc import read_map
 from cryocore.maps.transforms import Spectrum, forward, support
-
-Floats = NDArray[np.float64]
-Floats32 = NDArray[np.float32]
-Ints = NDArray[np.int64]
+from cryocore.types import Floats, Floats32, Ints
 
 CONE_DEG = 20.0
 NSIDE = 8

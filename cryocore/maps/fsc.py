@@ -12,9 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from cryocore.cores import in_threads
 from cryocore.data import FscCurves
 from cryocore.maps.transforms import Spectrum, blocks, forward, inverse, support, whole
+from cryocore.types import Floats, Floats32
 
-Floats = NDArray[np.float64]
-Floats32 = NDArray[np.float32]
 Ints = NDArray[np.int32]
 
 RANDOMISE_BELOW = 0.8

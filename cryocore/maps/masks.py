@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from cryocore.conventions import centre
 from cryocore.maps.transforms import Window, forward, inverse, support, whole
-
-Floats32 = NDArray[np.float32]
-Bools = NDArray[np.bool_]
+from cryocore.statistics import centre_and_spread
+from cryocore.types import Bools, Floats32
 
 LOW_PASS_ANGSTROM = 15.0
 LOW_PASS_SHELLS = 12.0
@@ -114,8 +113,8 @@ def _smooth_and_cut(volume: Floats32, radius: Floats32, cut_off_shell: float) ->
             np.multiply(spectrum[z], np.take(fall[square:], squares), out=passed[z])
         smooth = inverse(passed, n, everything)
         around = smooth[outside]
-        solvent = float(np.median(around))
-        noise = NOISE_DEVIATIONS * 1.4826 * float(np.median(np.abs(around - solvent)))
+        solvent, spread = centre_and_spread(around)
+        noise = NOISE_DEVIATIONS * spread
         height = float(np.percentile(smooth[ball], 99.5)) - solvent
         if noise <= 2.0 * PLATEAU_SHARE * height or cut_off_shell <= FEWEST_SHELLS:
             return smooth, solvent + max(PLATEAU_SHARE * height, noise), cut_off_shell

@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 from cryocore.errors import InputError
 from cryocore.files import atomic_path, why
 from cryocore.images import MAX_SIDE, header_readings
-
-Floats32 = NDArray[np.float32]
+from cryocore.types import Floats32
 
 LABEL = b"cryocore"
 CHECKSUM = LABEL + b", CRC-32 %08x"

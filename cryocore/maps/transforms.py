@@ -9,8 +9,8 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from cryocore.cores import in_threads
+from cryocore.types import Floats32
 
-Floats32 = NDArray[np.float32]
 Spectrum = NDArray[np.complex64]
 Window = tuple[slice, slice, slice]
 

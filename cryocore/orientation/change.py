@@ -10,9 +10,8 @@ from scipy.special import log_ndtr
 
 from cryocore.maps.cones import CONE_DEG, DirectionalFsc, mean_fsc, ratio_of
 from cryocore.maps.fsc import fsc_weight
+from cryocore.types import Floats
 from cryocore.validate.stopping import Samples, fsc_variance, shared_sd
-
-Floats = NDArray[np.float64]
 
 LEAST_SD = 1e-4
 """Differences of a mean FSC that are below this are none."""

@@ -19,11 +19,10 @@ from cryocore.orientation.sampling import Sampling, compensation_factors, fine_c
 from cryocore.orientation.words import sentences, warnings
 from cryocore.replay.log import LogRound, find_rounds, wanted_rounds
 from cryocore.replay.views import ViewShift, view_shift, views_of
+from cryocore.statistics import effective_number
+from cryocore.types import Floats, Floats32
 from cryocore.validate.stopping import independent_samples, noise_overlap
 from cryocore.validate.views import cell_counts, nside_for
-
-Floats = NDArray[np.float64]
-Floats32 = NDArray[np.float32]
 
 DRAWS = 200
 """Random subsets of the log, for what chance does."""
@@ -209,7 +208,7 @@ def sampling_change(
     n_cells = len(cells.centre)
     rows = np.stack([np.bincount(cells.cell, weights=w, minlength=n_cells) for w in (old, new)]).astype(np.float64)
     factor, unsampled = compensation_factors(rows, matrix)
-    effective = max(round(float(np.sum(new, dtype=np.float64) ** 2 / np.sum(np.square(new, dtype=np.float64)))), 1)
+    effective = max(round(effective_number(new)), 1)
     rng = np.random.default_rng(seed)
 
     def chance(members: NDArray[np.bool_]) -> Floats:

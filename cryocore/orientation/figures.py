@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from cryocore.orientation.change import ConeChange
 from cryocore.orientation.diagnosis import Orientation
+from cryocore.types import Floats
 from cryocore.validate.figures import (
     DENSITY_MAP,
     FEWEST_IN_CELL,
@@ -24,8 +24,6 @@ from cryocore.validate.figures import (
     resolution_ticks,
     style,
 )
-
-Floats = NDArray[np.float64]
 
 NSIDE_CONES = 16
 

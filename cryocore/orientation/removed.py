@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtr
 
-Floats = NDArray[np.float64]
+from cryocore.statistics import effective_number
+from cryocore.types import Floats
 
 LOST_SHARE = 0.3
 """A group counts as removed when less than this share of the expected weight is left."""
@@ -44,11 +45,10 @@ def removed(cell: NDArray[np.integer], names: Sequence[str], weights: Floats) ->
     """
     count = np.bincount(cell, minlength=len(names))
     kept = np.bincount(cell, weights=weights, minlength=len(names))
-    total, squares = kept.sum(), float(np.sum(np.square(weights, dtype=np.float64)))
+    total, effective = kept.sum(), effective_number(weights)
     if total <= 0:
         return ()
     share = count / count.sum()
-    effective = total**2 / squares
     chance = bdtr(np.floor(kept / total * effective + 0.5), round(effective), share)
     emptied = (kept < LOST_SHARE * share * total) & (chance < SIGNIFICANCE / max((count > 0).sum(), 1))
     found: list[int] = np.flatnonzero(emptied).tolist()

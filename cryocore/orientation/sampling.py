@@ -26,8 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryocore.select.cells import BLOCK, folded
-
-Floats = NDArray[np.float64]
+from cryocore.types import Floats
 
 NSIDE = 32
 """Views are counted in cells of 1.8 degrees, each represented by the mean of those in it."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import linregress
 
 from cryocore.cores import in_threads
@@ -16,9 +15,7 @@ from cryocore.data import FscCurves
 from cryocore.errors import InputError
 from cryocore.maps.fsc import RESOLUTION_FSC, resolution_at, shell_index
 from cryocore.maps.transforms import Spectrum, forward, inverse, whole
-
-Floats = NDArray[np.float64]
-Floats32 = NDArray[np.float32]
+from cryocore.types import Floats, Floats32
 
 COARSEST_ANGSTROM = 10.0
 """Coarser shells are no part of the fit: there the shape of the molecule decides, not its B-factor."""

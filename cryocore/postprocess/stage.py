@@ -9,7 +9,6 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from cryocore.data import FscCurves
 from cryocore.errors import InputError
@@ -18,8 +17,6 @@ from cryocore.maps.fsc import half_map_fsc, resolution_at
 from cryocore.maps.mrc import read_map, write_map
 from cryocore.postprocess.sharpen import COARSEST_ANGSTROM, FEWEST_SHELLS, Sharpened, sharpen
 from cryocore.reconstruct.stage import choose_mask, within
-
-Floats32 = NDArray[np.float32]
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,13 @@ from cryocore.geometry.symmetry import point_group
 from cryocore.imaging.accumulate import symmetrise
 from cryocore.imaging.frames import used_shells
 from cryocore.imaging.solve import Solver, sampling_density
-from cryocore.imaging.volumes import Floats32
 from cryocore.maps.fsc import fsc_weight, half_map_fsc, resolution_at
 from cryocore.maps.masks import automatic_mask
 from cryocore.maps.mrc import read_map, write_map
 from cryocore.reconstruct.sums import merged_sums, round_sums, write_sums
 from cryocore.settings.reconstruct import Reconstruct
 from cryocore.shards import Shard
+from cryocore.types import Floats32
 
 log = logging.getLogger(__name__)
 

@@ -17,12 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryocore.backend import Backend
-from cryocore.data import Floats32, FourierSums, Grid, Particles
+from cryocore.data import FourierSums, Grid, Particles
 from cryocore.errors import InputError
 from cryocore.files import atomic_path, open_arrays, stream_array
 from cryocore.images import Source, StackReader
 from cryocore.imaging.accumulate import accumulate
 from cryocore.shards import Shard
+from cryocore.types import Floats32
 
 log = logging.getLogger(__name__)
 

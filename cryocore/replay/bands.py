@@ -16,8 +16,7 @@ from cryocore.replay.log import LogRound
 from cryocore.score import scores
 from cryocore.score.scores import BAND_COLUMNS, BandStatistics, Weighting
 from cryocore.select.stage import table_columns
-
-Array = NDArray[np.float64]
+from cryocore.types import Floats
 
 
 @dataclass(frozen=True)
@@ -32,15 +31,15 @@ class BandLimit:
         return f"{first} to {last} Å" if first and last else f"beyond {first} Å" if first else f"up to {last} Å"
 
 
-def _zc(s: BandStatistics, weighting: Weighting) -> Array:
+def _zc(s: BandStatistics, weighting: Weighting) -> Floats:
     return scores.z(*scores.centre(s, weighting.mean), weighting)
 
 
-def _ldac(s: BandStatistics, weighting: Weighting) -> Array:
+def _ldac(s: BandStatistics, weighting: Weighting) -> Floats:
     return _zc(s, replace(weighting, w=weighting.w * (1.0 - weighting.likeness)))
 
 
-_Score = Callable[[BandStatistics, Weighting], Array]
+_Score = Callable[[BandStatistics, Weighting], Floats]
 _WEIGHTED: dict[str, tuple[str, _Score]] = {
     "llr": ("ec", lambda s, w: scores.llr(s.c, s.e, w)),
     "z": ("ec", lambda s, w: scores.z(s.c, s.e, w)),

@@ -14,8 +14,8 @@ from scipy.special import betainc, betaincinv
 from cryocore.errors import InputError
 from cryocore.replay.log import LogRound
 from cryocore.select.cells import defocus_cells
+from cryocore.types import Floats
 
-Floats = NDArray[np.float64]
 Ints = NDArray[np.integer[Any]]
 
 KINDS = ("micrograph", "optics_group", "defocus")

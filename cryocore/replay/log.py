@@ -20,9 +20,7 @@ from cryocore.errors import InputError
 from cryocore.files import as_numpy, open_table, read_table, table_metadata
 from cryocore.select.registry import MIXTURE
 from cryocore.select.stage import table_columns
-
-Floats32 = NDArray[np.float32]
-Ids = NDArray[np.uint64]
+from cryocore.types import Floats32, Ids
 
 log = logging.getLogger(__name__)
 

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryocore.cores import available_cores
-from cryocore.data import Particles, require_same_particles
+from cryocore.data import Particles, lower_is_better, require_same_particles
 from cryocore.errors import InputError
 from cryocore.files import write_table
 from cryocore.formats import read_tables, require_other_file
-from cryocore.rates import auc, lower_is_better, selection_rates
+from cryocore.rates import auc, selection_rates
 from cryocore.replay.bands import recomputed
 from cryocore.replay.groups import group_codes, rank_groups
 from cryocore.replay.log import LogRound, aligned, find_rounds, wanted_rounds
@@ -28,8 +28,8 @@ from cryocore.replay.views import Views, view_shift, views_of
 from cryocore.select.choose import choose, columns_needed
 from cryocore.select.registry import MIXTURE
 from cryocore.select.stage import subset_metadata, subset_table, write_kept
+from cryocore.types import Floats32
 
-Floats32 = NDArray[np.float32]
 Progress = Callable[[], None]
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from cryocore.geometry.symmetry import point_group
 from cryocore.select.cells import BLOCK, folded, view_cells
+from cryocore.statistics import effective_number
 
 DRAWS = 100
 """Random selections of the same size, for what chance does."""
@@ -74,7 +75,7 @@ def view_shift(
     kept = np.bincount(views.cell, weights=weights, minlength=len(everyone))
     share = everyone / everyone.sum()
     total = kept.sum()
-    effective = round(float(total**2 / np.sum(np.square(weights, dtype=np.float64))))
+    effective = round(effective_number(weights))
     rng = np.random.default_rng(seed)
     drawn = rng.multivariate_hypergeometric(everyone, min(effective, len(weights)), size=DRAWS)
     null = 0.5 * np.abs(drawn / drawn.sum(axis=1, keepdims=True) - share).sum(axis=1)

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.colors import to_hex
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
 
+from cryocore.types import Floats
 from cryocore.validate.figures import Curve, FscPanel, fsc_panels, resolution_ticks, round_colour
-
-Floats = NDArray[np.float64]
 
 WIDTH, HEIGHT = 420, 300
 LEFT, RIGHT, TOP, BOTTOM = 58, 410, 12, 254

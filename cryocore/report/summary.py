@@ -14,14 +14,13 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from cryocore.config import Config
-from cryocore.data import FscCurves
+from cryocore.data import FscCurves, lower_is_better
 from cryocore.errors import InputError
 from cryocore.files import atomic_path, read_table, table_metadata, write_table
 from cryocore.formats import kind_of
 from cryocore.formats.csg import write_group
 from cryocore.geometry.symmetry import point_group
 from cryocore.maps.mrc import read_map
-from cryocore.rates import lower_is_better
 from cryocore.report.chart import fsc_chart
 from cryocore.report.chimerax import ShownMaps, write_script
 from cryocore.report.classifier import classifier_section

@@ -19,9 +19,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from cryocore.types import Floats
 
 FEWEST = 3
 """Points that a line with a standard error needs."""

@@ -30,12 +30,11 @@ from cryocore.maps.mrc import read_map
 from cryocore.reconstruct.stage import within
 from cryocore.replay.log import find_rounds, wanted_rounds
 from cryocore.reslog.fit import ResLogFit, fit_bfactor
-from cryocore.select.weights import effective_number
+from cryocore.statistics import effective_number
+from cryocore.types import Floats, Floats32
 
 log = logging.getLogger(__name__)
 
-Floats = NDArray[np.float64]
-Floats32 = NDArray[np.float32]
 
 N_SIZES, SMALLEST_SHARE, FEWEST = 7, 1 / 16, 50
 """Sizes by default: so many, the smallest this share of all particles, and not below so many."""

@@ -13,10 +13,10 @@ from cryocore.geometry.poses import decoys, displacements, neighbours
 from cryocore.geometry.rotations import matrix_to_quaternion
 from cryocore.images import batch_size, batches
 from cryocore.imaging.prepare import prepare
-from cryocore.imaging.volumes import Floats32
 from cryocore.score.comparison import Comparison
 from cryocore.score.scores import Rivals
 from cryocore.score.sums import Batch, own_sums, pose_sums, shift_sums
+from cryocore.types import Floats32
 
 CHUNK = 32768
 """Particles whose sums are held at a time: a row group of the log."""

@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 
 from cryocore.backend import Backend
 from cryocore.data import Grid
-from cryocore.geometry.poses import hashed_uniform
+from cryocore.hashing import hashed_uniform
 from cryocore.images import Source
 from cryocore.imaging.bricks import pack
-from cryocore.imaging.volumes import Floats32, map_to_grid
+from cryocore.imaging.volumes import map_to_grid
 from cryocore.score.reference import Reference
 from cryocore.settings.score import Score
+from cryocore.types import Floats32
 
 RIVAL_SHARE = 0.99
 """Of what the map tells poses apart by: rivals are compared in the innermost bands that hold so much of it."""

@@ -12,10 +12,10 @@ from cryocore.data import FourierSums, Particles
 from cryocore.errors import InputError
 from cryocore.imaging.accumulate import accumulate, symmetrise
 from cryocore.imaging.solve import Solver
-from cryocore.imaging.volumes import Floats32
 from cryocore.maps.mrc import read_map
 from cryocore.score.comparison import Comparison, Folds, fold_of
 from cryocore.score.reference import read_sampling, sampling_grid
+from cryocore.types import Floats32
 
 log = logging.getLogger(__name__)
 

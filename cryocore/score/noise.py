@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from cryocore.data import Particles, require_same_particles
 from cryocore.files import atomic_path, open_arrays
-from cryocore.geometry.poses import hashed_uniform
+from cryocore.hashing import hashed_uniform
 from cryocore.score.chunks import CHUNK, chunk_sums
 from cryocore.score.comparison import Comparison
-from cryocore.score.scores import Array, BandStatistics, residual
+from cryocore.score.scores import BandStatistics, residual
 from cryocore.settings.score import Score
 from cryocore.shards import Shard
+from cryocore.types import Floats
 
 SAMPLE = 1000
 """Particles per optics group from which the noise is estimated before the pass."""
@@ -34,11 +35,11 @@ class Noise:
     ``member`` : ``(n,)``, the set of each particle of the data set
     """
 
-    groups: Array
-    members: Array
+    groups: Floats
+    members: Floats
     member: NDArray[np.intp]
 
-    def of(self, rows: NDArray[np.intp]) -> Array:
+    def of(self, rows: NDArray[np.intp]) -> Floats:
         """Noise power of some particles, ``(len(rows), bands)``."""
         return self.members[self.member[rows]]
 
@@ -102,7 +103,7 @@ def sample_rows(ids: NDArray[np.uint64], member: NDArray[np.intp], largest: int,
     return np.sort(order[rank < largest])
 
 
-def noise_factor(own: BandStatistics, sigma2: Array, signal: Array, coefficients: NDArray[np.int64]) -> Array:
+def noise_factor(own: BandStatistics, sigma2: Floats, signal: Floats, coefficients: NDArray[np.int64]) -> Floats:
     """A particle's residual power over the noise power, ``(n,)``, each band as far as it is noise.
 
     Parameters

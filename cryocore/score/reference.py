@@ -19,10 +19,11 @@ from cryocore.geometry.rotations import random_rotations, rotations_by_angle
 from cryocore.imaging.bricks import Bricks, pack
 from cryocore.imaging.frames import Frame
 from cryocore.imaging.slices import project
-from cryocore.imaging.volumes import Floats32, map_to_grid, shell_means
+from cryocore.imaging.volumes import map_to_grid, shell_means
 from cryocore.maps.mrc import read_map
 from cryocore.score.bands import BandSamples, band_edges, band_means, band_samples
 from cryocore.settings.score import Score
+from cryocore.types import Floats32
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-Array = NDArray[np.float64]
+from cryocore.types import Floats
 
 BAND_COLUMNS = ("image_power", "projection_power", "inner_product", "ctf_image", "ctf_projection", "ctf_power")
 """Names in the log of a, e, c, b, f, g."""
@@ -24,12 +24,12 @@ BAND_COLUMNS = ("image_power", "projection_power", "inner_product", "ctf_image",
 class BandStatistics:
     """Band sums of n particles, each ``(n, bands)``."""
 
-    a: Array
-    e: Array
-    c: Array
-    b: Array
-    f: Array
-    g: Array
+    a: Floats
+    e: Floats
+    c: Floats
+    b: Floats
+    f: Floats
+    g: Floats
 
     @classmethod
     def of(cls, sums: NDArray[np.float32]) -> BandStatistics:
@@ -45,28 +45,28 @@ class Weighting:
     the correlation of the map's slices at neighbouring poses, for ``ldac``.
     """
 
-    sigma2: Array
-    w: Array
-    mean: Array
-    likeness: Array
+    sigma2: Floats
+    w: Floats
+    mean: Floats
+    likeness: Floats
 
 
-def residual(s: BandStatistics) -> Array:
+def residual(s: BandStatistics) -> Floats:
     """Power of y - x per band, ``(n, bands)``."""
     return s.a - 2 * s.c + s.e
 
 
-def l2_loss(s: BandStatistics) -> Array:
+def l2_loss(s: BandStatistics) -> Floats:
     """The plain residual ‖y - x‖²."""
     return residual(s).sum(axis=1)
 
 
-def cryosieve(s: BandStatistics, first_band: int) -> Array:
+def cryosieve(s: BandStatistics, first_band: int) -> Floats:
     """What subtracting the projection removes from the image, above a cut-off (Zhu et al. 2023)."""
     return (2 * s.c - s.e)[:, first_band:].sum(axis=1)
 
 
-def ncc(s: BandStatistics) -> Array:
+def ncc(s: BandStatistics) -> Floats:
     """Normalised cross-correlation of image and projection.
 
     >>> sums = BandStatistics.of(np.array([[[50, 40, 30, 0, 0, 0]]], dtype=np.float32))  # one particle, one band
@@ -76,7 +76,7 @@ def ncc(s: BandStatistics) -> Array:
     return _ratio(s.c.sum(axis=1), np.sqrt(s.a.sum(axis=1) * s.e.sum(axis=1)))
 
 
-def llr(c: Array, e: Array, weighting: Weighting) -> Array:
+def llr(c: Floats, e: Floats, weighting: Weighting) -> Floats:
     """Log-likelihood ratio of "this pose" against "no signal", natural logarithm; ``(..., bands)`` to ``(...)``.
 
     >>> c, e = np.array([[30.0, 12.0]]), np.array([[40.0, 20.0]])  # one particle, two bands
@@ -87,12 +87,12 @@ def llr(c: Array, e: Array, weighting: Weighting) -> Array:
     return np.sum((weighting.w * c - 0.5 * weighting.w**2 * e) / weighting.sigma2, axis=-1)
 
 
-def energy(e: Array, weighting: Weighting) -> Array:
+def energy(e: Floats, weighting: Weighting) -> Floats:
     """E, the mean and the variance of the weighted inner product of a right particle; ``(..., bands)`` to ``(...)``."""
     return np.sum(weighting.w**2 * e / weighting.sigma2, axis=-1)
 
 
-def z(c: Array, e: Array, weighting: Weighting) -> Array:
+def z(c: Floats, e: Floats, weighting: Weighting) -> Floats:
     """Matched filter of unit variance: mean 0 for noise, the root of its own energy for a right particle.
 
     >>> c, e = np.array([[30.0, 12.0]]), np.array([[40.0, 20.0]])
@@ -103,12 +103,12 @@ def z(c: Array, e: Array, weighting: Weighting) -> Array:
     return _ratio(np.sum(weighting.w * c / weighting.sigma2, axis=-1), np.sqrt(energy(e, weighting)))
 
 
-def centre(s: BandStatistics, mean: Array) -> tuple[Array, Array]:
+def centre(s: BandStatistics, mean: Floats) -> tuple[Floats, Floats]:
     """c and e with the mean over all poses taken out of the prediction: with them ``z`` is ``zc``."""
     return s.c - mean * s.b, np.maximum(s.e - 2 * mean * s.f + mean**2 * s.g, 0.0)
 
 
-def contrast(own: Array, decoys: Array) -> Array:
+def contrast(own: Floats, decoys: Floats) -> Floats:
     """``z`` against its mean and spread over decoy poses ``(n, k)``.
 
     >>> contrast(np.array([5.0]), np.array([[-1.0, 0.0, 1.0]])).tolist()
@@ -119,7 +119,7 @@ def contrast(own: Array, decoys: Array) -> Array:
     return _ratio(own - decoys.mean(axis=1), decoys.std(axis=1, ddof=1))
 
 
-def local(own: Array, neighbours: Array) -> Array:
+def local(own: Floats, neighbours: Floats) -> Floats:
     """Log odds of the pose against neighbouring poses, from log-likelihood ratios ``(n)`` and ``(n, k)``.
 
     >>> local(np.array([8.0]), np.array([[6.0, 6.0, 6.0]])).tolist()
@@ -128,12 +128,12 @@ def local(own: Array, neighbours: Array) -> Array:
     return own - log_mean_exp(neighbours)
 
 
-def shift(own: Array, displaced: Array) -> Array:
+def shift(own: Floats, displaced: Floats) -> Floats:
     """Log odds of the shift against displaced ones, from log-likelihood ratios ``(n)`` and ``(n, k)``."""
     return own - log_mean_exp(displaced)
 
 
-def dual(own: Array, *rivals: Array) -> Array:
+def dual(own: Floats, *rivals: Floats) -> Floats:
     """Log odds of a particle as it is against all rivals ``(n, k)`` and junk: each kind counts by its mean.
 
     >>> decoys, neighbours = np.array([[0.0, -3.0]]), np.array([[6.0, 4.0]])
@@ -144,7 +144,7 @@ def dual(own: Array, *rivals: Array) -> Array:
     return own - logsumexp(np.stack([*means, np.zeros_like(own)]), axis=0)
 
 
-def log_mean_exp(values: Array) -> Array:
+def log_mean_exp(values: Floats) -> Floats:
     """Logarithm of the mean of exp(values) along the last axis; NaN if it is empty.
 
     >>> log_mean_exp(np.log([1.0, 3.0])).round(4).item()  # ln 2
@@ -177,11 +177,11 @@ class Judgement:
     ``neighbour_gain``, ``shift_gain`` : ``(n, k)``, log-likelihood ratio above that of the own pose and shift
     """
 
-    scores: dict[str, Array]
-    expected: dict[str, Array]
-    decoy_z: Array
-    neighbour_gain: Array
-    shift_gain: Array
+    scores: dict[str, Floats]
+    expected: dict[str, Floats]
+    decoy_z: Floats
+    neighbour_gain: Floats
+    shift_gain: Floats
 
 
 def judge(own: BandStatistics, rivals: Rivals, weighting: Weighting, cryosieve_band: int) -> Judgement:
@@ -219,7 +219,7 @@ def judge(own: BandStatistics, rivals: Rivals, weighting: Weighting, cryosieve_b
     return Judgement(scores, expected, decoy_z, neighbour_llr - alike, shift_llr - alike)
 
 
-def best_rival(gain: Array) -> tuple[NDArray[np.intp], Array]:
+def best_rival(gain: Floats) -> tuple[NDArray[np.intp], Floats]:
     """Column and gain ``(n,)`` of the best rival of each particle; NaN where there is none."""
     if gain.shape[1] == 0:
         return np.zeros(len(gain), dtype=np.intp), np.full(len(gain), np.nan)
@@ -227,5 +227,5 @@ def best_rival(gain: Array) -> tuple[NDArray[np.intp], Array]:
     return best, np.take_along_axis(gain, best[:, None], axis=1)[:, 0]
 
 
-def _ratio(numerator: Array, denominator: Array) -> Array:
+def _ratio(numerator: Floats, denominator: Floats) -> Floats:
     return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from cryocore.backend import Backend, Kernel
 from cryocore.imaging.frames import slice_basis
 from cryocore.imaging.prepare import Prepared
-from cryocore.imaging.volumes import Floats32
 from cryocore.score.bands import BandSamples
 from cryocore.score.reference import OVERLAP_STEPS, Reference
+from cryocore.types import Floats32
 
 
 @dataclass(frozen=True)

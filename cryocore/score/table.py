@@ -12,8 +12,7 @@ from cryocore.data import EXPECTED, GIVEN_SCORES, HINTS, SCORES, Particles
 from cryocore.geometry.rotations import viewing_direction
 from cryocore.score.chunks import ChunkSums
 from cryocore.score.scores import BAND_COLUMNS, Judgement, best_rival
-
-Array = NDArray[np.float64]
+from cryocore.types import Floats
 
 
 def log_table(
@@ -23,8 +22,8 @@ def log_table(
     selected: NDArray[np.bool_],
     judgement: Judgement,
     sums: ChunkSums,
-    factor: Array,
-    noise_power: Array | None,
+    factor: Floats,
+    noise_power: Floats | None,
 ) -> pa.Table:
     """The rows of the log for some particles.
 
@@ -62,7 +61,7 @@ def log_table(
     return pa.table(columns)
 
 
-def hints(part: Particles, judgement: Judgement, sums: ChunkSums) -> dict[str, Array]:
+def hints(part: Particles, judgement: Judgement, sums: ChunkSums) -> dict[str, Floats]:
     """The best neighbouring pose and displaced shift of each particle, and what it gains in log-likelihood ratio.
 
     NaN where a particle was compared with none. Shifts are those that centre the image, as in the data set.

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from cryocore.statistics import centre_and_spread
+from cryocore.types import Floats, Ints
+
 Columns = Mapping[str, NDArray[Any]]
 
 CELL_COLUMNS = {
@@ -26,7 +27,6 @@ SHRINKAGE = 20.0
 MOST_DEFOCI = 20
 BLOCK = 16_384
 """Views that are folded at a time."""
-MAD_TO_SD = 1.4826
 DECIMALS = 9
 """To which directions are rounded: poses on a grid lie on the borders of cells, where a last bit would decide."""
 _REFERENCE = np.array([0.2673, 0.5345, 0.8018])
@@ -46,7 +46,7 @@ def cells(kind: str, columns: Columns, symmetry: str) -> Ints:
     return defocus_cells(0.5 * (u + v))
 
 
-def view_cells(directions: Array, group: Array) -> Ints:
+def view_cells(directions: Floats, group: Floats) -> Ints:
     """Cells of viewing directions ``(n, 3)``, all mates under the point group ``(m, 3, 3)`` in the same one."""
     import healpix  # slow to import, and not all cells are of views
 
@@ -59,30 +59,30 @@ def view_cells(directions: Array, group: Array) -> Ints:
     return (np.cumsum(found) - 1)[pixel]
 
 
-def view_nside(n: int, group: Array) -> int:
+def view_nside(n: int, group: Floats) -> int:
     """Fineness of the cells in which ``n`` particles, with their mates, are PER_CELL or more on average."""
     wanted = n * len(group) / (12 * PER_CELL)
     return next((side for side in (16, 8, 4, 2) if side**2 <= wanted), 1)
 
 
-def folded(directions: Array, group: Array) -> Array:
+def folded(directions: Floats, group: Floats) -> Floats:
     """Of each viewing direction ``(n, 3)`` the mate that represents it, ``(n, 3)``."""
     nearness = np.round(directions @ (group @ _REFERENCE).T, DECIMALS)
     return np.round(np.einsum("nj,njk->nk", directions, group[np.argmax(nearness, axis=1)]), DECIMALS)
 
 
-def defocus_cells(defocus_angstrom: Array) -> Ints:
+def defocus_cells(defocus_angstrom: Floats) -> Ints:
     """Ranges of mean defocus ``(n,)`` with equally many particles in each."""
     return np.searchsorted(defocus_edges(defocus_angstrom), defocus_angstrom, side="right")
 
 
-def defocus_edges(defocus_angstrom: Array) -> Array:
+def defocus_edges(defocus_angstrom: Floats) -> Floats:
     """Where one range ends and the next begins, ascending."""
     n_cells = int(np.clip(len(defocus_angstrom) // PER_CELL, 1, MOST_DEFOCI))
     return np.quantile(defocus_angstrom, np.linspace(0, 1, n_cells + 1)[1:-1])
 
 
-def normalised(scores: Array, cell: Ints) -> Array:
+def normalised(scores: Floats, cell: Ints) -> Floats:
     """Scores ``(n,)`` less the median of their cell, over its robust standard deviation.
 
     Both are drawn towards those of all particles, as if 20 of all were in every cell; NaN stays NaN.
@@ -103,16 +103,10 @@ def normalised(scores: Array, cell: Ints) -> Array:
     return out
 
 
-def shrunk_means(values: Array, cell: Ints) -> Array:
+def shrunk_means(values: Floats, cell: Ints) -> Floats:
     """Mean ``(n,)`` of each particle's cell, drawn towards the mean of all as if 20 of all were in every cell."""
     count, total = np.bincount(cell), np.bincount(cell, weights=values)
     return ((total + SHRINKAGE * values.mean()) / (count + SHRINKAGE))[cell]
-
-
-def centre_and_spread(values: Array) -> tuple[float, float]:
-    """Median and robust standard deviation."""
-    centre = float(np.median(values))
-    return centre, float(MAD_TO_SD * np.median(np.abs(values - centre)))
 
 
 def _numbered(labels: NDArray[Any]) -> Ints:
@@ -122,5 +116,5 @@ def _numbered(labels: NDArray[Any]) -> Ints:
     return np.fromiter(found, dtype=np.int64, count=len(labels))
 
 
-def _floats(values: NDArray[Any]) -> Array:
+def _floats(values: NDArray[Any]) -> Floats:
     return np.asarray(values, dtype=np.float64)

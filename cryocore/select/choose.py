@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cryocore.data import lower_is_better
 from cryocore.errors import InputError
 from cryocore.select.cells import CELL_COLUMNS, cells, normalised
 from cryocore.select.error_rate import ErrorRate, estimate_from
@@ -21,10 +22,11 @@ from cryocore.select.mixture import (
     posterior,
 )
 from cryocore.select.registry import MIXTURE, RULES
-from cryocore.select.rules import Candidates, Ids, Scores
-from cryocore.select.weights import effective_number
+from cryocore.select.rules import Candidates, Scores
 from cryocore.settings.base import per_round
 from cryocore.settings.select import Select
+from cryocore.statistics import effective_number
+from cryocore.types import Ids
 
 Columns = Mapping[str, NDArray[Any]]
 
@@ -112,9 +114,9 @@ def choose(
     odds, rate = judged(columns, ids, half, seed, interval=interval)
     rule, value = RULES[settings.rule], float(per_round(settings.value, round_number))
     scores, name = scores_of(columns, settings, odds)
-    lower_is_better = settings.score.endswith("_loss")
+    is_loss = lower_is_better(settings.score)
     likely = np.full(len(ids), np.nan) if odds is None else posterior(odds)
-    if settings.rule == "threshold" and lower_is_better:
+    if settings.rule == "threshold" and is_loss:
         value = -value
     weights = np.zeros(len(ids), dtype=np.float32)
     for h in (1, 2):
@@ -129,7 +131,7 @@ def choose(
         before = part["weight"].astype(np.float64) if rule.goes_on else np.ones(len(members))
         weights[members] = rule.weigh(Candidates(own, ids[members], likely[members], cell, share, before), value)
         estimate = rate if rule.score == MIXTURE else None
-        shown = abs(value) if lower_is_better else value
+        shown = abs(value) if is_loss else value
         require_enough(weights[members], settings, shown, h, round_number, estimate)
     return Selection(weights, rule.selected(weights), None if odds is None else likely, rate)
 
@@ -154,7 +156,7 @@ def scores_of(columns: Columns, settings: Select, odds: Scores | None) -> tuple[
     if name == MIXTURE:
         return (np.full(len(columns["particle_id"]), np.nan) if odds is None else odds), MIXTURE
     values = np.asarray(columns[name], dtype=np.float64)
-    return (-values if name.endswith("_loss") else values), name
+    return (-values if lower_is_better(name) else values), name
 
 
 def require_informative(scores: Scores, name: str, half: int) -> None:

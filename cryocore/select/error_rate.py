@@ -14,7 +14,6 @@ from scipy.special import ndtri
 from cryocore.select.mixture import (
     FEWEST,
     Evidence,
-    Ids,
     Mixture,
     evidence,
     evidence_log_odds,
@@ -23,10 +22,10 @@ from cryocore.select.mixture import (
     hashed_order,
     posterior,
 )
+from cryocore.types import Floats, Ids
 
 log = logging.getLogger(__name__)
 
-Array = NDArray[np.float64]
 
 BOOTSTRAP = 50
 """Fits to resampled particles."""
@@ -103,7 +102,7 @@ def estimate_from(
     return ErrorRate(value, low, high, "mixture", second, disagreement(value, low, high, second))
 
 
-def resampled(data: Evidence, model: Mixture, *, ids: Ids, half: NDArray[np.int8], seed: int) -> Array:
+def resampled(data: Evidence, model: Mixture, *, ids: Ids, half: NDArray[np.int8], seed: int) -> Floats:
     """Error rates ``(BOOTSTRAP,)`` of models fitted to particles drawn with replacement within each half set.
 
     Of more than 1,000 particles a part is drawn, and deviations from the model's error rate shrink by the root of the

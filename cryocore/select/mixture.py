@@ -29,12 +29,11 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from cryocore.errors import InputError
-from cryocore.geometry.poses import hashed_uniform
+from cryocore.hashing import hashed_uniform
+from cryocore.types import Floats, Ids
 
 log = logging.getLogger(__name__)
 
-Array = NDArray[np.float64]
-Ids = NDArray[np.uint64]
 Columns = Mapping[str, NDArray[Any]]
 
 NEEDED_COLUMNS = ("z", "expected_z")
@@ -77,11 +76,11 @@ class Evidence:
     ``classes`` : the kinds that can be told apart, right first; empty ones only where the log has zc
     """
 
-    observed: Array
-    expected: Array
-    z: Array
-    expected_z: Array
-    ratios: dict[str, Array]
+    observed: Floats
+    expected: Floats
+    z: Floats
+    expected_z: Floats
+    ratios: dict[str, Floats]
     classes: tuple[str, ...]
 
     @cached_property
@@ -108,11 +107,11 @@ class Mixture:
     """
 
     classes: tuple[str, ...]
-    shares: Array
-    slopes: Array
+    shares: Floats
+    slopes: Floats
     scale: float
-    right: Array
-    misplaced: Array
+    right: Floats
+    misplaced: Floats
     log_likelihood: float
     n_fitted: int
 
@@ -195,7 +194,7 @@ def theory(data: Evidence, k: float) -> Mixture:
 
 
 def expectation_maximisation(
-    data: Evidence, weights: Array, start: Mixture, *, tolerance: float, steps: int = 500
+    data: Evidence, weights: Floats, start: Mixture, *, tolerance: float, steps: int = 500
 ) -> Mixture:
     """Improve a model until the mean log-likelihood changes by less than a tolerance.
 
@@ -217,7 +216,7 @@ def expectation_maximisation(
     return model
 
 
-def maximisation(data: Evidence, parts: Array, model: Mixture, log_likelihood: float) -> Mixture:
+def maximisation(data: Evidence, parts: Floats, model: Mixture, log_likelihood: float) -> Mixture:
     """The best model within its bounds for the parts ``(n, classes)`` that each class has in each particle."""
     shares = (parts.sum(axis=0) + 0.5) / (parts.sum() + 0.5 * parts.shape[1])
     own = parts[:, 0]
@@ -228,7 +227,7 @@ def maximisation(data: Evidence, parts: Array, model: Mixture, log_likelihood: f
     return Mixture(model.classes, shares, slopes, scale, right, misplaced, log_likelihood, len(parts))
 
 
-def class_densities(model: Mixture, data: Evidence) -> Array:
+def class_densities(model: Mixture, data: Evidence) -> Floats:
     """Log density of each particle under each class, ``(n, classes)``."""
     whitening = np.linalg.cholesky(np.linalg.inv(model.right))
     white = _combined(data.observed - model.slopes * data.expected, whitening)
@@ -249,7 +248,7 @@ def class_densities(model: Mixture, data: Evidence) -> Array:
     return np.stack(columns).T  # sums over classes are quick if each class lies in one piece
 
 
-def log_odds(model: Mixture, columns: Columns) -> Array:
+def log_odds(model: Mixture, columns: Columns) -> Floats:
     """Log odds ``(n,)`` that each particle is right; NaN for a particle without a score.
 
     No kind of error counts as rarer than 0.3 %, so that particles are ranked even where all seem right.
@@ -257,7 +256,7 @@ def log_odds(model: Mixture, columns: Columns) -> Array:
     return evidence_log_odds(model, evidence(columns))
 
 
-def evidence_log_odds(model: Mixture, data: Evidence) -> Array:
+def evidence_log_odds(model: Mixture, data: Evidence) -> Floats:
     """:func:`log_odds` for evidence that is at hand."""
     out = np.full(len(data.observed), np.nan)
     rows, prior = np.flatnonzero(data.known), np.log(np.maximum(model.shares, LEAST_SHARE))
@@ -269,7 +268,7 @@ def evidence_log_odds(model: Mixture, data: Evidence) -> Array:
     return out
 
 
-def posterior(log_odds: Array) -> Array:
+def posterior(log_odds: Floats) -> Floats:
     """Probability of being right, ``(n,)``; 0 where the log odds are NaN.
 
     >>> posterior(np.log([9.0, 1.0])).round(6).tolist()
@@ -278,7 +277,7 @@ def posterior(log_odds: Array) -> Array:
     return np.asarray(np.nan_to_num(expit(log_odds), nan=0.0))
 
 
-def _floats(values: NDArray[Any]) -> Array:
+def _floats(values: NDArray[Any]) -> Floats:
     return np.asarray(values, dtype=np.float64)
 
 
@@ -286,7 +285,7 @@ def _has(columns: Columns, *names: str) -> bool:
     return all(name in columns and np.isfinite(columns[name]).any() for name in names)
 
 
-def _parted(zc: Array, expected_zc: Array, ldac: Array, expected_ldac: Array) -> tuple[Array, Array]:
+def _parted(zc: Floats, expected_zc: Floats, ldac: Floats, expected_ldac: Floats) -> tuple[Floats, Floats]:
     """zc without ldac and ldac, ``(n, 2)``, and what is expected of them; ldac counts for nothing where it is unknown.
 
     Both are sums over the same noise, and correlate by the ratio of what is expected of them.
@@ -300,7 +299,7 @@ def _parted(zc: Array, expected_zc: Array, ldac: Array, expected_ldac: Array) ->
     return observed, np.concatenate([rest * expected_zc, expected_ldac], axis=1)
 
 
-def _faded(slope: Array, curvature: float, whole: Array) -> Array:
+def _faded(slope: Floats, curvature: float, whole: Floats) -> Floats:
     """Log-likelihood ratio ``(n,)`` of a lower ldac to the right one, mean over the parts in ``LOST`` of the ``whole``.
 
     ``slope``, ``curvature`` : of minus the log density of right particles in ldac
@@ -312,7 +311,7 @@ def _faded(slope: Array, curvature: float, whole: Array) -> Array:
     return _exp_and_log_sum(ratio)[2] - np.log(len(LOST))
 
 
-def _exp_and_log_sum(logs: Array) -> tuple[Array, Array, Array]:
+def _exp_and_log_sum(logs: Floats) -> tuple[Floats, Floats, Floats]:
     """exp of logs ``(n, k)`` less the largest of each row, its sum over the row, and the logarithm of the sum ``(n,)``.
 
     In place: the time goes into fresh memory rather than into sums.
@@ -324,19 +323,19 @@ def _exp_and_log_sum(logs: Array) -> tuple[Array, Array, Array]:
     return parts, sums, top + np.log(sums)
 
 
-def _slope(weights: Array, values: Array, expected: Array) -> Array:
+def _slope(weights: Floats, values: Floats, expected: Floats) -> Floats:
     """k of values about k times what is expected, ``(n,)`` or ``(n, d)``, within its bounds."""
     energy = np.maximum(_times(weights, expected**2), 1e-9)
     return np.asarray(np.clip(_times(weights, values * expected) / energy, *SLOPE))
 
 
-def _log_normal(white: Array, whitening: Array) -> Array:
+def _log_normal(white: Floats, whitening: Floats) -> Floats:
     """Log density ``(n,)`` of normal values, ``(n, d)`` once whitened; the same constant left out of all."""
     squares = sum(white[:, i] * white[:, i] for i in range(white.shape[1]))
     return np.asarray(np.log(np.diag(whitening)).sum() - 0.5 * squares)
 
 
-def _covariance(values: Array, weights: Array, sd: tuple[float, float]) -> Array:
+def _covariance(values: Floats, weights: Floats, sd: tuple[float, float]) -> Floats:
     """Second moments ``(d, d)`` of values ``(n, d)`` about 0, the standard deviation within bounds in any direction."""
     unit = PRIOR_COUNT * np.eye(values.shape[1])
     moments = (_times((values * weights[:, None]).T, values) + unit) / (weights.sum() + PRIOR_COUNT)
@@ -344,13 +343,13 @@ def _covariance(values: Array, weights: Array, sd: tuple[float, float]) -> Array
     return np.asarray((axes * np.clip(variances, sd[0] ** 2, sd[1] ** 2)) @ axes.T)
 
 
-def _combined(values: Array, matrix: Array) -> Array:
+def _combined(values: Floats, matrix: Floats) -> Floats:
     """``values @ matrix`` for ``(n, d)`` and ``(d, k)``, d and k a few; each column of the result lies in one piece."""
     columns = [sum(values[:, i] * matrix[i, j] for i in range(len(matrix))) for j in range(matrix.shape[1])]
     return np.stack(columns).T
 
 
-def _times(first: Array, second: Array) -> Array:
+def _times(first: Floats, second: Floats) -> Floats:
     """The product ``first @ second`` in an order of sums that does not depend on the number of cores."""
     return np.asarray(
         np.einsum("...i,i...->..." if second.ndim == 1 or first.ndim == 1 else "ni,ij->nj", first, second)

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from cryocore.select import weights as simplex_weights
 from cryocore.select.cells import shrunk_means
 from cryocore.select.weights import standard_loss
+from cryocore.types import Ids, Ints
 
 Scores = NDArray[np.float64]
-Ids = NDArray[np.uint64]
-Ints = NDArray[np.int64]
 Weights = NDArray[np.floating]
 
 

@@ -9,11 +9,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
-from cryocore.select.cells import MAD_TO_SD
-
-Array = NDArray[np.float64]
+from cryocore.statistics import centre_and_spread
+from cryocore.types import Floats
 
 CAP_QUADRATIC = 0.25
 """Quadratic term of the capped simplex; without one, weights are either 0 or at the cap."""
@@ -21,7 +19,7 @@ NEGLIGIBLE = 1e-6
 """Weights below this share of the largest are 0."""
 
 
-def standard_loss(scores: Array) -> Array:
+def standard_loss(scores: Floats) -> Floats:
     """Robust standard deviations (1.4826 MAD) below the median of the scores, ``(n,)``; infinite where there is none.
 
     The loss is in these units, so that a temperature or a step means the same for every score.
@@ -32,12 +30,12 @@ def standard_loss(scores: Array) -> Array:
     finite = scores[np.isfinite(scores)]
     if not len(finite):
         return np.full(len(scores), np.inf)
-    centre = np.median(finite)
-    spread = MAD_TO_SD * np.median(np.abs(finite - centre)) or np.std(finite) or 1.0
+    centre, spread = centre_and_spread(finite)
+    spread = spread or float(np.std(finite)) or 1.0
     return np.where(np.isfinite(scores), (centre - scores) / spread, np.inf)
 
 
-def project_to_simplex(values: Array, *, total: float = 1.0, cap: float = np.inf) -> Array:
+def project_to_simplex(values: Floats, *, total: float = 1.0, cap: float = np.inf) -> Floats:
     """The nearest point to ``values`` ``(n,)`` with 0 <= w <= cap that sums up to ``total``, in O(n log n).
 
     w = clip(v - t, 0, cap). The sum is piecewise linear in t and falls with it; its pieces meet at v and v - cap, and t
@@ -69,12 +67,12 @@ def project_to_simplex(values: Array, *, total: float = 1.0, cap: float = np.inf
     return np.clip(np.where(np.isfinite(values), values - level, 0.0), 0.0, cap)
 
 
-def softmax(loss: Array, beta: float) -> Array:
+def softmax(loss: Floats, beta: float) -> Floats:
     """Weights exp(-beta d), which minimise sum w d + (1 / beta) sum w log w: one particle has it all as beta grows."""
     return _scaled(np.exp(-beta * (loss - np.min(loss, initial=1e9, where=np.isfinite(loss)))))
 
 
-def simplex(loss: Array, quadratic: float) -> Array:
+def simplex(loss: Floats, quadratic: float) -> Floats:
     """Weights that minimise sum w d + quadratic / 2 * sum (w - 1)²: the projection of 1 - d / quadratic.
 
     Uniform for a large quadratic term; one particle has it all as it goes to 0.
@@ -82,7 +80,7 @@ def simplex(loss: Array, quadratic: float) -> Array:
     return _scaled(_projected(1.0 - loss / quadratic, np.inf))
 
 
-def capped(loss: Array, share: float) -> Array:
+def capped(loss: Floats, share: float) -> Floats:
     """As :func:`simplex`, with no weight above 1 / share: at least this share of the particles must count.
 
     Without a quadratic term this is the trimmed set, the best share with equal weights; with the one of
@@ -91,7 +89,7 @@ def capped(loss: Array, share: float) -> Array:
     return _scaled(_projected(1.0 - loss / CAP_QUADRATIC, 1.0 / share))
 
 
-def absolute(loss: Array, step: float, before: Array) -> Array:
+def absolute(loss: Floats, step: float, before: Floats) -> Floats:
     """One step of gradient descent on u, from the weights ``before``, with w = |u| / mean |u|.
 
     Nothing holds it back: round by round the weights pile up on the particles with the least loss.
@@ -104,7 +102,7 @@ def absolute(loss: Array, step: float, before: Array) -> Array:
     return _scaled(np.where(known, np.abs(u - step * (d - mean)), 0.0))
 
 
-def huber(loss: Array, threshold: float) -> Array:
+def huber(loss: Floats, threshold: float) -> Floats:
     """Weights min(1, threshold / d) of iteratively reweighted least squares, for losses d above the median.
 
     They make sums of squares into sums of lengths beyond the threshold (Weiszfeld; Huber 1964).
@@ -115,32 +113,22 @@ def huber(loss: Array, threshold: float) -> Array:
     return np.where(np.isfinite(loss), threshold / np.maximum(loss, threshold), 0.0)
 
 
-def student(loss: Array, degrees_of_freedom: float) -> Array:
+def student(loss: Floats, degrees_of_freedom: float) -> Floats:
     """Weights 1 / (1 + d² / ν), those of Student's t distribution, for losses d above the median."""
     return np.where(np.isfinite(loss), 1.0 / (1.0 + np.maximum(loss, 0.0) ** 2 / degrees_of_freedom), 0.0)
 
 
-def effective_number(weights: NDArray[np.floating]) -> float:
-    """Number of equally weighted particles that would leave as much noise: (Σ w)² / Σ w².
-
-    >>> effective_number(np.array([1.0, 1.0, 0.0])), round(effective_number(np.array([1.0, 1.0, 0.5])), 2)
-    (2.0, 2.78)
-    """
-    w = weights.astype(np.float64)
-    return float(w.sum() ** 2 / (w @ w)) if np.any(w) else 0.0
-
-
-def _projected(values: Array, cap: float) -> Array:
+def _projected(values: Floats, cap: float) -> Floats:
     """Projection on weights of the mean 1 among those that are known."""
     n = _count(values)
     return project_to_simplex(values, total=float(n), cap=cap) if n else np.zeros(len(values))
 
 
-def _count(loss: Array) -> int:
+def _count(loss: Floats) -> int:
     return int(np.isfinite(loss).sum())
 
 
-def _scaled(weights: Array) -> Array:
+def _scaled(weights: Floats) -> Floats:
     """Weights whose largest is 1, the negligible ones 0; maps depend on ratios alone."""
     most = np.max(weights, initial=0.0)
     return np.where(weights >= NEGLIGIBLE * most, weights / most, 0.0) if most > 0 else np.zeros_like(weights)

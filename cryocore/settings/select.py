@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from cryocore.data import SCORES
+from cryocore.data import SCORES, lower_is_better
 from cryocore.select.registry import MIXTURE, PROBABILITY, RULES
 from cryocore.settings.base import PerRound, Section
 
@@ -48,7 +48,7 @@ class Select(Section):
         if values.get("score") is None:
             values["score"] = rule.score or DEFAULT_SCORE
         if values.get("value") is None:
-            if values["rule"] == "threshold" and str(values["score"]).endswith("_loss"):
+            if values["rule"] == "threshold" and lower_is_better(str(values["score"])):
                 raise ValueError(f"value: say which {values['score']} is the largest to be kept by threshold")
             values["value"] = [*rule.values.default]
         return values

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from cryocore.settings.base import per_round
 from cryocore.settings.solve import Iterative
+from cryocore.types import Floats
 
-Floats = NDArray[np.float64]
 Rho = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -73,8 +73,3 @@ def weigh(
 def sorts_the_set(settings: Iterative) -> bool:
     """Whether weights come from the distances of the epoch before, not from those of the same pass."""
     return settings.loss == "irls" or (settings.loss == "trimmed" and settings.scope == "set")
-
-
-def effective_size(weights: NDArray[np.floating]) -> float:
-    """How many particles of equal weight carry as much: (sum w)² / sum w² (Kish)."""
-    return float(weights.sum(dtype=np.float64) ** 2 / max(np.square(weights, dtype=np.float64).sum(), 1e-300))

@@ -19,9 +19,7 @@ from numpy.typing import NDArray
 
 from cryocore.data import Grid
 from cryocore.solve.symmetry import Mates
-
-Floats = NDArray[np.float64]
-Floats32 = NDArray[np.float32]
+from cryocore.types import Floats, Floats32
 
 
 @dataclass(frozen=True)

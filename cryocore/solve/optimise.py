@@ -13,13 +13,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cryocore.geometry.poses import hashed_uniform
+from cryocore.hashing import hashed_uniform
 from cryocore.settings.solve import Iterative
-from cryocore.solve.losses import effective_size, sorts_the_set, weigh
+from cryocore.solve.losses import sorts_the_set, weigh
 from cryocore.solve.model import Model
 from cryocore.solve.operators import data_term, grids_of, to_array, to_tensor
 from cryocore.solve.ranks import Ranks
 from cryocore.solve.sweep import Judge, Ledger, Likelihood, Problem, Weigh, sweep
+from cryocore.statistics import effective_number
 
 log = logging.getLogger(__name__)
 
@@ -176,8 +177,8 @@ def run_epoch(
             cross=float(np.average(ledger.cross, weights=problem.weights)),
             relative_residual=math.sqrt(slope / max(length, 1e-30)),
             learning_rate=rate,
-            effective_1=effective_size(ledger.weight[half == 0]),
-            effective_2=effective_size(ledger.weight[half == 1]),
+            effective_1=effective_number(ledger.weight[half == 0]),
+            effective_2=effective_number(ledger.weight[half == 1]),
         )
     )
 

@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 
-from cryocore.geometry.poses import hashed_uniform
+from cryocore.hashing import hashed_uniform
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from cryocore.backend import Backend
@@ -39,11 +38,10 @@ from cryocore.solve.sweep import Judge, Likelihood, Problem
 from cryocore.solve.symmetry import Mates
 from cryocore.training import checkpoint
 from cryocore.training.scalars import Scalars
+from cryocore.types import Floats, Floats32
 
 log = logging.getLogger(__name__)
 
-Floats = NDArray[np.float64]
-Floats32 = NDArray[np.float32]
 N_BANDS = 24
 LEAST_SHARE = 0.02
 """Of signal in a half map, that its prior knows: the unknown stays well conditioned."""

@@ -23,9 +23,8 @@ from cryocore.score.reference import Reference
 from cryocore.score.scores import BandStatistics, Weighting, centre, energy, z
 from cryocore.score.sums import Batch, own_sums
 from cryocore.solve.operators import residual, samples_of
+from cryocore.types import Floats, Floats32
 
-Floats = NDArray[np.float64]
-Floats32 = NDArray[np.float32]
 Rows = NDArray[np.int64]
 Weigh = Callable[[Rows, Floats, float], Floats]
 """Weights ``(n,)`` of particles from their rows, distances and the real numbers that each distance is the mean of."""

@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 
 from cryocore.errors import InputError
 from cryocore.files import why
-
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
+from cryocore.types import Bools, Ints
 
 IMAGE_NAME = "rlnImageName"
 TOKEN = re.compile(rb"\"[^\"]*\"(?=[ \t\r\n]|$)|'[^']*'(?=[ \t\r\n]|$)|[^ \t\r\n]+")

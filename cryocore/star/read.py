@@ -18,7 +18,6 @@ from cryocore.star.layout import (
     IMAGE_NAME,
     TOKEN,
     Block,
-    Ints,
     Lines,
     check_counts,
     decode,
@@ -27,6 +26,7 @@ from cryocore.star.layout import (
     particle_block,
     read_lines,
 )
+from cryocore.types import Ints
 
 NAME_LABELS = frozenset(
     {

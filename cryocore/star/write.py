@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from cryocore.errors import InputError
 from cryocore.files import atomic_path
-from cryocore.star.layout import TOKEN, Block, Bools, Lines, check_counts, find_blocks, particle_block, read_lines
+from cryocore.star.layout import TOKEN, Block, Lines, check_counts, find_blocks, particle_block, read_lines
+from cryocore.types import Bools
 
 log = logging.getLogger(__name__)
 

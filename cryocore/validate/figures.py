@@ -18,10 +18,9 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
 from cryocore.files import atomic_path
+from cryocore.types import Floats
 from cryocore.validate.surfaces import VIEWS, MapPictures
 from cryocore.validate.views import sphere_image
-
-Floats = NDArray[np.float64]
 
 RIGHT, WRONG, UNKNOWN, INK, QUIET = "#0072B2", "#D55E00", "#7A8794", "#1D2733", "#8C97A3"
 """Colours that remain distinct without red-green vision (Okabe and Ito 2008)."""

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from cryocore.data import FscCurves, require_same_particles, score_columns
+from cryocore.data import FscCurves, lower_is_better, require_same_particles, score_columns
 from cryocore.errors import InputError
 from cryocore.files import (
     AGAIN,
@@ -32,15 +32,14 @@ from cryocore.maps.cones import cone_metrics, round_cones
 from cryocore.maps.fsc import fsc, resolution_at
 from cryocore.maps.mrc import read_map, require_contrast
 from cryocore.orientation.sampling import sampling_of
-from cryocore.rates import auc, lower_is_better, rates_by_kind, rounded, selection_rates, share
+from cryocore.rates import auc, rates_by_kind, rounded, selection_rates, share
 from cryocore.select.choose import judged
 from cryocore.select.mixture import MIXTURE_COLUMNS
 from cryocore.select.registry import MIXTURE
 from cryocore.select.stage import read_columns
-from cryocore.select.weights import effective_number
+from cryocore.statistics import effective_number
+from cryocore.types import Bools
 from cryocore.validate.epochs import epoch_metrics
-
-Bools = NDArray[np.bool_]
 
 NEEDED = ("particle_id", "half", "selected", "weight")
 TRUTH_SCHEMA = pa.schema([("particle_id", pa.uint64()), ("is_correct", pa.bool_()), ("error_kind", pa.string())])

@@ -7,14 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.fft
-from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from cryocore.cores import available_cores
 from cryocore.maps.fsc import fsc_weight, resolution_at
-
-Floats = NDArray[np.float64]
-Floats32 = NDArray[np.float32]
+from cryocore.types import Floats, Floats32
 
 SIGNIFICANCE = 0.05
 """One-sided chance to call a shell (of all that are looked at), or the area, lower although it is not."""

@@ -10,7 +10,8 @@ import scipy.fft
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-Floats32 = NDArray[np.float32]
+from cryocore.types import Floats32
+
 View = Literal["front", "side", "top"]
 
 VIEWS: tuple[View, ...] = ("front", "side", "top")

@@ -6,7 +6,8 @@ import healpix
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from cryocore.types import Floats
+
 Counts = NDArray[np.int64]
 
 

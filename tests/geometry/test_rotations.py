@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from cryocore.conventions import euler_to_matrix
 from cryocore.errors import InputError
-from cryocore.geometry.poses import decoys, hashed_uniform, neighbours
+from cryocore.geometry.poses import decoys, neighbours
 from cryocore.geometry.rotations import (
     angular_distance_deg,
     matrix_to_euler,
@@ -23,6 +23,7 @@ from cryocore.geometry.rotations import (
     viewing_direction,
 )
 from cryocore.geometry.symmetry import point_group
+from cryocore.hashing import hashed_uniform
 
 RNG = np.random.default_rng(0)
 

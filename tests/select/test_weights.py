@@ -12,6 +12,7 @@ from cryocore.errors import InputError
 from cryocore.select import weights as w
 from cryocore.select.choose import choose
 from cryocore.settings.select import Select
+from cryocore.statistics import effective_number
 
 RNG = np.random.default_rng(3)
 SCORES = np.concatenate([RNG.normal(0.0, 1.0, 150), RNG.normal(5.0, 1.0, 350)])
@@ -86,7 +87,7 @@ def test_capped_without_a_quadratic_term_is_the_trimmed_set(monkeypatch: pytest.
     "weigh", [lambda strength: w.softmax(LOSS, strength), lambda strength: w.simplex(LOSS, 1.0 / strength)]
 )
 def test_weights_collapse_on_the_best_particle(weigh: object) -> None:
-    counts = [w.effective_number(weigh(s)) for s in (1e-6, 0.5, 2.0, 10.0, 1e4)]  # type: ignore[operator]
+    counts = [effective_number(weigh(s)) for s in (1e-6, 0.5, 2.0, 10.0, 1e4)]  # type: ignore[operator]
     assert counts == sorted(counts, reverse=True)
     assert counts[0] == pytest.approx(500, rel=1e-3)
     assert counts[-1] == pytest.approx(1.0)
@@ -95,7 +96,7 @@ def test_weights_collapse_on_the_best_particle(weigh: object) -> None:
 
 def test_a_cap_prevents_the_collapse() -> None:
     for share in (0.2, 0.5, 0.9):
-        assert w.effective_number(w.capped(1e3 * LOSS, share)) >= share * 500 * (1 - 1e-9)
+        assert effective_number(w.capped(1e3 * LOSS, share)) >= share * 500 * (1 - 1e-9)
 
 
 @pytest.mark.parametrize("share", [0.5, 0.8])
@@ -116,7 +117,7 @@ def test_absolute_weights_pile_up_round_by_round() -> None:
     weights, counts = np.ones(500), []
     for _ in range(60):
         weights = w.absolute(LOSS, 0.3, weights)
-        counts.append(w.effective_number(weights))
+        counts.append(effective_number(weights))
     assert counts[0] > 400 > 200 > counts[-1]
 
 
@@ -130,7 +131,7 @@ def test_a_collapsed_selection_is_refused() -> None:
     with pytest.raises(InputError, match=r"keeps \d of the 500 .* whose weights are worth [12]\.\d equal ones"):
         choose(columns, Select(score="zc", rule="softmax", value=[50.0]), 1)
     mild = choose(columns, Select(score="zc", rule="softmax", value=[1.0]), 1)
-    assert w.effective_number(mild.weights) > 200
+    assert effective_number(mild.weights) > 200
 
 
 def test_robust_weights_fall_beyond_the_median_only() -> None:

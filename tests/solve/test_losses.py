@@ -10,7 +10,8 @@ pytest.importorskip("torch")
 from cryocore.config import parse_config
 from cryocore.errors import InputError
 from cryocore.settings.solve import Iterative
-from cryocore.solve.losses import effective_size, weigh
+from cryocore.solve.losses import weigh
+from cryocore.statistics import effective_number
 
 RNG = np.random.default_rng(0)
 DISTANCE = RNG.chisquare(1, 400) * 3
@@ -58,9 +59,9 @@ def test_trimming_keeps_the_best_of_each_half_set_on_a_schedule() -> None:
         np.testing.assert_array_equal(losses, weights * DISTANCE)
 
 
-def test_effective_size() -> None:
-    assert effective_size(np.ones(7)) == pytest.approx(7)
-    assert effective_size(np.array([1.0, 0, 0])) == pytest.approx(1)
+def test_effective_number() -> None:
+    assert effective_number(np.ones(7)) == pytest.approx(7)
+    assert effective_number(np.array([1.0, 0, 0])) == pytest.approx(1)
 
 
 def test_settings_that_cannot_work_are_refused() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cryocore.maps.fsc import fsc, resolution_at
-from cryocore.select.weights import effective_number
+from cryocore.statistics import effective_number
 from cryocore.validate.stopping import (
     Samples,
     difference_sd,

@@ -1,0 +1,33 @@
+"""Statistics that stages share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryocore.types import Floats
+
+MAD_TO_SD = 1.4826
+"""Standard deviation of normal values over their median absolute deviation."""
+
+
+def centre_and_spread(values: NDArray[np.floating[Any]]) -> tuple[float, float]:
+    """Median and robust standard deviation of values ``(n,)``.
+
+    >>> centre_and_spread(np.array([1.0, 2.0, 3.0, 50.0]))
+    (2.5, 1.4826)
+    """
+    centre = float(np.median(values))
+    return centre, float(MAD_TO_SD * np.median(np.abs(values - centre)))
+
+
+def effective_number(weights: NDArray[np.floating[Any]]) -> float:
+    """Number of equally weighted particles that would leave as much noise: (Σ w)² / Σ w² (Kish 1965); 0 of none.
+
+    >>> effective_number(np.array([1.0, 1.0, 0.0])), round(effective_number(np.array([1.0, 1.0, 0.5])), 2)
+    (2.0, 2.78)
+    """
+    w: Floats = weights.astype(np.float64)
+    return float(w.sum() ** 2 / (w @ w)) if np.any(w) else 0.0

@@ -11,9 +11,6 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	if "$$p" -c '$(FITS)' 2>/dev/null; then echo "$$p"; break; fi; done)
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
 
-TELLING := tests/ingest tests/geometry tests/imaging tests/maps tests/reconstruct tests/score tests/select tests/classify \
-	tests/analysis tests/validate tests/test_python_page.py
-
 .PHONY: help demo test portability margins bench bench-full validation experiments gpu-check lint docs clean
 
 help:  ## list the targets
@@ -27,8 +24,7 @@ test: $(VENV)/.ready-dev  ## run the tests, two files at a time; PYTEST_ARGS='-m
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 10 --durations-min 3 $(PYTEST_ARGS)
 
 portability: $(VENV)/.ready-dev  ## run the tests that can tell processors apart as the oldest one would
-	@$(BIN)/python -m benchmarks.configurations run plain -- \
-		$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow" $(TELLING) $(PYTEST_ARGS)
+	@$(BIN)/python -m benchmarks.configurations tests plain $(PYTEST_ARGS)
 
 margins: $(VENV)/.ready-dev  ## list assertions whose bounds are nearly used up, here or as on the oldest processor
 	@rm -rf .margins.*

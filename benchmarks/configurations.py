@@ -2,10 +2,11 @@
 
     python -m benchmarks.configurations                      # the demo under each; docs/reproducibility.md
     python -m benchmarks.configurations run plain COMMAND    # any command under one of them
+    python -m benchmarks.configurations tests plain          # the tests that can tell (make portability)
 
 A configuration is a set of environment variables: another kernel of OpenBLAS, another instruction set for the kernels
 of cryocore, NumPy without the vector code of this processor. Each runs the demo in a folder of its own; images, scores,
-weights, lists and curves are compared with those of the first. With ``--tests`` each runs the quick tests as well.
+weights, lists and curves are compared with those of the first. With ``--tests`` each runs the tests that can tell, too.
 The outcome is in benchmarks/results/configurations/, and the table of docs/reproducibility.md is made of it.
 """
 
@@ -38,6 +39,11 @@ PAGE = ROOT / "docs" / "reproducibility.md"
 TABLE = re.compile(r"(<!-- configurations -->\n)(\|.*\n)*")
 BLAS, NUMPY = "OPENBLAS_CORETYPE", "NPY_DISABLE_CPU_FEATURES"
 OLD_KERNELS = {CFLAGS_VARIABLE: "-march=x86-64-v2"}
+TELLING = (
+    *(f"tests/{part}" for part in ("ingest", "geometry", "imaging", "maps", "reconstruct", "score", "select")),
+    *(f"tests/{part}" for part in ("classify", "analysis", "validate", "test_python_page.py")),
+)
+"""Tests of data, maps, scores, selections and pages."""
 SCORES = ("zc", "dual", "llr", "mixture")
 """Columns of the log that are compared, as far as it has them."""
 
@@ -90,11 +96,15 @@ def demo(name: str, folder: Path) -> Path:
     return folder / "results" / "demo"
 
 
-def tests(name: str) -> dict[str, int]:
-    """How many of the quick tests passed and failed under a configuration."""
-    command = [sys.executable, "-m", "pytest", "--numprocesses", "2", "--dist", "loadfile", "-q", "-m", "not slow"]
-    printed = run(name, command, cwd=ROOT, capture_output=True).stdout
-    return {word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|error)", printed.splitlines()[-1])}
+def tests(name: str, *options: str, **how: Any) -> subprocess.CompletedProcess[str]:
+    """The tests that can tell processors apart, under a configuration."""
+    command = [sys.executable, "-m", "pytest", "--numprocesses", "2", "--dist", "loadfile", "-m", "not slow"]
+    return run(name, [*command, *(str(ROOT / part) for part in TELLING), *options], cwd=ROOT, **how)
+
+
+def counted(done: subprocess.CompletedProcess[str]) -> dict[str, int]:
+    """How many tests passed and failed."""
+    return {word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|error)", done.stdout.splitlines()[-1])}
 
 
 def difference(first: Path, second: Path) -> dict[str, Any]:
@@ -139,7 +149,7 @@ def as_table(record: dict[str, Any]) -> str:
         rows.append([name, *shown, f"{100 * d['lists']:.2g} %", f"{d['fsc']:.1e}" if d["fsc"] else "0",
                      f"{d['resolution_angstrom']:.2f} Å", printed, counted])  # fmt: skip
     head = ["configuration", "images (sd)", "scores (sd)", "weights", "list", "FSC", "resolution", "printed table",
-            "quick tests passed / failed"]  # fmt: skip
+            "telling tests passed / failed"]  # fmt: skip
     return table(head, rows)
 
 
@@ -147,14 +157,18 @@ def main(arguments: list[str] | None = None) -> None:
     """Measure, or run one command."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.configurations")
     parser.add_argument("--only", nargs="*", choices=configurations(), metavar="NAME", help="besides the first")
-    parser.add_argument("--tests", action="store_true", help="run the quick tests under each as well")
+    parser.add_argument("--tests", action="store_true", help="run the tests that can tell under each as well")
     commands = parser.add_subparsers(dest="command")
     one = commands.add_parser("run", help="run a command under one configuration")
     one.add_argument("name", choices=configurations())
     one.add_argument("line", nargs=argparse.REMAINDER, metavar="COMMAND")
+    some = commands.add_parser("tests", help="run the tests that can tell under one configuration")
+    some.add_argument("name", choices=configurations())
+    some.add_argument("line", nargs=argparse.REMAINDER, metavar="PYTEST_ARGS")
     chosen = parser.parse_args(arguments)
     if chosen.command:
-        sys.exit(run(chosen.name, chosen.line).returncode)
+        done = run(chosen.name, chosen.line) if chosen.command == "run" else tests(chosen.name, *chosen.line)
+        sys.exit(done.returncode)
     first, *others = configurations()
     store = RESULTS / f"{machine_name()}.json"
     record = json.loads(store.read_text()) if store.exists() else {"configurations": {}}
@@ -166,7 +180,9 @@ def main(arguments: list[str] | None = None) -> None:
             print(name, file=sys.stderr, flush=True)
             results = usual if name == first else demo(name, Path(scratch) / "other")
             row = {**record["configurations"].get(name, {}), "difference": difference(usual, results)}
-            record["configurations"][name] = row | ({"tests": tests(name)} if chosen.tests else {})
+            record["configurations"][name] = row | (
+                {"tests": counted(tests(name, "-q", capture_output=True))} if chosen.tests else {}
+            )
             write_json(store, record)
             shutil.rmtree(Path(scratch) / "other", ignore_errors=True)
     PAGE.write_text(TABLE.sub(lambda found: found[1] + as_table(record), PAGE.read_text()))

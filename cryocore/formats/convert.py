@@ -121,7 +121,8 @@ def convert(
             lost += _missed(tables, thu_out.HELD)
         case "star":
             _check(columns)
-            write_star(_with_pixel_size(tables, pixel_size_angstrom), out)
+            shown = _with_pixel_size(tables, pixel_size_angstrom)
+            write_star(shown.particles, shown.optics, out)
             notes += _for_relion(tables)
     if fields is not None:
         lost += _missed_fields(fields)

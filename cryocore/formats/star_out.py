@@ -1,4 +1,7 @@
-"""STAR files written from a table, for conversions; selections of a STAR file keep its bytes (:mod:`cryocore.star`)."""
+"""STAR files written from tables: conversions and simulations.
+
+Selections of a STAR file keep its bytes (:mod:`cryocore.star`).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,6 @@ import pyarrow.compute as pc
 
 from cryocore.files import atomic_path
 from cryocore.formats.text import as_array, rounded, text_lines
-from cryocore.star import StarTables
 from cryocore.star.write import format_value
 
 ROUNDED = ("rlnAngle", "rlnOrigin", "rlnDefocus", "rlnPhaseShift", "rlnCoordinate")
@@ -20,17 +22,19 @@ ROUNDED = ("rlnAngle", "rlnOrigin", "rlnDefocus", "rlnPhaseShift", "rlnCoordinat
 DECIMALS = 6
 
 
-def write_star(tables: StarTables, out: str | Path) -> None:
-    """Write the particles, and their optics groups if they have them, as RELION 3.1 does, else as 3.0 does.
+def write_star(particles: pd.DataFrame, optics: pd.DataFrame | None, out: str | Path) -> None:
+    """Write particles, and their optics groups if they have them, as RELION 3.1 does, else as 3.0 does.
+
+    Columns are RELION's labels without the underscore.
 
     Numbers are written in the fewest digits that are them; angles and lengths with six decimals.
     """
     with atomic_path(out) as temporary, temporary.open("wb") as file:
-        if tables.optics is not None:
+        if optics is not None:
             file.write(b"# version 30001\n")
-            _write_block(file, "optics", tables.optics)
+            _write_block(file, "optics", optics)
             file.write(b"\n# version 30001\n")
-        _write_block(file, "" if tables.optics is None else "particles", tables.particles)
+        _write_block(file, "" if optics is None else "particles", particles)
 
 
 def _write_block(file: Any, name: str, table: pd.DataFrame) -> None:

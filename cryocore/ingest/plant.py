@@ -149,7 +149,7 @@ def plant(
         given = star
         if kind_of(star) != "star":
             given = Path(folder) / "particles.star"
-            write_star(tables, given)
+            write_star(tables.particles, tables.optics, given)
         extra = columns if len(moved) else None
         edit_star(given, out_dir / "particles.star", extra=extra, edits=edits, comment=comment)
     ids = particle_ids([junk.get(row, name) for row, name in enumerate(names)])

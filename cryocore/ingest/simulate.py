@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import scipy.fft
 from numpy.typing import NDArray
 from tqdm import tqdm
@@ -20,7 +21,8 @@ from tqdm import tqdm
 from cryocore.backend import Backend
 from cryocore.data import Grid, Optics
 from cryocore.errors import InputError
-from cryocore.files import atomic_path, write_table
+from cryocore.files import write_table
+from cryocore.formats.star_out import write_star
 from cryocore.geometry.rotations import matrix_to_euler, random_rotations
 from cryocore.geometry.symmetry import point_group
 from cryocore.imaging.ctf import ctf
@@ -33,7 +35,7 @@ from cryocore.ingest.plant import assign_errors, perturb_poses, truth_table
 from cryocore.maps.mrc import read_map, require_contrast, write_map, write_stack
 from cryocore.settings.plant import PlantedErrors
 from cryocore.settings.simulate import Simulate
-from cryocore.types import Floats, Floats32
+from cryocore.types import Floats, Floats32, Ints
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +69,8 @@ def simulate(
     precision = np.float16 if settings.half_precision else np.float32
     write_stack(out_dir / STACK, images, settings.pixel_size_angstrom, dtype=precision)
     names = [f"{i + 1:06d}@{STACK}" for i in range(settings.n_particles)]
-    write_star(out_dir / "particles.star", names, rotations, shifts, truth, settings, rng)
+    half = rng.permutation(np.arange(len(names)) % 2) + 1
+    write_star(*star_tables(names, rotations, shifts, truth, settings, half), out_dir / "particles.star")
     table = truth_table(particle_ids(names), kinds, truth.rotations, truth.shifts_angstrom)
     write_table(out_dir / "truth.parquet", table, seed=seed)
 
@@ -219,48 +222,28 @@ def optics_of(settings: Simulate) -> Optics:
     )
 
 
-def write_star(
-    path: Path,
-    names: list[str],
-    rotations: Floats,
-    shifts_angstrom: Floats,
-    truth: Truth,
-    settings: Simulate,
-    rng: np.random.Generator,
-) -> None:
-    """A RELION 3.1 STAR file; half sets are drawn per particle, equal in size."""
-    half = rng.permutation(np.arange(len(names)) % 2) + 1
+def star_tables(
+    names: list[str], rotations: Floats, shifts_angstrom: Floats, truth: Truth, settings: Simulate, half: Ints
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Particles and optics group of a RELION 3.1 STAR file; half sets ``(n,)``."""
     angles = matrix_to_euler(rotations)
-    optics = [
-        ("rlnOpticsGroupName", "simulated"),
-        ("rlnOpticsGroup", "1"),
-        ("rlnVoltage", f"{settings.voltage_kv:.6f}"),
-        ("rlnSphericalAberration", f"{settings.cs_mm:.6f}"),
-        ("rlnAmplitudeContrast", f"{settings.amplitude_contrast:.6f}"),
-        ("rlnImagePixelSize", f"{settings.pixel_size_angstrom:.6f}"),
-        ("rlnImageSize", str(settings.box)),
-        ("rlnImageDimensionality", "2"),
-    ]
-    labels = [
-        "rlnImageName",
-        "rlnMicrographName",
-        "rlnOpticsGroup",
-        "rlnRandomSubset",
-        "rlnAngleRot",
-        "rlnAngleTilt",
-        "rlnAnglePsi",
-        "rlnOriginXAngst",
-        "rlnOriginYAngst",
-        "rlnDefocusU",
-        "rlnDefocusV",
-        "rlnDefocusAngle",
-    ]
-    with atomic_path(path) as temporary, temporary.open("w") as file:
-        file.write("# version 30001\n\ndata_optics\n\nloop_\n")
-        file.writelines(f"_{label} #{i}\n" for i, (label, _) in enumerate(optics, 1))
-        file.write(" ".join(value for _, value in optics) + "\n\n\n# version 30001\n\ndata_particles\n\nloop_\n")
-        file.writelines(f"_{label} #{i}\n" for i, label in enumerate(labels, 1))
-        for i, name in enumerate(names):
-            numbers = (*angles[i], *shifts_angstrom[i], *truth.defocus[i])
-            text = " ".join(f"{v:.6f}" for v in numbers)
-            file.write(f"{name} micrograph_{truth.micrograph[i]:04d}.mrc 1 {half[i]} {text}\n")
+    particles = {
+        "rlnImageName": names,
+        "rlnMicrographName": [f"micrograph_{m:04d}.mrc" for m in truth.micrograph],
+        "rlnOpticsGroup": 1,
+        "rlnRandomSubset": half,
+        **{f"rlnAngle{name}": angles[:, i] for i, name in enumerate(("Rot", "Tilt", "Psi"))},
+        **{f"rlnOrigin{axis}Angst": shifts_angstrom[:, i] for i, axis in enumerate("XY")},
+        **{f"rlnDefocus{name}": truth.defocus[:, i] for i, name in enumerate(("U", "V", "Angle"))},
+    }
+    optics = {
+        "rlnOpticsGroupName": "simulated",
+        "rlnOpticsGroup": 1,
+        "rlnVoltage": settings.voltage_kv,
+        "rlnSphericalAberration": settings.cs_mm,
+        "rlnAmplitudeContrast": settings.amplitude_contrast,
+        "rlnImagePixelSize": settings.pixel_size_angstrom,
+        "rlnImageSize": settings.box,
+        "rlnImageDimensionality": 2,
+    }
+    return pd.DataFrame(particles), pd.DataFrame(optics, index=[0])

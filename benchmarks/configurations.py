@@ -29,9 +29,9 @@ import mrcfile
 import numpy as np
 
 from benchmarks.machine import machine_name, processor
-from benchmarks.validation.page import table
 from cryocore.backend.cpu import CFLAGS_VARIABLE
 from cryocore.files import read_table, write_json
+from cryocore.markdown import table
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "configurations"

@@ -20,12 +20,12 @@ from unittest import mock
 import numpy as np
 
 from benchmarks.machine import processor
-from benchmarks.validation.page import table
 from cryocore.backend import Backend, get_backend
 from cryocore.files import read_schema, read_table, table_metadata, write_json
 from cryocore.ingest.particles import read_particles
 from cryocore.ingest.plant import CORRECT
 from cryocore.ingest.simulate import simulate
+from cryocore.markdown import table
 from cryocore.rates import auc
 from cryocore.reconstruct import reconstruct
 from cryocore.score import comparison, score

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from cryocore.config import Config
+from cryocore.markdown import table
 from cryocore.select.registry import RULES
 
 LONGEST_CHOICE = 40
@@ -62,12 +63,11 @@ def configuration_schema() -> str:
 
 def rules_table() -> str:
     """The table of docs/select.md: every rule with the values that it takes."""
-    head = "| rule | keeps | default; values | ranks by | when |\n|---|---|---|---|---|\n"
     cells = (
         (f"`{name}`", rule.keeps, f"{_listed(rule.values.default)}; {rule.values}", rule.score or "any", rule.when)
         for name, rule in RULES.items()
     )
-    return head + "".join(f"| {' | '.join(row)} |\n" for row in cells)
+    return table(["rule", "keeps", "default; values", "ranks by", "when"], cells)
 
 
 def with_rules(page: str) -> str:
@@ -123,8 +123,8 @@ def _tables(section: BaseModel, prefix: str) -> Iterator[str]:
     properties = model.model_json_schema()["properties"]
     title = f"`{prefix}`" if prefix else "The run"
     yield f"\n## {title}\n\n{(model.__doc__ or '').strip()}\n\n"
-    yield "| key | default | allowed | meaning |\n|---|---|---|---|\n"
     inner: list[tuple[str, BaseModel]] = []
+    rows = []
     for name, field in model.model_fields.items():
         default = _shown(section, name)
         if isinstance(default, BaseModel):
@@ -132,7 +132,8 @@ def _tables(section: BaseModel, prefix: str) -> Iterator[str]:
             inner.append((f"{prefix}.{name}".lstrip("."), default if prefix else type(default)()))
         else:
             meaning = (field.description or "").replace("<", "&lt;")
-            yield f"| `{name}` | `{_plain(default)}` | {_allowed(properties[name])} | {meaning} |\n"
+            rows.append((f"`{name}`", f"`{_plain(default)}`", _allowed(properties[name]), meaning))
+    yield table(["key", "default", "allowed", "meaning"], rows)
     for path, part in inner:
         yield from _tables(part, path)
 
@@ -166,7 +167,7 @@ def _allowed(schema: dict[str, Any]) -> str:
     word = _choices(schema) or kinds.get(schema.get("type", ""), schema.get("type", ""))
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
     bounds = [f"{sign} {schema[name]:g}" for name, sign in signs.items() if name in schema]
-    pattern = [f"matching `{schema['pattern']}`".replace("|", "\\|")] if "pattern" in schema else []
+    pattern = [f"matching `{schema['pattern']}`"] if "pattern" in schema else []
     return " ".join([word, *(["and ".join(f"{b} " for b in bounds).strip()] if bounds else []), *pattern])
 
 

@@ -11,8 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from benchmarks.validation.common import ROOT
-from benchmarks.validation.page import table
 from cryocore.files import atomic_path
+from cryocore.markdown import table
 from experiments.cases import SETS, read_cases
 from experiments.evaluate import VARIANTS
 from experiments.figures import rounds_figure, subsets_figure, with_cryosieve

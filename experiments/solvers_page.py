@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks.validation.common import ROOT
-from benchmarks.validation.page import table
 from cryocore.files import atomic_path
+from cryocore.markdown import table
 from experiments.page import save
 from experiments.solvers import STORE, measured_cases, read_specs
 

@@ -7,17 +7,12 @@ from functools import reduce
 from typing import Any
 
 from benchmarks.performance.reconstruction import DEFAULT, HALVES, OURS
+from cryocore.markdown import table_lines
 
 Record = dict[str, Any]
 PASS = ("transform, shift, CTF", "insert", "rest of the pass")
 ALONE = "read images alone"
 LARGEST_SHARE = 0.35
-
-
-def table(names: list[str], rows: list[list[str]]) -> list[str]:
-    """A table of cells."""
-    lines = [names, ["---"] * len(names), *rows]
-    return ["| " + " | ".join(cells) + " |" for cells in lines]
 
 
 def paragraph(*parts: str) -> list[str]:
@@ -34,7 +29,7 @@ def targets(record: Record) -> list[str]:
         *_difference_targets(record),
     ]
     marked = [[what, wanted, got, "yes" if met else "no"] for what, wanted, got, met in rows]
-    return ["", "## Targets", "", *table(["of two cores", "target", "measured", "met"], marked)]
+    return ["", "## Targets", "", *table_lines(["of two cores", "target", "measured", "met"], marked)]
 
 
 Target = tuple[str, str, str, bool]
@@ -120,7 +115,7 @@ def margin(record: Record) -> list[str]:
             "",
             f"Box {box}, the line through {first['particles']:,} and {last['particles']:,} particles:",
             "",
-            *table(["run", "CPU ms per particle", "CPU seconds whatever their number"], cells),
+            *table_lines(["run", "CPU ms per particle", "CPU seconds whatever their number"], cells),
         ]
     return lines
 
@@ -154,7 +149,7 @@ def where_time_goes(record: Record) -> list[str]:
             "in whatever step runs meanwhile; the last row is that of reading alone, and not in the total.",
         ),
         "",
-        *table(header, cells),
+        *table_lines(header, cells),
         *_floor(record),
         *_beside_relion(record),
     ]
@@ -199,7 +194,7 @@ def _floor(record: Record) -> list[str]:
             "matrix product. What a particle takes at these rates, and what it took:",
         ),
         "",
-        *table(names, cells),
+        *table_lines(names, cells),
         *paragraph(
             "Operations are those of the transform alone, and of the trilinear weights and",
             "sums of a sample; bytes are the",
@@ -288,7 +283,7 @@ def difference(record: Record) -> list[str]:
             "whole process, in full and by difference from the kept sums.",
         ),
         "",
-        *table(["particles", "measure", "in full", "by difference", "share"], cells),
+        *table_lines(["particles", "measure", "in full", "by difference", "share"], cells),
         *paragraph(
             "CPU seconds of a round by difference outside the pass, whatever the number of particles:",
             ", ".join(f"{name} {seconds:.2f}" for name, seconds in fixed.items())

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.performance import scoring
-from benchmarks.performance.floors import difference, margin, paragraph, scoring_floor, table, targets, where_time_goes
+from benchmarks.performance.floors import difference, margin, paragraph, scoring_floor, targets, where_time_goes
+from cryocore.markdown import table_lines
 
 Record = dict[str, Any]
 TIMES = ["CPU seconds", "wall seconds", "peak MB"]
@@ -50,7 +51,7 @@ def kernels_section(record: Record) -> list[str]:
         "Particles per wall second, images in memory, padding 2, both half sets; `transform` is the Fourier transform",
         "alone, `prepare` includes it; `per pose` counts particles times poses.",
         "",
-        *table(["box", "threads", *names.values()], rows),
+        *table_lines(["box", "threads", *names.values()], rows),
     ]
 
 
@@ -71,7 +72,7 @@ def scoring_section(record: Record) -> list[str]:
         f"leave-one-out; `{scoring.POSES} more` also those at so many other poses. The last column is the largest",
         "difference between the two, without leave-one-out, in standard deviations of the score.",
         "",
-        *table(["box", "real space", "own pose", "ratio", f"{scoring.POSES} more", "difference"], rows),
+        *table_lines(["box", "real space", "own pose", "ratio", f"{scoring.POSES} more", "difference"], rows),
         *scoring_floor(record),
     ]
 
@@ -89,7 +90,7 @@ def relion_section(record: Record) -> list[str]:
         if "skipped" in row:
             lines += [f"Skipped: {row['skipped']}."]
         else:
-            lines += table(["run", *TIMES], [[name, *_times(found)] for name, found in row["runs"].items()])
+            lines += table_lines(["run", *TIMES], [[name, *_times(found)] for name, found in row["runs"].items()])
     return lines + margin(record)
 
 
@@ -115,15 +116,15 @@ def scaling_section(record: Record) -> list[str]:
         "",
         f"Box {scaling['box']}:",
         "",
-        *table(["stage", "particles", *TIMES], particles),
+        *table_lines(["stage", "particles", *TIMES], particles),
         "",
         f"`reconstruct`, {scaling['box_particles']:,} particles:",
         "",
-        *table(["box", *TIMES], [[f"{row['box']}", *_times(row)] for row in scaling["boxes"]]),
+        *table_lines(["box", *TIMES], [[f"{row['box']}", *_times(row)] for row in scaling["boxes"]]),
         "",
         f"Box {scaling['box']}, {scaling['thread_particles']:,} particles, on so many cores:",
         "",
-        *table(["stage", "cores", *TIMES], threads),
+        *table_lines(["stage", "cores", *TIMES], threads),
     ]
 
 

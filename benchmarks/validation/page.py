@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from statistics import median
 from typing import Any
 
 from benchmarks.validation.texts import HEAD, PLANTED_TEXT, POST_TEXT, REAL_TEXT, RELION_TEXT, SELECTED_TEXT, TRUTH_TEXT
+from cryocore.markdown import table
 
 SCORES = ("dual", "zc", "z", "llr", "contrast", "local", "ncc", "cryosieve", "l2_loss")
 
@@ -21,12 +22,6 @@ def page(record: dict[str, Any]) -> str:
         text = f"Skipped: {values['skipped']}.\n" if "skipped" in values else body(values)
         parts.append(f"## {title}\n\n{text}")
     return "\n".join(parts)
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def at_shell(item: dict[str, Any], digits: int = 4) -> str:

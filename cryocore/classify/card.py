@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from cryocore.classify.evaluation import Comparison, Evaluation
 from cryocore.files import atomic_path, write_json
+from cryocore.markdown import table_lines
 from cryocore.validate.figures import save
 
 FEW, FEW_OF_KIND, WEAK, OFF = 1000, 50, 0.8, 0.02
@@ -118,7 +119,7 @@ def card_text(
     lines = [f"# {about.get('name', 'Classifier')}", "", *_paragraph(about.get("purpose"))]
     for title, key in (("Data", "data"), ("Training", "training")):
         if about.get(key):
-            lines += [f"## {title}", "", *_table(("", ""), _flat(about[key])), ""]
+            lines += [f"## {title}", "", *table_lines(("", ""), _flat(about[key])), ""]
     lines += ["## Split", "", *_paragraph(about["split"])] if about.get("split") else []
     unit = "micrographs" if evaluation.resampled == "groups" else "particles"
     lines += [
@@ -127,14 +128,14 @@ def card_text(
         f"{evaluation.n:,} particles of {evaluation.n_groups:,} micrographs, {evaluation.n_right:,} of them right; "
         f"95 % intervals of a bootstrap over {unit}.",
         "",
-        *_table(("figure", "value (95 %)"), ((label, getattr(evaluation, key)) for key, label in FIGURES.items())),
+        *table_lines(("figure", "value (95 %)"), ((label, getattr(evaluation, key)) for key, label in FIGURES.items())),
         "",
         f"A calibrated probability would show a calibration error of {evaluation.calibration_by_chance:.3f} by chance.",
         "",
     ]
     if evaluation.kinds:
         rows = ((kind, f"{entry.n:,}", entry.auc) for kind, entry in evaluation.kinds.items())
-        lines += [*_table(("kind of error", "particles", "AUC (95 %)"), rows), ""]
+        lines += [*table_lines(("kind of error", "particles", "AUC (95 %)"), rows), ""]
     if comparison is not None:
         lines += ["## Beside the scores of the log", "", *_comparison(comparison), ""]
     lines += ["## Limits", "", *(f"- {limit}" for limit in limits), ""]
@@ -149,7 +150,7 @@ def _comparison(comparison: Comparison) -> list[str]:
     first = ("classifier", f"{comparison.n['probability']:,}", comparison.auc["probability"], "")
     best = comparison.gain_over_best
     return [
-        *_table(("score", "particles", "AUC (95 %)", "classifier less score"), [first, *rows]),
+        *table_lines(("score", "particles", "AUC (95 %)", "classifier less score"), [first, *rows]),
         "",
         f"Over whichever score is best ({comparison.best} here): {_gain(best)}.",
     ]
@@ -161,11 +162,6 @@ def _gain(estimate: Any) -> str:
 
 def _paragraph(text: Any) -> list[str]:
     return [str(text), ""] if text else []
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
-    body = ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in rows]
-    return ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head), *body]
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

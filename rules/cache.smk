@@ -20,11 +20,8 @@ rule cache:
         backend=CONFIG.backend,
     params:
         *code("cache"),
-        settings=settings("cache"),
-        script=script("cache"),
-        optional=lambda wildcards: options(shard=shard(wildcards)),
+        **program("cache"),
     message:
         f"Keeping transforms of the images{TELLS_SHARD}"
     shell:
-        "CRYOCORE_LOG={log:q} python -P {params.script:q} {input.particles:q} {output.transforms:q} {params.optional:q}"
-        " --settings {params.settings:q} --backend {resources.backend} --threads {threads}"
+        command("cache", "{input.particles:q} {output.transforms:q}")

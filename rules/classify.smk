@@ -10,7 +10,7 @@ rule classify:
         cache=UNDIVIDED_CACHE,
         scores="<results>/round_{r}/band_scores.parquet",
         subset=fitted,
-        model=given_model(),
+        description=given_model(),
     output:
         scores="<results>/round_{r}/scores.parquet",
         classifier=directory("<results>/round_{r}/classifier"),
@@ -26,15 +26,14 @@ rule classify:
         backend=CONFIG.backend,
     params:
         *code("classify"),
-        settings=settings("classify"),
-        script=script("classify"),
-        optional=lambda wildcards, input: options(
-            subset=input.subset, cache=input.cache, model=input.model and str(Path(input.model).parent)
-        ),
+        **program("classify"),
         round_dir=subpath(input.half1, parent=True),
+        model=["--model", CONFIG.classify.model] if given_model() else [],
     message:
         "Round {wildcards.r}: classifying"
     shell:
-        "CRYOCORE_LOG={log:q} python -P {params.script:q} {input.particles:q} {input.scores:q} {params.round_dir:q}"
-        " {output.scores:q} {output.classifier:q} {params.optional:q} --settings {params.settings:q}"
-        " --backend {resources.backend} --threads {threads}"
+        command(
+            "classify",
+            "{input.particles:q} {input.scores:q} {params.round_dir:q} {output.scores:q} {output.classifier:q}"
+            " {params.model:q}",
+        )

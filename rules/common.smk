@@ -3,6 +3,8 @@
 import json
 import os
 import sys
+from importlib import import_module
+from inspect import signature
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -58,15 +60,39 @@ def code(stage):
     return [f"{file} {digest}" for file, digest in code_version(script(stage), root=root).items()]
 
 
-def settings(stage):
-    """What a stage reads from the configuration, as JSON; a job reruns when it changes."""
-    return lambda wildcards: json.dumps(stage_settings(CONFIG, stage, int(wildcards.get("r", 0))), sort_keys=True)
+def program(stage, configured_as=None):
+    """The params of a stage's job: its script, what it reads from the configuration, and its options.
+
+    A job reruns when its settings change. Options are those inputs of the rule that have the name of one
+    (cryocore/commands/stages/), where there are such files, and the part of the data.
+    """
+    taken = options_of(stage)
+
+    def settings(wildcards):
+        return json.dumps(stage_settings(CONFIG, configured_as or stage, int(wildcards.get("r", 0))), sort_keys=True)
+
+    def options(wildcards, input):
+        part = {"shard": f"{wildcards.s}/{CONFIG.n_shards}"} if wildcards.get("s") else {}
+        given = [(name, value) for name, value in [*input.items(), *part.items()] if name in taken]
+        listed = [(name, [value] if isinstance(value, str) else value) for name, value in given]
+        return [text for name, values in listed for v in values for text in (f"--{name.replace('_', '-')}", v)]
+
+    return {"script": script(stage), "settings": settings, "options": options}
 
 
-def options(**files):
-    """Command-line options for those inputs that there are, one for each file of a list."""
-    listed = {name: [value] if isinstance(value, str) else value or [] for name, value in files.items()}
-    return [text for name, values in listed.items() for v in values for text in (f"--{name.replace('_', '-')}", v)]
+def command(stage, files, launcher="python -P"):
+    """The shell command of a stage: its files by place, its options, its settings, and where it runs."""
+    taken = options_of(stage)
+    parts = [f"CRYOCORE_LOG={{log:q}} {launcher} {{params.script:q}} {files} {{params.options:q}}"]
+    parts += ["--settings {params.settings:q}"] if "settings" in taken else []
+    parts += ["--backend {resources.backend} --threads {threads}"] if "backend" in taken else []
+    return " ".join(parts)
+
+
+def options_of(stage):
+    """What the command line of a stage takes by name."""
+    function = getattr(import_module(f"cryocore.commands.stages.{stage}"), stage)
+    return [p.name for p in signature(function).parameters.values() if p.kind == p.KEYWORD_ONLY]
 
 
 def given(path):
@@ -112,11 +138,6 @@ def part_of(name):
 def all_parts(name):
     """The files of all shards, in order; a round's wildcard stays."""
     return expand(part_of(name), s=range(CONFIG.n_shards), allow_missing=True)
-
-
-def shard(wildcards):
-    """Which part of the data set a job is about, as its program takes it."""
-    return f"{wildcards.s}/{CONFIG.n_shards}" if SHARDED else None
 
 
 CACHE = part_of("<results>/cache/transforms.npz") if CONFIG.input.cache else []

@@ -22,14 +22,12 @@ rule simulate:
         backend=CONFIG.backend,
     params:
         *code("simulate"),
-        settings=settings("simulate"),
-        script=script("simulate"),
+        **program("simulate"),
         out_dir=subpath(output.star, parent=True),
     message:
         "Simulating particles"
     shell:
-        "CRYOCORE_LOG={log:q} python -P {params.script:q} {params.out_dir:q}"
-        " --settings {params.settings:q} --backend {resources.backend} --threads {threads}"
+        command("simulate", "{params.out_dir:q}")
 
 
 rule plant:
@@ -49,14 +47,12 @@ rule plant:
         "../envs/cryocore.yaml"
     params:
         *code("plant"),
-        settings=settings("plant"),
-        script=script("plant"),
+        **program("plant"),
         out_dir=subpath(output.star, parent=True),
     message:
         "Planting errors into {input.star}"
     shell:
-        "CRYOCORE_LOG={log:q} python -P {params.script:q} {input.star:q} {params.out_dir:q}"
-        " --settings {params.settings:q}"
+        command("plant", "{input.star:q} {params.out_dir:q}")
 
 
 rule ingest:
@@ -75,10 +71,8 @@ rule ingest:
         "../envs/cryocore.yaml"
     params:
         *code("ingest"),
-        settings=settings("ingest"),
-        script=script("ingest"),
+        **program("ingest"),
     message:
         "Reading {input.star}"
     shell:
-        "CRYOCORE_LOG={log:q} python -P {params.script:q} {input.star:q} {output.particles:q}"
-        " --settings {params.settings:q}"
+        command("ingest", "{input.star:q} {output.particles:q}")

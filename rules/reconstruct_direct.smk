@@ -32,15 +32,9 @@ rule reconstruct:
         backend=CONFIG.backend,
     params:
         *code("reconstruct"),
-        settings=settings("reconstruct"),
-        script=script("reconstruct"),
-        optional=lambda wildcards, input: options(
-            subset=input.subset, mask=input.mask, previous_sums=input.previous_sums, cache=input.cache
-        ),
+        **program("reconstruct"),
         out_dir=subpath(output.map, parent=True),
     message:
         "Round {wildcards.r}: reconstructing"
     shell:
-        "CRYOCORE_LOG={log:q} python -P {params.script:q} {input.particles:q} {params.out_dir:q}"
-        " {params.optional:q} --settings {params.settings:q}"
-        " --backend {resources.backend} --threads {threads}"
+        command("reconstruct", "{input.particles:q} {params.out_dir:q}")

@@ -42,13 +42,9 @@ rule reconstruct:
         launcher=launcher(),
     params:
         *code("solve"),
-        settings=settings("reconstruct"),
-        script=script("solve"),
-        optional=lambda wildcards, input: options(subset=input.subset, mask=input.mask, cache=input.cache),
+        **program("solve", configured_as="reconstruct"),
         out_dir=subpath(output.map, parent=True),
     message:
         "Round {wildcards.r}: reconstructing"
     shell:
-        "CRYOCORE_LOG={log:q} {resources.launcher} {params.script:q} {input.particles:q} {params.out_dir:q}"
-        " {params.optional:q} --settings {params.settings:q}"
-        " --backend {resources.backend} --threads {threads}"
+        command("solve", "{input.particles:q} {params.out_dir:q}", launcher="{resources.launcher}")

@@ -28,17 +28,11 @@ rule sum:
         backend=CONFIG.backend,
     params:
         *code("sum"),
-        settings=settings("sum"),
-        script=script("sum"),
-        shard=shard,
-        optional=lambda wildcards, input: options(
-            subset=input.subset, previous_sums=input.previous_sums, cache=input.cache
-        ),
+        **program("sum"),
     message:
         f"Round {{wildcards.r}}: summing{TELLS_SHARD}"
     shell:
-        "CRYOCORE_LOG={log:q} python -P {params.script:q} {input.particles:q} {params.shard:q} {output.sums:q}"
-        " {params.optional:q} --settings {params.settings:q} --backend {resources.backend} --threads {threads}"
+        command("sum", "{input.particles:q} {output.sums:q}")
 
 
 rule reconstruct:
@@ -64,13 +58,9 @@ rule reconstruct:
         backend="cpu",
     params:
         *code("reconstruct"),
-        settings=settings("reconstruct"),
-        script=script("reconstruct"),
-        optional=lambda wildcards, input: options(subset=input.subset, mask=input.mask, sums=input.sums),
+        **program("reconstruct"),
         out_dir=subpath(output.map, parent=True),
     message:
         "Round {wildcards.r}: reconstructing"
     shell:
-        "CRYOCORE_LOG={log:q} python -P {params.script:q} {input.particles:q} {params.out_dir:q}"
-        " {params.optional:q} --settings {params.settings:q}"
-        " --backend {resources.backend} --threads {threads}"
+        command("reconstruct", "{input.particles:q} {params.out_dir:q}")

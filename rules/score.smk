@@ -24,15 +24,9 @@ rule score:
         backend=CONFIG.backend,
     params:
         *code("score"),
-        settings=settings("score"),
-        script=script("score"),
-        optional=lambda wildcards, input: options(
-            subset=input.subset, cache=input.cache, noise=input.noise, shard=shard(wildcards)
-        ),
+        **program("score"),
         round_dir=subpath(input.half1, parent=True),
     message:
         f"Round {{wildcards.r}}: scoring{TELLS_SHARD}"
     shell:
-        "CRYOCORE_LOG={log:q} python -P {params.script:q} {input.particles:q} {params.round_dir:q}"
-        " {output.scores:q} {wildcards.r} {params.optional:q} --settings {params.settings:q}"
-        " --backend {resources.backend} --threads {threads}"
+        command("score", "{input.particles:q} {params.round_dir:q} {output.scores:q} --round {wildcards.r}")

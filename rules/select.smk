@@ -20,10 +20,8 @@ rule select:
         "../envs/cryocore.yaml"
     params:
         *code("select"),
-        settings=settings("select"),
-        script=script("select"),
+        **program("select"),
     message:
         "Round {wildcards.r}: selecting"
     shell:
-        "CRYOCORE_LOG={log:q} python -P {params.script:q} {input.particles:q} {input.scores:q}"
-        " {output.table:q} {output.star:q} {wildcards.r} --settings {params.settings:q}"
+        command("select", "{input.particles:q} {input.scores:q} {output.table:q} {output.star:q} --round {wildcards.r}")

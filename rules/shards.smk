@@ -23,15 +23,12 @@ rule noise:
         backend="cpu",
     params:
         *code("noise"),
-        settings=settings("noise"),
-        script=script("noise"),
-        optional=lambda wildcards, input: options(subset=input.subset),
+        **program("noise"),
         round_dir=subpath(input.half1, parent=True),
     message:
         "Round {wildcards.r}: estimating the noise"
     shell:
-        "CRYOCORE_LOG={log:q} python -P {params.script:q} {input.particles:q} {params.round_dir:q} {output.noise:q}"
-        " {params.optional:q} --settings {params.settings:q} --backend {resources.backend} --threads {threads}"
+        command("noise", "{input.particles:q} {params.round_dir:q} {output.noise:q}")
 
 
 rule gather:
@@ -51,8 +48,8 @@ rule gather:
         "../envs/cryocore.yaml"
     params:
         *code("gather"),
-        script=script("gather"),
+        **program("gather"),
     message:
         "Round {wildcards.r}: gathering the scores"
     shell:
-        "CRYOCORE_LOG={log:q} python -P {params.script:q} {input.particles:q} {output.scores:q} {input.shards:q}"
+        command("gather", "{input.particles:q} {output.scores:q} {input.shards:q}")

@@ -20,15 +20,12 @@ rule validate:
         "../envs/cryocore.yaml"
     params:
         *code("validate"),
-        settings=settings("validate"),
-        script=script("validate"),
-        optional=lambda wildcards, input: options(truth=input.truth, true_map=input.true_map, batches=input.batches),
+        **program("validate"),
         round_dir=subpath(input.map, parent=True),
     message:
         "Round {wildcards.r}: validating"
     shell:
-        "CRYOCORE_LOG={log:q} python -P {params.script:q} {input.scores:q} {params.round_dir:q}"
-        " {output.metrics:q} {output.log:q} {params.optional:q} --settings {params.settings:q}"
+        command("validate", "{input.scores:q} {params.round_dir:q} {output.metrics:q} {output.log:q}")
 
 
 rule report:
@@ -64,12 +61,14 @@ rule report:
         "../envs/cryocore.yaml"
     params:
         *code("report"),
-        settings=settings("report"),
-        script=script("report"),
+        **program("report"),
         run_dir=subpath(output.table, parent=True),
     message:
         "Writing the report"
     shell:
-        "CRYOCORE_LOG={log:q} python -P {params.script:q} {params.run_dir:q} {input.star:q} {output.table:q}"
-        " {output.report:q} {output.figures:q} {output.star:q} {output.script:q}"
-        " --settings {params.settings:q} > {output.text:q}"
+        command(
+            "report",
+            "{params.run_dir:q} {input.star:q} {output.table:q} {output.report:q} {output.figures:q} {output.star:q}"
+            " {output.script:q}",
+        )
+        + " > {output.text:q}"

@@ -65,7 +65,10 @@ def kernel(name: str) -> str:
         pytest.param("cryocore/settings/score.py", "resolution bands", "bands of resolution", id="a description"),
         pytest.param("cryocore/settings/select.py", "From losses to", "From the losses to", id="a text of settings"),
         pytest.param("cryocore/select/registry.py", "the best share by s", "the best by s", id="what a rule keeps"),
-        pytest.param("cryocore/commands/stages.py", "", "\nN = 1\n", id="a command"),
+        pytest.param("cryocore/commands/stage_verbs.py", "", "\nN = 1\n", id="a command"),
+        pytest.param("cryocore/commands/stages/score.py", "Number of the", "The", id="the help of an option"),
+        pytest.param("cryocore/commands/stages/options.py", "What ingest", "Which ingest", id="that of all stages"),
+        pytest.param("cryocore/commands/stages/score.py", "Compare every", "Compare each", id="what a verb does"),
         pytest.param("cryocore/workflow.py", "", "\nN = 1\n", id="what hands settings to stages"),
         pytest.param("cryocore/__init__.py", '__version__ = "', '__version__ = "9.', id="the version"),
         pytest.param("cryocore/__init__.py", "The loop", "A loop", id="what the package is"),
@@ -134,7 +137,10 @@ def test_another_formula_of_a_kernel_reruns_what_launches_it(
         ("cryocore/report/page.css", "", "\n", {"report"}),
         ("cryocore/report/page.html.j2", "", "\n", {"report"}),
         ("cryocore/analysis/peaks.py", "", "\nN = 1\n", {"report"}),
-        ("scripts/select.py", "out_star: Path", "out_star: str", {"select"}),
+        ("cryocore/commands/stages/select.py", "out_file: Annotated[Path", "out_file: Annotated[str", {"select"}),
+        ("cryocore/commands/stages/score.py", "= 0,", "= 1,", {"score"}),
+        ("cryocore/commands/stages/options.py", "", "\nN = 1\n", set(STAGES)),
+        ("scripts/select.py", "", "\nN = 1\n", {"select"}),
     ],
 )
 def test_another_formula_reruns_what_computes_by_it(

@@ -20,7 +20,7 @@ from cryocore.commands.postprocess import postprocess
 from cryocore.commands.replay import replay
 from cryocore.commands.residuals import residuals
 from cryocore.commands.reslog import reslog
-from cryocore.commands.stages import ingest, reconstruct, score, select, simulate, validate
+from cryocore.commands.stage_verbs import VERBS as STAGES
 from cryocore.commands.status import status
 from cryocore.commands.train import train
 
@@ -28,7 +28,7 @@ VERBS = {
     "Questions to a run": (status, replay, groups, explain, orientation, reslog),
     "After a run": (postprocess, apply, residuals, train),
     "Files and formats": (check, info, convert, import_log),
-    "Stages of a run, one by one": (simulate, ingest, reconstruct, score, select, validate),
+    "Stages of a run, one by one": STAGES,
 }
 
 app = typer.Typer(

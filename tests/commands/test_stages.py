@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from typer import Typer
 from typer.testing import CliRunner
 
 from cryocore.commands.app import app
@@ -18,7 +18,6 @@ from cryocore.errors import InputError
 from cryocore.workflow import stage_settings
 from tests.score.simulated import SIMULATION
 
-ROOT = Path(__file__).resolve().parents[2]
 RUN = {
     "run": "small",
     "symmetry": "C1",
@@ -44,13 +43,13 @@ def verb(*arguments: object) -> Any:
     return json.loads(done.stdout)
 
 
-def rule(stage: str, config: Path, number: int = 0) -> Callable[..., None]:
-    """The program of a rule, with the settings that the rule gives it."""
-    spec = importlib.util.spec_from_file_location(f"rule_{stage}", ROOT / "scripts" / f"{stage}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+def rule(stage: str, config: Path, *arguments: object, number: int = 0) -> None:
+    """Run the command line of a rule, with the settings that the rule gives it."""
+    program = Typer()
+    program.command()(getattr(import_module(f"cryocore.commands.stages.{stage}"), stage))
     settings = json.dumps(stage_settings(read_config(config), stage, number))
-    return lambda *files, **options: module.main(*files, **options, settings=settings)
+    done = CliRunner().invoke(program, [*map(str, arguments), "--settings", settings], catch_exceptions=False)
+    assert (done.exit_code, done.stdout) == (0, "")
 
 
 @pytest.mark.slow
@@ -62,14 +61,15 @@ def test_verbs_write_what_the_rules_write(config: Path, tmp_path: Path, monkeypa
     star, truth, mask = made / "particles.star", made / "truth.parquet", first / "mask.mrc"
 
     monkeypatch.chdir(tmp_path / "rules")
-    cpu = {"backend": "cpu", "threads": 2}
-    rule("simulate", config)(made, **cpu)
-    rule("ingest", config)(star, table)
-    rule("reconstruct", config)(table, first, **cpu)
-    rule("score", config)(table, first, scores, 0, **cpu)
-    rule("select", config, 1)(table, scores, subset, kept, 1)
-    rule("reconstruct", config, 1)(table, second, subset=subset, mask=mask, previous_sums=first / "sums.npz", **cpu)
-    rule("validate", config)(scores, first, metrics, log, truth=truth)
+    cpu = ("--backend", "cpu", "--threads", 2)
+    rule("simulate", config, made, *cpu)
+    rule("ingest", config, star, table)
+    rule("reconstruct", config, table, first, *cpu)
+    rule("score", config, table, first, scores, *cpu)
+    rule("select", config, table, scores, subset, kept, number=1)
+    files = ("--subset", subset, "--mask", mask, "--previous-sums", first / "sums.npz")
+    rule("reconstruct", config, table, second, *files, *cpu, number=1)
+    rule("validate", config, scores, first, metrics, log, "--truth", truth)
 
     monkeypatch.chdir(tmp_path / "verbs")
     with_config = ("--config", config)
@@ -80,7 +80,6 @@ def test_verbs_write_what_the_rules_write(config: Path, tmp_path: Path, monkeypa
     assert verb("score", table, first, scores, *with_config)["n_particles"] == 200
     # the first of the fractions is that of round 1
     assert verb("select", table, scores, subset, kept, *with_config, "--round", 1)["n_kept"] == 180
-    files = ("--subset", subset, "--mask", mask, "--previous-sums", first / "sums.npz")
     fine = verb("reconstruct", table, second, *with_config, *files)["resolution_angstrom"]
     assert 5 < fine < 50 and 5 < coarse < 50
     found = verb("validate", scores, first, metrics, log, *with_config, "--truth", truth)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import io
 import json
 import logging
+import runpy
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +26,7 @@ from cryocore.errors import InputError
 from cryocore.workflow import stage_settings
 from tests.faults.conftest import SETTINGS
 
+ROOT = Path(__file__).resolve().parents[2]
 ROUND = "run/round_0"
 COMMANDS: dict[str, list[str]] = {
     "ingest": ["particles.star", "out/particles.parquet"],
@@ -36,8 +37,8 @@ COMMANDS: dict[str, list[str]] = {
         *("run/particles.parquet", "out", "--subset", "run/round_1/subset.parquet", "--mask", f"{ROUND}/mask.mrc"),
         *("--previous-sums", f"{ROUND}/sums.npz", "--cache", "run/cache/transforms.npz", "--backend", "cpu"),
     ],
-    "score": ["run/particles.parquet", ROUND, "out/scores.parquet", "0", "--backend", "cpu"],
-    "select": ["run/particles.parquet", f"{ROUND}/scores.parquet", "out/subset.parquet", "out/subset.star", "1"],
+    "score": ["run/particles.parquet", ROUND, "out/scores.parquet", "--backend", "cpu"],
+    "select": ["run/particles.parquet", f"{ROUND}/scores.parquet", "out/subset.parquet", "out/subset.star"],
     "validate": [
         *(f"{ROUND}/scores.parquet", ROUND, "out/metrics.json", "out/log.parquet"),
         *("--truth", "run/simulated/truth.parquet", "--true-map", "run/simulated/true_map.mrc"),
@@ -82,9 +83,9 @@ def meet(case: Case, folder: Path) -> Outcome:
         verb, *arguments = VERBS[case.program]
         return _outcome(folder, ["cryocore", *arguments], lambda: run(verb))
     settings = _merged(stage_settings(parse_config(SETTINGS), case.program, 1), case.settings)
-    arguments = [f"scripts/{case.program}.py", *COMMANDS[case.program], "--settings", json.dumps(settings)]
-    script = importlib.import_module(f"scripts.{case.program}")
-    return _outcome(folder, arguments, lambda: run(script.main))
+    script = f"{ROOT}/scripts/{case.program}.py"
+    arguments = [script, *COMMANDS[case.program], "--settings", json.dumps(settings)]
+    return _outcome(folder, arguments, lambda: runpy.run_path(script))
 
 
 def _outcome(folder: Path, arguments: list[str], program: Callable[[], Any]) -> Outcome:

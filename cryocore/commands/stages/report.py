@@ -1,0 +1,44 @@
+"""``cryocore report``: all rounds in one table and one page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cryocore.commands.stages import options
+
+
+def report(
+    run_dir: Annotated[Path, typer.Argument(help="results/RUN.", metavar="RUN")],
+    star: Annotated[Path, typer.Argument(help="All particles: .star, .cs or .thu.", metavar="PARTICLES")],
+    out_table: Annotated[Path, typer.Argument(help="Table of rounds to write, .parquet.", metavar="TABLE")],
+    out_report: Annotated[Path, typer.Argument(help="Page to write, .html.", metavar="REPORT")],
+    out_figures: Annotated[Path, typer.Argument(help="Folder for the figures.", metavar="FIGURES")],
+    out_star: Annotated[Path, typer.Argument(help="Particles of the round to stop at.", metavar="FINEST")],
+    out_script: Annotated[Path, typer.Argument(help="Commands for ChimeraX to write, .cxc.", metavar="SCRIPT")],
+    *,
+    settings: options.Settings,
+) -> None:
+    """Write all rounds as one table, the page that explains them, and the particles to go on with; print the table.
+
+    **Examples**
+
+    `cryocore report results/mine all.star rounds.parquet report.html figures finest.star maps.cxc --config my.yaml`
+    """
+    from cryocore.config import Config
+    from cryocore.report import summarise
+
+    config = Config.model_validate(settings["config"])
+    summarise(
+        run_dir,
+        n_rounds=config.n_rounds,
+        config=config,
+        star=star,
+        out_table=out_table,
+        out_report=out_report,
+        out_figures=out_figures,
+        out_star=out_star,
+        out_script=out_script,
+    )

@@ -1,0 +1,42 @@
+"""``cryocore reconstruct`` by iteration: the half maps of a selection by minimising a robust loss."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cryocore.commands.stages import options
+
+
+def solve(
+    particles: options.ParticleTable,
+    out_dir: Annotated[Path, typer.Argument(help="Folder to write to.", metavar="ROUND_DIR")],
+    *,
+    settings: options.Settings,
+    subset: options.Subset = None,
+    mask: options.Mask = None,
+    cache: options.Cache = None,
+    backend: options.Backend = "auto",
+    threads: options.Threads = 2,
+) -> None:
+    """Write the half maps of a selection, their FSC, the merged map, the mask, and how they came about."""
+    from cryocore.backend import get_backend
+    from cryocore.settings.solve import Solve
+    from cryocore.solve import solve as run
+    from cryocore.solve import started_ranks
+
+    with started_ranks(threads) as ranks:
+        run(
+            particles,
+            subset,
+            mask,
+            settings=Solve.model_validate(settings["reconstruct"]),
+            symmetry=settings["symmetry"],
+            seed=settings["seed"],
+            backend=get_backend(backend, threads=ranks.threads),
+            ranks=ranks,
+            out_dir=out_dir,
+            cache=cache,
+        )

@@ -22,7 +22,8 @@ workflow one by one. `cryocore VERB --help` lists the options of a verb, with fu
 - **Completion**: `cryocore --install-completion` makes the Tab key of bash, zsh or fish complete verbs and options in
   shells that are opened afterwards; `cryocore --show-completion` prints what it would add.
 - **Stages** take their settings from the configuration (`--config`), as the workflow's rules do, and their files from
-  the command line, and write the same bytes. Parts (`n_shards`) and what reruns when are the workflow's business.
+  the command line, and write the same bytes: a rule runs the same command line. What reruns when is the workflow's
+  business.
 """
 
 

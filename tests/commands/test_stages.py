@@ -1,11 +1,12 @@
-"""The stages as verbs: the same bytes as the workflow's programs write with the same configuration."""
+"""The stages as verbs: the same bytes as the workflow's rules write with the same configuration."""
 
 from __future__ import annotations
 
 import json
+import re
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 import yaml
@@ -18,6 +19,7 @@ from cryocore.errors import InputError
 from cryocore.workflow import stage_settings
 from tests.score.simulated import SIMULATION
 
+ROOT = Path(__file__).resolve().parents[2]
 RUN = {
     "run": "small",
     "symmetry": "C1",
@@ -102,6 +104,55 @@ def test_reconstruction_by_iteration(config: Path, tmp_path: Path) -> None:
     verb("ingest", tmp_path / "particles.star", table, "-c", config)
     assert verb("reconstruct", table, out, "-c", config, "--threads", 1)["resolution_angstrom"] > 5
     assert (out / "weights.parquet").exists() and (out / "epochs.parquet").exists()
+
+
+@pytest.mark.slow
+def test_verbs_of_parts_and_of_what_is_around_them(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    of_run = ("--config", config)
+    verb("simulate", "made", *of_run)
+    verb("ingest", "made/particles.star", "p.parquet", *of_run)
+    for s in (0, 1):
+        part = ("--shard", f"{s}/2", *of_run)
+        assert verb("cache", "p.parquet", f"t_{s}.npz", *part) == {"files": [f"t_{s}.npz"]}
+        assert verb("sum", "p.parquet", f"sums_{s}.npz", "--cache", f"t_{s}.npz", *part)["files"] == [f"sums_{s}.npz"]
+    verb("reconstruct", "p.parquet", "round_0", "--sums", "sums_0.npz", "--sums", "sums_1.npz", *of_run)
+    assert verb("noise", "p.parquet", "round_0", "n.npz", *of_run) == {"files": ["n.npz"]}
+    for s in (0, 1):
+        files = ("p.parquet", "round_0", f"s_{s}.parquet", "--noise", "n.npz", "--shard", f"{s}/2")
+        assert verb("score", *files, *of_run)["n_particles"] == 100
+    assert verb("gather", "p.parquet", "round_0/scores.parquet", "s_0.parquet", "s_1.parquet")["n_particles"] == 200
+    verb("validate", "round_0/scores.parquet", "round_0", "round_0/metrics.json", "log/round=0/log.parquet", *of_run)
+
+    outs = ("rounds.parquet", "report.html", "figures", "finest.star", "maps.cxc")
+    found = verb("report", ".", "made/particles.star", *outs, *of_run)
+    assert found == {"files": ["rounds.parquet", "report.html", "finest.star"]}
+    assert all(Path(name).exists() for name in outs)
+
+    scored = ("p.parquet", "round_0/scores.parquet", "round_0", "classified.parquet", "classifier")
+    with pytest.raises(InputError, match=r"my\.yaml, setting classify\.model: none means that there is no classifier"):
+        verb("classify", *scored, *of_run)
+
+    config.write_text(yaml.safe_dump({**RUN, "input": {"star": "made/particles.star", "plant": {"wrong_pose": 0.25}}}))
+    assert verb("plant", "made/particles.star", "planted", *of_run)["n_wrong"] == 50
+
+
+def test_rules_hand_over_every_file_that_a_stage_takes() -> None:
+    """A rule's inputs are options of its stage by their names: none of the options is left without."""
+    named: dict[str, set[str]] = {}
+    for file in sorted((ROOT / "rules").glob("*.smk")):
+        for rule in file.read_text().split("\nrule ")[1:]:
+            inputs = re.search(r"    input:\n((?:        .*\n)+)", rule)
+            for stage in re.findall(r"program\(\"(\w+)\"", rule):
+                named.setdefault(stage, set()).update(re.findall(r"^        (\w+)=", inputs[1], re.MULTILINE))
+    stages = {path.stem for path in (ROOT / "scripts").glob("*.py")}
+    assert set(named) == stages
+    for stage in stages:
+        parameters = get_type_hints(getattr(import_module(f"cryocore.commands.stages.{stage}"), stage))
+        files = {name for name, kind in parameters.items() if kind in (Path | None, list[Path] | None)}
+        assert files <= named[stage] | {"model"}, stage  # the model is a folder, of which the rule names a file
 
 
 def test_faults_are_named(config: Path, tmp_path: Path) -> None:

@@ -66,11 +66,11 @@ def shard_jobs(folder: Path, count: int) -> dict[str, Callable[[int], None]]:
     particles = folder / "particles.parquet"
 
     def add(i: int) -> None:
-        stage("sum", particles, f"{i}/{count}", folder / f"sums_{i}.npz", settings=SUM)
+        stage("sum", particles, folder / f"sums_{i}.npz", "--shard", f"{i}/{count}", settings=SUM)
 
     def score(i: int) -> None:
         part = ("--shard", f"{i}/{count}", "--noise", folder / "noise.npz")
-        stage("score", particles, folder / "round", folder / f"scores_{i}.parquet", "0", *part, settings=SCORE)
+        stage("score", particles, folder / "round", folder / f"scores_{i}.parquet", *part, settings=SCORE)
 
     return {"sum": add, "score": score}
 

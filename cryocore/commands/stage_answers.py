@@ -11,20 +11,9 @@ Told = tuple[str, dict[str, Any]]
 
 def simulated(out_dir: Path, settings: dict[str, Any]) -> Told:
     """How many particles there are."""
-    names, n = (
-        ("particles.star", "particles.mrcs", "truth.parquet", "true_map.mrc"),
-        settings["simulate"]["n_particles"],
-    )
+    n = settings["simulate"]["n_particles"]
+    names = ("particles.star", "particles.mrcs", "truth.parquet", "true_map.mrc")
     return f"{n:,} particles in {out_dir / names[0]}", {"n_particles": n, "files": _in(out_dir, names)}
-
-
-def planted(out_dir: Path) -> Told:
-    """How many particles are wrong now."""
-    right = _column(out_dir / "truth.parquet", "is_correct")
-    value = {"n_particles": len(right), "n_wrong": int((~right).sum())}
-    names = [name for name in ("particles.star", "truth.parquet", "junk.mrcs") if (out_dir / name).exists()]
-    text = f"{len(right):,} particles, {value['n_wrong']:,} of them wrong, in {out_dir / names[0]}"
-    return text, {**value, "files": _in(out_dir, names)}
 
 
 def ingested(particles: Path) -> Told:
@@ -57,27 +46,18 @@ def reconstructed(out_dir: Path) -> Told:
 
 def scored(out: Path, round_number: int) -> Told:
     """How many particles were scored."""
-    n = _rows(out)
+    from cryocore.files import open_table
+
+    with open_table(out) as file:
+        n = file.metadata.num_rows
     return f"{n:,} particles in {out}", {"scores": str(out), "round": round_number, "n_particles": n}
-
-
-def gathered(out: Path) -> Told:
-    """How many particles there are."""
-    n = _rows(out)
-    return f"{n:,} particles in {out}", {"scores": str(out), "n_particles": n}
-
-
-def classified(out_scores: Path, out_dir: Path) -> Told:
-    """How many particles are probably right."""
-    likely = _column(out_scores, "probability")
-    value = {"scores": str(out_scores), "classifier": str(out_dir), "n_particles": len(likely)}
-    n = int((likely > 0.5).sum())
-    return f"{n:,} of {len(likely):,} particles probably right, in {out_scores}", {**value, "n_right": n}
 
 
 def selected(out_table: Path, out_file: Path, round_number: int) -> Told:
     """How many particles are kept."""
-    chosen = _column(out_table, "selected")
+    from cryocore.files import as_numpy, read_table
+
+    chosen = as_numpy(read_table(out_table, ["selected"]).column(0))
     n, kept, files = len(chosen), int(chosen.sum()), [str(out_table), str(out_file)]
     value = {"round": round_number, "n_particles": n, "n_kept": kept, "files": files}
     return f"{kept:,} of {n:,} particles kept, in {out_file}", value
@@ -92,28 +72,5 @@ def validated(out_metrics: Path) -> Told:
     return f"{text}; more in {out_metrics}", value
 
 
-def reported(out_table: Path, out_report: Path, out_star: Path) -> Told:
-    """Where the report is."""
-    return f"{out_report}, {out_star}", {"files": [str(file) for file in (out_table, out_report, out_star)]}
-
-
-def wrote(out: Path) -> Told:
-    """The one file."""
-    return str(out), {"files": [str(out)]}
-
-
-def _in(folder: Path, names: tuple[str, ...] | list[str]) -> list[str]:
+def _in(folder: Path, names: tuple[str, ...]) -> list[str]:
     return [str(folder / name) for name in names]
-
-
-def _column(table: Path, name: str) -> Any:
-    from cryocore.files import as_numpy, read_table
-
-    return as_numpy(read_table(table, [name]).column(0))
-
-
-def _rows(table: Path) -> int:
-    from cryocore.files import open_table
-
-    with open_table(table) as file:
-        return int(file.metadata.num_rows)

@@ -39,13 +39,13 @@ ConfigFile = Annotated[
 ]
 
 
-def verb(command: Command, told: Callable[..., tell.Told]) -> Command:
+def verb(command: Command, told: Callable[..., tell.Told] | None = None) -> Command:
     """The command of a stage with ``--config`` in place of ``--settings``, and with ``--json``.
 
     Parameters
     ----------
     command : of ``cryocore/commands/stages``
-    told : the answer, from those of the command's arguments that it names
+    told : the answer, from those of the command's arguments that it names; None: the files that it wrote
     """
 
     def run(as_json: bool, config: Path | None = None, **given: Any) -> None:
@@ -54,7 +54,11 @@ def verb(command: Command, told: Callable[..., tell.Told]) -> Command:
             chosen, given = _of_run(command, config, given)
         with redirect_stdout(sys.stderr):
             chosen(**given)
-        answer(*told(**{name: given[name] for name in inspect.signature(told).parameters}), as_json)
+        if told is None:
+            files = [str(file) for name, file in given.items() if name.startswith("out")]
+            answer(", ".join(files), {"files": files}, as_json)
+        else:
+            answer(*told(**{name: given[name] for name in inspect.signature(told).parameters}), as_json)
 
     parameters = list(_parameters(command))
     run.__name__, run.__doc__ = command.__name__, command.__doc__
@@ -106,16 +110,16 @@ def _named(config: Config) -> dict[str, Any]:
 
 VERBS = (
     verb(simulate, tell.simulated),
-    verb(plant, tell.planted),
+    verb(plant),
     verb(ingest, tell.ingested),
-    verb(cache, tell.wrote),
-    verb(sum, tell.wrote),
+    verb(cache),
+    verb(sum),
     verb(reconstruct, tell.reconstructed),
-    verb(noise, tell.wrote),
+    verb(noise),
     verb(score, tell.scored),
-    verb(gather, tell.gathered),
-    verb(classify, tell.classified),
+    verb(gather),
+    verb(classify),
     verb(select, tell.selected),
     verb(validate, tell.validated),
-    verb(report, tell.reported),
+    verb(report),
 )

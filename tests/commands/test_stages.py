@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from cryocore.commands.app import app
 from cryocore.config_file import read_config
 from cryocore.errors import InputError
+from cryocore.files import as_numpy, read_table
 from cryocore.workflow import stage_settings
 from tests.score.simulated import SIMULATION
 
@@ -123,20 +124,23 @@ def test_verbs_of_parts_and_of_what_is_around_them(
     for s in (0, 1):
         files = ("p.parquet", "round_0", f"s_{s}.parquet", "--noise", "n.npz", "--shard", f"{s}/2")
         assert verb("score", *files, *of_run)["n_particles"] == 100
-    assert verb("gather", "p.parquet", "round_0/scores.parquet", "s_0.parquet", "s_1.parquet")["n_particles"] == 200
-    verb("validate", "round_0/scores.parquet", "round_0", "round_0/metrics.json", "log/round=0/log.parquet", *of_run)
+    scored = "round_0/scores.parquet"
+    assert verb("gather", "p.parquet", scored, "s_0.parquet", "s_1.parquet") == {"files": [scored]}
+    assert read_table(scored, ["round"]).num_rows == 200
+    verb("validate", scored, "round_0", "round_0/metrics.json", "log/round=0/log.parquet", *of_run)
 
     outs = ("rounds.parquet", "report.html", "figures", "finest.star", "maps.cxc")
     found = verb("report", ".", "made/particles.star", *outs, *of_run)
-    assert found == {"files": ["rounds.parquet", "report.html", "finest.star"]}
+    assert found == {"files": [*outs]}
     assert all(Path(name).exists() for name in outs)
 
-    scored = ("p.parquet", "round_0/scores.parquet", "round_0", "classified.parquet", "classifier")
+    files = ("p.parquet", scored, "round_0", "classified.parquet", "classifier")
     with pytest.raises(InputError, match=r"my\.yaml, setting classify\.model: none means that there is no classifier"):
-        verb("classify", *scored, *of_run)
+        verb("classify", *files, *of_run)
 
     config.write_text(yaml.safe_dump({**RUN, "input": {"star": "made/particles.star", "plant": {"wrong_pose": 0.25}}}))
-    assert verb("plant", "made/particles.star", "planted", *of_run)["n_wrong"] == 50
+    assert verb("plant", "made/particles.star", "planted", *of_run) == {"files": ["planted"]}
+    assert as_numpy(read_table("planted/truth.parquet", ["is_correct"]).column(0)).sum() == 150
 
 
 def test_rules_hand_over_every_file_that_a_stage_takes() -> None:

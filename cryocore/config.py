@@ -32,7 +32,9 @@ class Config(Section):
     )
     n_rounds: int = Field(default=4, ge=1, le=99, description="selections; round 0 is the map of everything")
     symmetry: str = Field(default="D7", pattern=r"^([CcDd][1-9][0-9]*|[TtOo]|[Ii][1-4]?)$", description="point group")
-    seed: int = Field(default=0, ge=0, le=10**9, description="of everything random; the same seed gives the same files")
+    seed: int = Field(
+        default=0, ge=0, le=10**9, description="of everything random; the same seed gives the same data everywhere"
+    )
     backend: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: the GPU where there is one")
     n_shards: int = Field(
         default=1, ge=1, le=500, description="parts of the data that are summed and scored by a job each"

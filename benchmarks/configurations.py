@@ -38,10 +38,12 @@ RESULTS = ROOT / "benchmarks" / "results" / "configurations"
 PAGE = ROOT / "docs" / "reproducibility.md"
 TABLE = re.compile(r"(<!-- configurations -->\n)(\|.*\n)*")
 BLAS, NUMPY = "OPENBLAS_CORETYPE", "NPY_DISABLE_CPU_FEATURES"
+OTHERS_LOWERED = {"ATEN_CPU_CAPABILITY": "default", "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2,-FMA,-FMA4"}
+"""torch without its vector code, and sines of the C library without fused operations."""
 OLD_KERNELS = {CFLAGS_VARIABLE: "-march=x86-64-v2"}
 TELLING = (
     *(f"tests/{part}" for part in ("ingest", "geometry", "imaging", "maps", "reconstruct", "score", "select")),
-    *(f"tests/{part}" for part in ("classify", "analysis", "validate", "test_python_page.py")),
+    *(f"tests/{part}" for part in ("classify", "solve", "analysis", "validate", "test_python_page.py")),
 )
 """Tests of data, maps, scores, selections and pages."""
 SCORES = ("zc", "dual", "llr", "mixture")
@@ -59,7 +61,7 @@ def configurations() -> dict[str, dict[str, str]]:
         "kernels x86-64-v2": OLD_KERNELS,
         "BLAS Haswell, kernels x86-64-v2": {BLAS: "Haswell"} | OLD_KERNELS,
         "NumPy lowered": lowered,
-        "plain": {BLAS: "Prescott"} | OLD_KERNELS | lowered,
+        "plain": {BLAS: "Prescott"} | OLD_KERNELS | lowered | OTHERS_LOWERED,
     }
 
 

@@ -38,6 +38,10 @@ MICROMETRE_DEFOCUS = 50.0
 ROWS_PER_CHUNK = 1 << 17
 
 
+PARTICLE_ID = "cryocoreParticleId"
+"""The column of ids in a STAR file whose images have other names than those that the ids are made from."""
+
+
 def particle_ids(names: Iterable[str]) -> NDArray[np.uint64]:
     """Stable ids ``(n,)`` of image names as they stand in the STAR file: their 8-byte BLAKE2b hash, little-endian.
 
@@ -50,7 +54,21 @@ def particle_ids(names: Iterable[str]) -> NDArray[np.uint64]:
 
 def ids_of(tables: StarTables) -> NDArray[np.uint64]:
     """Stable ids ``(n,)`` of the particles of a file: its own, or those of its image names."""
-    return particle_ids(tables.particles[IMAGE_NAME].astype(str)) if tables.ids is None else tables.ids
+    if tables.ids is not None:
+        return tables.ids
+    if PARTICLE_ID in tables.particles:
+        return _given_ids(tables)
+    return particle_ids(tables.particles[IMAGE_NAME].astype(str))
+
+
+def _given_ids(tables: StarTables) -> NDArray[np.uint64]:
+    texts = tables.particles[PARTICLE_ID].astype(str).tolist()
+    wrong = next((i for i, text in enumerate(texts) if not (text.isdecimal() and int(text) < 2**64)), None)
+    if wrong is not None:
+        problem = f"{texts[wrong]!r:.80} is no id of a particle"
+        remedy = "Remove the column; ids are then made from the names of the images"
+        raise InputError(problem, file=tables.path, row=wrong + 1, column=PARTICLE_ID, remedy=remedy)
+    return np.array([int(text) for text in texts], dtype=np.uint64)
 
 
 def ingest(

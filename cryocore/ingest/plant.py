@@ -21,7 +21,7 @@ from cryocore.formats import kind_of, read_tables
 from cryocore.formats.star_out import write_star
 from cryocore.geometry.rotations import matrix_to_euler, matrix_to_quaternion, random_rotations, rotations_by_angle
 from cryocore.images import StackReader, batch_size
-from cryocore.ingest.particles import ANGLES, ORIGINS_ANGSTROM, ORIGINS_PIXEL, particle_ids, read_particles
+from cryocore.ingest.particles import ANGLES, ORIGINS_ANGSTROM, ORIGINS_PIXEL, PARTICLE_ID, particle_ids, read_particles
 from cryocore.ingest.stacks import ROOT_COMMENT
 from cryocore.maps.mrc import write_stack
 from cryocore.settings.plant import PlantedErrors
@@ -136,6 +136,7 @@ def plant(
     tables = read_tables(star, passthrough)
     names = tables.particles[IMAGE_NAME].tolist()
     junk = _write_junk(particles, np.flatnonzero(kinds == "junk"), rng, out_dir)
+    ids = particle_ids(f"junk {name}" if row in junk else name for row, name in enumerate(names))
     edits: dict[int, dict[str, Any]] = {row: {IMAGE_NAME: name} for row, name in junk.items()}
     turned = np.flatnonzero((kinds == "wrong_pose") | (kinds == "local_pose"))
     for row, angles in zip(turned.tolist(), matrix_to_euler(rotations[turned]), strict=True):
@@ -150,9 +151,10 @@ def plant(
         if kind_of(star) != "star":
             given = Path(folder) / "particles.star"
             write_star(tables.particles, tables.optics, given)
-        extra = columns if len(moved) else None
-        edit_star(given, out_dir / "particles.star", extra=extra, edits=edits, comment=comment)
-    ids = particle_ids([junk.get(row, name) for row, name in enumerate(names)])
+        extra = columns if len(moved) else {}
+        if junk:  # the names of these images depend on where they lie, which must decide nothing
+            extra = extra | {PARTICLE_ID: [str(i) for i in ids.tolist()]}
+        edit_star(given, out_dir / "particles.star", extra=extra or None, edits=edits, comment=comment)
     truth = truth_table(ids, kinds, particles.rotations, particles.shifts_angstrom)
     write_table(out_dir / "truth.parquet", truth, seed=seed, parent=str(star))
     log.info("%s: %s", star, ", ".join(f"{(kinds == k).sum()} {k}" for k in (*KINDS, CORRECT)))

@@ -18,6 +18,8 @@ def _ascending(values: tuple[float, float]) -> tuple[float, float]:
 
 
 def _as_list(value: Any) -> Any:
+    if isinstance(value, str):
+        raise ValueError(f"{value!r:.80} is text, not a number or a list of them; write numbers as 0.1 or 1.0e-1")
     return [value] if isinstance(value, int | float) else value
 
 
@@ -42,10 +44,13 @@ class Section(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _flags_are_no_numbers(cls, value: Any, info: ValidationInfo) -> Any:
-        kind = cls.model_fields[str(info.field_name)].annotation
-        if isinstance(value, bool) and kind in (int, float):
+        if cls.model_fields[str(info.field_name)].annotation is not bool and _holds_flag(value):
             raise ValueError("yes and no are no numbers")
         return value
+
+
+def _holds_flag(value: Any) -> bool:
+    return isinstance(value, bool) or (isinstance(value, list | tuple) and any(map(_holds_flag, value)))
 
 
 def per_round(values: list[Any], round_number: int) -> Any:

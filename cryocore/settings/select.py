@@ -38,7 +38,7 @@ class Select(Section):
     def _as_is_usual_for_the_rule(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             return given
-        values = {"rule": DEFAULT_RULE, **given}
+        values = {**given, "rule": DEFAULT_RULE if given.get("rule") is None else given["rule"]}
         rule = RULES.get(values["rule"]) if isinstance(values["rule"], str) else None
         name = next((name for name in RULES if name in values), None)
         if name is not None:

@@ -112,6 +112,13 @@ VALUES: dict[str, tuple[dict[str, Any], str]] = {
         {"select": {"rule": "fraction", "value": [0.9, 1.5]}},
         "select: value: fraction takes numbers > 0 and ≤ 1; got 1.5",
     ),
+    "value of yes": ({"select": {"rule": "fraction", "value": True}}, "select.value: yes and no are no numbers"),
+    "cut-offs of yes": ({"score": {"cryosieve_angstrom": [True]}}, "cryosieve_angstrom: yes and no are no numbers"),
+    "resolution of yes": (
+        {"reconstruct": {"max_resolution_angstrom": True}},
+        "max_resolution_angstrom: yes and no are no numbers",
+    ),
+    "number as YAML 1.1 has none": ({"select": {"rule": "fraction", "value": "1e-1"}}, "'1e-1' is text, not a number"),
     "half a particle": ({"select": {"rule": "count", "value": 2.5}}, "count takes whole numbers ≥ 2; got 2.5"),
     "value under its rule": (
         {"select": {"fraction": [0.9]}},
@@ -122,7 +129,7 @@ VALUES: dict[str, tuple[dict[str, Any], str]] = {
         {"select": {"rule": "mixture", "score": "probability"}},
         "mixture takes no notice of probability, it ranks by mixture",
     ),
-    "values in words": ({"select": {"value": "most"}}, r"select.value: 'most' should be a valid list"),
+    "values in words": ({"select": {"value": "most"}}, "select.value: 'most' is text, not a number"),
     "6000 values": ({"select": {"value": [7] * 6000}}, "more than 5000 values"),
     "no such score": ({"select": {"score": "beauty"}}, "select.score: 'beauty' should be"),
     "no such rule": ({"select": {"rule": "best"}}, "select.rule: 'best' should be 'soft'"),

@@ -107,6 +107,7 @@ def test_planting_into_a_star_file(tmp_path: Path) -> None:
 def assert_only_the_right_values_change(star: Path, planted: Path, kind: np.ndarray) -> None:
     old, new = star.read_text().splitlines(), planted.read_text().splitlines()
     assert new[0].startswith("# image paths start from ")
+    new = [line for line in new if not line.startswith("_cryocoreParticleId")]  # a further column, beside junk
     labels = read_star(star).particles.columns.tolist()
     touched = {
         "none": set(),
@@ -118,6 +119,8 @@ def assert_only_the_right_values_change(star: Path, planted: Path, kind: np.ndar
     rows = {line - 1: i for i, line in enumerate(read_star(star).lines)}
     for number, (a, b) in enumerate(zip(old, new[1:], strict=True)):
         first, second = a.split(" "), b.split(" ")
+        if number in rows:
+            assert second.pop().isdecimal()
         changed = {labels[i] for i, (x, y) in enumerate(zip(first, second, strict=True)) if x != y}
         assert changed == (touched[kind[rows[number]]] if number in rows else set())
 
@@ -130,6 +133,24 @@ def test_planting_twice_gives_the_same_bytes(tmp_path: Path) -> None:
         found.append([(out / n).read_bytes() for n in ("particles.star", "truth.parquet", "junk.mrcs")])
     assert found[0] == found[1]
     assert all(a != b for a, b in zip(found[0], found[2], strict=True))
+
+
+def test_where_junk_is_written_decides_nothing(tmp_path: Path) -> None:
+    """Ids, and what is drawn by them, are those of the particles, not of the folder of the run."""
+    star = write_data_set(tmp_path)
+    found = []
+    for run in ("a", "another name"):
+        plant(star, MIXED, root=None, pixel_size_angstrom=None, seed=1, out_dir=tmp_path / run)
+        found.append(load(tmp_path / run / "particles.star"))
+        assert (read_ids(tmp_path / run / "truth.parquet") == found[-1].ids).all()
+    assert (found[0].ids == found[1].ids).all()
+    assert (found[0].column("half") == found[1].column("half")).all()
+    kept = load(star).ids == found[0].ids
+    assert kept.sum() == N - 2  # a quarter is junk: other images, other ids
+
+
+def read_ids(truth: Path) -> np.ndarray:
+    return pq.read_table(truth)["particle_id"].to_numpy()
 
 
 def test_origins_in_pixels_and_without_columns(tmp_path: Path) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from benchmarks.performance.repeated import SPREAD_DEG, repeat, simulated
 from cryocore.data import Particles
 from cryocore.images import StackReader
+
+pytestmark = pytest.mark.slow
 
 
 def test_repeated_particles_have_images_and_halves_of_the_first_ones(tmp_path: Path) -> None:

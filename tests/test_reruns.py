@@ -10,6 +10,8 @@ import pytest
 
 from cryocore.provenance import KERNELS, code_version
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = sorted(path.stem for path in (ROOT / "scripts").glob("*.py"))
 COMPARING = {"score", "noise", "solve", "classify", "report"}

@@ -115,10 +115,10 @@ def difference(first: Path, second: Path) -> dict[str, Any]:
         batches = [(a.data[i : i + 200], b.data[i : i + 200]) for i in range(0, len(a.data), 200)]
         images = max(float(np.abs(x - y).max()) for x, y in batches) / float(a.data[:200].std())
     found: dict[str, Any] = {
-        "same_tables": all((first / "simulated" / n).read_bytes() == (second / "simulated" / n).read_bytes() for n in
-                           ("particles.star",)),
-        "images": images, "scores": 0.0, "weights": 0.0, "lists": 0.0, "fsc": 0.0,
-    }  # fmt: skip
+        "same_tables": _same_text(first, second, "simulated/particles.star"),
+        "images": images,
+        **dict.fromkeys(("scores", "weights", "lists", "fsc"), 0.0),
+    }
     for folder in sorted(first.glob("round_*")):
         logs = [read_table(run / "log" / folder.name.replace("_", "=") / "log.parquet") for run in (first, second)]
         for name in (n for n in SCORES if n in logs[0].column_names):
@@ -131,8 +131,14 @@ def difference(first: Path, second: Path) -> dict[str, Any]:
         x, y = (read_table(run / folder.name / "fsc.parquet").column("corrected").to_numpy() for run in (first, second))
         found["fsc"] = max(found["fsc"], float(np.abs(x - y).max()))
     last = [read_table(run / "rounds.parquet").column("resolution_angstrom").to_pylist()[-1] for run in (first, second)]
-    same = (first / "rounds.txt").read_text() == (second / "rounds.txt").read_text()
-    return found | {"resolution_angstrom": last[1], "same_printed_table": same}
+    return found | {
+        "resolution_angstrom": last[1],
+        "same_printed_table": _same_text(first, second, "rounds.txt"),
+    }
+
+
+def _same_text(first: Path, second: Path, name: str) -> bool:
+    return (first / name).read_text() == (second / name).read_text()
 
 
 def _stack(results: Path) -> Path:

@@ -73,8 +73,9 @@ def summarise(
     rounds = read_rounds(run_dir, n_rounds)
     mask, _ = read_map(run_dir / "round_0" / "mask.mrc")
     samples = independent_samples(mask, len(point_group(settings.get("symmetry") or "C1")))
-    rounds = [{**m, **_range_of_resolution(run_dir, m, samples)} for m in rounds]
-    stop = _stop(run_dir, rounds, samples)
+    curves = [FscCurves.read(run_dir / f"round_{m['round']}" / "fsc.parquet") for m in rounds]
+    rounds = [{**m, **_range_of_resolution(c, samples)} for m, c in zip(rounds, curves, strict=True)]
+    stop = _stop(run_dir, rounds, curves, samples)
     table = rounds_table(rounds, stop)
     write_table(out_table, table, run=str(settings.get("run", run_dir.name)))
     print(console_table(table), finest_sentence(rounds, stop), sep="\n\n")
@@ -82,7 +83,8 @@ def summarise(
     level = _level(run_dir, rounds[-1]["round"])
     maps = _shown_maps([m["round"] for m in rounds], stop, level)
     write_script(out_script, run_dir, maps, run=str(settings.get("run", run_dir.name)))
-    _draw(run_dir, rounds, table, level, out_figures)
+    drawn = [_curve(m, c) for m, c in zip(rounds, curves, strict=True)]
+    _draw(run_dir, rounds, drawn, table, level, out_figures)
     last, seed = rounds[-1]["round"], int(settings.get("seed", 0))
     sections = [
         loss_section(run_dir, last, seed=seed),
@@ -93,7 +95,7 @@ def summarise(
     for drawing in (drawing for section in sections for drawing in section.drawings):
         figures.save(drawing.figure, out_figures, drawing.name)
     found = warnings(rounds, n_rounds=n_rounds)
-    chart = fsc_chart([_curve(run_dir, m) for m in rounds])
+    chart = fsc_chart(drawn)
     told = [*found, *(w for s in sections for w in s.warnings)]
     contents = Contents(rounds, stop, told, chart, sections, out_star.name)
     metadata = table_metadata(read_table(_log(run_dir, last), ["particle_id"]).schema)
@@ -166,21 +168,19 @@ def console_table(table: pa.Table) -> str:
     return "\n".join("  ".join(row) for row in zip(*columns, strict=True))
 
 
-def _range_of_resolution(run_dir: Path, metrics: Metrics, samples: Samples) -> Metrics:
+def _range_of_resolution(curves: FscCurves, samples: Samples) -> Metrics:
     """What else the resolution could be, since an FSC is a noisy curve."""
-    curves = FscCurves.read(run_dir / f"round_{metrics['round']}" / "fsc.parquet")
     ends = resolution_range(curves.corrected, curves.resolution_angstrom, samples)
     return dict(zip(("resolution_low_angstrom", "resolution_high_angstrom"), ends, strict=True))
 
 
-def _stop(run_dir: Path, rounds: list[Metrics], samples: Samples) -> Stop:
+def _stop(run_dir: Path, rounds: list[Metrics], curves: list[FscCurves], samples: Samples) -> Stop:
     """Where to stop, from the curves of the rounds and the weights in their logs; rounds count from 0 without gaps."""
-    curves = [FscCurves.read(run_dir / f"round_{m['round']}" / "fsc.parquet").masked for m in rounds]
 
     def overlap(first: int, second: int) -> float:
         return noise_overlap(_weights(run_dir, first), _weights(run_dir, second))
 
-    return finest_round(curves, [m["n_effective"] for m in rounds], overlap, samples)
+    return finest_round([c.masked for c in curves], [m["n_effective"] for m in rounds], overlap, samples)
 
 
 def _weights(run_dir: Path, number: int) -> NDArray[np.float32]:
@@ -201,13 +201,15 @@ def _log(run_dir: Path, number: int) -> Path:
     return run_dir / "log" / f"round={number}" / "log.parquet"
 
 
-def _draw(run_dir: Path, rounds: list[Metrics], table: pa.Table, level: float, folder: Path) -> None:
+def _draw(
+    run_dir: Path, rounds: list[Metrics], curves: list[figures.Curve], table: pa.Table, level: float, folder: Path
+) -> None:
     """All figures, each under its name."""
     numbers = [m["round"] for m in rounds]
     with figures.style():
         figures.save(figures.progress_figure(table.to_pydict()), folder, "progress")
         figures.save(figures.stopping_figure(table.to_pydict()), folder, "stopping")
-        figures.save(figures.fsc_figure([_curve(run_dir, m) for m in rounds]), folder, "fsc")
+        figures.save(figures.fsc_figure(curves), folder, "fsc")
         panels = [_scores(run_dir, m, after) for m, after in zip(rounds, [*rounds[1:], None], strict=True)]
         figures.save(figures.histogram_figure(panels, rounds[0]["score"]), folder, "scores")
         del panels
@@ -239,8 +241,7 @@ def _map_pictures(run_dir: Path, numbers: list[int], level: float) -> list[MapPi
     return [map_pictures(r, read_map(run_dir / f"round_{r}" / "map.mrc")[0], mask, level) for r in numbers]
 
 
-def _curve(run_dir: Path, metrics: Metrics) -> figures.Curve:
-    curves = FscCurves.read(run_dir / f"round_{metrics['round']}" / "fsc.parquet")
+def _curve(metrics: Metrics, curves: FscCurves) -> figures.Curve:
     truth = None if metrics["fsc_truth"] is None else np.array(metrics["fsc_truth"])
     return figures.Curve(metrics["round"], curves.resolution_angstrom, curves.corrected, truth)
 

@@ -24,7 +24,7 @@ from cryocore.imaging.packed import record_type
 from cryocore.ingest.particles import read_particles
 from cryocore.maps import read_map, write_map, write_stack
 from cryocore.reconstruct.sums import read_sums, read_weights_of_sums, write_sums
-from cryocore.replay.text_log import read_text_log
+from cryocore.replay.import_log import read_text_log
 from cryocore.score.reference import read_sampling
 from cryocore.star import read_star
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +16,9 @@ def import_log(
         list[Path], typer.Argument(help="Text logs, and last the directory to write to.", metavar="FILE... OUT")
     ],
     symmetry: Annotated[str, typer.Option(help="Point group.")] = "C1",
-    scalar_last: Annotated[bool, typer.Option("--scalar-last", help="Quaternions are x y z w.")] = False,
+    columns: Annotated[
+        str, typer.Option(help="The last values of a line, in order: these, number of the particle, - for any other.")
+    ] = "qw qx qy qz flag loss",
     inverse: Annotated[bool, typer.Option("--inverse", help="Quaternions turn image to object.")] = False,
     most_malformed: Annotated[
         float, typer.Option(help="Share of malformed lines that is accepted.", min=0, max=1)
@@ -31,6 +34,8 @@ def import_log(
 
     `cryocore import-log train.log imported`
 
+    `cryocore import-log fit.csv imported --columns 'number loss flag qx qy qz qw -'`
+
     `cryocore import-log iter1.log iter2.log iter3.log imported --symmetry D7`
 
     `cryocore replay imported --rule fraction --value 0.7 --score l2_loss`
@@ -41,26 +46,12 @@ def import_log(
     if len(files) < 2:
         raise InputError("the directory to write to is missing", remedy="Name it after the text logs")
     found = run_import(
-        files[:-1],
-        files[-1],
-        symmetry=symmetry,
-        scalar_last=scalar_last,
-        inverse=inverse,
-        most_malformed=most_malformed,
+        *(files[:-1], files[-1]), columns=columns, symmetry=symmetry, inverse=inverse, most_malformed=most_malformed
     )
     lines = [f"round {r}: {n:,} particles" for r, n in found.n_particles.items()]
-    lines.append(
-        f"{found.n_malformed:,} malformed lines, {found.n_messages:,} other messages"
-        + (f", listed in {found.listed}" if found.listed else "")
-    )
+    at = f", listed in {found.listed}" if found.listed else ""
+    lines.append(f"{found.n_malformed:,} malformed lines, {found.n_messages:,} other messages{at}")
     if found.n_without_loss:
         lines.append(f"{found.n_without_loss:,} particles without a loss")
-    value = {
-        "files": [str(f) for f in found.files],
-        "n_particles": found.n_particles,
-        "n_malformed": found.n_malformed,
-        "n_messages": found.n_messages,
-        "n_without_loss": found.n_without_loss,
-        "listed": found.listed and str(found.listed),
-    }
+    value = asdict(found) | {"files": [str(f) for f in found.files], "listed": found.listed and str(found.listed)}
     answer("\n".join(lines), value, as_json)

@@ -13,25 +13,26 @@ from cryocore.errors import InputError
 from cryocore.files import read_table
 from cryocore.geometry.rotations import matrix_to_quaternion, random_rotations
 from cryocore.replay import Request, find_rounds, replay
-from cryocore.replay.import_log import SCHEMA, import_log
-from cryocore.replay.text_log import parse_particle, read_text_log, without_prefix
+from cryocore.replay.import_log import COLUMNS, SCHEMA, import_log, read_text_log
 
 Q = "0.5 -0.5 0.5 -0.5"
+LABELS, NUMBERED = "loss flag qw qx qy qz", f"number {COLUMNS}"
 PARTICLES = [
-    (f"{Q} 1 0.25", 1, None),
-    (f"INFO:root:{Q} 1 0.25", 1, None),
-    (f"INFO:root:[{Q}] True 2.5e-1", 1, None),
-    (f"DEBUG:train.fit2:{Q} 0 .25", 0, None),
-    (f"2021-03-04 12:00:01,123 INFO {Q} False 0.25", 0, None),
-    (f"2021-03-04 12:00:01,123 - root - INFO - {Q.replace(' ', ',')},1,0.25", 1, None),
-    (f"2021-03-04 12:00:01 INFO fit.py:33 - q: ({Q.replace(' ', ', ')}), correct: 0, loss: 0.25", 0, None),
-    (f"[2021-03-04 12:00:01] INFO root: 17 {Q} 1.0 0.25", 1, 17),
-    (f"INFO     root:log.py:12 {Q} 1 0.25", 1, None),
-    (f"INFO 2021-03-04 12:00:01 {Q} 1 0.25", 1, None),
-    (f"12:00:01 {Q} nan 0.25", -1, None),
-    ("INFO:root:tensor([0.5, -0.5, 0.5, -0.5], device='cuda:0') tensor(True) tensor(0.25, device='cuda:0')", 1, None),
-    (f"INFO loss: 0.25 is_correct: 1 quaternion: [{Q}]", 1, None),
-    ("WARNING:root:particle=12 qw=0.5 qx=-0.5 qy=0.5 qz=-0.5 wrong 0.25", 0, 12),
+    (f"{Q} 1 0.25", COLUMNS, 1, 0),
+    (f"INFO:root:{Q} 1 0.25", COLUMNS, 1, 0),
+    (f"INFO:root:[{Q}] True 2.5e-1", COLUMNS, 1, 0),
+    (f"DEBUG:train.fit2:{Q} 0 .25", COLUMNS, 0, 0),
+    (f"2021-03-04 12:00:01,123 INFO {Q} False 0.25", COLUMNS, 0, 0),
+    (f"2021-03-04 12:00:01,123 - root - INFO - {Q.replace(' ', ',')},1,0.25", COLUMNS, 1, 0),
+    (f"2021-03-04 12:00:01 INFO fit.py:33 - q: ({Q.replace(' ', ', ')}), correct: 0, loss: 0.25", COLUMNS, 0, 0),
+    (f"[2021-03-04 12:00:01] INFO root: 17 {Q} 1.0 0.25", NUMBERED, 1, 17),
+    (f"INFO     root:log.py:12 {Q} 1 0.25", COLUMNS, 1, 0),
+    (f"INFO 2021-03-04 12:00:01 {Q} 1 0.25", COLUMNS, 1, 0),
+    (f"12:00:01 {Q} nan 0.25", COLUMNS, None, 0),
+    ("INFO:root:tensor([0.5, -0.5, 0.5, -0.5], device='cuda:0') tensor(True) tensor(0.25)", COLUMNS, 1, 0),
+    (f"INFO loss: 0.25 is_correct: 1 quaternion: [{Q}]", LABELS, 1, 0),
+    ("WARNING:root:particle=12 qw=0.5 qx=-0.5 qy=0.5 qz=-0.5 false 0.25", NUMBERED, 0, 12),
+    ("7;0.25;0;-0.5;0.5;-0.5;0.5;99", "number loss flag qx qy qz qw -", 0, 7),
 ]
 FAULTS = [
     (f"INFO:root:{Q} 2 0.1", "flag is 2"),
@@ -42,11 +43,19 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize(("line", "flag", "index"), PARTICLES)
-def test_prefixes_orders_and_labels(line: str, flag: int, index: int | None) -> None:
-    found = parse_particle(without_prefix(line))
-    assert found.quaternion == (0.5, -0.5, 0.5, -0.5)
-    assert (found.flag, found.loss, found.index) == (flag, 0.25, index)
+@pytest.mark.parametrize(("line", "columns", "flag", "number"), PARTICLES)
+def test_prefixes_orders_and_labels(line: str, columns: str, flag: int | None, number: int, tmp_path: Path) -> None:
+    (tmp_path / "a.log").write_text(line)
+    (found,) = read_text_log(tmp_path / "a.log", columns).to_dict("records")
+    assert (found["kind"], [found[f"q{c}"] for c in "wxyz"]) == ("particle", [0.5, -0.5, 0.5, -0.5])
+    assert (found["loss"], found["number"]) == (0.25, number)
+    assert found["flag"] == flag or (flag is None and np.isnan(found["flag"]))
+
+
+@pytest.mark.parametrize("columns", ["qw qx qy qz flag", f"{COLUMNS} loss", f"{COLUMNS} psi"])
+def test_columns_that_are_not_those_of_a_log_are_refused(columns: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="are not the columns of a text log"):
+        read_text_log(tmp_path / "a.log", columns)
 
 
 def written(path: Path, n: int = 200, header: str = "", seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -88,7 +97,7 @@ def test_conventions_of_quaternions(tmp_path: Path) -> None:
     rows = [f"{x} {y} {z} {w} 1 0" for w, x, y, z in quaternions * (1.0, -1.0, -1.0, -1.0)]
     turned.write_text("\n".join(rows))
     import_log([tmp_path / "old.log"], tmp_path / "a")
-    import_log([turned], tmp_path / "b", scalar_last=True, inverse=True)
+    import_log([turned], tmp_path / "b", columns="qx qy qz qw flag loss", inverse=True)
     a, b = (read_table(tmp_path / n / "log" / "round=0" / "log.parquet") for n in "ab")
     for name in ("quat_w", "quat_z", "view_x", "view_z"):
         np.testing.assert_allclose(a[name], b[name], atol=1e-7)
@@ -120,9 +129,9 @@ def test_malformed_lines_are_listed_and_the_places_of_others_stay(tmp_path: Path
 @pytest.mark.parametrize(("line", "why"), FAULTS)
 def test_why_a_line_is_malformed(line: str, why: str, tmp_path: Path) -> None:
     (tmp_path / "a.log").write_text(f"{Q} 1 0.5\n{line}\n")
-    (fault,) = read_text_log(tmp_path / "a.log").faults
-    assert (fault.line, fault.text, fault.message) == (2, line, False)
-    assert why in fault.why
+    _, fault = read_text_log(tmp_path / "a.log").to_dict("records")
+    assert (fault["line"], fault["text"], fault["kind"]) == (2, line, "malformed")
+    assert why in fault["why"]
 
 
 def test_iterations_in_one_file_or_in_several(tmp_path: Path) -> None:

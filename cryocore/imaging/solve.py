@@ -76,14 +76,23 @@ class Solver:
     def merged(self, fsc: Floats) -> Floats32:
         """The map of all particles, Wiener-filtered by the FSC between the halves.
 
-        The prior of a shell is its mean denominator over the signal-to-noise ratio 2 FSC / (1 - FSC) of the merged
-        map (Scheres 2012, J. Struct. Biol. 180, 519).
+        See :func:`wiener_prior`.
         """
         (first, second), (one, two) = self.sums.numerator, self.sums.denominator
         mean = np.sum(self.means, axis=0)
-        limited = np.clip(fsc[: len(mean)], 1e-3, 0.9999)
-        prior = mean * (1.0 - limited) / (2.0 * limited)
-        return self.solve(lambda kz, at: (first[kz][at] + second[kz][at], one[kz][at] + two[kz][at]), mean, prior)
+        return self.solve(
+            lambda kz, at: (first[kz][at] + second[kz][at], one[kz][at] + two[kz][at]), mean, wiener_prior(mean, fsc)
+        )
+
+
+def wiener_prior(mean: Floats, fsc: Floats) -> Floats:
+    """What a Wiener filter adds to a merged map's denominators of ``mean`` ``(shells,)``, by the FSC between halves.
+
+    It is the mean over the signal-to-noise ratio 2 FSC / (1 - FSC) of the merged map (Scheres 2012, J. Struct. Biol.
+    180, 519).
+    """
+    limited = np.clip(fsc[: len(mean)], 1e-3, 0.9999)
+    return np.asarray(mean * (1.0 - limited) / (2.0 * limited))
 
 
 def _squares(radius: int) -> NDArray[np.intp]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryocore.imaging.frames import Frame
+from cryocore.types import Floats
 
 LANES = 16
 """Samples that the kernels take at a time on the host."""
@@ -63,15 +64,23 @@ class BandSamples:
         return 2 * (self.start[1:] - self.start[:-1]).astype(np.int64)
 
 
-def band_samples(frame: Frame, edges: NDArray[np.int32]) -> BandSamples:
-    """Sort the coefficients of a frame's disc, one of each Friedel pair, into the bands of the map."""
+def disc(frame: Frame) -> tuple[NDArray[np.int64], NDArray[np.bool_], Floats]:
+    """Coefficients of a frame's half disc: (kx, ky) ``(2, 2r+1, r+1)``; of each whether it is used, and its shell.
+
+    One of each Friedel pair is used. Shells are those of the map.
+    """
     r = frame.limit
     ky, kx = np.mgrid[-r : r + 1, 0 : r + 1]
     squared = kx**2 + ky**2
     used = (squared <= r * r + r) & ((kx > 0) | (ky > 0))
-    shell = np.rint(np.sqrt(squared[used]) * frame.scale)
-    band = np.searchsorted(edges, shell, side="right") - 1
-    pairs = np.stack([kx[used], ky[used]], axis=1).astype(np.int16)
+    return np.stack([kx, ky]), used, np.rint(np.sqrt(squared) * frame.scale)
+
+
+def band_samples(frame: Frame, edges: NDArray[np.int32]) -> BandSamples:
+    """Sort the coefficients of a frame's disc, one of each Friedel pair, into the bands of the map."""
+    places, used, shell = disc(frame)
+    band = np.searchsorted(edges, shell[used], side="right") - 1
+    pairs = places[:, used].T.astype(np.int16)
     inside = (band >= 0) & (band < len(edges) - 1)
     order = np.flatnonzero(inside)[np.argsort(band[inside], kind="stable")]
     start = np.concatenate([[0], np.cumsum(np.bincount(band[inside], minlength=len(edges) - 1))])

@@ -18,6 +18,8 @@ import torch
 from numpy.typing import NDArray
 
 from cryocore.data import Grid
+from cryocore.imaging.solve import wiener_prior
+from cryocore.maps.fsc import shell_index
 from cryocore.solve.symmetry import Mates
 from cryocore.types import Floats, Floats32
 
@@ -46,7 +48,7 @@ class Model:
         ridge : curvature of |x|², over the mean curvature of the data in the ball
         """
         n, last = grid.box, grid.last_shell
-        shell = shells(n)
+        shell = shell_index(n).T  # the same over [kz, ky, kx]
         inside = (shell <= last) & (shell > 0)
         shell = np.minimum(shell, last)
         along = np.rint(np.fft.fftfreq(n) * n).astype(int)
@@ -96,23 +98,15 @@ class Model:
         It is Wiener-filtered by the FSC ``(shells,)`` between the halves, as ``reconstruct.solve.Solver.merged`` does.
         """
         n, data, inside = halves.shape[-1], self.data.numpy(), self.inside.numpy()
-        shell = np.where(inside, shells(n), 0)
+        shell = np.where(inside, shell_index(n).T, 0)
         total = data.sum(axis=0)
-        limited = np.clip(fsc, 1e-3, 0.9999)
-        mean = shell_means(total, shell, inside)
-        prior = mean * ((1.0 - limited) / (2.0 * limited))[: len(mean)]
+        prior = wiener_prior(shell_means(total, shell, inside), fsc)
         divisor = np.where(inside, total + prior[shell], np.inf).astype(np.float32)
         spectrum = (to_spectrum(torch.from_numpy(halves)) * self.data).sum(dim=0) / torch.from_numpy(divisor)
         return np.asarray(from_spectrum(spectrum[None], n)[0].numpy())
 
 
-def shells(n: int) -> NDArray[np.int64]:
-    """Shell of each coefficient, ``(n//2+1, n, n)`` over [kz, ky, kx] as torch's FFT has them."""
-    along, kz = np.rint(np.fft.fftfreq(n) * n), np.arange(n // 2 + 1)
-    return np.rint(np.sqrt(kz[:, None, None] ** 2 + along[:, None] ** 2 + along**2)).astype(np.int64)
-
-
-def shell_means(values: NDArray[np.floating], shell: NDArray[np.int64], inside: NDArray[np.bool_]) -> Floats:
+def shell_means(values: NDArray[np.floating], shell: NDArray[np.int32], inside: NDArray[np.bool_]) -> Floats:
     """Mean of values over the coefficients of each shell that are inside, from shell 0 to the last one."""
     at, size = shell[inside], int(shell.max()) + 1
     return np.bincount(at, weights=values[inside], minlength=size) / np.maximum(np.bincount(at, minlength=size), 1)

@@ -18,6 +18,7 @@ from cryocore.imaging.bricks import pack
 from cryocore.imaging.frames import Frame
 from cryocore.imaging.insertion import Insertion
 from cryocore.imaging.prepare import Prepared, prepare
+from cryocore.score.bands import disc
 from cryocore.score.noise import Noise, noise_factor
 from cryocore.score.reference import Reference
 from cryocore.score.scores import BandStatistics, Weighting, centre, energy, z
@@ -95,13 +96,9 @@ class Likelihood:
 
 def precision(frame: Frame, edges: NDArray[np.int32], noise_power: Floats) -> Floats32:
     """One over the noise power of the coefficients in use, ``(2r+1, r+1)``, from that of the bands."""
-    r = frame.limit
-    ky, kx = np.mgrid[-r : r + 1, 0 : r + 1]
-    squared = kx**2 + ky**2
-    used = (squared <= r * r + r) & ((kx > 0) | (ky > 0))
+    _, used, shell = disc(frame)
     # bands leave out the outermost shell; images may not reach the outermost bands
     reached = np.flatnonzero(np.isfinite(noise_power))
-    shell = np.rint(np.sqrt(squared) * frame.scale)
     band = np.clip(np.searchsorted(edges, shell, side="right") - 1, reached[0], reached[-1])
     return np.where(used, 1.0 / noise_power[band], 0.0).astype(np.float32)
 

@@ -15,13 +15,12 @@ from cryocore.errors import InputError
 from cryocore.files import read_table, table_metadata
 from cryocore.formats import TITLES, cs, kind_of, read_tables
 from cryocore.formats.records import read_fields
-from cryocore.images import read_header
+from cryocore.images import HEADER_BYTES, read_header
 from cryocore.ingest.columns import Columns, columns_of
 from cryocore.ingest.optics import CONTRAST, CS, VOLTAGE, pixel_sizes
 from cryocore.star import IMAGE_NAME, StarTables
 
 MAPS = (".mrc", ".mrcs", ".map", ".ccp4", ".st")
-MODES = {"i1": "int8", "i2": "int16", "f4": "float32", "u2": "uint16", "f2": "float16"}
 
 LOG = "log of a round"
 
@@ -148,9 +147,9 @@ def _images(path: Path) -> Facts:
         "kind": "MRC map" if cubic and path.suffix.lower() not in (".mrcs", ".st") else other,
         "sides": f"{header.width} x {header.height} x {header.n_images}",
         "pixel size in the header": f"{header.pixel_size_angstrom:.6g} Å" if header.pixel_size_angstrom else "none",
-        "numbers": f"{MODES.get(kind.str[1:], kind.name)}, {'big' if kind.byteorder == '>' else 'little'}-endian",
+        "numbers": f"{kind.name}, {'big' if kind.byteorder == '>' else 'little'}-endian",
         "bytes": path.stat().st_size,
-        "extended header": f"{header.offset - 1024:,} bytes",
+        "extended header": f"{header.offset - HEADER_BYTES:,} bytes",
         **_grey(path, header),
     }
 

@@ -21,13 +21,11 @@ from numpy.typing import NDArray
 
 from cryocore.errors import InputError
 from cryocore.files import atomic_path, why
-from cryocore.images import MAX_SIDE, header_readings
+from cryocore.images import HEADER_BYTES, MAX_SIDE, MODES, header_readings
 from cryocore.types import Floats32
 
 LABEL = b"cryocore"
 CHECKSUM = LABEL + b", CRC-32 %08x"
-MODES = {0: np.int8, 1: np.int16, 2: np.float32, 6: np.uint16, 12: np.float16}
-HEADER_BYTES = 1024
 GZIP_MAGIC, MAX_GZIP_RATIO = b"\x1f\x8b", 1032
 FILE_ERRORS = (OSError, EOFError, zlib.error)
 """What reading a file raises that is missing or damaged."""

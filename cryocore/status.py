@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cryocore.errors import InputError
+from cryocore.markdown import aligned_text
 from cryocore.workflow import STAGES
 
 State = Literal["done", "at work", "failed", "unfinished"]
@@ -62,11 +63,8 @@ class Status:
         rows = [["round", *stages]] if stages else []
         for r in sorted({j.round for j in self.jobs if j.round is not None}):
             rows.append([str(r), *(self._cell(s, r) for s in stages)])
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        table = ["  ".join(map(str.rjust, row, widths)) for row in rows]
-        return "\n".join(
-            [f"Run {self.run}", *(f"{s}: {self._cell(s, None)}" for s in once), "", *table, "", *self.attention]
-        )
+        lines = [f"Run {self.run}", *(f"{s}: {self._cell(s, None)}" for s in once)]
+        return "\n".join([*lines, "", *([aligned_text(rows)] if rows else []), "", *self.attention])
 
     def _cell(self, stage: str, number: int | None) -> str:
         """The state of one stage in one round: of all its shards."""

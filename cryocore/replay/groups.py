@@ -34,7 +34,7 @@ class Ranking:
     ``name``, ``n``, ``share`` : of each group
     ``shrunk``, ``low``, ``high`` : the share drawn to the mean, and its 95 % interval
     ``p_value`` : chance that as many particles drawn at random have as large a share
-    ``q_value`` : the same with the number of groups allowed for; ``worse`` where below 5 %
+    ``q_value`` : the same with their number allowed for (Benjamini and Hochberg 1995); ``worse`` where below 5 %
     """
 
     overall: float
@@ -100,7 +100,9 @@ def rank_groups(wrong: NDArray[Any], codes: Ints, names: Sequence[str]) -> Ranki
     shrunk, variance = drawn_to_mean(share, within / count)
     low, high = _beta_interval(shrunk, variance * shrunk * (1.0 - shrunk) / max(overall * (1.0 - overall), 1e-12))
     p_value = np.where(total > 0, betainc(np.maximum(total, 1e-12), count - total + 1.0, overall), 1.0)
-    q_value = adjusted(p_value)
+    from scipy.stats import false_discovery_control  # slow to import
+
+    q_value = false_discovery_control(p_value)
     order = np.lexsort((groups, -count, -shrunk))
     return Ranking(
         overall=overall,
@@ -137,15 +139,6 @@ def drawn_to_mean(share: Floats, variance: Floats) -> tuple[Floats, Floats]:
     shrunk = (weight * each).sum(axis=0)
     spread = (1.0 - pull) * variance + pull**2 / total + (each - shrunk) ** 2
     return shrunk, (weight * spread).sum(axis=0)
-
-
-def adjusted(p_value: Floats) -> Floats:
-    """Chances ``(groups,)`` allowing for their number, as by Benjamini and Hochberg (1995)."""
-    order = np.argsort(p_value)
-    scaled = p_value[order] * len(order) / np.arange(1, len(order) + 1)
-    out = np.empty_like(p_value)
-    out[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1.0)
-    return out
 
 
 def _beta_interval(mean: Floats, variance: Floats) -> tuple[Floats, Floats]:

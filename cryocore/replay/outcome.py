@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cryocore.markdown import aligned_text
 from cryocore.replay.groups import Ranking
 from cryocore.replay.request import Plan
 from cryocore.replay.resolution import Prediction
@@ -187,16 +188,6 @@ def ranking_text(kind: str, ranking: Ranking, rows: int, what: str = "wrong") ->
         )
     head = f"{ranking.worse.sum()} of {len(ranking)} worse than chance; {ranking.overall:.3f} {what} overall"
     return f"{head}\n{aligned_text(shown, left=(0, 6))}"
-
-
-def aligned_text(rows: Sequence[Sequence[str]], left: Sequence[int] = ()) -> str:
-    """Rows of cells in columns, to the right but for those in ``left``."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = (
-        "  ".join(c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
-        for row in rows
-    )
-    return "\n".join(line.rstrip() for line in lines)
 
 
 def _losers(kind: str, ranking: Ranking) -> str:

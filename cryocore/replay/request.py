@@ -34,11 +34,6 @@ class Request:
     limit: BandLimit | None = None
     seed: int | None = None
 
-    @property
-    def is_own(self) -> bool:
-        """Whether nothing of the run's own selection is changed."""
-        return replace(self, seed=None) == Request()
-
     def compact(self, text: str) -> Request:
         """This request with what ``RULE=VALUE@SCORE`` says, of which each part may be missing.
 

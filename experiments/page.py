@@ -7,10 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
 from benchmarks.validation.common import ROOT
+from cryocore.figures import save
 from cryocore.files import atomic_path
 from cryocore.markdown import table
 from experiments.cases import SETS, read_cases
@@ -50,17 +48,10 @@ def write_page(store: Path = STORE, page: Path = PAGE) -> Path:
     drawn = [case for case in rows if case["oracle"]]
     if drawn:
         for name, figure in (("rounds", rounds_figure(drawn)), ("subsets", subsets_figure(drawn))):
-            save(figure, page.parent / "images" / f"experiments_{name}.png")
+            save(figure, page.parent / "images" / f"experiments_{name}.png", dpi=110)
     with atomic_path(page) as temporary:
         temporary.write_text(page_text(cases, with_figures=bool(drawn)))
     return page
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a PNG without dates or versions."""
-    FigureCanvasAgg(figure)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None}, facecolor="white")
 
 
 def read_measured(store: Path) -> list[Values]:

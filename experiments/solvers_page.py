@@ -10,9 +10,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks.validation.common import ROOT
+from cryocore.figures import save
 from cryocore.files import atomic_path
 from cryocore.markdown import table
-from experiments.page import save
 from experiments.solvers import STORE, measured_cases, read_specs
 
 Values = dict[str, Any]
@@ -68,7 +68,7 @@ def write_page(store: Path = STORE, page: Path = PAGE) -> Path | None:
     cases = list(measured_cases(store))
     if not cases:
         return None
-    save(area_figure(cases), page.parent / "images" / FIGURE)
+    save(area_figure(cases), page.parent / "images" / FIGURE, dpi=110)
     with atomic_path(page) as temporary:
         temporary.write_text(page_text(cases))
     return page

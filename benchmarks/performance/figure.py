@@ -6,13 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from benchmarks.performance.reconstruction import HALVES
-from cryocore.files import atomic_path
-from cryocore.validate.figures import INK, QUIET, RIGHT, WRONG, style
+from cryocore.figures import INK, QUIET, RIGHT, WRONG, save, style
 
 Rows = list[dict[str, Any]]
 
@@ -20,10 +18,7 @@ Rows = list[dict[str, Any]]
 def write_figure(record: dict[str, Any], path: Path) -> None:
     """Write the figure as PNG."""
     with style():
-        figure = scaling_figure(record)
-        FigureCanvasAgg(figure)
-        with atomic_path(path) as temporary:
-            figure.savefig(temporary, format="png", metadata={"Software": None}, facecolor="white")
+        save(scaling_figure(record), path)
 
 
 def scaling_figure(record: dict[str, Any]) -> Figure:

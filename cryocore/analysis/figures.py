@@ -21,11 +21,11 @@ from cryocore.analysis.distribution import Distribution
 from cryocore.analysis.peaks import histogram, smooth_density
 from cryocore.data import lower_is_better
 from cryocore.errors import InputError
+from cryocore.figures import CLASSES, INK, QUIET, RIGHT, UNKNOWN, WRONG, save_both, style
+from cryocore.geometry.sphere import cell_counts, nside_for, sphere_image
 from cryocore.geometry.symmetry import point_group
 from cryocore.select.mixture import hashed_order
 from cryocore.types import Floats
-from cryocore.validate.figures import INK, QUIET, RIGHT, UNKNOWN, WRONG, save, style
-from cryocore.validate.views import cell_counts, nside_for, sphere_image
 
 BINS, MOST_POINTS, RIDGES = 64, 20_000, 7
 NAMES = {
@@ -34,7 +34,6 @@ NAMES = {
     "in_plane": "mean, in-plane rotation",
     "shape": "spread and shape",
 }
-CLASSES = ((1, "right", RIGHT), (0, "wrong", WRONG), (-1, "not known", UNKNOWN))
 EQUAL_AREA = "mollweide"
 
 
@@ -200,7 +199,7 @@ def _mean_map(figure: Any, columns: LossColumns) -> None:
     side = nside_for(len(views) * len(group))
     loss = clipped(columns.loss)
     counts = cell_counts(views, side, group)
-    mean = _weighted_cells(views, loss, side, group) / np.maximum(counts, 1)
+    mean = cell_counts(views, side, group, loss) / np.maximum(counts, 1)
     mean[counts < 5] = np.nan
     axes = figure.subplots(subplot_kw={"projection": EQUAL_AREA})
     longitude, latitude, picture = sphere_image(mean, side)
@@ -213,15 +212,6 @@ def _mean_map(figure: Any, columns: LossColumns) -> None:
     bar = figure.colorbar(mesh, ax=axes, orientation="horizontal", shrink=0.7, aspect=28, pad=0.04)
     bar.set_label(columns.name)
     bar.outline.set_visible(False)
-
-
-def _weighted_cells(views: Floats, weights: Floats, side: int, group: Floats) -> Floats:
-    import healpix
-
-    sums = np.zeros(12 * side**2)
-    for mate in group:
-        sums += np.bincount(healpix.vec2pix(side, *(views @ mate).T), weights=weights, minlength=len(sums))
-    return sums
 
 
 def blind_figure(columns: LossColumns, *, panels: int = 2, seed: int = 0, all_mates: bool = False) -> BlindTest:
@@ -282,8 +272,8 @@ def _bare(axes: Any) -> None:
 def write_figures(result: Analysis, folder: Path) -> None:
     """Write the figures of an analysis as ``distribution``, ``ranges`` and ``direction``, .png and .svg."""
     columns = result.columns
-    save(distribution_figure(columns, result.distribution), folder, "distribution")
+    save_both(distribution_figure(columns, result.distribution), folder, "distribution")
     if columns.expected is not None or columns.views is not None:
-        save(ridge_figure(columns), folder, "ranges")
+        save_both(ridge_figure(columns), folder, "ranges")
     if result.direction is not None:
-        save(direction_figure(columns, result.direction), folder, "direction")
+        save_both(direction_figure(columns, result.direction), folder, "direction")

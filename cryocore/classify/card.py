@@ -9,9 +9,9 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from cryocore.classify.evaluation import Comparison, Evaluation
+from cryocore.figures import save_both
 from cryocore.files import atomic_path, write_json
 from cryocore.markdown import table_lines
-from cryocore.validate.figures import save
 
 FEW, FEW_OF_KIND, WEAK, OFF = 1000, 50, 0.8, 0.02
 """Particles, and of a kind, that are few; AUC that is weak; calibration error beyond chance worth a word."""
@@ -49,7 +49,7 @@ def write_card(
     """
     figures = figures or {}
     for name, figure in figures.items():
-        save(figure, folder, name)
+        save_both(figure, folder, name)
     limits = limits_of(about, evaluation, comparison)
     write_json(
         folder / "card.json",

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from scipy.stats import binomtest
 
 from cryocore.classify.evaluation import Comparison, Evaluation
-from cryocore.validate.figures import DENSITY_MAP, INK, QUIET, RIGHT, WRONG, style
+from cryocore.figures import INK, QUIET, RIGHT, WRONG, style
+from cryocore.validate.figures import DENSITY_MAP
 
 PROBABILITY = "probability"
 

@@ -17,12 +17,12 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from cryocore.classify.images import Pairs
+from cryocore.geometry.sphere import folded
 from cryocore.geometry.symmetry import point_group
 from cryocore.replay.bands import weighting
 from cryocore.score.scores import BAND_COLUMNS, BandStatistics, residual
-from cryocore.select.cells import SHRINKAGE, defocus_edges, folded, view_nside
+from cryocore.select.cells import Level, defocus_edges, view_nside
 from cryocore.select.mixture import Mixture, evidence, evidence_log_odds, fit_evidence
-from cryocore.statistics import centre_and_spread
 from cryocore.types import Floats
 
 Columns = Mapping[str, NDArray[Any]]
@@ -40,27 +40,6 @@ COLUMNS = (
     *("defocus_u_angstrom", "defocus_v_angstrom", "ncc", *PLAIN, *LOG_ODDS, *BAND_COLUMNS),
 )
 """Of the log; ``noise_power`` besides, where there is one."""
-
-
-@dataclass(frozen=True)
-class Level:
-    """Median and robust spread of a score in cells, ``(cells,)`` each, drawn towards those of all particles."""
-
-    centre: Floats
-    spread: Floats
-
-    @classmethod
-    def of(cls, values: Floats, cell: NDArray[np.int64], n_cells: int) -> Level:
-        """As in ``cryocore.select.cells.normalised``; cells without a particle are like all particles."""
-        centre, spread = centre_and_spread(values)
-        centres, spreads = np.full(n_cells, centre), np.full(n_cells, spread)
-        for c in np.unique(cell):
-            own = values[cell == c]
-            share = len(own) / (len(own) + SHRINKAGE)
-            middle, width = centre_and_spread(own)
-            centres[c] = share * middle + (1 - share) * centre
-            spreads[c] = np.sqrt(share * width**2 + (1 - share) * spread**2)
-        return cls(centres, np.where(spreads > 0, spreads, 1.0))
 
 
 @dataclass(frozen=True)
@@ -145,7 +124,7 @@ def log_features(columns: Columns, context: Context) -> dict[str, NDArray[np.flo
     for name, levels in context.levels.items():
         for kind, level, cell in zip(("defocus", "view"), levels, (by_defocus, by_view), strict=True):
             values = np.nan_to_num(columns[name].astype(np.float64))
-            found[f"{name}_for_{kind}"] = (values - level.centre[cell]) / level.spread[cell]
+            found[f"{name}_for_{kind}"] = level.relative(values, cell)
     return {name: np.nan_to_num(v, nan=0.0, posinf=0.0, neginf=0.0).astype(np.float32) for name, v in found.items()}
 
 

@@ -15,9 +15,9 @@ from cryocore.classify.evaluation_figures import evaluation_figures
 from cryocore.classify.gallery import Gallery
 from cryocore.classify.lessons import Lessons
 from cryocore.classify.rounds import ScoredRound
+from cryocore.figures import save_both
 from cryocore.ingest.plant import KINDS
 from cryocore.types import Floats
-from cryocore.validate.figures import save
 
 SCORES = ("z", "zc", "ldac", "contrast", "local", "shift", "dual", "llr", "ncc", "mixture")
 """Features that are scores of the log, or rise with one."""
@@ -80,5 +80,5 @@ def described(scored: ScoredRound, lessons: Lessons, about: dict[str, Any], fold
 
 def write_gallery(out_dir: Path, gallery: Gallery) -> None:
     """Write examples.png and examples.npz: the particles that the classifier is most sure of."""
-    save(gallery.figure(), out_dir, "examples")
+    save_both(gallery.figure(), out_dir, "examples")
     gallery.write(out_dir / EXAMPLES)

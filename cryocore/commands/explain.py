@@ -37,15 +37,15 @@ def explain(
     from cryocore.analysis import analyse, read_columns
     from cryocore.analysis.figures import blind_figure, write_figures
     from cryocore.errors import InputError
+    from cryocore.figures import save_both
     from cryocore.files import write_json
-    from cryocore.validate.figures import save
 
     columns = read_columns(source, loss=loss, round_number=number)
     if blind:
         if figures is None:
             raise InputError("the blind test needs a place", setting="--figures", remedy="Name a directory")
         test = blind_figure(columns, seed=seed)
-        save(test.figure, figures, "blind")
+        save_both(test.figure, figures, "blind")
         write_json(figures / "blind_answer.json", {"panel": test.answer, "chance": test.chance, "seed": seed})
         value = {"figure": str(figures / "blind.png"), "answer": str(figures / "blind_answer.json")}
         answer(f"{value['figure']}: which panel has the true losses? {value['answer']} tells.", value, as_json)

@@ -49,9 +49,10 @@ def groups(
 
         write_table(out, combined_table(rankings), round=chosen[0].number, by=judged_by)
     if plot:
-        from cryocore.replay.figures import groups_figure, save_figure
+        from cryocore.figures import save
+        from cryocore.replay.figures import groups_figure
 
-        save_figure(groups_figure(rankings), plot)
+        save(groups_figure(rankings), plot)
     texts = [ranking_text(kind.replace("_", " "), r, rows) for kind, r in rankings.items()]
     head = f"Round {chosen[0].number}, share of wrong particles by {judged_by}"
     value = {

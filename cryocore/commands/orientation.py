@@ -35,10 +35,10 @@ def orientation(
 
     found = compare(source, last=number, seed=seed, maps=maps)
     if plot:
+        from cryocore.figures import save
         from cryocore.orientation.figures import orientation_figure
-        from cryocore.replay.figures import save_figure
 
-        save_figure(orientation_figure(found), plot)
+        save(orientation_figure(found), plot)
     head = f"Round {found.rounds[1]}: {found.n_after:,} of {found.n_before:,} particles, point group {found.symmetry}"
     lines = [head, *found.sentences, *(f"Warning: {w}" for w in found.warnings)]
     answer("\n".join(lines), found.as_dict(), as_json)

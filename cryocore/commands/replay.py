@@ -77,8 +77,9 @@ def replay(
     if out:
         write_subset(outcomes[0], out)
     if plot:
-        from cryocore.replay.figures import cut_figure, save_figure
+        from cryocore.figures import save
+        from cryocore.replay.figures import cut_figure
 
-        save_figure(cut_figure(outcomes[0]), plot)
+        save(cut_figure(outcomes[0]), plot)
     text = outcome_text(outcomes[0]) if len(outcomes) == 1 else outcomes_table(outcomes)
     answer(text, [o.as_dict() for o in outcomes], as_json)

@@ -44,8 +44,8 @@ def reslog(
     engine = get_backend(backend, threads=threads)
     found = measure(run_dir, engine, number=number, sizes=wanted, repeats=repeats, seed=seed)
     if plot:
-        from cryocore.replay.figures import save_figure
+        from cryocore.figures import save
         from cryocore.reslog.figures import reslog_figure
 
-        save_figure(reslog_figure(found), plot)
+        save(reslog_figure(found), plot)
     answer("\n\n".join(s.text for s in found), [s.as_dict() for s in found], as_json)

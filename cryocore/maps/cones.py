@@ -22,6 +22,7 @@ import numpy as np
 
 from cryocore.cores import in_threads
 from cryocore.data import FscCurves
+from cryocore.geometry.sphere import centres
 from cryocore.maps.fsc import resolution_at, shell_resolution
 from cryocore.maps.mrc import read_map
 from cryocore.maps.transforms import Spectrum, forward, support
@@ -85,7 +86,7 @@ def directional_fsc(
             _add_plane(a[kz], b[kz], kz, pair, sums[block])
 
     in_threads(add_up, range(BLOCKS))
-    axes, cells = cone_axes(), np.stack(healpix.pix2vec(NSIDE, np.arange(len(pair))), axis=1)
+    axes, cells = cone_axes(), centres(NSIDE)
     inside = (np.abs(axes @ cells.T) >= np.cos(np.deg2rad(CONE_DEG))).astype(np.float64)
     cell_sums = sums.sum(axis=0).reshape(3, len(pair), last + 1)
     overall = _correlation(cell_sums.sum(axis=1, keepdims=True), np.zeros((1, last + 1)))[0]
@@ -127,17 +128,13 @@ def _add_plane(f: Spectrum, g: Spectrum, kz: int, pair: Ints, sums: Floats) -> N
 
 def _pairs() -> Ints:
     """The lower number of each HEALPix cell and the one opposite."""
-    cells = np.arange(12 * NSIDE**2)
-    x, y, z = healpix.pix2vec(NSIDE, cells)
-    return np.minimum(cells, healpix.vec2pix(NSIDE, -x, -y, -z))
+    return np.minimum(np.arange(12 * NSIDE**2), healpix.vec2pix(NSIDE, *-centres(NSIDE).T))
 
 
 def cone_axes() -> Floats:
     """Axes of the cones ``(96 or so, 3)``, one of each pair of opposite directions."""
-    cells = np.arange(12 * NSIDE_CONES**2)
-    x, y, z = healpix.pix2vec(NSIDE_CONES, cells)
-    opposite = healpix.vec2pix(NSIDE_CONES, -x, -y, -z)
-    return np.stack([x, y, z], axis=1)[cells < opposite]
+    axes = centres(NSIDE_CONES)
+    return axes[np.arange(len(axes)) < healpix.vec2pix(NSIDE_CONES, *-axes.T)]
 
 
 def _correlation(sums: Floats, elsewhere: Floats) -> Floats:

@@ -10,19 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryocore.errors import InputError
+from cryocore.geometry.sphere import cell_counts, nside_for, views_of
 from cryocore.geometry.symmetry import point_group
 from cryocore.maps.cones import cone_metrics, round_cones
 from cryocore.maps.mrc import read_map
 from cryocore.orientation.change import ConeChange, area_ratio_sd, cone_change
 from cryocore.orientation.removed import Removed, removed
-from cryocore.orientation.sampling import Sampling, compensation_factors, fine_cells, sampling_matrix
+from cryocore.orientation.sampling import NSIDE, Sampling, compensation_factors, sampling_matrix
 from cryocore.orientation.words import sentences, warnings
 from cryocore.replay.log import LogRound, find_rounds, wanted_rounds
-from cryocore.replay.views import ViewShift, view_shift, views_of
+from cryocore.replay.views import ViewShift, view_shift
+from cryocore.select.cells import view_cells
 from cryocore.statistics import effective_number
 from cryocore.types import Floats, Floats32
 from cryocore.validate.stopping import independent_samples, noise_overlap
-from cryocore.validate.views import cell_counts, nside_for
 
 DRAWS = 200
 """Random subsets of the log, for what chance does."""
@@ -166,7 +167,7 @@ def orientation(
     right, judged_by = _right(after, in_map, flags)
     # particles that are known to be wrong may go; nothing is said about views and micrographs that hold only those
     judged = flags != 0
-    coarse = views_of(views, before.symmetry)
+    coarse = view_cells(views, group)
     names = [_direction_name(c) for c in coarse.centre]
     cones, ratio_sd = _cones(before, after, group, noise_overlap(was, kept)) if maps else (None, None)
     labels = before.labels("micrograph")
@@ -203,7 +204,7 @@ def sampling_change(
     ----------
     right : (n,) flags or probabilities of being right; None where nothing is known
     """
-    cells = fine_cells(directions, group)
+    cells = views_of(directions, group, NSIDE)
     matrix = sampling_matrix(cells.centre, group)
     n_cells = len(cells.centre)
     rows = np.stack([np.bincount(cells.cell, weights=w, minlength=n_cells) for w in (old, new)]).astype(np.float64)
@@ -241,7 +242,7 @@ def empty_views(directions: Floats, group: Floats, weights: Floats32) -> EmptyVi
 
 def _view_maps(directions: Floats, group: Floats, old: Floats32, new: Floats32) -> ViewMaps:
     nside = nside_for(int(np.count_nonzero(new)) * len(group))
-    before, after = (cell_counts(directions[w > 0], nside, group).astype(np.float64) for w in (old, new))
+    before, after = (cell_counts(directions[w > 0], nside, group) for w in (old, new))
     return ViewMaps(nside, before, after)
 
 

@@ -10,20 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
 
+from cryocore.figures import INK, QUIET, RIGHT, WRONG, style
+from cryocore.geometry.sphere import centres
 from cryocore.orientation.change import ConeChange
 from cryocore.orientation.diagnosis import Orientation
 from cryocore.types import Floats
-from cryocore.validate.figures import (
-    DENSITY_MAP,
-    FEWEST_IN_CELL,
-    INK,
-    QUIET,
-    RIGHT,
-    WRONG,
-    draw_sphere,
-    resolution_ticks,
-    style,
-)
+from cryocore.validate.figures import DENSITY_MAP, FEWEST_IN_CELL, draw_sphere, resolution_ticks
 
 NSIDE_CONES = 16
 
@@ -109,7 +101,4 @@ def _resolutions(axes: Axes, change: ConeChange, rounds: tuple[int, int]) -> Non
 
 def _on_sphere(directions: Floats, values: Floats) -> Floats:
     """Values of axes on the cells of a sphere, each from the nearest axis."""
-    import healpix
-
-    cells = np.stack(healpix.pix2vec(NSIDE_CONES, np.arange(12 * NSIDE_CONES**2)), axis=1)
-    return np.asarray(values[np.argmax(np.abs(cells @ directions.T), axis=1)])
+    return np.asarray(values[np.argmax(np.abs(centres(NSIDE_CONES) @ directions.T), axis=1)])

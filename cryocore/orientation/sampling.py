@@ -21,11 +21,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import healpix
 import numpy as np
 from numpy.typing import NDArray
 
-from cryocore.select.cells import BLOCK, folded
+from cryocore.geometry.sphere import centres, views_of
 from cryocore.types import Floats
 
 NSIDE = 32
@@ -36,18 +35,6 @@ HALF_WIDTH_DEG = 6.0
 """Views so far off the perpendicular plane still sample a direction, with a weight that falls linearly to 0."""
 UNSAMPLED = 0.01
 """A direction is unsampled where it has less than this share of uniform sampling."""
-
-
-@dataclass(frozen=True)
-class ViewCells:
-    """Viewing directions modulo the point group, in small cells.
-
-    ``cell`` : (n,), the cell of each particle, from 0
-    ``centre`` : (cells, 3), the mean direction of those in it
-    """
-
-    cell: NDArray[np.int32]
-    centre: Floats
 
 
 @dataclass(frozen=True)
@@ -62,30 +49,10 @@ class Sampling:
     unsampled: float
 
 
-def sample_directions() -> Floats:
-    """The directions of Fourier space ``(768, 3)`` at which sampling is computed."""
-    return np.stack(healpix.pix2vec(NSIDE_OUT, np.arange(12 * NSIDE_OUT**2)), axis=1)
-
-
-def fine_cells(directions: Floats, group: Floats) -> ViewCells:
-    """Sort viewing directions ``(n, 3)``, folded by the point group ``(m, 3, 3)``, into cells of 1.8 degrees."""
-    pixel = np.empty(len(directions), dtype=np.int64)
-    sums = np.zeros((12 * NSIDE**2, 3))
-    for start in range(0, len(directions), BLOCK):
-        block = slice(start, start + BLOCK)
-        mates = folded(directions[block], group)
-        pixel[block] = healpix.vec2pix(NSIDE, *mates.T)
-        for axis in range(3):
-            sums[:, axis] += np.bincount(pixel[block], weights=mates[:, axis], minlength=len(sums))
-    found = np.bincount(pixel, minlength=len(sums)) > 0
-    centre = sums[found] / np.linalg.norm(sums[found], axis=1, keepdims=True)
-    return ViewCells((np.cumsum(found) - 1)[pixel].astype(np.int32), centre)
-
-
 def sampling_matrix(centre: Floats, group: Floats) -> NDArray[np.float32]:
     """Sampling ``(cells, 768)`` of each direction by a view in each cell and its mates; mean 1 for uniform views."""
     width = np.sin(np.deg2rad(HALF_WIDTH_DEG))
-    directions = sample_directions()
+    directions = centres(NSIDE_OUT)
     total = np.zeros((len(centre), len(directions)), dtype=np.float32)
     for mate in group:
         cosine = np.abs((centre @ mate) @ directions.T)
@@ -118,7 +85,7 @@ def sampling_of(directions: Floats, group: Floats, weights: Floats | None = None
     ----------
     weights : (n,) of the particles in the map; None: 1
     """
-    cells = fine_cells(directions, group)
+    cells = views_of(directions, group, NSIDE)
     counts = np.bincount(cells.cell, weights=weights, minlength=len(cells.centre)).astype(np.float64)
     factor, unsampled = compensation_factors(counts[None], sampling_matrix(cells.centre, group))
     return Sampling(float(factor[0]), float(unsampled[0]))

@@ -6,9 +6,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from cryocore.data import FscCurves
+from cryocore.figures import INK, QUIET, RIGHT, UNKNOWN, WRONG, style
 from cryocore.maps.fsc import RESOLUTION_FSC
 from cryocore.postprocess.sharpen import Sharpened
-from cryocore.validate.figures import INK, QUIET, RIGHT, UNKNOWN, WRONG, resolution_ticks, style
+from cryocore.validate.figures import resolution_ticks
 
 CURVES = {
     "corrected": ("corrected for the mask", INK, "-", 2.2),

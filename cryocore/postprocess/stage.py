@@ -136,8 +136,8 @@ def postprocess(
     InputError  if files do not fit each other, are the same, or do not correlate; if ``out_dir`` is the folder of a
         round, or the B-factor is too large.
     """
+    from cryocore.figures import save_both
     from cryocore.postprocess.figures import fsc_figure, guinier_figure
-    from cryocore.validate.figures import save
 
     if (out_dir / "half1.mrc").exists():
         problem, remedy = "it is the folder of a round, whose FSC and mask would be written over", "Name another folder"
@@ -163,8 +163,8 @@ def postprocess(
     curves.write(out_dir / "fsc.parquet")
     write_fsc_xml(out_dir / "fsc.xml", curves)
     write_table(out_dir / "guinier.parquet", pa.table(asdict(done.guinier)))
-    save(fsc_figure(curves, done.resolution_angstrom), out_dir, "fsc")
-    save(guinier_figure(done), out_dir, "guinier")
+    save_both(fsc_figure(curves, done.resolution_angstrom), out_dir, "fsc")
+    save_both(guinier_figure(done), out_dir, "guinier")
     names = ("postprocess.mrc", "postprocess_masked.mrc", "mask.mrc", "fsc.xml", "fsc.png", "guinier.png")
     result = PostProcessed(halves, out_dir, curves, done, float(mask.mean()), names)
     write_json(out_dir / "postprocess.json", result.as_dict())

@@ -11,10 +11,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from cryocore.errors import InputError
-from cryocore.files import atomic_path
+from cryocore.figures import INK, QUIET, RIGHT, UNKNOWN, WRONG, style
 from cryocore.replay.groups import Ranking
 from cryocore.replay.outcome import Outcome
-from cryocore.validate.figures import INK, QUIET, RIGHT, UNKNOWN, WRONG, style
 
 BINS = 64
 NAMED = 3
@@ -100,12 +99,3 @@ def _groups(axes: Axes, kind: str, ranking: Ranking) -> None:
         for i in range(min(NAMED, int(ranking.worse.sum()))):
             name = Path(ranking.name[i]).stem
             axes.annotate(name, (i + 1, ranking.shrunk[i]), (8, 4 - 9 * i), textcoords="offset points", fontsize=8)
-
-
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure; the file's name says in which format, as ``.png``, ``.svg`` or ``.pdf``."""
-    suffix = path.suffix.lower()
-    if suffix not in (".png", ".svg", ".pdf"):
-        raise InputError("figures are written as .png, .svg or .pdf", file=path, remedy="Give such a name")
-    with style(), atomic_path(path) as temporary:
-        figure.savefig(temporary, format=suffix[1:])

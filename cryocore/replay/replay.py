@@ -17,6 +17,8 @@ from cryocore.data import Particles, lower_is_better, require_same_particles
 from cryocore.errors import InputError
 from cryocore.files import write_table
 from cryocore.formats import read_tables, require_other_file
+from cryocore.geometry.sphere import Views
+from cryocore.geometry.symmetry import point_group
 from cryocore.rates import auc, selection_rates
 from cryocore.replay.bands import recomputed
 from cryocore.replay.groups import group_codes, rank_groups
@@ -24,7 +26,8 @@ from cryocore.replay.log import LogRound, aligned, find_rounds, wanted_rounds
 from cryocore.replay.outcome import Outcome, Overlap, Rates
 from cryocore.replay.request import Plan, Request, plan
 from cryocore.replay.resolution import Prediction, predict
-from cryocore.replay.views import Views, view_shift, views_of
+from cryocore.replay.views import view_shift
+from cryocore.select.cells import view_cells
 from cryocore.select.choose import choose, columns_needed
 from cryocore.select.registry import MIXTURE
 from cryocore.select.stage import subset_metadata, subset_table, write_kept
@@ -104,7 +107,8 @@ class _SameViews:
         with self._lock:
             last = self._seen.get(log_round.symmetry)
             if last is None or not np.array_equal(last[0], directions):
-                last = self._seen[log_round.symmetry] = directions, views_of(directions, log_round.symmetry)
+                cells = view_cells(directions, point_group(log_round.symmetry))
+                last = self._seen[log_round.symmetry] = directions, cells
         return last[1]
 
 

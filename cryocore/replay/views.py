@@ -7,24 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cryocore.geometry.symmetry import point_group
-from cryocore.select.cells import BLOCK, folded, view_cells
+from cryocore.geometry.sphere import Views
 from cryocore.statistics import effective_number
 
 DRAWS = 100
 """Random selections of the same size, for what chance does."""
-
-
-@dataclass(frozen=True)
-class Views:
-    """Viewing directions modulo the point group.
-
-    ``cell`` : (n,), the equal-area cell of each particle, from 0
-    ``centre`` : (cells, 3), the mean direction of those in it
-    """
-
-    cell: NDArray[np.int32]
-    centre: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -50,18 +37,6 @@ class ViewShift:
     p_value: float
     least_kept: float
     least_kept_view: tuple[float, float, float]
-
-
-def views_of(directions: NDArray[np.float64], symmetry: str) -> Views:
-    """Sort viewing directions ``(n, 3)`` into cells of about 50 particles or more."""
-    group = point_group(symmetry)
-    cell = view_cells(directions, group).astype(np.int32)
-    sums = np.zeros((int(cell.max()) + 1, 3))
-    for start in range(0, len(cell), BLOCK):
-        block = slice(start, start + BLOCK)
-        for axis, values in enumerate(folded(directions[block], group).T):
-            sums[:, axis] += np.bincount(cell[block], weights=values, minlength=len(sums))
-    return Views(cell, sums / np.linalg.norm(sums, axis=1, keepdims=True))
 
 
 def view_shift(

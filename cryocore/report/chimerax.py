@@ -10,8 +10,9 @@ from pathlib import Path
 from matplotlib.colors import to_hex
 
 from cryocore.errors import InputError
+from cryocore.figures import QUIET
 from cryocore.files import atomic_path
-from cryocore.validate.figures import QUIET, round_colour
+from cryocore.validate.figures import round_colour
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from cryocore.config import Config
 from cryocore.data import FscCurves, lower_is_better
 from cryocore.errors import InputError
+from cryocore.figures import save_both, style
 from cryocore.files import atomic_path, read_table, table_metadata, write_table
 from cryocore.formats import kind_of
 from cryocore.formats.csg import write_group
 from cryocore.geometry.symmetry import point_group
 from cryocore.maps.mrc import read_map
+from cryocore.markdown import aligned_text
 from cryocore.report.chart import fsc_chart
 from cryocore.report.chimerax import ShownMaps, write_script
 from cryocore.report.classifier import classifier_section
@@ -93,7 +95,7 @@ def summarise(
         *filter(None, [classifier_section(run_dir, last, rounds[-1]["aucs"], **_classifier(settings))]),
     ]
     for drawing in (drawing for section in sections for drawing in section.drawings):
-        figures.save(drawing.figure, out_figures, drawing.name)
+        save_both(drawing.figure, out_figures, drawing.name)
     found = warnings(rounds, n_rounds=n_rounds)
     chart = fsc_chart(drawn)
     told = [*found, *(w for s in sections for w in s.warnings)]
@@ -162,10 +164,10 @@ def console_table(table: pa.Table) -> str:
     columns = []
     for name in FIRST_COLUMNS:
         values = table.column(name).to_pylist()
-        cells = [name, *("-" if v is None else f"{v:.{digits[name]}f}" if name in digits else str(v) for v in values)]
-        width = max(map(len, cells))
-        columns.append([cell.rjust(width) for cell in cells])
-    return "\n".join("  ".join(row) for row in zip(*columns, strict=True))
+        columns.append(
+            [name, *("-" if v is None else f"{v:.{digits[name]}f}" if name in digits else str(v) for v in values)]
+        )
+    return aligned_text(list(zip(*columns, strict=True)))
 
 
 def _range_of_resolution(curves: FscCurves, samples: Samples) -> Metrics:
@@ -206,16 +208,16 @@ def _draw(
 ) -> None:
     """All figures, each under its name."""
     numbers = [m["round"] for m in rounds]
-    with figures.style():
-        figures.save(figures.progress_figure(table.to_pydict()), folder, "progress")
-        figures.save(figures.stopping_figure(table.to_pydict()), folder, "stopping")
-        figures.save(figures.fsc_figure(curves), folder, "fsc")
+    with style():
+        save_both(figures.progress_figure(table.to_pydict()), folder, "progress")
+        save_both(figures.stopping_figure(table.to_pydict()), folder, "stopping")
+        save_both(figures.fsc_figure(curves), folder, "fsc")
         panels = [_scores(run_dir, m, after) for m, after in zip(rounds, [*rounds[1:], None], strict=True)]
-        figures.save(figures.histogram_figure(panels, rounds[0]["score"]), folder, "scores")
+        save_both(figures.histogram_figure(panels, rounds[0]["score"]), folder, "scores")
         del panels
         maps = _map_pictures(run_dir, [numbers[i] for i in _spread(len(numbers), MOST_PICTURES)], level)
-        figures.save(figures.surface_figure(maps), folder, "surfaces")
-        figures.save(figures.slice_figure(maps), folder, "slices")
+        save_both(figures.surface_figure(maps), folder, "surfaces")
+        save_both(figures.slice_figure(maps), folder, "slices")
 
 
 def _spread(count: int, most: int) -> list[int]:

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from cryocore.figures import RIGHT, WRONG, style
 from cryocore.reslog.measure import Series
-from cryocore.validate.figures import RIGHT, WRONG, style
 
 
 def reslog_figure(found: Sequence[Series]) -> Figure:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cryocore.statistics import centre_and_spread
 from cryocore.types import Floats, Ints
+
+if TYPE_CHECKING:
+    from cryocore.geometry.sphere import Views
 
 Columns = Mapping[str, NDArray[Any]]
 
@@ -25,12 +29,6 @@ PER_CELL = 50
 SHRINKAGE = 20.0
 """Particles of the whole set that count with those of a cell."""
 MOST_DEFOCI = 20
-BLOCK = 16_384
-"""Views that are folded at a time."""
-DECIMALS = 9
-"""To which directions are rounded: poses on a grid lie on the borders of cells, where a last bit would decide."""
-_REFERENCE = np.array([0.2673, 0.5345, 0.8018])
-"""A direction on no symmetry axis or plane: of its mates each direction is represented by the one nearest to it."""
 
 
 def cells(kind: str, columns: Columns, symmetry: str) -> Ints:
@@ -39,36 +37,25 @@ def cells(kind: str, columns: Columns, symmetry: str) -> Ints:
         from cryocore.geometry.symmetry import point_group  # slow to import, and not all cells are of views
 
         directions = np.stack([_floats(columns[name]) for name in CELL_COLUMNS["view"]], axis=1)
-        return view_cells(directions, point_group(symmetry))
+        return view_cells(directions, point_group(symmetry)).cell
     if kind == "micrograph":
         return _numbered(columns["micrograph"])
     u, v = (_floats(columns[name]) for name in CELL_COLUMNS["defocus"])
     return defocus_cells(0.5 * (u + v))
 
 
-def view_cells(directions: Floats, group: Floats) -> Ints:
-    """Cells of viewing directions ``(n, 3)``, all mates under the point group ``(m, 3, 3)`` in the same one."""
-    import healpix  # slow to import, and not all cells are of views
+def view_cells(directions: Floats, group: Floats) -> Views:
+    """Cells of viewing directions ``(n, 3)`` under a point group ``(m, 3, 3)``, in which there are enough particles."""
+    from cryocore.geometry.sphere import views_of  # slow to import, and not all cells are of views
 
-    nside = view_nside(len(directions), group)
-    pixel = np.empty(len(directions), dtype=np.int64)
-    for start in range(0, len(directions), BLOCK):
-        block = slice(start, start + BLOCK)
-        pixel[block] = healpix.vec2pix(nside, *folded(directions[block], group).T)
-    found = np.bincount(pixel, minlength=12 * nside**2) > 0
-    return (np.cumsum(found) - 1)[pixel]
+    return views_of(directions, group, view_nside(len(directions), group))
 
 
 def view_nside(n: int, group: Floats) -> int:
     """Fineness of the cells in which ``n`` particles, with their mates, are PER_CELL or more on average."""
-    wanted = n * len(group) / (12 * PER_CELL)
-    return next((side for side in (16, 8, 4, 2) if side**2 <= wanted), 1)
+    from cryocore.geometry.sphere import nside_for
 
-
-def folded(directions: Floats, group: Floats) -> Floats:
-    """Of each viewing direction ``(n, 3)`` the mate that represents it, ``(n, 3)``."""
-    nearness = np.round(directions @ (group @ _REFERENCE).T, DECIMALS)
-    return np.round(np.einsum("nj,njk->nk", directions, group[np.argmax(nearness, axis=1)]), DECIMALS)
+    return nside_for(n * len(group), PER_CELL, coarsest=1)
 
 
 def defocus_cells(defocus_angstrom: Floats) -> Ints:
@@ -82,24 +69,38 @@ def defocus_edges(defocus_angstrom: Floats) -> Floats:
     return np.quantile(defocus_angstrom, np.linspace(0, 1, n_cells + 1)[1:-1])
 
 
-def normalised(scores: Floats, cell: Ints) -> Floats:
-    """Scores ``(n,)`` less the median of their cell, over its robust standard deviation.
+@dataclass(frozen=True)
+class Level:
+    """Median and robust spread of a score in cells, ``(cells,)`` each, drawn towards those of all particles."""
 
-    Both are drawn towards those of all particles, as if 20 of all were in every cell; NaN stays NaN.
-    """
-    finite = np.isfinite(scores)
-    if not finite.any():
-        return scores
-    centre, spread = centre_and_spread(scores[finite])
+    centre: Floats
+    spread: Floats
+
+    @classmethod
+    def of(cls, values: Floats, cell: Ints, n_cells: int) -> Level:
+        """As if 20 of all were in every cell; cells without a particle are like all particles."""
+        centre, spread = centre_and_spread(values)
+        centres, spreads = np.full(n_cells, centre), np.full(n_cells, spread)
+        order = np.argsort(cell, kind="stable")
+        for members in np.split(order, np.flatnonzero(np.diff(cell[order])) + 1):
+            own_centre, own_spread = centre_and_spread(values[members])
+            share, c = len(members) / (len(members) + SHRINKAGE), cell[members[0]]
+            centres[c] = share * own_centre + (1 - share) * centre
+            spreads[c] = np.sqrt(share * own_spread**2 + (1 - share) * spread**2)
+        return cls(centres, np.where(spreads > 0, spreads, 1.0))
+
+    def relative(self, values: Floats, cell: Ints) -> Floats:
+        """Scores less the median of their cell, over its spread, ``(n,)``."""
+        return np.asarray((values - self.centre[cell]) / self.spread[cell])
+
+
+def normalised(scores: Floats, cell: Ints) -> Floats:
+    """Scores ``(n,)`` relative to those of their cell; NaN stays NaN."""
+    known = np.flatnonzero(np.isfinite(scores))
     out = np.full(len(scores), np.nan)
-    scored = np.flatnonzero(finite)
-    order = scored[np.argsort(cell[scored], kind="stable")]
-    for members in np.split(order, np.flatnonzero(np.diff(cell[order])) + 1):
-        own_centre, own_spread = centre_and_spread(scores[members])
-        share = len(members) / (len(members) + SHRINKAGE)
-        width = np.sqrt(share * own_spread**2 + (1 - share) * spread**2)
-        middle = share * own_centre + (1 - share) * centre
-        out[members] = (scores[members] - middle) / width if width > 0 else scores[members] - middle
+    if len(known):
+        level = Level.of(scores[known], cell[known], int(cell.max()) + 1)
+        out[known] = level.relative(scores[known], cell[known])
     return out
 
 

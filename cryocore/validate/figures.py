@@ -3,49 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
-from cryocore.files import atomic_path
+from cryocore.figures import CLASSES, INK, QUIET, RIGHT, UNKNOWN, WRONG
+from cryocore.geometry.sphere import sphere_image
 from cryocore.types import Floats
 from cryocore.validate.surfaces import VIEWS, MapPictures
-from cryocore.validate.views import sphere_image
 
-RIGHT, WRONG, UNKNOWN, INK, QUIET = "#0072B2", "#D55E00", "#7A8794", "#1D2733", "#8C97A3"
-"""Colours that remain distinct without red-green vision (Okabe and Ito 2008)."""
-STYLE = {
-    "font.size": 10.5,
-    "axes.edgecolor": QUIET,
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 11.5,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.titlepad": 10,
-    "axes.titlecolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "text.color": INK,
-    "grid.color": "#E3E7EB",
-    "grid.linewidth": 0.8,
-    "legend.frameon": False,
-    "svg.hashsalt": "cryocore",
-    "svg.fonttype": "path",
-    "figure.dpi": 100,
-    "savefig.dpi": 150,
-}
 DENSITY_MAP = LinearSegmentedColormap.from_list("density", ["#F4F6F8", "#A9C6DC", "#3F7FB0", "#0B3C66", "#041C33"])
 FEWEST_IN_CELL = 5
 MOST_NAMED = 10
@@ -70,23 +43,6 @@ class Scores:
     values: Floats
     flags: NDArray[np.int8]
     cut: float | None
-
-
-def style() -> AbstractContextManager[None]:
-    """The look of all figures."""
-    settings: dict[Any, Any] = {**matplotlib.rcParamsDefault, **STYLE, "backend": "agg"}
-    return matplotlib.rc_context(settings)
-
-
-def save(figure: Figure, folder: Path, name: str) -> None:
-    """Write ``name.png`` and ``name.svg``, without dates or versions in them."""
-    folder.mkdir(parents=True, exist_ok=True)
-    FigureCanvasAgg(figure)
-    with style():
-        for suffix, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
-            with atomic_path(folder / f"{name}.{suffix}") as temporary:
-                figure.savefig(temporary, format=suffix, metadata=metadata, facecolor="white")
-            figure.set_layout_engine("none")  # both files have the layout of the first
 
 
 @dataclass(frozen=True)
@@ -279,8 +235,7 @@ def _shared_edges(panels: Sequence[Scores]) -> Floats:
 
 
 def _histogram(axes: Axes, panel: Scores, edges: Floats) -> None:
-    classes = ((1, "right", RIGHT), (0, "wrong", WRONG), (-1, "not known", UNKNOWN))
-    for flag, label, colour in classes:
+    for flag, label, colour in CLASSES:
         values = panel.values[(panel.flags == flag) & np.isfinite(panel.values)]
         if values.size:
             counts, _ = np.histogram(np.clip(values, edges[0], edges[-1]), edges)

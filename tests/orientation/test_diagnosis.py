@@ -10,12 +10,12 @@ import pyarrow as pa
 import pytest
 
 from cryocore.errors import InputError
+from cryocore.figures import save
 from cryocore.files import write_table
 from cryocore.geometry.symmetry import point_group
 from cryocore.orientation.diagnosis import Orientation, orientation, sampling_change
 from cryocore.orientation.figures import orientation_figure
 from cryocore.orientation.removed import removed
-from cryocore.replay.figures import save_figure
 
 N = 4000
 C1 = np.eye(3)[None]
@@ -160,7 +160,7 @@ def test_the_same_seed_gives_the_same_answer(tmp_path):
 def test_the_figure_has_its_panels(with_maps, tmp_path):
     figure = orientation_figure(with_maps)
     assert sum(axes.name == "mollweide" for axes in figure.axes) == 4
-    save_figure(figure, tmp_path / "orientation.png")
+    save(figure, tmp_path / "orientation.png")
     assert (tmp_path / "orientation.png").stat().st_size > 20_000
 
 

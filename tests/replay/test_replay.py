@@ -14,6 +14,7 @@ import pytest
 from cryocore.data import FscCurves, Particles
 from cryocore.errors import InputError
 from cryocore.files import read_table, table_metadata
+from cryocore.geometry.symmetry import point_group
 from cryocore.replay import Request, find_rounds, replay
 from cryocore.replay.bands import RECOMPUTABLE, BandLimit, band_range, recomputed
 from cryocore.replay.figures import cut_figure
@@ -21,8 +22,9 @@ from cryocore.replay.log import aligned
 from cryocore.replay.outcome import outcome_text, outcomes_table
 from cryocore.replay.replay import write_star, write_subset
 from cryocore.replay.resolution import effective_right, predict, scaled_fsc
-from cryocore.replay.views import view_shift, views_of
+from cryocore.replay.views import view_shift
 from cryocore.select import error_rate
+from cryocore.select.cells import view_cells
 from cryocore.select.registry import PROBABILITY, RULES
 from cryocore.select.stage import select
 from cryocore.settings.select import Select
@@ -177,7 +179,7 @@ def test_a_random_selection_moves_views_as_far_as_chance_and_a_lost_view_further
     rng = np.random.default_rng(1)
     directions = rng.normal(size=(20_000, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    views = views_of(directions, "C4")
+    views = view_cells(directions, point_group("C4"))
     p_values = [view_shift(views, (rng.random(20_000) < 0.6).astype(np.float32), seed=i).p_value for i in range(40)]
     assert 0.25 < np.mean(p_values) < 0.75
     assert np.mean(np.array(p_values) < 0.05) <= 0.15
@@ -192,10 +194,11 @@ def test_mates_under_the_point_group_are_one_view() -> None:
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     turned = directions[:, [1, 0, 2]] * (-1.0, 1.0, 1.0)
     side = (directions[:, 0] > 0).astype(np.float32)
-    assert view_shift(views_of(directions, "C1"), side).total_variation > 0.3
+    assert view_shift(view_cells(directions, point_group("C1")), side).total_variation > 0.3
     for symmetry in ("C4", "D4"):
-        views = views_of(directions, symmetry)
-        again = views_of(np.where(rng.random((5000, 1)) < 0.5, directions, turned), symmetry)
+        group = point_group(symmetry)
+        views = view_cells(directions, group)
+        again = view_cells(np.where(rng.random((5000, 1)) < 0.5, directions, turned), group)
         np.testing.assert_array_equal(views.cell, again.cell)
         assert view_shift(views, side).p_value > 0.02
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from cryocore.config import Config
+from cryocore.figures import STYLE
 from cryocore.report import summarise
-from cryocore.validate.figures import STYLE
 from tests.runs import finished_run, make_run
 
 __all__ = ["finished_run", "make_run"]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from cryocore.geometry.sphere import cell_counts, nside_for, sphere_image
 from cryocore.geometry.symmetry import point_group
 from cryocore.maps import soft_ball
 from cryocore.validate.surfaces import crop_to, enlarge, shaded_surface, surface_level, turned
-from cryocore.validate.views import cell_counts, nside_for, sphere_image
 
 
 @pytest.mark.parametrize("view, where", [("front", "zx"), ("side", "zy"), ("top", "yx")])

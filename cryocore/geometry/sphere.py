@@ -1,0 +1,96 @@
+"""Viewing directions on the sphere, sorted into HEALPix cells of equal area (ring order)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import healpix
+import numpy as np
+
+from cryocore.types import Floats, Ints
+
+PER_CELL = 30
+"""Particles that a cell of a figure has on average, or more."""
+BLOCK = 16_384
+"""Views that are folded at a time."""
+DECIMALS = 9
+"""To which directions are rounded: poses on a grid lie on the borders of cells, where a last bit would decide."""
+_REFERENCE = np.array([0.2673, 0.5345, 0.8018])
+"""A direction on no symmetry axis or plane: of its mates each direction is represented by the one nearest to it."""
+
+
+@dataclass(frozen=True)
+class Views:
+    """Viewing directions modulo the point group.
+
+    ``cell`` : (n,), the cell of each particle, from 0; cells without a particle have no number
+    ``centre`` : (cells, 3), the mean direction of those in it
+    """
+
+    cell: Ints
+    centre: Floats
+
+
+def views_of(directions: Floats, group: Floats, nside: int) -> Views:
+    """Sort viewing directions ``(n, 3)`` into cells, all mates under the point group ``(m, 3, 3)`` in the same one."""
+    pixel = np.empty(len(directions), dtype=np.int64)
+    sums = np.zeros((3, 12 * nside**2))
+    for start in range(0, len(directions), BLOCK):
+        block = slice(start, start + BLOCK)
+        mates = folded(directions[block], group).T
+        pixel[block] = healpix.vec2pix(nside, *mates)
+        for total, values in zip(sums, mates, strict=True):
+            total += np.bincount(pixel[block], weights=values, minlength=len(total))
+    found = np.bincount(pixel, minlength=12 * nside**2) > 0
+    centre = sums.T[found] / np.linalg.norm(sums.T[found], axis=1, keepdims=True)
+    return Views((np.cumsum(found) - 1)[pixel], centre)
+
+
+def folded(directions: Floats, group: Floats) -> Floats:
+    """Of each viewing direction ``(n, 3)`` the mate that represents it, ``(n, 3)``."""
+    nearness = np.round(directions @ (group @ _REFERENCE).T, DECIMALS)
+    return np.round(np.einsum("nj,njk->nk", directions, group[np.argmax(nearness, axis=1)]), DECIMALS)
+
+
+def nside_for(n: int, per_cell: int = PER_CELL, coarsest: int = 2) -> int:
+    """HEALPix resolution, up to 16, at which ``n`` directions are ``per_cell`` or more in a cell on average.
+
+    >>> nside_for(500), nside_for(4000), nside_for(10**6)
+    (2, 2, 16)
+    """
+    return next((side for side in (16, 8, 4, 2) if 12 * per_cell * side**2 <= n), coarsest)
+
+
+def cell_counts(directions: Floats, nside: int, group: Floats | None = None, weights: Floats | None = None) -> Floats:
+    """Particles per cell, ``(12 * nside**2,)``.
+
+    Parameters
+    ----------
+    directions : (n, 3)  unit vectors in the frame of the object
+    nside : resolution of the cells
+    group : (m, 3, 3)  each particle counts once from each of its m equivalent directions; None: once
+    weights : (n,)  what each particle counts; None: 1
+    """
+    counts = np.zeros(12 * nside**2)
+    for mate in np.eye(3)[None] if group is None else group:
+        counts += np.bincount(healpix.vec2pix(nside, *(directions @ mate).T), weights=weights, minlength=len(counts))
+    return counts
+
+
+def centres(nside: int) -> Floats:
+    """Directions of the middles of all cells, ``(12 * nside**2, 3)``."""
+    return np.stack(healpix.pix2vec(nside, np.arange(12 * nside**2)), axis=1)
+
+
+def sphere_image(values: Floats, nside: int, height: int = 181) -> tuple[Floats, Floats, Floats]:
+    """Values of cells on a grid of longitude and latitude (radians), for a Mollweide plot.
+
+    Returns the grids ``(height + 1, 2 * height + 1)`` of the corners' longitudes and latitudes and the values
+    ``(height, 2 * height)``.
+    """
+    longitude = np.linspace(-np.pi, np.pi, 2 * height + 1)
+    latitude = np.linspace(-np.pi / 2, np.pi / 2, height + 1)
+    lon, lat = (0.5 * (edges[1:] + edges[:-1]) for edges in (longitude, latitude))
+    lon, lat = np.meshgrid(lon, lat)
+    cells = healpix.vec2pix(nside, np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat))
+    return *np.meshgrid(longitude, latitude), values[cells]

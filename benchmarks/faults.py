@@ -190,7 +190,7 @@ READ_BY = {
     "round_0/fsc.parquet": "round_0/noise.npz",
     "round_0/sampling.npz": "round_0/noise.npz",
     "round_0/noise.npz": "round_0/scores_2_shards/0.parquet",
-    "round_0/scores.parquet": "log/round=0/log.parquet",
+    "log/round=0/log.parquet": "round_1/subset.parquet",
     "round_0/sums_2_shards/0.npz": "round_0/map.mrc",
     "round_1/subset.parquet": "round_1/sums_2_shards/0.npz",
     "particles.parquet": "round_0/sums_2_shards/0.npz",

@@ -91,7 +91,7 @@ def measure(folder: Path, symmetry: str, settings: Simulate, errors: PlantedErro
 
 def worth(log: Path, right: np.ndarray[Any, np.dtype[np.bool_]]) -> dict[str, Any]:
     """AUC of the log odds of being right, and of the scores that compare poses."""
-    values = {"mixture": log_odds(log, 0)}
+    values = {"mixture": log_odds(log)}
     values |= {name: read_table(log, [name]).column(0).to_numpy() for name in ("local", "dual")}
     aucs = {name: auc(v, right) for name, v in values.items() if v is not None}
     n_bands = table_metadata(read_schema(log))["n_bands"]

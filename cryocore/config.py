@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from cryocore.select.registry import PROBABILITY
+from cryocore.log.names import PROBABILITY
 from cryocore.settings.base import Section
 from cryocore.settings.checks import checked
 from cryocore.settings.classify import Classify

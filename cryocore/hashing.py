@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cryocore.types import Floats, Ids
 
@@ -25,3 +26,12 @@ def mix(x: Ids) -> Ids:
         x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
+
+
+def hashed_order(ids: Ids, *, seed: int, stream: int, most: int | None = None) -> NDArray[np.intp]:
+    """An order of particles that depends on ids and seed, and not on the order of rows: its first ``most``, or all."""
+    place = hashed_uniform(ids, 1, seed=seed, stream=stream)[:, 0]
+    if most is None or most >= len(ids):
+        return np.lexsort((ids, place))
+    first = np.flatnonzero(place <= np.partition(place, most - 1)[most - 1])
+    return first[np.lexsort((ids[first], place[first]))][:most]

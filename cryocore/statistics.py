@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from cryocore.types import Floats
 
@@ -31,3 +32,12 @@ def effective_number(weights: NDArray[np.floating[Any]]) -> float:
     """
     w: Floats = weights.astype(np.float64)
     return float(w.sum() ** 2 / (w @ w)) if np.any(w) else 0.0
+
+
+def posterior(log_odds: Floats) -> Floats:
+    """Probability of being right, ``(n,)``; 0 where the log odds are NaN.
+
+    >>> posterior(np.log([9.0, 1.0])).round(6).tolist()
+    [0.9, 0.5]
+    """
+    return np.asarray(np.nan_to_num(expit(log_odds), nan=0.0))

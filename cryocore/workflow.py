@@ -19,6 +19,7 @@ Stage = Literal[
     "noise",
     "score",
     "gather",
+    "truth",
     "classify",
     "select",
     "validate",
@@ -63,6 +64,8 @@ def stage_settings(config: Config, stage: Stage, round_number: int = 0) -> dict[
         case "noise":
             return {"score": _dump_only(config.score, "n_bands", "noise"), **common}
         case "gather":
+            return {"seed": config.seed}
+        case "truth":
             return {}
         case "reconstruct":
             # the mask is an input file of the job
@@ -86,7 +89,7 @@ def stage_settings(config: Config, stage: Stage, round_number: int = 0) -> dict[
         case "select":
             return {"select": _of_round(_dump(config.select), {"value"}, round_number), **common}
         case "validate":
-            return {"score": config.select.score, "seed": config.seed}
+            return {"score": config.select.score}
         case "report":
             values = _dump(config)
             del values["backend"], values["n_shards"]

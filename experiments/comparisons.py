@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from cryocore.backend import Backend
 from cryocore.config import Config
 from cryocore.data import FscCurves, Particles
-from cryocore.files import read_schema, read_table, table_metadata, write_table
+from cryocore.files import read_table, table_metadata, write_table
+from cryocore.log.columns import read_columns
+from cryocore.log.names import MIXTURE
 from cryocore.maps.fsc import fsc
 from cryocore.maps.mrc import read_map, write_map
 from cryocore.rates import auc
@@ -22,14 +24,12 @@ from cryocore.reconstruct import reconstruct
 from cryocore.score import score
 from cryocore.score.reference import first_band
 from cryocore.score.scores import BAND_COLUMNS, BandStatistics, cryosieve
-from cryocore.select.choose import columns_needed, judged
-from cryocore.select.mixture import posterior
 from cryocore.select.registry import RULES
 from cryocore.select.rules import weights_of
-from cryocore.select.stage import read_columns
 from cryocore.settings.base import per_round
 from cryocore.settings.score import Score
 from cryocore.settings.select import Select
+from cryocore.statistics import posterior
 from cryocore.types import Bools, Floats
 from cryocore.validate.metrics import truth_map_metrics
 
@@ -149,14 +149,14 @@ def odds_against(run: Run, maps: Path) -> Floats:
     settings, seed, out = run.config.score, run.config.seed, run.folder / "judged.parquet"
     common: dict[str, Any] = {"symmetry": run.config.symmetry, "seed": seed, "backend": run.backend, "out": out}
     score(run.particles, maps, run.folder / "subset.parquet", settings=settings, round_number=0, **common)
-    odds = log_odds(out, seed)
+    odds = log_odds(out)
     return np.zeros(len(run.right)) if odds is None else np.nan_to_num(odds)
 
 
-def log_odds(log: Path, seed: int) -> Floats | None:
+def log_odds(log: Path) -> Floats | None:
     """Log odds ``(n,)`` of being right by what a log holds; None where it does not allow any."""
-    columns = read_columns(log, columns_needed(SOFT, read_schema(log).names))
-    return judged(columns, columns["particle_id"], columns["half"], seed, interval=False)[0]
+    odds = read_columns(log, [MIXTURE])[MIXTURE].astype(np.float64)
+    return odds if np.isfinite(odds).any() else None
 
 
 def weigh(odds: Floats) -> Floats:

@@ -20,10 +20,11 @@ from benchmarks.validation.common import ROOT
 from cryocore.backend import get_backend
 from cryocore.config import Config
 from cryocore.data import Particles, score_columns
-from cryocore.files import read_table, write_json
+from cryocore.files import read_table, table_metadata, write_json
+from cryocore.log.columns import table_columns
+from cryocore.log.error_rate import ErrorRate
 from cryocore.score import score
 from cryocore.select.choose import choose
-from cryocore.select.stage import table_columns
 from cryocore.settings.score import Score
 from cryocore.settings.select import Select
 from cryocore.statistics import effective_number
@@ -129,8 +130,8 @@ def solve(run: Run, spec: SolverSpec) -> dict[str, Any]:
     for number in range(1, spec.rounds + 1):
         maps = make_map(run, weights)
         area.append(truth_map_metrics(maps, run.true_map)["fsc_truth_area"])
-        columns = scored(run, maps, run.folder / "subset.parquet")
-        selection = choose(columns, Select(**select), number, symmetry=run.config.symmetry, seed=run.config.seed)
+        columns, rate = scored(run, maps, run.folder / "subset.parquet")
+        selection = choose(columns, Select(**select), number, symmetry=run.config.symmetry, rate=rate)
         weights = selection.weights.astype(np.float64)
     maps = make_map(run, weights)
     if run.config.reconstruct.method == "iterative":
@@ -168,14 +169,14 @@ def with_true_share(values: Any, run: Run) -> Any:
     return float(run.right.mean()) if values == "right" else values
 
 
-def scored(run: Run, maps: Path, subset: Path | None) -> dict[str, NDArray[Any]]:
-    """The log of all particles against maps, as columns."""
+def scored(run: Run, maps: Path, subset: Path | None) -> tuple[dict[str, NDArray[Any]], ErrorRate | None]:
+    """The log of all particles against maps, as columns, and its error rate."""
     out = run.folder / "scores.parquet"
     common: dict[str, Any] = {"symmetry": run.config.symmetry, "seed": run.config.seed, "backend": run.backend}
     score(run.particles, maps, subset, settings=WITHOUT_RIVALS, round_number=0, out=out, **common)
     table = read_table(out)
     wanted = [*score_columns(table.schema), "particle_id", "half", "weight", "expected_z", "expected_zc"]
-    return table_columns(table.select(list(dict.fromkeys(wanted))))
+    return table_columns(table.select(list(dict.fromkeys(wanted)))), ErrorRate.of(table_metadata(table.schema))
 
 
 def cross_validation(run: Run, maps: Path, weights: Floats) -> dict[str, float]:
@@ -190,7 +191,7 @@ def cross_validation(run: Run, maps: Path, weights: Floats) -> dict[str, float]:
         shutil.copyfile(maps / f"{source}.mrc", swapped / f"{name}.mrc")
     shutil.copyfile(maps / "fsc.parquet", swapped / "fsc.parquet")
     write_no_share(swapped / "sampling.npz", maps / "sampling.npz")
-    loss = -scored(run, swapped, None)["llr"].astype(np.float64)
+    loss = -scored(run, swapped, None)[0]["llr"].astype(np.float64)
     means = {"uniform": np.ones(len(loss)), "truth": run.right.astype(np.float64), "weights": weights}
     return {name: round(float(np.average(loss, weights=w)), 4) for name, w in means.items()}
 

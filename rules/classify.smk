@@ -2,17 +2,17 @@
 
 
 rule classify:
-    """Add the probability of a classifier to the scores of a round."""
+    """The probability that a classifier gives each particle of a round."""
     input:
         **JUDGES,
         particles="<results>/particles.parquet",
         images=IMAGES,
         cache=UNDIVIDED_CACHE,
-        scores="<results>/round_{r}/band_scores.parquet",
+        scores=LOG,
         subset=fitted,
         description=given_model(),
     output:
-        scores="<results>/round_{r}/scores.parquet",
+        probability=PROBABILITY,
         classifier=directory("<results>/round_{r}/classifier"),
     log:
         "<logs>/classify/round_{r}.log",
@@ -34,6 +34,6 @@ rule classify:
     shell:
         command(
             "classify",
-            "{input.particles:q} {input.scores:q} {params.round_dir:q} {output.scores:q} {output.classifier:q}"
+            "{input.particles:q} {input.scores:q} {params.round_dir:q} {output.probability:q} {output.classifier:q}"
             " {params.model:q}",
         )

@@ -143,9 +143,12 @@ def all_parts(name):
 CACHE = part_of("<results>/cache/transforms.npz") if CONFIG.input.cache else []
 UNDIVIDED_CACHE = [] if SHARDED else CACHE
 
-# What the losses are written to: with a classifier, its probability is added to them.
+# The log of a round, and what is joined to it: the truth, where it is known, and a classifier's probability.
+LOG = "<results>/log/round={r}/log.parquet"
+KNOWN = "<results>/truth.parquet" if TRUTH else []
 CLASSIFIES = CONFIG.classify.model != "none"
-SCORED = f"<results>/round_{{r}}/{'band_scores' if CLASSIFIES else 'scores'}.parquet"
+PROBABILITY = "<results>/round_{r}/probability.parquet" if CLASSIFIES else []
+SCORED = part_of("<results>/round_{r}/scores.parquet") if SHARDED else LOG
 
 # What reconstruct makes, and what a round's particles are judged by.
 JUDGES = {name: f"<results>/round_{{r}}/{name}.mrc" for name in ("half1", "half2", "mask")} | {
@@ -186,9 +189,9 @@ def given_model():
     return given(str(Path(model) / "model.json"))
 
 
-def previous_scores(wildcards):
-    """Round r keeps particles by the scores of the round before."""
-    return f"<results>/round_{int(wildcards.r) - 1}/scores.parquet"
+def before(file):
+    """The file of the round before: round r keeps particles by the scores of that one."""
+    return lambda wildcards: file and file.replace("{r}", str(int(wildcards.r) - 1))
 
 
 def shown(file, caption, what):

@@ -27,7 +27,7 @@ pathvars:
 RESULTS = {
     "rounds": "<results>/rounds.parquet",
     "report": "<results>/report.html",
-    "log": expand("<results>/log/round={r}/log.parquet", r=range(N + 1)),
+    "log": expand(LOG, r=range(N + 1)),
     "star": f"<results>/round_{N}/subset.{KIND}",
     "finest": f"<results>/finest.{KIND}",
 }
@@ -61,6 +61,11 @@ if SHARDED:
 if CLASSIFIES:
 
     include: "classify.smk"
+
+
+if TRUTH:
+
+    include: "truth.smk"
 
 
 include: "select.smk"

@@ -11,7 +11,7 @@ rule score:
         subset=fitted,
         noise="<results>/round_{r}/noise.npz" if SHARDED else [],
     output:
-        scores=temp(part_of(SCORED)) if SHARDED else SCORED,
+        scores=temp(SCORED) if SHARDED else SCORED,
     log:
         f"<logs>/score/round_{{r}}{OF_SHARD}.log",
     benchmark:

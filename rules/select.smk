@@ -5,7 +5,8 @@ rule select:
     """Keep the best-scoring particles of each half set."""
     input:
         particles="<results>/particles.parquet",
-        scores=previous_scores,
+        scores=before(LOG),
+        probability=before(PROBABILITY),
     output:
         table="<results>/round_{r}/subset.parquet",
         star=f"<results>/round_{{r}}/subset.{KIND}",

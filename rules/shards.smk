@@ -32,12 +32,12 @@ rule noise:
 
 
 rule gather:
-    """The scores of all shards in one table."""
+    """The log of a round from the scores of its shards."""
     input:
         particles="<results>/particles.parquet",
-        shards=all_parts(SCORED),
+        shards=all_parts("<results>/round_{r}/scores.parquet"),
     output:
-        scores=SCORED,
+        log=LOG,
     log:
         "<logs>/gather/round_{r}.log",
     benchmark:
@@ -52,4 +52,4 @@ rule gather:
     message:
         "Round {wildcards.r}: gathering the scores"
     shell:
-        command("gather", "{input.particles:q} {output.scores:q} {input.shards:q}")
+        command("gather", "{input.particles:q} {output.log:q} {input.shards:q}")

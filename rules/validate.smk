@@ -1,17 +1,17 @@
-"""From maps and scores to evidence; the only place that reads the truth."""
+"""From maps, scores and the truth to evidence."""
 
 
 rule validate:
-    """Measure one round, and write its part of the log."""
+    """Measure one round."""
     input:
         **{name: MAPS[name] for name in ("half1", "half2", "map", "mask", "fsc")},
-        scores="<results>/round_{r}/scores.parquet",
-        truth=TRUTH,
+        scores=LOG,
+        truth=KNOWN,
+        probability=PROBABILITY,
         true_map=TRUE_MAP,
         batches=BATCHES,
     output:
         metrics="<results>/round_{r}/metrics.json",
-        log="<results>/log/round={r}/log.parquet",
     log:
         "<logs>/validate/round_{r}.log",
     benchmark:
@@ -25,7 +25,7 @@ rule validate:
     message:
         "Round {wildcards.r}: validating"
     shell:
-        command("validate", "{input.scores:q} {params.round_dir:q} {output.metrics:q} {output.log:q}")
+        command("validate", "{input.scores:q} {params.round_dir:q} {output.metrics:q}")
 
 
 rule report:
@@ -34,7 +34,9 @@ rule report:
         star=STAR,
         subsets=expand("<results>/round_{r}/subset.{kind}", r=range(1, N + 1), kind=KIND),
         metrics=expand("<results>/round_{r}/metrics.json", r=range(N + 1)),
-        log=expand("<results>/log/round={r}/log.parquet", r=range(N + 1)),
+        log=expand(LOG, r=range(N + 1)),
+        truth=KNOWN,
+        probability=expand(PROBABILITY, r=range(N + 1)) if CLASSIFIES else [],
         maps=expand("<results>/round_{r}/map.mrc", r=range(N + 1)),
         halves=expand("<results>/round_{r}/half{h}.mrc", r=[0, N], h=[1, 2]),
         masks=expand("<results>/round_{r}/mask.mrc", r=range(N + 1)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from cryocore.files import write_table
+from cryocore.log.complete import write_log
 from cryocore.maps import automatic_mask, half_map_fsc, write_map
 from cryocore.validate import validate_round
 
@@ -28,17 +30,22 @@ class SyntheticRun:
 
     def validate(self, number: int, *, truth: bool = True, true_map: bool = True, score: str = "dual") -> Path:
         out = self.folder / f"round_{number}" / "metrics.json"
+        known = self.folder / "truth.parquet"
+        known.unlink(missing_ok=True)
+        if truth:
+            shutil.copyfile(self.truth, known)
         validate_round(
-            self.folder / f"round_{number}" / "scores.parquet",
+            self.log(number),
             self.folder / f"round_{number}",
             self.truth if truth else None,
             self.true_map if true_map else None,
             score_name=score,
-            seed=0,
             out_metrics=out,
-            out_log=self.folder / "log" / f"round={number}" / "log.parquet",
         )
         return out
+
+    def log(self, number: int) -> Path:
+        return self.folder / "log" / f"round={number}" / "log.parquet"
 
 
 def blobs(box: int, rng: np.random.Generator) -> np.ndarray:
@@ -62,7 +69,7 @@ def make_run() -> Callable[..., SyntheticRun]:
         write_map(folder / "true_map.mrc", volume, PIXEL)
         ids = rng.integers(1, 2**63, n, dtype=np.uint64)
         write_table(
-            folder / "truth.parquet",
+            folder / "simulated" / "truth.parquet",
             pa.table({"particle_id": ids, "is_correct": right, "error_kind": kinds.astype(object)}),
         )
         views = rng.normal(size=(n, 3)) * (1.0, 1.0, 0.4)
@@ -85,11 +92,13 @@ def make_run() -> Callable[..., SyntheticRun]:
             half_map_fsc(*halves, mask, PIXEL).write(into / "fsc.parquet")
             dual = rng.normal(size=n) + (1.5 + 0.5 * r) * right
             table = score_table(ids, r, half, views, selected, dual, rng)
-            with_groups(into / "scores.parquet", table, row_group)
+            with_groups(into / "scores.parquet", table, row_group, r)
+            write_log(folder / "log" / f"round={r}" / "log.parquet", [into / "scores.parquet"], seed=0)
+            (into / "scores.parquet").unlink()
             if r:
                 (into / "subset.star").write_text(f"round {r}\n")
         (folder / "particles.star").write_text("all\n")
-        return SyntheticRun(folder, folder / "truth.parquet", folder / "true_map.mrc", right, n)
+        return SyntheticRun(folder, folder / "simulated" / "truth.parquet", folder / "true_map.mrc", right, n)
 
     return make
 
@@ -99,7 +108,6 @@ def score_table(ids, number, half, views, selected, dual, rng) -> pa.Table:
     names = np.array([f"m{i // 30:03d}.mrc" for i in range(n)], dtype=object)
     columns = {
         "particle_id": pa.array(ids),
-        "round": pa.array(np.full(n, number, np.int32)),
         "stack": pa.array(names).dictionary_encode(),
         "slice": pa.array(np.arange(n, dtype=np.int32)),
         "micrograph": pa.array(names).dictionary_encode(),
@@ -120,7 +128,7 @@ def score_table(ids, number, half, views, selected, dual, rng) -> pa.Table:
     return pa.table(columns)
 
 
-def with_groups(path: Path, table: pa.Table, rows: int) -> None:
+def with_groups(path: Path, table: pa.Table, rows: int, number: int) -> None:
     """Written in several row groups, as the score stage does."""
     import pyarrow.parquet as pq
 
@@ -128,7 +136,7 @@ def with_groups(path: Path, table: pa.Table, rows: int) -> None:
 
     versions = {"cryocore": "0.0.0"}
     pq.write_table(
-        with_metadata(table, round=table["round"][0].as_py(), versions=versions, config_hash="abc"),
+        with_metadata(table, round=number, versions=versions, config_hash="abc"),
         path,
         row_group_size=rows,
     )

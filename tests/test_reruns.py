@@ -131,7 +131,7 @@ def test_another_formula_of_a_kernel_reruns_what_launches_it(
         ("cryocore/score/comparison.py", "RIVAL_SHARE = 0.99", "RIVAL_SHARE = 0.9", COMPARING),
         ("cryocore/select/rules.py", "round(share *", "int(share *", {"select", "validate", "classify", "report"}),
         ("cryocore/select/registry.py", "rates(0.05)", "rates(0.1)", {"select", "validate", "classify", "report"}),
-        ("cryocore/gather.py", "Shard(i,", "Shard(i + 1,", {"gather"}),
+        ("cryocore/log/gather.py", "Shard(i,", "Shard(i + 1,", {"gather"}),
         ("cryocore/validate/metrics.py", "", "\nN = 1\n", {"validate", "classify", "report"}),
         ("cryocore/classify/network.py", "", "\nN = 1\n", {"classify", "report"}),
         ("cryocore/data.py", "", "\nN = 1\n", set(STAGES)),

@@ -78,7 +78,7 @@ def test_the_score_that_ranks_is_the_one_that_is_judged() -> None:
     assert stage_settings(config, "select", 1)["select"]["score"] == "mixture"
     assert stage_settings(config, "validate")["score"] == "mixture"
     for given, score in (({"rule": "fraction", "score": "z"}, "z"), ({"rule": "mixture"}, "mixture"), ({}, "mixture")):
-        assert stage_settings(parse_config({"select": given}), "validate") == {"score": score, "seed": 0}
+        assert stage_settings(parse_config({"select": given}), "validate") == {"score": score}
 
 
 def test_a_simulation_ignores_where_real_images_are() -> None:

@@ -14,7 +14,7 @@ from cryocore.data import SCORES, lower_is_better
 from cryocore.errors import InputError
 from cryocore.files import read_table
 from cryocore.geometry.rotations import quaternion_to_matrix
-from cryocore.replay.log import LogRound, find_rounds, wanted_rounds
+from cryocore.log.rounds import LogRound, find_rounds, wanted_rounds
 from cryocore.types import Floats, Ints
 
 DEFAULT_LOSSES = ("z", "ncc", "l2_loss")

@@ -17,8 +17,7 @@ from cryocore.analysis.dependence import clipped
 from cryocore.analysis.harmonics import view_functions
 from cryocore.analysis.peaks import Peaks, find_peaks, fit_normals, histogram
 from cryocore.geometry.symmetry import point_group
-from cryocore.hashing import hashed_uniform
-from cryocore.select.mixture import hashed_order
+from cryocore.hashing import hashed_order, hashed_uniform
 from cryocore.types import Floats
 
 FITTED = 10_000
@@ -82,7 +81,7 @@ class Geometry:
 def without_geometry(columns: LossColumns, seed: int = 0) -> Geometry:
     """Fit one and two kinds of particles to the score of all given projection energy and view.
 
-    Rows have to be in an order that does not depend on the file's (see ``cryocore.select.mixture.hashed_order``).
+    Rows have to be in an order that does not depend on the file's (see ``cryocore.hashing.hashed_order``).
     """
     score = clipped(columns.score)
     design, along = design_matrix(columns)

@@ -23,7 +23,7 @@ from cryocore.analysis.dependence import (
     within,
 )
 from cryocore.errors import InputError
-from cryocore.select.mixture import hashed_order
+from cryocore.hashing import hashed_order
 from cryocore.types import Floats, Ints
 
 MOST = 200_000

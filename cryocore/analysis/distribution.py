@@ -12,8 +12,8 @@ from cryocore.analysis.columns import LossColumns
 from cryocore.analysis.conditional import Geometry, without_geometry
 from cryocore.analysis.peaks import Normals, Peaks, find_peaks
 from cryocore.analysis.variance import Decomposition, decompose
+from cryocore.hashing import hashed_order
 from cryocore.rates import auc
-from cryocore.select.mixture import hashed_order
 from cryocore.types import Floats
 
 ONE = "one peak"

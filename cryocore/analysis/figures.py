@@ -24,7 +24,7 @@ from cryocore.errors import InputError
 from cryocore.figures import CLASSES, INK, QUIET, RIGHT, UNKNOWN, WRONG, save_both, style
 from cryocore.geometry.sphere import cell_counts, nside_for, sphere_image
 from cryocore.geometry.symmetry import point_group
-from cryocore.select.mixture import hashed_order
+from cryocore.hashing import hashed_order
 from cryocore.types import Floats
 
 BINS, MOST_POINTS, RIDGES = 64, 20_000, 7

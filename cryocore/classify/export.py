@@ -15,7 +15,9 @@ from cryocore.classify.images import image_pairs
 from cryocore.classify.rounds import ScoredRound
 from cryocore.data import score_columns
 from cryocore.errors import InputError
-from cryocore.files import atomic_path, read_schema, read_table, write_table
+from cryocore.files import atomic_path, write_table
+from cryocore.log.names import TRUTH
+from cryocore.log.rounds import open_round
 from cryocore.maps.mrc import write_stack
 
 STACKS = ("image", "prediction", "residual")
@@ -63,10 +65,10 @@ def export_residuals(
             else:
                 with atomic_path(file) as temporary:
                     Path(str(array.filename)).replace(temporary)
-    schema = read_schema(scored.scores)
-    names = ["particle_id", "stack", "slice", "half", "weight", *score_columns(schema)]
-    names += [name for name in ("is_correct",) if name in schema.names]
-    table = read_table(scored.scores, names).take(pa.array(rows))
+    log_round = open_round(scored.scores)
+    names = ["particle_id", "stack", "slice", "half", "weight", *score_columns(log_round.schema)]
+    names += [name for name in (TRUTH,) if name in log_round.columns]
+    table = log_round.table(names).take(pa.array(rows))
     write_table(out_dir / TABLE, table.replace_schema_metadata(None), round=scored.metadata["round"])
     return [*files, out_dir / TABLE]
 

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from cryocore.classify.images import Pairs
 from cryocore.geometry.sphere import folded
 from cryocore.geometry.symmetry import point_group
+from cryocore.log.mixture import Mixture, evidence, evidence_log_odds, fit_evidence
 from cryocore.replay.bands import weighting
 from cryocore.score.scores import BAND_COLUMNS, BandStatistics, residual
 from cryocore.select.cells import Level, defocus_edges, view_nside
-from cryocore.select.mixture import Mixture, evidence, evidence_log_odds, fit_evidence
 from cryocore.types import Floats
 
 Columns = Mapping[str, NDArray[Any]]

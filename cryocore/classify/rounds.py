@@ -17,12 +17,13 @@ from cryocore.classify.features import COLUMNS, Context
 from cryocore.data import Particles, read_subset, require_same_particles
 from cryocore.errors import InputError
 from cryocore.files import open_table, read_schema, read_table, table_metadata
-from cryocore.replay.log import find_rounds, wanted_rounds
+from cryocore.log.columns import read_columns
+from cryocore.log.error_rate import ErrorRate
+from cryocore.log.names import MIXTURE
+from cryocore.log.rounds import find_rounds, wanted_rounds
 from cryocore.score.scorer import Scorer
-from cryocore.select.choose import judged
-from cryocore.select.mixture import MIXTURE_COLUMNS, posterior
-from cryocore.select.stage import read_columns
 from cryocore.settings.score import Score
+from cryocore.statistics import posterior
 
 CONTEXT = 20_000
 """Particles that a context is made from, where there are more."""
@@ -64,19 +65,18 @@ class ScoredRound:
         backend: Backend,
         cache: Path | None = None,
     ) -> ScoredRound:
-        """From the files of a round; ``scores`` may be its log."""
+        """From the files of a round; ``scores`` is its log."""
         data = Particles.read(particles)
         weights, selected = read_subset(subset, data)
         schema = read_schema(scores)
         metadata = table_metadata(schema)
-        names = ["particle_id", "half", *(n for n in MIXTURE_COLUMNS if n in schema.names)]
-        columns = read_columns(scores, names)
+        columns = read_columns(scores, ["particle_id", MIXTURE])
         require_same_particles(columns["particle_id"], data.ids, file=scores)
-        odds, rate = judged(columns, columns["particle_id"], columns["half"], seed, interval=False)
+        rate = ErrorRate.of(metadata)
         given: dict[str, Any] = {"symmetry": symmetry, "round_number": int(metadata["round"]), "seed": seed}
         how = Score.model_validate(metadata["score_settings"])
         scorer = Scorer.of(data, weights, directory, how, **given, backend=backend, cache=cache)
-        likely = np.zeros(len(data)) if odds is None else posterior(odds)
+        likely = posterior(columns[MIXTURE].astype(np.float64))
         error_rate = UNKNOWN_RATE if rate is None else rate.value
         context = read_context(scores, metadata, len(data), seed=seed)
         return cls(data, weights, selected, scorer, scores, directory, metadata, context, likely, error_rate, seed)

@@ -1,4 +1,4 @@
-"""The stage: lessons, a committee of models, and its probability for every particle, as a column of the scores."""
+"""The stage: lessons, a committee of models, and its probability for every particle."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cryocore.classify.models import device_of, load_model
 from cryocore.classify.results import write_gallery, write_results
 from cryocore.classify.rounds import ScoredRound
 from cryocore.files import open_table, write_tables
-from cryocore.select.registry import PROBABILITY
+from cryocore.log.names import PROBABILITY
 from cryocore.settings.classify import Classify
 from cryocore.types import Floats
 
@@ -41,19 +41,20 @@ def classify(
     symmetry: str,
     seed: int,
     backend: Backend,
-    out_scores: Path,
+    out_table: Path,
     out_dir: Path,
     model: Path | None = None,
     cache: Path | None = None,
 ) -> None:
-    """Write the scores of a round with the column ``probability``, and what is known of the classifier to ``out_dir``.
+    """Write the probability of every particle, and what is known of the classifier to ``out_dir``.
 
     The classifier of a half set learns from particles of that half set alone, and every particle is judged by a model
     that has seen no particle of its micrograph.
 
     Parameters
     ----------
-    scores : the log of the round without that column
+    scores : log.parquet of the round
+    out_table : particle_id and probability; its metadata describe the classifier
     model : a folder written by ``cryocore train``; None: the run makes its own
     """
     given: dict[str, Any] = {"symmetry": symmetry, "seed": seed, "backend": backend, "cache": cache}
@@ -70,14 +71,14 @@ def classify(
         judge = committee.log_odds
         write_results(out_dir, scored, lessons, judge(lessons.examples), about, folds)
     gallery = Gallery()
-    write_tables(out_scores, judged_tables(scored, judge, about, gallery), **scored.metadata, classifier=about)
+    write_tables(out_table, judged_tables(scored, judge, about, gallery), classifier=about)
     write_gallery(out_dir, gallery)
 
 
 def judged_tables(
     scored: ScoredRound, judge: Callable[[Examples], Floats], about: dict[str, Any], gallery: Gallery
 ) -> Iterator[pa.Table]:
-    """The row groups of the scores, with the probability; a few thousand particles are in memory at a time."""
+    """The probability, a row group of the log at a time; a few thousand particles are in memory at a time."""
     n_right, start = 0, 0
     with open_table(scored.scores) as file:
         for group in range(file.num_row_groups):
@@ -91,6 +92,6 @@ def judged_tables(
                 likely = probability(judge(examples), str(about["labels"]), scored.error_rate)
                 gallery.add(examples, likely)
                 found[first : first + len(piece)] = likely
-            yield part.append_column(PROBABILITY, pa.array(found))
+            yield pa.table({"particle_id": part.column("particle_id"), PROBABILITY: found})
             n_right, start = n_right + int((found > 0.5).sum()), start + len(part)
     log.info("%d of %d particles are right with a probability above 0.5", n_right, start)

@@ -19,9 +19,8 @@ from cryocore.classify.models import fit_model, save_model
 from cryocore.classify.results import write_results
 from cryocore.classify.rounds import ScoredRound
 from cryocore.errors import InputError
-from cryocore.files import read_table
 from cryocore.ingest.plant import CORRECT
-from cryocore.replay.log import open_round
+from cryocore.log.rounds import open_round
 from cryocore.settings.classify import Classify
 
 log = logging.getLogger(__name__)
@@ -41,7 +40,8 @@ def known_truth(scored: ScoredRound) -> tuple[NDArray[np.int8], NDArray[np.str_]
     ------
     InputError  if the log flags no particle.
     """
-    flags = open_round(scored.scores).flags()
+    log_round = open_round(scored.scores)
+    flags = log_round.flags()
     if not (flags >= 0).any():
         raise InputError(
             "the log does not know which particles are right",
@@ -49,12 +49,9 @@ def known_truth(scored: ScoredRound) -> tuple[NDArray[np.int8], NDArray[np.str_]
             remedy="Use labels planted, or plant errors (input.plant) and run the workflow on them",
         )
     kinds = np.where(flags == 1, CORRECT, "wrong").astype("<U16")
-    for folder in ("planted", "simulated"):
-        truth = scored.directory.parent / folder / "truth.parquet"
-        if truth.exists():
-            table = read_table(truth, ["particle_id", "error_kind"])
-            if np.array_equal(table.column(0).to_numpy(), scored.data.ids):
-                kinds = np.array(table.column(1).to_pylist(), dtype="<U16")
+    if "error_kind" in log_round.columns:
+        known = log_round.table(["error_kind"]).column(0).fill_null("unknown")
+        kinds = np.array(known.to_pylist(), dtype="<U16")
     return flags, kinds
 
 

@@ -35,8 +35,8 @@ def groups(
 
     `cryocore groups results/demo --round 0 --by flags --json`
     """
+    from cryocore.log.rounds import find_rounds, wanted_rounds
     from cryocore.replay.groups import KINDS, combined_table, rank_all, wrongness
-    from cryocore.replay.log import find_rounds, wanted_rounds
     from cryocore.replay.outcome import ranking_text
     from cryocore.replay.replay import require_one
 

@@ -54,8 +54,8 @@ def replay(
     """
     from tqdm import tqdm
 
+    from cryocore.log.rounds import find_rounds, wanted_rounds
     from cryocore.replay.bands import BandLimit
-    from cryocore.replay.log import find_rounds, wanted_rounds
     from cryocore.replay.outcome import outcome_text, outcomes_table
     from cryocore.replay.replay import replay as run_replay
     from cryocore.replay.replay import require_one, write_star, write_subset

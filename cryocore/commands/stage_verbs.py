@@ -27,6 +27,7 @@ from cryocore.commands.stages.select import select
 from cryocore.commands.stages.simulate import simulate
 from cryocore.commands.stages.solve import solve
 from cryocore.commands.stages.sum import sum
+from cryocore.commands.stages.truth import truth
 from cryocore.commands.stages.validate import validate
 from cryocore.errors import InputError
 
@@ -118,6 +119,7 @@ VERBS = (
     verb(noise),
     verb(score, tell.scored),
     verb(gather),
+    verb(truth),
     verb(classify),
     verb(select, tell.selected),
     verb(validate, tell.validated),

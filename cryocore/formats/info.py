@@ -18,6 +18,7 @@ from cryocore.formats.records import read_fields
 from cryocore.images import HEADER_BYTES, read_header
 from cryocore.ingest.columns import Columns, columns_of
 from cryocore.ingest.optics import CONTRAST, CS, VOLTAGE, pixel_sizes
+from cryocore.log.rounds import open_round
 from cryocore.star import IMAGE_NAME, StarTables
 
 MAPS = (".mrc", ".mrcs", ".map", ".ccp4", ".st")
@@ -179,9 +180,12 @@ def _table(path: Path) -> Facts:
         return facts | _particle_table(path, meta)
     if "round" in meta:
         facts["round"] = meta["round"]
+    known = open_round(path) if n and facts["kind"] == LOG else None  # with the truth beside it
+    columns = names if known is None else known.columns
     for name, title in (("selected", "selected"), ("is_correct", "right")):
-        if name in names and n:
-            kept = int(np.count_nonzero(read_table(path, [name]).column(name).to_numpy(zero_copy_only=False)))
+        if name in columns and n:
+            table = read_table(path, [name]) if known is None else known.table([name])
+            kept = int(np.count_nonzero(table.column(name).to_numpy(zero_copy_only=False)))
             facts[title] = f"{kept:,} ({kept / n:.1%})"
     if "half" in names and n:
         values, counts = np.unique(read_table(path, ["half"]).column("half").to_numpy(), return_counts=True)

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from cryocore.errors import InputError
 from cryocore.geometry.sphere import cell_counts, nside_for, views_of
 from cryocore.geometry.symmetry import point_group
+from cryocore.log.rounds import LogRound, find_rounds, wanted_rounds
 from cryocore.maps.cones import cone_metrics, round_cones
 from cryocore.maps.mrc import read_map
 from cryocore.orientation.change import ConeChange, area_ratio_sd, cone_change
 from cryocore.orientation.removed import Removed, removed
 from cryocore.orientation.sampling import NSIDE, Sampling, compensation_factors, sampling_matrix
 from cryocore.orientation.words import sentences, warnings
-from cryocore.replay.log import LogRound, find_rounds, wanted_rounds
 from cryocore.replay.views import ViewShift, view_shift
 from cryocore.select.cells import view_cells
 from cryocore.statistics import effective_number

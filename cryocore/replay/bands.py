@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from cryocore.cores import in_threads
 from cryocore.errors import InputError
 from cryocore.files import open_table
-from cryocore.replay.log import LogRound
+from cryocore.log.columns import table_columns
+from cryocore.log.rounds import LogRound
 from cryocore.score import scores
 from cryocore.score.scores import BAND_COLUMNS, BandStatistics, Weighting
-from cryocore.select.stage import table_columns
 from cryocore.types import Floats
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import betainc, betaincinv
 
 from cryocore.errors import InputError
-from cryocore.replay.log import LogRound
+from cryocore.log.rounds import LogRound
 from cryocore.select.cells import defocus_cells
 from cryocore.types import Floats
 

@@ -21,8 +21,8 @@ from cryocore.files import atomic_path, write_table
 from cryocore.geometry.rotations import quaternion_to_matrix, viewing_direction
 from cryocore.geometry.symmetry import point_group
 from cryocore.ingest.particles import particle_ids
+from cryocore.log.names import MIXTURE
 from cryocore.score.scores import BAND_COLUMNS
-from cryocore.select.registry import MIXTURE
 
 log = logging.getLogger(__name__)
 

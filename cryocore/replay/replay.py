@@ -19,17 +19,18 @@ from cryocore.files import write_table
 from cryocore.formats import read_tables, require_other_file
 from cryocore.geometry.sphere import Views
 from cryocore.geometry.symmetry import point_group
+from cryocore.log.error_rate import ErrorRate
+from cryocore.log.names import MIXTURE
+from cryocore.log.rounds import LogRound, aligned, find_rounds, wanted_rounds
 from cryocore.rates import auc, selection_rates
 from cryocore.replay.bands import recomputed
 from cryocore.replay.groups import group_codes, rank_groups
-from cryocore.replay.log import LogRound, aligned, find_rounds, wanted_rounds
 from cryocore.replay.outcome import Outcome, Overlap, Rates
 from cryocore.replay.request import Plan, Request, plan
 from cryocore.replay.resolution import Prediction, predict
 from cryocore.replay.views import view_shift
 from cryocore.select.cells import view_cells
 from cryocore.select.choose import choose, columns_needed
-from cryocore.select.registry import MIXTURE
 from cryocore.select.stage import subset_metadata, subset_table, write_kept
 from cryocore.types import Floats32
 
@@ -140,13 +141,14 @@ def _outcome(log_round: LogRound, known: _Known, p: Plan) -> Outcome:
     """One selection of one round."""
     settings = p.settings
     columns = {}
-    available = list(log_round.columns)
+    available = log_round.columns
     if p.limit is not None:
         columns[settings.score] = recomputed(log_round, settings.score, p.limit)
         available.append(settings.score)
     names = [n for n in columns_needed(settings, available, judge=False) if n not in columns]
     columns |= log_round.read(names)
-    selection = choose(columns, settings, p.selection, symmetry=log_round.symmetry, seed=p.seed, interval=False)
+    rate = ErrorRate.of(log_round.metadata)
+    selection = choose(columns, settings, p.selection, symmetry=log_round.symmetry, rate=rate)
     score = columns.get(p.score)
     if score is None or p.score == MIXTURE:
         score = log_round.column(MIXTURE) if p.score == MIXTURE else log_round.column(p.score)
@@ -243,7 +245,7 @@ def write_star(outcome: Outcome, log_round: LogRound, out: Path, parent: Path | 
     remedy = "Give the file that the run read"
     require_same_particles(outcome.ids, ids, file=parent, remedy=remedy)
     require_other_file(out, parent)
-    write_kept(parent, log_round.path, outcome.selection.weights, outcome.kept, out)
+    write_kept(parent, log_round, outcome.selection.weights, outcome.kept, out)
 
 
 def _parent_file(name: str, run_dir: Path) -> Path:

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 
 from cryocore.errors import InputError
 from cryocore.files import read_schema, table_metadata
+from cryocore.log.names import MIXTURE
+from cryocore.log.rounds import LogRound
 from cryocore.replay.bands import BandLimit
-from cryocore.replay.log import LogRound
-from cryocore.select.registry import MIXTURE, RULES
+from cryocore.select.registry import RULES
 from cryocore.settings.base import per_round
 from cryocore.settings.checks import checked
 from cryocore.settings.select import Select

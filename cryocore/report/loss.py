@@ -11,8 +11,8 @@ from cryocore.analysis.direction import Dependence, Direction
 from cryocore.analysis.distribution import BOTH, IMAGING, UNCLEAR, VIEWS, Distribution
 from cryocore.analysis.figures import blind_figure, direction_figure, distribution_figure, ridge_figure
 from cryocore.errors import InputError
+from cryocore.hashing import hashed_order
 from cryocore.report.section import Drawing, Section
-from cryocore.select.mixture import hashed_order
 
 MOST = 20_000
 """Particles that are analysed at most, chosen by their ids."""

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from cryocore.config import Config
@@ -21,6 +20,7 @@ from cryocore.files import atomic_path, read_table, table_metadata, write_table
 from cryocore.formats import kind_of
 from cryocore.formats.csg import write_group
 from cryocore.geometry.symmetry import point_group
+from cryocore.log.rounds import open_round
 from cryocore.maps.mrc import read_map
 from cryocore.markdown import aligned_text
 from cryocore.report.chart import fsc_chart
@@ -251,9 +251,8 @@ def _curve(metrics: Metrics, curves: FscCurves) -> figures.Curve:
 def _scores(run_dir: Path, metrics: Metrics, after: Metrics | None) -> figures.Scores:
     """The chosen score of a round; the cut is the worst score that the next round keeps."""
     number, name = metrics["round"], metrics["score"]
-    table = read_table(_log(run_dir, number), [name, "is_correct"])
-    values = table.column(name).to_numpy().astype(np.float64)
-    flags = pc.fill_null(table.column("is_correct").cast(pa.int8()), -1).to_numpy()
+    log_round = open_round(_log(run_dir, number))
+    values, flags = log_round.values(name).astype(np.float64), log_round.flags()
     cut = None
     if after is not None and after["n_kept"] < after["n_particles"]:
         kept = values[_selected(run_dir, after["round"])]

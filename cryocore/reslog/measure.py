@@ -25,10 +25,10 @@ from cryocore.images import Source
 from cryocore.imaging.accumulate import accumulate, symmetrise
 from cryocore.imaging.frames import used_shells
 from cryocore.imaging.solve import Solver
+from cryocore.log.rounds import find_rounds, wanted_rounds
 from cryocore.maps.fsc import half_map_fsc, resolution_at
 from cryocore.maps.mrc import read_map
 from cryocore.reconstruct.stage import within
-from cryocore.replay.log import find_rounds, wanted_rounds
 from cryocore.reslog.fit import ResLogFit, fit_bfactor
 from cryocore.statistics import effective_number
 from cryocore.types import Floats, Floats32

@@ -113,7 +113,7 @@ class Scorer:
         judgement = judge(own, sums.rivals, weighting, self.cryosieve_band)
         listed = weights > 0 if selected is None else selected
         local_noise = sigma2 if settings.noise == "micrograph" else None
-        return log_table(part, self.round_number, weights[rows], listed[rows], judgement, sums, factor, local_noise)
+        return log_table(part, weights[rows], listed[rows], judgement, sums, factor, local_noise)
 
     @property
     def coefficients(self) -> NDArray[np.int64]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from cryocore.backend import Backend
 from cryocore.data import Particles, read_quaternions, read_subset, read_weights
 from cryocore.files import write_tables
+from cryocore.log.complete import write_log
 from cryocore.score.chunks import CHUNK
 from cryocore.score.noise import read_noise, write_noise
 from cryocore.score.scorer import Scorer
@@ -42,7 +44,7 @@ def score(
 
     Parameters
     ----------
-    shard : the part of the particles to score
+    shard : the part of the particles to score; of a part only the scores are written, which ``gather`` completes
     noise : what :func:`noise_of_round` wrote; None: the noise is estimated first
     """
     data = Particles.read(particles, shard)
@@ -52,9 +54,15 @@ def score(
         given |= {"noise": read_noise(noise, data, shard), "poses": read_quaternions(particles)}
     scorer = Scorer.of(data, weights, round_dir, settings, backend=backend, **given)
     chunks = (np.arange(start, min(start + CHUNK, len(data))) for start in range(0, len(data), CHUNK))
-    write_tables(
-        out, (scorer.table(data, rows, weights, selected=selected) for rows in chunks), **scorer.metadata(data)
-    )
+    tables = (scorer.table(data, rows, weights, selected=selected) for rows in chunks)
+    if shard != WHOLE:
+        write_tables(out, tables, **scorer.metadata(data))
+    else:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".scores.", dir=out.parent) as folder:
+            scores = Path(folder) / "scores.parquet"
+            write_tables(scores, tables, **scorer.metadata(data))
+            write_log(out, [scores], seed=seed)
     log.info("scored %d particles in %d bands", len(data), scorer.comparison.reference.n_bands)
 
 

@@ -17,7 +17,6 @@ from cryocore.types import Floats
 
 def log_table(
     part: Particles,
-    round_number: int,
     weights: NDArray[np.float32],
     selected: NDArray[np.bool_],
     judgement: Judgement,
@@ -33,7 +32,6 @@ def log_table(
     view = viewing_direction(part.rotations)
     columns: dict[str, Any] = {
         "particle_id": part.table.column("particle_id"),
-        "round": pa.array(np.full(len(part), round_number, dtype=np.int32)),
     }
     for name in ("stack", "slice", "micrograph", "optics_group", "half", "quat_w", "quat_x", "quat_y", "quat_z"):
         columns[name] = part.table.column(name)

@@ -11,22 +11,14 @@ from numpy.typing import NDArray
 
 from cryocore.data import lower_is_better
 from cryocore.errors import InputError
+from cryocore.log.error_rate import ErrorRate
+from cryocore.log.names import MIXTURE
 from cryocore.select.cells import CELL_COLUMNS, cells, normalised
-from cryocore.select.error_rate import ErrorRate, estimate_from
-from cryocore.select.mixture import (
-    MIXTURE_COLUMNS,
-    NEEDED_COLUMNS,
-    evidence,
-    evidence_log_odds,
-    fit_evidence,
-    posterior,
-)
-from cryocore.select.registry import MIXTURE, RULES
+from cryocore.select.registry import RULES
 from cryocore.select.rules import Candidates, Scores
 from cryocore.settings.base import per_round
 from cryocore.settings.select import Select
-from cryocore.statistics import effective_number
-from cryocore.types import Ids
+from cryocore.statistics import effective_number, posterior
 
 Columns = Mapping[str, NDArray[Any]]
 
@@ -61,8 +53,7 @@ def columns_needed(settings: Select, available: Sequence[str], *, judge: bool = 
     """
     rule = RULES[settings.rule]
     score = settings.score
-    by_posterior = score == MIXTURE
-    required = ["particle_id", "half", *(NEEDED_COLUMNS if by_posterior else [score])]
+    required = ["particle_id", "half", score]
     kinds = (rule.cell, None if settings.normalise == "none" else settings.normalise)
     required += [name for kind in kinds if kind for name in CELL_COLUMNS[kind]]
     required += ["weight"] if rule.goes_on else []
@@ -73,8 +64,7 @@ def columns_needed(settings: Select, available: Sequence[str], *, judge: bool = 
             column=missing[0],
             remedy="Choose another select.rule or select.score, or score the particles again",
         )
-    helpful = (*(MIXTURE_COLUMNS if by_posterior or judge else ()), *(("decoy_z",) if judge else ()))
-    optional = [name for name in helpful if name in available]
+    optional = [MIXTURE] if judge and MIXTURE in available else []
     return list(dict.fromkeys([*required, *optional]))
 
 
@@ -84,18 +74,16 @@ def choose(
     round_number: int,
     *,
     symmetry: str = "C1",
-    seed: int = 0,
-    interval: bool = True,
+    rate: ErrorRate | None = None,
 ) -> Selection:
     """Apply the rule of the settings to the log of a round, to each half set on its own.
 
     Parameters
     ----------
-    columns : those that :func:`columns_needed` names, each ``(n,)``; decoy_z ``(n, k)``
+    columns : those that :func:`columns_needed` names, each ``(n,)``
     round_number : the round that the selection is for, from 1
     symmetry : point group by which views are folded
-    seed : decides which particles the mixture is fitted to where there are many
-    interval : whether the error rate is given with its interval, which no rule reads and which takes a while
+    rate : error rate that the log states
 
     Raises
     ------
@@ -111,7 +99,7 @@ def choose(
     [1.0, 1.0, 0.0, 1.0, 1.0, 0.0]
     """
     ids, half = columns["particle_id"], columns["half"]
-    odds, rate = judged(columns, ids, half, seed, interval=interval)
+    odds = _log_odds(columns)
     rule, value = RULES[settings.rule], float(per_round(settings.value, round_number))
     scores, name = scores_of(columns, settings, odds)
     is_loss = lower_is_better(settings.score)
@@ -136,18 +124,10 @@ def choose(
     return Selection(weights, rule.selected(weights), None if odds is None else likely, rate)
 
 
-def judged(
-    columns: Columns, ids: Ids, half: NDArray[np.int8], seed: int, *, interval: bool = True
-) -> tuple[Scores | None, ErrorRate | None]:
-    """Log odds of being right ``(n,)`` and the error rate, where the log has what they need."""
-    if any(name not in columns for name in NEEDED_COLUMNS):
-        return None, None
-    data = evidence(columns)
-    if not data.known.any():
-        return None, None
-    model = fit_evidence(data, ids=ids, seed=seed)
-    rate = estimate_from(data, model, columns, ids=ids, half=half, seed=seed, interval=interval)
-    return evidence_log_odds(model, data), rate
+def _log_odds(columns: Columns) -> Scores | None:
+    """Log odds of being right ``(n,)``; None where the log knows none."""
+    odds = np.asarray(columns.get(MIXTURE, np.nan), dtype=np.float64)
+    return odds if np.isfinite(odds).any() else None
 
 
 def scores_of(columns: Columns, settings: Select, odds: Scores | None) -> tuple[Scores, str]:

@@ -11,16 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cryocore.log.names import MIXTURE, PROBABILITY
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from cryocore.select.rules import Candidates, Weights
-
-MIXTURE = "mixture"
-"""The score that is no column of what is scored: log odds of being right."""
-PROBABILITY = "probability"
-"""The score of the classifier, where there is one."""
 
 
 @dataclass(frozen=True)

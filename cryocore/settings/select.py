@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from cryocore.data import SCORES, lower_is_better
-from cryocore.select.registry import MIXTURE, PROBABILITY, RULES
+from cryocore.log.names import MIXTURE, PROBABILITY
+from cryocore.select.registry import RULES
 from cryocore.settings.base import PerRound, Section
 
 DEFAULT_RULE, DEFAULT_SCORE = "soft", "dual"

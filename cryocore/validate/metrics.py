@@ -1,59 +1,37 @@
-"""The evidence of one round: metrics.json and the log. The only reader of the truth."""
+"""The evidence of one round: metrics.json."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from cryocore.data import FscCurves, lower_is_better, require_same_particles, score_columns
+from cryocore.data import FscCurves, lower_is_better, score_columns
 from cryocore.errors import InputError
-from cryocore.files import (
-    AGAIN,
-    as_numpy,
-    atomic_path,
-    conforming,
-    open_table,
-    parquet_options,
-    read_table,
-    table_metadata,
-    with_metadata,
-    write_json,
-)
+from cryocore.files import write_json
 from cryocore.geometry.symmetry import point_group
+from cryocore.log.names import MIXTURE
+from cryocore.log.rounds import open_round
+from cryocore.log.truth import Truth, read_truth
 from cryocore.maps.cones import cone_metrics, round_cones
 from cryocore.maps.fsc import fsc, resolution_at
 from cryocore.maps.mrc import read_map, require_contrast
 from cryocore.orientation.sampling import sampling_of
 from cryocore.rates import auc, rates_by_kind, rounded, selection_rates, share
-from cryocore.select.choose import judged
-from cryocore.select.mixture import MIXTURE_COLUMNS
-from cryocore.select.registry import MIXTURE
-from cryocore.select.stage import read_columns
 from cryocore.statistics import effective_number
 from cryocore.types import Bools
 from cryocore.validate.epochs import epoch_metrics
 
+Columns = Mapping[str, NDArray[Any]]
+
 NEEDED = ("particle_id", "half", "selected", "weight")
-TRUTH_SCHEMA = pa.schema([("particle_id", pa.uint64()), ("is_correct", pa.bool_()), ("error_kind", pa.string())])
+VIEW = ("view_x", "view_y", "view_z")
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Truth:
-    """Flags of the particles, in the order of the data set."""
-
-    right: Bools
-    known: Bools
-    kinds: NDArray[np.object_]
 
 
 def validate_round(
@@ -63,67 +41,48 @@ def validate_round(
     true_map: Path | None,
     *,
     score_name: str,
-    seed: int,
     out_metrics: Path,
-    out_log: Path,
+    probability: Path | None = None,
     batches: Path | None = None,
 ) -> None:
-    """Write the metrics and the log of one round.
+    """Write the metrics of one round.
 
     Parameters
     ----------
-    scores : scores.parquet, one row per particle of the data set
+    scores : log.parquet of the round, one row per particle of the data set
     round_dir : holds half1.mrc, half2.mrc, map.mrc, mask.mrc and fsc.parquet
-    truth : table with particle_id and is_correct, and error_kind where kinds are known; None: nothing is known
+    truth : truth.parquet of the run; None: nothing is known
     true_map : MRC map of the truth; None: none
+    probability : what a classifier says of the particles; None: there is none
     batches : what the epochs of an iterative reconstruction used; None: the maps are by direct inversion
     score_name : the score that selects
-    seed : of what is resampled for the interval of the error rate
     out_metrics : JSON, one value per name, null where unknown
-    out_log : ``scores`` without ``round``, which its folder's name states, with ``mixture`` (log odds of being right)
-        and ``is_correct``; its metadata hold the estimated error rate
 
     Raises
     ------
     InputError  if a table holds other particles or lacks a column, or the true map has another box or voxel size.
     """
-    with open_table(scores, absent="Run the workflow stage score") as file:
-        _require_columns(file, scores)
-        ids, half = _column(file, "particle_id"), _column(file, "half")
-        columns = read_columns(scores, [n for n in (*MIXTURE_COLUMNS, "decoy_z") if n in file.schema_arrow.names])
-        odds, rate = judged(columns, ids, half, seed)
-        names = [n for n in score_columns(file.schema_arrow) if n != MIXTURE]
-        if odds is not None:
-            names.append(MIXTURE)
-        _require_score(score_name, names, scores)
-
-        def values(name: str) -> NDArray[Any]:
-            return odds if name == MIXTURE and odds is not None else _column(file, name)
-
-        flags = _read_truth(truth, ids)
-        metrics = {
-            **_selection_metrics(file),
-            **_resolution_metrics(FscCurves.read(round_dir / "fsc.parquet")),
-            **cone_metrics(round_cones(round_dir)),
-            **_sampling_metrics(file),
-            **truth_map_metrics(round_dir, true_map),
-            **_flag_metrics(names, values, _column(file, "selected").astype(bool), flags, score_name),
-            "error_rate": None if rate is None else rate.as_dict(),
-        }
-        if batches is not None:
-            nothing = np.zeros(len(ids), dtype=bool)
-            right, known = (nothing, nothing) if flags is None else (flags.right, flags.known)
-            metrics["epochs"] = epoch_metrics(batches, right, known)
-        metrics["round"] = table_metadata(file.schema_arrow).get("round", _first_round(file))
-        write_json(out_metrics, metrics)
-        _write_log(file, odds, flags, metrics["error_rate"], out_log)
-        log.info("round %s: %d of %d particles kept", metrics["round"], metrics["n_kept"], metrics["n_particles"])
-
-
-def _require_columns(file: pq.ParquetFile, scores: Path) -> None:
-    missing = [name for name in NEEDED if name not in file.schema_arrow.names]
-    if missing:
-        raise InputError("the column is missing", file=scores, column=missing[0], remedy=AGAIN)
+    log_round = open_round(scores, beside=[] if probability is None else [probability])
+    names = [n for n in score_columns(log_round.schema) if n != MIXTURE or log_round.posterior() is not None]
+    _require_score(score_name, names, scores)
+    columns = log_round.read([*NEEDED, *(n for n in VIEW if n in log_round.columns)])
+    flags = None if truth is None else read_truth(truth, columns["particle_id"])
+    metrics = {
+        **_selection_metrics(columns),
+        **_resolution_metrics(FscCurves.read(round_dir / "fsc.parquet")),
+        **cone_metrics(round_cones(round_dir)),
+        **_sampling_metrics(columns, log_round.symmetry),
+        **truth_map_metrics(round_dir, true_map),
+        **_flag_metrics(names, log_round.values, columns["selected"].astype(bool), flags, score_name),
+        "error_rate": log_round.metadata.get("error_rate"),
+    }
+    if batches is not None:
+        nothing = np.zeros(len(columns["half"]), dtype=bool)
+        right, known = (nothing, nothing) if flags is None else (flags.right, flags.known)
+        metrics["epochs"] = epoch_metrics(batches, right, known)
+    metrics["round"] = log_round.number
+    write_json(out_metrics, metrics)
+    log.info("round %s: %d of %d particles kept", metrics["round"], metrics["n_kept"], metrics["n_particles"])
 
 
 def _require_score(name: str, names: list[str], scores: Path) -> None:
@@ -136,60 +95,25 @@ def _require_score(name: str, names: list[str], scores: Path) -> None:
         )
 
 
-def _column(file: pq.ParquetFile, name: str) -> NDArray[Any]:
-    return file.read(columns=[name]).column(0).to_numpy()
-
-
-def _first_round(file: pq.ParquetFile) -> int | None:
-    if "round" not in file.schema_arrow.names or file.metadata.num_rows == 0:
-        return None
-    return int(next(file.iter_batches(1, columns=["round"])).column(0)[0].as_py())
-
-
-def _read_truth(path: Path | None, ids: NDArray[np.uint64]) -> Truth | None:
-    if path is None:
-        return None
-    remedy = "Give a table with particle_id (uint64), is_correct (true, false or null) and, if known, error_kind"
-    found = read_table(path, remedy=remedy)
-    known_kinds = TRUTH_SCHEMA.names[-1] in found.column_names
-    schema = TRUTH_SCHEMA if known_kinds else TRUTH_SCHEMA.remove(2)
-    table = conforming(found, schema, file=path, remedy=remedy, gaps=TRUTH_SCHEMA.names[1:])
-    require_same_particles(
-        as_numpy(table.column("particle_id")),
-        ids,
-        file=path,
-        remedy="Give the truth of these particles, one row each in the order of the STAR file",
-    )
-    flags = table.column("is_correct")
-    known = flags.is_valid().to_numpy()
-    kinds = np.full(len(table), "wrong", dtype=object)
-    if known_kinds:
-        kinds = table.column("error_kind").fill_null("unknown").to_numpy(zero_copy_only=False)
-    return Truth(flags.fill_null(False).to_numpy().astype(bool), known, kinds)
-
-
-def _selection_metrics(file: pq.ParquetFile) -> dict[str, Any]:
-    selected, half = _column(file, "selected").astype(bool), _column(file, "half")
+def _selection_metrics(columns: Columns) -> dict[str, Any]:
+    selected, half = columns["selected"].astype(bool), columns["half"]
     n, kept = len(selected), int(np.count_nonzero(selected))
     return {
         "n_particles": n,
         "n_kept": kept,
-        "n_effective": round(effective_number(_column(file, "weight")), 1),
+        "n_effective": round(effective_number(columns["weight"]), 1),
         "kept_share": share(kept, n),
         **{f"n_kept_half{h}": int(np.count_nonzero(selected & (half == h))) for h in (1, 2)},
     }
 
 
-def _sampling_metrics(file: pq.ParquetFile) -> dict[str, float | None]:
+def _sampling_metrics(columns: Columns, symmetry: str) -> dict[str, float | None]:
     """How evenly the particles in the map sample Fourier space; null where views are not known."""
-    names = [f"view_{c}" for c in "xyz"]
-    if any(name not in file.schema_arrow.names for name in names):
+    if any(name not in columns for name in VIEW):
         return {"sampling_compensation_factor": None, "unsampled_share": None}
-    weight = _column(file, "weight")
-    rows = weight > 0
-    views = np.stack([_column(file, name)[rows].astype(np.float64) for name in names], axis=1)
-    group = point_group(table_metadata(file.schema_arrow).get("symmetry", "C1"))
-    found = sampling_of(views, group, weight[rows])
+    rows = columns["weight"] > 0
+    views = np.stack([columns[name][rows].astype(np.float64) for name in VIEW], axis=1)
+    found = sampling_of(views, point_group(symmetry), columns["weight"][rows])
     return {"sampling_compensation_factor": round(found.factor, 6), "unsampled_share": round(found.unsampled, 6)}
 
 
@@ -264,30 +188,3 @@ def _flag_metrics(
             kind: {**row, **rounded({k: row[k] for k in ("kept_share", "auc")})} for kind, row in kinds.items()
         },
     }
-
-
-def _write_log(
-    file: pq.ParquetFile,
-    odds: NDArray[np.float64] | None,
-    truth: Truth | None,
-    error_rate: dict[str, Any] | None,
-    out: Path,
-) -> None:
-    """Copy the scores row group by row group, with the log odds and the flags."""
-    columns = [name for name in file.schema_arrow.names if name not in ("round", MIXTURE, "is_correct")]
-    fields = [file.schema_arrow.field(name) for name in columns]
-    added = [pa.field(MIXTURE, pa.float32()), pa.field("is_correct", pa.bool_())]
-    schema = with_metadata(
-        pa.schema([*fields, *added], metadata=file.schema_arrow.metadata).empty_table(), error_rate=error_rate
-    ).schema
-    start = 0
-    with atomic_path(out) as temporary, pq.ParquetWriter(temporary, schema, **parquet_options(schema)) as writer:
-        for group in range(file.num_row_groups):
-            part = file.read_row_group(group, columns=columns).select(columns)
-            rows = slice(start, start + len(part))
-            flags = pa.nulls(len(part), pa.bool_())
-            if truth is not None:
-                flags = pa.array(truth.right[rows], mask=~truth.known[rows])
-            likely = pa.nulls(len(part), pa.float32()) if odds is None else pa.array(odds[rows].astype(np.float32))
-            writer.write_table(pa.Table.from_arrays([*part.columns, likely, flags], schema=schema))
-            start += len(part)

@@ -24,10 +24,10 @@ from cryocore.classify.train import train
 from cryocore.config import Config, parse_config
 from cryocore.errors import InputError
 from cryocore.files import table_metadata
+from cryocore.log.rounds import open_round
 from cryocore.rates import auc
 from cryocore.report.classifier import classifier_section
 from cryocore.select.choose import choose, columns_needed
-from cryocore.select.stage import table_columns
 from cryocore.settings.classify import Classify
 
 SETTINGS = Classify(model="logistic", n_lessons=60, image_size=16)
@@ -36,7 +36,7 @@ SETTINGS = Classify(model="logistic", n_lessons=60, image_size=16)
 def classified(folder: Path, out: Path, **options: Any) -> None:
     files = folder / "particles.parquet", folder / "scores.parquet", folder / "round", None
     given: dict[str, Any] = {"settings": SETTINGS, "symmetry": "C1", "seed": 0, "backend": get_backend("cpu")}
-    classify(*files, **{**given, **options}, out_scores=out / "scores.parquet", out_dir=out / "classifier")
+    classify(*files, **{**given, **options}, out_table=out / "probability.parquet", out_dir=out / "classifier")
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +51,11 @@ def right(folder: Path) -> np.ndarray:
     return pq.read_table(folder / "truth.parquet").column("is_correct").to_numpy()
 
 
-def test_probability_is_one_more_column(folder: Path, out: Path, right: np.ndarray) -> None:
-    before, after = pq.read_table(folder / "scores.parquet"), pq.read_table(out / "scores.parquet")
-    assert after.drop_columns(["probability"]).equals(before)
-    metadata = table_metadata(after.schema)
-    assert metadata.pop("classifier")["kind"] == "logistic"
-    assert metadata == table_metadata(before.schema)
+def test_probability_stands_beside_the_log(folder: Path, out: Path, right: np.ndarray) -> None:
+    before, after = pq.read_table(folder / "scores.parquet"), pq.read_table(out / "probability.parquet")
+    assert after.column_names == ["particle_id", "probability"]
+    assert after["particle_id"].equals(before["particle_id"])
+    assert table_metadata(after.schema)["classifier"]["kind"] == "logistic"
     found = after.column("probability").to_numpy()
     assert found.min() >= 0
     assert found.max() <= 1
@@ -69,17 +68,17 @@ def test_probability_is_one_more_column(folder: Path, out: Path, right: np.ndarr
 
 def test_the_same_seed_gives_the_same_bytes(folder: Path, out: Path, tmp_path: Path) -> None:
     classified(folder, tmp_path)
-    for name in ("scores.parquet", "classifier/card.json", "classifier/comparison.png", f"classifier/{EXAMPLES}"):
+    for name in ("probability.parquet", "classifier/card.json", "classifier/comparison.png", f"classifier/{EXAMPLES}"):
         assert (tmp_path / name).read_bytes() == (out / name).read_bytes(), name
 
 
-def test_the_rule_reads_it(out: Path) -> None:
-    table = pq.read_table(out / "scores.parquet")
+def test_the_rule_reads_it(folder: Path, out: Path) -> None:
+    table = open_round(folder / "scores.parquet", beside=[out / "probability.parquet"])
     settings = parse_config({"classify": {"model": "logistic"}, "select": {"rule": "probability"}}).select
-    names = columns_needed(settings, table.column_names)
+    names = columns_needed(settings, table.columns)
     assert "probability" in names
-    kept = choose(table_columns(table.select(names)), settings, 1).weights > 0
-    np.testing.assert_array_equal(kept, table.column("probability").to_numpy() > 0.5)
+    kept = choose(table.read(names), settings, 1).weights > 0
+    np.testing.assert_array_equal(kept, table.values("probability") > 0.5)
 
 
 def test_a_rule_without_a_classifier_is_refused() -> None:
@@ -106,7 +105,7 @@ def test_the_report_shows_what_it_is_worth(out: Path) -> None:
 
 
 def test_the_gallery_keeps_the_extremes(out: Path) -> None:
-    table, gallery = pq.read_table(out / "scores.parquet"), Gallery.read(out / "classifier" / EXAMPLES)
+    table, gallery = pq.read_table(out / "probability.parquet"), Gallery.read(out / "classifier" / EXAMPLES)
     ids, found = table.column("particle_id").to_numpy(), table.column("probability").to_numpy()
     order = np.argsort(found, kind="stable")
     assert {p.particle_id for p in gallery.wrong} == set(ids[order[:6]].tolist())
@@ -120,7 +119,7 @@ def test_a_model_of_one_run_serves_another(
     assert evaluation.auc.value > 0.8
     assert (tmp_path / "model" / "card.md").read_text().startswith("# Logistic regression")
     classified(folder, tmp_path, settings=Classify(model="given"), model=tmp_path / "model")
-    area = auc(pq.read_table(tmp_path / "scores.parquet").column("probability").to_numpy(), right)
+    area = auc(pq.read_table(tmp_path / "probability.parquet").column("probability").to_numpy(), right)
     assert area is not None
     assert area > 0.95
     assert not (tmp_path / "classifier" / "card.json").exists()

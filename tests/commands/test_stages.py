@@ -59,8 +59,8 @@ def rule(stage: str, config: Path, *arguments: object, number: int = 0) -> None:
 def test_verbs_write_what_the_rules_write(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for folder in ("verbs", "rules"):
         (tmp_path / folder).mkdir()
-    names = ("p.parquet", "s.parquet", "w.parquet", "log.parquet", "kept.star", "m.json", "round_0", "round_1", "made")
-    table, scores, subset, log, kept, metrics, first, second, made = map(Path, names)
+    names = ("p.parquet", "log.parquet", "w.parquet", "kept.star", "m.json", "round_0", "round_1", "made")
+    table, scores, subset, kept, metrics, first, second, made = map(Path, names)
     star, truth, mask = made / "particles.star", made / "truth.parquet", first / "mask.mrc"
 
     monkeypatch.chdir(tmp_path / "rules")
@@ -72,7 +72,7 @@ def test_verbs_write_what_the_rules_write(config: Path, tmp_path: Path, monkeypa
     rule("select", config, table, scores, subset, kept, number=1)
     files = ("--subset", subset, "--mask", mask, "--previous-sums", first / "sums.npz")
     rule("reconstruct", config, table, second, *files, *cpu, number=1)
-    rule("validate", config, scores, first, metrics, log, "--truth", truth)
+    rule("validate", config, scores, first, metrics, "--truth", truth)
 
     monkeypatch.chdir(tmp_path / "verbs")
     with_config = ("--config", config)
@@ -85,7 +85,7 @@ def test_verbs_write_what_the_rules_write(config: Path, tmp_path: Path, monkeypa
     assert verb("select", table, scores, subset, kept, *with_config, "--round", 1)["n_kept"] == 180
     fine = verb("reconstruct", table, second, *with_config, *files)["resolution_angstrom"]
     assert 5 < fine < 50 and 5 < coarse < 50
-    found = verb("validate", scores, first, metrics, log, *with_config, "--truth", truth)
+    found = verb("validate", scores, first, metrics, *with_config, "--truth", truth)
     assert found == json.loads(metrics.read_text()) and found["correct_rate"] == pytest.approx(0.7, abs=0.05)
 
     written = {p.relative_to(tmp_path / "rules") for p in (tmp_path / "rules").rglob("*") if p.is_file()}
@@ -124,10 +124,11 @@ def test_verbs_of_parts_and_of_what_is_around_them(
     for s in (0, 1):
         files = ("p.parquet", "round_0", f"s_{s}.parquet", "--noise", "n.npz", "--shard", f"{s}/2")
         assert verb("score", *files, *of_run)["n_particles"] == 100
-    scored = "round_0/scores.parquet"
-    assert verb("gather", "p.parquet", scored, "s_0.parquet", "s_1.parquet") == {"files": [scored]}
-    assert read_table(scored, ["round"]).num_rows == 200
-    verb("validate", scored, "round_0", "round_0/metrics.json", "log/round=0/log.parquet", *of_run)
+    scored = "log/round=0/log.parquet"
+    assert verb("gather", "p.parquet", scored, "s_0.parquet", "s_1.parquet", *of_run) == {"files": [scored]}
+    assert read_table(scored, ["mixture"]).num_rows == 200
+    assert verb("truth", "p.parquet", "made/truth.parquet", "truth.parquet") == {"files": ["truth.parquet"]}
+    verb("validate", scored, "round_0", "round_0/metrics.json", "--truth", "truth.parquet", *of_run)
 
     outs = ("rounds.parquet", "report.html", "figures", "finest.star", "maps.cxc")
     found = verb("report", ".", "made/particles.star", *outs, *of_run)

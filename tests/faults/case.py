@@ -27,7 +27,7 @@ from cryocore.workflow import stage_settings
 from tests.faults.conftest import SETTINGS
 
 ROOT = Path(__file__).resolve().parents[2]
-ROUND = "run/round_0"
+ROUND, LOG = "run/round_0", "run/log/round=0/log.parquet"
 COMMANDS: dict[str, list[str]] = {
     "ingest": ["particles.star", "out/particles.parquet"],
     "plant": ["particles.star", "out"],
@@ -37,11 +37,12 @@ COMMANDS: dict[str, list[str]] = {
         *("run/particles.parquet", "out", "--subset", "run/round_1/subset.parquet", "--mask", f"{ROUND}/mask.mrc"),
         *("--previous-sums", f"{ROUND}/sums.npz", "--cache", "run/cache/transforms.npz", "--backend", "cpu"),
     ],
+    "truth": ["run/particles.parquet", "run/simulated/truth.parquet", "out/truth.parquet"],
     "score": ["run/particles.parquet", ROUND, "out/scores.parquet", "--backend", "cpu"],
-    "select": ["run/particles.parquet", f"{ROUND}/scores.parquet", "out/subset.parquet", "out/subset.star"],
+    "select": ["run/particles.parquet", LOG, "out/subset.parquet", "out/subset.star"],
     "validate": [
-        *(f"{ROUND}/scores.parquet", ROUND, "out/metrics.json", "out/log.parquet"),
-        *("--truth", "run/simulated/truth.parquet", "--true-map", "run/simulated/true_map.mrc"),
+        *(LOG, ROUND, "out/metrics.json"),
+        *("--truth", "run/truth.parquet", "--true-map", "run/simulated/true_map.mrc"),
     ],
 }
 """Command lines of the scripts, within a copy of the sound data set."""
@@ -84,7 +85,7 @@ def meet(case: Case, folder: Path) -> Outcome:
         return _outcome(folder, ["cryocore", *arguments], lambda: run(verb))
     settings = _merged(stage_settings(parse_config(SETTINGS), case.program, 1), case.settings)
     script = f"{ROOT}/scripts/{case.program}.py"
-    arguments = [script, *COMMANDS[case.program], "--settings", json.dumps(settings)]
+    arguments = [script, *COMMANDS[case.program], *(["--settings", json.dumps(settings)] if settings else [])]
     return _outcome(folder, arguments, lambda: runpy.run_path(script))
 
 

@@ -13,6 +13,7 @@ from cryocore.cache import cache
 from cryocore.config import Config, parse_config
 from cryocore.ingest.particles import ingest
 from cryocore.ingest.simulate import simulate
+from cryocore.log.truth import truth
 from cryocore.reconstruct import reconstruct
 from cryocore.score import score
 from cryocore.select.stage import select
@@ -41,6 +42,9 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+LOG = "log/round=0/log.parquet"
+
+
 def run_one_round(run: Path, config: Config) -> None:
     """Every stage once."""
     backend, common = get_backend("cpu"), {"symmetry": "C1", "seed": 0}
@@ -51,9 +55,9 @@ def run_one_round(run: Path, config: Config) -> None:
     how = {"settings": config.reconstruct, "symmetry": "C1", "backend": backend}
     reconstruct(particles, None, None, **how, out_dir=first)
     how = {"settings": config.score, **common, "round_number": 0, "backend": backend}
-    score(particles, first, None, **how, out=first / "scores.parquet")
+    score(particles, first, None, **how, out=run / LOG)
     second = {"out_table": run / "round_1/subset.parquet", "out_star": run / "round_1/subset.star"}
-    select(particles, first / "scores.parquet", settings=config.select, **common, round_number=1, **second)
-    truth = (run / "simulated/truth.parquet", run / "simulated/true_map.mrc")
-    out = {"out_metrics": first / "metrics.json", "out_log": run / "log/round=0/log.parquet"}
-    validate_round(first / "scores.parquet", first, *truth, score_name="z", seed=0, **out)
+    select(particles, run / LOG, settings=config.select, **common, round_number=1, **second)
+    truth(particles, run / "simulated/truth.parquet", run / "truth.parquet")
+    known = (run / "truth.parquet", run / "simulated/true_map.mrc")
+    validate_round(run / LOG, first, *known, score_name="z", out_metrics=first / "metrics.json")

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cryocore.files import METADATA_KEY
+from tests.faults.case import LOG as LOG_FILE
 from tests.faults.case import ROUND, Case, cut, cycle, directory, patch, remove, write
 
 Breaks = Callable[[Path], object]
@@ -255,7 +256,7 @@ def _cases(kind: str, program: str, file: str, faults: Mapping[str, tuple[Breaks
 
 
 TABLES = {
-    **_cases("truth", "validate", "run/simulated/truth.parquet", TRUTH),
+    **_cases("truth", "truth", "run/simulated/truth.parquet", TRUTH),
     **_cases("subset", "reconstruct", "run/round_1/subset.parquet", SUBSET),
     **_cases("particles", "reconstruct", "run/particles.parquet", DATA),
     "particles, other ids": Case(
@@ -267,8 +268,8 @@ TABLES = {
         ),
         names="subset.parquet",
     ),
-    **_cases("scores", "select", f"{ROUND}/scores.parquet", SCORES),
-    **_cases("scores to validate", "validate", f"{ROUND}/scores.parquet", PARQUET),
+    **_cases("scores", "select", LOG_FILE, SCORES),
+    **_cases("scores to validate", "validate", LOG_FILE, PARQUET),
     **_cases("sums", "reconstruct", f"{ROUND}/sums.npz", SUMS),
     **_cases("sampling", "score", f"{ROUND}/sampling.npz", SAMPLING),
     **_cases("transforms", "reconstruct", "run/cache/transforms.npz", TRANSFORMS),

@@ -14,6 +14,7 @@ from cryocore.backend import get_backend
 from cryocore.files import write_table
 from cryocore.ingest.particles import ingest
 from cryocore.ingest.simulate import simulate
+from cryocore.log.rounds import open_round
 from cryocore.maps.fsc import fsc
 from cryocore.maps.mrc import read_map
 from cryocore.reconstruct import reconstruct
@@ -88,8 +89,9 @@ def test_relion_makes_the_weighted_map_of_a_soft_selection(tmp_path: Path) -> No
     data.write(table)
     weights = np.random.default_rng(0).choice([0.0, 0.05, 1.0], len(data)).astype(np.float32)
     write_table(tmp_path / "subset.parquet", pa.table({"particle_id": data.ids, "weight": weights}))
-    write_table(tmp_path / "scores.parquet", pa.table({"particle_id": data.ids}))
-    write_kept(tmp_path / "particles.star", tmp_path / "scores.parquet", weights, weights > 0, tmp_path / "subset.star")
+    write_table(tmp_path / "log.parquet", pa.table({"particle_id": data.ids, "half": data.column("half")}))
+    log = open_round(tmp_path / "log.parquet")
+    write_kept(tmp_path / "particles.star", log, weights, weights > 0, tmp_path / "subset.star")
     how = {"settings": Reconstruct(), "symmetry": "C1", "backend": backend}
     reconstruct(table, tmp_path / "subset.parquet", None, **how, out_dir=tmp_path)
 

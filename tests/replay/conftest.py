@@ -9,6 +9,7 @@ import pytest
 from cryocore.backend import get_backend
 from cryocore.ingest.particles import read_particles
 from cryocore.ingest.simulate import simulate
+from cryocore.log.truth import truth
 from cryocore.reconstruct import reconstruct
 from cryocore.score import score
 from cryocore.select.stage import select
@@ -34,18 +35,20 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     simulate(made, PlantedErrors(wrong_pose=0.3), seed=SEED, out_dir=simulated, backend=backend, **common)
     particles, subset = folder / "particles.parquet", None
     read_particles(simulated / "particles.star", root=None, pixel_size_angstrom=None, seed=SEED).write(particles)
+    truth(particles, simulated / "truth.parquet", folder / "truth.parquet")
     for r in (0, 1):
         into = folder / f"round_{r}"
         if r:
             subset = into / "subset.parquet"
             outs = {"out_table": subset, "out_star": into / "subset.star"}
-            last = folder / "round_0" / "scores.parquet"
+            last = folder / "log" / "round=0" / "log.parquet"
             select(particles, last, settings=OWN, seed=SEED, round_number=r, **common, **outs)
         mask = folder / "round_0" / "mask.mrc" if r else None
         reconstruct(particles, subset, mask, settings=Reconstruct(), backend=backend, out_dir=into, **common)
         how = {"settings": Score(), "round_number": r, "seed": SEED, "backend": backend, **common}
-        score(particles, into, subset, out=into / "scores.parquet", **how)
-        outs = {"out_metrics": into / "metrics.json", "out_log": folder / "log" / f"round={r}" / "log.parquet"}
-        truth = simulated / "truth.parquet"
-        validate_round(into / "scores.parquet", into, truth, None, score_name="mixture", seed=SEED, **outs)
+        scores = folder / "log" / f"round={r}" / "log.parquet"
+        score(particles, into, subset, out=scores, **how)
+        validate_round(
+            scores, into, folder / "truth.parquet", None, score_name="mixture", out_metrics=into / "metrics.json"
+        )
     return folder

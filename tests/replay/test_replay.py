@@ -15,17 +15,17 @@ from cryocore.data import FscCurves, Particles
 from cryocore.errors import InputError
 from cryocore.files import read_table, table_metadata
 from cryocore.geometry.symmetry import point_group
+from cryocore.log.names import PROBABILITY
+from cryocore.log.rounds import aligned
 from cryocore.replay import Request, find_rounds, replay
 from cryocore.replay.bands import RECOMPUTABLE, BandLimit, band_range, recomputed
 from cryocore.replay.figures import cut_figure
-from cryocore.replay.log import aligned
 from cryocore.replay.outcome import outcome_text, outcomes_table
 from cryocore.replay.replay import write_star, write_subset
 from cryocore.replay.resolution import effective_right, predict, scaled_fsc
 from cryocore.replay.views import view_shift
-from cryocore.select import error_rate
 from cryocore.select.cells import view_cells
-from cryocore.select.registry import PROBABILITY, RULES
+from cryocore.select.registry import RULES
 from cryocore.select.stage import select
 from cryocore.settings.select import Select
 from tests.replay.conftest import SEED
@@ -52,17 +52,14 @@ def test_a_rule_whose_score_the_log_lacks_is_refused(small_run: Path) -> None:
 
 
 @pytest.mark.parametrize("rule", [name for name, rule in RULES.items() if rule.score != PROBABILITY])
-def test_every_rule_keeps_what_the_select_stage_keeps(
-    rule: str, small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(error_rate, "BOOTSTRAP", 2)
+def test_every_rule_keeps_what_the_select_stage_keeps(rule: str, small_run: Path, tmp_path: Path) -> None:
     values = (VALUES[rule],) if rule in VALUES else None
     score = RULES[rule].score or "zc"
     asked = Request(rule=rule, values=values, score=score, seed=SEED)
     settings = Select(rule=rule, score=score, minimum=1, value=VALUES.get(rule))
     outs = {"out_table": tmp_path / "subset.parquet", "out_star": tmp_path / "subset.star"}
     how = {"settings": settings, "symmetry": "C1", "seed": SEED, "round_number": 2}
-    select(small_run / "particles.parquet", small_run / "round_1" / "scores.parquet", **how, **outs)
+    select(small_run / "particles.parquet", small_run / "log" / "round=1" / "log.parquet", **how, **outs)
     (outcome,) = replay(small_run, [asked], rounds="last")
     wanted = read_table(tmp_path / "subset.parquet", ["weight"]).column(0).to_numpy()
     np.testing.assert_array_equal(outcome.selection.weights, wanted)
@@ -228,7 +225,7 @@ def test_the_prediction_is_what_the_next_round_measures(small_run: Path) -> None
 
 
 def test_only_the_columns_that_are_asked_for_are_read(small_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import cryocore.replay.log as module
+    import cryocore.log.rounds as module
 
     seen: set[str] = set()
 
@@ -239,7 +236,7 @@ def test_only_the_columns_that_are_asked_for_are_read(small_run: Path, monkeypat
     monkeypatch.setattr(module, "read_table", spy)
     replay(small_run, [Request(rule="fraction", values=(0.7,), score="zc")], rounds="0")
     assert "zc" in seen and not seen & {"image_power", "decoy_z", "local", "better_quat_w", "llr"}
-    assert seen < set(pq.read_schema(small_run / "log" / "round=0" / "log.parquet").names)
+    assert seen < {*pq.read_schema(small_run / "log" / "round=0" / "log.parquet").names, "is_correct"}
 
 
 def test_a_replay_starts_no_pandas(small_run: Path) -> None:

@@ -16,8 +16,8 @@ from cryocore.validate.figures import Curve
 
 
 def changed_log(run, folder, **columns):
-    """The log of round 2 with other columns; None takes a column away."""
-    table = pq.read_table(run.folder / "log" / "round=2" / "log.parquet")
+    """The log of round 2, the truth in it, with other columns; None takes a column away."""
+    table = pq.read_table(run.log(2)).append_column("is_correct", pa.array(run.right))
     for name, values in columns.items():
         at = table.column_names.index(name)
         table = table.remove_column(at) if values is None else table.set_column(at, name, values(table))

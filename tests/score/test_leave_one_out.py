@@ -15,12 +15,12 @@ from cryocore.backend import get_backend
 from cryocore.data import FscCurves, Particles
 from cryocore.files import table_metadata, write_table
 from cryocore.geometry.rotations import random_rotations
+from cryocore.log.columns import table_columns
 from cryocore.maps.fsc import fsc
 from cryocore.maps.mrc import read_map, write_map, write_stack
 from cryocore.reconstruct import reconstruct
 from cryocore.score import score
 from cryocore.select.choose import choose, columns_needed
-from cryocore.select.stage import table_columns
 from cryocore.settings.reconstruct import Reconstruct
 from cryocore.settings.score import Score
 from cryocore.settings.select import Select

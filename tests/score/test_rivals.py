@@ -14,6 +14,7 @@ from cryocore.data import EXPECTED, HINTS, SCORES, Particles, score_columns
 from cryocore.errors import InputError
 from cryocore.files import table_metadata
 from cryocore.geometry.rotations import angular_distance_deg, quaternion_to_matrix
+from cryocore.log.names import MIXTURE
 from cryocore.rates import auc
 from cryocore.score.comparison import telling_bands
 from cryocore.score.reference import first_band
@@ -86,7 +87,7 @@ def test_right_particles_score_what_is_expected_of_them(planted: tuple[Path, pa.
     own, decoys = log.column("z").to_numpy(), decoy_z.flatten().to_numpy().reshape(len(log), -1)
     contrast = (own - decoys.mean(axis=1)) / decoys.std(axis=1, ddof=1)
     np.testing.assert_allclose(log.column("contrast").to_numpy(), contrast, rtol=1e-4, atol=1e-4)
-    assert score_columns(log.schema) == list(SCORES)
+    assert score_columns(log.schema) == [*SCORES, MIXTURE]
 
 
 def test_zc_is_centred_by_the_mean_of_the_particles_own_half_map(planted: tuple[Path, pa.Table]) -> None:

@@ -15,7 +15,7 @@ from cryocore.backend import get_backend
 from cryocore.cache import cache
 from cryocore.data import Particles, score_columns
 from cryocore.errors import InputError
-from cryocore.gather import gather
+from cryocore.log.gather import gather
 from cryocore.score import noise_of_round, score
 from cryocore.settings.plant import PlantedErrors
 from cryocore.settings.score import Score
@@ -54,7 +54,7 @@ def scored(folder: Path, settings: Score, *, cached: bool = False) -> list[Path]
 @pytest.mark.parametrize("noise", ["optics_group", "micrograph"])
 def test_gathered_scores_are_those_of_all_particles_at_once(run: Path, noise: str) -> None:
     settings = Score.model_validate({"noise": noise})
-    gather(run / "particles.parquet", scored(run, settings), run / "gathered.parquet")
+    gather(run / "particles.parquet", scored(run, settings), seed=0, out=run / "gathered.parquet")
     score(**given(run, settings), round_number=0, out=run / "whole.parquet")
     gathered, whole = pq.read_table(run / "gathered.parquet"), pq.read_table(run / "whole.parquet")
     assert gathered.schema.equals(whole.schema, check_metadata=True)
@@ -75,10 +75,10 @@ def test_shards_out_of_order_or_with_other_settings_are_refused(run: Path) -> No
     first, second, third = scored(run, Score())
     out = run / "refused.parquet"
     with pytest.raises(InputError, match=r"1\.parquet.*are not the 50 particles"):
-        gather(run / "particles.parquet", [second, first, third], out)
+        gather(run / "particles.parquet", [second, first, third], seed=0, out=out)
     score(**given(run, Score(n_local=2)), round_number=0, out=third, shard=Shard(2, K), noise=run / "noise.npz")
     with pytest.raises(InputError, match=r"2\.parquet: scored otherwise than the first shard"):
-        gather(run / "particles.parquet", [first, second, third], out)
+        gather(run / "particles.parquet", [first, second, third], seed=0, out=out)
     with pytest.raises(InputError, match=r"noise\.npz.*are not the 75 particles"):
         score(**given(run, Score()), round_number=0, out=out, shard=Shard(0, 2), noise=half_noise(run))
     assert not out.exists() and not list(run.glob(".refused*"))

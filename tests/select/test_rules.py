@@ -11,16 +11,19 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from cryocore.errors import InputError
-from cryocore.select import error_rate
+from cryocore.log.complete import judged
+from cryocore.log.names import MIXTURE
 from cryocore.select.choose import choose, columns_needed
-from cryocore.select.registry import MIXTURE, RULES
+from cryocore.select.registry import RULES
 from cryocore.select.rules import Candidates, rising
 from cryocore.select.stage import subset_table
 from cryocore.settings.select import Select
 from tests.select.logs import permuted, planted_log
 
 LOG = planted_log(1000, {"misplaced": 0.2, "empty": 0.1}, strength=5.0)
+ODDS, RATE = judged(LOG.columns, seed=0)
 COLUMNS = LOG.columns
+COLUMNS[MIXTURE] = ODDS
 HALF = COLUMNS["half"]
 VALUES = {
     "fraction": 0.6,
@@ -35,12 +38,7 @@ KEEP_ALL = ("softmax", "absolute", "huber", "student")
 """Rules that give every particle a weight, however small."""
 
 MANY = planted_log(4000, {"misplaced": 0.3}, strength=5.0).columns
-
-
-@pytest.fixture(autouse=True)
-def quick_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rules read the estimate of the error rate, not its interval."""
-    monkeypatch.setattr(error_rate, "BOOTSTRAP", 2)
+MANY[MIXTURE] = judged(MANY, seed=0)[0]
 
 
 def select(rule: str, score: str = "zc", **changes: Any) -> Select:
@@ -48,7 +46,7 @@ def select(rule: str, score: str = "zc", **changes: Any) -> Select:
 
 
 def weights(settings: Select, columns: dict[str, NDArray[Any]] = COLUMNS, round_number: int = 1) -> NDArray[np.float32]:
-    return choose(columns, settings, round_number, symmetry="C4").weights
+    return choose(columns, settings, round_number, symmetry="C4", rate=RATE).weights
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -128,7 +126,7 @@ def test_ties_are_broken_by_id_not_by_row() -> None:
 
 
 def test_rules_of_the_posterior() -> None:
-    selection = choose(COLUMNS, select("soft", value=[0.1]), 1)
+    selection = choose(COLUMNS, select("soft", value=[0.1]), 1, rate=RATE)
     likely, rate = selection.posterior, selection.error_rate
     assert likely is not None and rate is not None
     np.testing.assert_allclose(selection.weights, np.where(likely >= 0.1, likely, 0), atol=1 / 64 + 1e-6)
@@ -141,7 +139,7 @@ def test_rules_of_the_posterior() -> None:
 
 
 def test_those_that_count_at_least_half_are_the_list() -> None:
-    selection = choose(COLUMNS, select("soft"), 1)
+    selection = choose(COLUMNS, select("soft"), 1, rate=RATE)
     table = subset_table(COLUMNS["particle_id"], selection)
     selected, found = (table.column(name).to_numpy() for name in ("selected", "weight"))
     np.testing.assert_array_equal(selected, found >= 0.5)
@@ -182,8 +180,7 @@ def test_balanced_keeps_the_same_share_of_small_cells_and_of_those_with_unknown_
 
 def test_whole_micrographs_are_dropped() -> None:
     log = planted_log(2000, {"misplaced": 0.3}, strength=5.0)
-    columns = dict(log.columns)
-    bad = np.isin(columns["micrograph"], ["m3", "m4"])
+    columns = {**log.columns, MIXTURE: judged(log.columns, seed=0)[0]}
     micrographs = columns["micrograph"].copy()
     wrong = np.flatnonzero(~log.right)
     micrographs[wrong[:500]] = np.where(np.arange(500) % 2 < 1, "m3", "m4")
@@ -236,22 +233,24 @@ def test_scores_that_say_nothing_are_refused() -> None:
 
 
 def test_missing_columns_are_named() -> None:
-    with pytest.raises(InputError, match=r"column expected_z.*the selection by soft"):
+    with pytest.raises(InputError, match=r"column mixture.*the selection by soft"):
         columns_needed(select("soft"), ["particle_id", "half", "z"])
     assert columns_needed(select("fraction"), ["zc", "half", "particle_id", "x"]) == ["particle_id", "half", "zc"]
 
 
 def test_too_few_particles_to_judge_are_all_kept() -> None:
     few = {name: values[:80] for name, values in COLUMNS.items()}
-    selection = choose(few, select("mixture"), 1, symmetry="C4")
+    few[MIXTURE], rate = judged(few, seed=0)
+    selection = choose(few, select("mixture"), 1, symmetry="C4", rate=rate)
     assert selection.error_rate is not None and selection.error_rate.method == "none"
     assert np.all(selection.weights == 1)
 
 
 def test_a_selection_that_leaves_too_few_says_what_was_estimated() -> None:
     wrong = planted_log(600, {"misplaced": 0.9}, strength=5.0).columns
+    wrong[MIXTURE], rate = judged(wrong, seed=0)
     with pytest.raises(InputError, match=r"at least 200 are wanted\. (8|9)\d % are estimated to be wrong"):
-        choose(wrong, Select(rule="mixture", minimum=200), 1, symmetry="C4")
+        choose(wrong, Select(rule="mixture", minimum=200), 1, symmetry="C4", rate=rate)
 
 
 def test_the_order_of_rising_values_is_that_of_a_full_sort() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from cryocore.files import write_table
+from cryocore.log.rounds import open_round
 from cryocore.select.stage import write_kept
 from cryocore.star import read_star
 from tests.ingest.samples import optics_columns, particle_columns, table
@@ -16,9 +17,10 @@ from tests.ingest.samples import optics_columns, particle_columns, table
 def test_a_star_file_has_weights_and_scores_of_the_kept(tmp_path: Path) -> None:
     parent = tmp_path / "particles.star"
     parent.write_text(table("optics", optics_columns()) + table("particles", particle_columns(6)))
-    write_table(tmp_path / "scores.parquet", pa.table({"z": np.arange(6.0), "expected_z": np.ones(6)}))
+    scores = {"particle_id": np.arange(6), "half": np.ones(6), "z": np.arange(6.0), "expected_z": np.ones(6)}
+    write_table(tmp_path / "log.parquet", pa.table(scores))
     weights = np.array([1.0, 0.0, 0.25, 0.5, 0.0, 1.0], dtype=np.float32)
-    write_kept(parent, tmp_path / "scores.parquet", weights, weights > 0.3, tmp_path / "kept.star")
+    write_kept(parent, open_round(tmp_path / "log.parquet"), weights, weights > 0.3, tmp_path / "kept.star")
     found = read_star(tmp_path / "kept.star").particles
     assert [float(v) for v in found["rlnParticleFigureOfMerit"]] == [1.0, 0.5, 1.0]
     assert [float(v) for v in found["cryocoreZ"]] == [0.0, 3.0, 5.0]

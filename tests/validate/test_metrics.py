@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 
 import duckdb
 import numpy as np
@@ -15,8 +14,10 @@ import pytest
 from sklearn.metrics import precision_score, recall_score, roc_auc_score
 
 from cryocore.errors import InputError
-from cryocore.files import read_table, table_metadata, write_table
+from cryocore.files import read_table, table_metadata, write_table, write_tables
 from cryocore.geometry.symmetry import point_group
+from cryocore.log.complete import write_log
+from cryocore.log.rounds import open_round
 from cryocore.maps import fsc, read_map, resolution_at, write_map
 from cryocore.orientation.sampling import sampling_of
 
@@ -26,7 +27,7 @@ def metrics_of(run, number):
 
 
 def scores_of(run, number):
-    return pq.ParquetFile(run.folder / f"round_{number}" / "scores.parquet").read().to_pandas()
+    return pq.ParquetFile(run.log(number)).read().to_pandas()
 
 
 @pytest.mark.parametrize("number", [0, 2])
@@ -78,22 +79,34 @@ def test_how_evenly_the_views_of_the_map_sample_it(finished_run, one_round):
     assert 0 < (weight > 0).sum() < len(weight)
     assert found["sampling_compensation_factor"] == pytest.approx(expected.factor, abs=1e-6)
     assert found["unsampled_share"] == pytest.approx(expected.unsampled, abs=1e-6)
-    path = one_round.folder / "round_0" / "scores.parquet"
+    path = one_round.log(0)
     write_table(path, read_table(path).drop_columns(["view_x"]))
     assert json.loads(one_round.validate(0).read_text())["sampling_compensation_factor"] is None
 
 
-def test_the_log_is_the_scores_with_flags(finished_run):
-    log = finished_run.folder / "log" / "round=1" / "log.parquet"
-    scores = scores_of(finished_run, 1)
-    table = read_table(log)
-    assert table.column_names == [*[c for c in scores.columns if c != "round"], "mixture", "is_correct"]
-    assert table.schema.field("is_correct").type == pa.bool_()
-    np.testing.assert_array_equal(table["is_correct"].to_numpy(), finished_run.right)
-    for name in ("particle_id", "dual", "selected"):
-        np.testing.assert_array_equal(table[name].to_numpy(), scores[name])
+def test_the_log_is_the_scores_with_their_mixture(finished_run):
+    table = read_table(finished_run.log(1))
+    assert table.column_names[-1] == "mixture" and "round" not in table.column_names
     assert table_metadata(table.schema)["config_hash"] == "abc"
-    assert pq.ParquetFile(log).num_row_groups == 3
+    assert pq.ParquetFile(finished_run.log(1)).num_row_groups == 3
+
+
+def test_the_truth_is_joined_to_the_log(finished_run):
+    found = open_round(finished_run.log(1))
+    np.testing.assert_array_equal(found.flags() == 1, finished_run.right)
+    table = found.table(["error_kind", "dual", "is_correct"])
+    assert table.column_names == ["error_kind", "dual", "is_correct"]
+    np.testing.assert_array_equal(table["error_kind"].to_numpy() == "none", finished_run.right)
+    np.testing.assert_array_equal(table["dual"].to_numpy(), scores_of(finished_run, 1).dual)
+    assert open_round(finished_run.log(1), beside=[]).flags().max() == -1
+
+
+def test_a_truth_of_other_particles_is_not_joined(one_round):
+    one_round.validate(0)
+    known = one_round.folder / "truth.parquet"
+    write_table(known, read_table(known).take(pa.array(np.roll(np.arange(120), 1))))
+    with pytest.raises(InputError, match=r"truth.parquet, column particle_id: .*same order"):
+        open_round(one_round.log(0)).flags()
 
 
 def test_the_error_rate_and_the_log_odds(finished_run):
@@ -130,8 +143,7 @@ def test_nothing_known(one_round):
         None
     ] * 6
     assert found["aucs"] == {} and found["n_kept"] == 120
-    log = read_table(one_round.folder / "log" / "round=0" / "log.parquet")
-    assert log["is_correct"].null_count == 120
+    assert (open_round(one_round.log(0)).flags() == -1).all()
 
 
 def test_partly_known(one_round):
@@ -142,12 +154,11 @@ def test_partly_known(one_round):
     assert found["n_flagged"] == 100
     assert found["correct_rate"] == pytest.approx(one_round.right[20:].mean(), abs=1e-6)
     assert list(found["error_kinds"]) == ["wrong"]
-    log = read_table(one_round.folder / "log" / "round=0" / "log.parquet")
-    assert log["is_correct"].null_count == 20
+    assert (open_round(one_round.log(0)).flags() == -1).sum() == 20
 
 
 def test_scores_that_are_missing(one_round):
-    path = one_round.folder / "round_0" / "scores.parquet"
+    path = one_round.log(0)
     table = pq.ParquetFile(path).read()
     values = table["dual"].to_numpy().copy()
     values[:10] = np.nan
@@ -161,9 +172,7 @@ def test_scores_that_are_missing(one_round):
 
 def test_same_input_same_bytes(one_round):
     first = one_round.validate(0).read_bytes()
-    log = one_round.folder / "log" / "round=0" / "log.parquet"
-    kept = log.read_bytes()
-    assert one_round.validate(0).read_bytes() == first and log.read_bytes() == kept
+    assert one_round.validate(0).read_bytes() == first
 
 
 def shuffle_truth(run):
@@ -186,10 +195,10 @@ def text_flags(run):
         (shuffle_truth, "truth.parquet, column particle_id: .*same order"),
         (drop_flags, "column is_correct: the column is missing"),
         (text_flags, "column is_correct: it holds texts where flags are expected"),
-        (lambda run: run.truth.unlink(), "truth.parquet: file does not exist"),
+        (lambda run: run.truth.write_bytes(b""), "truth.parquet: not a readable Parquet"),
         (lambda run: write_map(run.true_map, np.zeros((16, 16, 16)), 3.0), "true map has box 16 at 3 Å"),
         (lambda run: write_map(run.true_map, np.zeros((32, 32, 32)), 4.0), "true map has box 32 at 4 Å"),
-        (lambda run: (run.folder / "round_0" / "scores.parquet").write_bytes(b"PAR1"), "not a readable Parquet"),
+        (lambda run: run.log(0).write_bytes(b"PAR1"), "not a readable Parquet"),
         (lambda run: (run.folder / "round_0" / "mask.mrc").unlink(), "mask.mrc: file does not exist"),
     ],
 )
@@ -197,7 +206,7 @@ def test_refusals(one_round, fault, message):
     fault(one_round)
     with pytest.raises(InputError, match=message):
         one_round.validate(0)
-    assert not (one_round.folder / "log").exists()
+    assert not (one_round.folder / "round_0" / "metrics.json").exists()
 
 
 def test_unknown_score(one_round):
@@ -205,22 +214,21 @@ def test_unknown_score(one_round):
         one_round.validate(0, score="best")
 
 
-def test_log_memory_does_not_grow(make_run, tmp_path):
-    """Rows are copied one group at a time: a log of ten times the rows needs the same Arrow memory."""
-    peaks = []
-    for n in (2_000, 20_000):
-        run = make_run(tmp_path / str(n), n=n, n_rounds=0, row_group=1_000)
-        shutil.rmtree(run.folder / "log", ignore_errors=True)
-        from cryocore.validate.metrics import _write_log
+def test_the_log_is_completed_row_group_by_row_group(make_run, tmp_path):
+    """Of all particles only what the mixture reads is in memory, a fraction of what is written."""
+    run = make_run(tmp_path, n=20_000, n_rounds=0, row_group=1_000)
+    pool, previous = pa.proxy_memory_pool(pa.default_memory_pool()), pa.default_memory_pool()
+    pa.set_memory_pool(pool)
+    try:
+        write_log(tmp_path / "out.parquet", [without_mixture(run.log(0), tmp_path / "scores.parquet")], seed=0)
+    finally:
+        pa.set_memory_pool(previous)
+    assert pool.max_memory() < 0.5 * read_table(run.log(0)).nbytes
 
-        pool = pa.proxy_memory_pool(pa.default_memory_pool())
-        previous = pa.default_memory_pool()
-        pa.set_memory_pool(pool)
-        try:
-            _write_log(
-                pq.ParquetFile(run.folder / "round_0" / "scores.parquet"), None, None, None, tmp_path / "out.parquet"
-            )
-        finally:
-            pa.set_memory_pool(previous)
-        peaks.append(pool.max_memory())
-    assert peaks[1] < 2 * peaks[0]
+
+def without_mixture(log, out):
+    """The scores that a log was made of, in its row groups."""
+    with pq.ParquetFile(log) as file:
+        groups = (file.read_row_group(g).drop_columns(["mixture"]) for g in range(file.num_row_groups))
+        write_tables(out, groups)
+    return out

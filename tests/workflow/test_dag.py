@@ -18,7 +18,6 @@ N = 4
 BASE: dict[str, Any] = {"n_rounds": N, "select": {"rule": "fraction"}}
 ROUND_FILES = {
     "reconstructing": ("half1.mrc", "half2.mrc", "map.mrc", "mask.mrc", "fsc.parquet", "sampling.npz", "sums.npz"),
-    "scoring": ("scores.parquet",),
     "validating": ("metrics.json",),
 }
 REPORT = {"Writing the report"}
@@ -33,7 +32,8 @@ def rounds(first: int, last: int = N, *, start: str = "selecting") -> set[str]:
     return jobs - {f"Round {first}: {stage}" for stage in order[: order.index(start)]}
 
 
-SIMULATED = {"Simulating particles", "Reading results/demo/simulated/particles.star"}
+TRUTH = {"Checking the truth"}
+SIMULATED = {"Simulating particles", "Reading results/demo/simulated/particles.star"} | TRUTH
 EVERYTHING = SIMULATED | rounds(0) | REPORT
 
 
@@ -41,9 +41,17 @@ def results(workflow: Workflow, n_rounds: int = N) -> None:
     """Make every file of a finished run, and let Snakemake believe that it made them."""
     run = workflow.work / "results" / "demo"
     names = [f"simulated/{n}" for n in ("particles.star", "particles.mrcs", "truth.parquet", "true_map.mrc")]
-    names += ["particles.parquet", "rounds.parquet", "rounds.txt", "report.html", "figures/fsc.svg", "finest.star"]
+    names += [
+        "particles.parquet",
+        "truth.parquet",
+        "rounds.parquet",
+        "rounds.txt",
+        "report.html",
+        "figures/fsc.svg",
+        "finest.star",
+    ]
     for r in range(n_rounds + 1):
-        names += [f"round_{r}/{name}" for group in ROUND_FILES.values() for name in group]
+        names += [f"round_{r}/{name}" for name in (*ROUND_FILES["reconstructing"], *ROUND_FILES["validating"])]
         names += [f"log/round={r}/log.parquet"]
         names += [f"round_{r}/subset.{kind}" for kind in ("parquet", "star")] if r else []
     for name in names:
@@ -100,7 +108,7 @@ def test_settings(run: Workflow, changes: dict[str, Any], expected: set[str]) ->
     [
         (["cryocore/validate/__init__.py"], {f"Round {r}: validating" for r in range(N + 1)} | REPORT),
         (["cryocore/report/page.css", "cryocore/config.py", "cryocore/settings/solve.py"], REPORT),
-        (["cryocore/select/__init__.py"], rounds(1) | {"Round 0: validating"} | REPORT),
+        (["cryocore/select/__init__.py"], rounds(1) | REPORT),
         (["scripts/select.py"], rounds(1) | REPORT),
         (["cryocore/backend/kernels/score.cu"], rounds(0, start="scoring") | REPORT),
         (["cryocore/backend/kernels/insert.cu"], rounds(0) | REPORT),
@@ -141,14 +149,14 @@ def test_reason_names_the_edited_file(run: Workflow) -> None:
 
 def test_touched_files_rerun_nothing(run: Workflow) -> None:
     for path in [*run.code.rglob("*.py"), *run.code.rglob("*.cu"), *(run.work / "results").rglob("*")]:
-        if path.name in ("particles.star", "scores.parquet", "particles.parquet") or run.code in path.parents:
+        if path.name in ("particles.star", "log.parquet", "particles.parquet") or run.code in path.parents:
             os.utime(path)
     assert run.jobs("--configfile", "my.yaml") == set()
 
 
 def test_lost_log_is_written_again(run: Workflow) -> None:
     (run.work / "results/demo/log/round=2/log.parquet").unlink()
-    assert run.jobs("--configfile", "my.yaml") == {"Round 2: validating"} | REPORT
+    assert run.jobs("--configfile", "my.yaml") == {"Round 2: scoring"} | rounds(3) | {"Round 2: validating"} | REPORT
 
 
 def test_a_cache_is_made_if_asked_for_and_every_round_reads_it(run: Workflow) -> None:
@@ -179,13 +187,11 @@ def test_a_classifier_comes_between_scores_and_selection(run: Workflow) -> None:
     classifying = {f"Round {r}: classifying" for r in range(N + 1)}
     chosen = {**BASE, "select": {"rule": "probability"}}
     name = run.configure(**chosen, classify={"model": "logistic"})
-    scored = {f"Round {r}: {stage}" for r in range(N + 1) for stage in ("scoring", "validating")}
-    expected = classifying | rounds(1) | scored | REPORT
+    expected = classifying | rounds(1) | {"Round 0: validating"} | REPORT
     assert run.jobs("--configfile", name) == expected
     text = run.snakemake("-n", "--printshellcmds", "--configfile", name).stdout
     commands = [line for line in text.splitlines() if line.startswith("Shell command:")]
-    assert sum("round_0/band_scores.parquet" in c for c in commands if "score.py" in c) == 1
-    assert all("/scores.parquet" in c for c in commands if "select.py" in c)
+    assert all("--probability results/demo/round_" in c for c in commands if "select.py" in c or "validate.py" in c)
 
     (run.work / "my model").mkdir()
     (run.work / "my model" / "model.json").write_text("{}")
@@ -203,11 +209,15 @@ STAR = {"star": "my particles.star"}
     ("settings", "first", "truth"),
     [
         (STAR, {"Reading my particles.star"}, ""),
-        ({**STAR, "truth": "truth.parquet"}, {"Reading my particles.star"}, "--truth truth.parquet"),
+        (
+            {**STAR, "truth": "truth.parquet"},
+            {"Reading my particles.star"},
+            " truth.parquet results/mine/truth.parquet",
+        ),
         (
             {**STAR, "plant": {"wrong_pose": 0.2}},
             {"Planting errors into my particles.star", "Reading results/mine/planted/particles.star"},
-            "--truth results/mine/planted/truth.parquet",
+            " results/mine/planted/truth.parquet results/mine/truth.parquet",
         ),
     ],
 )
@@ -215,12 +225,13 @@ def test_own_particles(workflow: Workflow, settings: dict[str, Any], first: set[
     for name in ("my particles.star", "truth.parquet"):
         (workflow.work / name).touch()
     name = workflow.configure(run="mine", n_rounds=1, symmetry="C1", input=settings)
-    assert workflow.jobs("--configfile", name) == first | rounds(0, 1) | REPORT
+    known = TRUTH if truth else set()
+    assert workflow.jobs("--configfile", name) == first | known | rounds(0, 1) | REPORT
     text = workflow.snakemake("-n", "--printshellcmds", "--configfile", name).stdout
     commands = [line for line in text.splitlines() if line.startswith("Shell command:")]
     assert {("--truth" in c) for c in commands if "validate.py" in c} == {bool(truth)}
-    assert all(truth in c for c in commands if "validate.py" in c)
-    judges = ("plant.py", "validate.py", "report.py")
+    assert all(truth in c for c in commands if "truth.py" in c)
+    judges = ("plant.py", "truth.py", "validate.py", "report.py")
     assert not any("truth" in c for c in commands if not any(name in c for name in judges))
 
 
@@ -255,7 +266,7 @@ def test_slurm_profile_plans_the_same_jobs(workflow: Workflow) -> None:
 
 
 def test_drawings(workflow: Workflow) -> None:
-    assert workflow.snakemake("--rulegraph").stdout.count("label") == 8
+    assert workflow.snakemake("--rulegraph").stdout.count("label") == 9
     drawing = workflow.snakemake("--dag").stdout
     assert drawing.count("label") == len(EVERYTHING) + 1
     assert "code" not in drawing
@@ -292,4 +303,4 @@ def test_ten_million_particles_are_planned_at_once(workflow: Workflow) -> None:
         words[0]: int(words[1]) for line in text.splitlines() if len(words := line.split()) == 2 and words[1].isdigit()
     }
     assert counts["sum"] == counts["score"] == 100 * (N + 1)
-    assert counts["total"] == 2 * 100 * (N + 1) + 4 * (N + 1) + N + 4
+    assert counts["total"] == 2 * 100 * (N + 1) + 4 * (N + 1) + N + 5

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from cryocore.log.rounds import open_round
 from tests.workflow.conftest import Workflow, fresh_copy
 
 pytestmark = pytest.mark.slow
@@ -73,7 +74,7 @@ def test_subset_says_how_likely_each_particle_is_right(finished: tuple[Workflow,
     folder = finished[0].work / "results/tiny"
     table = pq.read_table(folder / "round_2/subset.parquet")
     assert table.column_names == ["particle_id", "weight", "selected", "posterior"]
-    right = pq.read_table(folder / "log/round=1/log.parquet", partitioning=None).column("is_correct").to_numpy()
+    right = open_round(folder / "log/round=1/log.parquet").flags() == 1
     likely = table.column("posterior").to_numpy()
     assert likely[right].mean() > likely[~right].mean() + 0.3
     rate = json.loads(table.schema.metadata[b"cryocore"])["error_rate"]
@@ -151,15 +152,15 @@ def test_rounds_on_a_cache_of_transforms(finished: tuple[Workflow, str], tmp_pat
     assert "transforms, 1.6 kB each" in (workflow.work / "logs/tiny/cache.log").read_text()
 
     os.utime(folders[1] / "simulated/particles.mrcs")
-    (folders[1] / "round_1/scores.parquet").unlink()
-    done = workflow.snakemake("results/tiny/round_1/scores.parquet", "--configfile", name, check=False)
+    (folders[1] / "log/round=1/log.parquet").unlink()
+    done = workflow.snakemake("results/tiny/log/round=1/log.parquet", "--configfile", name, check=False)
     assert done.returncode == 1
     said = " ".join(done.stdout.split())
     assert "transforms.npz: made before" in said
     assert "Delete it and run snakemake again" in said
     assert "Traceback" not in done.stdout
     (folders[1] / "cache/transforms.npz").unlink()
-    workflow.snakemake("results/tiny/round_1/scores.parquet", "--configfile", name)
+    workflow.snakemake("results/tiny/log/round=1/log.parquet", "--configfile", name)
 
 
 def test_rounds_in_shards(finished: tuple[Workflow, str], tmp_path: Path) -> None:
@@ -169,7 +170,7 @@ def test_rounds_in_shards(finished: tuple[Workflow, str], tmp_path: Path) -> Non
     workflow.snakemake("results/tiny/round_1/metrics.json", "--configfile", name)
     folders = [w.work / "results" / "tiny" for w in (finished[0], workflow)]
     for r in range(2):
-        whole, gathered = (pq.read_table(f / f"round_{r}/scores.parquet") for f in folders)
+        whole, gathered = (pq.read_table(f / f"log/round={r}/log.parquet", partitioning=None) for f in folders)
         assert gathered.column_names == whole.column_names
         assert (gathered["particle_id"].to_numpy() == whole["particle_id"].to_numpy()).all()
         assert abs(gathered["dual"].to_numpy() - whole["dual"].to_numpy()).max() < 1e-3
@@ -200,7 +201,7 @@ def test_after_a_kill_only_unfinished_jobs_run(tmp_path: Path, finished: tuple[W
     assert "Round 0: scoring" in left and "Round 1: selecting" in left
     assert not [job for job in left if job.startswith(("Simulating", "Reading"))]
     workflow.snakemake("--configfile", name, "--", target)
-    for file in ("round_0/scores.parquet", "round_1/half1.mrc", "round_1/subset.parquet"):
+    for file in ("log/round=0/log.parquet", "round_1/half1.mrc", "round_1/subset.parquet"):
         assert (run / file).read_bytes() == (finished[0].work / "results/tiny" / file).read_bytes()
     assert not [path for path in run.rglob(".*") if path.is_file() and not path.name.startswith(".snakemake")]
 
@@ -226,7 +227,7 @@ def test_a_robust_loss_weighs_wrong_particles_down_from_round_0_on(tmp_path: Pat
     epochs = json.loads((folder / "metrics.json").read_text())["epochs"]
     assert [(e["epoch"], e["used"], e["wrong_used"]) for e in epochs] == [(i, 200, 60) for i in range(4)]
     assert epochs[-1]["wrong_weight"] < 0.25
-    scores = pq.read_table(folder / "scores.parquet").column("weight").to_numpy()
+    scores = pq.read_table(folder.parent / "log/round=0/log.parquet", partitioning=None).column("weight").to_numpy()
     assert (scores == pq.read_table(folder / "weights.parquet").column("weight").to_numpy()).all()
     assert not (folder / "sums.npz").exists() and not (folder / "checkpoint.pt").exists()
     assert "4 epochs: all epochs are done" in (workflow.work / "logs/tiny/reconstruct/round_0.log").read_text()

@@ -68,7 +68,7 @@ def test_a_round_on_slurm(workflow: Workflow, slurm: dict[str, str], monkeypatch
     for name, value in slurm.items():
         monkeypatch.setenv(name, value)
     name = workflow.configure(**{**TINY, "n_shards": 2, "backend": "auto"})
-    target = "results/tiny/round_0/scores.parquet"
+    target = "results/tiny/log/round=0/log.parquet"
     given = ["--profile", small(workflow), "--configfile", name]
     too_little_at_first = "simulate:mem_mb=700 if attempt > 1 else 60"
     done = workflow.snakemake(*given, "--set-resources", too_little_at_first, "--", target)

@@ -14,7 +14,7 @@ def classify(
     particles: options.ParticleTable,
     scores: options.ScoreTable,
     round_dir: options.RoundFolder,
-    out_scores: Annotated[Path, typer.Argument(help="Table to write, .parquet.", metavar="OUT_SCORES")],
+    out_table: Annotated[Path, typer.Argument(help="Probabilities to write, .parquet.", metavar="PROBABILITY")],
     out_dir: Annotated[Path, typer.Argument(help="Folder for what the classifier is worth.", metavar="OUT_DIR")],
     *,
     settings: options.Settings,
@@ -26,13 +26,13 @@ def classify(
     backend: options.Backend = "auto",
     threads: options.Threads = 2,
 ) -> None:
-    """Add the probability of a classifier to the scores of a round.
+    """Write the probability of being right that a classifier gives each particle of a round.
 
     `classify.model` of the configuration says which; the round's training images are kept in ROUND_DIR.
 
     **Examples**
 
-    `cryocore classify particles.parquet band_scores.parquet round_0 scores.parquet classifier --config my.yaml`
+    `cryocore classify particles.parquet log.parquet round_0 probability.parquet classifier --config my.yaml`
     """
     from cryocore.backend import get_backend
     from cryocore.classify import classify as run
@@ -47,7 +47,7 @@ def classify(
         symmetry=settings["symmetry"],
         seed=settings["seed"],
         backend=get_backend(backend, threads=threads),
-        out_scores=out_scores,
+        out_table=out_table,
         out_dir=out_dir,
         model=model,
         cache=cache,

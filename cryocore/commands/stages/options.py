@@ -15,6 +15,7 @@ Settings = Annotated[
     dict[str, Any],
     typer.Option(parser=json.loads, help="What the stage reads of the configuration.", metavar="JSON"),
 ]
+Probability = Annotated[Path | None, typer.Option(help="What classify wrote, .parquet, if anything.")]
 Subset = Annotated[Path | None, typer.Option(help="What select wrote, .parquet; default: all particles.")]
 Cache = Annotated[Path | None, typer.Option(help="A run's cache/transforms.npz, to read instead of the images.")]
 PreviousSums = Annotated[Path | None, typer.Option(help="sums.npz of the round before, to be changed.")]

@@ -13,7 +13,9 @@ from cryocore.commands.stages import options
 def score(
     particles: options.ParticleTable,
     round_dir: options.RoundFolder,
-    out: Annotated[Path, typer.Argument(help="Table to write, .parquet.", metavar="SCORES")],
+    out: Annotated[
+        Path, typer.Argument(help="Log of the round to write, .parquet; of a part its scores.", metavar="LOG")
+    ],
     *,
     settings: options.Settings,
     round_number: Annotated[int, typer.Option("--round", help="Number of the round.", min=0)] = 0,
@@ -28,9 +30,9 @@ def score(
 
     **Examples**
 
-    `cryocore score particles.parquet round_0 scores.parquet --config my.yaml`
+    `cryocore score particles.parquet round_0 log.parquet --config my.yaml`
 
-    `cryocore score particles.parquet round_1 scores.parquet -c my.yaml --round 1 --subset subset.parquet`
+    `cryocore score particles.parquet round_1 log.parquet -c my.yaml --round 1 --subset subset.parquet`
     """
     from cryocore.backend import get_backend
     from cryocore.score import score as run

@@ -18,6 +18,7 @@ def select(
     *,
     settings: options.Settings,
     round_number: Annotated[int, typer.Option("--round", help="Number of the round that is selected for.", min=1)] = 1,
+    probability: options.Probability = None,
 ) -> None:
     """Choose the particles of the next round by the scores of the one before.
 
@@ -25,7 +26,7 @@ def select(
 
     **Examples**
 
-    `cryocore select particles.parquet scores.parquet subset.parquet subset.star --config my.yaml`
+    `cryocore select particles.parquet log.parquet subset.parquet subset.star --config my.yaml`
     """
     from cryocore.select.stage import select as run
     from cryocore.settings.select import Select
@@ -39,4 +40,5 @@ def select(
         round_number=round_number,
         out_table=out_table,
         out_star=out_file,
+        probability=probability,
     )

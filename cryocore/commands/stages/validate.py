@@ -1,4 +1,4 @@
-"""``cryocore validate``: the evidence of one round, and its part of the log."""
+"""``cryocore validate``: the evidence of one round."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ def validate(
     scores: options.ScoreTable,
     round_dir: options.RoundFolder,
     out_metrics: Annotated[Path, typer.Argument(help="Metrics to write, .json.", metavar="METRICS")],
-    out_log: Annotated[Path, typer.Argument(help="Log of the round to write, .parquet.", metavar="LOG")],
     *,
     settings: options.Settings,
-    truth: Annotated[Path | None, typer.Option(help="Table with particle_id and is_correct, where known.")] = None,
+    truth: Annotated[Path | None, typer.Option(help="truth.parquet of the run, where it is known.")] = None,
     true_map: Annotated[Path | None, typer.Option(help="Map of the truth, where known.")] = None,
+    probability: options.Probability = None,
     batches: Annotated[Path | None, typer.Option(help="batches.parquet of an iterative reconstruction.")] = None,
 ) -> None:
-    """Write the metrics of a round, and its scores as a log that `cryocore replay` and others read.
+    """Write the metrics of a round: resolution, selection and, where the truth is known, how good the scores are.
 
     **Examples**
 
-    `cryocore validate scores.parquet round_0 metrics.json log/round=0/log.parquet --config my.yaml`
+    `cryocore validate log.parquet round_0 metrics.json --config my.yaml`
     """
     from cryocore.validate import validate_round
 
@@ -35,8 +35,7 @@ def validate(
         truth,
         true_map,
         score_name=settings["score"],
-        seed=settings["seed"],
+        probability=probability,
         batches=batches,
         out_metrics=out_metrics,
-        out_log=out_log,
     )

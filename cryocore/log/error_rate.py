@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from cryocore.select.mixture import (
+from cryocore.hashing import hashed_order
+from cryocore.log.mixture import (
     FEWEST,
     Evidence,
     Mixture,
@@ -19,9 +20,8 @@ from cryocore.select.mixture import (
     evidence_log_odds,
     expectation_maximisation,
     fit_evidence,
-    hashed_order,
-    posterior,
 )
+from cryocore.statistics import posterior
 from cryocore.types import Floats, Ids
 
 log = logging.getLogger(__name__)
@@ -60,13 +60,22 @@ class ErrorRate:
         plain = {name: round(v, 4) if np.isfinite(v) else None for name, v in numbers.items()}
         return {**plain, "method": self.method, "note": self.note}
 
+    @classmethod
+    def of(cls, metadata: Mapping[str, Any]) -> Self | None:
+        """What the metadata of a log or of a subset hold, as :meth:`as_dict` gave it; None where they hold none."""
+        found = metadata.get("error_rate")
+        if not found:
+            return None
+        values: dict[str, Any] = {name: np.nan if value is None else value for name, value in found.items()}
+        return cls(**values)
+
 
 def estimate(columns: Mapping[str, NDArray[Any]], *, ids: Ids, half: NDArray[np.int8], seed: int = 0) -> ErrorRate:
     """The error rate of a data set from the log of one round.
 
     Parameters
     ----------
-    columns : those of ``cryocore.select.mixture.MIXTURE_COLUMNS`` that the log has, each ``(n,)``, and decoy_z
+    columns : those of ``cryocore.log.mixture.MIXTURE_COLUMNS`` that the log has, each ``(n,)``, and decoy_z
         ``(n, k)``
     ids : (n,)   stable ids
     half : (n,)  half sets, kept equal in size when particles are resampled
@@ -84,15 +93,12 @@ def estimate_from(
     ids: Ids,
     half: NDArray[np.int8],
     seed: int = 0,
-    interval: bool = True,
 ) -> ErrorRate:
-    """:func:`estimate` for a model that is fitted already; without an interval, ``low`` and ``high`` are NaN."""
+    """:func:`estimate` for a model that is fitted already."""
     second = storey(columns, data)
     if data.known.sum() < FEWEST:
         return ErrorRate(second if np.isfinite(second) else 0.0, 0.0, 1.0, "none", second, "too few particles")
     value = model.error_rate
-    if not interval:
-        return ErrorRate(value, np.nan, np.nan, "mixture", second, "")
     deviations = resampled(data, model, ids=ids, half=half, seed=seed) - value
     below, above = np.quantile(deviations, [0.025, 0.975])
     likely = np.sort(posterior(evidence_log_odds(model, data))[data.known])  # the same sum in any order of rows

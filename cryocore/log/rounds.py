@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,13 +14,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from scipy.special import expit
 
-from cryocore.data import FscCurves
+from cryocore.data import FscCurves, require_same_particles
 from cryocore.errors import InputError
-from cryocore.files import as_numpy, open_table, read_table, table_metadata
-from cryocore.select.registry import MIXTURE
-from cryocore.select.stage import table_columns
+from cryocore.files import as_numpy, open_table, read_schema, read_table, table_metadata
+from cryocore.log.columns import numeric_columns
+from cryocore.log.names import MIXTURE, TRUTH
+from cryocore.statistics import posterior
 from cryocore.types import Floats32, Ids
 
 log = logging.getLogger(__name__)
@@ -29,19 +30,27 @@ _FOLDER = re.compile(r"round=(\d+)")
 
 @dataclass(frozen=True)
 class LogRound:
-    """One file of a log; ``number`` is the round whose maps its scores refer to."""
+    """One file of a log, and the tables that are joined to it; ``number`` is the round whose maps its scores refer to.
+
+    ``schema`` : columns of the file, and those of the tables ``beside`` it (column -> file) that it has not
+    """
 
     path: Path
     number: int
-    columns: tuple[str, ...]
+    schema: pa.Schema
+    beside: dict[str, Path]
     metadata: dict[str, Any]
     n_particles: int
 
     @property
+    def columns(self) -> list[str]:
+        """Names of all that is known of the particles."""
+        return list(self.schema.names)
+
+    @property
     def run_dir(self) -> Path | None:
         """The run's directory, where the log lies in one."""
-        folder = self.path.absolute().parent.parent
-        return folder.parent if folder.name == "log" and (folder.parent / f"round_{self.number}").is_dir() else None
+        return _run_dir(self.path, self.number)
 
     @property
     def symmetry(self) -> str:
@@ -55,21 +64,42 @@ class LogRound:
         return FscCurves.read(path) if path and path.exists() else None
 
     def read(self, names: list[str]) -> dict[str, NDArray[Any]]:
-        """Columns as arrays; see ``cryocore.select.stage.read_columns``."""
-        return table_columns(read_table(self.path, names))
+        """Columns as arrays; see ``cryocore.log.columns.read_columns``."""
+        return numeric_columns(self.table(names), self.path)
+
+    def table(self, names: list[str]) -> pa.Table:
+        """Columns of the file and of the tables beside it, in the order of ``names``.
+
+        Raises
+        ------
+        InputError  if there is no such column, or a table beside the log is of other particles.
+        """
+        joined = [name for name in names if name in self.beside]
+        own = [name for name in names if name not in joined]
+        found = read_table(self.path, list(dict.fromkeys(["particle_id", *own])) if joined else own)
+        for name in joined:
+            file = self.beside[name]
+            other = read_table(file, ["particle_id", name])
+            require_same_particles(*(as_numpy(t.column("particle_id")) for t in (other, found)), file=file)
+            found = found.append_column(name, other.column(name))
+        return found.select(names)
+
+    def values(self, name: str) -> NDArray[Any]:
+        """One column ``(n,)``."""
+        return as_numpy(self.table([name]).column(0))
 
     def column(self, name: str) -> NDArray[Any] | None:
         """One column ``(n,)``; None where the log has none or knows no value of it."""
         if name not in self.columns:
             return None
-        values = read_table(self.path, [name]).column(0)
+        values = self.table([name]).column(0)
         return None if values.null_count == len(values) else as_numpy(values)
 
     def labels(self, name: str) -> tuple[NDArray[np.int32], list[str]] | None:
         """A column of names or numbers as codes ``(n,)`` and what they stand for; None where nothing is known."""
         if name not in self.columns:
             return None
-        values = read_table(self.path, [name]).column(0)
+        values = self.table([name]).column(0)
         if values.null_count == len(values):
             return None
         if not pa.types.is_dictionary(values.type):
@@ -80,16 +110,16 @@ class LogRound:
 
     def flags(self) -> NDArray[np.int8]:
         """What is known of each particle ``(n,)``: 1 right, 0 wrong, -1 unknown."""
-        if "is_correct" not in self.columns:
+        if TRUTH not in self.columns:
             return np.full(self.n_particles, -1, dtype=np.int8)
-        return _filled(read_table(self.path, ["is_correct"]).column(0).cast(pa.int8()), -1)
+        return _filled(self.table([TRUTH]).column(0).cast(pa.int8()), -1)
 
     def posterior(self) -> Floats32 | None:
         """Probability of being right by the log's own log odds, ``(n,)``; None where it has none."""
         odds = self.column(MIXTURE)
         if odds is None or not np.isfinite(odds).any():
             return None
-        return np.nan_to_num(expit(odds), nan=0.0).astype(np.float32)
+        return posterior(odds).astype(np.float32)
 
 
 def _filled(values: pa.ChunkedArray, value: int) -> NDArray[Any]:
@@ -120,8 +150,11 @@ def find_rounds(source: Path) -> list[LogRound]:
     return rounds
 
 
-def open_round(path: Path) -> LogRound:
-    """One file of a log; only its description is read."""
+def open_round(path: Path, beside: Sequence[Path] | None = None) -> LogRound:
+    """One file of a log; only its description is read.
+
+    ``beside`` are the tables to join; None: the truth and a classifier's probability, where the run has them.
+    """
     absent = "Give results/<run>, its log or a log.parquet"
     with open_table(path, absent=absent, remedy="Give a log.parquet") as file:
         schema, n = file.schema_arrow, file.metadata.num_rows
@@ -132,7 +165,27 @@ def open_round(path: Path) -> LogRound:
     metadata = table_metadata(schema)
     folder = _FOLDER.fullmatch(path.absolute().parent.name)
     number = int(folder[1]) if folder else int(metadata.get("round", 0))
-    return LogRound(path, number, tuple(schema.names), metadata, n)
+    run_dir = _run_dir(path, number)
+    if beside is None:
+        usual = (
+            [] if run_dir is None else [run_dir / "truth.parquet", _round_dir(run_dir, number) / "probability.parquet"]
+        )
+        beside = [file for file in usual if file.exists()]
+    joined = {}
+    for file in beside:
+        for field in (f for f in read_schema(file) if f.name not in schema.names):
+            joined[field.name] = file
+            schema = schema.append(field)
+    return LogRound(path, number, schema, joined, metadata, n)
+
+
+def _run_dir(path: Path, number: int) -> Path | None:
+    folder = path.absolute().parent.parent
+    return folder.parent if folder.name == "log" and _round_dir(folder.parent, number).is_dir() else None
+
+
+def _round_dir(run_dir: Path, number: int) -> Path:
+    return run_dir / f"round_{number}"
 
 
 def wanted_rounds(rounds: list[LogRound], wanted: str) -> list[LogRound]:

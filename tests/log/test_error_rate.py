@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from cryocore.select.error_rate import disagreement, estimate, storey
+from cryocore.log.error_rate import disagreement, estimate, storey
 from tests.select.logs import KINDS, PlantedLog, permuted, planted_log
 
 

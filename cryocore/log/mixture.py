@@ -26,10 +26,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from cryocore.errors import InputError
-from cryocore.hashing import hashed_uniform
+from cryocore.hashing import hashed_order
 from cryocore.types import Floats, Ids
 
 log = logging.getLogger(__name__)
@@ -176,15 +175,6 @@ def fit_evidence(data: Evidence, *, ids: Ids, seed: int = 0) -> Mixture:
     return expectation_maximisation(part, weights, best, tolerance=1e-6)
 
 
-def hashed_order(ids: Ids, *, seed: int, stream: int, most: int | None = None) -> NDArray[np.intp]:
-    """An order of particles that depends on ids and seed, and not on the order of rows: its first ``most``, or all."""
-    place = hashed_uniform(ids, 1, seed=seed, stream=stream)[:, 0]
-    if most is None or most >= len(ids):
-        return np.lexsort((ids, place))
-    first = np.flatnonzero(place <= np.partition(place, most - 1)[most - 1])
-    return first[np.lexsort((ids[first], place[first]))][:most]
-
-
 def theory(data: Evidence, k: float) -> Mixture:
     """The model before it has seen a score."""
     wrong, scores = len(data.classes) - 1, data.observed.shape[1]
@@ -266,15 +256,6 @@ def evidence_log_odds(model: Mixture, data: Evidence) -> Floats:
         joint += prior
         out[block] = joint[:, 0] - _exp_and_log_sum(joint[:, 1:])[2]
     return out
-
-
-def posterior(log_odds: Floats) -> Floats:
-    """Probability of being right, ``(n,)``; 0 where the log odds are NaN.
-
-    >>> posterior(np.log([9.0, 1.0])).round(6).tolist()
-    [0.9, 0.5]
-    """
-    return np.asarray(np.nan_to_num(expit(log_odds), nan=0.0))
 
 
 def _floats(values: NDArray[Any]) -> Floats:

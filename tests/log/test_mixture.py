@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from cryocore.errors import InputError
+from cryocore.log import mixture
+from cryocore.log.mixture import MIXTURE_COLUMNS, fit, log_odds
 from cryocore.rates import auc
-from cryocore.select import mixture
-from cryocore.select.mixture import MIXTURE_COLUMNS, fit, log_odds, posterior
+from cryocore.statistics import posterior
 from tests.select.logs import KINDS, permuted, planted_log
 
 MIXED = dict.fromkeys(KINDS, 0.1)

@@ -34,16 +34,16 @@ margins: $(VENV)/.ready-dev  ## list assertions whose bounds are nearly used up,
 			-o enable_assertion_pass_hook=true --margins "$$PWD/.margins.$${name// /-}" $(PYTEST_ARGS) >&2 || true; done
 	@$(BIN)/python -m tests.margins .margins.this-processor .margins.plain
 
-bench: $(VENV)/.ready-dev  ## speed and memory, beside RELION where it is installed (docs/performance.md)
+bench: $(VENV)/.ready-dev  ## speed and memory, beside RELION where it is installed (docs/measurements/performance.md)
 	@$(BIN)/python -m benchmarks.performance
 
 bench-full: $(VENV)/.ready-dev  ## the same at more sizes
 	@$(BIN)/python -m benchmarks.performance --full
 
-validation: $(VENV)/.ready-dev  ## compare with RELION, real images and the truth; write docs/validation.md (about 10 minutes)
+validation: $(VENV)/.ready-dev  ## compare with RELION, real images and the truth; write docs/measurements/accuracy.md (about 10 minutes)
 	@$(BIN)/python -m benchmarks.validation
 
-experiments: $(VENV)/.ready-dev  ## planted errors, found or not; PART chooses cases (docs/experiments.md)
+experiments: $(VENV)/.ready-dev  ## planted errors, found or not; PART chooses cases (docs/measurements/experiments.md)
 	@status=0; $(BIN)/python -m experiments run $(or $(PART),table) || status=$$?; \
 		$(BIN)/python -m experiments table; exit $$status
 

@@ -1,13 +1,14 @@
 """The same run as other processors would compute it: what differs between them, and by how much.
 
-    python -m benchmarks.configurations                      # the demo under each; docs/reproducibility.md
+    python -m benchmarks.configurations                      # the demo under each; docs/measurements/reproducibility.md
     python -m benchmarks.configurations run plain COMMAND    # any command under one of them
     python -m benchmarks.configurations tests plain          # the tests that can tell (make portability)
 
 A configuration is a set of environment variables: another kernel of OpenBLAS, another instruction set for the kernels
 of cryocore, NumPy without the vector code of this processor. Each runs the demo in a folder of its own; images, scores,
 weights, lists and curves are compared with those of the first. With ``--tests`` each runs the tests that can tell, too.
-The outcome is in benchmarks/results/configurations/, and the table of docs/reproducibility.md is made of it.
+The outcome is in benchmarks/results/configurations/, and the table of
+docs/measurements/reproducibility.md is made of it.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from cryocore.markdown import table
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "configurations"
-PAGE = ROOT / "docs" / "reproducibility.md"
+PAGE = ROOT / "docs" / "measurements" / "reproducibility.md"
 TABLE = re.compile(r"(<!-- configurations -->\n)(\|.*\n)*")
 BLAS, NUMPY = "OPENBLAS_CORETYPE", "NPY_DISABLE_CPU_FEATURES"
 OTHERS_LOWERED = {"ATEN_CPU_CAPABILITY": "default", "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2,-FMA,-FMA4"}
@@ -146,7 +147,7 @@ def _stack(results: Path) -> Path:
 
 
 def as_table(record: dict[str, Any]) -> str:
-    """The table of docs/reproducibility.md."""
+    """The table of docs/measurements/reproducibility.md."""
     rows = []
     for name in (n for n in configurations() if n in record["configurations"]):
         r = record["configurations"][name]

@@ -5,7 +5,7 @@
 The rule of Zhu et al. 2023 is computed with RELION's programs: `relion_project --subtract_exp` subtracts projections of
 half maps, those of cryocore or of `relion_reconstruct`, and NumPy compares the high-passed images before and after.
 Where `cryosieve-core` is on the PATH, with the GPU that it needs, it runs on the same files. The outcome is in
-benchmarks/results/cryosieve.json, and printed as the table of docs/cryosieve.md.
+benchmarks/results/cryosieve.json, and printed as the table of docs/measurements/methods.md.
 """
 
 from __future__ import annotations
@@ -193,7 +193,7 @@ def main() -> None:
 
 
 def table_of(record: dict[str, Any]) -> list[str]:
-    """The rows of docs/cryosieve.md."""
+    """The rows of docs/measurements/methods.md."""
     lines = []
     for name, cut_offs in record.items():
         for cut_off, row in cut_offs.items():

@@ -5,7 +5,7 @@
     python -m benchmarks.faults "full disk"     # some of them
 
 Each fault is tried several times, at moments drawn from the length of an undisturbed run. The outcome is in
-benchmarks/results/faults.json, and printed as the table of docs/cluster.md.
+benchmarks/results/faults.json, and printed as the table of docs/measurements/robustness.md.
 """
 
 from __future__ import annotations

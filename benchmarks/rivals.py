@@ -4,7 +4,7 @@
 
 CPU seconds of whole passes over simulated particles, one thread, against the map of all of them: at their own poses
 alone, with 16 neighbouring poses, and with the defaults; in the bands that tell poses apart, and in all that hold
-signal. The outcome is in benchmarks/results/rivals.json, and printed as the table of docs/score.md.
+signal. The outcome is in benchmarks/results/rivals.json, and printed as the table of docs/measurements/methods.md.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def worth(log: Path, right: np.ndarray[Any, np.dtype[np.bool_]]) -> dict[str, An
 
 
 def text(results: dict[str, Any]) -> str:
-    """The table of docs/score.md."""
+    """The table of docs/measurements/methods.md."""
 
     def row(name: str, passes: dict[str, Any]) -> list[str]:
         own = passes["own pose"]["cpu_seconds"]

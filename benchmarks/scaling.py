@@ -4,7 +4,7 @@
 
 Strong scaling: the same particles in more parts, as many at a time as there are cores, one thread each. Weak
 scaling: as many particles per part. The outcome is in benchmarks/results/scaling.json, and printed as the table of
-docs/cluster.md.
+docs/measurements/cost.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``config.yaml``, its schema, ``docs/configuration.md`` and the table of ``docs/select.md``, written from the code.
+"""``config.yaml``, its schema, the page of the configuration and the table of rules, written from the code.
 
 ``python -m cryocore.config_text`` writes them into the working directory.
 """
@@ -29,11 +29,13 @@ YAML_HEAD = """\
 #
 # For your own particles write a file with the keys that differ, and run
 #     snakemake --configfile my.yaml
-# A key that it leaves out takes the default of docs/configuration.md; nothing of this file is added to it.
+# A key that it leaves out takes the default of docs/reference/configuration.md; nothing of this file is added to it.
 """
 
 PAGE_HEAD = """\
 # Configuration
+
+*For those who write a configuration file: every key, its default and what it may be.*
 
 Every key that `config.yaml`, or a file given with `--configfile`, may hold. Keys that are left out take their
 defaults; unknown keys are errors. An editor that knows YAML completes and checks a file that begins with
@@ -62,7 +64,7 @@ def configuration_schema() -> str:
 
 
 def rules_table() -> str:
-    """The table of docs/select.md: every rule with the values that it takes."""
+    """The table of docs/reference/selection-rules.md: every rule with the values that it takes."""
     cells = (
         (f"`{name}`", rule.keeps, f"{_listed(rule.values.default)}; {rule.values}", rule.score or "any", rule.when)
         for name, rule in RULES.items()
@@ -71,7 +73,7 @@ def rules_table() -> str:
 
 
 def with_rules(page: str) -> str:
-    """docs/select.md with the table of rules as it is now."""
+    """docs/reference/selection-rules.md with the table of rules as it is now."""
     return RULES_TABLE.sub(lambda found: found[1] + rules_table(), page)
 
 
@@ -79,8 +81,8 @@ def main() -> None:
     """Write all files into the working directory."""
     Path("config.yaml").write_text(config_yaml())
     Path("config.schema.json").write_text(configuration_schema())
-    Path("docs/configuration.md").write_text(configuration_page())
-    page = Path("docs/select.md")
+    Path("docs/reference/configuration.md").write_text(configuration_page())
+    page = Path("docs/reference/selection-rules.md")
     page.write_text(with_rules(page.read_text()))
 
 

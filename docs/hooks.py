@@ -23,6 +23,8 @@ PAGES = {
     "CHANGELOG.md": "changes.md",
 }
 """Pages of the repository that are not where the site has them."""
+NAMES = "docs/reference/public-names.md"
+"""The page with the tables of the public names."""
 LINK = re.compile(r"(?<=\]\()([^)#\s:]+)(?=[)#])")
 CODE = re.compile(r"`[^`\n]+`")
 GROUP = re.compile(r"^### (?P<title>.+)\n\n(?P<table>(?:\|.*\n)+)", re.MULTILINE)
@@ -32,10 +34,10 @@ log = logging.getLogger("mkdocs.hooks")
 
 
 def public_names() -> dict[str, dict[str, list[str]]]:
-    """Names of the public interface by title and module: the tables of docs/python.md."""
+    """Names of the public interface by title and module: the tables of docs/reference/public-names.md."""
     return {
         group["title"]: {row["module"]: re.findall(r"`(\w+)`", row["names"]) for row in MODULE.finditer(group["table"])}
-        for group in GROUP.finditer((ROOT / "docs" / "python.md").read_text())
+        for group in GROUP.finditer((ROOT / NAMES).read_text())
     }
 
 
@@ -60,7 +62,7 @@ def on_files(files: Files, config: MkDocsConfig) -> None:
     """Add pages that are no files of docs/."""
     pages = {uri: (ROOT / source).read_text() for source, uri in PAGES.items()}
     pages |= {reference_uri(title): reference_page(title, modules) for title, modules in public_names().items()}
-    for path in named_files([(ROOT / source) for source in PAGES] + sorted((ROOT / "docs").glob("*.md"))):
+    for path in named_files([(ROOT / source) for source in PAGES] + sorted((ROOT / "docs").rglob("*.md"))):
         pages[shown_at(path)] = f"# {path}\n\n````{Path(path).suffix[1:] or 'text'}\n{(ROOT / path).read_text()}````\n"
     for uri, content in pages.items():
         if there := files.get_file_from_path(uri):
@@ -82,10 +84,11 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
         return posixpath.relpath(at, posixpath.dirname(uri) or ".") if at else link[0]
 
     markdown = CODE.sub(lambda code: code[0].replace("\\|", "|"), LINK.sub(turned, markdown))
-    if uri == "python.md":
+    if source == NAMES:
         for title, modules in public_names().items():
             for module in modules:
-                markdown = markdown.replace(f"| `{module}` |", f"| [`{module}`]({reference_uri(title)}#{module}) |")
+                at = posixpath.relpath(reference_uri(title), posixpath.dirname(uri))
+                markdown = markdown.replace(f"| `{module}` |", f"| [`{module}`]({at}#{module}) |")
     return markdown
 
 

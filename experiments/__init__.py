@@ -6,5 +6,5 @@ reach.
 
     python -m experiments list      the cases
     python -m experiments run       run and measure some of them
-    python -m experiments table     write docs/experiments.md from what was measured
+    python -m experiments table     write docs/measurements/experiments.md from what was measured
 """

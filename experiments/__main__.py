@@ -75,7 +75,7 @@ def classifiers(
 
 @app.command()
 def table() -> None:
-    """Write docs/experiments.md, docs/solvers.md, docs/classifier.md and their figures from what was measured."""
+    """Write the pages of docs/measurements on experiments, weighting and classifiers from what was measured."""
     from experiments import classifiers_page, page, solvers_page  # matplotlib is not needed otherwise
 
     for written in (page.write_page(), solvers_page.write_page(), classifiers_page.write_page()):

@@ -1,4 +1,4 @@
-"""``docs/classifier.md``, from what was measured."""
+"""``docs/measurements/classifier-gain.md``, from what was measured."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cryocore.markdown import table
 from experiments.classifiers import STORE, measured_cases, read_plan
 
 Values = dict[str, Any]
-PAGE = ROOT / "docs" / "classifier.md"
+PAGE = ROOT / "docs" / "measurements" / "classifier-gain.md"
 SHOWN = ("l2_loss", "zc", "ldac", "local", "dual", "mixture")
 """Scores of the log."""
 

@@ -1,4 +1,4 @@
-"""The two figures of docs/experiments.md."""
+"""The two figures of docs/measurements/experiments.md."""
 
 from __future__ import annotations
 

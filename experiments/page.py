@@ -1,4 +1,4 @@
-"""``docs/experiments.md`` and its figures, from what was measured."""
+"""``docs/measurements/experiments.md`` and its figures, from what was measured."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from experiments.texts import (
 )
 
 Values = dict[str, Any]
-PAGE = ROOT / "docs" / "experiments.md"
+PAGE = ROOT / "docs" / "measurements" / "experiments.md"
 SUBSETS = {
     "all": "all",
     "random": "random",

@@ -1,4 +1,4 @@
-"""``docs/solvers.md`` and its figure, from what was measured."""
+"""``docs/measurements/weighting.md`` and its figure, from what was measured."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cryocore.markdown import table
 from experiments.solvers import STORE, measured_cases, read_specs
 
 Values = dict[str, Any]
-PAGE = ROOT / "docs" / "solvers.md"
+PAGE = ROOT / "docs" / "measurements" / "weighting.md"
 FIGURE = "solvers_area.png"
 TRUTH, UNIFORM = "true flags", "uniform weights"
 COLOURS = {"proteasome": "#0072b2", "channel": "#d55e00", "small": "#009e73"}

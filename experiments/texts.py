@@ -1,4 +1,4 @@
-"""The words of ``docs/experiments.md``."""
+"""The words of ``docs/measurements/experiments.md``."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 # Rules run the Python that runs Snakemake, activated or not, and the cryocore of this checkout. Snakemake fetches a
-# workflow from a repository file by file (docs/modules.md): then it is the cryocore that is installed.
+# workflow from a repository file by file (docs/how-to/other-workflows.md): then it is the cryocore that is installed.
 HERE = workflow.current_basedir
 CHECKOUT = Path(HERE).parent if isinstance(HERE, os.PathLike) else None
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))

@@ -32,8 +32,8 @@ def test_files_are_up_to_date() -> None:
     remedy = "run python -m cryocore.config_text"
     assert (ROOT / "config.yaml").read_text() == config_yaml(), remedy
     assert (ROOT / "config.schema.json").read_text() == configuration_schema(), remedy
-    assert (ROOT / "docs/configuration.md").read_text() == configuration_page(), remedy
-    rules = (ROOT / "docs/select.md").read_text()
+    assert (ROOT / "docs/reference/configuration.md").read_text() == configuration_page(), remedy
+    rules = (ROOT / "docs/reference/selection-rules.md").read_text()
     assert rules_table() in rules and with_rules(rules) == rules, remedy
 
 

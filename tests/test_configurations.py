@@ -67,7 +67,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("configuration", ["BLAS Haswell", "plain"])
 def test_processors_differ_by_no_more_than_is_promised(here: Path, tmp_path: Path, configuration: str) -> None:
-    """The bounds of docs/reproducibility.md."""
+    """The bounds of docs/measurements/reproducibility.md."""
     there = made(tmp_path / "there", configuration)
     require_one_data_set(here / "made", there / "made")
     logs = [pq.read_table(folder / "scores.parquet") for folder in (here, there)]
@@ -127,6 +127,9 @@ def test_configurations_differ_from_this_processor() -> None:
 
 
 def test_the_page_shows_what_was_measured() -> None:
-    """The table of docs/reproducibility.md is that of the newest result."""
+    """The table of docs/measurements/reproducibility.md is that of the newest result."""
     stores = sorted(RESULTS.glob("*.json"), key=lambda path: json.loads(path.read_text())["date"])
-    assert as_table(json.loads(stores[-1].read_text())) in (ROOT / "docs" / "reproducibility.md").read_text()
+    assert (
+        as_table(json.loads(stores[-1].read_text()))
+        in (ROOT / "docs" / "measurements" / "reproducibility.md").read_text()
+    )

@@ -13,7 +13,12 @@ from cryocore.data import EXPECTED, HINTS, SCORES
 from cryocore.score.scores import BAND_COLUMNS
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def pages_of_docs() -> list[str]:
+    """Every page below docs/, as a link on docs/index.md names it."""
+    return [path.relative_to(ROOT / "docs").as_posix() for path in PAGES[2:]]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
@@ -25,14 +30,19 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_every_page_is_in_the_index() -> None:
     index = (ROOT / "docs" / "index.md").read_text()
-    assert {p.name for p in PAGES[2:]} - {"index.md"} <= set(re.findall(r"\]\(([\w-]+\.md)\)", index))
+    assert set(pages_of_docs()) - {"index.md"} <= set(re.findall(r"\]\(([\w/-]+\.md)\)", index))
 
 
 def test_every_page_is_in_the_menus_of_the_site() -> None:
     menus = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
     listed = [page for menu in menus for entries in menu.values() for entry in entries for page in entry.values()]
-    pages = {p.name for p in (ROOT / "docs").glob("*.md")}
-    assert sorted(listed) == sorted(pages | {"contents.md", "contributing.md", "changes.md"})
+    assert sorted(listed) == sorted({*pages_of_docs(), "contents.md", "contributing.md", "changes.md"})
+
+
+@pytest.mark.parametrize("page", PAGES[2:], ids=lambda p: p.name)
+def test_a_page_says_first_for_whom_it_is(page: Path) -> None:
+    title, empty, first = page.read_text().splitlines()[:3]
+    assert title.startswith("# ") and not empty and re.match(r"\*For those who .*", first), first
 
 
 def test_every_guarantee_is_held_by_tests_that_there_are() -> None:
@@ -48,12 +58,12 @@ def test_every_guarantee_is_held_by_tests_that_there_are() -> None:
         assert named and named <= there, (promise, named - there)
 
 
-@pytest.mark.parametrize("page", ["score.md", "log.md"])
+@pytest.mark.parametrize("page", ["reference/scores.md", "reference/log.md"])
 def test_scores_and_bands_are_explained(page: str) -> None:
     text = (ROOT / "docs" / page).read_text()
     assert not [
         name
-        for name in (*SCORES, *EXPECTED, *HINTS, "decoy_z", "noise_factor", "noise_power", *BAND_COLUMNS)
+        for name in (*SCORES, *EXPECTED, *HINTS, "random_pose_z", "noise_factor", "noise_power", *BAND_COLUMNS)
         if f"`{name}`" not in text
     ]
 

@@ -85,7 +85,7 @@ def test_licences_are_permissive_and_listed(name: str) -> None:
 
 
 def test_page_lists_every_dependency() -> None:
-    rows = re.findall(r"^\| `([^`]+)` \|", (ROOT / "docs/dependencies.md").read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| `([^`]+)` \|", (ROOT / "docs/reference/dependencies.md").read_text(), re.MULTILINE)
     extra = {Requirement(text).name for texts in EXTRAS.values() for text in texts}
     assert sorted(rows) == sorted(CORE | {canonicalize_name(name) for name in extra})
 

@@ -1,4 +1,4 @@
-"""docs/python.md: its code runs and prints what stands there, is sound to mypy, and names what there is."""
+"""docs/tutorials/python.md prints what stands there, docs/reference/public-names.md names what there is."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "python.md"
+PAGE = ROOT / "docs" / "tutorials" / "python.md"
+NAMES = ROOT / "docs" / "reference" / "public-names.md"
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
 NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
 ROW = re.compile(r"^\| `(cryocore[\w.]+)` \|(.+?)\|", re.MULTILINE)
@@ -60,7 +61,7 @@ def test_its_code_is_sound_to_mypy(tmp_path: Path) -> None:
     assert "numpy.unsignedinteger" in done.stdout  # and not Any, as of a package without types
 
 
-@pytest.mark.parametrize("module, names", ROW.findall(PAGE.read_text()))
+@pytest.mark.parametrize("module, names", ROW.findall(NAMES.read_text()))
 def test_public_names_are_described_and_typed(module: str, names: str) -> None:
     if module in ("cryocore.ingest.dataset", "cryocore.solve"):
         pytest.importorskip("torch")

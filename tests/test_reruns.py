@@ -1,4 +1,4 @@
-"""Which stages an edit of cryocore reruns: those that compute something else by it (docs/workflow.md)."""
+"""Which stages an edit of cryocore reruns: those that compute something else by it (docs/explanation/workflow.md)."""
 
 from __future__ import annotations
 

@@ -108,9 +108,10 @@ def main(arguments: list[str] | None = None) -> None:
     for name in SECTIONS if chosen.only is None else chosen.only:
         record[name] = SECTIONS[name](FULL if chosen.full else QUICK)
         store.write_text(json.dumps(record, indent=1) + "\n")
+    folder = ROOT / "docs" / "measurements"
     if "scaling" in record:
-        write_figure(record, ROOT / "docs" / "images" / "performance.png")
-    (ROOT / "docs" / "performance.md").write_text(page(record))
+        write_figure(record, folder / "images" / "performance.png")
+    (folder / "performance.md").write_text(page(record))
 
 
 if __name__ == "__main__":

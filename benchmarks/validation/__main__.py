@@ -49,7 +49,7 @@ def main(names: list[str]) -> None:
         record["sections"][name] = {**values, "seconds": time.monotonic() - began}
     store.parent.mkdir(parents=True, exist_ok=True)
     store.write_text(json.dumps(record, indent=1) + "\n")
-    (ROOT / "docs" / "validation.md").write_text(page(record))
+    (ROOT / "docs" / "measurements" / "accuracy.md").write_text(page(record))
 
 
 if __name__ == "__main__":

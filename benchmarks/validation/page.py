@@ -1,4 +1,4 @@
-"""``docs/validation.md`` from the numbers of a run."""
+"""``docs/measurements/accuracy.md`` from the numbers of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The words of ``docs/validation.md``: how to read each table."""
+"""The words of ``docs/measurements/accuracy.md``: how to read each table."""
 
 from __future__ import annotations
 

@@ -94,7 +94,11 @@ def read_stack(path: Path) -> NDArray[Any]:
         problem = (
             "it is a pickle, which could run anything when it is read" if pickled else f"not a .npy file ({error})"
         )
-        remedy = "Convert it where it comes from; docs/classify.md says how" if pickled else "Write it with numpy.save"
+        remedy = (
+            "Convert it where it comes from; docs/how-to/use-a-classifier.md says how"
+            if pickled
+            else "Write it with numpy.save"
+        )
         raise InputError(problem, file=path, remedy=remedy) from None
     if array.ndim != 3 or array.shape[1] != array.shape[2] or not np.issubdtype(array.dtype, np.number):
         raise InputError(

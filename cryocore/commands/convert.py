@@ -24,7 +24,7 @@ def convert(
 ) -> None:
     """Write particles in the format of RELION, cryoSPARC or THUNDER, and say what it cannot hold.
 
-    docs/formats.md lists every field.
+    docs/reference/formats.md lists every field.
 
     **Examples**
 

@@ -24,7 +24,7 @@ def explain(
 ) -> None:
     """Say why a loss has the peaks that it has, and test whether it depends on the viewing direction or the pose.
 
-    docs/analysis.md explains the tests.
+    docs/explanation/loss-distribution.md explains the tests.
 
     **Examples**
 

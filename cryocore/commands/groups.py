@@ -25,7 +25,7 @@ def groups(
     """Rank micrographs, optics groups and ranges of defocus by the share of wrong particles, the worst first.
 
     Shares are drawn to the mean, so that a micrograph of three particles does not lead, and have a 95 % interval. Worse
-    are those that stand out from chance (5 % of them by mistake). docs/replay.md explains.
+    are those that stand out from chance (5 % of them by mistake). docs/how-to/replay.md explains.
 
     **Examples**
 

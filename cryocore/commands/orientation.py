@@ -23,7 +23,7 @@ def orientation(
     """Say whether the selection makes views less even than chance would, and which views and micrographs it removes.
 
     Sampling compensation factor, unsampled directions and empty views before and after, from the log alone.
-    docs/orientation.md explains.
+    docs/how-to/orientation.md explains.
 
     **Examples**
 

@@ -1,4 +1,4 @@
-"""``docs/commands.md``, written from the program: ``python -m cryocore.commands.page``."""
+"""``docs/reference/commands.md``, written from the program: ``python -m cryocore.commands.page``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from cryocore.commands.app import VERBS
 
 HEAD = """\
 # Commands
+
+*For those who type `cryocore`: every command, with an example.*
 
 `snakemake` runs the workflow. The program `cryocore` asks finished runs, converts files, and runs the stages of the
 workflow one by one. `cryocore VERB --help` lists the options of a verb, with further examples.
@@ -34,7 +36,7 @@ def commands_page() -> str:
 
 def main() -> None:
     """Write the page into the working directory."""
-    Path("docs/commands.md").write_text(commands_page())
+    Path("docs/reference/commands.md").write_text(commands_page())
 
 
 def _section(heading: str, verbs: tuple[Callable[..., Any], ...]) -> str:

@@ -35,7 +35,7 @@ def postprocess(
     """Sharpen the map of a round, with the FSC curve and the files that a deposition needs.
 
     Writes postprocess.mrc, postprocess_masked.mrc, the mask, the FSC as XML for EMDB, the Guinier plot and all numbers.
-    docs/postprocess.md explains.
+    docs/how-to/postprocess.md explains.
 
     **Examples**
 

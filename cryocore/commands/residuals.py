@@ -26,7 +26,8 @@ def residuals(
 ) -> None:
     """Write what the half maps predict of particles, the images beside it, and what is left.
 
-    A particle is compared with its own half map without its own share in it. docs/classify.md explains units.
+    A particle is compared with its own half map without its own share in it. The page
+    docs/how-to/use-a-classifier.md explains units.
 
     **Examples**
 

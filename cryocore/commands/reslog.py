@@ -28,7 +28,7 @@ def reslog(
     """Reconstruct random subsets of growing size and fit the Rosenthal-Henderson B-factor.
 
     Of all particles, and of those that a round keeps. Reads the images, or the cache where the run keeps one, each once
-    per set and repeat: this takes about as long as two rounds' reconstructions. docs/orientation.md explains.
+    per set and repeat: this takes about as long as two rounds' reconstructions. docs/how-to/orientation.md explains.
 
     **Examples**
 

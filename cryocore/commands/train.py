@@ -27,7 +27,7 @@ def train(
     """Train a classifier on finished runs, and write it with a card that says what it is worth.
 
     To train on your own data without knowing the truth, plant errors into it (input.plant), run the workflow, and
-    train on that run; docs/classify.md shows it.
+    train on that run; docs/how-to/use-a-classifier.md shows it.
 
     **Examples**
 

@@ -33,7 +33,7 @@ RESAMPLED = 1_000
 """Most particles that are resampled; the spread found with them is scaled to all of them."""
 MODEL_ERROR, PER_AMBIGUITY = 0.01, 0.25
 """Standard deviation of what the model itself is wrong by: a constant, and a share of the mean of p (1 - p) over the
-particles, with p the probability of being right; see docs/select.md."""
+particles, with p the probability of being right; see docs/explanation/error-model.md."""
 DISAGREEMENT = 0.1
 """Difference from Storey's estimate that is worth a note."""
 

@@ -216,7 +216,7 @@ def require_one(n: int) -> None:
 
 
 def write_subset(outcome: Outcome, out: Path) -> None:
-    """Write a selection as the select stage does; see docs/select.md."""
+    """Write a selection as the select stage does; see docs/reference/selection-rules.md."""
     p = outcome.plan
     metadata = subset_metadata(p.settings, p.seed, p.selection, outcome.selection)
     write_table(out, subset_table(outcome.ids, outcome.selection), **metadata)

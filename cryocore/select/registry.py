@@ -136,7 +136,7 @@ _ALL = (
         "probability",
         rates(0.5),
         keeps="the classifier's probability above the value",
-        when="there is a [classifier](classify.md)",
+        when="there is a [classifier](../how-to/use-a-classifier.md)",
         score=PROBABILITY,
     ),
     Rule(

@@ -18,7 +18,7 @@ AnySection = TypeVar("AnySection", bound=Section)
 
 def checked(section: type[AnySection], values: dict[str, Any], *, file: str | Path | None = None) -> AnySection:
     """A block of settings from plain values, every fault named with its key."""
-    remedy = "Correct the configuration; docs/configuration.md lists every key"
+    remedy = "Correct the configuration; docs/reference/configuration.md lists every key"
     if _is_endless(values):
         raise InputError(f"it holds more than {MOST_VALUES} values", file=file, remedy=remedy)
     try:

@@ -21,7 +21,7 @@ class Select(Section):
     """From losses to the particles of the next round: a rule, its value, and the score that it ranks by."""
 
     rule: Literal[(*RULES,)] = Field(  # type: ignore[valid-type]
-        default=DEFAULT_RULE, description="how particles are chosen; docs/select.md tells of each"
+        default=DEFAULT_RULE, description="how particles are chosen; docs/reference/selection-rules.md tells of each"
     )
     value: Annotated[list[float], PerRound] = Field(
         default=BY_THE_RULE, min_length=1, description="of the rule, one per round; null: its default"

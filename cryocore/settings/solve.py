@@ -16,9 +16,7 @@ class Iterative(Section):
     loss: Literal["l2", "trimmed", "l1", "huber", "irls", "student_t"] = Field(
         default="student_t", description="what a particle's residual costs"
     )
-    residual: Literal["matched", "plain"] = Field(
-        default="matched", description="what robust losses judge by; see docs/solve.md"
-    )
+    residual: Literal["matched", "plain"] = Field(default="matched", description="the residual that robust losses use")
     keep: Annotated[list[Fraction], PerRound] = Field(
         default=[1.0, 0.9, 0.8, 0.7], min_length=1, description="trimmed: share of the particles kept, per epoch"
     )

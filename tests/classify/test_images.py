@@ -149,7 +149,7 @@ def test_exports_are_the_same_in_both_formats(scored: ScoredRound, tmp_path: Pat
 
 def test_pickles_are_refused(tmp_path: Path) -> None:
     np.zeros((3, 4, 4)).dump(tmp_path / "dumped.npy")
-    with pytest.raises(InputError, match=r"pickle.*docs/classify\.md"):
+    with pytest.raises(InputError, match=r"pickle.*docs/how-to/use-a-classifier\.md"):
         read_stack(tmp_path / "dumped.npy")
     np.save(tmp_path / "objects.npy", np.array([{}, []], dtype=object), allow_pickle=True)
     with pytest.raises(InputError, match=r"objects\.npy"):

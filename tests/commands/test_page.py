@@ -15,7 +15,7 @@ NAMES = sorted(verb.__name__.replace("_", "-") for verbs in VERBS.values() for v
 
 
 def test_page_is_up_to_date() -> None:
-    assert (ROOT / "docs/commands.md").read_text() == commands_page(), "run python -m cryocore.commands.page"
+    assert (ROOT / "docs/reference/commands.md").read_text() == commands_page(), "run python -m cryocore.commands.page"
 
 
 def test_verbs_are_those_of_the_program() -> None:

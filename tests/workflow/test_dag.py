@@ -1,4 +1,4 @@
-"""What reruns when: edit one thing, and compare the jobs that would run with the expected ones (docs/workflow.md)."""
+"""What reruns when (docs/explanation/workflow.md): edit one thing, and compare the jobs with the expected ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The workflow as a module of another one, from a checkout and from a repository (docs/modules.md)."""
+"""The workflow as a module of another one, from a checkout and from a repository (docs/how-to/other-workflows.md)."""
 
 from __future__ import annotations
 

@@ -17,29 +17,25 @@ SHOWN = ("l2_loss", "zc", "ldac", "local", "dual", "mixture")
 """Scores of the log."""
 
 HEAD = """\
-# What a classifier adds
+# Gain of classifiers
 
-Classifiers on residual images and band sums ([classify](classify.md)) beside the scores of the log, on data with
-planted errors whose truth they learn from. `experiments/classifiers.yaml` declares the cases, `python -m experiments
-classifiers` runs what is not measured yet, `python -m experiments table` writes this page.
+*For those who ask whether a classifier finds what the scores of the log do not.*
 
-Half sets learn apart, {folds} folds of micrographs in each: every image is judged by a model that has seen neither it
-nor its micrograph nor the other half set. Intervals are a bootstrap over micrographs (95 %).
+[Classifiers](../how-to/use-a-classifier.md) beside the scores, on data with planted errors whose truth they learn from.
+`experiments/classifiers.yaml` declares the cases, `python -m experiments classifiers` runs what is not measured yet,
+`python -m experiments table` writes this page; all numbers are in `benchmarks/results/classifiers`. Half sets learn
+apart, {folds} folds of micrographs in each. Intervals are a bootstrap over micrographs (95 %).
 """
 ACCURACY = """\
-Accuracy: of scores, and of the true map (log-likelihood ratio with it), at the best threshold, chosen with the truth at
-hand; of classifiers at probability 0.5.
-
-Powers of the residual alone, and the plain loss, live on the few coefficients of low resolution, where a particle
-stands out of the noise. Whatever else varies there takes that away: see the case where the scale of the images varies
-by 20 % and a linear background is added. Products of image and prediction do not suffer.
+Of scores, and of the true map (log-likelihood ratio with it), at the best threshold, chosen with the truth at hand; of
+classifiers at probability 0.5.
 """
 GAIN = """\
 AUC of the best score of the log, and what a classifier has beyond it, the best score drawn anew in every resampling.
 """
-KINDS = "AUC of right particles against those of one kind of error.\n"
+KINDS = "AUC of correct particles against those of the kind of error that is hardest to find.\n"
 TRANSFER = """\
-Models that learned from all particles of "{source}" judge other molecules and real images, beside models that learned
+Models that learned from all particles of "{source}" on other molecules and real images, beside models that learned
 there.
 """
 
@@ -51,11 +47,11 @@ def write_page(store: Path = STORE, page: Path = PAGE) -> Path | None:
         return None
     plan, _ = read_plan()
     parts = [HEAD.format(folds=plan["n_folds"]), "## Accuracy\n", ACCURACY, accuracy_table(cases)]
-    parts += ["\n## Beyond the best score\n", GAIN, gain_table(cases)]
-    parts += ["\n## By kind of error\n", KINDS, *kind_tables(cases)]
+    parts += ["## Beyond the best score\n", GAIN, gain_table(cases)]
+    parts += ["## By kind of error\n", KINDS, kinds_table(cases)]
     moved = [case for case in cases if "transfer" in case]
     if moved:
-        parts += ["\n## On other molecules\n", TRANSFER.format(source=plan["transfer"]["from"]), *transfer_table(moved)]
+        parts += ["## On other molecules\n", TRANSFER.format(source=plan["transfer"]["from"]), *transfer_table(moved)]
     with atomic_path(page) as temporary:
         temporary.write_text("\n".join(parts).rstrip() + "\n")
     return page
@@ -63,7 +59,7 @@ def write_page(store: Path = STORE, page: Path = PAGE) -> Path | None:
 
 def accuracy_table(cases: Sequence[Values]) -> str:
     """A row per case: scores, the ceiling, and classifiers."""
-    models = model_names(cases)
+    models = [name for name in model_names(cases) if "," not in name]
 
     def row(case: Values) -> list[str]:
         scores = [f"{case['scores'][name]['accuracy']:.3f}" for name in SHOWN]
@@ -74,9 +70,9 @@ def accuracy_table(cases: Sequence[Values]) -> str:
 
 
 def cell(case: Values, name: str) -> str:
-    """Accuracy of a classifier with its interval."""
+    """Accuracy of a classifier."""
     found = case["models"].get(name)
-    return f"{found['accuracy']['value']:.3f} ({_range(found['accuracy'])})" if found else "-"
+    return f"{found['accuracy']['value']:.3f}" if found else "-"
 
 
 def model_names(cases: Sequence[Values]) -> list[str]:
@@ -97,20 +93,19 @@ def gain_table(cases: Sequence[Values]) -> str:
     return table(["case", "best score", *names, "true map"], rows)
 
 
-def kind_tables(cases: Sequence[Values]) -> Iterator[str]:
-    """Cases with several kinds."""
+def kinds_table(cases: Sequence[Values]) -> str:
+    """Of cases with several kinds of error the one with the lowest AUC."""
     names = [name for name in model_names(cases) if "," not in name]
+    rows = []
     for case in cases:
-        there = [name for name in names if name in case["models"]]
-        kinds = sorted({kind for name in there for kind in case["models"][name]["kinds"]})
+        found = {name: case["models"][name]["kinds"] for name in names if name in case["models"]}
+        kinds = sorted({kind for of_model in found.values() for kind in of_model})
         if len(kinds) < 2:
             continue
-        rows = [
-            [kind.replace("_", " "), *(f"{case['models'][name]['kinds'][kind]['value']:.3f}" for name in there)]
-            for kind in kinds
-        ]
-        yield f"\n**{case['label']}**\n"
-        yield table(["", *there], rows)
+        hardest = min(kinds, key=lambda kind: sum(of_model[kind]["value"] for of_model in found.values()))
+        cells = (f"{found[name][hardest]['value']:.3f}" if name in found else "-" for name in names)
+        rows.append([case["label"], hardest.replace("_", " "), *cells])
+    return table(["case", "kind", *names], rows)
 
 
 def transfer_table(cases: Sequence[Values]) -> Iterator[str]:
@@ -120,8 +115,8 @@ def transfer_table(cases: Sequence[Values]) -> Iterator[str]:
         for name, found in case["transfer"].items():
             here = case["models"][name]
             values = (f"{v['auc']['value']:.3f} ({_range(v['auc'])})" for v in (found, here))
-            rows.append([case["label"], name, *values, _gain(found), f"{found['accuracy']['value']:.3f}"])
-    yield table(["case", "model", "AUC, moved", "AUC, learned there", "gain of the moved one", "its accuracy"], rows)
+            rows.append([case["label"], name, *values])
+    yield table(["case", "model", "AUC, moved", "AUC, learned there"], rows)
 
 
 def _gain(found: Values | None) -> str:

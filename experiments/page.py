@@ -25,19 +25,16 @@ from experiments.texts import (
     REPEATS_TEXT,
     SCORES_TEXT,
     SET_TITLES,
-    SUBSETS_TEXT,
 )
 
 Values = dict[str, Any]
 PAGE = ROOT / "docs" / "measurements" / "experiments.md"
 SUBSETS = {
     "all": "all",
-    "random": "random",
     "cryosieve": "CryoSieve's rule",
     "chosen": "chosen",
-    "judged": "weights by map of right ones",
+    "judged": "weights by map of correct ones",
     "oracle": "best by true map",
-    "oracle_weights": "weights by true map",
 }
 
 
@@ -76,9 +73,9 @@ def page_text(cases: Sequence[Values], *, with_figures: bool) -> str:
         figures = with_figures and name == "table"
         parts += [f"## {SET_TITLES[name]}\n", SCORES_TEXT if name == "table" else "", scores_table(members)]
         parts += ["![AUC in every round](images/experiments_rounds.png)\n"] if figures else []
-        parts += [SUBSETS_TEXT if name == "table" else "", subsets_table(members)]
-        for text, found in ((AREAS_TEXT, areas_table(members)), (AGREEMENT_TEXT, agreement_table(members))):
-            parts += [text if name == "table" else "", found] if found else []
+        parts += [AREAS_TEXT if name == "table" else "", areas] if (areas := areas_table(members)) else []
+        if name == "table" and (agreement := agreement_table(members)):
+            parts += [AGREEMENT_TEXT, agreement]
         parts += ["![FSC area of subsets](images/experiments_subsets.png)\n"] if figures else []
         parts += [RATES_TEXT, rates] if (rates := rates_table(members)) else []
         if mixed := [case for case in members if len(_kinds(case)) > 1]:
@@ -107,7 +104,7 @@ def scores_table(cases: Sequence[Values]) -> str:
         return [case["label"], *(c + _bracket(known.get(name)) for name, c in zip(found, cells, strict=True))]
 
     others = (
-        ["`mixture`, map of the right ones", "true map", "CryoSieve's rule, own share in", "own share out"]
+        ["`mixture`, map of the correct ones", "true map", "CryoSieve's rule, self-contribution in", "out"]
         if with_truth
         else []
     )
@@ -123,38 +120,23 @@ def by_mean_auc(cases: Sequence[Values]) -> list[str]:
     return sorted(found, key=lambda name: -sum(found[name]) / len(found[name]))
 
 
-def subsets_table(cases: Sequence[Values]) -> str:
-    """Correct rate of the last round's particles, and of as many of the best by other scores."""
-
-    def row(case: Values) -> list[str]:
-        maps = case["maps"]
-        rates = [_digits(maps.get(name, {}).get("correct_rate")) for name in ("chosen", "judged", "oracle")[:columns]]
-        return [case["label"], f"{maps['chosen']['n']:.0f} of {case['n']}", *rates]
-
-    columns = 3 if any(case["oracle"] for case in cases) else 2
-    names = ["correct rate", "by the map of the right ones", "by the true map"][:columns]
-    return table(["case", "kept", *names], map(row, cases))
-
-
 def areas_table(cases: Sequence[Values]) -> str:
     """FSC area of the truly right particles' map, and that of others beside it; nothing without a true map."""
     known = [case for case in cases if case["oracle"]]
 
     def row(case: Values) -> list[str]:
         maps = with_cryosieve(case)
-        right, chosen = maps["right"], maps["chosen"]
+        right = maps["right"]
         lost = [_lost(maps.get(name, {}), right, "fsc_truth_area") for name in SUBSETS]
-        inner = [_lost(values, right, "fsc_truth_area_resolved") for values in (maps["all"], chosen)]
-        return [case["label"], _digits(right["fsc_truth_area"]), *lost, *inner]
+        return [case["label"], _digits(right["fsc_truth_area"]), *lost]
 
-    titles = [*SUBSETS.values(), "all, resolved shells", "chosen, resolved shells"]
-    return table(["case", "truly right", *titles], map(row, known)) if known else ""
+    return table(["case", "correct ones", *SUBSETS.values()], map(row, known)) if known else ""
 
 
 def agreement_table(cases: Sequence[Values]) -> str:
     """How the half maps of several subsets agree beyond the truth; nothing where it was not measured."""
     known = [case for case in cases if "across" in case["maps"]]
-    titles = {"all": "all", "right": "truly right", "chosen": "chosen", "across": "judged across"}
+    titles = {"all": "all", "right": "correct ones", "chosen": "chosen", "across": "scored across"}
     rows = [[case["label"], *(f"{case['maps'][name]['beyond_truth']:+.3f}" for name in titles)] for case in known]
     return table(["case", *titles.values()], rows) if known else ""
 

@@ -25,40 +25,36 @@ TICKS = (-80, -40, -20, -10, -5, -2, -1, 0, 1)
 MARKS = {0.1: "o", 0.3: "s", 0.5: "D"}
 
 HEAD = """\
-# Solvers
+# Weighting
 
-Every way to weigh particles, on the same images: {n:,} particles at SNR {snr:g}, uniformly wrong poses.
-`experiments/solvers.yaml` declares them, each as the sections `select` and `reconstruct` of an ordinary configuration.
-In turn the map of the weights, the losses against it and the weights by the losses are made, {rounds} times where the
-solver has weights. `python -m experiments solvers` runs what is not measured yet, `python -m experiments table` writes
-this page.
+*For those who ask which way to weigh particles makes the best map: all of them on the same images.*
 
-All losses are those of the particle's own half map without its own share. What a rule's weights mean is in
-[select](select.md).
+{n:,} particles at SNR {snr:g}, uniformly wrong poses. `experiments/solvers.yaml` declares the ways, each as the
+sections `select` and `reconstruct` of a configuration; map, losses and weights follow in turn, {rounds} times where
+there are weights. `python -m experiments solvers` runs what is not measured yet, `python -m experiments table` writes
+this page; resolutions and all rates are in `benchmarks/results/solvers`. [Selection
+rules](../reference/selection-rules.md) has the formulas.
 """
 
-TABLES: tuple[tuple[str, str, Callable[[Values], str]], ...] = (
+TABLES: tuple[tuple[str, str, tuple[float, ...], Callable[[Values], str]], ...] = (
     (
         "Map",
         "Mean over all shells of the FSC with the true map, under the mask of the first round.",
+        (0.1, 0.3, 0.5),
         lambda v: f"{v['fsc_truth_area']:.3f}",
     ),
     (
-        "Resolution",
-        "Where that FSC falls to 0.5, in Å.",
-        lambda v: f"{v['fsc_truth_resolution_angstrom']:.2f}",
-    ),
-    (
-        "Weight on right particles, and how many count",
-        "Share of the weight that is on right particles, and the effective number (Σ w)² / Σ w² in the poorer half: "
-        "a share near 1 on few particles makes no good map.",
+        "Weight on correct particles, and how many count",
+        "Share of the weight on correct particles, and the effective number (Σ w)² / Σ w² in the poorer half.",
+        (0.3,),
         lambda v: f"{v['correct_weight']:.3f} · {v['n_effective']:.0f}",
     ),
     (
         "Cross-validation",
         "Minus the log-likelihood ratio of the *other* half set's particles under the map, in nats per particle, lower "
-        "is better: mean over all of them, which needs no truth / over the right ones / with the solver's own weights.",
-        lambda v: " / ".join(f"{v['cross_validation'][name]:.2f}" for name in ("uniform", "truth", "weights")),
+        "is better: mean over the correct ones.",
+        (0.3,),
+        lambda v: f"{v['cross_validation']['truth']:.2f}",
     ),
 )
 
@@ -80,10 +76,11 @@ def page_text(cases: Sequence[Values]) -> str:
         HEAD.format(n=cases[0]["n"], snr=cases[0]["snr"], rounds=most_rounds(cases)),
         f"![FSC area](images/{FIGURE})\n",
     ]
-    columns = [f"{case['molecule']} {100 * case['rate']:g} %" for case in cases]
-    for title, text, cell in TABLES:
-        rows = [[label, *(cell(v) if v else "-" for v in found)] for label, found in by_solver(cases)]
-        parts += [f"## {title}\n", text + "\n", table(["", *columns], rows)]
+    for title, text, rates, cell in TABLES:
+        shown = [case for case in cases if case["rate"] in rates]
+        columns = [f"{case['molecule']} {100 * case['rate']:g} %" for case in shown]
+        rows = [[label, *(cell(v) if v else "-" for v in found)] for label, found in by_solver(shown)]
+        parts += [f"## {title}\n", text + "\n", table(["", *columns], rows)] if shown else []
     parts += ["## What is lost against the true flags\n", *losses(cases)]
     return "\n".join(parts)
 

@@ -123,7 +123,7 @@ def margin(record: Record) -> list[str]:
 def where_time_goes(record: Record) -> list[str]:
     """The steps of whole reconstructions, what a particle needs at least, and what that leaves to gain."""
     rows = record["steps"]
-    names = ["CPU s", "system s", "wall s", "page faults"]
+    names = ["CPU s", "wall s"]
     labels = list(dict.fromkeys(step for row in rows for step in row["steps"]))
     cells = []
     for label in [*(name for name in labels if name != ALONE), ALONE]:
@@ -142,67 +142,17 @@ def where_time_goes(record: Record) -> list[str]:
         "",
         "## Where the time of a reconstruction goes",
         *paragraph(
-            f"One process each, {sizes}, padding 2, the sums kept for the next round. System",
-            "time goes into fresh memory",
-            "(page faults) and into reading and writing files. Images are read in a thread",
-            "of their own, whose CPU time is",
-            "in whatever step runs meanwhile; the last row is that of reading alone, and not in the total.",
+            f"One process each, {sizes}, padding 2, the sums kept for the next round. The last row, reading alone,",
+            "is not in the total: images are read in a thread of their own.",
         ),
         "",
         *table_lines(header, cells),
-        *_floor(record),
         *_beside_relion(record),
     ]
 
 
 def _used(used: dict[str, float]) -> list[str]:
-    seconds = [f"{used[name]:.2f}" for name in ("cpu_seconds", "system_seconds", "wall_seconds")]
-    return [*seconds, f"{used['page_faults']:,.0f}"]
-
-
-def _floor(record: Record) -> list[str]:
-    """Per particle: operations and bytes at this machine's best rates, beside the time measured."""
-    if "limits" not in record:
-        return []
-    copy, flops = (record["limits"][name] for name in ("copy_bytes_per_cpu_second", "flops_per_cpu_second"))
-    cells, samples = [], []
-    for row in record["steps"]:
-        work, n, box = row["work"], row["particles"], row["box"]
-        amounts = {
-            PASS[0]: (work["transform_flops"], work["image_bytes"] + work["prepared_bytes"]),
-            PASS[1]: (work["insert_flops"], work["sample_bytes"] + work["sums_bytes"]),
-        }
-        for step, (operations, moved) in amounts.items():
-            system = row["steps"][step]["system_seconds"]
-            user = row["steps"][step]["cpu_seconds"] - system
-            at_best = operations / flops + moved / copy
-            numbers = [f"{operations / 1e6:.2f}", f"{1e6 * operations / flops:.1f}"]
-            numbers += [f"{moved / 1e3:,.0f}", f"{1e6 * moved / copy:.1f}"]
-            numbers += [f"{1e6 * user / n:.0f}", f"{1e6 * system / n:.0f}", f"{at_best * n / (user + system):.0%}"]
-            cells.append([f"{box}", step, *numbers])
-        samples.append(
-            f"{1e9 * user / n / work['samples']:.0f} ns at box {box}, where all voxels around "
-            f"its {work['samples']:,} samples "
-            f"would be {work['unsorted_bytes'] / 1e6:.1f} MB a particle, {1e6 * work['unsorted_bytes'] / copy:.0f} µs, "
-            "without sorting"
-        )
-    names = ["box", "step", "MFLOP", "µs at best", "KB", "µs at best", "user µs", "system µs", "best / measured"]
-    return [
-        *paragraph(
-            f"In a CPU second this machine copies {copy / 1e9:.1f} GB (read and written) and",
-            f"does {flops / 1e9:,.0f} GFLOP of a",
-            "matrix product. What a particle takes at these rates, and what it took:",
-        ),
-        "",
-        *table_lines(names, cells),
-        *paragraph(
-            "Operations are those of the transform alone, and of the trilinear weights and",
-            "sums of a sample; bytes are the",
-            "image, its coefficients and CTF, sorted samples written and read, and the sums",
-            "as they go by. A sample is sorted",
-            f"into its bin and added to eight voxels in {'; '.join(samples)}.",
-        ),
-    ]
+    return [f"{used[name]:.2f}" for name in ("cpu_seconds", "wall_seconds")]
 
 
 def _beside_relion(record: Record) -> list[str]:
@@ -227,36 +177,8 @@ def _beside_relion(record: Record) -> list[str]:
     return lines
 
 
-def scoring_floor(record: Record) -> list[str]:
-    """What the parts of a score cost, and the ratio to real space if comparing took no time."""
-    works = {row["box"]: row["work"]["samples"] for row in record.get("steps", [])}
-    rates = {row["box"]: row["rates"] for row in record.get("kernels", []) if row["threads"] == 1}
-    lines: list[str] = []
-    for row in record["scoring"]:
-        box, real_space = row["box"], 1e6 / row["real_space_per_cpu_second"]
-        if box not in rates:
-            continue
-        parts = ("transform", "prepare", "score")
-        transform, prepare, score = (1e6 / rates[box][part]["per_cpu_second"] for part in parts)
-        each = f", {1e3 * score / works[box]:.0f} ns for each of {works[box]:,} samples" if box in works else ""
-        lines += paragraph(
-            f"At box {box} an image takes {transform:.0f} µs to be transformed,",
-            f"{prepare - transform:.0f} µs for CTF and shift,",
-            f"and {score:.0f} µs to be compared with its slice{each}; real space takes",
-            f"{real_space:,.0f} µs. If comparing took no",
-            f"time, the ratio would be {real_space / prepare:.0f}.",
-        )
-    if lines:
-        lines += paragraph(
-            "A sample reads eight complex voxels of the map and eight of the density of",
-            "samples, 96 bytes on several cache",
-            "lines, at places that depend on the pose.",
-        )
-    return lines
-
-
 def difference(record: Record) -> list[str]:
-    """Rounds by difference beside rounds in full, and from how many particles on they pay."""
+    """Incremental rounds beside full ones, and from how many particles on they pay."""
     rows = record["difference"]
     cells = []
     for row in rows:
@@ -276,23 +198,22 @@ def difference(record: Record) -> list[str]:
     fixed = {name: used["cpu_seconds"] for name, used in steps.items() if name not in (*PASS, ALONE)}
     lines = [
         "",
-        "## Rounds by difference",
+        "## Incremental reconstruction",
         *paragraph(
             f"Box {rows[0]['box']}: a round that leaves out {rows[0]['changed']:.0%} of the",
-            "particles of the last one, as a",
-            "whole process, in full and by difference from the kept sums.",
+            "particles of the last one, as a whole process, in full and from the kept sums.",
         ),
         "",
-        *table_lines(["particles", "measure", "in full", "by difference", "share"], cells),
+        *table_lines(["particles", "measure", "full", "incremental", "share"], cells),
         *paragraph(
-            "CPU seconds of a round by difference outside the pass, whatever the number of particles:",
+            "CPU seconds of an incremental round outside the pass, whatever the number of particles:",
             ", ".join(f"{name} {seconds:.2f}" for name, seconds in fixed.items())
             + f"; {sum(fixed.values()):.1f} in all.",
         ),
     ]
     if len(rows) < 2:
         return lines
-    for name, unit in (("cpu_seconds", "CPU"), ("wall_seconds", "wall")):
+    for name, unit in [("cpu_seconds", "CPU")]:
         slope_full, fixed_full = _line(rows[0], rows[-1], ("full", name))
         slope_less, fixed_less = _line(rows[0], rows[-1], ("difference", name))
         gain, cost = LARGEST_SHARE * slope_full - slope_less, fixed_less - LARGEST_SHARE * fixed_full
@@ -302,7 +223,7 @@ def difference(record: Record) -> list[str]:
         lines += paragraph(
             f"By the lines through these sizes, in {unit} seconds: {fixed_full:.1f} and",
             f"{1e3 * slope_full:.2f} per 1,000",
-            f"particles in full, {fixed_less:.1f} and {1e3 * slope_less:.2f} by difference;",
+            f"particles in full, {fixed_less:.1f} and {1e3 * slope_less:.2f} incrementally;",
             f"at most {LARGEST_SHARE:.0%}",
             f"{reached}.",
         )

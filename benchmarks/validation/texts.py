@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 HEAD = """\
-# Validation
+# Accuracy
+
+*For those who ask how cryocore's maps and scores compare with RELION's, with real images and with the truth.*
 
 `make validation` measures everything on this page, writes the numbers to `benchmarks/results/validation/` and the page
 from them. This run: cryocore {cryocore}, Python {python}, {processor}, {cores} cores, {minutes:.0f} minutes.
@@ -17,30 +19,24 @@ give 1.
 """
 
 TRUTH_TEXT = """\
-The same maps against the true one: mean FSC over all shells below Nyquist, and the shell where cryocore is furthest
-below RELION (or least above it), up to 0.95 Nyquist and up to the last. The aim is -0.01 or better.
-
-RELION's default evens out the weights of neighbouring samples iteratively (gridding), which helps where particles are
-few for the box; cryocore divides, as RELION does without gridding. With D7, RELION interpolates in its sums to
-symmetrise them and does not undo what that does to the density far from the axis; cryocore does. What is left undone
-also keeps the noise far from the axis low, which raises the FSC in a ball that is mostly solvent. *Every mate inserted*
-is RELION without symmetry, on all mates of all particles: nothing is interpolated twice. Inside the mask of the
-molecule the solvent does not count. Beyond 0.95 Nyquist the maps end: RELION's at the shell of Nyquist, cryocore's one
-shell before.
+The same maps against the true one: mean FSC inside the mask of the molecule over all shells below Nyquist, and the
+shell up to 0.95 Nyquist where cryocore is furthest below RELION (or least above it), in the mask and in the ball of
+radius d/2, which is mostly solvent. The aim is -0.01 or better. With D7, RELION leaves the density far from the axis,
+and its noise, low. Its default evens out the weights of neighbouring samples iteratively (gridding); cryocore
+divides, as RELION does without. *Every mate inserted* is RELION without symmetry, on all symmetry-equivalent
+orientations. All numbers are in `benchmarks/results/validation`.
 """
 
 POST_TEXT = """\
 `relion_postprocess` on cryocore's half maps and mask: the median resolution at FSC 0.143 of several random seeds, and
 the shells where they lie; the seed draws the phases that correct the FSC for the mask. Then the largest difference of
-any shell's FSC, before that correction. The aim is one shell between the medians. RELION gives the last shell above
-0.143, cryocore the point between shells; RELION sums over half the transform, cryocore over all of it.
+any shell's FSC, before that correction. The aim is one shell between the medians.
 """
 
 PLANTED_TEXT = """\
 Images of computed densities of known structures with {percent} % wrong poses, through the whole workflow with the
-demo's rule. *FSC to truth* is that of the merged map, mean over all shells; `correct_rate` the share of kept
-particles that are right. The last columns are AUC, the probability that a right particle scores better than a
-wrong one, for several scores of the round. The default rule decides by `mixture`.
+demo's rule. *FSC to truth* is that of the merged map, mean over all shells; the last columns are the AUC of several
+scores. First and last round; the default rule decides by `mixture`.
 """
 
 SELECTED_TEXT = """\

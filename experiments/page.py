@@ -29,6 +29,8 @@ from experiments.texts import (
 
 Values = dict[str, Any]
 PAGE = ROOT / "docs" / "measurements" / "experiments.md"
+SHOWN = 6
+"""How many scores of the highest mean AUC a table has, beside the best of any case and those with a reference value."""
 SUBSETS = {
     "all": "all",
     "cryosieve": "CryoSieve's rule",
@@ -86,8 +88,8 @@ def page_text(cases: Sequence[Values], *, with_figures: bool) -> str:
 
 
 def scores_table(cases: Sequence[Values]) -> str:
-    """AUC of every score in the last round; reference values in brackets."""
-    names = by_mean_auc(cases)
+    """AUC of the shown scores in the last round; reference values in brackets."""
+    names = shown_scores(cases)
     with_truth = any(case["oracle"] for case in cases)
 
     def row(case: Values) -> list[str]:
@@ -109,6 +111,14 @@ def scores_table(cases: Sequence[Values]) -> str:
         else []
     )
     return table(["case", *(f"`{name}`" for name in names), *others], map(row, cases))
+
+
+def shown_scores(cases: Sequence[Values]) -> list[str]:
+    """Names of the scores of a table, the one with the highest mean AUC first."""
+    ranked = by_mean_auc(cases)
+    best = {max(aucs, key=lambda name: aucs[name]["any"]) for case in cases if (aucs := case["rounds"][-1]["aucs"])}
+    known = {name for case in cases for name in case["reference"]}
+    return [name for name in ranked if name in {*ranked[:SHOWN], *best, *known}]
 
 
 def by_mean_auc(cases: Sequence[Values]) -> list[str]:

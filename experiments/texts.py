@@ -33,13 +33,13 @@ log.
 """
 
 SCORES_TEXT = """\
-AUC of every score in the last round, the best in bold, in the order of their mean. In brackets, where there is one,
-the value of an independent implementation on such a case (other images, box 64 to 128). *True map*: `llr` with the
-true map as the reference; no score of one pose can expect to do better. *Map of the correct ones*: log odds against
-the half maps of all correct particles, self-contribution taken out; what lies between `mixture` and this column a
-better choice could win. *CryoSieve's rule*, from its description (the program is not run): a fifth dropped for good
-per round, by its score above a cut-off that climbs from 40 Å to Nyquist, with the self-contribution left in or taken
-out.
+AUC of the best scores in the last round (all are in the JSON), the best in bold, in the order of their mean. In
+brackets, where there is one, the value of an independent implementation on such a case (other images, box 64 to 128).
+*True map*: `llr` with the true map as the reference; no score of one pose can expect to do better. *Map of the
+correct ones*: log odds against the half maps of all correct particles, self-contribution taken out; what lies between
+`mixture` and this column a better choice could win. *CryoSieve's rule*, from its description (the program is not
+run): a fifth dropped for good per round, by its score above a cut-off that climbs from 40 Å to Nyquist, with the
+self-contribution left in or taken out.
 """
 
 AREAS_TEXT = """\

@@ -42,7 +42,7 @@ BLAS, NUMPY = "OPENBLAS_CORETYPE", "NPY_DISABLE_CPU_FEATURES"
 OTHERS_LOWERED = {"ATEN_CPU_CAPABILITY": "default", "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2,-FMA,-FMA4"}
 """torch without its vector code, and sines of the C library without fused operations."""
 OLD_KERNELS = {CFLAGS_VARIABLE: "-march=x86-64-v2"}
-TELLING = (
+INFORMATIVE = (
     *(f"tests/{part}" for part in ("ingest", "geometry", "imaging", "maps", "reconstruct", "score", "select")),
     *(f"tests/{part}" for part in ("classify", "solve", "analysis", "validate", "test_python_page.py")),
 )
@@ -102,7 +102,7 @@ def demo(name: str, folder: Path) -> Path:
 def tests(name: str, *options: str, **how: Any) -> subprocess.CompletedProcess[str]:
     """The tests that can tell processors apart, under a configuration."""
     command = [sys.executable, "-m", "pytest", "--numprocesses", "2", "--dist", "loadfile", "-m", "not slow"]
-    return run(name, [*command, *(str(ROOT / part) for part in TELLING), *options], cwd=ROOT, **how)
+    return run(name, [*command, *(str(ROOT / part) for part in INFORMATIVE), *options], cwd=ROOT, **how)
 
 
 def counted(done: subprocess.CompletedProcess[str]) -> dict[str, int]:
@@ -158,7 +158,7 @@ def as_table(record: dict[str, Any]) -> str:
         rows.append([name, *shown, f"{100 * d['lists']:.2g} %", f"{d['fsc']:.1e}" if d["fsc"] else "0",
                      f"{d['resolution_angstrom']:.2f} Å", printed, counted])  # fmt: skip
     head = ["configuration", "images (sd)", "scores (sd)", "weights", "list", "FSC", "resolution", "printed table",
-            "telling tests passed / failed"]  # fmt: skip
+            "informative tests passed / failed"]  # fmt: skip
     return table(head, rows)
 
 

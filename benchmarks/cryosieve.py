@@ -50,7 +50,7 @@ MAPS: dict[str, tuple[str, ...] | None] = {
     "RELION": (),
 }
 """Whose half maps the rule sees: those of the run, or options of ``relion_reconstruct``."""
-SETTINGS = {"n_bands": 64, "n_decoys": 0, "n_local": 0, "n_shift": 0}
+SETTINGS = {"n_bands": 64, "n_random_poses": 0, "n_perturbed_poses": 0, "n_perturbed_shifts": 0}
 """Of the score stage: a band for every shell, and no other poses to compare with."""
 
 
@@ -78,7 +78,7 @@ CASES = (
 
 
 def measure(case: Case, folder: Path) -> dict[str, Any]:
-    """Per cut-off: Jaccard index of cryocore's kept set with others, and the share of right particles in each."""
+    """Per cut-off: Jaccard index of cryocore's kept set with others, and the share of correct particles in each."""
     settings = Simulate(
         molecule=case.molecule,
         n_particles=case.n_particles,
@@ -87,29 +87,31 @@ def measure(case: Case, folder: Path) -> dict[str, Any]:
         snr=case.snr,
     )
     backend, table = host(), folder / "particles.parquet"
-    wrong = PlantedErrors(wrong_pose=0.3)
-    simulate(settings, wrong, symmetry=case.symmetry, seed=1, out_dir=folder, backend=backend)
+    incorrect = PlantedErrors(wrong_pose=0.3)
+    simulate(settings, incorrect, symmetry=case.symmetry, seed=1, out_dir=folder, backend=backend)
     data = ingest(folder / "particles.star", root=None, pixel_size_angstrom=None, seed=0)
     data.write(table)
     how: dict[str, Any] = {"symmetry": case.symmetry, "backend": backend}
     finest = Reconstruct(max_resolution_angstrom=FINEST_ANGSTROM)
     reconstruct(table, None, None, settings=finest, **how, out_dir=folder / "maps")
-    right, half = read_truth(folder / "truth.parquet", data)[0], data.column("half")
+    correct, half = read_truth(folder / "truth.parquet", data)[0], data.column("half")
     images = mrcfile.read(folder / "particles.mrcs").astype(np.float64)
     spectrum = shell_power(images)
     removed = {name: spectrum - shell_power(residuals(folder, case, half, v)) for name, v in MAPS.items()}
     counts = {h: round(RETAINED * np.count_nonzero(half == h)) for h in (1, 2)}
     rows = {}
     for cut_off in CUT_OFFS_ANGSTROM:
-        ours, shells = workflow_choice(folder, case, cut_off, own_share=True)
+        ours, shells = workflow_choice(folder, case, cut_off, self_contribution=True)
         kept = {name: best(values[:, shells].sum(axis=1), half, counts) for name, values in removed.items()}
-        kept["own share out"] = workflow_choice(folder, case, cut_off, own_share=False)[0]
+        kept["self-contribution out"] = workflow_choice(folder, case, cut_off, self_contribution=False)[0]
         if shutil.which("cryosieve-core"):
             kept["cryosieve-core"] = cryosieve_core(folder, cut_off, data)
         rows[f"{cut_off:g}"] = {
             "jaccard": {name: round(jaccard(ours, other), 4) for name, other in kept.items()},
             "between": round(jaccard(kept["RELION"], kept["RELION, --skip_gridding"]), 4),
-            "correct_rate": {k: round(float(right[v].mean()), 4) for k, v in (("own share in", ours), *kept.items())},
+            "correct_rate": {
+                k: round(float(correct[v].mean()), 4) for k, v in (("self-contribution in", ours), *kept.items())
+            },
         }
     return rows
 
@@ -141,20 +143,22 @@ def shell_power(images: Floats) -> Floats:
     return np.stack([power[:, shell == s].sum(axis=1) for s in range(BOX // 2)], axis=1)
 
 
-def workflow_choice(folder: Path, case: Case, cut_off_angstrom: float, *, own_share: bool) -> tuple[Bools, slice]:
-    """What the stages score and select keep, and the shells that they judge by.
+def workflow_choice(
+    folder: Path, case: Case, cut_off_angstrom: float, *, self_contribution: bool
+) -> tuple[Bools, slice]:
+    """What the stages score and select keep, and the shells that they score by.
 
-    With ``own_share`` a particle's part of its map is left in, as CryoSieve leaves it.
+    With ``self_contribution`` a particle's part of its map is left in, as CryoSieve leaves it.
     """
     maps, table = folder / "maps", folder / "particles.parquet"
     sampling, saved, log = maps / "sampling.npz", folder / "sampling.npz", folder / "log.parquet"
-    if own_share:
+    if self_contribution:
         shutil.copy(sampling, saved)
         write_no_share(sampling, saved)
     common: dict[str, Any] = {"symmetry": case.symmetry, "seed": 0, "round_number": 0}
     settings = Score(cryosieve_angstrom=[cut_off_angstrom], **SETTINGS)
     score(table, maps, None, settings=settings, backend=host(), out=log, **common)
-    if own_share:
+    if self_contribution:
         shutil.move(saved, sampling)
     rule = Select(score="cryosieve", rule="fraction", value=[RETAINED])
     outputs = {"out_table": folder / "subset.parquet", "out_star": folder / "subset.star"}
@@ -197,8 +201,8 @@ def table_of(record: dict[str, Any]) -> list[str]:
     lines = []
     for name, cut_offs in record.items():
         for cut_off, row in cut_offs.items():
-            agreed = [row["jaccard"][k] for k in MAPS] + [row["between"], row["jaccard"]["own share out"]]
-            rates = [row["correct_rate"][k] for k in ("own share in", "own share out")]
+            agreed = [row["jaccard"][k] for k in MAPS] + [row["between"], row["jaccard"]["self-contribution out"]]
+            rates = [row["correct_rate"][k] for k in ("self-contribution in", "self-contribution out")]
             lines.append(f"| {name} | {cut_off} | " + " | ".join(f"{v:.3f}" for v in (*agreed, *rates)) + " |")
     return lines
 

@@ -216,7 +216,7 @@ def corrupted(run: Run, moment: Moment) -> str:
     named = f"{name}: " in run.said and "Delete it and run snakemake again" in run.said
     path.unlink()
     run.again(target=f"results/tiny/{READ_BY[name]}")
-    return f"{name}: {'refused' if failed else 'NOT NOTICED'}, {'named with the remedy' if named else 'NOT NAMED'}"
+    return f"{name}: {'refused' if failed else 'NOT NOTICED'}, {'named with the fix' if named else 'NOT NAMED'}"
 
 
 def two_at_once(run: Run, moment: Moment) -> str:

@@ -64,8 +64,8 @@ def guarded(name: str, program: Callable[[], Any]) -> NoReturn:
         terminal.setLevel(logging.CRITICAL)
         log.error("a file is in the way or out of reach", exc_info=True)
         place = "" if error.filename is None else f"{error.filename}: "
-        remedy = "Make room, or name another place" if error.errno in FULL else "Name another place"
-        problem = f"{place}{(error.strerror or 'not accessible').lower()}. {remedy}."
+        fix = "Make room, or name another place" if error.errno in FULL else "Name another place"
+        problem = f"{place}{(error.strerror or 'not accessible').lower()}. {fix}."
         print(_paragraph(f"{name}: error: {problem}"), file=sys.stderr, flush=True)
         sys.exit(2)
     except Exception:

@@ -86,10 +86,19 @@ class Config(Section):
     @model_validator(mode="after")
     def _score_has_its_poses(self) -> Config:
         score = self.score
-        if self.select.score == "dual" and score.n_decoys + score.n_local + score.n_shift == 0:
-            raise ValueError("select.score: dual needs score.n_decoys, score.n_local or score.n_shift of at least 1")
-        needed = {"contrast": ("n_decoys", 2), "local": ("n_local", 1), "shift": ("n_shift", 1)}
-        name, least = needed.get(self.select.score, ("n_decoys", 0))
+        if (
+            self.select.score == "dual"
+            and score.n_random_poses + score.n_perturbed_poses + score.n_perturbed_shifts == 0
+        ):
+            raise ValueError(
+                "select.score: dual needs score.n_random_poses, n_perturbed_poses or n_perturbed_shifts of at least 1"
+            )
+        needed = {
+            "contrast": ("n_random_poses", 2),
+            "local": ("n_perturbed_poses", 1),
+            "shift": ("n_perturbed_shifts", 1),
+        }
+        name, least = needed.get(self.select.score, ("n_random_poses", 0))
         if getattr(self.score, name) < least:
             raise ValueError(f"select.score: {self.select.score} needs score.{name} of at least {least}")
         return self

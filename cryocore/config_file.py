@@ -31,15 +31,15 @@ def read_values(path: str | Path) -> dict[str, Any]:
         values = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe one
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise InputError(f"not YAML: {line}{error.problem}", file=path, remedy="Correct the line") from None
+        raise InputError(f"not YAML: {line}{error.problem}", file=path, fix="Correct the line") from None
     except yaml.YAMLError as error:
-        raise InputError(f"not YAML: {why(error)}", file=path, remedy="Save it as plain text") from None
+        raise InputError(f"not YAML: {why(error)}", file=path, fix="Save it as plain text") from None
     except ValueError as error:  # a number, date or time that is none
-        raise InputError(f"not YAML: {why(error)}", file=path, remedy="Correct the value") from None
+        raise InputError(f"not YAML: {why(error)}", file=path, fix="Correct the value") from None
     except RecursionError:
-        raise InputError("not YAML: blocks within blocks without end", file=path, remedy="Correct the file") from None
+        raise InputError("not YAML: blocks within blocks without end", file=path, fix="Correct the file") from None
     if not isinstance(values, dict):
-        raise InputError("not a mapping of settings", file=path, remedy="See config.yaml for an example")
+        raise InputError("not a mapping of settings", file=path, fix="See config.yaml for an example")
     return values
 
 
@@ -49,13 +49,13 @@ def _text(path: Path) -> str:
         n_bytes = path.stat().st_size
         text = path.read_text(encoding="utf-8") if n_bytes <= MAX_BYTES else None
     except FileNotFoundError:
-        raise InputError("file does not exist", file=path, remedy="Give an existing configuration") from None
+        raise InputError("file does not exist", file=path, fix="Give an existing configuration") from None
     except UnicodeDecodeError:
-        raise InputError("not UTF-8 text", file=path, remedy="Save it as UTF-8") from None
+        raise InputError("not UTF-8 text", file=path, fix="Save it as UTF-8") from None
     except OSError as error:
-        raise InputError(f"cannot be read ({why(error)})", file=path, remedy="Give a configuration") from None
+        raise InputError(f"cannot be read ({why(error)})", file=path, fix="Give a configuration") from None
     if text is None:
-        raise InputError(f"{n_bytes} bytes are too many for settings", file=path, remedy="Give a configuration")
+        raise InputError(f"{n_bytes} bytes are too many for settings", file=path, fix="Give a configuration")
     return text
 
 

@@ -9,7 +9,7 @@ Rotations
     in the object frame. In Fourier space, ``F2(k) = F3(A.T @ (kx, ky, 0))``.
     RELION's (rot, tilt, psi) in degrees give ``A = Rz(psi) Ry(tilt) Rz(rot)`` in the passive form.
     Quaternions are ``(w, x, y, z)`` with ``w >= 0`` and their standard matrix is ``A``.
-    A symmetry mate of ``A`` is ``A @ g``.
+    A symmetry symmetry equivalent of ``A`` is ``A @ g``.
 
 Shifts
     The translation (Å) that *centres* the image, as rlnOriginXAngst: ``centred(p) = image(p - t)``.
@@ -20,7 +20,7 @@ Fourier transforms
 
 CTF
     Positive at low frequency for white protein. Defocus in Å, underfocus positive; voltage in kV,
-    spherical aberration in mm; angles in degrees at the door, radians inside.
+    spherical aberration in mm; angles in degrees on input, radians inside.
 
 Resolution shells
     Shell ``s`` holds ``round(|k|) == s``; its resolution is ``box * pixel_size / s`` Å.

@@ -2,7 +2,7 @@
 
 A table of particles has one row per particle, in the order of the file it came from, and that order
 never changes. Every table that a later stage writes has the same rows in the same order and carries
-``particle_id``; :func:`require_same_particles` is the check at each door.
+``particle_id``; :func:`require_same_particles` is the check on each input.
 """
 
 from __future__ import annotations
@@ -60,10 +60,10 @@ class Optics:
         try:
             plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
             made = cls(**plain)
-            sound = made.box >= 2 and 0 < made.pixel_size_angstrom < math.inf
+            valid = made.box >= 2 and 0 < made.pixel_size_angstrom < math.inf
         except (TypeError, AttributeError):
-            sound = False
-        if not sound:
+            valid = False
+        if not valid:
             raise ValueError(f"{values!r:.80} is no optics group")
         return made
 
@@ -176,16 +176,16 @@ class Particles:
         """Read what :meth:`write` wrote, or a part of it."""
         found = read_table(path, shard=shard)
         meta = table_metadata(found.schema)
-        remedy = "Give the particles.parquet of a run"
+        fix = "Give the particles.parquet of a run"
         try:
             optics = tuple(map(Optics.from_dict, meta["optics"]))
             parent, root = str(meta["parent"]), str(meta["root"])
         except (KeyError, TypeError, ValueError):
-            raise InputError("not a table of particles", file=path, remedy=remedy) from None
-        table = conforming(found, particles_schema(found.schema.names), file=path, remedy=remedy)
+            raise InputError("not a table of particles", file=path, fix=fix) from None
+        table = conforming(found, particles_schema(found.schema.names), file=path, fix=fix)
         if not len(table):
-            remedy = AGAIN if shard == WHOLE else "There are more shards than particles: lower n_shards"
-            raise InputError("it has no particles" if shard == WHOLE else "a shard is empty", file=path, remedy=remedy)
+            fix = AGAIN if shard == WHOLE else "There are more shards than particles: lower n_shards"
+            raise InputError("it has no particles" if shard == WHOLE else "a shard is empty", file=path, fix=fix)
         _check_particles(table, len(optics), path)
         return cls(table, optics, parent, root)
 
@@ -215,7 +215,7 @@ def _check_particles(table: pa.Table, n_optics: int, path: str | Path) -> None:
 
 
 @dataclass(frozen=True)
-class Grid:
+class FourierGrid:
     """The padded half-space Fourier grid of a map.
 
     It covers the ball of the map's shells up to ``last_shell`` of the transform of the map padded from ``box`` to
@@ -276,7 +276,7 @@ class FourierSums:
 
     numerator: NDArray[np.complex64]
     denominator: Floats32
-    grid: Grid
+    grid: FourierGrid
 
 
 @dataclass(frozen=True)
@@ -304,7 +304,7 @@ class FscCurves:
         schema = pa.schema([(n, pa.int64() if n == "shell" else pa.float64()) for n in names])
         table = conforming(found, schema, file=path)
         if len(table) < 2:
-            raise InputError(f"it has {len(table)} shells", file=path, remedy=AGAIN)
+            raise InputError(f"it has {len(table)} shells", file=path, fix=AGAIN)
         return cls(**{n: as_numpy(table.column(n)) for n in names}, metadata=table_metadata(found.schema))
 
 
@@ -315,21 +315,21 @@ SCORES = ("l2_loss", "cryosieve", "ncc", "llr", "z", "zc", "ldac", "contrast", "
 """Names of the scores in the log; see ``cryocore.score.scores``."""
 
 EXPECTED = ("expected_z", "expected_zc", "expected_ldac")
-"""What a right particle scores in the mean, by the power of its projection."""
+"""What a correct particle scores in the mean, by the power of its projection."""
 
-HINTS = (
-    "better_pose_gain",
-    *(f"better_quat_{c}" for c in "wxyz"),
-    "better_shift_gain",
-    "better_shift_x_angstrom",
-    "better_shift_y_angstrom",
+SUGGESTED_POSE = (
+    "suggested_pose_gain",
+    *(f"suggested_quat_{c}" for c in "wxyz"),
+    "suggested_shift_gain",
+    "suggested_shift_x_angstrom",
+    "suggested_shift_y_angstrom",
 )
-"""The best of the neighbouring poses and displaced shifts that a particle was compared with."""
+"""The best of the perturbed poses and perturbed shifts that a particle was compared with."""
 
 NOT_SCORES = frozenset(
     [f"quat_{c}" for c in "wxyz"]
     + [f"view_{c}" for c in "xyz"]
-    + ["defocus_u_angstrom", "defocus_v_angstrom", "weight", "noise_factor", *EXPECTED, *HINTS]
+    + ["defocus_u_angstrom", "defocus_v_angstrom", "weight", "noise_factor", *EXPECTED, *SUGGESTED_POSE]
 )
 """Floating-point columns of the log that describe a particle; every other one scores it."""
 
@@ -375,7 +375,7 @@ def require_same_particles(
     expected: NDArray[np.uint64],
     *,
     file: str | Path,
-    remedy: str = AGAIN,
+    fix: str = AGAIN,
 ) -> None:
     """Refuse a table whose rows are not those of the data set, in the same order."""
     if not np.array_equal(ids, expected):
@@ -383,5 +383,5 @@ def require_same_particles(
             f"its {len(ids)} rows are not the {len(expected)} particles of this data set in the same order",
             file=file,
             column="particle_id",
-            remedy=remedy,
+            fix=fix,
         )

@@ -15,11 +15,11 @@ class InputError(ValueError):
     Parameters
     ----------
     problem : what is wrong, as a full clause ("tilt is missing")
-    remedy : what the user can do about it, as an imperative ("Refine the particles first")
+    fix : what the user can do about it, as an imperative ("Refine the particles first")
     file, row, column : where it is; ``row`` counts particles from 1
     setting : the key of the configuration that it is about, as ``select.value``
 
-    >>> print(InputError("the defocus is not a number", file="a.star", row=3, remedy="Estimate the CTF again"))
+    >>> print(InputError("the defocus is not a number", file="a.star", row=3, fix="Estimate the CTF again"))
     a.star, row 3: the defocus is not a number. Estimate the CTF again.
     """
 
@@ -27,13 +27,13 @@ class InputError(ValueError):
         self,
         problem: str,
         *,
-        remedy: str,
+        fix: str,
         file: str | Path | None = None,
         row: int | None = None,
         column: str | None = None,
         setting: str | None = None,
     ) -> None:
-        self.problem, self.remedy = problem, remedy
+        self.problem, self.fix = problem, fix
         self.file = None if file is None else str(file)
         self.row, self.column, self.setting = row, column, setting
         place = [
@@ -47,9 +47,9 @@ class InputError(ValueError):
             if text
         ]
         where = f"{', '.join(place)}: " if place else ""
-        super().__init__(f"{where}{problem.rstrip('.')}. {remedy.rstrip('.')}.")
+        super().__init__(f"{where}{problem.rstrip('.')}. {fix.rstrip('.')}.")
 
     def about(self, file: str | Path) -> InputError:
         """The same error, about a file if it names none."""
         where = {"row": self.row, "column": self.column, "setting": self.setting}
-        return InputError(self.problem, remedy=self.remedy, file=self.file or file, **where)  # type: ignore[arg-type]
+        return InputError(self.problem, fix=self.fix, file=self.file or file, **where)  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ from cryocore.files import atomic_path
 
 RIGHT, WRONG, UNKNOWN, INK, QUIET = "#0072B2", "#D55E00", "#7A8794", "#1D2733", "#8C97A3"
 """Colours that remain distinct without red-green vision (Okabe and Ito 2008)."""
-CLASSES = ((1, "right", RIGHT), (0, "wrong", WRONG), (-1, "not known", UNKNOWN))
+CLASSES = ((1, "correct", RIGHT), (0, "incorrect", WRONG), (-1, "not known", UNKNOWN))
 """Flags of particles, what they mean, and their colours."""
 STYLE = {
     "font.size": 10.5,
@@ -63,7 +63,7 @@ def save(figure: Figure, *paths: Path, dpi: float | None = None) -> None:
     for path in paths:
         suffix = path.suffix.lower()
         if suffix not in METADATA:
-            raise InputError("figures are written as .png, .svg or .pdf", file=path, remedy="Give such a name")
+            raise InputError("figures are written as .png, .svg or .pdf", file=path, fix="Give such a name")
         with style(), atomic_path(path) as temporary:
             about = METADATA[suffix]
             figure.savefig(temporary, format=suffix[1:], metadata=about, facecolor="white", dpi=dpi or "figure")

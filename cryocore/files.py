@@ -41,6 +41,8 @@ ARCHIVE_ERRORS = (
     zlib.error,
 )
 """What zipfile and numpy raise for an archive that is missing or damaged."""
+OTHER_LAYOUT = ("decoy_z", "better_pose_gain")
+"""Columns of logs whose other columns mean the same under other names: they are refused."""
 UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError)
 """What pyarrow raises for a table that is damaged; a page that does not match its checksum, OSError without number."""
 
@@ -167,7 +169,7 @@ def _readable(path: str | Path, what: str) -> Iterator[None]:
     except InputError:
         raise
     except ARCHIVE_ERRORS as error:
-        raise InputError(f"the {what} cannot be read ({why(error)})", file=path, remedy=AGAIN) from None
+        raise InputError(f"the {what} cannot be read ({why(error)})", file=path, fix=AGAIN) from None
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -217,55 +219,58 @@ def table_metadata(schema: pa.Schema) -> dict[str, Any]:
 
 @contextmanager
 def open_table(
-    path: str | Path, *, absent: str = "Run the workflow stage that writes it", remedy: str = AGAIN
+    path: str | Path, *, absent: str = "Run the workflow stage that writes it", fix: str = AGAIN
 ) -> Iterator[pq.ParquetFile]:
     """A Parquet file to read from, its pages checked against their checksums. (``pq.read_table`` starts pandas.)
 
     Raises
     ------
-    InputError  if the file is ``absent``, or cannot be read, also when that shows later: ``remedy``.
+    InputError  if the file is ``absent``, has a column of ``OTHER_LAYOUT``, or cannot be read, also when that shows
+        later: ``fix``.
     """
     try:
         opened = pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
     except FileNotFoundError:
-        raise InputError("file does not exist", file=path, remedy=absent) from None
+        raise InputError("file does not exist", file=path, fix=absent) from None
     except UNREADABLE as error:
-        raise _no_table(path, error, remedy) from None
+        raise _no_table(path, error, fix) from None
     with opened as file:
+        if foreign := next((name for name in OTHER_LAYOUT if name in file.schema_arrow.names), None):
+            raise InputError("a log of another layout", file=path, column=foreign, fix="Score the particles again")
         try:
             yield file
         except UNREADABLE as error:
             if isinstance(error, InputError) or (isinstance(error, OSError) and error.errno):  # of another file
                 raise
-            raise _no_table(path, error, remedy) from None
+            raise _no_table(path, error, fix) from None
 
 
-def _no_table(path: str | Path, error: Exception, remedy: str) -> InputError:
-    return InputError(f"not a readable Parquet file ({why(error)})", file=path, remedy=remedy)
+def _no_table(path: str | Path, error: Exception, fix: str) -> InputError:
+    return InputError(f"not a readable Parquet file ({why(error)})", file=path, fix=fix)
 
 
 def read_table(
-    path: str | Path, columns: list[str] | None = None, *, shard: Shard = WHOLE, remedy: str = AGAIN
+    path: str | Path, columns: list[str] | None = None, *, shard: Shard = WHOLE, fix: str = AGAIN
 ) -> pa.Table:
-    """Read a Parquet table written by this project, or say why that is impossible, and the remedy.
+    """Read a Parquet table written by this project, or say why that is impossible, and the fix.
 
     Of a shard only the row groups that hold it are read.
     """
-    with open_table(path, remedy=remedy) as file:
+    with open_table(path, fix=fix) as file:
         missing = next((name for name in columns or () if name not in file.schema_arrow.names), None)
         if missing is not None:
             raise InputError(
-                f"the table has no column {missing!r}", file=path, column=missing, remedy="Run snakemake again"
+                f"the table has no column {missing!r}", file=path, column=missing, fix="Run snakemake again"
             )
-        table = file.read(columns=columns) if shard == WHOLE else _read_stretch(file, columns, shard)
+        table = file.read(columns=columns) if shard == WHOLE else _read_range(file, columns, shard)
     return table if columns is None else table.select(columns)
 
 
-def _read_stretch(file: pq.ParquetFile, columns: list[str] | None, shard: Shard) -> pa.Table:
+def _read_range(file: pq.ParquetFile, columns: list[str] | None, shard: Shard) -> pa.Table:
     """The rows of a shard."""
     sizes = [file.metadata.row_group(g).num_rows for g in range(file.metadata.num_row_groups)]
     starts = np.cumsum([0, *sizes])
-    rows = shard.stretch(int(starts[-1]))
+    rows = shard.row_range(int(starts[-1]))
     groups = [g for g, n in enumerate(sizes) if starts[g] < rows.stop and rows.start < starts[g] + n]
     first = int(starts[groups[0]]) if groups else 0
     table = file.read_row_groups(groups, columns=columns)
@@ -279,7 +284,7 @@ def read_schema(path: str | Path) -> pa.Schema:
 
 
 def conforming(
-    table: pa.Table, schema: pa.Schema, *, file: str | Path, remedy: str = AGAIN, gaps: Collection[str] = ()
+    table: pa.Table, schema: pa.Schema, *, file: str | Path, fix: str = AGAIN, gaps: Collection[str] = ()
 ) -> pa.Table:
     """The columns of ``schema`` in its types.
 
@@ -290,25 +295,23 @@ def conforming(
     columns = []
     for field in schema:
         if field.name not in table.column_names:
-            raise InputError("the column is missing", file=file, column=field.name, remedy=remedy)
+            raise InputError("the column is missing", file=file, column=field.name, fix=fix)
         column = table.column(field.name)
         if _kind(column.type) != _kind(field.type):
             problem = f"it holds {_kind(column.type)} where {_kind(field.type)} are expected"
-            raise InputError(problem, file=file, column=field.name, remedy=remedy)
+            raise InputError(problem, file=file, column=field.name, fix=fix)
         if column.null_count and field.name not in gaps:
             row = int(np.argmax(column.is_null().to_numpy()))
-            raise InputError("there is no value", file=file, row=row + 1, column=field.name, remedy=remedy)
+            raise InputError("there is no value", file=file, row=row + 1, column=field.name, fix=fix)
         try:
             columns.append(column.cast(field.type))
         except pa.ArrowException as error:
-            raise InputError(
-                f"a value is out of range ({why(error)})", file=file, column=field.name, remedy=remedy
-            ) from None
+            raise InputError(f"a value is out of range ({why(error)})", file=file, column=field.name, fix=fix) from None
     return pa.Table.from_arrays(columns, schema=schema)
 
 
 def _kind(kind: pa.DataType) -> str:
-    """What a column holds, in words."""
+    """What a column holds, as text."""
     if pa.types.is_dictionary(kind):
         return _kind(kind.value_type)
     names = {"whole numbers": pa.types.is_integer, "numbers": pa.types.is_floating, "flags": pa.types.is_boolean}
@@ -320,7 +323,7 @@ def refuse_rows(bad: NDArray[Any], values: NDArray[Any], column: str, fault: str
     """Refuse the first row ``(n,)`` of a table for which ``bad`` holds; ``fault`` follows its value."""
     if bad.any():
         row = int(np.argmax(bad))
-        raise InputError(f"{values[row]:g} {fault}", file=file, row=row + 1, column=column, remedy=AGAIN)
+        raise InputError(f"{values[row]:g} {fault}", file=file, row=row + 1, column=column, fix=AGAIN)
 
 
 def as_numpy(column: pa.ChunkedArray) -> NDArray[Any]:

@@ -68,12 +68,12 @@ def read_header(path: str | Path) -> StackHeader:
             n_bytes = os.fstat(file.fileno()).st_size
     except OSError as error:
         raise InputError(
-            f"the stack cannot be read ({error.strerror})", file=path, remedy="Restore it, or correct the image root"
+            f"the stack cannot be read ({error.strerror})", file=path, fix="Restore it, or correct the image root"
         ) from None
     if raw[:2] == b"\x1f\x8b" or raw[:3] == b"BZh":
-        raise InputError("the stack is compressed", file=path, remedy="Decompress it")
+        raise InputError("the stack is compressed", file=path, fix="Decompress it")
     if len(raw) < HEADER_BYTES:
-        raise InputError(f"not an MRC stack: it has {len(raw)} bytes", file=path, remedy="Copy or write it again")
+        raise InputError(f"not an MRC stack: it has {len(raw)} bytes", file=path, fix="Copy or write it again")
     header = _parse_header(raw, path)
     expected = header.offset + header.n_images * header.image_bytes
     if n_bytes < expected:
@@ -81,7 +81,7 @@ def read_header(path: str | Path) -> StackHeader:
             f"truncated: {n_bytes} bytes where its header announces {header.n_images} images of "
             f"{header.width} x {header.height}, {expected} bytes",
             file=path,
-            remedy="Copy or write the stack again",
+            fix="Copy or write the stack again",
         )
     return header
 
@@ -105,7 +105,7 @@ def _parse_header(raw: bytes, path: Path) -> StackHeader:
         raise InputError(
             f"not a readable MRC stack: mode {f['mode']}, {f['nx']} x {f['ny']} x {f['nz']}",
             file=path,
-            remedy=f"Give an MRC stack of mode {', '.join(map(str, MODES))}",
+            fix=f"Give an MRC stack of mode {', '.join(map(str, MODES))}",
         )
     order, f = sensible[0]
     width, height, n_images = int(f["nx"]), int(f["ny"]), int(f["nz"])
@@ -208,7 +208,7 @@ class StackReader:
                 f"holds {header.n_images} images of {header.width} x {header.height}, where image {first + n} of "
                 f"{box} x {box} is expected",
                 file=file.path,
-                remedy="The stack has changed: run the workflow from the start",
+                fix="The stack has changed: run the workflow from the start",
             )
         as_stored = header.dtype == target.dtype
         data = target.reshape(-1).view(np.uint8) if as_stored else np.empty(n * header.image_bytes, dtype=np.uint8)
@@ -255,9 +255,9 @@ def read_bytes(descriptor: int, data: NDArray[np.uint8], offset: int, path: Path
             got = os.preadv(descriptor, [view[done:]], offset + done)
         except OSError as error:
             problem = f"the {what} cannot be read ({error.strerror})"
-            raise InputError(problem, file=path, remedy="Restore it and run the workflow again") from None
+            raise InputError(problem, file=path, fix="Restore it and run the workflow again") from None
         if got == 0:
-            raise InputError("truncated while it was read", file=path, remedy=f"Copy or write the {what} again")
+            raise InputError("truncated while it was read", file=path, fix=f"Copy or write the {what} again")
         done += got
 
 

@@ -1,4 +1,4 @@
-"""How well scores and selections tell right particles from wrong ones: pure functions of arrays."""
+"""How well scores and selections tell correct particles from incorrect ones: pure functions of arrays."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from cryocore.types import Bools
 Strings = NDArray[np.object_]
 
 
-def auc(score: NDArray[np.floating[Any]], right: Bools, *, lower_is_better: bool = False) -> float | None:
-    """Probability that a right particle scores better than a wrong one; ties count one half.
+def auc(score: NDArray[np.floating[Any]], correct: Bools, *, lower_is_better: bool = False) -> float | None:
+    """Probability that a correct particle scores better than an incorrect one; ties count one half.
 
     Particles without a finite score are left out; None where a class is empty.
 
@@ -22,42 +22,42 @@ def auc(score: NDArray[np.floating[Any]], right: Bools, *, lower_is_better: bool
     0.875
     """
     scored = np.isfinite(score)
-    values, flags = score[scored], right[scored]
+    values, flags = score[scored], correct[scored]
     n_right = int(np.count_nonzero(flags))
     n_wrong = len(flags) - n_right
     if n_right == 0 or n_wrong == 0:
         return None
-    right_ones, wrong_ones = np.sort(values[flags]), np.sort(values[~flags])
-    below, not_above = (np.searchsorted(wrong_ones, right_ones, side=side).sum() for side in ("left", "right"))
+    correct_ones, incorrect_ones = np.sort(values[flags]), np.sort(values[~flags])
+    below, not_above = (np.searchsorted(incorrect_ones, correct_ones, side=side).sum() for side in ("left", "right"))
     area = float(0.5 * (below + not_above) / (n_right * n_wrong))
     return 1.0 - area if lower_is_better else area
 
 
-def selection_rates(selected: Bools, right: Bools) -> dict[str, float | None]:
+def selection_rates(selected: Bools, correct: Bools) -> dict[str, float | None]:
     """Correct rate, precision and recall of a selection, as a prediction of ``right``."""
-    hits = int(np.count_nonzero(selected & right))
+    hits = int(np.count_nonzero(selected & correct))
     precision = share(hits, int(np.count_nonzero(selected)))
     return {
         "correct_rate": precision,
         "precision": precision,
-        "recall": share(hits, int(np.count_nonzero(right))),
+        "recall": share(hits, int(np.count_nonzero(correct))),
     }
 
 
 def rates_by_kind(
-    kinds: Strings, score: NDArray[np.floating[Any]], selected: Bools, right: Bools, *, lower_is_better: bool
+    kinds: Strings, score: NDArray[np.floating[Any]], selected: Bools, correct: Bools, *, lower_is_better: bool
 ) -> dict[str, dict[str, Any]]:
-    """For each kind of error: how many, how many selected, and the AUC of right particles against that kind alone."""
+    """For each kind of error: how many, how many selected, and the AUC of correct particles against that kind alone."""
     table: dict[str, dict[str, Any]] = {}
-    for kind in sorted({str(k) for k in kinds[~right]}):
-        wrong = ~right & (kinds == kind)
-        pair = wrong | right
-        n, n_kept = int(np.count_nonzero(wrong)), int(np.count_nonzero(wrong & selected))
+    for kind in sorted({str(k) for k in kinds[~correct]}):
+        incorrect = ~correct & (kinds == kind)
+        pair = incorrect | correct
+        n, n_kept = int(np.count_nonzero(incorrect)), int(np.count_nonzero(incorrect & selected))
         table[kind] = {
             "n": n,
             "n_kept": n_kept,
             "kept_share": share(n_kept, n),
-            "auc": auc(score[pair], right[pair], lower_is_better=lower_is_better),
+            "auc": auc(score[pair], correct[pair], lower_is_better=lower_is_better),
         }
     return table
 

@@ -1,4 +1,4 @@
-"""Parts of a data set that are jobs of their own: stretches of rows, whose results are put together in order."""
+"""Parts of a data set that are jobs of their own: ranges of rows, whose results are put together in order."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Shard:
         """
         index, _, count = text.partition("/")
         if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
-            raise InputError(f"no shard {text!r}", remedy="Write INDEX/COUNT, the index from 0")
+            raise InputError(f"no shard {text!r}", fix="Write INDEX/COUNT, the index from 0")
         return cls(int(index), int(count))
 
-    def stretch(self, n: int) -> slice:
+    def row_range(self, n: int) -> slice:
         """Its rows of ``n``.
 
         >>> [Shard(i, 3).stretch(10) for i in range(3)]
@@ -40,7 +40,7 @@ class Shard:
 
     def rows(self, n: int) -> NDArray[np.intp]:
         """Its rows of ``n``, one by one."""
-        return np.arange(n)[self.stretch(n)]
+        return np.arange(n)[self.row_range(n)]
 
 
 WHOLE = Shard()

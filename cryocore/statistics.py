@@ -35,7 +35,7 @@ def effective_number(weights: NDArray[np.floating[Any]]) -> float:
 
 
 def posterior(log_odds: Floats) -> Floats:
-    """Probability of being right, ``(n,)``; 0 where the log odds are NaN.
+    """Probability of being correct, ``(n,)``; 0 where the log odds are NaN.
 
     >>> posterior(np.log([9.0, 1.0])).round(6).tolist()
     [0.9, 0.5]

@@ -110,8 +110,8 @@ def run_status(logs: Path, now: float | None = None) -> Status:
     found = [_job(path, now or time.time(), locked=runs) for path in sorted(logs.rglob("*.log"))]
     jobs = [job for job in found if job.stage in STAGES]
     if not jobs:
-        remedy = "Give the name of a run, from its directory; the first jobs may still wait in the queue (squeue --me)"
-        raise InputError("no job of this run has written a log", file=logs, remedy=remedy)
+        fix = "Give the name of a run, from its directory; the first jobs may still wait in the queue (squeue --me)"
+        raise InputError("no job of this run has written a log", file=logs, fix=fix)
     order = sorted(jobs, key=lambda j: (-1 if j.round is None else j.round, STAGES.index(j.stage), j.shard or 0))
     return Status(logs.name, tuple(order), 1 + max(j.shard or 0 for j in jobs), runs)
 

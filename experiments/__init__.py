@@ -1,4 +1,4 @@
-"""Planted errors found, or not: the benchmark of scores and rules that find wrong particles.
+"""Planted errors found, or not: the benchmark of scores and rules that find incorrect particles.
 
 ``grid.yaml`` declares molecules, kinds of error, rates, signal-to-noise ratios and sizes. Every combination is a case:
 an ordinary configuration, run by the ordinary workflow, measured against the truth and against what any method could

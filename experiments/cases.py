@@ -115,7 +115,7 @@ def from_shared_data(grid: dict[str, Any], entry: dict[str, Any], kind: str, rat
 
 def _entry(grid: dict[str, Any], section: str, name: str) -> Any:
     if name not in grid[section]:
-        raise InputError(f"there is no {name}", setting=f"{section}", remedy=f"Use one of {', '.join(grid[section])}")
+        raise InputError(f"there is no {name}", setting=f"{section}", fix=f"Use one of {', '.join(grid[section])}")
     return grid[section][name]
 
 
@@ -124,7 +124,8 @@ def _planted(grid: dict[str, Any], kind: str, rate: float) -> dict[str, float]:
 
 
 def _with_defaults(grid: dict[str, Any], config: dict[str, Any], rate: float) -> dict[str, Any]:
-    """The settings of all cases below those of one; without a rule, the known share of wrong particles is dropped."""
+    """The settings of all cases below those of one; without a rule, the known share of incorrect particles is
+    dropped."""
     config = merged(grid["settings"], config)
     if "rule" in config.get("select", {}):
         return config
@@ -159,7 +160,7 @@ def chosen(cases: Iterable[Case], words: Sequence[str]) -> list[Case]:
     names = [word for word in words if "=" not in word]
     unknown = [name for name, _ in factors if name not in FACTORS]
     if unknown:
-        raise InputError(f"there is no factor {unknown[0]}", remedy=f"Use one of {', '.join(FACTORS)}")
+        raise InputError(f"there is no factor {unknown[0]}", fix=f"Use one of {', '.join(FACTORS)}")
     wanted = [(name, {_plain(value) for value in values.split(",")}) for name, values in factors]
     found = [
         case
@@ -168,7 +169,7 @@ def chosen(cases: Iterable[Case], words: Sequence[str]) -> list[Case]:
         and all(_plain(case.factors.get(name)) in values for name, values in wanted)
     ]
     if not found:
-        raise InputError(f"no case matches {' '.join(words)}", remedy="python -m experiments list shows their names")
+        raise InputError(f"no case matches {' '.join(words)}", fix="python -m experiments list shows their names")
     return found
 
 

@@ -18,13 +18,13 @@ from tqdm import tqdm
 
 from benchmarks.validation.common import ROOT, Skipped
 from cryocore.backend import get_backend
-from cryocore.classify.committee import Folds, fit_committee
+from cryocore.classify.ensemble import Folds, fit_ensemble
 from cryocore.classify.evaluation import compare, evaluate
 from cryocore.classify.examples import Examples, Pictures
-from cryocore.classify.lessons import Lessons, true_lessons
 from cryocore.classify.models import fit_model
 from cryocore.classify.results import scores_of
 from cryocore.classify.rounds import ScoredRound, open_run
+from cryocore.classify.training_set import TrainingSet, true_training_set
 from cryocore.files import read_table, write_json
 from cryocore.rates import auc, rounded
 from cryocore.settings.classify import Classify
@@ -44,13 +44,14 @@ ALONE = {"residual powers": RESIDUAL, "residual and projection powers": (*RESIDU
 
 @dataclass(frozen=True)
 class Opened:
-    """A case's last round, the lessons that its truth makes of all particles, and the scores of the log for them.
+    """A case's last round, the training particles that its truth makes of all particles, and the scores of the log for
+    them.
 
     ``oracle`` : log-likelihood ratio with the true map, ``(n,)``; None without one
     """
 
     scored: ScoredRound
-    lessons: Lessons
+    training_set: TrainingSet
     scores: dict[str, Floats]
     oracle: Floats | None
 
@@ -72,7 +73,7 @@ def read_plan(path: Path = PLAN) -> tuple[dict[str, Any], dict[str, Case]]:
 
 
 def measure(*, cores: int, labels: Sequence[str] = (), store: Path = STORE) -> None:
-    """Measure what is not measured yet, case by case; the model that others are judged by is made first."""
+    """Measure what is not measured yet, case by case; the model that others are scored by is made first."""
     plan, cases = read_plan()
     settings = Classify(**{name: plan[name] for name in ("n_folds", "image_size", "n_epochs")})
     transfer = plan["transfer"]
@@ -94,7 +95,7 @@ def measure(*, cores: int, labels: Sequence[str] = (), store: Path = STORE) -> N
         except Skipped as reason:
             print(f"{label}: skipped, {reason}", flush=True)
             continue
-        write_json(path, {"label": label, **case.factors, "images": len(found.lessons.right), **values})
+        write_json(path, {"label": label, **case.factors, "images": len(found.training_set.correct), **values})
         print(f"{label}: done", flush=True)
 
 
@@ -111,65 +112,67 @@ def opened(case: Case, cores: int, settings: Classify) -> Iterator[Opened]:
         scored = open_run(Path("results") / RUN, "last", backend)
         results = (home / "results" / RUN).resolve()
         made = results / ("simulated" if config.input.star is None else "planted")
-        right, kinds = read_truth(made / "truth.parquet", scored.data)
-        everyone = settings.model_copy(update={"n_lessons": len(right)})
-        lessons = true_lessons(scored, everyone, right.astype(np.int8), kinds.astype(np.str_))
+        correct, kinds = read_truth(made / "truth.parquet", scored.data)
+        everyone = settings.model_copy(update={"n_training": len(correct)})
+        training_set = true_training_set(scored, everyone, correct.astype(np.int8), kinds.astype(np.str_))
         oracle, true_map = None, true_map_of(config, made)
         if true_map is not None:
-            run = Run(results, config, true_map, right, scored.data.column("half"), backend, Path(folder))
+            run = Run(results, config, true_map, correct, scored.data.column("half"), backend, Path(folder))
             replace(scored.data, root=str((home / scored.data.root).resolve())).write(run.particles)
             oracle = oracle_score(run, true_map)
         plain = read_table(scored.scores, ["l2_loss"]).column(0).to_numpy().astype(np.float64)
-        scores = {"l2_loss": -plain, **scores_of(lessons, np.arange(len(right)))}
-        yield Opened(scored, lessons, scores, oracle)
+        scores = {"l2_loss": -plain, **scores_of(training_set, np.arange(len(correct)))}
+        yield Opened(scored, training_set, scores, oracle)
     shutil.rmtree(home, ignore_errors=True)
 
 
 def case_numbers(found: Opened, models: Sequence[str], settings: Classify, *, alone: bool) -> dict[str, Any]:
-    """Every model judged by folds, beside the scores and the true map; with ``alone`` also models that see less."""
-    lessons, seed = found.lessons, found.scored.seed
-    folds = Folds.of(lessons.examples.micrograph, settings.n_folds, seed)
+    """Every model scored by folds, beside the scores and the true map; with ``alone`` also models that see less."""
+    training_set, seed = found.training_set, found.scored.seed
+    folds = Folds.of(training_set.examples.micrograph, settings.n_folds, seed)
     values: dict[str, Any] = {
-        "scores": {name: judged(v, lessons) for name, v in found.scores.items()},
-        "oracle": None if found.oracle is None else judged(found.oracle, lessons),
+        "scores": {name: judged(v, training_set) for name, v in found.scores.items()},
+        "oracle": None if found.oracle is None else judged(found.oracle, training_set),
         "models": {},
     }
     for kind in models:
-        values["models"][kind] = by_folds(kind, lessons, folds, settings, found, seed)
+        values["models"][kind] = by_folds(kind, training_set, folds, settings, found, seed)
     for name, prefixes in ALONE.items() if alone else ():
-        part = replace(lessons, examples=seeing(lessons.examples, prefixes))
+        part = replace(training_set, examples=seeing(training_set.examples, prefixes))
         values["models"][f"logistic, {name}"] = by_folds("logistic", part, folds, settings, found, seed)
     if alone:
-        image, prediction = np.moveaxis(lessons.examples.pictures.pairs, 1, 0)
+        image, prediction = np.moveaxis(training_set.examples.pictures.pairs, 1, 0)
         blind = Pictures(np.stack([image - prediction, np.zeros_like(image)], axis=1))
-        part = replace(lessons, examples=replace(lessons.examples, pictures=blind))
+        part = replace(training_set, examples=replace(training_set.examples, pictures=blind))
         values["models"]["cnn, residual alone"] = by_folds("cnn", part, folds, settings, found, seed)
     return values
 
 
-def by_folds(kind: str, lessons: Lessons, folds: Folds, settings: Classify, found: Opened, seed: int) -> dict[str, Any]:
-    """What a committee says of particles that it has not seen."""
-    committee = fit_committee(kind, lessons, folds, settings, seed=seed)
-    return numbers(expit(committee.log_odds(lessons.examples)), lessons, found.scores, seed)
+def by_folds(
+    kind: str, training_set: TrainingSet, folds: Folds, settings: Classify, found: Opened, seed: int
+) -> dict[str, Any]:
+    """What an ensemble says of particles that it has not seen."""
+    ensemble = fit_ensemble(kind, training_set, folds, settings, seed=seed)
+    return numbers(expit(ensemble.log_odds(training_set.examples)), training_set, found.scores, seed)
 
 
-def numbers(share: Floats, lessons: Lessons, scores: dict[str, Floats], seed: int) -> dict[str, Any]:
+def numbers(share: Floats, training_set: TrainingSet, scores: dict[str, Floats], seed: int) -> dict[str, Any]:
     """Accuracy, AUC and so on with intervals, and the difference from the best score of the log."""
-    given: dict[str, Any] = {"groups": lessons.examples.micrograph, "seed": seed}
-    evaluation = evaluate(share, lessons.right, kinds=lessons.kinds, **given).as_dict()
-    comparison = compare(share, scores, lessons.right, **given)
+    given: dict[str, Any] = {"groups": training_set.examples.micrograph, "seed": seed}
+    evaluation = evaluate(share, training_set.correct, kinds=training_set.kinds, **given).as_dict()
+    comparison = compare(share, scores, training_set.correct, **given)
     names = ("accuracy", "balanced_accuracy", "auc", "kappa", "calibration_error")
     kinds = {name: value["auc"] for name, value in evaluation["kinds"].items()}
     gain = {"best": comparison.best, **comparison.as_dict()["gain_over_best"]}
     return {**{name: evaluation[name] for name in names}, "kinds": kinds, "gain": gain}
 
 
-def judged(score: Floats, lessons: Lessons) -> dict[str, float | None]:
+def judged(score: Floats, training_set: TrainingSet) -> dict[str, float | None]:
     """AUC of a score, and the accuracy of the best threshold, which is chosen with the truth at hand."""
     order = np.argsort(-score, kind="stable")
-    right = lessons.right[order]
-    hits = np.concatenate([[0], np.cumsum(right)]) + np.concatenate([np.cumsum(~right[::-1])[::-1], [0]])
-    return rounded({"accuracy": float(hits.max() / len(score)), "auc": auc(score, lessons.right)}, 4)
+    correct = training_set.correct[order]
+    hits = np.concatenate([[0], np.cumsum(correct)]) + np.concatenate([np.cumsum(~correct[::-1])[::-1], [0]])
+    return rounded({"accuracy": float(hits.max() / len(score)), "auc": auc(score, training_set.correct)}, 4)
 
 
 def seeing(examples: Examples, prefixes: tuple[str, ...]) -> Examples:
@@ -179,14 +182,16 @@ def seeing(examples: Examples, prefixes: tuple[str, ...]) -> Examples:
 
 
 def transferred(source: Opened, target: Opened, models: Sequence[str], settings: Classify) -> dict[str, Any]:
-    """Models of all particles of one case judge those of another."""
-    lessons, seed = source.lessons, source.scored.seed
-    stopping = Folds.of(lessons.examples.micrograph, settings.n_folds, seed)(lessons.examples) == 0
+    """Models of all particles of one case score those of another."""
+    training_set, seed = source.training_set, source.scored.seed
+    stopping = Folds.of(training_set.examples.micrograph, settings.n_folds, seed)(training_set.examples) == 0
     found = {}
     for kind in models:
-        model = fit_model(kind, lessons.examples, lessons.right, lessons.weight, stopping, settings, seed=seed)
-        share = expit(model.log_odds(target.lessons.examples))
-        found[kind] = numbers(share, target.lessons, target.scores, seed)
+        model = fit_model(
+            kind, training_set.examples, training_set.correct, training_set.weight, stopping, settings, seed=seed
+        )
+        share = expit(model.log_odds(target.training_set.examples))
+        found[kind] = numbers(share, target.training_set, target.scores, seed)
     return found
 
 

@@ -54,7 +54,7 @@ class Run:
     results: Path
     config: Config
     true_map: Path | None
-    right: Bools
+    correct: Bools
     half: NDArray[np.int8]
     backend: Backend
     folder: Path
@@ -86,9 +86,9 @@ def comparison_maps(run: Run, weights: Floats, selected: Bools, oracle: Floats |
     Returns
     -------
     dict of subset -> n, correct_rate and fsc_truth_area, the mean FSC with the truth over all shells (None without a
-    true map); with a true map also fsc_truth_area_resolved, that over the shells where the FSC of the right particles'
-    map is at least ½, and :func:`beyond_truth`. ``judged``: by what :func:`judged_by_right` gives, with its auc and
-    correct_rate; ``across``: by :func:`judged_across`
+    true map); with a true map also fsc_truth_area_resolved, that over the shells where the FSC of the correct
+    particles' map is at least ½, and :func:`beyond_truth`. ``judged``: by what :func:`judged_by_right` gives, with its
+    auc and correct_rate; ``across``: by :func:`judged_across`
     """
     n = len(weights)
     size = {h: int(np.count_nonzero(selected & (run.half == h))) for h in (1, 2)}
@@ -97,12 +97,12 @@ def comparison_maps(run: Run, weights: Floats, selected: Bools, oracle: Floats |
         "chosen": weights,
         "all": np.ones(n, dtype=bool),
         "random": best(np.random.default_rng(0).random(n), run.half, size),
-        "right": run.right,
+        "right": run.correct,
         "judged": likely,
     }
     if oracle is not None:
         subsets["across"] = judged_across(run, weights)
-        subsets |= {"oracle": best(oracle, run.half, size), "oracle_weights": probabilities(oracle, run.right)}
+        subsets |= {"oracle": best(oracle, run.half, size), "oracle_weights": probabilities(oracle, run.correct)}
     found = {name: measured(run, np.asarray(kept, dtype=np.float64)) for name, kept in subsets.items()}
     found["chosen"] |= summary(run, selected)
     curve = found["right"]["fsc_truth"]
@@ -111,29 +111,29 @@ def comparison_maps(run: Run, weights: Floats, selected: Bools, oracle: Floats |
     return {**maps, "judged": maps["judged"] | aucs}
 
 
-def probabilities(values: Floats, right: Bools) -> Floats:
+def probabilities(values: Floats, correct: Bools) -> Floats:
     """How likely each particle is right by a score, ``(n,)``, fitted to the truth."""
     from sklearn.linear_model import LogisticRegression
 
     scaled = (values / values.std())[:, None]
-    return np.asarray(LogisticRegression(C=1e6).fit(scaled, right).predict_proba(scaled)[:, 1])
+    return np.asarray(LogisticRegression(C=1e6).fit(scaled, correct).predict_proba(scaled)[:, 1])
 
 
 def judged_by_right(run: Run, size: dict[int, int]) -> tuple[dict[str, Any], Floats]:
-    """What the half maps of all right particles say: where a run would end that had chosen every particle well.
+    """What the half maps of all correct particles say: where a run would end that had chosen every particle well.
 
     Returns
     -------
     AUC of the log odds and correct rate of the best ``size[h]``, and the weights ``(n,)`` by them
     """
-    odds = odds_against(run, make_map(run, run.right.astype(np.float64)))
+    odds = odds_against(run, make_map(run, run.correct.astype(np.float64)))
     kept = best(odds, run.half, size)
-    rate = round(float(run.right[kept].mean()), 6)
-    return {"auc": rounded_auc(odds, run.right), "n": sum(size.values()), "correct_rate": rate}, weigh(odds)
+    rate = round(float(run.correct[kept].mean()), 6)
+    return {"auc": rounded_auc(odds, run.correct), "n": sum(size.values()), "correct_rate": rate}, weigh(odds)
 
 
 def judged_across(run: Run, weights: Floats) -> Floats:
-    """Weights ``(n,)`` after some rounds in which the map of the other half set judges, which is forbidden."""
+    """Weights ``(n,)`` after some rounds in which the map of the other half set scores, which is forbidden."""
     for _ in range(ROUNDS_ACROSS):
         maps = make_map(run, weights)
         (maps / "half1.mrc").rename(maps / "swapped.mrc")
@@ -145,16 +145,17 @@ def judged_across(run: Run, weights: Floats) -> Floats:
 
 
 def odds_against(run: Run, maps: Path) -> Floats:
-    """Log odds ``(n,)`` of being right against half maps that :func:`make_map` made; 0 for all if they say nothing."""
+    """Log odds ``(n,)`` of being correct against half maps that :func:`make_map` made; 0 for all if they say
+    nothing."""
     settings, seed, out = run.config.score, run.config.seed, run.folder / "judged.parquet"
     common: dict[str, Any] = {"symmetry": run.config.symmetry, "seed": seed, "backend": run.backend, "out": out}
     score(run.particles, maps, run.folder / "subset.parquet", settings=settings, round_number=0, **common)
     odds = log_odds(out)
-    return np.zeros(len(run.right)) if odds is None else np.nan_to_num(odds)
+    return np.zeros(len(run.correct)) if odds is None else np.nan_to_num(odds)
 
 
 def log_odds(log: Path) -> Floats | None:
-    """Log odds ``(n,)`` of being right by what a log holds; None where it does not allow any."""
+    """Log odds ``(n,)`` of being correct by what a log holds; None where it does not allow any."""
     odds = read_columns(log, [MIXTURE])[MIXTURE].astype(np.float64)
     return odds if np.isfinite(odds).any() else None
 
@@ -166,7 +167,7 @@ def weigh(odds: Floats) -> Floats:
 
 def summary(run: Run, selected: Bools) -> dict[str, Any]:
     """How many particles are selected, and the share of them that is right."""
-    rate = round(float(run.right[selected].mean()), 6) if selected.any() else None
+    rate = round(float(run.correct[selected].mean()), 6) if selected.any() else None
     return {"n": int(selected.sum()), "correct_rate": rate}
 
 
@@ -229,7 +230,7 @@ def oracle_score(run: Run, true_map: Path) -> Floats:
     replace(curves, corrected=np.ones_like(curves.corrected)).write(folder / "fsc.parquet")
     write_no_share(folder / "sampling.npz", run.results / "round_0" / "sampling.npz")
     sums, coefficients, _ = band_sums(run, folder, None)
-    scale = sums.c[run.right].sum() / sums.e[run.right].sum()
+    scale = sums.c[run.correct].sum() / sums.e[run.correct].sum()
     c, e = scale * sums.c, scale**2 * sums.e
     sigma2 = (sums.a - 2 * c + e).mean(axis=0) / coefficients
     return np.asarray(((c - 0.5 * e) / sigma2).sum(axis=1))
@@ -246,7 +247,7 @@ def band_sums(run: Run, round_dir: Path, subset: Path | None) -> tuple[BandStati
     """Band sums of all particles at their poses, coefficients per band and edges of the bands."""
     common: dict[str, Any] = {"symmetry": run.config.symmetry, "seed": run.config.seed, "backend": run.backend}
     out = run.folder / "scores.parquet"
-    settings = Score(n_bands=64, n_decoys=0, n_local=0, n_shift=0)
+    settings = Score(n_bands=64, n_random_poses=0, n_perturbed_poses=0, n_perturbed_shifts=0)
     score(run.particles, round_dir, subset, settings=settings, round_number=0, out=out, **common)
     table = read_table(out, list(BAND_COLUMNS))
     about = table_metadata(table.schema)
@@ -255,7 +256,9 @@ def band_sums(run: Run, round_dir: Path, subset: Path | None) -> tuple[BandStati
     return sums, np.maximum(np.array(about["coefficients"][0]), 1.0), np.array(about["band_edges"], dtype=np.int32)
 
 
-def cryosieve_rule(run: Run, *, own_share: bool, progress: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
+def cryosieve_rule(
+    run: Run, *, self_contribution: bool, progress: Callable[[str], None] = lambda text: None
+) -> dict[str, Any]:
     """The rule of CryoSieve (Zhu et al. 2023) on the same data, written from its description; their program is not run.
 
     Every round drops a fifth of what is left of each half set, for good, by what subtracting the projection of the own
@@ -264,8 +267,8 @@ def cryosieve_rule(run: Run, *, own_share: bool, progress: Callable[[str], None]
 
     Parameters
     ----------
-    own_share : a particle's share of its own prediction stays in, or is taken out as in cryocore's scores; with few
-        particles and low SNR the result depends on it
+    self_contribution : a particle's share of its own prediction stays in, or is taken out as in cryocore's scores; with
+        few particles and low SNR the result depends on it
 
     Returns
     -------
@@ -278,25 +281,25 @@ def cryosieve_rule(run: Run, *, own_share: bool, progress: Callable[[str], None]
     rounds = []
     for number, cutoff in enumerate(cutoffs, start=1):
         progress(f"CryoSieve's rule, round {number} of {n_rounds}")
-        values = _high_pass_score(run, data, kept, float(cutoff), own_share)
+        values = _high_pass_score(run, data, kept, float(cutoff), self_contribution)
         order = np.argsort(np.argsort(values, kind="stable")) / len(values)
         rank[kept] = number + order[kept]
         counts = {h: round(RETAINED * np.count_nonzero(kept & (run.half == h))) for h in (1, 2)}
         kept = best(np.where(kept, values, -np.inf), run.half, counts)
         rounds.append(with_areas(measured(run, kept.astype(np.float64))))
-    return {"auc": rounded_auc(rank, run.right), "rounds": rounds}
+    return {"auc": rounded_auc(rank, run.correct), "rounds": rounds}
 
 
-def _high_pass_score(run: Run, data: Particles, kept: Bools, cutoff_angstrom: float, own_share: bool) -> Floats:
+def _high_pass_score(run: Run, data: Particles, kept: Bools, cutoff_angstrom: float, self_contribution: bool) -> Floats:
     """CryoSieve's score of all particles with a map of those that are kept."""
     maps = make_map(run, kept.astype(np.float64))
-    if own_share:
+    if self_contribution:
         write_no_share(maps / "sampling.npz", maps / "sampling.npz")
     sums, _, edges = band_sums(run, maps, run.folder / "subset.parquet")
     return cryosieve(sums, first_band(edges, data, cutoff_angstrom))
 
 
-def rounded_auc(values: NDArray[np.floating[Any]], right: Bools, *, lower_is_better: bool = False) -> float | None:
+def rounded_auc(values: NDArray[np.floating[Any]], correct: Bools, *, lower_is_better: bool = False) -> float | None:
     """AUC to six digits."""
-    area = auc(values, right, lower_is_better=lower_is_better)
+    area = auc(values, correct, lower_is_better=lower_is_better)
     return None if area is None else round(area, 6)

@@ -52,32 +52,33 @@ def evaluate(home: Path, config: Config, backend: Backend, progress: Progress = 
     results = home / "results" / config.run
     made = results / ("simulated" if config.input.star is None else "planted")
     data = Particles.read(results / "particles.parquet")
-    right, kinds = read_truth(made / "truth.parquet", data)
+    correct, kinds = read_truth(made / "truth.parquet", data)
     progress("scores of all rounds")
-    rounds = [round_numbers(results, r, right, kinds) for r in range(config.n_rounds + 1)]
+    rounds = [round_numbers(results, r, correct, kinds) for r in range(config.n_rounds + 1)]
     log = read_table(log_of(results, config.n_rounds), ["weight", "selected"])
     found: dict[str, Any] = {
         "n": len(data),
-        "error_rate": round(float(1.0 - right.mean()), 6),
+        "error_rate": round(float(1.0 - correct.mean()), 6),
         "selected_by": stage_settings(config, "validate")["score"],
         "rounds": rounds,
         "oracle": None,
         "cryosieve_rule": None,
     }
     with tempfile.TemporaryDirectory(prefix="cryocore-experiment-") as folder:
-        run = Run(results, config, true_map_of(config, made), right, data.column("half"), backend, Path(folder))
+        run = Run(results, config, true_map_of(config, made), correct, data.column("half"), backend, Path(folder))
         replace(data, root=str((home / data.root).resolve())).write(run.particles)
         oracle = None
         if run.true_map is not None:
             progress("score with the true map")
             oracle = oracle_score(run, run.true_map)
-            found["oracle"] = aucs_by_kind(oracle, right, kinds)
+            found["oracle"] = aucs_by_kind(oracle, correct, kinds)
         progress("maps of other subsets")
         weights = log.column("weight").to_numpy().astype(np.float64)
         found["maps"] = comparison_maps(run, weights, log.column("selected").to_numpy(), oracle)
         if run.true_map is not None:
             found["cryosieve_rule"] = {
-                name: cryosieve_rule(run, own_share=name == "own_share_in", progress=progress) for name in VARIANTS
+                name: cryosieve_rule(run, self_contribution=name == "own_share_in", progress=progress)
+                for name in VARIANTS
             }
     return found
 
@@ -102,7 +103,7 @@ def log_of(results: Path, round_number: int) -> Path:
     return results / "log" / f"round={round_number}" / "log.parquet"
 
 
-def round_numbers(results: Path, round_number: int, right: Bools, kinds: Kinds) -> dict[str, Any]:
+def round_numbers(results: Path, round_number: int, correct: Bools, kinds: Kinds) -> dict[str, Any]:
     """A round: its metrics, its error-rate estimate, and the AUC of every score in its log by kind of error."""
     path = log_of(results, round_number)
     schema = pq.read_schema(path)
@@ -114,7 +115,7 @@ def round_numbers(results: Path, round_number: int, right: Bools, kinds: Kinds) 
     if (folder / "subset.parquet").exists():
         about.append(table_metadata(pq.read_schema(folder / "subset.parquet")))
     aucs = {
-        name: aucs_by_kind(table.column(name).to_numpy(), right, kinds, lower_is_better=lower_is_better(name))
+        name: aucs_by_kind(table.column(name).to_numpy(), correct, kinds, lower_is_better=lower_is_better(name))
         for name in names
     }
     return {
@@ -125,19 +126,20 @@ def round_numbers(results: Path, round_number: int, right: Bools, kinds: Kinds) 
 
 
 def aucs_by_kind(
-    values: NDArray[np.floating[Any]], right: Bools, kinds: Kinds, *, lower_is_better: bool = False
+    values: NDArray[np.floating[Any]], correct: Bools, kinds: Kinds, *, lower_is_better: bool = False
 ) -> dict[str, float | None]:
-    """AUC of the right particles against all wrong ones (``any``) and, where there are several kinds, against each."""
-    found = {"any": rounded_auc(values, right, lower_is_better=lower_is_better)}
-    wrong = sorted({str(kind) for kind in kinds[~right]})
-    for kind in wrong if len(wrong) > 1 else []:
-        pair = right | (kinds == kind)
-        found[kind] = rounded_auc(values[pair], right[pair], lower_is_better=lower_is_better)
+    """AUC of the correct particles against all incorrect ones (``any``) and, where there are several kinds, against
+    each."""
+    found = {"any": rounded_auc(values, correct, lower_is_better=lower_is_better)}
+    incorrect = sorted({str(kind) for kind in kinds[~correct]})
+    for kind in incorrect if len(incorrect) > 1 else []:
+        pair = correct | (kinds == kind)
+        found[kind] = rounded_auc(values[pair], correct[pair], lower_is_better=lower_is_better)
     return found
 
 
 def error_rate_estimate(sources: list[dict[str, Any]]) -> dict[str, float | None] | None:
-    """The estimate of the share of wrong particles and its interval, from the first source that holds one.
+    """The estimate of the share of incorrect particles and its interval, from the first source that holds one.
 
     A source holds ``error_rate`` as a mapping with ``value``, ``low`` and ``high``; None where no source has a value.
 

@@ -31,7 +31,7 @@ SUBSETS = {
     "cryosieve": ("CryoSieve's rule, its best round", "D", WRONG, WRONG),
     "chosen": ("chosen by cryocore", "o", RIGHT, RIGHT),
     "oracle": ("best by the true map, same size", "^", "#009E73", "#009E73"),
-    "right": ("truly right", "|", INK, INK),
+    "right": ("truly correct", "|", INK, INK),
 }
 """Legend, marker, face and edge colour of each subset."""
 

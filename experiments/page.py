@@ -131,14 +131,14 @@ def by_mean_auc(cases: Sequence[Values]) -> list[str]:
 
 
 def areas_table(cases: Sequence[Values]) -> str:
-    """FSC area of the truly right particles' map, and that of others beside it; nothing without a true map."""
+    """FSC area of the truly correct particles' map, and that of others beside it; nothing without a true map."""
     known = [case for case in cases if case["oracle"]]
 
     def row(case: Values) -> list[str]:
         maps = with_cryosieve(case)
-        right = maps["right"]
-        lost = [_lost(maps.get(name, {}), right, "fsc_truth_area") for name in SUBSETS]
-        return [case["label"], _digits(right["fsc_truth_area"]), *lost]
+        correct = maps["right"]
+        lost = [_lost(maps.get(name, {}), correct, "fsc_truth_area") for name in SUBSETS]
+        return [case["label"], _digits(correct["fsc_truth_area"]), *lost]
 
     return table(["case", "correct ones", *SUBSETS.values()], map(row, known)) if known else ""
 
@@ -151,13 +151,13 @@ def agreement_table(cases: Sequence[Values]) -> str:
     return table(["case", *titles.values()], rows) if known else ""
 
 
-def _lost(values: Values, right: Values, name: str) -> str:
-    area, best = values.get(name), right.get(name)
+def _lost(values: Values, correct: Values, name: str) -> str:
+    area, best = values.get(name), correct.get(name)
     return "-" if area is None or best is None else f"{100 * (area / best - 1):+.1f} %"
 
 
 def rates_table(cases: Sequence[Values]) -> str:
-    """Planted and estimated share of wrong particles; nothing where no case has an estimate."""
+    """Planted and estimated share of incorrect particles; nothing where no case has an estimate."""
     known = [case for case in cases if case["rounds"][-1]["error_rate_estimate"]]
     if not known:
         return ""

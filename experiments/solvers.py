@@ -37,7 +37,7 @@ from experiments.runs import RUN, WORK, configuration, locked, run_workflow
 
 SOLVERS = GRID.with_name("solvers.yaml")
 STORE = ROOT / "benchmarks" / "results" / "solvers"
-WITHOUT_RIVALS = Score(n_decoys=0, n_local=0, n_shift=0)
+WITHOUT_ALTERNATIVES = Score(n_random_poses=0, n_perturbed_poses=0, n_perturbed_shifts=0)
 
 
 @dataclass(frozen=True)
@@ -106,9 +106,9 @@ def prepared(case: Case, cores: int) -> Iterator[Run]:
         with tqdm(desc=case.name, disable=None, leave=False) as bar:
             run_workflow(home, config, cores, bar, f"results/{RUN}/round_0/map.mrc")
         data = Particles.read(results / "particles.parquet")
-        right, _ = read_truth(results / "simulated" / "truth.parquet", data)
+        correct, _ = read_truth(results / "simulated" / "truth.parquet", data)
         true_map, backend = results / "simulated" / "true_map.mrc", get_backend(config.backend, threads=cores)
-        run = Run(results, config, true_map, right, data.column("half"), backend, Path(folder))
+        run = Run(results, config, true_map, correct, data.column("half"), backend, Path(folder))
         replace(data, root=str((home / data.root).resolve())).write(run.particles)
         yield run
         shutil.rmtree(home, ignore_errors=True)
@@ -120,12 +120,12 @@ def solve(run: Run, spec: SolverSpec) -> dict[str, Any]:
     Returns
     -------
     plain values: ``fsc_truth_area``, ``fsc_truth_resolution_angstrom`` (0.5), ``correct_weight`` (share of the weight
-    on right particles), ``n_effective`` (of both half sets, the lesser), ``cross_validation`` (see
+    on correct particles), ``n_effective`` (of both half sets, the lesser), ``cross_validation`` (see
     :func:`cross_validation`), and ``course``, the area after each round
     """
     select, reconstruct = (with_true_share(section, run) for section in (spec.select, spec.reconstruct))
     run = replace(run, config=with_reconstruct(run.config, reconstruct))
-    weights = run.right.astype(np.float64) if spec.truth else np.ones(len(run.right))
+    weights = run.correct.astype(np.float64) if spec.truth else np.ones(len(run.correct))
     area = []
     for number in range(1, spec.rounds + 1):
         maps = make_map(run, weights)
@@ -140,7 +140,7 @@ def solve(run: Run, spec: SolverSpec) -> dict[str, Any]:
     return {
         "fsc_truth_area": truth["fsc_truth_area"],
         "fsc_truth_resolution_angstrom": truth["fsc_truth_resolution_angstrom"],
-        "correct_weight": round(float(weights[run.right].sum() / weights.sum()), 6),
+        "correct_weight": round(float(weights[run.correct].sum() / weights.sum()), 6),
         "n_effective": round(min(effective_number(weights[run.half == h]) for h in (1, 2)), 1),
         "cross_validation": cross_validation(run, maps, weights),
         "course": [*area, truth["fsc_truth_area"]],
@@ -163,17 +163,17 @@ def with_reconstruct(config: Config, changes: dict[str, Any]) -> Config:
 
 
 def with_true_share(values: Any, run: Run) -> Any:
-    """A section of a configuration with the share of right particles in the place of ``right``."""
+    """A section of a configuration with the share of correct particles in the place of ``right``."""
     if isinstance(values, dict):
         return {name: with_true_share(value, run) for name, value in values.items()}
-    return float(run.right.mean()) if values == "right" else values
+    return float(run.correct.mean()) if values == "right" else values
 
 
 def scored(run: Run, maps: Path, subset: Path | None) -> tuple[dict[str, NDArray[Any]], ErrorRate | None]:
     """The log of all particles against maps, as columns, and its error rate."""
     out = run.folder / "scores.parquet"
     common: dict[str, Any] = {"symmetry": run.config.symmetry, "seed": run.config.seed, "backend": run.backend}
-    score(run.particles, maps, subset, settings=WITHOUT_RIVALS, round_number=0, out=out, **common)
+    score(run.particles, maps, subset, settings=WITHOUT_ALTERNATIVES, round_number=0, out=out, **common)
     table = read_table(out)
     wanted = [*score_columns(table.schema), "particle_id", "half", "weight", "expected_z", "expected_zc"]
     return table_columns(table.select(list(dict.fromkeys(wanted)))), ErrorRate.of(table_metadata(table.schema))
@@ -183,7 +183,7 @@ def cross_validation(run: Run, maps: Path, weights: Floats) -> dict[str, float]:
     """Loss of each half set's particles under the other half's map, in nats per particle, lower is better.
 
     The loss is minus the log-likelihood ratio of the map's projection against no signal. Its mean over all particles
-    is what can be known without the truth; over the right ones, and with the solver's weights, are given beside it.
+    is what can be known without the truth; over the correct ones, and with the solver's weights, are given beside it.
     """
     swapped = run.folder / "swapped"
     swapped.mkdir(exist_ok=True)
@@ -192,7 +192,7 @@ def cross_validation(run: Run, maps: Path, weights: Floats) -> dict[str, float]:
     shutil.copyfile(maps / "fsc.parquet", swapped / "fsc.parquet")
     write_no_share(swapped / "sampling.npz", maps / "sampling.npz")
     loss = -scored(run, swapped, None)[0]["llr"].astype(np.float64)
-    means = {"uniform": np.ones(len(loss)), "truth": run.right.astype(np.float64), "weights": weights}
+    means = {"uniform": np.ones(len(loss)), "truth": run.correct.astype(np.float64), "weights": weights}
     return {name: round(float(np.average(loss, weights=w)), 4) for name, w in means.items()}
 
 

@@ -1,10 +1,10 @@
-"""From residual images to the probability of being right, if the configuration asks for it."""
+"""From residual images to the probability of being correct, if the configuration asks for it."""
 
 
 rule classify:
     """The probability that a classifier gives each particle of a round."""
     input:
-        **JUDGES,
+        **REFERENCE_MAPS,
         particles="<results>/particles.parquet",
         images=IMAGES,
         cache=UNDIVIDED_CACHE,

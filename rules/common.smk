@@ -150,12 +150,12 @@ CLASSIFIES = CONFIG.classify.model != "none"
 PROBABILITY = "<results>/round_{r}/probability.parquet" if CLASSIFIES else []
 SCORED = part_of("<results>/round_{r}/scores.parquet") if SHARDED else LOG
 
-# What reconstruct makes, and what a round's particles are judged by.
-JUDGES = {name: f"<results>/round_{{r}}/{name}.mrc" for name in ("half1", "half2", "mask")} | {
+# What reconstruct makes, and what a round's particles are scored by.
+REFERENCE_MAPS = {name: f"<results>/round_{{r}}/{name}.mrc" for name in ("half1", "half2", "mask")} | {
     "fsc": "<results>/round_{r}/fsc.parquet",
     "sampling": "<results>/round_{r}/sampling.npz",
 }
-MAPS = JUDGES | {"map": "<results>/round_{r}/map.mrc"}
+MAPS = REFERENCE_MAPS | {"map": "<results>/round_{r}/map.mrc"}
 
 
 def subset(wildcards):

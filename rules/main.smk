@@ -29,7 +29,7 @@ RESULTS = {
     "report": "<results>/report.html",
     "log": expand(LOG, r=range(N + 1)),
     "star": f"<results>/round_{N}/subset.{KIND}",
-    "finest": f"<results>/finest.{KIND}",
+    "recommended": f"<results>/recommended.{KIND}",
 }
 
 

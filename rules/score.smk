@@ -4,7 +4,7 @@
 rule score:
     """Compare particles, kept or not, with the maps of a round."""
     input:
-        **JUDGES,
+        **REFERENCE_MAPS,
         particles="<results>/particles.parquet",
         images=IMAGES,
         cache=CACHE,

@@ -4,7 +4,7 @@
 rule noise:
     """The noise that all shards of a round are scored with."""
     input:
-        **JUDGES,
+        **REFERENCE_MAPS,
         particles="<results>/particles.parquet",
         images=IMAGES,
         subset=fitted,

@@ -52,8 +52,8 @@ rule report:
             category="Figures",
             labels={"figure": "{name}"},
         ),
-        star=shown(f"<results>/finest.{KIND}", "finest", "particles to go on with"),
-        group_file=["<results>/finest.csg"] if KIND == "cs" else [],
+        star=shown(f"<results>/recommended.{KIND}", "recommended", "particles to go on with"),
+        group_file=["<results>/recommended.csg"] if KIND == "cs" else [],
         script="<results>/maps.cxc",
     log:
         "<logs>/report.log",

@@ -1,4 +1,4 @@
-"""Rule classify: the probability of being right, by residual images."""
+"""Rule classify: the probability of being correct, by residual images."""
 
 from cryocore.cli import run
 from cryocore.commands.stages.classify import classify

@@ -41,9 +41,9 @@ def pytest_assertion_pass(item: pytest.Item, lineno: int, orig: str, expl: str) 
     place = f"{Path(frame.f_code.co_filename).resolve().relative_to(ROOT)}:{lineno}"
     rows = []
     for node in (n for n in ast.walk(tree) if isinstance(n, ast.Compare)):
-        for left, op, right in zip([node.left, *node.comparators], node.ops, node.comparators, strict=False):
+        for left, op, correct in zip([node.left, *node.comparators], node.ops, node.comparators, strict=False):
             try:
-                seen = _seen(_value(left, frame), op, _value(right, frame))
+                seen = _seen(_value(left, frame), op, _value(correct, frame))
             except Exception:  # noqa: S112 - variables of comprehensions, arrays of text: not a bound
                 continue
             if seen is not None:
@@ -74,14 +74,14 @@ def used(value: float, bound: float, *, is_upper: bool) -> float:
     return low / high if low >= 0.0 else high / low
 
 
-def _seen(left: Any, op: ast.cmpop, right: Any) -> Seen | None:
-    if isinstance(op, ast.Eq) and isinstance(right, APPROXIMATION):
-        pairs = [(abs(a - e), e.tolerance) for a, e in _approximations(left, right)]
+def _seen(left: Any, op: ast.cmpop, correct: Any) -> Seen | None:
+    if isinstance(op, ast.Eq) and isinstance(correct, APPROXIMATION):
+        pairs = [(abs(a - e), e.tolerance) for a, e in _approximations(left, correct)]
         rows = [Seen(float(d), float(t), float(d / t)) for d, t in pairs if t > 0 and np.isfinite(t)]
         return max(rows, key=lambda r: r.used, default=None)
     if not isinstance(op, ast.Lt | ast.LtE | ast.Gt | ast.GtE):
         return None
-    a, b = np.broadcast_arrays(np.asarray(left), np.asarray(right))
+    a, b = np.broadcast_arrays(np.asarray(left), np.asarray(correct))
     if a.dtype.kind not in "fiu" or b.dtype.kind not in "fiu" or "f" not in (a.dtype.kind, b.dtype.kind):
         return None
     is_upper = isinstance(op, ast.Lt | ast.LtE)

@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 
 NO_GPU = gpu_fault()
 BACKENDS = ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(bool(NO_GPU), reason=str(NO_GPU))])]
-"""For ``parametrize``: every backend that a kernel has to be right on."""
+"""For ``parametrize``: every backend that a kernel has to be correct on."""
 
 
 @dataclass(frozen=True)

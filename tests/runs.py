@@ -25,7 +25,7 @@ class SyntheticRun:
     folder: Path
     truth: Path
     true_map: Path
-    right: np.ndarray
+    correct: np.ndarray
     n: int
 
     def validate(self, number: int, *, truth: bool = True, true_map: bool = True, score: str = "dual") -> Path:
@@ -65,12 +65,12 @@ def make_run() -> Callable[..., SyntheticRun]:
         volume = blobs(box, rng)
         mask = automatic_mask(volume, PIXEL)
         kinds = rng.choice(KINDS, n, p=(0.7, 0.15, 0.1, 0.05))
-        right = kinds == "none"
+        correct = kinds == "none"
         write_map(folder / "true_map.mrc", volume, PIXEL)
         ids = rng.integers(1, 2**63, n, dtype=np.uint64)
         write_table(
             folder / "simulated" / "truth.parquet",
-            pa.table({"particle_id": ids, "is_correct": right, "error_kind": kinds.astype(object)}),
+            pa.table({"particle_id": ids, "is_correct": correct, "error_kind": kinds.astype(object)}),
         )
         views = rng.normal(size=(n, 3)) * (1.0, 1.0, 0.4)
         views /= np.linalg.norm(views, axis=1, keepdims=True)
@@ -90,7 +90,7 @@ def make_run() -> Callable[..., SyntheticRun]:
             ):
                 write_map(into / f"{name}.mrc", values, PIXEL)
             half_map_fsc(*halves, mask, PIXEL).write(into / "fsc.parquet")
-            dual = rng.normal(size=n) + (1.5 + 0.5 * r) * right
+            dual = rng.normal(size=n) + (1.5 + 0.5 * r) * correct
             table = score_table(ids, r, half, views, selected, dual, rng)
             with_groups(into / "scores.parquet", table, row_group, r)
             write_log(folder / "log" / f"round={r}" / "log.parquet", [into / "scores.parquet"], seed=0)
@@ -98,7 +98,7 @@ def make_run() -> Callable[..., SyntheticRun]:
             if r:
                 (into / "subset.star").write_text(f"round {r}\n")
         (folder / "particles.star").write_text("all\n")
-        return SyntheticRun(folder, folder / "simulated" / "truth.parquet", folder / "true_map.mrc", right, n)
+        return SyntheticRun(folder, folder / "simulated" / "truth.parquet", folder / "true_map.mrc", correct, n)
 
     return make
 

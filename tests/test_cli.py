@@ -23,7 +23,7 @@ def main(fault: str = "none", settings: str = "{}", write: str = "", kilobytes: 
     logging.getLogger("cryocore.stage").info("working on it")
     if fault == "input":
         raise InputError("tilt is missing", file="/data/a very/long path/" + 60 * "x" + "/my file.star", row=7,
-                         remedy="Refine the particles first, in whatever program you like best")
+                         fix="Refine the particles first, in whatever program you like best")
     if fault == "warning":
         warnings.warn("careful")
     if fault == "bug":

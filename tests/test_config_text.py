@@ -29,12 +29,12 @@ def test_another_rule_does_not_take_the_value_of_the_demos() -> None:
 
 
 def test_files_are_up_to_date() -> None:
-    remedy = "run python -m cryocore.config_text"
-    assert (ROOT / "config.yaml").read_text() == config_yaml(), remedy
-    assert (ROOT / "config.schema.json").read_text() == configuration_schema(), remedy
-    assert (ROOT / "docs/reference/configuration.md").read_text() == configuration_page(), remedy
+    fix = "run python -m cryocore.config_text"
+    assert (ROOT / "config.yaml").read_text() == config_yaml(), fix
+    assert (ROOT / "config.schema.json").read_text() == configuration_schema(), fix
+    assert (ROOT / "docs/reference/configuration.md").read_text() == configuration_page(), fix
     rules = (ROOT / "docs/reference/selection-rules.md").read_text()
-    assert rules_table() in rules and with_rules(rules) == rules, remedy
+    assert rules_table() in rules and with_rules(rules) == rules, fix
 
 
 def test_every_key_is_explained() -> None:
@@ -59,6 +59,6 @@ def test_the_schema_takes_what_the_models_take() -> None:
     jsonschema.validate(yaml.safe_load(text), schema)
     jsonschema.validate({"select": {"rule": "fraction", "value": 0.7, "score": None}}, schema)
     jsonschema.validate({"score": {"cryosieve_angstrom": 30}}, schema)
-    for wrong in ({"n_rouds": 3}, {"select": {"rule": "best"}}, {"input": {"simulate": {"box": "large"}}}):
+    for incorrect in ({"n_rouds": 3}, {"select": {"rule": "best"}}, {"input": {"simulate": {"box": "large"}}}):
         with pytest.raises(jsonschema.ValidationError):
-            jsonschema.validate(wrong, schema)
+            jsonschema.validate(incorrect, schema)

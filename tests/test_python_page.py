@@ -46,13 +46,13 @@ def assert_prints(found: str, expected: str) -> None:
 
 def test_a_number_that_is_off_by_more_than_its_last_digit_is_seen() -> None:
     assert_prints("0.27 of 1,200 at 6.0 Å", "0.26 of 1,200 at 6.1 Å")
-    for wrong in ("0.28 of 1,200 at 6.1 Å", "0.26 of 1,202 at 6.1 Å", "0.26 of 1,200 at 6.1 nm"):
+    for incorrect in ("0.28 of 1,200 at 6.1 Å", "0.26 of 1,202 at 6.1 Å", "0.26 of 1,200 at 6.1 nm"):
         with pytest.raises(AssertionError):
-            assert_prints(wrong, "0.26 of 1,200 at 6.1 Å")
+            assert_prints(incorrect, "0.26 of 1,200 at 6.1 Å")
 
 
 @pytest.mark.slow
-def test_its_code_is_sound_to_mypy(tmp_path: Path) -> None:
+def test_its_code_is_valid_to_mypy(tmp_path: Path) -> None:
     """With the settings, and so the cache, of ``make lint``: without that it takes half a minute."""
     script = tmp_path / "script.py"
     script.write_text("".join(code for code, _ in BLOCK.findall(PAGE.read_text())) + "reveal_type(particles.ids)\n")

@@ -38,7 +38,7 @@ def write(path: Path, text: str, *, done: bool = False) -> None:
         path.with_suffix(".tsv").write_text(TIMES)
 
 
-def test_done_at_work_and_failed_jobs_are_told_apart(logs: Path) -> None:
+def test_done_at_work_and_failed_jobs_are_distinguished(logs: Path) -> None:
     found = run_status(logs)
     states = {(j.stage, j.round, j.shard): j.state for j in found.jobs}
     assert states["score", 0, 1] == "done" and states["sum", 1, 1] == "at work" and states["sum", 1, 0] == "failed"

@@ -73,7 +73,7 @@ def test_the_number_of_folds_counts_only_where_there_are_folds() -> None:
     assert settings(leave_one_out="folds", n_folds=3) != settings(leave_one_out="folds", n_folds=9)
 
 
-def test_the_score_that_ranks_is_the_one_that_is_judged() -> None:
+def test_the_score_that_ranks_is_the_one_that_is_scored() -> None:
     config = parse_config({"select": {"score": "mixture", "rule": "fraction"}})
     assert stage_settings(config, "select", 1)["select"]["score"] == "mixture"
     assert stage_settings(config, "validate")["score"] == "mixture"
@@ -96,8 +96,11 @@ def test_a_simulation_ignores_where_real_images_are() -> None:
         ({"input": {"simulate": {"molecule": "small"}}}, "small has not the point group D7; use C1"),
         ({"select": {"rule": "threshold", "score": "l2_loss"}}, "say which l2_loss is the largest"),
         (
-            {"select": {"rule": "fraction"}, "score": {"n_decoys": 0, "n_local": 0, "n_shift": 0}},
-            "dual needs score.n_decoys",
+            {
+                "select": {"rule": "fraction"},
+                "score": {"n_random_poses": 0, "n_perturbed_poses": 0, "n_perturbed_shifts": 0},
+            },
+            "dual needs score.n_random_poses",
         ),
     ],
 )

@@ -77,10 +77,10 @@ def timings(n: int) -> dict[str, Any]:
     rng = np.random.default_rng(3)
     poses = random_rotations(n, rng)
     expected = 5.0 + poses[:, 2, 2]
-    right = rng.random(n) < 0.7
+    correct = rng.random(n) < 0.7
     columns = LossColumns(
         "z",
-        expected * right + rng.normal(size=n),
+        expected * correct + rng.normal(size=n),
         rng.permutation(n).astype(np.uint64),
         poses,
         expected,

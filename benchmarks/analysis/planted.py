@@ -28,7 +28,7 @@ CASES: tuple[tuple[str, float], ...] = (
 GIVEN = ("energy", "energy and micrograph")
 """Questions under which losses that follow from the geometry alone are null."""
 ROOT_ENERGY, ENERGY_SPREAD, WRONG = 5.0, 0.15, 0.3
-"""√E in the mean, how much of it varies with the view, and the share of wrong particles."""
+"""√E in the mean, how much of it varies with the view, and the share of incorrect particles."""
 PER_MICROGRAPH, MICROGRAPH_SD = 100, 0.5
 
 
@@ -53,7 +53,7 @@ def loss(poses: Floats, kind: str, size: float, symmetry: str, rng: np.random.Ge
         return noise
     if kind == "bump":
         centre = poses[rng.integers(len(poses)), 2]
-        near = [poses[:, 2] @ mate @ centre for mate in point_group(symmetry)]
+        near = [poses[:, 2] @ operator @ centre for operator in point_group(symmetry)]
         planted = np.sum(np.exp(BUMP_SHARPNESS * (np.array(near) - 1.0)), axis=0)
     else:
         if kind == "in-plane":
@@ -70,8 +70,8 @@ def loss(poses: Floats, kind: str, size: float, symmetry: str, rng: np.random.Ge
 def geometry_alone(poses: Floats, symmetry: str, rng: np.random.Generator) -> LossColumns:
     """Losses that depend on the pose through the projection energy and on the micrograph, and on nothing else.
 
-    √E is a random function of the view; right particles score it, wrong ones 0, with unit variance and an offset of
-    each micrograph.
+    √E is a random function of the view; correct particles score it, incorrect ones 0, with unit variance and an offset
+    of each micrograph.
     """
     n = len(poses)
     functions = view_functions(poses[:, 2], 2 if symmetry == "C1" else 4, symmetry)[0]

@@ -1,1 +1,1 @@
-"""Readers of files against damaged ones: everything but success and a refusal in words is a finding."""
+"""Readers of files against damaged ones: everything but success and a refusal as text is a finding."""

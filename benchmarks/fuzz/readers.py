@@ -1,4 +1,4 @@
-"""The readers, and sound files that damaged ones are made from. A reader more is one line in ``READERS``."""
+"""The readers, and valid files that damaged ones are made from. A reader more is one line in ``READERS``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from cryocore.cache.file import Transforms, write_transforms
 from cryocore.config_file import read_config
-from cryocore.data import PARTICLES_SCHEMA, FourierSums, FscCurves, Grid, Optics, Particles, read_weights
+from cryocore.data import PARTICLES_SCHEMA, FourierGrid, FourierSums, FscCurves, Optics, Particles, read_weights
 from cryocore.files import write_table
 from cryocore.formats.convert import convert
 from cryocore.formats.cs import read_cs
@@ -34,12 +34,12 @@ LABELS = (
     *("rlnAnglePsi", "rlnOriginXAngst", "rlnOriginYAngst", "rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle"),
 )
 OPTICS = ("rlnOpticsGroup", "rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast", "rlnImagePixelSize")
-GRID = Grid(BOX, 2.0, BOX, 1)
+GRID = FourierGrid(BOX, 2.0, BOX, 1)
 
 
 @dataclass(frozen=True)
 class Reader:
-    """``seeds`` writes sound files into a folder; ``read`` is what is tried on damaged ones of that ``suffix``."""
+    """``seeds`` writes valid files into a folder; ``read`` is what is tried on damaged ones of that ``suffix``."""
 
     suffix: str
     seeds: Callable[[Path], list[Path]]

@@ -91,7 +91,7 @@ def fuzz(name: str, seed: int, cases: int) -> Tally:
             except EOFError:
                 child.join()
                 if not child.exitcode or child.exitcode > 0:
-                    raise RuntimeError(f"the sound files of {name} are not read") from None
+                    raise RuntimeError(f"the valid files of {name} are not read") from None
                 crashed = Path(folder) / f"case{READERS[name].suffix}"
                 place = f"ended with {signal.Signals(-child.exitcode).name}"
                 tally = Tally(at.value + 1 - first, 0, 0.0, [Finding(at.value, place, crashed.read_bytes())])

@@ -89,7 +89,7 @@ def _difference_targets(record: Record) -> list[Target]:
     rows = record.get("difference", [])
     for row in rows:
         share = row["difference"]["cpu_seconds"] / row["full"]["cpu_seconds"]
-        what = f"CPU seconds of a round that changes {row['changed']:.0%} of {row['particles']:,}, over one in full"
+        what = f"CPU seconds of a round that changes {row['changed']:.0%} of {row['particles']:,}, over a full one"
         found.append((what, f"<= {LARGEST_SHARE:.2f}", f"{share:.2f}", share <= LARGEST_SHARE))
     if len(rows) > 1:
         growth = rows[-1]["full"]["peak_mb"] / rows[0]["full"]["peak_mb"]

@@ -11,11 +11,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cryocore.backend import Backend, get_backend
-from cryocore.data import PARTICLES_SCHEMA, Grid, Optics, Particles
+from cryocore.data import PARTICLES_SCHEMA, FourierGrid, Optics, Particles
 from cryocore.geometry.rotations import matrix_to_quaternion, random_rotations
 from cryocore.images import batch_size
-from cryocore.imaging.bricks import pack
-from cryocore.imaging.frames import Frame
+from cryocore.imaging.blocked import pack
+from cryocore.imaging.image_geometry import ImageGeometry
 from cryocore.imaging.insertion import Insertion
 from cryocore.imaging.prepare import prepare
 from cryocore.imaging.volumes import map_to_grid
@@ -43,19 +43,19 @@ def random_particles(n: int, optics: Optics, seed: int = 0) -> Particles:
     return Particles(pa.table(arrays).cast(PARTICLES_SCHEMA), (optics,))
 
 
-def reference_of(volume: NDArray[np.float32], grid: Grid, frame: Frame, backend: Backend) -> Reference:
+def reference_of(volume: NDArray[np.float32], grid: FourierGrid, frame: ImageGeometry, backend: Backend) -> Reference:
     """The map ``(n, n, n)`` as both half maps, with an even density of samples."""
     edges = band_edges(24, grid.last_shell - 1)
-    coarse = Grid(grid.box, grid.pixel_size_angstrom, grid.box, grid.last_shell)
+    coarse = FourierGrid(grid.box, grid.pixel_size_angstrom, grid.box, grid.last_shell)
     return Reference(
         grids=pack(np.stack([map_to_grid(volume, grid)] * 2), backend),
         inverse_density=pack(np.ones((2, *coarse.shape), dtype=np.float32), backend),
-        leverage=0.01,
+        self_contribution=0.01,
         overlap=np.linspace(1, 0, 24, dtype=np.float32),
         mask=coarse_mask(np.ones_like(volume), grid, backend),
         mean_inverse_density=[1.0, 1.0],
-        radial_mean=np.zeros((2, len(edges) - 1)),
-        likeness=np.zeros((2, len(edges) - 1)),
+        rotational_average=np.zeros((2, len(edges) - 1)),
+        view_correlation=np.zeros((2, len(edges) - 1)),
         power=np.zeros((2, len(edges) - 1)),
         edges=edges,
         frames=(frame,),
@@ -81,16 +81,16 @@ def measure(box: int, threads: int, padding: float = 2.0) -> dict[str, dict[str,
     backend: Backend = get_backend("cpu", threads=threads)
     optics = Optics("benchmark", box, PIXEL_ANGSTROM, 300.0, 2.7, 0.1)
     n = min(batch_size(box), 512)
-    particles, grid = random_particles(n, optics), Grid.of(box, PIXEL_ANGSTROM, padding)
-    frame = Frame.of(optics, grid)
+    particles, grid = random_particles(n, optics), FourierGrid.of(box, PIXEL_ANGSTROM, padding)
+    frame = ImageGeometry.of(optics, grid)
     images = np.random.default_rng(1).standard_normal((n, box, box), dtype=np.float32)
     rotations, half = particles.rotations, particles.column("half").astype(np.int32) - 1
     weights = np.ones(n, dtype=np.float32)
     batch = prepare(images, particles, frame, backend)
     volume = np.random.default_rng(3).standard_normal((box,) * 3, dtype=np.float32)
     reference = reference_of(volume, grid, frame, backend)
-    leverage = np.full(n, reference.leverage, dtype=np.float32)
-    compared = Batch(batch, rotations, half, leverage, reference, reference.samples[0], backend)
+    self_contribution = np.full(n, reference.self_contribution, dtype=np.float32)
+    compared = Batch(batch, rotations, half, self_contribution, reference, reference.samples[0], backend)
     poses = random_rotations(n * POSES, np.random.default_rng(2)).reshape(n, POSES, 3, 3)
     insertion = Insertion(grid, backend)
     n_batches = max(1, round(insertion.waiting_images(frame) / n))

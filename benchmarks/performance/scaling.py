@@ -1,4 +1,5 @@
-"""Whole stages against the number of particles, the box and the cores; a round by difference against one in full."""
+"""Whole stages against the number of particles, the box and the cores; a incremental reconstruction against a full
+one."""
 
 from __future__ import annotations
 
@@ -53,7 +54,7 @@ def measure(sizes: Iterable[int], score_sizes: Iterable[int], boxes: Iterable[in
 
 
 def measure_difference(sizes: Iterable[int], repeats: int) -> list[dict[str, Any]]:
-    """A round that leaves out a tenth of the particles of the last one, in full and by difference."""
+    """A round that leaves out a tenth of the particles of the last one, full and incremental."""
     rows = []
     for n in sizes:
         say(f"by difference, {n:,} particles")

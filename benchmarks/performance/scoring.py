@@ -14,9 +14,9 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 
 from benchmarks.performance.kernels import PIXEL_ANGSTROM, random_particles, rate, reference_of
 from cryocore.backend import Backend, get_backend
-from cryocore.data import Grid, Optics, Particles
+from cryocore.data import FourierGrid, Optics, Particles
 from cryocore.imaging.ctf import ctf
-from cryocore.imaging.frames import Frame
+from cryocore.imaging.image_geometry import ImageGeometry
 from cryocore.imaging.prepare import prepare
 from cryocore.imaging.slices import project
 from cryocore.imaging.volumes import map_to_grid
@@ -49,17 +49,17 @@ def measure(box: int) -> dict[str, Any]:
     """
     backend = get_backend("cpu", threads=1)
     particles, volume, images = data_set(box, backend)
-    optics, grid = particles.optics[0], Grid.of(box, PIXEL_ANGSTROM, PADDING)
-    frame = Frame.of(optics, grid)
+    optics, grid = particles.optics[0], FourierGrid.of(box, PIXEL_ANGSTROM, PADDING)
+    frame = ImageGeometry.of(optics, grid)
     reference = reference_of(volume, grid, frame, backend)
     rotations, half = particles.rotations, np.zeros(len(particles), dtype=np.int32)
     band = first_band(reference.edges, particles, CUT_OFF_ANGSTROM)
     others = rotations[np.arange(len(particles))[:, None] - np.arange(1, POSES + 1)]
 
     def scores(weight: float, poses: bool = False) -> Floats:
-        leverage = np.full(len(particles), weight * reference.leverage, dtype=np.float32)
+        self_contribution = np.full(len(particles), weight * reference.self_contribution, dtype=np.float32)
         prepared = prepare(images, particles, frame, backend)
-        batch = Batch(prepared, rotations, half, leverage, reference, reference.samples[0], backend)
+        batch = Batch(prepared, rotations, half, self_contribution, reference, reference.samples[0], backend)
         sums = own_sums(batch)
         if poses:
             pose_sums(batch, others)
@@ -95,8 +95,8 @@ def data_set(box: int, backend: Backend) -> tuple[Particles, NDArray[np.float32]
     points = np.zeros((box,) * 3, dtype=np.float32)
     np.add.at(points, tuple(np.rint(rng.normal(box / 2, box / 10, (3, 300))).astype(int) % box), 1.0)
     volume = gaussian_filter(points, 1.2, mode="constant")
-    grid = Grid.of(box, PIXEL_ANGSTROM, PADDING)
-    frame = Frame.of(particles.optics[0], grid)
+    grid = FourierGrid.of(box, PIXEL_ANGSTROM, PADDING)
+    frame = ImageGeometry.of(particles.optics[0], grid)
     blank = prepare(np.zeros((IMAGES, box, box), dtype=np.float32), particles, frame, backend)
     half = np.zeros(IMAGES, dtype=np.int32)
     slices = blank.ctf * project(map_to_grid(volume, grid)[None], particles.rotations, half, frame, backend)

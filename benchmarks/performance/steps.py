@@ -17,8 +17,8 @@ from benchmarks.performance.kernels import PIXEL_ANGSTROM
 from benchmarks.performance.repeated import IMAGES, repeat, simulated
 from benchmarks.validation.common import ROOT
 from cryocore.backend import get_backend
-from cryocore.data import Grid, Optics
-from cryocore.imaging.frames import Frame
+from cryocore.data import FourierGrid, Optics
+from cryocore.imaging.image_geometry import ImageGeometry
 from cryocore.imaging.insertion import SAMPLE_BYTES, Insertion, disc_samples
 
 PADDING = 2.0
@@ -53,8 +53,8 @@ def work(box: int) -> dict[str, float]:
     the sums, ``sums_bytes``, go by once for all the images whose samples waited. ``unsorted_bytes`` are those of all
     voxels around each sample, as if none stayed in the cache.
     """
-    grid = Grid.of(box, PIXEL_ANGSTROM, PADDING)
-    frame = Frame.of(Optics("benchmark", box, PIXEL_ANGSTROM, 300.0, 2.7, 0.1), grid)
+    grid = FourierGrid.of(box, PIXEL_ANGSTROM, PADDING)
+    frame = ImageGeometry.of(Optics("benchmark", box, PIXEL_ANGSTROM, 300.0, 2.7, 0.1), grid)
     samples, waiting = disc_samples(frame.limit), Insertion(grid, get_backend("cpu")).waiting_images(frame)
     return {
         "samples": samples,

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cryocore.data import EXPECTED, HINTS, FscCurves
+from cryocore.data import EXPECTED, SUGGESTED_POSE, FscCurves
 from cryocore.files import write_tables
 from cryocore.geometry.rotations import quaternion_to_matrix, viewing_direction
 from cryocore.maps.fsc import shell_resolution
@@ -23,9 +23,9 @@ from cryocore.score.scores import BAND_COLUMNS, BandStatistics, Weighting
 from cryocore.score.table import list_column
 from cryocore.types import Floats
 
-BOX, PIXEL_ANGSTROM, N_BANDS, RIVALS = 256, 1.3, 24, 8
+BOX, PIXEL_ANGSTROM, N_BANDS, N_ALTERNATIVES = 256, 1.3, 24, 8
 WRONG, PER_MICROGRAPH, GROUPS = 0.3, 300, 4
-RADIAL_MEAN = 0.005
+ROTATIONAL_AVERAGE = 0.005
 EDGES = band_edges(N_BANDS, BOX // 2 - 2)
 COEFFICIENTS = np.pi * (EDGES[1:] ** 2 - EDGES[:-1] ** 2)
 SHELL = 0.5 * (EDGES[1:] + EDGES[:-1])
@@ -45,7 +45,7 @@ def make_log(run_dir: Path, n: int, n_rounds: int = 8, seed: int = 0) -> None:
         "band_edges": EDGES.tolist(),
         "noise_power": [[1.0] * N_BANDS] * GROUPS,
         "signal_share": SIGNAL.tolist(),
-        "radial_mean": [[RADIAL_MEAN] * N_BANDS] * 2,
+        "rotational_average": [[ROTATIONAL_AVERAGE] * N_BANDS] * 2,
         "neighbour_correlation": [np.linspace(0.95, 0.05, N_BANDS).tolist()] * 2,
         "coefficients": [COEFFICIENTS.tolist()] * GROUPS,
     }
@@ -67,16 +67,19 @@ def _rows(start: int, n: int, number: int, fixed: np.random.Generator, rng: np.r
     """Rows of the log: ``fixed`` draws what is the same in all rounds, ``rng`` the rest."""
     place = np.arange(start, start + n)
     micrograph = place // PER_MICROGRAPH
-    right = fixed.random(n) > WRONG * np.where(micrograph % 20 == 0, 2.0, 0.95)
+    correct = fixed.random(n) > WRONG * np.where(micrograph % 20 == 0, 2.0, 0.95)
     half = (1 + place % 2).astype(np.int8)
     quaternions = fixed.normal(size=(n, 4)) * (1.0, 0.6, 1.0, 1.0)
     quaternions /= np.linalg.norm(quaternions, axis=1, keepdims=True)
     views = viewing_direction(quaternion_to_matrix(quaternions))
     defocus = fixed.uniform(8000, 22000, n)
     factor = fixed.normal(1.0, 0.03, n)
-    sums = _sums(n, right, factor, rng)
+    sums = _sums(n, correct, factor, rng)
     weighting = Weighting(
-        factor[:, None] * np.ones(N_BANDS), SIGNAL, np.full(N_BANDS, RADIAL_MEAN), np.linspace(0.95, 0.05, N_BANDS)
+        factor[:, None] * np.ones(N_BANDS),
+        SIGNAL,
+        np.full(N_BANDS, ROTATIONAL_AVERAGE),
+        np.linspace(0.95, 0.05, N_BANDS),
     )
     centred = scores.centre(sums, weighting.mean)
     llr, z, zc = (
@@ -85,11 +88,11 @@ def _rows(start: int, n: int, number: int, fixed: np.random.Generator, rng: np.r
         scores.z(*centred, weighting),
     )
     expected = [np.sqrt(scores.energy(e, weighting)) for e in (sums.e, centred[1])]
-    discerning = replace(weighting, w=weighting.w * (1.0 - weighting.likeness))
+    discerning = replace(weighting, w=weighting.w * (1.0 - weighting.view_correlation))
     weighted = np.sum(weighting.w * discerning.w * centred[1] / weighting.sigma2, axis=1)
     expected.append(weighted / np.sqrt(scores.energy(centred[1], discerning)))
-    apart = 0.6 * expected[0]  # of the prediction from its rivals, in units of the noise
-    local, shift = (np.where(right, 0.5, -0.5) * apart**2 + apart * rng.normal(size=n) for _ in range(2))
+    apart = 0.6 * expected[0]  # of the prediction from its alternative poses, in units of the noise
+    local, shift = (np.where(correct, 0.5, -0.5) * apart**2 + apart * rng.normal(size=n) for _ in range(2))
     columns: dict[str, Any] = {
         "particle_id": fixed.integers(1, 2**63, n, dtype=np.uint64),
         "stack": _names("stack_{:05d}.mrcs", micrograph),
@@ -116,23 +119,23 @@ def _rows(start: int, n: int, number: int, fixed: np.random.Generator, rng: np.r
         "dual": np.minimum(local, shift),
         **dict(zip(EXPECTED, expected, strict=True)),
         "noise_factor": factor,
-        **{name: rng.normal(size=n) for name in HINTS},
-        "decoy_z": list_column(rng.standard_normal((n, RIVALS), dtype=np.float32)),
+        **{name: rng.normal(size=n) for name in SUGGESTED_POSE},
+        "random_pose_z": list_column(rng.standard_normal((n, N_ALTERNATIVES), dtype=np.float32)),
         **{name: list_column(getattr(sums, letter)) for name, letter in zip(BAND_COLUMNS, "aecbfg", strict=True)},
         "mixture": zc * expected[1] - 0.5 * expected[1] ** 2 + 0.85,
-        "is_correct": right,
+        "is_correct": correct,
     }
     return pa.table({f.name: _typed(columns[f.name], f.type) for f in SCHEMA})
 
 
-def _sums(n: int, right: NDArray[np.bool_], factor: Floats, rng: np.random.Generator) -> BandStatistics:
-    """Band sums ``(n, bands)`` of right and wrong particles, with noise of power ``factor``."""
+def _sums(n: int, correct: NDArray[np.bool_], factor: Floats, rng: np.random.Generator) -> BandStatistics:
+    """Band sums ``(n, bands)`` of correct and incorrect particles, with noise of power ``factor``."""
     e = POWER * np.exp(0.3 * rng.standard_normal((n, 1))) * rng.gamma(8.0, 1.0 / 8.0, (n, N_BANDS))
     g = 0.5 * COEFFICIENTS * np.ones((n, 1))
     noise = factor[:, None]
-    f = RADIAL_MEAN * g  # what is left of a prediction has nothing of the mean
-    c = e * right[:, None] + np.sqrt(noise * e) * rng.standard_normal((n, N_BANDS), dtype=np.float32)
-    b = f * right[:, None] + np.sqrt(noise * g) * rng.standard_normal((n, N_BANDS), dtype=np.float32)
+    f = ROTATIONAL_AVERAGE * g  # what is left of a prediction has nothing of the mean
+    c = e * correct[:, None] + np.sqrt(noise * e) * rng.standard_normal((n, N_BANDS), dtype=np.float32)
+    b = f * correct[:, None] + np.sqrt(noise * g) * rng.standard_normal((n, N_BANDS), dtype=np.float32)
     residual = noise * (COEFFICIENTS + np.sqrt(2 * COEFFICIENTS) * rng.standard_normal((n, N_BANDS), dtype=np.float32))
     return BandStatistics(*(v.astype(np.float32).astype(np.float64) for v in (residual + 2 * c - e, e, c, b, f, g)))
 

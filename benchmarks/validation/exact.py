@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.validation.common import host
-from cryocore.data import Grid
+from cryocore.data import FourierGrid
 from cryocore.files import table_metadata, write_table
 from cryocore.geometry.rotations import random_rotations
-from cryocore.imaging.frames import Frame
+from cryocore.imaging.image_geometry import ImageGeometry
 from cryocore.imaging.insertion import Insertion
 from cryocore.imaging.prepare import prepare
 from cryocore.imaging.slices import project
@@ -32,16 +32,16 @@ def measure(folder: Path) -> dict[str, Any]:
     }
 
 
-def frame_of(padding: int) -> Frame:
+def frame_of(padding: int) -> ImageGeometry:
     """Images of the phantom's box and pixel size."""
-    return Frame.of(optics(BOX), Grid.of(BOX, 2.0, padding))
+    return ImageGeometry.of(optics(BOX), FourierGrid.of(BOX, 2.0, padding))
 
 
 def projection_error(padding: int) -> float:
     """Relative error (2-norm) of 50 projections of 30 Gaussian blobs against their closed form."""
     blobs = Blobs.random(30, spread=4.0, width=1.8)
     rotations, frame = random_rotations(50, np.random.default_rng(1)), frame_of(padding)
-    grid = map_to_grid(blobs.map(BOX), Grid.of(BOX, 2.0, padding))[None]
+    grid = map_to_grid(blobs.map(BOX), FourierGrid.of(BOX, 2.0, padding))[None]
     used = used_samples(frame.limit)
     found = project(grid, rotations, np.zeros(len(rotations), dtype=np.int32), frame, host())[:, used]
     expected = blobs.slices(rotations, frame.limit, BOX)[:, used]
@@ -52,14 +52,14 @@ def adjoint_error() -> float:
     """Relative difference of <C P v, y> and <v, Pᵀ C y> for random v and y."""
     rng, n, backend, frame = np.random.default_rng(2), 200, host(), frame_of(2)
     rotations, half = random_rotations(n, rng), (np.arange(n) % 2).astype(np.int32)
-    shape = (2, *Grid.of(BOX, 2.0, 2).shape)
+    shape = (2, *FourierGrid.of(BOX, 2.0, 2).shape)
     values = (rng.normal(size=shape) + 1j * rng.normal(size=shape)).astype(np.complex64)
     values[:, 0] = [fold_friedel(plane) for plane in values[:, 0]]
     images = rng.normal(size=(n, BOX, BOX)).astype(np.float32)
     batch = prepare(images, particles(rotations, frame.optics), frame, backend)
     slices = project(values, rotations, half, frame, backend).astype(np.complex128)
     left = np.sum((batch.ctf * slices * np.conj(batch.image)).real)
-    insertion = Insertion(Grid.of(BOX, 2.0, 2), backend)
+    insertion = Insertion(FourierGrid.of(BOX, 2.0, 2), backend)
     insertion.add(batch, rotations, np.ones(n, dtype=np.float32), half)
     products = (values.astype(np.complex128) * np.conj(insertion.sums().numerator)).real
     right = products.sum() - 0.5 * products[:, 0].sum()
@@ -67,7 +67,7 @@ def adjoint_error() -> float:
 
 
 def leave_one_out(folder: Path, n: int = 400, n_removed: int = 40) -> dict[str, float]:
-    """Bias of the score of particles that are in the map, with and without their own share taken out.
+    """Bias of the score of particles that are in the map, with and without their self-contribution taken out.
 
     Both are relative to the inflation: uncorrected minus true, where true means that the particles were taken out of
     the map and scored again. The score is the noise-weighted inner product of image and prediction.

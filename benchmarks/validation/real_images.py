@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from benchmarks.validation.common import host, need_data
 from benchmarks.validation.workflow import rounds_of, run_workflow
 from cryocore.backend import Backend
-from cryocore.data import FourierSums, Grid, Particles
+from cryocore.data import FourierGrid, FourierSums, Particles
 from cryocore.images import batches
 from cryocore.imaging.accumulate import accumulate
-from cryocore.imaging.frames import Frame
+from cryocore.imaging.image_geometry import ImageGeometry
 from cryocore.imaging.prepare import prepare
 from cryocore.imaging.slices import project
 from cryocore.imaging.solve import Solver
@@ -100,7 +100,7 @@ def correlations(data: Particles, finest_angstrom: float, backend: Backend) -> N
     fold = np.random.default_rng(0).permutation(np.arange(len(data)) % FOLDS)
     optics = data.reference_optics
     last = int(optics.box * optics.pixel_size_angstrom / finest_angstrom)
-    grid = Grid.of(optics.box, optics.pixel_size_angstrom, PADDING, last)
+    grid = FourierGrid.of(optics.box, optics.pixel_size_angstrom, PADDING, last)
     values = np.empty(len(data))
     for f in range(FOLDS):
         sums = accumulate(data, (fold != f).astype(np.float32), grid, backend)
@@ -108,7 +108,7 @@ def correlations(data: Particles, finest_angstrom: float, backend: Backend) -> N
         values_on_grid = map_to_grid(density.astype(np.float32), grid)[None]
         for rows, images in batches(data, np.flatnonzero(fold == f), 256, progress=None):
             part = data.take(rows)
-            frame = Frame.of(data.optics[int(part.column("optics_group")[0])], grid)
+            frame = ImageGeometry.of(data.optics[int(part.column("optics_group")[0])], grid)
             batch = prepare(images, part, frame, backend)
             first = np.zeros(len(rows), dtype=np.int32)
             predicted = batch.ctf * project(values_on_grid, part.rotations, first, frame, backend)

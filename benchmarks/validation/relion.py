@@ -76,7 +76,7 @@ def compare(directory: Path, symmetry: str) -> dict[str, Any]:
     if symmetry != "C1":
         write_expanded(directory / "particles.star", symmetry, directory / "expanded.star", half=1)
         theirs = [relion_map(directory, "expanded.star", 1, "C1", ("--skip_gridding",))]
-        rows["every mate inserted"] = against(ours, theirs, truth, shape)
+        rows["every symmetry equivalent inserted"] = against(ours, theirs, truth, shape)
     return {"maps": rows}
 
 

@@ -1,4 +1,5 @@
-"""A STAR file with every symmetry mate of its particles, for a reconstruction that does not know the symmetry."""
+"""A STAR file with every symmetry symmetry equivalent of its particles, for a reconstruction that does not know the
+symmetry."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ ANGLES = ("_rlnAngleRot", "_rlnAngleTilt", "_rlnAnglePsi")
 
 
 def write_expanded(parent: Path, symmetry: str, out: Path, *, half: int) -> None:
-    """Repeat every particle of one half set, as :mod:`cryocore.ingest.simulate` writes them, at all of its mates."""
+    """Repeat every particle of one half set, as :mod:`cryocore.ingest.simulate` writes them, at all of its symmetry
+    equivalents."""
     lines = parent.read_text().splitlines()
     start = lines.index("data_particles")
     labels = [line.split()[0] for line in lines[start:] if line.startswith("_")]
@@ -26,8 +28,8 @@ def write_expanded(parent: Path, symmetry: str, out: Path, *, half: int) -> None
     rotations = euler_to_matrix(*angles.T)
     with out.open("w") as file:
         file.writelines(f"{line}\n" for line in head)
-        for mate in point_group(symmetry):
-            for row, turned in zip(rows, matrix_to_euler(rotations @ mate), strict=True):
+        for operator in point_group(symmetry):
+            for row, turned in zip(rows, matrix_to_euler(rotations @ operator), strict=True):
                 new = list(row)
                 for i, angle in zip(at, turned, strict=True):
                     new[i] = f"{angle:.6f}"

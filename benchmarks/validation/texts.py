@@ -23,8 +23,8 @@ The same maps against the true one: mean FSC inside the mask of the molecule ove
 shell up to 0.95 Nyquist where cryocore is furthest below RELION (or least above it), in the mask and in the ball of
 radius d/2, which is mostly solvent. The aim is -0.01 or better. With D7, RELION leaves the density far from the axis,
 and its noise, low. Its default evens out the weights of neighbouring samples iteratively (gridding); cryocore
-divides, as RELION does without. *Every mate inserted* is RELION without symmetry, on all symmetry-equivalent
-orientations. All numbers are in `benchmarks/results/validation`.
+divides, as RELION does without. *Every symmetry equivalent inserted* is RELION without symmetry, on all
+symmetry-equivalent orientations. All numbers are in `benchmarks/results/validation`.
 """
 
 POST_TEXT = """\

@@ -22,7 +22,7 @@ class Analysis:
 
     @property
     def text(self) -> str:
-        """Both answers in words."""
+        """Both answers as text."""
         left_out = self.columns.n_left_out
         note = [f"{left_out:,} particles without a finite value are left out."] if left_out else []
         parts = [self.distribution.text, *([] if self.direction is None else [self.direction.text]), *note]

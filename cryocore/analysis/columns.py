@@ -85,7 +85,7 @@ def read_columns(source: str | Path, *, loss: str | None = None, round_number: i
     if chosen is None or values is None:
         known = ", ".join(name for name in SCORES if name in log.columns) or "none"
         problem = "the log has no loss" if chosen is None else f"the log has no values of {chosen!r}"
-        raise InputError(problem, file=log.path, remedy=f"Name a column with values; scores of this log: {known}")
+        raise InputError(problem, file=log.path, fix=f"Name a column with values; scores of this log: {known}")
     u, v = (_floats(log, f"defocus_{axis}_angstrom") for axis in "uv")
     micrograph = log.labels("micrograph")
     flags = log.flags()
@@ -106,7 +106,7 @@ def read_columns(source: str | Path, *, loss: str | None = None, round_number: i
     for known_values in (columns.expected, columns.defocus_angstrom, columns.image_energy):
         usable &= True if known_values is None else np.isfinite(known_values)
     if not usable.any():
-        raise InputError(f"no particle has a finite {chosen}", column=chosen, remedy="Name another column")
+        raise InputError(f"no particle has a finite {chosen}", column=chosen, fix="Name another column")
     return replace(columns.take(np.flatnonzero(usable)), n_left_out=int(np.count_nonzero(~usable)))
 
 

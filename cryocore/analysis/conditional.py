@@ -1,7 +1,7 @@
 """The loss given the geometry: regressions on projection energy and view, for one kind of particle or for two.
 
-Right and wrong particles of one view and one energy score differently; each kind follows the geometry in its own way.
-So a mixture of two regressions tells peaks of kinds from peaks of views, where no histogram of the loss alone can.
+Right and incorrect particles of one view and one energy score differently; each kind follows the geometry in its own
+way. So a mixture of two regressions tells peaks of kinds from peaks of views, where no histogram of the loss alone can.
 """
 
 from __future__ import annotations

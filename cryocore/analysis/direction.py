@@ -93,7 +93,7 @@ class Direction:
 
     @property
     def text(self) -> str:
-        """The answers in words."""
+        """The answers as text."""
         tested = "" if self.n_tested == self.n_particles else f" of {self.n_particles:,}"
         head = f"Does {self.loss} depend on the pose? {self.n_tested:,}{tested} particles, {self.symmetry}"
         return "\n\n".join([head, *map(_paragraph, self.questions)])
@@ -125,10 +125,10 @@ def direction(
     InputError  if poses are missing, there are fewer than 50 particles, or the loss is the same for all.
     """
     if columns.rotations is None:
-        raise InputError("the log has no poses", column="quat_w", remedy="Give a log with quaternions")
+        raise InputError("the log has no poses", column="quat_w", fix="Give a log with quaternions")
     if len(columns) < FEWEST or not np.ptp(columns.loss) > 0:
         problem = f"{len(columns)} particles" if len(columns) < FEWEST else f"the {columns.name} of all is the same"
-        raise InputError(f"{problem}: nothing can be tested", remedy=f"Give at least {FEWEST} particles that differ")
+        raise InputError(f"{problem}: nothing can be tested", fix=f"Give at least {FEWEST} particles that differ")
     with threadpool_limits(1):  # sums are the same for any number of cores, and cores in use elsewhere do no harm
         return _tested(columns, given, permutations, seed)
 

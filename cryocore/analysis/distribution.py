@@ -1,4 +1,4 @@
-"""Why has the loss the peaks that it has? A verdict in words, and the numbers behind it."""
+"""Why has the loss the peaks that it has? A verdict as text, and the numbers behind it."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from cryocore.rates import auc
 from cryocore.types import Floats
 
 ONE = "one peak"
-KINDS = "two peaks: right and wrong particles"
+KINDS = "two peaks: correct and incorrect particles"
 VIEWS = "two peaks: geometry (preferred views)"
 IMAGING = "two peaks: geometry (defocus, micrographs)"
-BOTH = "two peaks or more: right and wrong particles, and geometry"
+BOTH = "two peaks or more: correct and incorrect particles, and geometry"
 UNCLEAR = "cannot tell"
 VERDICTS = (ONE, KINDS, VIEWS, IMAGING, BOTH, UNCLEAR)
 
 FEWEST = 500
-"""Particles without which geometry and errors are not told apart."""
+"""Particles without which geometry and errors are not distinguished."""
 MOST = 200_000
 """Particles whose geometry is taken out at most, chosen by their ids."""
 GROUPED = 0.5
-"""Where micrograph or defocus explain so much of who is of which kind, the kinds need not be right and wrong."""
+"""Where micrograph or defocus explain so much of who is of which kind, the kinds need not be correct and incorrect."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Distribution:
 
     @property
     def text(self) -> str:
-        """The verdict and its reasons in words, and the shares of variance."""
+        """The verdict and its reasons as text, and the shares of variance."""
         lines = [f"{self.loss} of {self.n_particles:,} particles. Verdict: {self.verdict}."]
         lines += [f"  - {reason}" for reason in self.reasons]
         lines.append("Share of its variance, alone and as part of all (adjusted R²):")
@@ -166,7 +166,7 @@ def _several(peaks: Peaks) -> bool | None:
 
 
 def _grouping(columns: LossColumns, part: Floats) -> str | None:
-    """A reason to doubt that two kinds are right and wrong: they go with micrographs or with defocus."""
+    """A reason to doubt that two kinds are correct and incorrect: they go with micrographs or with defocus."""
     alone = decompose(columns, part).alone
     for name in ("micrograph", "defocus"):
         if alone.get(name, 0.0) > GROUPED:
@@ -175,7 +175,7 @@ def _grouping(columns: LossColumns, part: Floats) -> str | None:
 
 
 def _behind(columns: LossColumns, geometry: Geometry) -> tuple[bool, str]:
-    """Whether views are what makes the peaks of the geometry, and the same in words."""
+    """Whether views are what makes the peaks of the geometry, and the same as text."""
     source = geometry.two if geometry.are_two_kinds else geometry.one
     expected = source.mean[int(np.argmax(source.share)) if geometry.are_two_kinds else 0]
     alone = decompose(columns, expected).alone

@@ -129,7 +129,7 @@ def _variance(axes: Axes, result: Distribution) -> None:
 def ridge_figure(columns: LossColumns) -> Figure:
     """The loss by flag within ranges of projection energy, or of the view's tilt where that is not known."""
     if columns.expected is None and columns.views is None:
-        raise InputError("the log has neither views nor expected scores", remedy="Plot the distribution instead")
+        raise InputError("the log has neither views nor expected scores", fix="Plot the distribution instead")
     along = columns.expected if columns.expected is not None else np.abs(np.asarray(columns.views)[:, 2])
     name = "√E" if columns.expected is not None else "abs(z) of the view"
     low, high = np.quantile(columns.loss, [0.002, 0.998])
@@ -164,7 +164,7 @@ def ridge_figure(columns: LossColumns) -> Figure:
 def direction_figure(columns: LossColumns, result: Direction) -> Figure:
     """Mean loss by view, and every test's effect with its interval, filled where found."""
     if columns.views is None:
-        raise InputError("the log has no poses", column="quat_w", remedy="Give a log with quaternions")
+        raise InputError("the log has no poses", column="quat_w", fix="Give a log with quaternions")
     with style():
         figure = Figure(figsize=(12.5, 4.0), layout="constrained")
         left, right = figure.subfigures(1, 2, width_ratios=[1.0, 1.15], squeeze=False)[0]
@@ -214,21 +214,21 @@ def _mean_map(figure: Any, columns: LossColumns) -> None:
     bar.outline.set_visible(False)
 
 
-def blind_figure(columns: LossColumns, *, panels: int = 2, seed: int = 0, all_mates: bool = False) -> BlindTest:
+def blind_figure(columns: LossColumns, *, panels: int = 2, seed: int = 0, all_equivalents: bool = False) -> BlindTest:
     """Viewing directions coloured by the loss in one panel and by shuffled losses in others, as the seed decides.
 
-    Whoever finds the panel of the true losses more often than by chance sees a dependence. ``all_mates`` shows every
-    direction from all equivalent sides.
+    Whoever finds the panel of the true losses more often than by chance sees a dependence. ``all_equivalents`` shows
+    every direction from all equivalent sides.
     """
     if columns.views is None:
-        raise InputError("the log has no poses", column="quat_w", remedy="Give a log with quaternions")
+        raise InputError("the log has no poses", column="quat_w", fix="Give a log with quaternions")
     rows = hashed_order(columns.ids, seed=seed, stream=17)[:MOST_POINTS]
     views, loss = columns.views[rows], clipped(columns.loss)[rows]
     rng = np.random.default_rng([seed, 23])
     answer = int(rng.integers(panels))
     shown = [loss if i == answer else rng.permutation(loss) for i in range(panels)]
-    mates = point_group(columns.symmetry) if all_mates else np.eye(3)[None]
-    places = np.concatenate([views @ mate for mate in mates])
+    equivalents = point_group(columns.symmetry) if all_equivalents else np.eye(3)[None]
+    places = np.concatenate([views @ operator for operator in equivalents])
     longitude = np.arctan2(places[:, 1], places[:, 0])
     latitude = np.arcsin(np.clip(places[:, 2], -1.0, 1.0))
     order = rng.permutation(len(places))
@@ -242,7 +242,7 @@ def blind_figure(columns: LossColumns, *, panels: int = 2, seed: int = 0, all_ma
         for axes in grid.flat[panels:]:
             axes.set_visible(False)
         for number, (axes, values) in enumerate(zip(grid.flat, shown, strict=False), start=1):
-            colours = np.tile(values, len(mates))[order]
+            colours = np.tile(values, len(equivalents))[order]
             points = axes.scatter(
                 longitude[order],
                 latitude[order],

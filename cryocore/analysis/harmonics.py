@@ -75,7 +75,8 @@ def kernel_weights(degree: int, sharpness: float = KERNEL_SHARPNESS) -> Floats:
     """Weights ``(degree + 1,)`` of the degrees in the kernel exp(κ (cos θ - 1)).
 
     By the addition theorem the kernel is the sum over all harmonics Y, orthonormal in the mean, of weight(degree of Y)
-    Y(v) Y(w); the same sum over the harmonics that are invariant under a point group is the kernel's mean over mates.
+    Y(v) Y(w); the same sum over the harmonics that are invariant under a point group is the kernel's mean over symmetry
+    equivalents.
     """
     return np.asarray(np.exp(-sharpness) * spherical_in(np.arange(degree + 1), sharpness))
 
@@ -115,7 +116,8 @@ def _small_d(ell: int, m: int, k: int, tilt: Floats) -> Floats:
 
 @cache
 def _invariant(orders: tuple[_Order, ...], symmetry: str) -> tuple[Floats, Degrees]:
-    """Mixing ``(orders, 2, p)`` of functions that spans those equal to their mean over all mates, degree by degree."""
+    """Mixing ``(orders, 2, p)`` of functions that spans those equal to their mean over all symmetry equivalents, degree
+    by degree."""
     columns, degrees = [], []
     for ell in sorted({order.degree for order in orders}):
         members = [i for i, order in enumerate(orders) if order.degree == ell]
@@ -123,7 +125,7 @@ def _invariant(orders: tuple[_Order, ...], symmetry: str) -> tuple[Floats, Degre
         real = [2 * i + part for i, o in enumerate(of_degree) for part in range(1 if o.m == o.k == 0 else 2)]
         poses = random_rotations(SAMPLE * len(real) + 8, np.random.default_rng(ell))
         own = _of_poses(poses, of_degree)[:, real]
-        mean = np.mean([_of_poses(poses @ mate, of_degree)[:, real] for mate in point_group(symmetry)], axis=0)
+        mean = np.mean([_of_poses(poses @ operator, of_degree)[:, real] for operator in point_group(symmetry)], axis=0)
         averaging = np.linalg.lstsq(own, mean, rcond=None)[0]
         for vector in _image_of(0.5 * (averaging + averaging.T)):
             column = np.zeros((len(orders), 2))

@@ -24,7 +24,7 @@ def get_backend(name: str = "auto", *, threads: int | None = None) -> Backend:
     InputError  if ``cuda`` is asked for and there is no usable GPU, or no C++ compiler for ``cpu``.
     """
     if name not in ("auto", "cpu", "cuda"):
-        raise InputError(f"there is no backend {name!r}", remedy="Use auto, cpu or cuda")
+        raise InputError(f"there is no backend {name!r}", fix="Use auto, cpu or cuda")
     if name != "cpu":
         from cryocore.backend.cuda import CudaBackend, gpu_fault
 
@@ -34,7 +34,7 @@ def get_backend(name: str = "auto", *, threads: int | None = None) -> Backend:
             return CudaBackend()
         if name == "cuda":
             raise InputError(
-                f"no usable GPU ({fault})", remedy="Install the gpu-cu12 or gpu-cu13 extra, or set backend: cpu"
+                f"no usable GPU ({fault})", fix="Install the gpu-cu12 or gpu-cu13 extra, or set backend: cpu"
             )
         log.debug("no GPU (%s): using the CPU", fault)
     return CpuBackend(threads=threads)

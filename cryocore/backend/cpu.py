@@ -132,7 +132,7 @@ def compiler_flags() -> tuple[str, ...]:
     try:
         return (*FLAGS, SAME_ROUNDING, *shlex.split(os.environ.get(CFLAGS_VARIABLE, "")))
     except ValueError as error:
-        raise InputError(f"{CFLAGS_VARIABLE}: {error}", remedy="Close the quotation, or unset it") from None
+        raise InputError(f"{CFLAGS_VARIABLE}: {error}", fix="Close the quotation, or unset it") from None
 
 
 def compile_library(file: str, flags: Sequence[str]) -> Path:
@@ -155,7 +155,7 @@ def compile_library(file: str, flags: Sequence[str]) -> Path:
             raise InputError(
                 f"the C++ compiler cannot compile the kernels ({last})",
                 file=compiler,
-                remedy="Install g++ 9 or later, or name another compiler with CXX",
+                fix="Install g++ 9 or later, or name another compiler with CXX",
             )
         built.replace(target)
     log.info("compiled the CPU kernels of %s into %s", file, target)
@@ -166,9 +166,7 @@ def _compiler() -> str:
     for name in (os.environ.get("CXX"), "g++", "clang++", "c++"):
         if name and shutil.which(name):
             return name
-    raise InputError(
-        "no C++ compiler was found", remedy="Install one (Debian: apt install g++; conda: gxx), or set CXX"
-    )
+    raise InputError("no C++ compiler was found", fix="Install one (Debian: apt install g++; conda: gxx), or set CXX")
 
 
 def _processor() -> str:
@@ -195,5 +193,5 @@ def _cache_directory() -> Path:
         fallback.mkdir(mode=0o700, exist_ok=True)
         state = fallback.lstat()
         if state.st_uid != os.getuid() or state.st_mode & 0o022 or not stat.S_ISDIR(state.st_mode):
-            raise InputError("no private cache directory", remedy="Set CRYOCORE_CACHE_DIR") from None
+            raise InputError("no private cache directory", fix="Set CRYOCORE_CACHE_DIR") from None
         return fallback

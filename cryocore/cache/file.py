@@ -55,7 +55,7 @@ def _stack_digest(path: Path) -> str:
             header, state = file.read(HEADER_BYTES), os.fstat(file.fileno())
     except OSError as error:
         raise InputError(
-            f"the stack cannot be read ({why(error)})", file=path, remedy="Restore it, or correct the image root"
+            f"the stack cannot be read ({why(error)})", file=path, fix="Restore it, or correct the image root"
         ) from None
     return hashlib.sha256(header + struct.pack("<qq", state.st_size, state.st_mtime_ns)).hexdigest()[:32]
 
@@ -132,15 +132,15 @@ class Transforms:
             names = ("identity_particles", "identity_stacks", "shells", "ids", "checksums")
             made = {name: file[name] for name in names}
         if str(made["identity_particles"]) != particles_digest(particles):
-            raise InputError("transforms of other particles", file=path, remedy=AGAIN)
+            raise InputError("transforms of other particles", file=path, fix=AGAIN)
         if made["shells"].tolist() != shells:
             raise InputError(
-                f"transforms of {made['shells'].tolist()} shells, where {shells} are in use", file=path, remedy=AGAIN
+                f"transforms of {made['shells'].tolist()} shells, where {shells} are in use", file=path, fix=AGAIN
             )
         changed = np.flatnonzero(made["identity_stacks"] != np.array(stack_digests(particles)))
         if len(changed):
             name = stack_codes(particles)[1][changed[0]]
-            raise InputError(f"made before {name} changed", file=path, remedy=AGAIN)
+            raise InputError(f"made before {name} changed", file=path, fix=AGAIN)
         count = np.bincount(particles.column("optics_group"), minlength=len(shells))
         offsets = [
             _member_offset(path, f"group_{g}") + record_type(shells[g]).itemsize * np.arange(n)
@@ -204,7 +204,7 @@ class TransformReader:
         damaged = np.count_nonzero(record_checksums(out) != self._checksum[rows])
         if damaged:
             problem = f"damaged: {damaged} of {len(rows)} transforms do not match their checksums"
-            raise InputError(problem, file=self._path, remedy=AGAIN)
+            raise InputError(problem, file=self._path, fix=AGAIN)
         return out
 
 
@@ -221,4 +221,4 @@ def _member_offset(path: Path, name: str) -> int:
             header = stream.read(LOCAL_HEADER_BYTES)
             return at + LOCAL_HEADER_BYTES + sum(struct.unpack("<HH", header[26:30])) + n_bytes
     except ARCHIVE_ERRORS as error:
-        raise InputError(f"the {WHAT} cannot be read ({why(error)})", file=path, remedy=AGAIN) from None
+        raise InputError(f"the {WHAT} cannot be read ({why(error)})", file=path, fix=AGAIN) from None

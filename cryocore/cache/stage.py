@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from cryocore.backend import Backend
 from cryocore.cache.file import write_transforms
-from cryocore.data import Grid, Particles, last_shell
+from cryocore.data import FourierGrid, Particles, last_shell
 from cryocore.images import batch_size, batches
-from cryocore.imaging.frames import used_shells
+from cryocore.imaging.image_geometry import used_shells
 from cryocore.imaging.packed import Records, pack_transforms
 from cryocore.shards import WHOLE, Shard
 
@@ -27,7 +27,7 @@ def cache(
     data = Particles.read(particles, shard)
     optics = data.reference_optics
     last = last_shell(optics.box, optics.pixel_size_angstrom, max_resolution_angstrom)
-    grid = Grid.of(optics.box, optics.pixel_size_angstrom, 1.0, last)
+    grid = FourierGrid.of(optics.box, optics.pixel_size_angstrom, 1.0, last)
     shells = used_shells(data.optics, grid)
     group = data.column("optics_group")
 

@@ -1,4 +1,4 @@
-"""The card beside a model: what it is, what it was trained on, how it was judged, and where not to trust it."""
+"""The card beside a model: what it is, what it was trained on, how it was scored, and where not to trust it."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def write_card(
 
     Parameters
     ----------
-    about : plain values. ``name`` and ``purpose`` of the model, ``split`` how the judged particles were kept apart, in
-        words; ``data`` and ``training``, tables of whatever is known (``run``, ``round``, ``box``, ``n``,
+    about : plain values. ``name`` and ``purpose`` of the model, ``split`` how the scored particles were kept apart, as
+    text; ``data`` and ``training``, tables of whatever is known (``run``, ``round``, ``box``, ``n``,
         ``share_by_kind``, ``snr``...). ``data.molecules``, a list, and ``data.planted``, whether truth is planted, make
         limits. All are optional.
     """
@@ -66,11 +66,11 @@ def write_card(
 
 
 def limits_of(about: Mapping[str, Any], evaluation: Evaluation, comparison: Comparison | None) -> list[str]:
-    """What the figures do not show, in words."""
+    """What the figures do not show, as text."""
     data = about.get("data", {})
     found = list[str]()
     if evaluation.n < FEW:
-        found.append(f"Judged on {evaluation.n:,} particles only: differences within the intervals mean nothing.")
+        found.append(f"Scored on {evaluation.n:,} particles only: differences within the intervals mean nothing.")
     if evaluation.resampled == "particles":
         found.append(
             f"Particles of {evaluation.n_groups} micrographs, too few to draw: the intervals are over particles, and "
@@ -82,10 +82,10 @@ def limits_of(about: Mapping[str, Any], evaluation: Evaluation, comparison: Comp
     if len(molecules) == 1:
         found.append(f"Trained on one molecule ({molecules[0]}): nothing here tells how it does on another.")
     if data.get("planted"):
-        found.append("The errors are planted: it is judged by the errors that were thought of, at their rates.")
+        found.append("The errors are planted: it is scored by the errors that were thought of, at their rates.")
     for kind, entry in evaluation.kinds.items():
         if entry.auc.low <= 0.5:
-            found.append(f"It does not tell {kind} from right ones: AUC {entry.auc}.")
+            found.append(f"It does not tell {kind} from correct ones: AUC {entry.auc}.")
         elif entry.auc.value < WEAK:
             found.append(f"Weak on {kind}: AUC {entry.auc}.")
         if entry.n < FEW_OF_KIND:
@@ -98,7 +98,7 @@ def limits_of(about: Mapping[str, Any], evaluation: Evaluation, comparison: Comp
         )
     share = evaluation.n_right / evaluation.n
     found.append(
-        f"Its figures are those of a share of right particles of {share:.0%}; accuracy and calibration depend on it."
+        f"Its figures are those of a share of correct particles of {share:.0%}; accuracy and calibration depend on it."
     )
     if comparison is not None and comparison.gain_over_best.low <= 0.0:
         found.append(

@@ -1,4 +1,5 @@
-"""How well a classifier's probability tells right particles from wrong ones, with intervals, and beside other scores.
+"""How well a classifier's probability tells correct particles from incorrect ones, with intervals, and beside other
+scores.
 
 Intervals are of a bootstrap [1]_ over groups of particles (micrographs), because particles of one micrograph share its
 defocus, its ice and its mistakes.
@@ -41,7 +42,8 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Bin:
-    """Particles with a probability from ``low`` to ``high``: how many, their mean probability, the share of right ones.
+    """Particles with a probability from ``low`` to ``high``: how many, their mean probability, the share of correct
+    ones.
 
     Both are None where there are none.
     """
@@ -55,7 +57,7 @@ class Bin:
 
 @dataclass(frozen=True)
 class Kind:
-    """Wrong particles of one kind, and the AUC of all right particles against them."""
+    """Incorrect particles of one kind, and the AUC of all correct particles against them."""
 
     n: int
     auc: Estimate
@@ -68,7 +70,7 @@ class Evaluation:
     ``resampled`` : ``groups``, or ``particles`` where the groups are too few
     ``confusion`` : rows true wrong, true right; columns called wrong, called right
     ``brier`` : mean squared difference of probability and truth
-    ``calibration_error`` : mean distance of probability and share of right ones over the bins of ``reliability``,
+    ``calibration_error`` : mean distance of probability and share of correct ones over the bins of ``reliability``,
         weighted by their particles; ``calibration_by_chance`` is what a calibrated probability would show
     """
 
@@ -116,24 +118,24 @@ class Comparison:
 def evaluate(
     probability: Floats, label: Bools, *, groups: NDArray[Any], kinds: NDArray[Any] | None = None, seed: int
 ) -> Evaluation:
-    """Judge a probability of being right by the truth.
+    """Assess a probability of being correct by the truth.
 
     Parameters
     ----------
     probability, label, groups : (n,)  from 0 to 1; whether the particle is right; what its micrograph is called
-    kinds : (n,)                       what is wrong with a wrong particle, by name
+    kinds : (n,)                       what is wrong with an incorrect particle, by name
 
     Raises
     ------
-    InputError  if there are no right or no wrong particles, or values are no probabilities.
+    InputError  if there are no right or no incorrect particles, or values are no probabilities.
     """
     probability, label = np.asarray(probability, dtype=np.float64), np.asarray(label, dtype=bool)
     _check(probability, label, groups)
     if not ((probability >= 0) & (probability <= 1)).all():
-        raise InputError("probabilities must be finite and from 0 to 1", remedy="Judge only particles that have one")
+        raise InputError("probabilities must be finite and from 0 to 1", fix="Score only particles that have one")
     called = probability > 0.5
     of_kind = {} if kinds is None else {str(k): ~label & (kinds == k) for k in np.unique(kinds[~label])}
-    areas = [Area(probability, label)] + [Area(probability, label, label | wrong) for wrong in of_kind.values()]
+    areas = [Area(probability, label)] + [Area(probability, label, label | incorrect) for incorrect in of_kind.values()]
     which = np.minimum((probability * BINS).astype(int), BINS - 1)
     cell = 2 * label + called
 
@@ -174,7 +176,7 @@ def compare(
 
     Raises
     ------
-    InputError  if there are no right or no wrong particles, or no score tells of both.
+    InputError  if there are no right or no incorrect particles, or no score tells of both.
     """
     probability, label = np.asarray(probability, dtype=np.float64), np.asarray(label, dtype=bool)
     _check(probability, label, groups)
@@ -187,7 +189,7 @@ def compare(
             partners.append(Area(probability, label, has))
             counts[name] = int(has.sum())
     if not names:
-        raise InputError("no score has values of right and of wrong particles", remedy="Score the particles first")
+        raise InputError("no score has values of right and of incorrect particles", fix="Score the particles first")
     whole = Area(probability, label)
     complete = [count == len(label) for name, count in counts.items() if name != "probability"]
 
@@ -226,20 +228,20 @@ class Area:
         self._cell = 2 * level + label[self._rows]
 
     def __call__(self, weight: Floats) -> float:
-        wrong, right = np.bincount(self._cell, weight[self._rows], 2 * LEVELS).reshape(-1, 2).T
-        pairs = right.sum() * wrong.sum()
-        return float(right @ (wrong.cumsum() - 0.5 * wrong) / pairs) if pairs else np.nan
+        incorrect, correct = np.bincount(self._cell, weight[self._rows], 2 * LEVELS).reshape(-1, 2).T
+        pairs = correct.sum() * incorrect.sum()
+        return float(correct @ (incorrect.cumsum() - 0.5 * incorrect) / pairs) if pairs else np.nan
 
 
 def _check(probability: Floats, label: Bools, groups: NDArray[Any]) -> None:
     if not len(probability) == len(label) == len(groups):
         raise InputError(
             f"{len(probability)} probabilities, {len(label)} labels and {len(groups)} groups differ in number",
-            remedy="Give one of each per particle",
+            fix="Give one of each per particle",
         )
     if label.all() or not label.any():
         raise InputError(
-            "right and wrong particles are both needed to judge a classifier", remedy="Plant errors, or judge more"
+            "correct and incorrect particles are both needed to assess a classifier", fix="Plant errors, or score more"
         )
 
 
@@ -290,8 +292,8 @@ def _by_chance(probability: Floats, which: NDArray[np.int64], seed: int) -> floa
 
 
 def _reliability(probability: Floats, label: Bools, which: NDArray[np.int64]) -> tuple[Bin, ...]:
-    n, chance, right = (np.bincount(which, values, BINS) for values in (np.ones(len(label)), probability, label))
+    n, chance, correct = (np.bincount(which, values, BINS) for values in (np.ones(len(label)), probability, label))
     return tuple(
         Bin(i / BINS, (i + 1) / BINS, int(m), float(p / m) if m else None, float(r / m) if m else None)
-        for i, (m, p, r) in enumerate(zip(n, chance, right, strict=True))
+        for i, (m, p, r) in enumerate(zip(n, chance, correct, strict=True))
     )

@@ -34,8 +34,8 @@ def confusion_figure(evaluation: Evaluation) -> Figure:
             share = shares[row, column]
             text = f"{n:,}\n{share:.1%}"
             axes.text(column, row, text, ha="center", va="center", fontsize=13, color="white" if share > 0.45 else INK)
-        axes.set_xticks([0, 1], ["wrong", "right"])
-        axes.set_yticks([0, 1], ["wrong", "right"], rotation=90, va="center")
+        axes.set_xticks([0, 1], ["incorrect", "correct"])
+        axes.set_yticks([0, 1], ["incorrect", "correct"], rotation=90, va="center")
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
         axes.set_xlabel("called")
@@ -45,7 +45,7 @@ def confusion_figure(evaluation: Evaluation) -> Figure:
 
 
 def reliability_figure(evaluation: Evaluation) -> Figure:
-    """The share of right particles over the probability, with 95 % intervals (Wilson), and how many have it."""
+    """The share of correct particles over the probability, with 95 % intervals (Wilson), and how many have it."""
     full = [b for b in evaluation.reliability if b.n]
     with style():
         figure = Figure(figsize=(4.8, 4.8), layout="constrained")
@@ -57,24 +57,24 @@ def reliability_figure(evaluation: Evaluation) -> Figure:
         ]
         reach = [np.clip(y - [i.low for i in intervals], 0, 1), np.clip([i.high for i in intervals] - y, 0, 1)]
         above.errorbar(x, y, reach, color=RIGHT, marker="o", markersize=6, capsize=3, linewidth=1.5)
-        above.set_ylabel("share of right particles")
+        above.set_ylabel("share of correct particles")
         error, chance = evaluation.calibration_error.value, evaluation.calibration_by_chance
         above.set_title(f"Calibration off by {error:.3f} ({chance:.3f} by chance)")
         above.set_ylim(-0.03, 1.03)
         above.grid()
         _counts(below, evaluation)
-        below.set_xlabel("probability of being right")
+        below.set_xlabel("probability of being correct")
     return figure
 
 
 def _counts(axes: Axes, evaluation: Evaluation) -> None:
     bins = evaluation.reliability
     middle, width = [(b.low + b.high) / 2 for b in bins], bins[0].high - bins[0].low
-    right = np.array([b.n * (b.share or 0.0) for b in bins])
-    wrong = np.array([b.n for b in bins]) - right
+    correct = np.array([b.n * (b.share or 0.0) for b in bins])
+    incorrect = np.array([b.n for b in bins]) - correct
     options: dict[str, Any] = {"width": 0.92 * width, "linewidth": 0}
-    axes.bar(middle, wrong, color=WRONG, label="wrong", **options)
-    axes.bar(middle, right, bottom=wrong, color=RIGHT, label="right", **options)
+    axes.bar(middle, incorrect, color=WRONG, label="incorrect", **options)
+    axes.bar(middle, correct, bottom=incorrect, color=RIGHT, label="correct", **options)
     axes.set_ylabel("particles")
     axes.set_xlim(-0.03, 1.03)
     axes.legend(fontsize=9, loc="upper center", ncols=2)
@@ -97,7 +97,7 @@ def comparison_figure(comparison: Comparison) -> Figure:
         axes.axvline(0.5, color=QUIET, linewidth=1.0, linestyle=(0, (4, 3)))
         axes.set_yticks(range(len(names)), ["classifier" if n == PROBABILITY else n for n in names])
         axes.set_ylim(-0.6, len(names) - 0.4)
-        axes.set_xlabel("AUC, right against wrong particles")
+        axes.set_xlabel("AUC, right against incorrect particles")
         gain = comparison.gain_over_best
         axes.set_title(f"AUC {gain.value:+.3f} over the best score ({gain.low:+.3f} to {gain.high:+.3f})")
         axes.grid(axis="x")

@@ -102,7 +102,7 @@ def evidence_by_chunk(images: Any, device: str) -> Iterator[tuple[Rows, torch.Te
     if len(shape) != 4 or shape[1] != 3 or shape[2] != shape[3] or not SMALLEST <= shape[2] <= LARGEST:
         raise InputError(
             f"images must be (n, 3, s, s) with s from {SMALLEST} to {LARGEST}, not {shape}",
-            remedy="Write residual images in this size",
+            fix="Write residual images in this size",
         )
     step = max(CHUNK_VALUES // shape[2] ** 2, 1)
     for start in range(0, shape[0], step):
@@ -112,7 +112,7 @@ def evidence_by_chunk(images: Any, device: str) -> Iterator[tuple[Rows, torch.Te
         if not torch.isfinite(cells).all():
             bad = int(torch.isfinite(cells).flatten(1).all(1).logical_not().nonzero()[0])
             raise InputError(
-                "the residual image has values that are not finite", row=int(rows[bad]) + 1, remedy="Write it again"
+                "the residual image has values that are not finite", row=int(rows[bad]) + 1, fix="Write it again"
             )
         yield rows, cells
 

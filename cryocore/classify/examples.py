@@ -1,4 +1,4 @@
-"""What classifiers learn from and judge: features and pictures of particles."""
+"""What classifiers learn from and score: features and pictures of particles."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def export_residuals(
     data = scored.data
     boxes = {data.optics[g].box for g in np.unique(data.column("optics_group")[rows])}
     if len(boxes) != 1:
-        raise InputError(f"images of {len(boxes)} sizes fit in no stack", remedy="Choose particles of one optics group")
+        raise InputError(f"images of {len(boxes)} sizes fit in no stack", fix="Choose particles of one optics group")
     (side,) = boxes
     out_dir.mkdir(parents=True, exist_ok=True)
     optics = data.optics[int(data.column("optics_group")[rows[0]])]
@@ -88,20 +88,20 @@ def read_stack(path: Path) -> NDArray[Any]:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
-        raise InputError("file does not exist", file=path, remedy="Give an existing .npy file") from None
+        raise InputError("file does not exist", file=path, fix="Give an existing .npy file") from None
     except (ValueError, OSError, EOFError) as error:
         pickled = path.read_bytes()[:1] == b"\x80"
         problem = (
             "it is a pickle, which could run anything when it is read" if pickled else f"not a .npy file ({error})"
         )
-        remedy = (
+        fix = (
             "Convert it where it comes from; docs/how-to/use-a-classifier.md says how"
             if pickled
             else "Write it with numpy.save"
         )
-        raise InputError(problem, file=path, remedy=remedy) from None
+        raise InputError(problem, file=path, fix=fix) from None
     if array.ndim != 3 or array.shape[1] != array.shape[2] or not np.issubdtype(array.dtype, np.number):
         raise InputError(
-            f"not a stack of square images: {array.dtype} {array.shape}", file=path, remedy="Give an array (n, d, d)"
+            f"not a stack of square images: {array.dtype} {array.shape}", file=path, fix="Give an array (n, d, d)"
         )
     return array

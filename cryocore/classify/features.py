@@ -1,7 +1,7 @@
 """What a classifier reads of a particle besides pictures: the log's columns made comparable, and moments of images.
 
 Features have no unit and their number does not depend on the data set, so that a model serves others as well. Bands
-are put into groups of equal information (sum of w² e / sigma2 over particles): within each of them a right
+are put into groups of equal information (sum of w² e / sigma2 over particles): within each of them a correct
 particle scores as much as in any other.
 """
 
@@ -17,7 +17,7 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from cryocore.classify.images import Pairs
-from cryocore.geometry.sphere import folded
+from cryocore.geometry.sphere import in_asymmetric_unit
 from cryocore.geometry.symmetry import point_group
 from cryocore.log.mixture import Mixture, evidence, evidence_log_odds, fit_evidence
 from cryocore.replay.bands import weighting
@@ -30,13 +30,13 @@ Columns = Mapping[str, NDArray[Any]]
 GROUPS = 6
 LARGEST = 20.0
 """Log odds of the mixture beyond which no difference is made."""
-LOG_ODDS = ("contrast", "local", "shift", "dual", "llr", "better_pose_gain", "better_shift_gain")
+LOG_ODDS = ("contrast", "local", "shift", "dual", "llr", "suggested_pose_gain", "suggested_shift_gain")
 """Columns with long tails, which enter by their inverse hyperbolic sine."""
 PLAIN = ("z", "zc", "ldac", "expected_z", "expected_zc", "expected_ldac")
 RELATIVE = ("zc", "ldac", "ncc")
 """Scores that enter once more relative to particles of like defocus and of like view."""
 COLUMNS = (
-    *("particle_id", "half", "optics_group", "noise_factor", "decoy_z", "view_x", "view_y", "view_z"),
+    *("particle_id", "half", "optics_group", "noise_factor", "random_pose_z", "view_x", "view_y", "view_z"),
     *("defocus_u_angstrom", "defocus_v_angstrom", "ncc", *PLAIN, *LOG_ODDS, *BAND_COLUMNS),
 )
 """Of the log; ``noise_power`` besides, where there is one."""
@@ -84,7 +84,7 @@ class Context:
     def cells(self, columns: Columns) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The cell of defocus and that of view of particles, ``(n,)`` each."""
         view = np.stack([columns[f"view_{c}"].astype(np.float64) for c in "xyz"], axis=1)
-        at = folded(view, point_group(str(self.metadata["symmetry"])))
+        at = in_asymmetric_unit(view, point_group(str(self.metadata["symmetry"])))
         pixel = np.asarray(healpix.vec2pix(self.nside, *at.T), dtype=np.int64)
         return np.searchsorted(self.defocus_edges, _defocus(columns), side="right"), pixel
 
@@ -118,8 +118,8 @@ def log_features(columns: Columns, context: Context) -> dict[str, NDArray[np.flo
     for name in ("z", "zc", "ldac"):
         found[f"{name}_excess"] = found[name] - found[f"expected_{name}"]
     found["noise_factor"] = np.log(np.maximum(columns["noise_factor"].astype(np.float64), 1e-6))
-    decoys = columns["decoy_z"].astype(np.float64)
-    found["decoys"] = decoys.mean(axis=1) if decoys.shape[1] else np.zeros(len(decoys))
+    random_poses = columns["random_pose_z"].astype(np.float64)
+    found["random_poses"] = random_poses.mean(axis=1) if random_poses.shape[1] else np.zeros(len(random_poses))
     by_defocus, by_view = context.cells(columns)
     for name, levels in context.levels.items():
         for kind, level, cell in zip(("defocus", "view"), levels, (by_defocus, by_view), strict=True):

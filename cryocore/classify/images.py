@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cryocore.data import Particles
 from cryocore.images import batch_size, batches
-from cryocore.imaging.frames import Frame
+from cryocore.imaging.image_geometry import ImageGeometry
 from cryocore.imaging.prepare import prepare
 from cryocore.imaging.slices import project
 from cryocore.score.bands import BandSamples
@@ -49,8 +49,8 @@ def image_pairs(
     """Images and predictions of rows of ``part``, batch by batch, in reading order.
 
     Both hold the shells that are scored. The prediction is that of the particle's own half map at its pose, without
-    its own share. In the sums of the log that share spreads evenly over the image; in fact it lies where the mask does,
-    in proportion to the mask's thickness along the line of sight, and so it is taken out here.
+    its self-contribution. In the sums of the log that share spreads evenly over the image; in fact it lies where the
+    mask does, in proportion to the mask's thickness along the line of sight, and so it is taken out here.
 
     Parameters
     ----------
@@ -60,11 +60,11 @@ def image_pairs(
     """
     group, half = part.column("optics_group"), part.column("half").astype(np.int32) - 1
     rotations, all_ids, reference = part.rotations, part.ids, comparison.reference
-    leverage = (weights * reference.leverage).astype(np.float32)
+    self_contribution = (weights * reference.self_contribution).astype(np.float32)
     folds, backend = comparison.folds, comparison.backend
     parts = [(comparison, rows)]
     if folds is not None:
-        fold, leverage = folds.of(all_ids[rows]), np.zeros_like(leverage)
+        fold, self_contribution = folds.of(all_ids[rows]), np.zeros_like(self_contribution)
         parts = [(comparison.with_maps(folds.maps[f], folds.grid), rows[fold == f]) for f in np.unique(fold)]
     for judges, members in parts:
         step = batch_size(max(o.box for o in part.optics))
@@ -73,7 +73,7 @@ def image_pairs(
             frame, samples = reference.frames[g], reference.samples[g]
             prepared = prepare(images, part.take(at), frame, backend)
             given = prepared, rotations[at], half[at]
-            batch = Batch(*given, leverage[at], judges.reference, samples, backend)
+            batch = Batch(*given, self_contribution[at], judges.reference, samples, backend)
             side = part.optics[g].box if size is None else min(size, part.optics[g].box)
             gain = None if sigma2 is None else sigma2[g]
 
@@ -81,8 +81,8 @@ def image_pairs(
                 return real_space(backend.to_host(values), samples, side, gain)
 
             image, prediction = picture(prepared.image), picture(predictions(batch))
-            if batch.leverage.any():
-                whole = picture(predictions(replace(batch, leverage=np.zeros_like(batch.leverage))))
+            if batch.self_contribution.any():
+                whole = picture(predictions(replace(batch, self_contribution=np.zeros_like(batch.self_contribution))))
                 prediction = whole + (prediction - whole) * thickness(batch, side)
             yield at, Pairs(image, prediction)
 
@@ -90,7 +90,7 @@ def image_pairs(
 def thickness(batch: Batch, side: int) -> Floats32:
     """How thick the mask is along each line of sight, ``(n, side, side)``, relative to the mean over the box."""
     grids, grid = batch.reference.mask
-    frame, backend = Frame.of(batch.images.frame.optics, grid), batch.backend
+    frame, backend = ImageGeometry.of(batch.images.frame.optics, grid), batch.backend
     slices = backend.to_host(project(grids, batch.rotations, np.zeros_like(batch.half), frame, backend))
     r = frame.limit
     ky, kx = np.mgrid[-r : r + 1, 0 : r + 1].reshape(2, -1)

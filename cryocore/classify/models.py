@@ -105,7 +105,7 @@ def device_of(backend: Backend) -> str:
 def fit_model(
     kind: str,
     examples: Examples,
-    right: Bools,
+    correct: Bools,
     weight: Floats32,
     validation: Bools,
     settings: Classify,
@@ -130,49 +130,49 @@ def fit_model(
     InputError  if there are no examples of a class to learn from.
     """
     learned = ~validation
-    for flag, what in ((True, "right"), (False, "wrong")):
-        if not (learned & (right == flag)).any():
-            raise InputError(f"there is no example that is {what} to learn from", remedy="Give more particles")
+    for flag, what in ((True, "correct"), (False, "incorrect")):
+        if not (learned & (correct == flag)).any():
+            raise InputError(f"there is no example that is {what} to learn from", fix="Give more particles")
     if kind == "cnn":
         from cryocore.classify.network import Training, fit  # torch is not needed otherwise
 
         training = Training(settings.n_epochs, settings.patience, settings.batch_size, settings.learning_rate)
-        weight, labels = balanced(right, weight, learned), right.astype(np.float32)
+        weight, labels = balanced(correct, weight, learned), correct.astype(np.float32)
         given: dict[str, Any] = {"seed": seed, "folder": folder, "name": name, "device": device}
         return OnPictures(fit(examples.pictures, labels, weight, validation, settings=training, **given), device)
     if kind == "boosting":
-        trees = boosted_trees(examples.features, right, weight, validation, seed)
+        trees = boosted_trees(examples.features, correct, weight, validation, seed)
         return OnFeatures(trees, np.ones(len(examples.names)))
     gain = np.where(np.isin(examples.names, LEADING), LEAD, 1.0)
     standard = StandardScaler().fit(examples.features[learned])
     values = standard.transform(examples.features) * gain
-    return OnFeatures(logistic(values, right, weight, validation), gain, standard)
+    return OnFeatures(logistic(values, correct, weight, validation), gain, standard)
 
 
-def logistic(values: Floats, right: Bools, weight: Floats32, validation: Bools) -> LogisticRegression:
+def logistic(values: Floats, correct: Bools, weight: Floats32, validation: Bools) -> LogisticRegression:
     """Ridge logistic regression whose penalty is the one that is best for the examples held back."""
     best, lowest = PENALTIES[0], np.inf
     learned = ~validation
     for penalty in PENALTIES if validation.any() else ():
         model = LogisticRegression(C=1.0 / penalty, **NEWTON)
-        model.fit(values[learned], right[learned], sample_weight=balanced(right, weight, learned)[learned])
-        loss = np.logaddexp(0.0, np.where(right, -1.0, 1.0) * model.decision_function(values))
-        held_back = float(np.average(loss[validation], weights=balanced(right, weight, validation)[validation]))
+        model.fit(values[learned], correct[learned], sample_weight=balanced(correct, weight, learned)[learned])
+        loss = np.logaddexp(0.0, np.where(correct, -1.0, 1.0) * model.decision_function(values))
+        held_back = float(np.average(loss[validation], weights=balanced(correct, weight, validation)[validation]))
         best, lowest = (penalty, held_back) if held_back < lowest else (best, lowest)
-    everything = np.ones_like(right)
+    everything = np.ones_like(correct)
     model = LogisticRegression(C=1.0 / best, **NEWTON)
-    return model.fit(values, right, sample_weight=balanced(right, weight, everything))
+    return model.fit(values, correct, sample_weight=balanced(correct, weight, everything))
 
 
 def boosted_trees(
-    features: Floats32, right: Bools, weight: Floats32, validation: Bools, seed: int
+    features: Floats32, correct: Bools, weight: Floats32, validation: Bools, seed: int
 ) -> HistGradientBoostingClassifier:
     """Gradient boosting that stops when the examples held back gain no more."""
     learned = ~validation
     held_back: dict[str, Any] = {}
     if validation.any():
-        own = balanced(right, weight, validation)[validation]
-        held_back = {"X_val": features[validation], "y_val": right[validation], "sample_weight_val": own}
+        own = balanced(correct, weight, validation)[validation]
+        held_back = {"X_val": features[validation], "y_val": correct[validation], "sample_weight_val": own}
     model = HistGradientBoostingClassifier(
         learning_rate=0.05,
         max_iter=300,
@@ -183,16 +183,16 @@ def boosted_trees(
         n_iter_no_change=20,
         random_state=seed,
     )
-    own = balanced(right, weight, learned)[learned]
+    own = balanced(correct, weight, learned)[learned]
     with threadpool_limits(1, "openmp"):  # so few examples are slower on several threads
-        return model.fit(features[learned], right[learned], sample_weight=own, **held_back)
+        return model.fit(features[learned], correct[learned], sample_weight=own, **held_back)
 
 
-def balanced(right: Bools, weight: Floats32, among: Bools) -> Floats32:
+def balanced(correct: Bools, weight: Floats32, among: Bools) -> Floats32:
     """Weights ``(n,)`` with which both classes count the same among some examples, 1 in the mean."""
     out = weight.astype(np.float64)
     for flag in (True, False):
-        members = right == flag
+        members = correct == flag
         out[members] *= 0.5 * among.sum() / max(out[members & among].sum(), 1e-12)
     return out.astype(np.float32)
 
@@ -212,18 +212,18 @@ def load_model(folder: Path, device: str = "cpu") -> tuple[Model, dict[str, Any]
     ------
     InputError  if the folder holds none, or one that cannot be read without running code.
     """
-    remedy = "Give a folder written by cryocore train"
+    fix = "Give a folder written by cryocore train"
     try:
         about: dict[str, Any] = json.loads((folder / "model.json").read_text())
     except (OSError, ValueError) as error:
-        raise InputError(f"not a model ({why(error)})", file=folder / "model.json", remedy=remedy) from None
-    sound = isinstance(about, dict) and about.get("format") == FORMAT and about.get("kind") in CLASSIFIERS
-    if not sound or np.shape(about.get("scale", ())) != (2,):
-        raise InputError("not a model of this version", file=folder / "model.json", remedy=remedy)
-    return Scaled(_load(folder, about["kind"], remedy, device), *about["scale"]), about
+        raise InputError(f"not a model ({why(error)})", file=folder / "model.json", fix=fix) from None
+    valid = isinstance(about, dict) and about.get("format") == FORMAT and about.get("kind") in CLASSIFIERS
+    if not valid or np.shape(about.get("scale", ())) != (2,):
+        raise InputError("not a model of this version", file=folder / "model.json", fix=fix)
+    return Scaled(_load(folder, about["kind"], fix, device), *about["scale"]), about
 
 
-def _load(folder: Path, kind: str, remedy: str, device: str) -> Model:
+def _load(folder: Path, kind: str, fix: str, device: str) -> Model:
     if kind == "cnn":
         from cryocore.classify.network import Network
 
@@ -233,4 +233,4 @@ def _load(folder: Path, kind: str, remedy: str, device: str) -> Model:
         return OnFeatures(**skops.io.load(file, trusted=list(TRUSTED)))
     except Exception as error:  # skops raises whatever its parts raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"the model cannot be read ({reason})", file=file, remedy=remedy) from None
+        raise InputError(f"the model cannot be read ({reason})", file=file, fix=fix) from None

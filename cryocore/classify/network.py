@@ -1,4 +1,4 @@
-"""A small convolutional network with attention that tells right particles from wrong ones by :func:`evidence`.
+"""A small convolutional network with attention that tells correct particles from incorrect ones by :func:`evidence`.
 
 What of the evidence counts, which cells to attend to, and what else their pattern tells are learned. Evidence is not,
 and it turns with the images: a training runs it once, and the rotations and mirrors of the augmentation act on its
@@ -24,7 +24,7 @@ from cryocore.errors import InputError
 try:
     import torch
 except ImportError:
-    raise InputError("torch is not installed", remedy="Install cryocore[learn], or choose another model") from None
+    raise InputError("torch is not installed", fix="Install cryocore[learn], or choose another model") from None
 
 from torch import nn
 
@@ -68,7 +68,7 @@ class Network:
     history: tuple[Epoch, ...]
 
     def log_odds(self, images: Any, *, device: str = "cpu") -> Floats:
-        """Log odds that particles are right, at the share of right ones (by weight) in the training.
+        """Log odds that particles are right, at the share of correct ones (by weight) in the training.
 
         Parameters
         ----------
@@ -95,8 +95,8 @@ class Network:
         InputError  if there is no file, or it is damaged or something else.
         """
         if not path.is_file():
-            raise InputError("the network does not exist", file=path, remedy="Train it first")
-        other = InputError("not a network of this version", file=path, remedy="Train it again")
+            raise InputError("the network does not exist", file=path, fix="Train it first")
+        other = InputError("not a network of this version", file=path, fix="Train it again")
         try:
             kept = checkpoint.load(path, FORMAT)
             if kept is None:
@@ -188,10 +188,10 @@ def check_examples(n: int, labels: NDArray[Any], weights: NDArray[Any], validati
     shapes = {"labels": labels.shape, "weights": weights.shape, "validation": validation.shape}
     for what, shape in shapes.items():
         if shape != (n,):
-            raise InputError(f"{what} must be ({n},), one per image, not {shape}", remedy="Give one value per image")
+            raise InputError(f"{what} must be ({n},), one per image, not {shape}", fix="Give one value per image")
     if not np.isin(labels, (0, 1)).all() or not (np.isfinite(weights).all() and (weights >= 0).all()):
         raise InputError(
-            "labels must be 0 or 1, and weights finite and not negative", remedy="Leave out images without a label"
+            "labels must be 0 or 1, and weights finite and not negative", fix="Leave out images without a label"
         )
     for what, chosen in (("training", ~validation), ("validation", validation)):
         found = np.unique(labels[chosen & (weights > 0)])
@@ -199,7 +199,7 @@ def check_examples(n: int, labels: NDArray[Any], weights: NDArray[Any], validati
             kind = "absent" if len(found) == 0 else "all right" if found[0] else "all wrong"
             raise InputError(
                 f"the {what} images are {kind}; right from wrong is learned from both",
-                remedy="Plant errors in more particles, or split the micrographs otherwise",
+                fix="Plant errors in more particles, or split the micrographs otherwise",
             )
 
 

@@ -1,4 +1,5 @@
-"""Lessons without a truth: some particles as they are, and the same ones made wrong, before maps that lack them."""
+"""Training particles without a truth: some particles as they are, and the same ones made incorrect, before maps that
+lack them."""
 
 from __future__ import annotations
 
@@ -30,10 +31,10 @@ log = logging.getLogger(__name__)
 
 STREAM_ROWS = 20
 LARGEST_SHARE = 0.25
-"""Of a half map's particles, that lessons may take out of it."""
+"""Of a half map's particles, that training particles may take out of it."""
 
 
-def lesson_rows(
+def training_rows(
     data: Particles, weights: NDArray[np.float32], per_half: int, seed: int, most: float = LARGEST_SHARE
 ) -> NDArray[np.intp]:
     """Rows of particles drawn by their ids, at most ``per_half`` of each half set and a share of its map's."""
@@ -50,13 +51,15 @@ def lesson_rows(
 def without(
     scorer: Scorer, data: Particles, weights: NDArray[np.float32], rows: NDArray[np.intp], round_dir: Path
 ) -> Scorer:
-    """A scorer whose half maps lack the particles of ``rows``: it judges them, and copies of them, as strangers."""
+    """A scorer whose half maps lack the particles of ``rows``: it scores them, and copies of them, as strangers."""
     comparison = scorer.comparison
     others = weights.copy()
     others[rows] = 0.0
     mask, _ = read_map(round_dir / "mask.mrc")
     grid = sampling_grid(data, read_sampling(round_dir / "sampling.npz"))
-    sums = accumulate(data, others, grid, comparison.backend, source=comparison.source, progress="maps for lessons")
+    sums = accumulate(
+        data, others, grid, comparison.backend, source=comparison.source, progress="maps for training particles"
+    )
     solver = Solver(symmetrise(sums, comparison.group, comparison.backend), comparison.group)
     maps = np.stack([solver.half(h) * mask for h in range(2)])
     signal = signal_without(scorer.signal, float(weights[rows].sum() / weights.sum()))
@@ -65,7 +68,7 @@ def without(
 
 @dataclass(frozen=True)
 class Planted:
-    """A data set some of whose particles are made wrong.
+    """A data set some of whose particles are made incorrect.
 
     ``particles`` : all of it, with the wrong poses and shifts
     ``kinds`` : (m,), the kinds of error of ``rows``

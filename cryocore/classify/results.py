@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryocore.classify.card import write_card
-from cryocore.classify.committee import Folds, probability
+from cryocore.classify.ensemble import Folds, probability
 from cryocore.classify.evaluation import Evaluation, compare, evaluate
 from cryocore.classify.evaluation_figures import evaluation_figures
-from cryocore.classify.gallery import Gallery
-from cryocore.classify.lessons import Lessons
+from cryocore.classify.example_images import ExampleImages
 from cryocore.classify.rounds import ScoredRound
+from cryocore.classify.training_set import TrainingSet
 from cryocore.figures import save_both
 from cryocore.ingest.plant import KINDS
 from cryocore.types import Floats
@@ -26,22 +26,22 @@ WHAT = {"logistic": "Logistic regression on features", "boosting": "Boosted tree
 
 
 def write_results(
-    out_dir: Path, scored: ScoredRound, lessons: Lessons, log_odds: Floats, about: dict[str, Any], folds: Folds
+    out_dir: Path, scored: ScoredRound, training_set: TrainingSet, log_odds: Floats, about: dict[str, Any], folds: Folds
 ) -> Evaluation:
-    """Write the card of a committee: what it says of its lessons, each judged by a model that has not seen it.
+    """Write the card of an ensemble: what it says of its training set, each scored by a model that has not seen it.
 
-    Of lessons that are right only as far as is known, those count that are probably right.
+    Of training particles that are right only as far as is known, those count that are probably correct.
     """
-    known = ~lessons.right | (lessons.weight > 0.5)
+    known = ~training_set.correct | (training_set.weight > 0.5)
     rows = np.flatnonzero(known)
-    examples, right = lessons.examples.take(rows), lessons.right[rows]
-    share = probability(log_odds[rows], "truth", float(1.0 - right.mean()))
+    examples, correct = training_set.examples.take(rows), training_set.correct[rows]
+    share = probability(log_odds[rows], "truth", float(1.0 - correct.mean()))
     given: dict[str, Any] = {"groups": examples.micrograph, "seed": scored.seed}
-    evaluation = evaluate(share, right, kinds=lessons.kinds[rows], **given)
-    comparison = compare(share, scores_of(lessons, rows), right, **given)
+    evaluation = evaluate(share, correct, kinds=training_set.kinds[rows], **given)
+    comparison = compare(share, scores_of(training_set, rows), correct, **given)
     write_card(
         out_dir,
-        about=described(scored, lessons, about, folds),
+        about=described(scored, training_set, about, folds),
         evaluation=evaluation,
         comparison=comparison,
         figures=evaluation_figures(evaluation, comparison),
@@ -49,21 +49,21 @@ def write_results(
     return evaluation
 
 
-def scores_of(lessons: Lessons, rows: NDArray[np.intp]) -> dict[str, Floats]:
+def scores_of(training_set: TrainingSet, rows: NDArray[np.intp]) -> dict[str, Floats]:
     """The scores of the log, as far as features keep their order, ``(n,)`` each."""
-    names, values = lessons.examples.names, lessons.examples.features[rows]
+    names, values = training_set.examples.names, training_set.examples.features[rows]
     return {name: values[:, names.index(name)].astype(np.float64) for name in SCORES if name in names}
 
 
-def described(scored: ScoredRound, lessons: Lessons, about: dict[str, Any], folds: Folds) -> dict[str, Any]:
+def described(scored: ScoredRound, training_set: TrainingSet, about: dict[str, Any], folds: Folds) -> dict[str, Any]:
     """The card's words and tables."""
-    kinds, counts = np.unique(lessons.kinds, return_counts=True)
+    kinds, counts = np.unique(training_set.kinds, return_counts=True)
     apart = "whole micrographs" if folds.of_micrograph is not None else "particles, since micrographs are few,"
     return {
         "name": f"{WHAT.get(about['kind'], 'Convolutional network on images')}, labels: {about['labels']}",
         "purpose": "Probability that a particle is right, from band sums and images compared with the half maps.",
-        "split": f"{folds.n} folds of {apart} within each half set: every lesson is judged by a model that was fitted "
-        "to the other folds of its own half set. For lessons that nobody has flagged, right means right with a "
+        "split": f"{folds.n} folds of {apart} within each half set: each training particle is scored by a model fitted "
+        "to the other folds of its own half set. Where nobody has flagged them, correct means correct with a "
         "probability above 0.5 by the mixture of the log.",
         "data": {
             "round": int(scored.metadata["round"]),
@@ -71,14 +71,14 @@ def described(scored: ScoredRound, lessons: Lessons, about: dict[str, Any], fold
             "pixel_size_angstrom": float(scored.metadata["pixel_size_angstrom"]),
             "particles": len(scored.data),
             "estimated_error_rate": float(scored.error_rate),
-            "lessons": {str(kind): int(count) for kind, count in zip(kinds, counts, strict=True)},
+            "training_set": {str(kind): int(count) for kind, count in zip(kinds, counts, strict=True)},
             "planted": about["labels"] == "planted" or bool({*kinds.tolist()} & {*KINDS}),
         },
         "training": {name: value for name, value in about.items() if name != "features"},
     }
 
 
-def write_gallery(out_dir: Path, gallery: Gallery) -> None:
+def write_example_images(out_dir: Path, example_images: ExampleImages) -> None:
     """Write examples.png and examples.npz: the particles that the classifier is most sure of."""
-    save_both(gallery.figure(), out_dir, "examples")
-    gallery.write(out_dir / EXAMPLES)
+    save_both(example_images.figure(), out_dir, "examples")
+    example_images.write(out_dir / EXAMPLES)

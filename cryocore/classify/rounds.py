@@ -36,8 +36,8 @@ class ScoredRound:
     """A round and its scores.
 
     ``weights`` ``(n,)`` : of the particles in the half maps of ``directory``
-    ``likely`` ``(n,)`` : probability of being right by the mixture; 0 where the log allows none
-    ``error_rate`` : share of wrong particles by the mixture
+    ``likely`` ``(n,)`` : probability of being correct by the mixture; 0 where the log allows none
+    ``error_rate`` : share of incorrect particles by the mixture
     """
 
     data: Particles
@@ -97,7 +97,7 @@ def open_run(run_dir: Path, wanted: str, backend: Backend) -> ScoredRound:
     """
     found = wanted_rounds(find_rounds(run_dir), wanted)[0]
     if found.run_dir is None:
-        raise InputError("there are no maps beside this log", file=run_dir, remedy="Give the directory of a run")
+        raise InputError("there are no maps beside this log", file=run_dir, fix="Give the directory of a run")
     directory = found.run_dir / f"round_{found.number}"
     files = [directory / f"{name}.parquet" for name in ("weights", "subset")]
     cache = found.run_dir / "cache" / "transforms.npz"

@@ -1,4 +1,4 @@
-"""The stage: lessons, a committee of models, and its probability for every particle."""
+"""The stage: training particles, an ensemble of models, and its probability for every particle."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy as np
 import pyarrow as pa
 
 from cryocore.backend import Backend
-from cryocore.classify.committee import Folds, fit_committee, probability
+from cryocore.classify.ensemble import Folds, fit_ensemble, probability
+from cryocore.classify.example_images import ExampleImages
 from cryocore.classify.examples import Examples, examples_of
-from cryocore.classify.gallery import Gallery
-from cryocore.classify.lessons import make_lessons
 from cryocore.classify.models import device_of, load_model
-from cryocore.classify.results import write_gallery, write_results
+from cryocore.classify.results import write_example_images, write_results
 from cryocore.classify.rounds import ScoredRound
+from cryocore.classify.training_set import make_training_set
 from cryocore.files import open_table, write_tables
 from cryocore.log.names import PROBABILITY
 from cryocore.settings.classify import Classify
@@ -48,7 +48,7 @@ def classify(
 ) -> None:
     """Write the probability of every particle, and what is known of the classifier to ``out_dir``.
 
-    The classifier of a half set learns from particles of that half set alone, and every particle is judged by a model
+    The classifier of a half set learns from particles of that half set alone, and every particle is scored by a model
     that has seen no particle of its micrograph.
 
     Parameters
@@ -64,19 +64,19 @@ def classify(
         judge: Callable[[Examples], Floats] = made.log_odds
     else:
         about = {"kind": settings.model, "labels": settings.labels, "image_size": settings.image_size}
-        lessons = make_lessons(scored, settings)
+        training_set = make_training_set(scored, settings)
         folds = Folds.of(scored.data.column("micrograph").astype(np.str_), settings.n_folds, seed)
         training: dict[str, Any] = {"folder": round_dir / TRAINING, "device": device_of(backend)}
-        committee = fit_committee(settings.model, lessons, folds, settings, seed=seed, **training)
-        judge = committee.log_odds
-        write_results(out_dir, scored, lessons, judge(lessons.examples), about, folds)
-    gallery = Gallery()
-    write_tables(out_table, judged_tables(scored, judge, about, gallery), classifier=about)
-    write_gallery(out_dir, gallery)
+        ensemble = fit_ensemble(settings.model, training_set, folds, settings, seed=seed, **training)
+        judge = ensemble.log_odds
+        write_results(out_dir, scored, training_set, judge(training_set.examples), about, folds)
+    example_images = ExampleImages()
+    write_tables(out_table, scored_tables(scored, judge, about, example_images), classifier=about)
+    write_example_images(out_dir, example_images)
 
 
-def judged_tables(
-    scored: ScoredRound, judge: Callable[[Examples], Floats], about: dict[str, Any], gallery: Gallery
+def scored_tables(
+    scored: ScoredRound, judge: Callable[[Examples], Floats], about: dict[str, Any], example_images: ExampleImages
 ) -> Iterator[pa.Table]:
     """The probability, a row group of the log at a time; a few thousand particles are in memory at a time."""
     n_right, start = 0, 0
@@ -90,7 +90,7 @@ def judged_tables(
                 given = scored.weights, piece, scored.context, int(about["image_size"]), "classify"
                 examples = examples_of(scored.scorer, scored.data, rows, *given)
                 likely = probability(judge(examples), str(about["labels"]), scored.error_rate)
-                gallery.add(examples, likely)
+                example_images.add(examples, likely)
                 found[first : first + len(piece)] = likely
             yield pa.table({"particle_id": part.column("particle_id"), PROBABILITY: found})
             n_right, start = n_right + int((found > 0.5).sum()), start + len(part)

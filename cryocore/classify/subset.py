@@ -28,11 +28,11 @@ def chosen_rows(
     chosen = np.ones(len(scored.data), dtype=bool)
     if which in ("kept", "dropped"):
         chosen = scored.selected == (which == "kept")
-    elif which in ("right", "wrong"):
-        chosen = known_truth(scored)[0] == int(which == "right")
+    elif which in ("correct", "incorrect"):
+        chosen = known_truth(scored)[0] == int(which == "correct")
     if ids is not None:
         wanted = (
-            read_table(ids, ["particle_id"], remedy="Give a Parquet table with particle_id")
+            read_table(ids, ["particle_id"], fix="Give a Parquet table with particle_id")
             .column(0)
             .to_numpy()
             .astype(np.uint64)
@@ -43,12 +43,12 @@ def chosen_rows(
                 f"{missing.sum()} of its particles are not in this run, {wanted[missing][0]} for one",
                 file=ids,
                 column="particle_id",
-                remedy="Give ids of this run's particles.parquet",
+                fix="Give ids of this run's particles.parquet",
             )
         chosen &= np.isin(scored.data.ids, wanted)
     rows = np.flatnonzero(chosen)
     if len(rows) == 0:
-        raise InputError(f"no particle is {which}", remedy="Choose other particles")
+        raise InputError(f"no particle is {which}", fix="Choose other particles")
     if count is not None and len(rows) > count:
         place = hashed_uniform(scored.data.ids[rows], 1, seed=scored.seed, stream=STREAM)[:, 0]
         rows = np.sort(rows[np.argsort(place, kind="stable")[:count]])

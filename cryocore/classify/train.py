@@ -1,4 +1,5 @@
-"""Models for other data sets: fitted to lessons of finished runs, judged by committees on what they have not seen."""
+"""Models for other data sets: fitted to a training set of finished runs, scored by ensembles on what they have not
+seen."""
 
 from __future__ import annotations
 
@@ -11,13 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cryocore.classify.committee import Folds, fit_committee
+from cryocore.classify.ensemble import Folds, fit_ensemble
 from cryocore.classify.evaluation import Evaluation
 from cryocore.classify.examples import Examples
-from cryocore.classify.lessons import Lessons, make_lessons, true_lessons
 from cryocore.classify.models import fit_model, save_model
 from cryocore.classify.results import write_results
 from cryocore.classify.rounds import ScoredRound
+from cryocore.classify.training_set import TrainingSet, make_training_set, true_training_set
 from cryocore.errors import InputError
 from cryocore.ingest.plant import CORRECT
 from cryocore.log.rounds import open_round
@@ -26,11 +27,12 @@ from cryocore.settings.classify import Classify
 log = logging.getLogger(__name__)
 
 
-def lessons_of(scored: ScoredRound, settings: Classify, labels: str) -> Lessons:
-    """Lessons of a finished round; ``labels`` may be ``truth``, where its log knows which particles are right."""
+def lessons_of(scored: ScoredRound, settings: Classify, labels: str) -> TrainingSet:
+    """Training particles of a finished round; ``labels`` may be ``truth``, where its log knows which particles are
+    right."""
     if labels != "truth":
-        return make_lessons(scored, settings)
-    return true_lessons(scored, settings, *known_truth(scored))
+        return make_training_set(scored, settings)
+    return true_training_set(scored, settings, *known_truth(scored))
 
 
 def known_truth(scored: ScoredRound) -> tuple[NDArray[np.int8], NDArray[np.str_]]:
@@ -46,9 +48,9 @@ def known_truth(scored: ScoredRound) -> tuple[NDArray[np.int8], NDArray[np.str_]
         raise InputError(
             "the log does not know which particles are right",
             file=scored.scores,
-            remedy="Use labels planted, or plant errors (input.plant) and run the workflow on them",
+            fix="Use labels planted, or plant errors (input.plant) and run the workflow on them",
         )
-    kinds = np.where(flags == 1, CORRECT, "wrong").astype("<U16")
+    kinds = np.where(flags == 1, CORRECT, "incorrect").astype("<U16")
     if "error_kind" in log_round.columns:
         known = log_round.table(["error_kind"]).column(0).fill_null("unknown")
         kinds = np.array(known.to_pylist(), dtype="<U16")
@@ -58,19 +60,20 @@ def known_truth(scored: ScoredRound) -> tuple[NDArray[np.int8], NDArray[np.str_]
 def train(
     rounds: Sequence[ScoredRound], settings: Classify, labels: str, out_dir: Path, *, seed: int, device: str = "cpu"
 ) -> Evaluation:
-    """Fit a model to the lessons of one or more rounds and write it with its card.
+    """Fit a model to the training particles of one or more rounds and write it with its card.
 
-    The card is that of a committee, which judges every lesson by a model that has not seen it; the model itself is
-    fitted to all lessons but those that say when to stop, and its log odds are scaled as the committee's.
+    The card is that of an ensemble, which scores every training particle by a model that has not seen it; the model
+    itself is fitted to all training particles but those that say when to stop, and its log odds are scaled as the
+    ensemble's.
     """
-    lessons = joined([lessons_of(scored, settings, labels) for scored in rounds])
-    folds = Folds.of(lessons.examples.micrograph, settings.n_folds, seed)
+    training_set = joined([lessons_of(scored, settings, labels) for scored in rounds])
+    folds = Folds.of(training_set.examples.micrograph, settings.n_folds, seed)
     kind = settings.model
     training: dict[str, Any] = {"folder": out_dir / "training", "device": device}
-    committee = fit_committee(kind, lessons, folds, settings, seed=seed, **training)
-    slope, intercept = np.mean([committee.scale[h] for h in (1, 2)], axis=0).tolist()
-    stopping = folds(lessons.examples) == 0
-    given: tuple[Any, ...] = lessons.examples, lessons.right, lessons.weight, stopping, settings
+    ensemble = fit_ensemble(kind, training_set, folds, settings, seed=seed, **training)
+    slope, intercept = np.mean([ensemble.scale[h] for h in (1, 2)], axis=0).tolist()
+    stopping = folds(training_set.examples) == 0
+    given: tuple[Any, ...] = training_set.examples, training_set.correct, training_set.weight, stopping, settings
     model = fit_model(kind, *given, seed=seed, **training, name="final")
     about: dict[str, Any] = {
         "kind": kind,
@@ -78,27 +81,27 @@ def train(
         "image_size": settings.image_size,
         "scale": [slope, intercept],
         "runs": [str(scored.directory.parent.name) for scored in rounds],
-        "features": list(lessons.examples.names),
+        "features": list(training_set.examples.names),
     }
     save_model(out_dir, model, about)
     log.info("%s written", out_dir)
-    return write_results(out_dir, rounds[0], lessons, committee.log_odds(lessons.examples), about, folds)
+    return write_results(out_dir, rounds[0], training_set, ensemble.log_odds(training_set.examples), about, folds)
 
 
-def joined(parts: Sequence[Lessons]) -> Lessons:
-    """Lessons of several rounds; micrographs of different ones differ."""
+def joined(parts: Sequence[TrainingSet]) -> TrainingSet:
+    """Training particles of several rounds; micrographs of different ones differ."""
     if len(parts) == 1:
         return parts[0]
     ids = np.concatenate([np.unique(part.examples.ids) for part in parts])
     n_shared = len(ids) - len(np.unique(ids))
     if n_shared:
         raise InputError(
-            f"the runs share {n_shared} particles: what a model has seen of one it would be judged by in another",
-            remedy="Train on runs of different images, or on one of them",
+            f"the runs share {n_shared} particles: what a model has seen of one it would be scored by in another",
+            fix="Train on runs of different images, or on one of them",
         )
     examples = []
     for number, part in enumerate(parts):
         names = np.char.add(f"{number}:", part.examples.micrograph)
         examples.append(replace(part.examples, micrograph=names))
-    arrays = {name: np.concatenate([getattr(p, name) for p in parts]) for name in ("right", "weight", "kinds")}
-    return Lessons(Examples.joined(examples), **arrays)
+    arrays = {name: np.concatenate([getattr(p, name) for p in parts]) for name in ("correct", "weight", "kinds")}
+    return TrainingSet(Examples.joined(examples), **arrays)

@@ -8,13 +8,12 @@ import typer
 
 from cryocore import __version__
 from cryocore.cli import guarded
-from cryocore.commands.apply import apply
 from cryocore.commands.check import check
 from cryocore.commands.convert import convert
-from cryocore.commands.explain import explain
-from cryocore.commands.groups import groups
 from cryocore.commands.import_log import import_log
 from cryocore.commands.info import info
+from cryocore.commands.loss_distribution import loss_distribution
+from cryocore.commands.micrograph_quality import micrograph_quality
 from cryocore.commands.orientation import orientation
 from cryocore.commands.postprocess import postprocess
 from cryocore.commands.replay import replay
@@ -23,10 +22,11 @@ from cryocore.commands.reslog import reslog
 from cryocore.commands.stage_verbs import VERBS as STAGES
 from cryocore.commands.status import status
 from cryocore.commands.train import train
+from cryocore.commands.transfer_selection import transfer_selection
 
 VERBS = {
-    "Questions to a run": (status, replay, groups, explain, orientation, reslog),
-    "After a run": (postprocess, apply, residuals, train),
+    "Questions to a run": (status, replay, micrograph_quality, loss_distribution, orientation, reslog),
+    "After a run": (postprocess, transfer_selection, residuals, train),
     "Files and formats": (check, info, convert, import_log),
     "Stages of a run, one by one": STAGES,
 }

@@ -1,4 +1,4 @@
-"""``cryocore check``: whether a configuration is sound."""
+"""``cryocore check``: whether a configuration is valid."""
 
 from __future__ import annotations
 
@@ -24,5 +24,5 @@ def check(
     config = read_config(file)
     particles = config.input.star or f"{config.input.simulate.n_particles} simulated particles"
     rounds = "1 round" if config.n_rounds == 1 else f"{config.n_rounds} rounds"
-    text = f"{file} is sound: run {config.run}, {rounds} on {particles}, {config.symmetry}"
+    text = f"{file} is valid: run {config.run}, {rounds} on {particles}, {config.symmetry}"
     answer(text, config.model_dump(mode="json"), as_json)

@@ -44,7 +44,7 @@ def import_log(
     from cryocore.replay.import_log import import_log as run_import
 
     if len(files) < 2:
-        raise InputError("the directory to write to is missing", remedy="Name it after the text logs")
+        raise InputError("the directory to write to is missing", fix="Name it after the text logs")
     found = run_import(
         *(files[:-1], files[-1]), columns=columns, symmetry=symmetry, inverse=inverse, most_malformed=most_malformed
     )

@@ -21,4 +21,4 @@ def require_choice(value: str, known: Sequence[str], option: str) -> None:
     from cryocore.errors import InputError
 
     if value not in known:
-        raise InputError(f"there is no {value!r}", setting=option, remedy=f"Choose one of {', '.join(known)}")
+        raise InputError(f"there is no {value!r}", setting=option, fix=f"Choose one of {', '.join(known)}")

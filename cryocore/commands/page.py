@@ -20,7 +20,7 @@ workflow one by one. `cryocore VERB --help` lists the options of a verb, with fu
 
 - **`--json`**: every verb answers in text, or with `--json` in JSON, on standard output. Messages go to standard error,
   and with time and origin to the file that the environment variable `CRYOCORE_LOG` names.
-- **Exit codes**: 0 done, 1 a fault of the program, 2 a fault of the input, which one paragraph names with its remedy.
+- **Exit codes**: 0 done, 1 a fault of the program, 2 a fault of the input, which one paragraph names with its fix.
 - **Completion**: `cryocore --install-completion` makes the Tab key of bash, zsh or fish complete verbs and options in
   shells that are opened afterwards; `cryocore --show-completion` prints what it would add.
 - **Stages** take their settings from the configuration (`--config`), as the workflow's rules do, and their files from

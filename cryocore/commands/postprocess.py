@@ -15,8 +15,8 @@ from cryocore.commands.output import AsJson, answer
 def postprocess(
     run_dir: Annotated[Path | None, typer.Argument(help="results/RUN, or nothing with --half1.", metavar="RUN")] = None,
     number: Annotated[
-        str, typer.Option("--round", help="finest (the round to stop at), last, or a number.")
-    ] = "finest",
+        str, typer.Option("--round", help="recommended (the round to stop at), last, or a number.")
+    ] = "recommended",
     half1: Annotated[Path | None, typer.Option(help="A half map, .mrc, instead of a run.")] = None,
     half2: Annotated[Path | None, typer.Option(help="The other half map.")] = None,
     mask: Annotated[
@@ -55,7 +55,7 @@ def postprocess(
     elif run_dir is None and half1 is not None and half2 is not None:
         halves = Halves(half1, half2)
     else:
-        raise InputError("it is not clear which half maps are meant", remedy="Give RUN, or --half1 and --half2")
+        raise InputError("it is not clear which half maps are meant", fix="Give RUN, or --half1 and --half2")
     halves = replace(halves, mask=mask or halves.mask, pixel_size_angstrom=pixel_size)
     done = write(halves, out, bfactor_angstrom2=wanted, seed=seed)
     answer(done.text, done.as_dict(), as_json)
@@ -70,4 +70,4 @@ def _value(text: str) -> float:
             return value
     except ValueError:
         pass
-    raise InputError(f"{text!r} is no B-factor", setting="--bfactor", remedy="Give auto or a number, as -90")
+    raise InputError(f"{text!r} is no B-factor", setting="--bfactor", fix="Give auto or a number, as -90")

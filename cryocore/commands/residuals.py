@@ -9,7 +9,7 @@ import typer
 
 from cryocore.commands.output import AsJson, answer, require_choice
 
-WHICH = ("all", "kept", "dropped", "right", "wrong")
+WHICH = ("all", "kept", "dropped", "correct", "incorrect")
 
 
 def residuals(
@@ -26,7 +26,7 @@ def residuals(
 ) -> None:
     """Write what the half maps predict of particles, the images beside it, and what is left.
 
-    A particle is compared with its own half map without its own share in it. The page
+    A particle is compared with its own half map without its self-contribution in it. The page
     docs/how-to/use-a-classifier.md explains units.
 
     **Examples**

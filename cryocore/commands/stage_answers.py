@@ -66,8 +66,8 @@ def selected(out_table: Path, out_file: Path, round_number: int) -> Told:
 def validated(out_metrics: Path) -> Told:
     """The metrics."""
     value = json.loads(out_metrics.read_text())
-    right = value["correct_rate"]
-    known = "" if right is None else f", {100 * right:.1f} % of them right"
+    correct = value["correct_rate"]
+    known = "" if correct is None else f", {100 * correct:.1f} % of them right"
     text = f"{value['n_kept']:,} particles kept{known}, {value['resolution_angstrom']:.2f} Å at FSC 0.143"
     return f"{text}; more in {out_metrics}", value
 

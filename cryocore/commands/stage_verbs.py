@@ -90,8 +90,8 @@ def _of_run(command: Command, file: Path, given: dict[str, Any]) -> tuple[Comman
     values = {"settings": stage_settings(config, name, given.get("round_number", 0)), **given}
     values |= {n: value for n, value in _named(config).items() if n in given and given[n] is None}
     if command is classify and config.classify.model == "none" and given["model"] is None:
-        remedy = "Set it to logistic, boosting, cnn or a folder, or give --model"
-        raise InputError("none means that there is no classifier", file=file, setting="classify.model", remedy=remedy)
+        fix = "Set it to logistic, boosting, cnn or a folder, or give --model"
+        raise InputError("none means that there is no classifier", file=file, setting="classify.model", fix=fix)
     if command is reconstruct and config.reconstruct.method == "iterative":
         return solve, {n: values[n] for n in inspect.signature(solve).parameters}
     return command, values

@@ -30,7 +30,7 @@ def status(
 
     path = Path(run)
     if not path.name:
-        raise InputError("no run is named", remedy="Give the name of a run, the key `run` of its configuration")
+        raise InputError("no run is named", fix="Give the name of a run, the key `run` of its configuration")
     base = path.resolve().parent.parent if path.resolve().parent.name == "results" else Path()
     found = run_status(base / "logs" / path.name)
     answer(found.text, [job.as_dict() for job in found.jobs], as_json)

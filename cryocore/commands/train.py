@@ -16,7 +16,7 @@ def train(
     model: Annotated[str, typer.Option(help="logistic, boosting or cnn.")] = "logistic",
     labels: Annotated[str, typer.Option(help="truth (of planted errors), planted, or probable.")] = "truth",
     number: Annotated[str, typer.Option("--round", help="Round of each run: last or a number.")] = "last",
-    lessons: Annotated[int, typer.Option(help="Particles per half set and run to learn from.", min=50)] = 2000,
+    training_set: Annotated[int, typer.Option(help="Particles per half set and run to learn from.", min=50)] = 2000,
     folds: Annotated[int, typer.Option(help="Of micrographs, for the card's figures.", min=3)] = 5,
     image_size: Annotated[int, typer.Option(help="Side of the images in pixels.", min=16)] = 64,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
@@ -46,7 +46,7 @@ def train(
 
     require_choice(model, CLASSIFIERS, "--model")
     require_choice(labels, ("truth", "planted", "probable"), "--labels")
-    values = {"model": model, "n_lessons": lessons, "n_folds": folds, "image_size": image_size}
+    values = {"model": model, "n_training": training_set, "n_folds": folds, "image_size": image_size}
     settings = checked(Classify, values if labels == "truth" else {**values, "labels": labels})
     engine = get_backend(backend, threads=threads)
     rounds = [open_run(run, number, engine) for run in runs]

@@ -1,4 +1,4 @@
-"""Files of particles: RELION's STAR, cryoSPARC's ``.cs`` and THUNDER's ``.thu``, told apart by their suffix.
+"""Files of particles: RELION's STAR, cryoSPARC's ``.cs`` and THUNDER's ``.thu``, distinguished by their suffix.
 
 All are read under RELION's labels, so that what follows knows one set of names and units; a selection is written as its
 parent file without the rows that are dropped.
@@ -40,13 +40,13 @@ def require_format(path: str | Path) -> None:
     """Refuse a name whose suffix is of none of the formats."""
     if Path(path).suffix.lower() not in (".star", ".cs", ".thu"):
         problem = "its suffix names no format of particles"
-        raise InputError(problem, file=path, remedy="Give a file that ends in .star, .cs or .thu")
+        raise InputError(problem, file=path, fix="Give a file that ends in .star, .cs or .thu")
 
 
 def require_other_file(out: str | Path, *sources: str | Path) -> None:
     """Refuse to write over a file that is read."""
     if any(Path(out).resolve() == Path(source).resolve() for source in sources):
-        raise InputError("it would be written over itself", file=out, remedy="Give another name to write to")
+        raise InputError("it would be written over itself", file=out, fix="Give another name to write to")
 
 
 def read_tables(path: str | Path, passthrough: str | Path | None = None) -> StarTables:
@@ -83,7 +83,7 @@ def filter_particles(parent: str | Path, keep: Bools, extra: Mapping[str, Values
     """
     if kind_of(out) != kind_of(parent):
         problem = f"the particles stay in the format of {parent}"
-        raise InputError(problem, file=out, remedy="End both names alike; cryocore convert changes the format")
+        raise InputError(problem, file=out, fix="End both names alike; cryocore convert changes the format")
     match kind_of(parent):
         case "cs":
             from cryocore.formats.cs import filter_cs

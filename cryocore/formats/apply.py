@@ -36,7 +36,7 @@ NAMED = 5
 
 @dataclass(frozen=True)
 class Applied:
-    """What was done: the particles are told apart ``by``; ``notes`` is what a user should look at."""
+    """What was done: the particles are distinguished ``by``; ``notes`` is what a user should look at."""
 
     selection: str
     parent: str
@@ -116,13 +116,13 @@ def _file_names(paths: NDArray[np.object_]) -> tuple[NDArray[np.int64], NDArray[
 
 def _selected_ids(table: str | Path) -> Keys:
     """The ids of a Parquet table's selected particles."""
-    remedy = "Give the subset.parquet or log.parquet of a run"
-    read_table(table, [], remedy=remedy)
+    fix = "Give the subset.parquet or log.parquet of a run"
+    read_table(table, [], fix=fix)
     names = pq.read_schema(table).names
     deciding = next((name for name in ("selected", "weight") if name in names), None)
     if "particle_id" not in names or deciding is None:
-        raise InputError("the table has no columns particle_id and selected", file=table, remedy=remedy)
-    found = read_table(table, ["particle_id", deciding], remedy=remedy)
+        raise InputError("the table has no columns particle_id and selected", file=table, fix=fix)
+    found = read_table(table, ["particle_id", deciding], fix=fix)
     kept = found.column(deciding).to_numpy().astype(np.float64) > 0
     ids = pd.Index(found.column("particle_id").to_numpy()[kept].astype(np.uint64))
     return lambda by: ids if by in ("uid", "image") else None
@@ -141,8 +141,8 @@ def _match(wanted: Keys, known: Keys, selection: Path, parent: Path, by: str | N
             return name, keep
         faults[name] = fault
     told = "; ".join(f"by {name}, {fault}" for name, fault in faults.items())
-    remedy = "Give the file that the selected particles were binned or extracted from"
-    raise InputError(f"its particles are not those of {selection}: {told}", file=parent, remedy=remedy)
+    fix = "Give the file that the selected particles were binned or extracted from"
+    raise InputError(f"its particles are not those of {selection}: {told}", file=parent, fix=fix)
 
 
 def _compare_keys(wanted: pd.Index, known: pd.Index) -> tuple[str, NDArray[np.bool_] | None]:

@@ -1,4 +1,4 @@
-"""Particles from one format to another, and in words what the other cannot hold."""
+"""Particles from one format to another, and as text what the other cannot hold."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def convert(
     kinds = kind_of(source), kind_of(out)
     if kinds[0] == kinds[1]:
         problem = f"both are a {TITLES[kinds[0]]}"
-        raise InputError(problem, file=out, remedy="Copy it, or end the name in .star, .cs or .thu")
+        raise InputError(problem, file=out, fix="Copy it, or end the name in .star, .cs or .thu")
     fields = read_fields(source, passthrough, cs.NEEDED) if kinds[0] == "cs" else None
     tables = read_tables(source) if fields is None else cs.tables_of(fields)
     columns = columns_of(tables)

@@ -20,7 +20,7 @@ from scipy.spatial.transform import Rotation
 
 from cryocore.errors import InputError
 from cryocore.formats.csg import write_group
-from cryocore.formats.records import REMEDY, UID, Fields, read_fields, read_records, write_records
+from cryocore.formats.records import FIX, UID, Fields, read_fields, read_records, write_records
 from cryocore.geometry.rotations import matrix_to_euler
 from cryocore.star import IMAGE_NAME, StarTables
 from cryocore.types import Bools, Floats, Ints
@@ -129,7 +129,7 @@ class Alignment:
             return self.fields.numbers(columns[0], shape)
         values = self.fields.numbers(columns[0], (*stored[:1], *shape))
         if stored[0] <= self.best.max():
-            raise InputError("lacks a class", file=self.fields.path, column=columns[0], remedy=REMEDY)
+            raise InputError("lacks a class", file=self.fields.path, column=columns[0], fix=FIX)
         return values[rows, self.best]
 
     @property
@@ -148,7 +148,7 @@ def find_alignment(fields: Fields) -> Alignment | None:
         shape = fields.values(posterior).shape[1:]
         if len(shape) != 1 or shape[0] == 0:
             problem = "holds no probability for each class"
-            raise InputError(problem, file=fields.path, column=posterior, remedy=REMEDY)
+            raise InputError(problem, file=fields.path, column=posterior, fix=FIX)
         return Alignment(fields, (MULTI,), fields.numbers(posterior, shape).argmax(axis=1))
     found = {int(m[2]): m[1] for name in fields.names if (m := OF_CLASS.fullmatch(name)) and len(m[2]) < 6}
     prefixes = tuple(found[number] for number in sorted(found))
@@ -157,7 +157,7 @@ def find_alignment(fields: Fields) -> Alignment | None:
     each = Alignment(fields, prefixes)
     if not each.has("class_posterior"):
         problem = f"several classes ({', '.join(prefixes)}) and no probability of each"
-        raise InputError(problem, file=fields.path, remedy="Give the file of one class")
+        raise InputError(problem, file=fields.path, fix="Give the file of one class")
     posteriors = [fields.numbers(f"{prefix}/class_posterior") for prefix in prefixes]
     return Alignment(fields, prefixes, np.argmax(np.stack(posteriors, axis=1), axis=1))
 
@@ -183,7 +183,7 @@ def tables_of(fields: Fields) -> StarTables:
     twice = np.flatnonzero(pd.Series(ids).duplicated())
     if len(twice):
         problem = f"{ids[twice[0]]} appears twice"
-        raise InputError(problem, file=fields.path, row=int(twice[0]) + 1, column=UID, remedy="Remove duplicates")
+        raise InputError(problem, file=fields.path, row=int(twice[0]) + 1, column=UID, fix="Remove duplicates")
     alignment = find_alignment(fields)
     has_images = fields.has(PATH) and fields.has(INDEX)
     columns: dict[str, Any] = {IMAGE_NAME: _image_names(fields)} if has_images else {}
@@ -239,7 +239,7 @@ def _image_names(fields: Fields) -> pd.Series:
     bad = np.flatnonzero(number < 1)
     if len(bad):
         problem = f"{number[bad[0]] - 1} is no image number"
-        raise InputError(problem, file=fields.path, row=int(bad[0]) + 1, column=INDEX, remedy=REMEDY)
+        raise InputError(problem, file=fields.path, row=int(bad[0]) + 1, column=INDEX, fix=FIX)
     padded = pc.utf8_lpad(pa.array(number).cast(pa.string()), 6, "0")
     names = pc.binary_join_element_wise(padded, words.take(paths.indices), "@")
     return pd.Series(names.to_numpy(zero_copy_only=False), dtype=object)
@@ -283,7 +283,7 @@ def _pose(alignment: Alignment) -> dict[str, NDArray[Any]]:
     if len(bad):
         problem = f"{pose[bad[0]]} is no rotation vector"
         field = f"{alignment.prefixes[0]}/pose"
-        raise InputError(problem, file=alignment.fields.path, row=int(bad[0]) + 1, column=field, remedy=REMEDY)
+        raise InputError(problem, file=alignment.fields.path, row=int(bad[0]) + 1, column=field, fix=FIX)
     angles = matrix_to_euler(Rotation.from_rotvec(-pose).as_matrix())
     columns = dict(zip(ANGLES, angles.T, strict=True))
     if alignment.has("shift") and alignment.has("psize_A"):
@@ -340,7 +340,7 @@ def _tilt(fields: Fields, columns: dict[str, Floats]) -> dict[str, Floats]:
     bad = np.flatnonzero(~np.isfinite(mrad).all(axis=1))
     if len(bad):
         problem = f"{tilt[bad[0]]} Å is no beam tilt at a spherical aberration of {cs[bad[0]]:g} mm"
-        raise InputError(problem, file=fields.path, row=int(bad[0]) + 1, column=field, remedy="Correct the file")
+        raise InputError(problem, file=fields.path, row=int(bad[0]) + 1, column=field, fix="Correct the file")
     return {"rlnBeamTiltX": mrad[:, 0], "rlnBeamTiltY": mrad[:, 1]}
 
 
@@ -367,6 +367,6 @@ def filter_cs(parent: str | Path, keep: Bools, out: str | Path) -> None:
     records = read_records(parent)
     if len(keep) != len(records):
         problem = f"has {len(records)} particles where {len(keep)} are expected"
-        raise InputError(problem, file=parent, remedy="The file has changed: run the workflow from the start")
+        raise InputError(problem, file=parent, fix="The file has changed: run the workflow from the start")
     write_records(out, records[np.asarray(keep, dtype=bool)])
     write_group(out)

@@ -86,13 +86,13 @@ def uids(columns: Columns) -> NDArray[np.uint64]:
         texts = pa.array(tables.particles[UID_LABEL].astype(str).to_numpy(dtype=object), pa.string())
         numbers = texts.cast(pa.uint64()).to_numpy()
     except pa.ArrowInvalid:
-        problem, remedy = "not whole numbers", f"Write the numbers in full, or remove the column {UID_LABEL}"
-        raise InputError(problem, file=tables.path, column=UID_LABEL, remedy=remedy) from None
+        problem, fix = "not whole numbers", f"Write the numbers in full, or remove the column {UID_LABEL}"
+        raise InputError(problem, file=tables.path, column=UID_LABEL, fix=fix) from None
     twice = np.flatnonzero(pd.Series(numbers).duplicated())
     if len(twice):
         row = int(twice[0])
         problem = f"{numbers[row]} appears twice"
-        raise InputError(problem, file=tables.path, row=row + 1, column=UID_LABEL, remedy="Remove duplicates")
+        raise InputError(problem, file=tables.path, row=row + 1, column=UID_LABEL, fix="Remove duplicates")
     return numbers
 
 

@@ -37,9 +37,9 @@ def describe(path: str | Path) -> Facts:
     """
     path = Path(path)
     if path.is_dir():
-        raise InputError("it is a folder", file=path, remedy="Name a file in it; cryocore status tells about a run")
+        raise InputError("it is a folder", file=path, fix="Name a file in it; cryocore status tells about a run")
     if not path.is_file():
-        raise InputError("no such file", file=path, remedy="Correct the name")
+        raise InputError("no such file", file=path, fix="Correct the name")
     if path.suffix.lower() == ".parquet":
         return _table(path)
     return _images(path) if path.suffix.lower() in MAPS else _particles(path)
@@ -171,7 +171,7 @@ def _grey(path: Path, header: Any) -> Facts:
 
 
 def _table(path: Path) -> Facts:
-    empty = read_table(path, [], remedy="Give a Parquet file")
+    empty = read_table(path, [], fix="Give a Parquet file")
     schema, n = pq.read_schema(path), empty.num_rows
     meta = table_metadata(schema)
     names = schema.names
@@ -182,7 +182,7 @@ def _table(path: Path) -> Facts:
         facts["round"] = meta["round"]
     known = open_round(path) if n and facts["kind"] == LOG else None  # with the truth beside it
     columns = names if known is None else known.columns
-    for name, title in (("selected", "selected"), ("is_correct", "right")):
+    for name, title in (("selected", "selected"), ("is_correct", "correct")):
         if name in columns and n:
             table = read_table(path, [name]) if known is None else known.table([name])
             kept = int(np.count_nonzero(table.column(name).to_numpy(zero_copy_only=False)))

@@ -27,7 +27,7 @@ COMPRESSED_BEGINS = b"\x94CSDAT"
 HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 FAULTS = (ValueError, TypeError, SyntaxError, KeyError, OverflowError, RecursionError, MemoryError, tokenize.TokenError)
 """What NumPy raises for a header that is damaged."""
-REMEDY = "Give a .cs file of particles, or export them again"
+FIX = "Give a .cs file of particles, or export them again"
 
 
 def read_records(path: str | Path) -> Records:
@@ -46,11 +46,11 @@ def read_records(path: str | Path) -> Records:
             expected = shape[0] * dtype.itemsize
             if n_bytes < expected:
                 problem = f"truncated: {n_bytes} bytes where its header announces {shape[0]} rows, {expected} bytes"
-                raise InputError(problem, file=path, remedy="Copy the file again")
+                raise InputError(problem, file=path, fix="Copy the file again")
             file.seek(start)
             return np.fromfile(file, dtype=dtype, count=shape[0])
     except OSError as error:
-        raise InputError(f"cannot be read ({error.strerror})", file=path, remedy=REMEDY) from None
+        raise InputError(f"cannot be read ({error.strerror})", file=path, fix=FIX) from None
 
 
 def read_shape(path: str | Path) -> tuple[int, tuple[str, ...]]:
@@ -72,24 +72,24 @@ def _read_header(file: BinaryIO, path: Path) -> tuple[tuple[int], np.dtype[Any]]
     """Shape and type of the rows; the file stands at the first one."""
     begins = file.read(npy.MAGIC_LEN)
     if begins.startswith(COMPRESSED_BEGINS):
-        remedy = "Export the particles in cryoSPARC, or save them in its NumPy format"
-        raise InputError("it is a compressed cryoSPARC data set", file=path, remedy=remedy)
+        fix = "Export the particles in cryoSPARC, or save them in its NumPy format"
+        raise InputError("it is a compressed cryoSPARC data set", file=path, fix=fix)
     version = (begins[-2], begins[-1]) if len(begins) == npy.MAGIC_LEN else None
     if not begins.startswith(npy.MAGIC_PREFIX) or version not in HEADERS:
-        raise InputError("not a cryoSPARC file: it is no NumPy file", file=path, remedy=REMEDY)
+        raise InputError("not a cryoSPARC file: it is no NumPy file", file=path, fix=FIX)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Python 2 wrote the files of early cryoSPARC versions
             shape, _, dtype = HEADERS[version](file, max_header_size=MAX_HEADER_BYTES)
     except FAULTS as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"its header is damaged ({reason})", file=path, remedy=REMEDY) from None
+        raise InputError(f"its header is damaged ({reason})", file=path, fix=FIX) from None
     if dtype.hasobject:
-        raise InputError("it holds Python objects, which are not read", file=path, remedy=REMEDY)
+        raise InputError("it holds Python objects, which are not read", file=path, fix=FIX)
     if dtype.names is None or dtype.itemsize == 0 or len(shape) != 1 or isinstance(shape[0], bool) or shape[0] < 0:
-        raise InputError("it holds no table of records", file=path, remedy=REMEDY)
+        raise InputError("it holds no table of records", file=path, fix=FIX)
     if shape[0] == 0:
-        raise InputError("it has no rows", file=path, remedy="Give a file that has particles")
+        raise InputError("it has no rows", file=path, fix="Give a file that has particles")
     return (shape[0],), dtype
 
 
@@ -136,7 +136,7 @@ class Fields:
         values = self.values(name)
         if values.dtype.kind not in "fiub" or values.shape[1:] != shape:
             problem = f"holds {values.dtype.name} {values.shape[1:] or ''} where numbers {shape or ''} are expected"
-            raise InputError(" ".join(problem.split()), file=self.path, column=name, remedy=REMEDY)
+            raise InputError(" ".join(problem.split()), file=self.path, column=name, fix=FIX)
         return np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
 
     def integers(self, name: str) -> Ints:
@@ -146,7 +146,7 @@ class Fields:
         bad = np.flatnonzero(~whole)
         if len(bad):
             problem = f"{values[bad[0]]} is no count"
-            raise InputError(problem, file=self.path, row=int(bad[0]) + 1, column=name, remedy=REMEDY)
+            raise InputError(problem, file=self.path, row=int(bad[0]) + 1, column=name, fix=FIX)
         return values.astype(np.int64)
 
     def texts(self, name: str) -> pa.Array:
@@ -154,16 +154,16 @@ class Fields:
         values = self.values(name)
         if values.dtype.kind not in "SU" or values.ndim != 1:
             problem = f"holds {values.dtype.name} where text is expected"
-            raise InputError(problem, file=self.path, column=name, remedy=REMEDY)
+            raise InputError(problem, file=self.path, column=name, fix=FIX)
         try:
             stored = pa.array(np.ascontiguousarray(values))
             chunks = stored.chunks if isinstance(stored, pa.ChunkedArray) else [stored]  # large columns come in chunks
             column = pa.chunked_array(chunks).dictionary_encode().unify_dictionaries().combine_chunks()
             words = column.dictionary.cast(pa.string())
         except (pa.ArrowInvalid, UnicodeError):
-            raise InputError("is not UTF-8 text", file=self.path, column=name, remedy=REMEDY) from None
+            raise InputError("is not UTF-8 text", file=self.path, column=name, fix=FIX) from None
         if pc.any(pc.match_substring_regex(words, "[[:cntrl:]]")).as_py():
-            raise InputError("holds control characters", file=self.path, column=name, remedy=REMEDY)
+            raise InputError("holds control characters", file=self.path, column=name, fix=FIX)
         return pa.DictionaryArray.from_arrays(column.indices, words)
 
 
@@ -180,7 +180,7 @@ def read_fields(path: str | Path, passthrough: str | Path | None = None, needed:
         other = _joined(ids, Path(passthrough))
         if other is None:
             problem = f"lacks particles of {path}, or has them twice"
-            raise InputError(problem, file=passthrough, column=UID, remedy="Give the passthrough file of the same job")
+            raise InputError(problem, file=passthrough, column=UID, fix="Give the passthrough file of the same job")
         return Fields((own, other))
     if all(Fields((own,)).has(name) for name in needed):
         return Fields((own,))
@@ -192,10 +192,10 @@ def _uids(source: Source) -> NDArray[np.uint64]:
     """The particles' own numbers ``(n,)``."""
     records, path = source.records, source.path
     if UID not in (records.dtype.names or ()):
-        raise InputError("the particles have no uid", file=path, column=UID, remedy=REMEDY)
+        raise InputError("the particles have no uid", file=path, column=UID, fix=FIX)
     values = records[UID]
     if values.dtype.kind not in "ui" or values.ndim != 1:
-        raise InputError(f"holds {values.dtype.name} where integers are expected", file=path, column=UID, remedy=REMEDY)
+        raise InputError(f"holds {values.dtype.name} where integers are expected", file=path, column=UID, fix=FIX)
     return values.astype(np.uint64)
 
 

@@ -71,7 +71,7 @@ NAMES = {
 }
 """What the file calls each label; columns count from 0."""
 MAX_NORM_ERROR = 0.01
-REMEDY = "Give a THUNDER .thu file of particles"
+FIX = "Give a THUNDER .thu file of particles"
 
 
 def read_thu(path: str | Path) -> StarTables:
@@ -79,7 +79,7 @@ def read_thu(path: str | Path) -> StarTables:
 
     Raises
     ------
-    InputError  if the file is missing, empty, no text, or has a row that is not 27 sound values.
+    InputError  if the file is missing, empty, no text, or has a row that is not 27 valid values.
     """
     path = Path(path)
     lines, rows = particle_lines(path)
@@ -118,7 +118,7 @@ def filter_thu(parent: str | Path, keep: Bools, out: str | Path) -> None:
     lines, rows = particle_lines(Path(parent))
     if len(keep) != len(rows):
         problem = f"has {len(rows)} particles where {len(keep)} are expected"
-        raise InputError(problem, file=parent, remedy="The file has changed: run the workflow from the start")
+        raise InputError(problem, file=parent, fix="The file has changed: run the workflow from the start")
     stays = np.ones(len(lines), dtype=bool)
     stays[rows[~np.asarray(keep, dtype=bool)]] = False
     lengths = np.diff(np.append(lines.start, len(lines.data)))
@@ -135,12 +135,12 @@ def particle_lines(path: Path) -> tuple[Lines, Ints]:
     is_particle[np.searchsorted(lines.start, marks, side="right") - 1] = False
     rows = np.flatnonzero(is_particle)
     if not len(rows):
-        raise InputError("it has no particles", file=path, remedy=REMEDY)
+        raise InputError("it has no particles", file=path, fix=FIX)
     wrong = np.flatnonzero(lines.n_values[rows] != len(COLUMNS))
     if len(wrong):
         line = int(rows[wrong[0]])
         problem = f"line {line + 1} has {lines.n_values[line]} values where a particle has {len(COLUMNS)}"
-        raise InputError(problem, file=path, row=int(wrong[0]) + 1, remedy=REMEDY)
+        raise InputError(problem, file=path, row=int(wrong[0]) + 1, fix=FIX)
     return lines, rows
 
 
@@ -162,24 +162,24 @@ def _parse(path: Path, lines: Lines, rows: Ints) -> pd.DataFrame:
         )
     except UnicodeDecodeError:
         line = next(int(i) for i in rows if not is_utf8(lines[i]))
-        raise InputError(f"line {line + 1} is not UTF-8 text", file=path, remedy="Save the file as UTF-8") from None
+        raise InputError(f"line {line + 1} is not UTF-8 text", file=path, fix="Save the file as UTF-8") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError):
-        raise InputError("its lines do not split at spaces", file=path, remedy="Remove quotes and tabs") from None
+        raise InputError("its lines do not split at spaces", file=path, fix="Remove quotes and tabs") from None
     if table.shape != (len(rows), len(COLUMNS)):
-        raise InputError("its lines do not split at spaces", file=path, remedy="Remove quotes and tabs")
+        raise InputError("its lines do not split at spaces", file=path, fix="Remove quotes and tabs")
     return table
 
 
 def _numbers(path: Path, table: pd.DataFrame, i: int, *, whole: bool = False) -> NDArray[Any]:
     """Column ``i`` as finite numbers ``(n,)``."""
     values = to_numbers(table[i])
-    sound = np.abs(values) <= np.finfo(np.float32).max
+    valid = np.abs(values) <= np.finfo(np.float32).max
     if whole:
-        sound &= (np.abs(values) < 2**31) & (values == np.floor(values))
-    bad = np.flatnonzero(~sound)
+        valid &= (np.abs(values) < 2**31) & (values == np.floor(values))
+    bad = np.flatnonzero(~valid)
     if len(bad):
         problem = f"{str(table[i].iloc[bad[0]])!r} is not a {'whole' if whole else 'finite'} number"
-        raise InputError(problem, file=path, row=int(bad[0]) + 1, column=TITLES[i], remedy="Correct it")
+        raise InputError(problem, file=path, row=int(bad[0]) + 1, column=TITLES[i], fix="Correct it")
     return values.astype(np.int64) if whole else values
 
 
@@ -187,7 +187,7 @@ def _refuse(path: Path, bad: Bools, i: int, values: Floats, expected: str) -> No
     rows = np.flatnonzero(bad)
     if len(rows):
         problem = f"{values[rows[0]]:g} is not {expected}"
-        raise InputError(problem, file=path, row=int(rows[0]) + 1, column=TITLES[i], remedy="Correct it")
+        raise InputError(problem, file=path, row=int(rows[0]) + 1, column=TITLES[i], fix="Correct it")
 
 
 def _angles(path: Path, table: pd.DataFrame) -> dict[str, Floats]:

@@ -73,7 +73,7 @@ def _names(columns: Columns, i: int) -> pa.Array:
         problem = f"{names[int(bad[0])].as_py()!r} does not fit a .thu file, whose names hold neither blanks nor #"
         label = columns.name(column.label or TITLES[i])
         raise InputError(
-            problem, file=columns.tables.path, row=int(bad[0]) + 1, column=label, remedy="Rename or link the file"
+            problem, file=columns.tables.path, row=int(bad[0]) + 1, column=label, fix="Rename or link the file"
         )
     return names
 

@@ -1,4 +1,4 @@
-"""Other poses and shifts for a particle: those of other particles, and neighbours of its own.
+"""Other poses and shifts for a particle: those of other particles, and perturbed ones of its own.
 
 The draws are a function of the particle's id, so that they depend neither on the order nor on the grouping of the work.
 """
@@ -19,31 +19,31 @@ TRIES = 16
 TOLERANCE_DEG = 1e-3
 
 
-def decoys(
+def random_poses(
     ids: Ids,
     rotations: Floats,
-    n_decoys: int,
+    n_random_poses: int,
     quaternions: Floats,
     *,
     apart_deg: float,
     group: Floats,
     seed: int,
 ) -> Floats:
-    """Poses of other particles ``(n, n_decoys, 3, 3)``, drawn from ``quaternions`` ``(m, 4)``.
+    """Poses of other particles ``(n, n_random_poses, 3, 3)``, drawn from ``quaternions`` ``(m, 4)``.
 
     Those closer than ``apart_deg`` to the own pose ``rotations`` ``(n, 3, 3)``, modulo the point group
     ``group`` ``(g, 3, 3)``, are drawn again: under preferred views many are.
     """
 
     def draw(rows: Rows, attempt: int) -> Floats:
-        uniform = hashed_uniform(ids[rows], n_decoys, seed=seed, stream=1, first=attempt * n_decoys)
+        uniform = hashed_uniform(ids[rows], n_random_poses, seed=seed, stream=1, first=attempt * n_random_poses)
         chosen = quaternions[(uniform * len(quaternions)).astype(np.int64)]
-        return quaternion_to_matrix(chosen.reshape(-1, 4)).reshape(len(rows), n_decoys, 3, 3)
+        return quaternion_to_matrix(chosen.reshape(-1, 4)).reshape(len(rows), n_random_poses, 3, 3)
 
     return _apart(draw, rotations, apart_deg, group)
 
 
-def neighbours(
+def perturbed_poses(
     ids: Ids, rotations: Floats, n_neighbours: int, angle_deg: tuple[float, float], *, group: Floats, seed: int
 ) -> Floats:
     """Poses ``(n, n_neighbours, 3, 3)``: each particle's own, turned about a random axis by an angle in a range.

@@ -71,7 +71,8 @@ def rotations_by_angle(axes: ArrayLike, angles_deg: ArrayLike) -> Floats:
 
 
 def angular_distance_deg(first: ArrayLike, second: ArrayLike, group: ArrayLike | None = None) -> Floats:
-    """Smallest rotation angle (degrees) between poses ``(..., 3, 3)``, over the mates of ``group`` if given.
+    """Smallest rotation angle (degrees) between poses ``(..., 3, 3)``, over the symmetry equivalents of ``group`` if
+    given.
 
     >>> from cryocore.geometry.symmetry import point_group
     >>> own, turned = np.eye(3), rotations_by_angle([[0, 0, 1]], [100])[0]
@@ -79,8 +80,8 @@ def angular_distance_deg(first: ArrayLike, second: ArrayLike, group: ArrayLike |
     [100.0, 10.0]
     """
     a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
-    mates = np.eye(3)[None] if group is None else np.asarray(group, dtype=np.float64)
+    equivalents = np.eye(3)[None] if group is None else np.asarray(group, dtype=np.float64)
     # the trace of A g B.T is the sum of all elements of (A.T B) * g
     between = np.swapaxes(a, -1, -2) @ b
-    trace = np.max(between.reshape(*between.shape[:-2], 9) @ mates.reshape(-1, 9).T, axis=-1)
+    trace = np.max(between.reshape(*between.shape[:-2], 9) @ equivalents.reshape(-1, 9).T, axis=-1)
     return np.asarray(np.rad2deg(np.arccos(np.clip((trace - 1.0) / 2.0, -1.0, 1.0))))

@@ -12,11 +12,12 @@ from cryocore.types import Floats, Ints
 PER_CELL = 30
 """Particles that a cell of a figure has on average, or more."""
 BLOCK = 16_384
-"""Views that are folded at a time."""
+"""Views that are reduced to the asymmetric unit at a time."""
 DECIMALS = 9
 """To which directions are rounded: poses on a grid lie on the borders of cells, where a last bit would decide."""
 _REFERENCE = np.array([0.2673, 0.5345, 0.8018])
-"""A direction on no symmetry axis or plane: of its mates each direction is represented by the one nearest to it."""
+"""A direction on no symmetry axis or plane: of its symmetry equivalents each direction is represented by the one
+nearest to it."""
 
 
 @dataclass(frozen=True)
@@ -32,22 +33,23 @@ class Views:
 
 
 def views_of(directions: Floats, group: Floats, nside: int) -> Views:
-    """Sort viewing directions ``(n, 3)`` into cells, all mates under the point group ``(m, 3, 3)`` in the same one."""
+    """Sort viewing directions ``(n, 3)`` into cells, all symmetry equivalents under the point group ``(m, 3, 3)`` in
+    the same one."""
     pixel = np.empty(len(directions), dtype=np.int64)
     sums = np.zeros((3, 12 * nside**2))
     for start in range(0, len(directions), BLOCK):
         block = slice(start, start + BLOCK)
-        mates = folded(directions[block], group).T
-        pixel[block] = healpix.vec2pix(nside, *mates)
-        for total, values in zip(sums, mates, strict=True):
+        equivalents = in_asymmetric_unit(directions[block], group).T
+        pixel[block] = healpix.vec2pix(nside, *equivalents)
+        for total, values in zip(sums, equivalents, strict=True):
             total += np.bincount(pixel[block], weights=values, minlength=len(total))
     found = np.bincount(pixel, minlength=12 * nside**2) > 0
     centre = sums.T[found] / np.linalg.norm(sums.T[found], axis=1, keepdims=True)
     return Views((np.cumsum(found) - 1)[pixel], centre)
 
 
-def folded(directions: Floats, group: Floats) -> Floats:
-    """Of each viewing direction ``(n, 3)`` the mate that represents it, ``(n, 3)``."""
+def in_asymmetric_unit(directions: Floats, group: Floats) -> Floats:
+    """Of each viewing direction ``(n, 3)`` the symmetry equivalent that represents it, ``(n, 3)``."""
     nearness = np.round(directions @ (group @ _REFERENCE).T, DECIMALS)
     return np.round(np.einsum("nj,njk->nk", directions, group[np.argmax(nearness, axis=1)]), DECIMALS)
 
@@ -72,8 +74,10 @@ def cell_counts(directions: Floats, nside: int, group: Floats | None = None, wei
     weights : (n,)  what each particle counts; None: 1
     """
     counts = np.zeros(12 * nside**2)
-    for mate in np.eye(3)[None] if group is None else group:
-        counts += np.bincount(healpix.vec2pix(nside, *(directions @ mate).T), weights=weights, minlength=len(counts))
+    for operator in np.eye(3)[None] if group is None else group:
+        counts += np.bincount(
+            healpix.vec2pix(nside, *(directions @ operator).T), weights=weights, minlength=len(counts)
+        )
     return counts
 
 

@@ -34,7 +34,7 @@ def point_group(name: str) -> NDArray[np.float64]:
     label = name.strip().upper()
     match = re.fullmatch(r"([CD])([1-9][0-9]*)|(T|O)|(I[1-4]?)", label)
     if match is None:
-        raise InputError(f"there is no point group {name!r}", remedy="Use C1, C2, ..., D1, D2, ..., T, O or I1 to I4")
+        raise InputError(f"there is no point group {name!r}", fix="Use C1, C2, ..., D1, D2, ..., T, O or I1 to I4")
     if match[1]:
         return _cyclic_or_dihedral(match[1], int(match[2]))
     setting = "I2" if label == "I" else label

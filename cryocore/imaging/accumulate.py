@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryocore.backend import Backend, Kernel
-from cryocore.data import FourierSums, Grid, Particles
+from cryocore.data import FourierGrid, FourierSums, Particles
 from cryocore.images import Source, StackReader, batch_size, batches
-from cryocore.imaging.frames import Frame
+from cryocore.imaging.image_geometry import ImageGeometry
 from cryocore.imaging.insertion import Insertion
 from cryocore.imaging.prepare import prepare
 
@@ -18,7 +18,7 @@ from cryocore.imaging.prepare import prepare
 def accumulate(
     particles: Particles,
     weights: NDArray[np.float32],
-    grid: Grid,
+    grid: FourierGrid,
     backend: Backend,
     start: FourierSums | None = None,
     source: Source = StackReader,
@@ -29,7 +29,7 @@ def accumulate(
     Memory is that of the sums and a few batches, whatever the number of particles; the arrays of ``start`` are used up.
     """
     insertion = Insertion(grid, backend, start)
-    frames = [Frame.of(optics, grid) for optics in particles.optics]
+    frames = [ImageGeometry.of(optics, grid) for optics in particles.optics]
     half = particles.column("half").astype(np.int32) - 1
     rows = np.flatnonzero(weights)
     size = batch_size(max(o.box for o in particles.optics))
@@ -41,7 +41,7 @@ def accumulate(
 
 
 def symmetrise(sums: FourierSums, group: NDArray[np.float64], backend: Backend) -> FourierSums:
-    """Add up the mates of a point group ``(m, 3, 3)``, identity first, by interpolation in the sums."""
+    """Add up the symmetry equivalents of a point group ``(m, 3, 3)``, identity first, by interpolation in the sums."""
     if len(group) == 1:
         return sums
     operators = backend.to_device(group.astype(np.float32).reshape(-1, 9))

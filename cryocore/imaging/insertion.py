@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryocore.backend import Backend, Kernel
-from cryocore.data import FourierSums, Grid
-from cryocore.imaging.frames import Frame, slice_basis
+from cryocore.data import FourierGrid, FourierSums
+from cryocore.imaging.image_geometry import ImageGeometry, slice_basis
 from cryocore.imaging.packed import row_ends
 from cryocore.imaging.prepare import Prepared
 from cryocore.imaging.volumes import fold_friedel
@@ -33,7 +33,7 @@ class Insertion:
     once, atomically.
     """
 
-    def __init__(self, grid: Grid, backend: Backend, start: FourierSums | None = None) -> None:
+    def __init__(self, grid: FourierGrid, backend: Backend, start: FourierSums | None = None) -> None:
         self.grid, self.backend = grid, backend
         if start is None:
             self.numerator = backend.xp.zeros((2, *grid.shape), dtype=np.complex64)
@@ -76,7 +76,7 @@ class Insertion:
             backend.launch(SORT, (*inputs, *sizes, samples, capacity, starts), items=pieces)
             self._waiting += pieces
 
-    def waiting_images(self, frame: Frame) -> int:
+    def waiting_images(self, frame: ImageGeometry) -> int:
         """How many more images of a frame can wait to be added."""
         return PIECE * len(self._room(frame)[0])
 
@@ -88,7 +88,7 @@ class Insertion:
             array[:, 0] = before + fold_friedel(array[:, 0])
         return FourierSums(self.backend.to_host(self.numerator), self.backend.to_host(self.denominator), self.grid)
 
-    def _room(self, frame: Frame) -> tuple[Any, Any]:
+    def _room(self, frame: ImageGeometry) -> tuple[Any, Any]:
         """Room for some more pieces: views of the samples ``(pieces, capacity)`` and of where bins start in them."""
         capacity = PIECE * disc_samples(frame.limit)
         if self._samples is None or self._samples.shape[1] != capacity:
@@ -116,12 +116,12 @@ def disc_samples(limit: int) -> int:
     return int(np.sum(row_ends(limit) + 1))
 
 
-def bin_shift(grid: Grid) -> int:
+def bin_shift(grid: FourierGrid) -> int:
     """Size of bins, see :func:`bin_rows`: a bin's sums fit the cache, and there are not too many bins."""
     return 4 if grid.radius <= 320 else 5
 
 
-def bin_rows(grid: Grid, shift: int) -> tuple[list[NDArray[np.int32]], int]:
+def bin_rows(grid: FourierGrid, shift: int) -> tuple[list[NDArray[np.int32]], int]:
     """Rows of bins in four colours, rows of one colour being no neighbours, and the number of bins.
 
     Bins of ``2^shift x 2^shift x 2^(shift + 2)`` voxels are numbered [half][z][y][x]; a row has all x.

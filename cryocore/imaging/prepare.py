@@ -12,7 +12,7 @@ from cryocore.data import Particles
 from cryocore.images import Images
 from cryocore.imaging.aberrations import phase_tables
 from cryocore.imaging.ctf import kernel_optics, kernel_particles
-from cryocore.imaging.frames import Frame
+from cryocore.imaging.image_geometry import ImageGeometry
 from cryocore.imaging.packed import row_starts
 
 PIXELS = Kernel("prepare.cu", "prepare_images", rows=True)
@@ -25,13 +25,13 @@ class Prepared:
 
     image: Any
     ctf: Any
-    frame: Frame
+    frame: ImageGeometry
 
     def __len__(self) -> int:
         return len(self.image)
 
 
-def prepare(images: Images, particles: Particles, frame: Frame, backend: Backend) -> Prepared:
+def prepare(images: Images, particles: Particles, frame: ImageGeometry, backend: Backend) -> Prepared:
     """Centre and crop the transforms of a batch of one optics group, and compute its CTFs.
 
     Parameters

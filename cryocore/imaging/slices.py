@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryocore.backend import Backend, Kernel
-from cryocore.imaging.frames import Frame, slice_basis
+from cryocore.imaging.image_geometry import ImageGeometry, slice_basis
 
 
-def project(grids: Any, rotations: NDArray[np.float64], half: NDArray[np.int32], frame: Frame, backend: Backend) -> Any:
+def project(
+    grids: Any, rotations: NDArray[np.float64], half: NDArray[np.int32], frame: ImageGeometry, backend: Backend
+) -> Any:
     """Slices ``(n, 2r+1, r+1)`` complex64 of the grids ``(halves, *grid.shape)`` at poses ``(n, 3, 3)``."""
     n, r = len(rotations), frame.limit
     out = backend.xp.empty((n, 2 * r + 1, r + 1), dtype=np.complex64)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryocore.cores import in_threads
-from cryocore.data import FourierSums, Grid
+from cryocore.data import FourierGrid, FourierSums
 from cryocore.imaging.volumes import ball_reach, grid_to_map, interpolation_factor, shell_means, shell_of_square
 from cryocore.types import Floats, Floats32
 
@@ -25,7 +25,8 @@ class Solver:
     Parameters
     ----------
     sums : the normal equations
-    group : the point group ``(m, 3, 3)`` whose mates were added by interpolation, whose mark is then removed as well
+    group : the point group ``(m, 3, 3)`` whose symmetry equivalents were added by interpolation, whose mark is then
+    removed as well
     """
 
     def __init__(self, sums: FourierSums, group: NDArray[np.float64]) -> None:
@@ -107,16 +108,17 @@ def _about(middle: int, reach: int) -> Window:
     return along, along
 
 
-def divide_insertion_and_mates(volume: Floats32, grid: Grid, group: NDArray[np.float64]) -> None:
-    """Divide a map by what trilinear insertion, and a second interpolation at the mates of the group, put on it.
+def divide_insertion_and_mates(volume: Floats32, grid: FourierGrid, group: NDArray[np.float64]) -> None:
+    """Divide a map by what trilinear insertion, and a second interpolation at the symmetry equivalents of the group,
+    put on it.
 
-    Where a row of a mate is a lattice vector (entries -1, 0, 1), its samples fall on the lattice along that axis and
-    nothing is interpolated: rotations about z leave the z axis alone. Each other axis gives a factor sinc²; taking it
-    along the map's axis instead of the mate's is right to second order.
+    Where a row of a symmetry equivalent is a lattice vector (entries -1, 0, 1), its samples fall on the lattice along
+    that axis and nothing is interpolated: rotations about z leave the z axis alone. Each other axis gives a factor
+    sinc²; taking it along the map's axis instead of the symmetry equivalent's is right to second order.
     """
     line = interpolation_factor(grid)
     kept, counts = np.unique([_lattice_axes(g) for g in group], axis=0, return_counts=True)
-    # per kind of mate, the factors of both interpolations along x, y and z
+    # per kind of symmetry equivalent, the factors of both interpolations along x, y and z
     factors = [[line if exact else line * line for exact in axes] for axes in kept]
     in_plane = [
         np.float32(count / len(group)) * y[:, None] * x for count, (x, y, _) in zip(counts, factors, strict=True)
@@ -128,19 +130,19 @@ def divide_insertion_and_mates(volume: Floats32, grid: Grid, group: NDArray[np.f
     in_threads(divide, range(grid.box))
 
 
-def _lattice_axes(mate: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which of the axes x, y, z a mate takes to a lattice axis, ``(3,)``."""
-    rows = np.all(np.isclose(mate, np.rint(mate), atol=1e-9), axis=1, keepdims=True)
-    return np.asarray(np.any((np.abs(mate) > 0.5) & rows, axis=0))
+def _lattice_axes(operator: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which of the axes x, y, z a symmetry equivalent takes to a lattice axis, ``(3,)``."""
+    rows = np.all(np.isclose(operator, np.rint(operator), atol=1e-9), axis=1, keepdims=True)
+    return np.asarray(np.any((np.abs(operator) > 0.5) & rows, axis=0))
 
 
 def sampling_density(sums: FourierSums) -> Floats32:
-    """The floored denominators at unpadded grid points: what a particle's share in its prediction is judged by.
+    """The floored denominators at unpadded grid points: what a particle's share in its prediction is scored by.
 
     Returns ``(2, r+2, 2r+3, 2r+3)``, the layout of ``Grid.of(box, pixel_size, 1, last_shell)``.
     """
     fine = sums.grid
-    coarse = Grid(fine.box, fine.pixel_size_angstrom, fine.box, fine.last_shell)
+    coarse = FourierGrid(fine.box, fine.pixel_size_angstrom, fine.box, fine.last_shell)
     middle = fine.radius + 1
     nearest = np.rint(fine.padding * np.arange(-(coarse.radius + 1), coarse.radius + 2)).astype(int)
     nearest = middle + np.clip(nearest, -middle, middle)
@@ -160,7 +162,8 @@ def sampling_density(sums: FourierSums) -> Floats32:
 
 
 def _smooth_plane(values: Floats32, kz: int, at: NDArray[np.integer]) -> Floats32:
-    """Rows and columns of one plane of a grid after [1 2 1] / 4 along each axis; kz = -1 is the mate of kz = 1."""
+    """Rows and columns of one plane of a grid after [1 2 1] / 4 along each axis; kz = -1 is the symmetry equivalent of
+    kz = 1."""
     below = values[kz - 1] if kz else values[1, ::-1, ::-1]
     above = values[min(kz + 1, len(values) - 1)]
     plane = _weigh(below, values[kz], above)

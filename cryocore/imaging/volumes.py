@@ -16,18 +16,18 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from cryocore.cores import in_threads
-from cryocore.data import Grid
+from cryocore.data import FourierGrid
 from cryocore.types import Floats, Floats32
 
 Complex64 = NDArray[np.complex64]
 
 
-def interpolation_factor(grid: Grid) -> Floats32:
+def interpolation_factor(grid: FourierGrid) -> Floats32:
     """What trilinear interpolation puts on a map, along one axis ``(n,)``."""
     return (np.sinc((np.arange(grid.box) - grid.box // 2) / grid.size) ** 2).astype(np.float32)
 
 
-def map_to_grid(volume: Floats32, grid: Grid) -> Complex64:
+def map_to_grid(volume: Floats32, grid: FourierGrid) -> Complex64:
     """The half-space transform of a map ``(n, n, n)``, ready to be interpolated."""
     n, size, width = grid.box, grid.size, grid.shape[1]
     line = interpolation_factor(grid)
@@ -60,7 +60,7 @@ def map_to_grid(volume: Floats32, grid: Grid) -> Complex64:
     return values
 
 
-def grid_to_map(plane: Callable[[int], Complex64], grid: Grid) -> Floats32:
+def grid_to_map(plane: Callable[[int], Complex64], grid: FourierGrid) -> Floats32:
     """The map ``(n, n, n)`` of a half-space transform, given plane by plane; interpolation is left on it.
 
     ``plane(kz)``, for kz from 0 to R, is a square ``(2w+1, 2w+1)`` about the origin, w <= R, outside which there is
@@ -100,7 +100,7 @@ def fold_friedel(planes: NDArray[np.generic]) -> NDArray[np.generic]:
     return planes + np.conj(planes[..., ::-1, ::-1])
 
 
-def shell_of_square(grid: Grid) -> NDArray[np.intp]:
+def shell_of_square(grid: FourierGrid) -> NDArray[np.intp]:
     """The shell round(|k| / padding) by |k|² in grid points, to the corners; one past the last outside the ball."""
     shells = np.full(3 * (grid.radius + 1) ** 2 + 1, grid.last_shell + 1, dtype=np.intp)
     distance = np.sqrt(np.arange(grid.radius**2 + 1, dtype=np.float32))
@@ -108,7 +108,7 @@ def shell_of_square(grid: Grid) -> NDArray[np.intp]:
     return shells
 
 
-def shell_means(values: NDArray[np.floating], grid: Grid) -> Floats:
+def shell_means(values: NDArray[np.floating], grid: FourierGrid) -> Floats:
     """Mean of values on a grid ``(R+2, 2R+3, 2R+3)`` over each whole shell from 0 to the last.
 
     The plane kz = 0, which holds both Friedel mates of its points, counts half.
@@ -130,12 +130,12 @@ def shell_means(values: NDArray[np.floating], grid: Grid) -> Floats:
     return sums.sum(axis=0)[:-1] / np.maximum(shell_counts(grid), 0.5)
 
 
-def ball_reach(grid: Grid, kz: int) -> int:
+def ball_reach(grid: FourierGrid, kz: int) -> int:
     """The radius of the ball's disc in a plane, in grid points."""
     return math.isqrt(grid.radius**2 - kz**2)
 
 
-def shell_counts(grid: Grid) -> Floats:
+def shell_counts(grid: FourierGrid) -> Floats:
     """Pairs of Friedel mates in each shell from 0 to the last, ``(last_shell + 1,)``; the origin is half a pair."""
     radius = grid.radius
     along = np.arange(-radius, radius + 1) ** 2

@@ -54,9 +54,7 @@ class Columns:
         """The column as finite numbers, ``(n,)``; without a default the column must exist."""
         if not self.has(label):
             if default is None:
-                raise InputError(
-                    "the column is missing", file=self.tables.path, column=self.name(label), remedy="Add it"
-                )
+                raise InputError("the column is missing", file=self.tables.path, column=self.name(label), fix="Add it")
             return np.full(len(self), default)
         column, index = self._column(label)
         values = to_numbers(column)[index]
@@ -67,7 +65,7 @@ class Columns:
                 file=self.tables.path,
                 row=int(bad[0]) + 1,
                 column=self.name(label),
-                remedy="Correct the value or remove the row",
+                fix="Correct the value or remove the row",
             )
         return values
 
@@ -84,13 +82,13 @@ class Columns:
         column, index = self._column(label)
         return column.astype(str).to_numpy(dtype=object)[index]
 
-    def require(self, ok: Bools, label: str, values: NDArray[Any], expected: str, remedy: str) -> None:
+    def require(self, ok: Bools, label: str, values: NDArray[Any], expected: str, fix: str) -> None:
         """Refuse the first row for which ``ok`` is false."""
         bad = np.flatnonzero(~ok)
         if len(bad):
             row = int(bad[0])
             problem = f"{values[row]:g} is not {expected}{others(bad)}"
-            raise InputError(problem, file=self.tables.path, row=row + 1, column=self.name(label), remedy=remedy)
+            raise InputError(problem, file=self.tables.path, row=row + 1, column=self.name(label), fix=fix)
 
     def _in_optics(self, label: str) -> bool:
         return self.tables.optics is not None and label in self.tables.optics
@@ -114,17 +112,17 @@ def columns_of(tables: StarTables) -> Columns:
     if optics is None:
         return Columns(tables, np.zeros(n, dtype=np.int64))
     if not len(optics):
-        raise InputError("data_optics has no rows", file=path, remedy="Write the optics groups into the file")
+        raise InputError("data_optics has no rows", file=path, fix="Write the optics groups into the file")
     if GROUP not in tables.particles:
         if len(optics) > 1:
-            remedy = "Say which optics group each particle belongs to"
-            raise InputError(f"missing, with {len(optics)} optics groups", file=path, column=GROUP, remedy=remedy)
+            fix = "Say which optics group each particle belongs to"
+            raise InputError(f"missing, with {len(optics)} optics groups", file=path, column=GROUP, fix=fix)
         return Columns(tables, np.zeros(n, dtype=np.int64))
     if GROUP not in optics:
-        raise InputError("data_optics lacks the column", file=path, column=GROUP, remedy="Number the optics groups")
+        raise InputError("data_optics lacks the column", file=path, column=GROUP, fix="Number the optics groups")
     known = pd.Index(to_numbers(optics[GROUP]))
     if not known.is_unique or known.hasnans:
-        raise InputError("data_optics numbers its groups badly", file=path, column=GROUP, remedy="Give each its number")
+        raise InputError("data_optics numbers its groups badly", file=path, column=GROUP, fix="Give each its number")
     asked = to_numbers(tables.particles[GROUP])
     row = known.get_indexer(pd.Index(asked)).astype(np.int64)
     bad = np.flatnonzero(row < 0)
@@ -134,7 +132,7 @@ def columns_of(tables: StarTables) -> Columns:
             file=path,
             row=int(bad[0]) + 1,
             column=GROUP,
-            remedy="Add the group to data_optics or correct the row",
+            fix="Add the group to data_optics or correct the row",
         )
     return Columns(tables, row)
 

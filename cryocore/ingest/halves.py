@@ -26,7 +26,7 @@ def half_sets(columns: Columns, ids: NDArray[np.uint64], micrographs: NDArray[np
     """
     file = columns.tables.path
     if len(columns) < 2:
-        raise InputError("two half sets need at least two particles", file=file, remedy="Give more particles")
+        raise InputError("two half sets need at least two particles", file=file, fix="Give more particles")
     if columns.has(SUBSET):
         given = columns.numbers(SUBSET)
         columns.require(np.isin(given, (1, 2)), SUBSET, given, "a half set (1 or 2)", "Correct it or remove the column")

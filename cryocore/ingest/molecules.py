@@ -58,10 +58,11 @@ def molecule_atoms(name: str) -> Floats:
     if name == "small":
         unit -= _on_grid(unit.mean(axis=0))
     x, y, z = unit.T / STEPS_PER_ANGSTROM
-    # mates of a pose are A g, so that the molecule is invariant under its group's rotations of the object
+    # symmetry equivalents of a pose are A g, so that the molecule is invariant under its group's rotations of the
+    # object
     group = np.round(point_group(SYMMETRY[name]), 12)  # the last bit of a sine depends on the processor
-    mates = [[x * row[0] + y * row[1] + z * row[2] for row in g] for g in group]
-    return np.concatenate([np.stack(mate, axis=1) for mate in mates])
+    equivalents = [[x * row[0] + y * row[1] + z * row[2] for row in g] for g in group]
+    return np.concatenate([np.stack(operator, axis=1) for operator in equivalents])
 
 
 def _subunit_atoms(subunit: Subunit, rng: np.random.Generator) -> Ints:

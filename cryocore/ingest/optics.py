@@ -116,11 +116,11 @@ def pixel_sizes(columns: Columns, override: float | None) -> Floats:
             "nothing in the file gives the pixel size of the images",
             file=path,
             column=PIXEL_SIZES[0],
-            remedy="Give it (input.pixel_size_angstrom, --pixel-size)",
+            fix="Give it (input.pixel_size_angstrom, --pixel-size)",
         )
     low, high = PIXEL_RANGE
-    remedy = "Correct the file, or give the pixel size (input.pixel_size_angstrom, --pixel-size)"
-    columns.require((size >= low) & (size <= high), column, size, f"a pixel size in Å ({low} to {high})", remedy)
+    fix = "Correct the file, or give the pixel size (input.pixel_size_angstrom, --pixel-size)"
+    columns.require((size >= low) & (size <= high), column, size, f"a pixel size in Å ({low} to {high})", fix)
     return size
 
 
@@ -138,11 +138,11 @@ def _check(columns: Columns, values: dict[str, NDArray[np.generic]], pixel: Floa
     m = [np.asarray(values[k], dtype=np.float64) for k in MAG_MATRIX]
     determinant = m[0] * m[3] - m[1] * m[2]
     sign = np.asarray(values[IMAGE_SIGN], dtype=np.float64)
-    remedy = "Write 1 where protein is bright, -1 where it is dark"
-    columns.require(np.abs(sign) == 1, IMAGE_SIGN, sign, "a sign of contrast (1 or -1)", remedy)
-    sound = (determinant > 0.25) & (determinant < 4.0)
+    fix = "Write 1 where protein is bright, -1 where it is dark"
+    columns.require(np.abs(sign) == 1, IMAGE_SIGN, sign, "a sign of contrast (1 or -1)", fix)
+    valid = (determinant > 0.25) & (determinant < 4.0)
     columns.require(
-        sound, MAG_MATRIX[0], determinant, "the determinant of a magnification near 1", "Correct the matrix"
+        valid, MAG_MATRIX[0], determinant, "the determinant of a magnification near 1", "Correct the matrix"
     )
 
 
@@ -167,9 +167,9 @@ def _zernike(columns: Columns, label: str, text: str, row: int) -> tuple[float, 
     except ValueError:
         coefficients = (np.nan,)
     if not np.isfinite(coefficients).all():
-        remedy = "Write the coefficients as [0.1,0.2]"
+        fix = "Write the coefficients as [0.1,0.2]"
         problem = f"{text!r} is not a list of finite numbers"
-        raise InputError(problem, file=columns.tables.path, row=int(row) + 1, column=label, remedy=remedy)
+        raise InputError(problem, file=columns.tables.path, row=int(row) + 1, column=label, fix=fix)
     return coefficients
 
 

@@ -1,4 +1,4 @@
-"""From a file of particles to the table of particles that all stages read, with every fault named at the door."""
+"""From a file of particles to the table of particles that all stages read, with every fault named on input."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def _given_ids(tables: StarTables) -> NDArray[np.uint64]:
     wrong = next((i for i, text in enumerate(texts) if not (text.isdecimal() and int(text) < 2**64)), None)
     if wrong is not None:
         problem = f"{texts[wrong]!r:.80} is no id of a particle"
-        remedy = "Remove the column; ids are then made from the names of the images"
-        raise InputError(problem, file=tables.path, row=wrong + 1, column=PARTICLE_ID, remedy=remedy)
+        fix = "Remove the column; ids are then made from the names of the images"
+        raise InputError(problem, file=tables.path, row=wrong + 1, column=PARTICLE_ID, fix=fix)
     return np.array([int(text) for text in texts], dtype=np.uint64)
 
 
@@ -91,7 +91,7 @@ def ingest(
 
     Raises
     ------
-    InputError  for the first fault found, with its file, row, column and remedy.
+    InputError  for the first fault found, with its file, row, column and fix.
     """
     particles = read_particles(
         star, root=root, pixel_size_angstrom=pixel_size_angstrom, seed=seed, passthrough=passthrough
@@ -132,14 +132,12 @@ def read_particles(
 def _poses(columns: Columns) -> dict[str, Floats]:
     """Quaternions from the three Euler angles."""
     missing = next((a for a in ANGLES if a not in columns.tables.particles), None)
-    remedy = "Refine the particles in 3-D and give the file of the refinement"
+    fix = "Refine the particles in 3-D and give the file of the refinement"
     if missing is not None:
-        raise InputError(
-            "the particles have no poses", file=columns.tables.path, column=columns.name(missing), remedy=remedy
-        )
+        raise InputError("the particles have no poses", file=columns.tables.path, column=columns.name(missing), fix=fix)
     if not any(columns.numbers(a).any() for a in ANGLES[:2]):
         problem = "rot and tilt are 0 in every row: the particles have no 3-D poses"
-        raise InputError(problem, file=columns.tables.path, column=columns.name(ANGLES[1]), remedy=remedy)
+        raise InputError(problem, file=columns.tables.path, column=columns.name(ANGLES[1]), fix=fix)
     quaternions = quaternions_of(columns)
     return {f"quat_{c}": quaternions[:, i] for i, c in enumerate("wxyz")}
 
@@ -173,16 +171,16 @@ def _ctf(columns: Columns) -> dict[str, Floats]:
     """Defocus and the other CTF values of each particle, with RELION's defaults."""
     file = columns.tables.path
     if not columns.has(DEFOCUS_U):
-        remedy = "Estimate the CTF of the micrographs and extract the particles again"
-        raise InputError("the particles have no defocus", file=file, column=columns.name(DEFOCUS_U), remedy=remedy)
+        fix = "Estimate the CTF of the micrographs and extract the particles again"
+        raise InputError("the particles have no defocus", file=file, column=columns.name(DEFOCUS_U), fix=fix)
     u = columns.numbers(DEFOCUS_U)
     v = columns.numbers(DEFOCUS_V) if columns.has(DEFOCUS_V) else u
-    remedy = f"Give defocus in Å, at most {MAX_DEFOCUS_ANGSTROM:g}"
+    fix = f"Give defocus in Å, at most {MAX_DEFOCUS_ANGSTROM:g}"
     for label, values in ((DEFOCUS_U, u), (DEFOCUS_V, v)):
-        columns.require(np.abs(values) <= MAX_DEFOCUS_ANGSTROM, label, values, "a defocus in Å", remedy)
+        columns.require(np.abs(values) <= MAX_DEFOCUS_ANGSTROM, label, values, "a defocus in Å", fix)
     if 0 < np.abs(u).max() < MICROMETRE_DEFOCUS:
         problem = f"the largest defocus is {np.abs(u).max():g} Å: these look like µm"
-        raise InputError(problem, file=file, row=1, column=columns.name(DEFOCUS_U), remedy="Give defocus in Å")
+        raise InputError(problem, file=file, row=1, column=columns.name(DEFOCUS_U), fix="Give defocus in Å")
     for label, found in ((DEFOCUS_V, "DefocusU"), (DEFOCUS_ANGLE, "0")):
         if not columns.has(label):
             log.warning("%s has no column %s; it is taken to be %s", file, label, found)

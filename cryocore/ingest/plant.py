@@ -68,8 +68,8 @@ def perturb_poses(
         a random direction
     """
     rotations, shifts = np.array(rotations, dtype=np.float64), np.array(shifts_angstrom, dtype=np.float64)
-    wrong, local, moved = (np.flatnonzero(kinds == kind) for kind in KINDS[:3])
-    rotations[wrong] = random_rotations(len(wrong), rng)
+    incorrect, local, moved = (np.flatnonzero(kinds == kind) for kind in KINDS[:3])
+    rotations[incorrect] = random_rotations(len(incorrect), rng)
     if len(local):
         low, high = settings.local_angle_deg
         angles = rng.uniform(low, high, size=len(local))
@@ -121,7 +121,7 @@ def plant(
     Particles of another format are brought into a STAR file first.
 
     The copy differs from ``star`` in its first line, which says where image paths start from, and in the angles,
-    origins and image names of the particles made wrong. The poses of ``star`` count as true. If junk has several
+    origins and image names of the particles made incorrect. The poses of ``star`` count as true. If junk has several
     boxes, all but that of the maps go to junk_BOX.mrcs.
     """
     star, out_dir = Path(star), Path(out_dir)
@@ -165,7 +165,7 @@ def _refuse_none(kinds: Kinds, settings: PlantedErrors, star: Path) -> None:
         rate = getattr(settings, kind)
         if rate > 0 and not (kinds == kind).any():
             problem = f"a rate of {rate:g} makes none of its {len(kinds)} particles {kind}"
-            raise InputError(problem, file=star, remedy=f"Raise input.plant.{kind} or set it to 0")
+            raise InputError(problem, file=star, fix=f"Raise input.plant.{kind} or set it to 0")
 
 
 def _origins(

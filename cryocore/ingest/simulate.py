@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from cryocore.backend import Backend
-from cryocore.data import Grid, Optics
+from cryocore.data import FourierGrid, Optics
 from cryocore.errors import InputError
 from cryocore.files import write_table
 from cryocore.formats.star_out import write_star
 from cryocore.geometry.rotations import matrix_to_euler, random_rotations
 from cryocore.geometry.symmetry import point_group
 from cryocore.imaging.ctf import ctf
-from cryocore.imaging.frames import Frame
+from cryocore.imaging.image_geometry import ImageGeometry
 from cryocore.imaging.slices import project
 from cryocore.imaging.volumes import map_to_grid
 from cryocore.ingest.molecules import molecule_map
@@ -89,7 +89,7 @@ def true_map(settings: Simulate) -> Floats32:
         raise InputError(
             f"the volume is {volume.shape}, the box is {settings.box}",
             file=settings.volume,
-            remedy=f"Set input.simulate.box to {volume.shape[0]}, or resize the volume",
+            fix=f"Set input.simulate.box to {volume.shape[0]}, or resize the volume",
         )
     require_contrast(volume, settings.volume)
     return volume
@@ -113,7 +113,7 @@ def draw_truth(settings: Simulate, symmetry: str, rng: np.random.Generator) -> T
 def preferred_rotations(n: int, symmetry: str, rng: np.random.Generator) -> Floats:
     """Poses of which 45 % look along the z axis within some 15 degrees, 35 % along x, the rest anywhere.
 
-    The mates of the point group spread each preference over its equivalents.
+    The symmetry equivalents of the point group spread each preference over its equivalents.
     """
     rotations = random_rotations(n, rng)
     choice = rng.choice(3, size=n, p=[0.45, 0.35, 0.2])
@@ -188,7 +188,7 @@ def particle_disc(volume: Floats32) -> NDArray[np.bool_]:
 def clean_images(grid: Any, truth: Truth, rows: NDArray[np.int64], settings: Simulate, backend: Backend) -> Floats32:
     """S C P x for some particles, ``(m, n, n)``, of a map's grid; the CTF is the reference formula."""
     box, optics = settings.box, optics_of(settings)
-    frame = Frame.of(optics, simulation_grid(settings))
+    frame = ImageGeometry.of(optics, simulation_grid(settings))
     slices = backend.to_host(project(grid, truth.rotations[rows], np.zeros(len(rows), dtype=np.int32), frame, backend))
     r = frame.limit
     ky, kx = np.mgrid[-r : r + 1, 0 : r + 1]
@@ -205,9 +205,9 @@ def clean_images(grid: Any, truth: Truth, rows: NDArray[np.int64], settings: Sim
     return np.asarray(scipy.fft.irfft2(spectra, s=(box, box)), dtype=np.float32)
 
 
-def simulation_grid(settings: Simulate) -> Grid:
-    """A grid finer than that of any reconstruction, so that images are not made by the model that judges them."""
-    return Grid.of(settings.box, settings.pixel_size_angstrom, 2.5)
+def simulation_grid(settings: Simulate) -> FourierGrid:
+    """A grid finer than that of any reconstruction, so that images are not made by the model that scores them."""
+    return FourierGrid.of(settings.box, settings.pixel_size_angstrom, 2.5)
 
 
 def optics_of(settings: Simulate) -> Optics:

@@ -43,8 +43,8 @@ def parse_image_names(columns: Columns) -> ImageNames:
     file = columns.tables.path
     require_images(columns)
     parts = [name.partition("@") for name in columns.texts(IMAGE_NAME)]
-    sound = np.array([sep == "@" and p != "" and n.isascii() and n.isdigit() and len(n) < 10 for n, sep, p in parts])
-    bad = np.flatnonzero(~sound)
+    valid = np.array([sep == "@" and p != "" and n.isascii() and n.isdigit() and len(n) < 10 for n, sep, p in parts])
+    bad = np.flatnonzero(~valid)
     if len(bad):
         raise InputError(
             f"{''.join(parts[bad[0]])!r} is not number@stack{others(bad)}; "
@@ -52,7 +52,7 @@ def parse_image_names(columns: Columns) -> ImageNames:
             file=file,
             row=int(bad[0]) + 1,
             column=columns.name(IMAGE_NAME),
-            remedy="Extract the particles into stacks",
+            fix="Extract the particles into stacks",
         )
     image = np.array([int(n) for n, _, _ in parts], dtype=np.int64) - 1
     columns.require(image >= 0, IMAGE_NAME, image + 1, "an image number (they start at 1)", "Count images from 1")
@@ -67,7 +67,7 @@ def parse_image_names(columns: Columns) -> ImageNames:
             file=file,
             row=row + 1,
             column=columns.name(IMAGE_NAME),
-            remedy="Remove duplicate particles",
+            fix="Remove duplicate particles",
         )
     return ImageNames(stack.astype(np.int64), image, tuple(map(str, paths)))
 
@@ -75,16 +75,16 @@ def parse_image_names(columns: Columns) -> ImageNames:
 def require_images(columns: Columns) -> None:
     """Refuse particles that name no images, and subtomograms."""
     file, optics = columns.tables.path, columns.tables.optics
-    remedy = "Give single-particle images"
+    fix = "Give single-particle images"
     if "rlnTomoName" in columns.tables.particles:
         problem = "these are subtomograms, which are 3-D, or tilt series of them; only single-particle images are read"
-        raise InputError(problem, file=file, column="rlnTomoName", remedy=remedy)
+        raise InputError(problem, file=file, column="rlnTomoName", fix=fix)
     label = "rlnImageDimensionality"
     if optics is not None and label in optics and (pd.to_numeric(optics[label], errors="coerce") == 3).any():
-        raise InputError("the images are 3-D; only 2-D images are read", file=file, column=label, remedy=remedy)
+        raise InputError("the images are 3-D; only 2-D images are read", file=file, column=label, fix=fix)
     if not columns.has(IMAGE_NAME):
-        remedy = "Give the job's passthrough file too (input.passthrough, --passthrough)"
-        raise InputError("the particles have no images", file=file, column=columns.name(IMAGE_NAME), remedy=remedy)
+        fix = "Give the job's passthrough file too (input.passthrough, --passthrough)"
+        raise InputError("the particles have no images", file=file, column=columns.name(IMAGE_NAME), fix=fix)
 
 
 def find_root(star: Path, names: ImageNames, root: str | None) -> str:
@@ -94,7 +94,7 @@ def find_root(star: Path, names: ImageNames, root: str | None) -> str:
     """
     if root is not None:
         if not os.path.isdir(root):
-            raise InputError("is not a directory", file=root, remedy="Correct root (input.root, --root)")
+            raise InputError("is not a directory", file=root, fix="Correct root (input.root, --root)")
         return root
     code = next((i for i, p in enumerate(names.paths) if not Path(p).is_absolute()), None)
     if code is None:
@@ -112,7 +112,7 @@ def find_root(star: Path, names: ImageNames, root: str | None) -> str:
             file=star,
             row=int(np.argmax(names.stack == code)) + 1,
             column=IMAGE_NAME,
-            remedy="Give the directory that image paths start from (input.root, --root)",
+            fix="Give the directory that image paths start from (input.root, --root)",
         )
     if found != ".":
         log.info("%s: image paths start from %s", star, found)
@@ -142,7 +142,7 @@ def check_stacks(columns: Columns, names: ImageNames, groups: Groups, root: str,
             file=columns.tables.path,
             row=row + 1,
             column=columns.name(IMAGE_NAME),
-            remedy="Give the stack that belongs to this STAR file",
+            fix="Give the stack that belongs to this STAR file",
         )
     box = sides[:, 0][names.stack]
     _check_boxes(columns, groups, box, half)
@@ -168,13 +168,13 @@ def _read_headers(columns: Columns, names: ImageNames, root: str) -> list[StackH
             file=error.file,
             row=int(rows[0]) + 1,
             column=columns.name(IMAGE_NAME),
-            remedy=error.remedy,
+            fix=error.fix,
         )
     return headers
 
 
 def _refuse(
-    columns: Columns, names: ImageNames, root: str, bad: Any, headers: list[StackHeader], fault: str, remedy: str
+    columns: Columns, names: ImageNames, root: str, bad: Any, headers: list[StackHeader], fault: str, fix: str
 ) -> None:
     """Refuse stacks for which ``bad`` holds, naming the first row that uses one."""
     rows = np.flatnonzero(np.asarray(bad)[names.stack])
@@ -185,7 +185,7 @@ def _refuse(
             f"the images are {size}, {fault} ({len(rows)} particles of {columns.tables.path})",
             file=Path(root) / names.paths[code],
             row=int(rows[0]) + 1,
-            remedy=remedy,
+            fix=fix,
         )
 
 
@@ -197,19 +197,19 @@ def _check_boxes(columns: Columns, groups: Groups, box: Ints, half: Ints) -> Non
     if len(other):
         row = int(other[0])
         problem = f"box {box[row]} in an optics group of box {expected[row]}{others(other)}"
-        remedy = "Give images of another box an optics group of their own"
-        raise InputError(problem, file=file, row=row + 1, column=columns.name(IMAGE_NAME), remedy=remedy)
+        fix = "Give images of another box an optics group of their own"
+        raise InputError(problem, file=file, row=row + 1, column=columns.name(IMAGE_NAME), fix=fix)
     if columns.has(label):
         declared = columns.numbers(label)
         wrong = np.flatnonzero(declared != box)
         if len(wrong):
             row = int(wrong[0])
             problem = f"says {declared[row]:g} but the image is {box[row]} pixels wide{others(wrong)}"
-            raise InputError(problem, file=file, row=row + 1, column=label, remedy="Correct the size or give its stack")
+            raise InputError(problem, file=file, row=row + 1, column=label, fix="Correct the size or give its stack")
     boxes = [set(box[half == h].tolist()) for h in (1, 2)]
     if boxes[0] != boxes[1]:
         problem = f"half set 1 has images of box {sorted(boxes[0])}, half set 2 of box {sorted(boxes[1])}"
-        raise InputError(problem, file=file, column="rlnRandomSubset", remedy="Spread each box over both half sets")
+        raise InputError(problem, file=file, column="rlnRandomSubset", fix="Spread each box over both half sets")
 
 
 def _compare_pixel_sizes(columns: Columns, names: ImageNames, groups: Groups, headers: list[StackHeader]) -> None:
@@ -238,11 +238,11 @@ def check_images(particles: Particles) -> None:
                 file=particles.parent,
                 row=row + 1,
                 column=IMAGE_NAME,
-                remedy="Remove the particle or extract it again",
+                fix="Remove the particle or extract it again",
             )
         blank += int((highest == lowest).sum())
     if blank == len(particles):
         problem = "all images are blank: the pixels of each are equal"
-        raise InputError(problem, file=particles.parent, column=IMAGE_NAME, remedy="Extract the particles again")
+        raise InputError(problem, file=particles.parent, column=IMAGE_NAME, fix="Extract the particles again")
     if blank:
         log.warning("%s: %d images are blank: all their pixels are equal", particles.parent, blank)

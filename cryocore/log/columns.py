@@ -26,7 +26,7 @@ def numeric_columns(table: pa.Table, file: Path) -> dict[str, NDArray[Any]]:
     """The columns of a table of ``file`` as :func:`read_columns` gives them."""
     texts = [f.name for f in table.schema if pa.types.is_string(f.type)]
     if texts:
-        raise InputError("it holds texts where numbers are expected", file=file, column=texts[0], remedy=AGAIN)
+        raise InputError("it holds texts where numbers are expected", file=file, column=texts[0], fix=AGAIN)
     return table_columns(table)
 
 

@@ -32,7 +32,7 @@ def write_log(out: Path, parts: Sequence[Path], *, seed: int) -> None:
     seed : of what the mixture is fitted to where there are many particles, and of the interval of the error rate
     """
     known = read_schema(parts[0]).names
-    names = ["particle_id", "half", *(n for n in (*MIXTURE_COLUMNS, "decoy_z") if n in known)]
+    names = ["particle_id", "half", *(n for n in (*MIXTURE_COLUMNS, "random_pose_z") if n in known)]
     odds, rate = judged(table_columns(pa.concat_tables(read_table(part, names) for part in parts)), seed)
 
     def tables() -> Iterator[pa.Table]:
@@ -52,7 +52,7 @@ def write_log(out: Path, parts: Sequence[Path], *, seed: int) -> None:
 
 
 def judged(columns: Mapping[str, NDArray[Any]], seed: int) -> tuple[Floats, ErrorRate | None]:
-    """Log odds of being right ``(n,)``, NaN where the scores do not say, and the error rate, None likewise.
+    """Log odds of being correct ``(n,)``, NaN where the scores do not say, and the error rate, None likewise.
 
     ``columns`` are particle_id, half and those that :func:`cryocore.log.error_rate.estimate` reads.
     """

@@ -33,14 +33,14 @@ RESAMPLED = 1_000
 """Most particles that are resampled; the spread found with them is scaled to all of them."""
 MODEL_ERROR, PER_AMBIGUITY = 0.01, 0.25
 """Standard deviation of what the model itself is wrong by: a constant, and a share of the mean of p (1 - p) over the
-particles, with p the probability of being right; see docs/explanation/error-model.md."""
+particles, with p the probability of being correct; see docs/explanation/error-model.md."""
 DISAGREEMENT = 0.1
 """Difference from Storey's estimate that is worth a note."""
 
 
 @dataclass(frozen=True)
 class ErrorRate:
-    """Share of the particles that are not right.
+    """Share of the particles that are not correct.
 
     ``value`` with its 95 % interval ``low`` to ``high``; ``method`` is mixture, or none where there are too few
     particles, when the interval says nothing; ``second_opinion`` is Storey's estimate, NaN where there is none;
@@ -75,7 +75,7 @@ def estimate(columns: Mapping[str, NDArray[Any]], *, ids: Ids, half: NDArray[np.
 
     Parameters
     ----------
-    columns : those of ``cryocore.log.mixture.MIXTURE_COLUMNS`` that the log has, each ``(n,)``, and decoy_z
+    columns : those of ``cryocore.log.mixture.MIXTURE_COLUMNS`` that the log has, each ``(n,)``, and random_pose_z
         ``(n, k)``
     ids : (n,)   stable ids
     half : (n,)  half sets, kept equal in size when particles are resampled
@@ -132,21 +132,21 @@ def resampled(data: Evidence, model: Mixture, *, ids: Ids, half: NDArray[np.int8
 def storey(columns: Mapping[str, NDArray[Any]], data: Evidence | None = None) -> float:
     """Twice the share of particles in the lower half of the null distribution (Storey 2002); NaN if that is unknown.
 
-    The median of zc is 0 for every other pose, and for junk. Without zc the null is that of z at decoys, relative to
-    what they score in the mean on images of the same √E; junk then counts for more than it is. Pose errors that leave
-    part of the score escape both, and where scores say little, right particles count as wrong.
+    The median of zc is 0 for every other pose, and for junk. Without zc the null is that of z at random poses, relative
+    to what they score in the mean on images of the same √E; junk then counts for more than it is. Pose errors that
+    leave part of the score escape both, and where scores say little, correct particles count as wrong.
 
     ``data`` is the evidence of the columns, where it is at hand.
     """
     data = evidence(columns) if data is None else data
     known = data.known
-    if "empty" in data.classes and known.any():
+    if "junk" in data.classes and known.any():
         return min(1.0, 2.0 * float(np.mean(np.asarray(columns["zc"])[known] < 0.0)))
-    decoys = np.asarray(columns.get("decoy_z", np.zeros((len(known), 0))), dtype=np.float64)
-    known = known & np.isfinite(decoys).all(axis=1)
-    if decoys.shape[1] == 0 or not known.any():
+    random_poses = np.asarray(columns.get("random_pose_z", np.zeros((len(known), 0))), dtype=np.float64)
+    known = known & np.isfinite(random_poses).all(axis=1)
+    if random_poses.shape[1] == 0 or not known.any():
         return float("nan")
-    null, root = decoys[known], data.expected_z[known]
+    null, root = random_poses[known], data.expected_z[known]
     slope = float(null.mean(axis=1) @ root / (root @ root))
     below = data.z[known] - slope * root < np.median(null - slope * root[:, None])
     return min(1.0, 2.0 * float(np.mean(below)))

@@ -26,6 +26,6 @@ def gather(particles: Path, shards: list[Path], *, seed: int, out: Path) -> None
         ids = as_numpy(read_table(particles, ["particle_id"], shard=Shard(i, len(shards))).column("particle_id"))
         require_same_particles(as_numpy(read_table(path, ["particle_id"]).column("particle_id")), ids, file=path)
         if table_metadata(read_schema(path)) != metadata:
-            raise InputError("scored otherwise than the first shard", file=path, remedy=AGAIN)
+            raise InputError("scored otherwise than the first shard", file=path, fix=AGAIN)
     write_log(out, shards, seed=seed)
     log.info("gathered %d shards", len(shards))

@@ -1,19 +1,19 @@
-"""A mixture model of the scores: how likely each particle is to be right.
+"""A mixture model of the scores: how likely each particle is to be correct.
 
-What a right particle scores is known: zc and ldac have unit variance, and k times their expected values in the mean.
+What a correct particle scores is known: zc and ldac have unit variance, and k times their expected values in the mean.
 They are read as ldac and what is left of zc once ldac is taken out, two scores whose noise is independent: pose errors
-of some degrees change the first and hardly the second. What is not right is one of
+of some degrees change the first and hardly the second. What is not correct is one of
 
-- misplaced: seen from any other direction; both scores are 0 in the mean;
-- empty: nothing of the prediction is in the image (junk, a wide shift);
-- near: off by some degrees. Either one of the neighbouring poses is the true one, or the true one lies between them,
-  and then ldac keeps an unknown part of what is expected of it;
-- displaced: one of the displaced shifts is the true one.
+- misoriented: seen from any other direction; both scores are 0 in the mean;
+- junk: nothing of the prediction is in the image, also where the shift is far off;
+- slightly_misoriented: off by some degrees. Either one of the perturbed poses is the true one, or the true one lies
+  between them, and then ldac keeps an unknown part of what is expected of it;
+- miscentred: one of the perturbed shifts is the true one.
 
-Against empty, neighbouring and displaced ones the log holds log-likelihood ratios: that of k times the prediction, from
-z; ``local``; and ``shift``. They are used as they are, so that only k, for each score its own, two covariances and the
-shares of the five classes are fitted, by expectation maximisation (Dempster, Laird & Rubin 1977). These few numbers are
-all that the half sets share.
+Against junk, perturbed poses and perturbed shifts the log holds log-likelihood ratios: that of k times the prediction,
+from z; ``local``; and ``shift``. They are used as they are, so that only k, for each score its own, two covariances and
+the shares of the five classes are fitted, by expectation maximisation (Dempster, Laird & Rubin 1977). These few numbers
+are all that the half sets share.
 """
 
 from __future__ import annotations
@@ -46,19 +46,20 @@ SUBSAMPLE = 20_000
 BLOCK = 16_384
 """Particles that are evaluated at a time."""
 FEWEST = 100
-"""Fewer scored particles than this are judged by the theory alone."""
+"""Fewer scored particles than this are scored by the theory alone."""
 LEAST_SHARE = 0.003
 """Every kind of error counts as at least so frequent, so that the log odds rank where none was found."""
 STARTS = (1.0, 1.8)
-"""Values of k from which the fit starts; k exceeds 1 where wrong particles have diluted the map."""
+"""Values of k from which the fit starts; k exceeds 1 where incorrect particles have diluted the map."""
 SLOPE = (0.6, 4.0)
 """Bounds of k."""
 LOST = np.linspace(0.3, 1.0, 5)
-"""Parts of the expected ldac that a pose between the neighbours may lose, all as likely."""
+"""Parts of the expected ldac that a pose between the perturbed poses may lose, all as likely."""
 MARGIN = 0.05
-"""What near and displaced ones are marked down by, so that chance finds few of them where all are right."""
-RIGHT_SD = (1.0, 1.7)
-MISPLACED_SD = (0.9, 1.3)
+"""What slightly misoriented and miscentred ones are marked down by, so that chance finds few of them where all are
+correct."""
+CORRECT_SD = (1.0, 1.7)
+MISORIENTED_SD = (0.9, 1.3)
 """Bounds of the standard deviations, 1 by theory: models differ from images, and other poses resemble the true one."""
 PRIOR_COUNT = 10.0
 """Particles of unit variance that are added to each class."""
@@ -68,11 +69,11 @@ PRIOR_COUNT = 10.0
 class Evidence:
     """What the log says of n particles.
 
-    ``observed``, ``expected`` : ``(n, d)``, independent scores of unit variance, and what is expected of right
+    ``observed``, ``expected`` : ``(n, d)``, independent scores of unit variance, and what is expected of correct
         particles. d = 2: zc without ldac, and ldac; d = 1: zc, or z, where the log has not more
     ``z``, ``expected_z`` : ``(n,)``
-    ``ratios`` : kind of error -> ``(n,)``, log-likelihood ratio of right to that kind; 0 where unknown
-    ``classes`` : the kinds that can be told apart, right first; empty ones only where the log has zc
+    ``ratios`` : kind of error -> ``(n,)``, log-likelihood ratio of correct to that kind; 0 where unknown
+    ``classes`` : the kinds that can be distinguished, correct first; junk only where the log has zc
     """
 
     observed: Floats
@@ -99,9 +100,9 @@ class Evidence:
 class Mixture:
     """A fitted model.
 
-    ``classes``, ``shares`` : the kinds, right first, and how frequent each is
+    ``classes``, ``shares`` : the kinds, correct first, and how frequent each is
     ``slopes`` : ``(d,)``, k of each score; ``scale`` that of z
-    ``right``, ``misplaced`` : ``(d, d)``, covariances of the scores of right particles and of misplaced ones
+    ``right``, ``misoriented`` : ``(d, d)``, covariances of the scores of correct particles and of misoriented ones
     ``log_likelihood`` : of the ``n_fitted`` particles
     """
 
@@ -109,14 +110,14 @@ class Mixture:
     shares: Floats
     slopes: Floats
     scale: float
-    right: Floats
-    misplaced: Floats
+    correct: Floats
+    misoriented: Floats
     log_likelihood: float
     n_fitted: int
 
     @property
     def error_rate(self) -> float:
-        """Share of the particles that are not right."""
+        """Share of the particles that are not correct."""
         return float(1.0 - self.shares[0])
 
 
@@ -129,20 +130,20 @@ def evidence(columns: Columns) -> Evidence:
     """
     for name in NEEDED_COLUMNS:
         if name not in columns:
-            raise InputError(f"the log lacks {name}", column=name, remedy="Score the particles again")
+            raise InputError(f"the log lacks {name}", column=name, fix="Score the particles again")
     z, expected_z = (_floats(columns[name]) for name in NEEDED_COLUMNS)
-    classes, ratios = ["right", "misplaced"], {}
+    classes, ratios = ["correct", "misoriented"], {}
     observed, expected = z[:, None], expected_z[:, None]
     if _has(columns, *CENTRED_COLUMNS):
-        classes.append("empty")
+        classes.append("junk")
         observed, expected = (_floats(columns[name])[:, None] for name in CENTRED_COLUMNS)
         if _has(columns, *DISCERNING_COLUMNS):
             ldac, expected_ldac = (_floats(columns[name])[:, None] for name in DISCERNING_COLUMNS)
             observed, expected = _parted(observed, expected, ldac, expected_ldac)
-    for kind, name in (("near", "local"), ("displaced", "shift")):
+    for kind, name in (("slightly_misoriented", "local"), ("miscentred", "shift")):
         if _has(columns, name):
             ratios[kind] = np.nan_to_num(_floats(columns[name]), nan=0.0)
-        if kind in ratios or (kind == "near" and observed.shape[1] == 2):
+        if kind in ratios or (kind == "slightly_misoriented" and observed.shape[1] == 2):
             classes.append(kind)
     return Evidence(observed, expected, z, expected_z, ratios, tuple(classes))
 
@@ -177,8 +178,8 @@ def fit_evidence(data: Evidence, *, ids: Ids, seed: int = 0) -> Mixture:
 
 def theory(data: Evidence, k: float) -> Mixture:
     """The model before it has seen a score."""
-    wrong, scores = len(data.classes) - 1, data.observed.shape[1]
-    shares = np.array([0.7, *([0.3 / wrong] * wrong)])
+    incorrect, scores = len(data.classes) - 1, data.observed.shape[1]
+    shares = np.array([0.7, *([0.3 / incorrect] * incorrect)])
     unit = np.eye(scores)
     return Mixture(data.classes, shares, np.full(scores, k), k, unit, unit, -np.inf, int(data.known.sum()))
 
@@ -188,8 +189,8 @@ def expectation_maximisation(
 ) -> Mixture:
     """Improve a model until the mean log-likelihood changes by less than a tolerance.
 
-    ``weights`` ``(n,)`` says how often each particle counts. k is fitted to right particles alone, though other classes
-    depend on it as well; so the likelihood need not grow in every step.
+    ``weights`` ``(n,)`` says how often each particle counts. k is fitted to correct particles alone, though other
+    classes depend on it as well; so the likelihood need not grow in every step.
     """
     model, last, total = start, -np.inf, weights.sum()
     for _ in range(steps):
@@ -212,29 +213,31 @@ def maximisation(data: Evidence, parts: Floats, model: Mixture, log_likelihood: 
     own = parts[:, 0]
     slopes = _slope(own, data.observed, data.expected)
     scale = float(_slope(own, data.z, data.expected_z))
-    right = _covariance(data.observed - slopes * data.expected, own, RIGHT_SD)
-    misplaced = _covariance(data.observed, parts[:, 1], MISPLACED_SD)
-    return Mixture(model.classes, shares, slopes, scale, right, misplaced, log_likelihood, len(parts))
+    correct = _covariance(data.observed - slopes * data.expected, own, CORRECT_SD)
+    misoriented = _covariance(data.observed, parts[:, 1], MISORIENTED_SD)
+    return Mixture(model.classes, shares, slopes, scale, correct, misoriented, log_likelihood, len(parts))
 
 
 def class_densities(model: Mixture, data: Evidence) -> Floats:
     """Log density of each particle under each class, ``(n, classes)``."""
-    whitening = np.linalg.cholesky(np.linalg.inv(model.right))
+    whitening = np.linalg.cholesky(np.linalg.inv(model.correct))
     white = _combined(data.observed - model.slopes * data.expected, whitening)
-    right = _log_normal(white, whitening)
-    other = np.linalg.cholesky(np.linalg.inv(model.misplaced))
-    columns = [right, _log_normal(_combined(data.observed, other), other)]
-    if "empty" in model.classes:
-        columns.append(right - model.scale * data.expected_z * (data.z - 0.5 * model.scale * data.expected_z))
-    if "near" in model.classes:
+    correct = _log_normal(white, whitening)
+    other = np.linalg.cholesky(np.linalg.inv(model.misoriented))
+    columns = [correct, _log_normal(_combined(data.observed, other), other)]
+    if "junk" in model.classes:
+        columns.append(correct - model.scale * data.expected_z * (data.z - 0.5 * model.scale * data.expected_z))
+    if "slightly_misoriented" in model.classes:
         # a map of k times the contrast would score k times as much
-        kinds = [-model.slopes[-1] * data.ratios["near"]] if "near" in data.ratios else []
+        kinds = (
+            [-model.slopes[-1] * data.ratios["slightly_misoriented"]] if "slightly_misoriented" in data.ratios else []
+        )
         if data.observed.shape[1] == 2:
             slope = _combined(white, whitening[1][:, None])[:, 0]
             kinds.append(_faded(slope, whitening[1] @ whitening[1], model.slopes[1] * data.expected[:, 1]))
-        columns.append(right + np.logaddexp.reduce(kinds, axis=0) - np.log(len(kinds)) - MARGIN)
-    if "displaced" in model.classes:
-        columns.append(right - model.scale * data.ratios["displaced"] - MARGIN)
+        columns.append(correct + np.logaddexp.reduce(kinds, axis=0) - np.log(len(kinds)) - MARGIN)
+    if "miscentred" in model.classes:
+        columns.append(correct - model.scale * data.ratios["miscentred"] - MARGIN)
     return np.stack(columns).T  # sums over classes are quick if each class lies in one piece
 
 
@@ -281,9 +284,10 @@ def _parted(zc: Floats, expected_zc: Floats, ldac: Floats, expected_ldac: Floats
 
 
 def _faded(slope: Floats, curvature: float, whole: Floats) -> Floats:
-    """Log-likelihood ratio ``(n,)`` of a lower ldac to the right one, mean over the parts in ``LOST`` of the ``whole``.
+    """Log-likelihood ratio ``(n,)`` of a lower ldac to the correct one, mean over the parts in ``LOST`` of the
+    ``whole``.
 
-    ``slope``, ``curvature`` : of minus the log density of right particles in ldac
+    ``slope``, ``curvature`` : of minus the log density of correct particles in ldac
     """
     lost = np.multiply.outer(LOST, whole).T
     ratio = 0.5 * curvature * lost

@@ -115,7 +115,7 @@ class LogRound:
         return _filled(self.table([TRUTH]).column(0).cast(pa.int8()), -1)
 
     def posterior(self) -> Floats32 | None:
-        """Probability of being right by the log's own log odds, ``(n,)``; None where it has none."""
+        """Probability of being correct by the log's own log odds, ``(n,)``; None where it has none."""
         odds = self.column(MIXTURE)
         if odds is None or not np.isfinite(odds).any():
             return None
@@ -141,7 +141,7 @@ def find_rounds(source: Path) -> list[LogRound]:
         files = [source]
     if not files:
         raise InputError(
-            "there is no log in this directory", file=source, remedy="Give results/<run>, its log or a log.parquet"
+            "there is no log in this directory", file=source, fix="Give results/<run>, its log or a log.parquet"
         )
     rounds = sorted(map(open_round, files), key=lambda r: r.number)
     missing = sorted({*range(rounds[0].number, rounds[-1].number)} - {r.number for r in rounds})
@@ -156,12 +156,12 @@ def open_round(path: Path, beside: Sequence[Path] | None = None) -> LogRound:
     ``beside`` are the tables to join; None: the truth and a classifier's probability, where the run has them.
     """
     absent = "Give results/<run>, its log or a log.parquet"
-    with open_table(path, absent=absent, remedy="Give a log.parquet") as file:
+    with open_table(path, absent=absent, fix="Give a log.parquet") as file:
         schema, n = file.schema_arrow, file.metadata.num_rows
     missing = [name for name in ("particle_id", "half") if name not in schema.names]
     if missing or n == 0:
         problem = f"it has no column {missing[0]}" if missing else "it has no rows"
-        raise InputError(f"not a log: {problem}", file=path, remedy="Give a log.parquet")
+        raise InputError(f"not a log: {problem}", file=path, fix="Give a log.parquet")
     metadata = table_metadata(schema)
     folder = _FOLDER.fullmatch(path.absolute().parent.name)
     number = int(folder[1]) if folder else int(metadata.get("round", 0))
@@ -199,7 +199,7 @@ def wanted_rounds(rounds: list[LogRound], wanted: str) -> list[LogRound]:
     unknown = [name for name in names if name not in by_number]
     if unknown:
         raise InputError(
-            f"there is no round {unknown[0]!r} in the log", remedy=f"Give all, last or some of {', '.join(by_number)}"
+            f"there is no round {unknown[0]!r} in the log", fix=f"Give all, last or some of {', '.join(by_number)}"
         )
     return [by_number[name] for name in dict.fromkeys(names)]
 

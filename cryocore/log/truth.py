@@ -21,7 +21,7 @@ TRUTH_SCHEMA = pa.schema([("particle_id", pa.uint64()), (TRUTH, pa.bool_()), ("e
 class Truth:
     """Flags of the particles, in the order of the data set."""
 
-    right: Bools
+    correct: Bools
     known: Bools
     kinds: NDArray[np.object_]
 
@@ -41,22 +41,22 @@ def read_truth(path: Path, ids: Ids) -> Truth:
     """The truth of the particles ``ids`` ``(n,)``, whose rows it has in that order."""
     table = _checked(path, ids)
     flags = table.column(TRUTH)
-    kinds = np.full(len(table), "wrong", dtype=object)
+    kinds = np.full(len(table), "incorrect", dtype=object)
     if "error_kind" in table.column_names:
         kinds = table.column("error_kind").fill_null("unknown").to_numpy(zero_copy_only=False)
     return Truth(flags.fill_null(False).to_numpy().astype(bool), flags.is_valid().to_numpy(), kinds)
 
 
 def _checked(path: Path, ids: Ids) -> pa.Table:
-    remedy = "Give a table with particle_id (uint64), is_correct (true, false or null) and, if known, error_kind"
-    found = read_table(path, remedy=remedy)
+    fix = "Give a table with particle_id (uint64), is_correct (true, false or null) and, if known, error_kind"
+    found = read_table(path, fix=fix)
     known_kinds = TRUTH_SCHEMA.names[-1] in found.column_names
     schema = TRUTH_SCHEMA if known_kinds else TRUTH_SCHEMA.remove(2)
-    table = conforming(found, schema, file=path, remedy=remedy, gaps=TRUTH_SCHEMA.names[1:])
+    table = conforming(found, schema, file=path, fix=fix, gaps=TRUTH_SCHEMA.names[1:])
     require_same_particles(
         as_numpy(table.column("particle_id")),
         ids,
         file=path,
-        remedy="Give the truth of these particles, one row each in the order of the STAR file",
+        fix="Give the truth of these particles, one row each in the order of the STAR file",
     )
     return table

@@ -63,9 +63,9 @@ def read_map(
     volume = np.ascontiguousarray(_to_zyx(data, header, path), dtype=np.float32)
     if cubic and len(set(volume.shape)) != 1:
         sides = " x ".join(map(str, volume.shape[::-1]))
-        raise InputError(f"the volume is {sides}, not a cube", file=path, remedy="Pad or crop it to a cube")
+        raise InputError(f"the volume is {sides}, not a cube", file=path, fix="Pad or crop it to a cube")
     if not np.isfinite(volume).all():
-        raise InputError("the volume holds NaN or infinite voxels", file=path, remedy="Write the map again")
+        raise InputError("the volume holds NaN or infinite voxels", file=path, fix="Write the map again")
     return volume, _voxel_size(path, header) if pixel_size_angstrom is None else float(pixel_size_angstrom)
 
 
@@ -73,7 +73,7 @@ def require_contrast(volume: NDArray[Any], path: str | Path) -> None:
     """Refuse a map in which there is nothing."""
     if volume.min() == volume.max():
         problem = f"all its voxels are equal, {volume.flat[0]:g}"
-        raise InputError(problem, file=path, remedy="Give a map that shows the molecule")
+        raise InputError(problem, file=path, fix="Give a map that shows the molecule")
 
 
 def write_map(path: str | Path, volume: NDArray[Any], pixel_size_angstrom: float) -> None:
@@ -174,7 +174,7 @@ def _read_header(path: Path) -> Any:
         with _open(path) as file:
             raw = file.read(HEADER_BYTES)
     except FileNotFoundError:
-        raise InputError("file does not exist", file=path, remedy="Correct the path") from None
+        raise InputError("file does not exist", file=path, fix="Correct the path") from None
     except FILE_ERRORS as error:
         raise _not_mrc(path, why(error)) from None
     if len(raw) < HEADER_BYTES:
@@ -184,7 +184,7 @@ def _read_header(path: Path) -> Any:
 
 
 def _not_mrc(path: Path, reason: str) -> InputError:
-    return InputError(f"not a readable MRC map ({reason})", file=path, remedy="Give an MRC or CCP4 volume")
+    return InputError(f"not a readable MRC map ({reason})", file=path, fix="Give an MRC or CCP4 volume")
 
 
 def _check_size(path: Path, header: Any) -> None:
@@ -203,7 +203,7 @@ def _check_size(path: Path, header: Any) -> None:
         raise InputError(
             f"the file is truncated: its header declares {declared} bytes, there are at most {held}",
             file=path,
-            remedy="Copy or download it again",
+            fix="Copy or download it again",
         )
 
 
@@ -216,7 +216,7 @@ def _check_voxels(path: Path, header: Any, data: NDArray[Any]) -> None:
         raise InputError(
             "damaged: its voxels do not match the checksum in its header",
             file=path,
-            remedy="Delete it and run snakemake again; if they were changed on purpose, write them as a new file",
+            fix="Delete it and run snakemake again; if they were changed on purpose, write them as a new file",
         )
 
 
@@ -247,7 +247,7 @@ def _to_zyx(data: NDArray[Any], header: Any, path: Path) -> NDArray[Any]:
     series = int(header["ispg"]) in SERIES and data.shape[0] != int(header["mz"])
     if len(data) == 1 or series:
         what = "a series of volumes" if series else "one image"
-        raise InputError(f"it holds {what}", file=path, remedy="Give one volume, not an image or a series")
+        raise InputError(f"it holds {what}", file=path, fix="Give one volume, not an image or a series")
     stored = [int(header[name]) for name in ("maps", "mapr", "mapc")]
     if not any(stored):
         return data
@@ -264,12 +264,12 @@ def _voxel_size(path: Path, header: Any) -> float:
         sizes = cell / intervals
     if not (np.isfinite(sizes).all() and (sizes > 0).all()):
         raise InputError(
-            "the header gives no voxel size", file=path, remedy="State the pixel size (pixel_size_angstrom) yourself"
+            "the header gives no voxel size", file=path, fix="State the pixel size (pixel_size_angstrom) yourself"
         )
     if sizes.max() > 1.01 * sizes.min():
         raise InputError(
             f"the voxel is {sizes[0]:.4g} x {sizes[1]:.4g} x {sizes[2]:.4g} Å, not a cube",
             file=path,
-            remedy="Resample the map, or state the pixel size (pixel_size_angstrom) yourself",
+            fix="Resample the map, or state the pixel size (pixel_size_angstrom) yourself",
         )
     return float(sizes[0])

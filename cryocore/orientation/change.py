@@ -44,7 +44,7 @@ class ConeChange:
 
 
 def cone_change(
-    before: DirectionalFsc, after: DirectionalFsc, samples: Samples, overlap: float, n_mates: int = 1
+    before: DirectionalFsc, after: DirectionalFsc, samples: Samples, overlap: float, n_operators: int = 1
 ) -> ConeChange:
     """Compare the directional FSC of two rounds under one mask.
 
@@ -52,7 +52,7 @@ def cone_change(
     ----------
     samples : of whole shells; see ``cryocore.validate.stopping.independent_samples``
     overlap : correlation of the noise of the rounds' maps; see ``cryocore.validate.stopping.noise_overlap``
-    n_mates : order of the point group; mates of a cone are copies
+    n_operators : order of the point group; mates of a cone are copies
     """
     used = np.flatnonzero(fsc_weight(before.overall)[1:] > 0) + 1
     gain = _gain(before.overall[used], float(after.overall[used].mean()))
@@ -66,7 +66,7 @@ def cone_change(
     sd = np.maximum(np.sqrt(samples.shells_coupled * np.sum(shells**2, axis=1)) / len(used), LEAST_SD)
     loss = (after.curves - expected)[:, used].mean(axis=1)
     # as many independent cones as fill the half sphere
-    n_cones = max(1.0 / (1.0 - np.cos(np.deg2rad(CONE_DEG))) / n_mates, 1.0)
+    n_cones = max(1.0 / (1.0 - np.cos(np.deg2rad(CONE_DEG))) / n_operators, 1.0)
     p_value = -np.expm1(n_cones * log_ndtr(-(loss / sd).min()))
     return ConeChange(before, after, gain, ratio_of(mean_fsc(expected)), loss, sd, float(p_value))
 

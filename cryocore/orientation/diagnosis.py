@@ -1,4 +1,4 @@
-"""What a selection does to the distribution of views and to the evenness of the map, in numbers and in words."""
+"""What a selection does to the distribution of views and to the evenness of the map, in numbers and as text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cryocore.maps.mrc import read_map
 from cryocore.orientation.change import ConeChange, area_ratio_sd, cone_change
 from cryocore.orientation.removed import Removed, removed
 from cryocore.orientation.sampling import NSIDE, Sampling, compensation_factors, sampling_matrix
-from cryocore.orientation.words import sentences, warnings
+from cryocore.orientation.text import sentences, warnings
 from cryocore.replay.views import ViewShift, view_shift
 from cryocore.select.cells import view_cells
 from cryocore.statistics import effective_number
@@ -33,13 +33,13 @@ DRAWS = 200
 class SamplingChange:
     """Sampling of Fourier space before and after a selection, and what random subsets of the same size would give.
 
-    Wrong poses lie elsewhere than right ones, often evenly: leaving them out makes views less even, as it should be.
+    Wrong poses lie elsewhere than correct ones, often evenly: leaving them out makes views less even, as it should be.
     Random subsets are therefore drawn from the particles as far as they are right, where anything is known of that.
 
     ``of_all`` : median factor of random subsets of all particles
-    ``by_chance``, ``by_chance_5`` : median and 5 % quantile of those of the right ones
+    ``by_chance``, ``by_chance_5`` : median and 5 % quantile of those of the correct ones
     ``p_value`` : chance of a factor as low, not below 1 / 201
-    ``judged_by`` : how right ones are told: flags, posterior, or all where nothing is known
+    ``scored_by`` : how correct ones are told: flags, posterior, or all where nothing is known
     """
 
     before: Sampling
@@ -48,7 +48,7 @@ class SamplingChange:
     by_chance: float
     by_chance_5: float
     p_value: float
-    judged_by: str
+    scored_by: str
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Orientation:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """The answer in words, and what it rests on."""
+        """The answer as text, and what it rests on."""
         return sentences(self)
 
     @property
@@ -159,12 +159,12 @@ def orientation(
     group = point_group(before.symmetry)
     was, kept = _weights(before), _weights(after)
     if len(was) != len(kept):
-        raise InputError("the rounds hold different particles", file=after.path, remedy="Give rounds of one run")
+        raise InputError("the rounds hold different particles", file=after.path, fix="Give rounds of one run")
     in_map = was > 0
     views = _directions(before)[in_map]
     flags = before.flags()[in_map]
     old, new = was[in_map], kept[in_map]
-    right, judged_by = _right(after, in_map, flags)
+    correct, scored_by = _right(after, in_map, flags)
     # particles that are known to be wrong may go; nothing is said about views and micrographs that hold only those
     judged = flags != 0
     coarse = view_cells(views, group)
@@ -176,8 +176,8 @@ def orientation(
         rounds=(before.number, after.number),
         n_before=_n_selected(before),
         n_after=_n_selected(after),
-        shift=view_shift(coarse, new, right, seed),
-        sampling=sampling_change(views, group, old, new, right, judged_by, seed),
+        shift=view_shift(coarse, new, correct, seed),
+        sampling=sampling_change(views, group, old, new, correct, scored_by, seed),
         empty=empty_views(views, group, new),
         removed_views=removed(coarse.cell[judged], names, new[judged]),
         removed_micrographs=() if labels is None else removed(labels[0][in_map][judged], labels[1], new[judged]),
@@ -192,8 +192,8 @@ def sampling_change(
     group: Floats,
     old: Floats32,
     new: Floats32,
-    right: Floats32 | None = None,
-    judged_by: str = "all",
+    correct: Floats32 | None = None,
+    scored_by: str = "all",
     seed: int = 0,
 ) -> SamplingChange:
     """Sampling by the views ``(n, 3)`` with weights ``(n,)`` before and after.
@@ -202,7 +202,7 @@ def sampling_change(
 
     Parameters
     ----------
-    right : (n,) flags or probabilities of being right; None where nothing is known
+    right : (n,) flags or probabilities of being correct; None where nothing is known
     """
     cells = views_of(directions, group, NSIDE)
     matrix = sampling_matrix(cells.centre, group)
@@ -219,7 +219,7 @@ def sampling_change(
         return compensation_factors(drawn.astype(np.float64), matrix)[0]
 
     of_all = chance(np.ones(len(new), dtype=bool))
-    null = of_all if right is None else chance(rng.random(len(right)) < right)
+    null = of_all if correct is None else chance(rng.random(len(correct)) < correct)
     return SamplingChange(
         before=Sampling(float(factor[0]), float(unsampled[0])),
         after=Sampling(float(factor[1]), float(unsampled[1])),
@@ -227,7 +227,7 @@ def sampling_change(
         by_chance=float(np.median(null)),
         by_chance_5=float(np.quantile(null, 0.05)),
         p_value=float((1 + np.count_nonzero(null <= factor[1] + 1e-9)) / (1 + DRAWS)),
-        judged_by=judged_by,
+        scored_by=scored_by,
     )
 
 
@@ -256,14 +256,14 @@ def _weights(log: LogRound) -> Floats32:
     if weights is None:
         return np.ones(log.n_particles, dtype=np.float32)
     if not np.any(weights > 0):
-        raise InputError("no particle is kept", file=log.path, remedy="Give another round")
+        raise InputError("no particle is kept", file=log.path, fix="Give another round")
     return np.asarray(weights, dtype=np.float32)
 
 
 def _directions(log: LogRound) -> Floats:
     columns = [log.column(f"view_{c}") for c in "xyz"]
     if any(c is None for c in columns):
-        raise InputError("the log has no viewing directions", file=log.path, remedy="Give the log of a run")
+        raise InputError("the log has no viewing directions", file=log.path, fix="Give the log of a run")
     return np.stack(columns, axis=1).astype(np.float64)  # type: ignore[arg-type]
 
 
@@ -278,7 +278,7 @@ def _direction_name(direction: Floats) -> str:
 
 
 def _right(log: LogRound, in_map: NDArray[np.bool_], flags: NDArray[np.int8]) -> tuple[Floats32 | None, str]:
-    """Probability of being right of the particles in the map, and where it is from."""
+    """Probability of being correct of the particles in the map, and where it is from."""
     if np.any(flags == 1):
         return (flags == 1).astype(np.float32), "flags"
     posterior = log.posterior()

@@ -50,12 +50,13 @@ class Sampling:
 
 
 def sampling_matrix(centre: Floats, group: Floats) -> NDArray[np.float32]:
-    """Sampling ``(cells, 768)`` of each direction by a view in each cell and its mates; mean 1 for uniform views."""
+    """Sampling ``(cells, 768)`` of each direction by a view in each cell and its symmetry equivalents; mean 1 for
+    uniform views."""
     width = np.sin(np.deg2rad(HALF_WIDTH_DEG))
     directions = centres(NSIDE_OUT)
     total = np.zeros((len(centre), len(directions)), dtype=np.float32)
-    for mate in group:
-        cosine = np.abs((centre @ mate) @ directions.T)
+    for operator in group:
+        cosine = np.abs((centre @ operator) @ directions.T)
         total += np.maximum(1.0 - cosine / width, 0.0).astype(np.float32)
     return np.asarray(total * np.float32(2.0 / width / len(group)))
 

@@ -94,7 +94,7 @@ def sharpen(mean: Floats32, curves: FscCurves, *, bfactor_angstrom2: float | Non
     n, pixel = len(mean), float(curves.metadata["pixel_size_angstrom"])
     if not (curves.corrected[1:] >= RESOLUTION_FSC).any():
         raise InputError(
-            f"the FSC of the half maps reaches {RESOLUTION_FSC} nowhere", remedy="Check the half maps and the mask"
+            f"the FSC of the half maps reaches {RESOLUTION_FSC} nowhere", fix="Check the half maps and the mask"
         )
     resolution = resolution_at(curves.corrected, curves.resolution_angstrom)
     spectrum = forward(mean, n, whole(n))
@@ -109,7 +109,7 @@ def sharpen(mean: Floats32, curves: FscCurves, *, bfactor_angstrom2: float | Non
     exponent = np.where(passed > 0, -0.25 * bfactor * frequency**2, 0.0)
     if exponent.max() > LARGEST_EXPONENT:
         problem = f"{bfactor:g} Å² multiplies amplitudes at {resolution:.4g} Å by more than e^{LARGEST_EXPONENT:g}"
-        raise InputError(problem, setting="--bfactor", remedy="Give a value nearer to 0, as -90")
+        raise InputError(problem, setting="--bfactor", fix="Give a value nearer to 0, as -90")
     factor = weight * np.exp(exponent) * passed
     with np.errstate(divide="ignore"):
         guinier = Guinier(*(v[1:] for v in (frequency**2, original, weighted, original + np.log(factor))))
@@ -158,13 +158,13 @@ def mean_amplitudes(spectrum: Spectrum) -> Floats:
     """Mean amplitude of the shells of a half transform, ``(n // 2 + 1,)``."""
     n, width = len(spectrum), spectrum.shape[2]
     shells = shell_index(n)
-    mates = np.full(spectrum.shape[1:], 2.0)
-    mates[:, 0] = 1.0
+    equivalents = np.full(spectrum.shape[1:], 2.0)
+    equivalents[:, 0] = 1.0
     if n % 2 == 0:
-        mates[:, -1] = 1.0
+        equivalents[:, -1] = 1.0
     sums = np.zeros((2, n + 1))
     for plane, shell in zip(spectrum, shells, strict=True):
-        for row, values in zip(sums, (mates, mates * np.abs(plane)), strict=True):
+        for row, values in zip(sums, (equivalents, equivalents * np.abs(plane)), strict=True):
             row += np.bincount(shell.ravel(), values.ravel(), minlength=n + 1)
     return sums[1, :width] / sums[0, :width]
 

@@ -87,34 +87,34 @@ class PostProcessed:
 
 
 def halves_of_round(run_dir: Path, wanted: str) -> Halves:
-    """The half maps and the mask of a round of a run: a number, ``last``, or ``finest``, the round to stop at.
+    """The half maps and the mask of a round of a run: a number, ``last``, or ``recommended``, the round to stop at.
 
     Raises
     ------
-    InputError  if there is no such round, or the run has not said yet which one is the finest.
+    InputError  if there is no such round, or the run has not said yet which one is recommended.
     """
     found = {p.parent.name.removeprefix("round_"): p.parent for p in run_dir.glob("round_*/half2.mrc")}
     numbers = sorted(int(name) for name in found if name.isdigit())
     if not numbers:
-        raise InputError("there are no half maps in this directory", file=run_dir, remedy="Give results/<run>")
-    number = {"last": str(numbers[-1]), "finest": str(_finest(run_dir)) if wanted == "finest" else ""}
+        raise InputError("there are no half maps in this directory", file=run_dir, fix="Give results/<run>")
+    number = {"last": str(numbers[-1]), "recommended": str(_recommended(run_dir)) if wanted == "recommended" else ""}
     folder = found.get(number.get(wanted, wanted))
     if folder is None:
         raise InputError(
             f"there is no round {wanted}; there are {', '.join(map(str, numbers))}",
             file=run_dir,
             setting="--round",
-            remedy="Choose one of them, last or finest",
+            fix="Choose one of them, last or recommended",
         )
     with open_arrays(folder / "sampling.npz", "sampling density") as file:
         last_shell = int(file["last_shell"])
     return Halves(folder / "half1.mrc", folder / "half2.mrc", folder / "mask.mrc", last_shell=last_shell)
 
 
-def _finest(run_dir: Path) -> int:
-    remedy = "Let the run finish, or name a round with --round"
-    table = read_table(run_dir / "rounds.parquet", ["round", "is_finest"], remedy=remedy)
-    return int(as_numpy(table.column("round"))[np.argmax(table.column("is_finest").to_numpy())])
+def _recommended(run_dir: Path) -> int:
+    fix = "Let the run finish, or name a round with --round"
+    table = read_table(run_dir / "rounds.parquet", ["round", "is_recommended"], fix=fix)
+    return int(as_numpy(table.column("round"))[np.argmax(table.column("is_recommended").to_numpy())])
 
 
 def postprocess(
@@ -140,14 +140,14 @@ def postprocess(
     from cryocore.postprocess.figures import fsc_figure, guinier_figure
 
     if (out_dir / "half1.mrc").exists():
-        problem, remedy = "it is the folder of a round, whose FSC and mask would be written over", "Name another folder"
-        raise InputError(problem, file=out_dir, setting="--out", remedy=remedy)
+        problem, fix = "it is the folder of a round, whose FSC and mask would be written over", "Name another folder"
+        raise InputError(problem, file=out_dir, setting="--out", fix=fix)
     first, pixel = read_map(halves.half1, pixel_size_angstrom=halves.pixel_size_angstrom)
     second, _ = read_map(halves.half2, pixel_size_angstrom=pixel)
     if first.shape != second.shape or np.array_equal(first, second):
         problem = "the same map" if first.shape == second.shape else f"maps of different boxes, not like {halves.half1}"
         raise InputError(
-            f"both half maps are {problem}", file=halves.half2, remedy="Give the two half maps of one reconstruction"
+            f"both half maps are {problem}", file=halves.half2, fix="Give the two half maps of one reconstruction"
         )
     mask = choose_mask(halves.mask, (first, second), pixel)
     curves = half_map_fsc(first, second, mask, pixel, seed)

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from cryocore.backend import Backend
 from cryocore.cache.file import image_source
-from cryocore.data import FscCurves, Grid, Particles, last_shell, read_weights
+from cryocore.data import FourierGrid, FscCurves, Particles, last_shell, read_weights
 from cryocore.errors import InputError
 from cryocore.files import atomic_path
 from cryocore.geometry.symmetry import point_group
 from cryocore.imaging.accumulate import symmetrise
-from cryocore.imaging.frames import used_shells
+from cryocore.imaging.image_geometry import used_shells
 from cryocore.imaging.solve import Solver, sampling_density
 from cryocore.maps.fsc import fsc_weight, half_map_fsc, resolution_at
 from cryocore.maps.masks import automatic_mask
@@ -76,7 +76,7 @@ def reconstruct(
     solver = Solver(sums, group)
     halves = solver.half(0), solver.half(1)
     if not all(np.isfinite(half).all() for half in halves):
-        raise InputError("the half maps are not finite", file=particles, remedy="Check the images: a pixel may be NaN")
+        raise InputError("the half maps are not finite", file=particles, fix="Check the images: a pixel may be NaN")
     shape = choose_mask(mask, halves, pixel)
     curves = within(half_map_fsc(halves[0], halves[1], shape, pixel_size_angstrom=pixel), grid.last_shell)
     merged = solver.merged(fsc_weight(curves.corrected))
@@ -115,11 +115,11 @@ def sum_shard(
     log.info("%d of the %d particles of shard %d of %d", np.count_nonzero(weights), len(data), shard.index, shard.count)
 
 
-def sums_grid(data: Particles, settings: Reconstruct) -> Grid:
+def sums_grid(data: Particles, settings: Reconstruct) -> FourierGrid:
     """The grid of the sums."""
     optics = data.reference_optics
     last = last_shell(optics.box, optics.pixel_size_angstrom, settings.max_resolution_angstrom)
-    return Grid.of(optics.box, optics.pixel_size_angstrom, settings.padding, last)
+    return FourierGrid.of(optics.box, optics.pixel_size_angstrom, settings.padding, last)
 
 
 def within(curves: FscCurves, last: int) -> FscCurves:
@@ -134,7 +134,7 @@ def require_both_halves(weights: NDArray[np.float32], half: NDArray[np.int8], su
     for h in (1, 2):
         if not np.any(weights[half == h] > 0):
             raise InputError(
-                f"half set {h} has no particles", file=subset, remedy="Keep more particles, or check rlnRandomSubset"
+                f"half set {h} has no particles", file=subset, fix="Keep more particles, or check rlnRandomSubset"
             )
 
 
@@ -150,13 +150,13 @@ def read_mask(path: Path, box: int) -> Floats32:
     values, _ = read_map(path, pixel_size_angstrom=1.0)
     if len(values) != box:
         raise InputError(
-            f"the mask is {values.shape}, the maps are {(box,) * 3}", file=path, remedy="Give a mask of the same box"
+            f"the mask is {values.shape}, the maps are {(box,) * 3}", file=path, fix="Give a mask of the same box"
         )
     if values.min() < -1e-3 or values.max() > 1.001 or values.max() <= 0:
         raise InputError(
-            f"mask values run from {values.min():g} to {values.max():g}", file=path, remedy="Give a mask from 0 to 1"
+            f"mask values run from {values.min():g} to {values.max():g}", file=path, fix="Give a mask from 0 to 1"
         )
     if values.sum(dtype=np.float64) < LEAST_MASK_VOXELS:
         problem = f"the mask covers {values.sum(dtype=np.float64):.3g} voxels"
-        raise InputError(problem, file=path, remedy="Give a mask that covers the molecule, 1 inside")
+        raise InputError(problem, file=path, fix="Give a mask that covers the molecule, 1 inside")
     return np.clip(values, 0.0, 1.0)

@@ -1,7 +1,7 @@
 """Fourier sums from round to round: what left is subtracted, what came is added, and the rest is not read again.
 
 Sums are linear in the weights, so that sums(w) = sums(v) + sums(w - v): only particles whose weight changes are
-inserted. Float32 sums keep a rounding error of some 1e-7 of what was ever in them; a round in full starts afresh.
+inserted. Float32 sums keep a rounding error of some 1e-7 of what was ever in them; a full reconstruction starts afresh.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryocore.backend import Backend
-from cryocore.data import FourierSums, Grid, Particles
+from cryocore.data import FourierGrid, FourierSums, Particles
 from cryocore.errors import InputError
 from cryocore.files import atomic_path, open_arrays, stream_array
 from cryocore.images import Source, StackReader
@@ -34,7 +34,7 @@ MOST_CHANGED = 0.5
 def round_sums(
     data: Particles,
     weights: Floats32,
-    grid: Grid,
+    grid: FourierGrid,
     backend: Backend,
     previous: Path | None = None,
     source: Source = StackReader,
@@ -47,7 +47,7 @@ def round_sums(
     if moved > MOST_CHANGED * kept:
         log.info("in full: %d of %d particles changed", moved, len(data))
         return accumulate(data, weights, grid, backend, source=source)
-    log.info("by difference: %d of %d particles changed", moved, len(data))
+    log.info("incremental: %d of %d particles changed", moved, len(data))
     return accumulate(data, change, grid, backend, read_sums(previous, grid), source)
 
 
@@ -68,11 +68,11 @@ def read_weights_of_sums(path: Path, data: Particles) -> Floats32:
     """The weight ``(n,)`` of each particle in kept sums; refused if they are of other particles."""
     with open_arrays(path, WHAT) as file:
         if str(file["particles"]) != _digest(data):
-            raise InputError("Fourier sums of other particles", file=path, remedy=_REMEDY)
+            raise InputError("Fourier sums of other particles", file=path, fix=_REMEDY)
         return file.of("weights", (len(data),), np.float32)
 
 
-def read_sums(path: Path, grid: Grid) -> FourierSums:
+def read_sums(path: Path, grid: FourierGrid) -> FourierSums:
     """Kept sums, on the grid that is expected; the file's checksums are checked."""
     with open_arrays(path, WHAT) as file:
         require_grid(file, grid, path)
@@ -83,16 +83,16 @@ def read_sums(path: Path, grid: Grid) -> FourierSums:
         return sums
 
 
-def merged_sums(paths: list[Path], data: Particles, weights: Floats32, grid: Grid) -> FourierSums:
+def merged_sums(paths: list[Path], data: Particles, weights: Floats32, grid: FourierGrid) -> FourierSums:
     """The sums of all shards, added plane by plane in their order and in double precision.
 
-    Each shard has to be of its own stretch of the particles, with the weights that they have in this round.
+    Each shard has to be of its own range of the particles, with the weights that they have in this round.
     """
     for i, path in enumerate(paths):
-        rows = Shard(i, len(paths)).stretch(len(data))
+        rows = Shard(i, len(paths)).row_range(len(data))
         part = replace(data, table=data.table.slice(rows.start, rows.stop - rows.start))
         if not np.array_equal(read_weights_of_sums(path, part), weights[rows]):
-            raise InputError("Fourier sums with other weights", file=path, remedy=_REMEDY)
+            raise InputError("Fourier sums with other weights", file=path, fix=_REMEDY)
         with open_arrays(path, WHAT) as file:
             require_grid(file, grid, path)
     numerator = np.empty((2, *grid.shape), dtype=np.complex64)
@@ -109,10 +109,10 @@ def merged_sums(paths: list[Path], data: Particles, weights: Floats32, grid: Gri
     return FourierSums(numerator, denominator, grid)
 
 
-def require_grid(file: Any, grid: Grid, path: Path) -> None:
+def require_grid(file: Any, grid: FourierGrid, path: Path) -> None:
     """Refuse sums on another grid."""
     if not np.array_equal(file["grid"], _signature(grid)):
-        raise InputError("Fourier sums of another grid", file=path, remedy=_REMEDY)
+        raise InputError("Fourier sums of another grid", file=path, fix=_REMEDY)
 
 
 WHAT = "Fourier sums"
@@ -123,5 +123,5 @@ def _digest(data: Particles) -> str:
     return hashlib.sha256(np.ascontiguousarray(data.ids).tobytes()).hexdigest()[:32]
 
 
-def _signature(grid: Grid) -> NDArray[np.float64]:
+def _signature(grid: FourierGrid) -> NDArray[np.float64]:
     return np.array([grid.box, grid.pixel_size_angstrom, grid.size, grid.last_shell], dtype=np.float64)

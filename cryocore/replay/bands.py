@@ -36,7 +36,7 @@ def _zc(s: BandStatistics, weighting: Weighting) -> Floats:
 
 
 def _ldac(s: BandStatistics, weighting: Weighting) -> Floats:
-    return _zc(s, replace(weighting, w=weighting.w * (1.0 - weighting.likeness)))
+    return _zc(s, replace(weighting, w=weighting.w * (1.0 - weighting.view_correlation)))
 
 
 _Score = Callable[[BandStatistics, Weighting], Floats]
@@ -75,7 +75,7 @@ def band_range(metadata: Mapping[str, Any], limit: BandLimit) -> slice:
     if last <= first:
         resolutions = ", ".join(f"{side_angstrom / e:.3g}" for e in edges[:-1])
         raise InputError(
-            f"no band of the log lies within {limit}", remedy=f"Widen the limit; bands begin at {resolutions} Å"
+            f"no band of the log lies within {limit}", fix=f"Widen the limit; bands begin at {resolutions} Å"
         )
     return slice(int(first), int(last))
 
@@ -92,7 +92,7 @@ def recomputed(log_round: LogRound, name: str, limit: BandLimit) -> NDArray[np.f
     if name not in RECOMPUTABLE:
         raise InputError(
             f"{name} is no sum over bands, so that it has no band limit",
-            remedy=f"Choose one of {', '.join(RECOMPUTABLE)}, or leave the limit out",
+            fix=f"Choose one of {', '.join(RECOMPUTABLE)}, or leave the limit out",
         )
     letters, score = {**_PLAIN, **_WEIGHTED}[name]
     names = [_COLUMN_OF[letter] for letter in letters]
@@ -102,7 +102,7 @@ def recomputed(log_round: LogRound, name: str, limit: BandLimit) -> NDArray[np.f
     missing = next((n for n in names if n not in log_round.columns), None)
     if missing or "band_edges" not in log_round.metadata:
         raise InputError(
-            "the log holds no band sums", file=log_round.path, column=missing, remedy="Leave the band limit out"
+            "the log holds no band sums", file=log_round.path, column=missing, fix="Leave the band limit out"
         )
     bands = band_range(log_round.metadata, limit)
     with open_table(log_round.path) as file:
@@ -133,5 +133,7 @@ def weighting(metadata: Mapping[str, Any], columns: Mapping[str, NDArray[Any]], 
     if metadata["score_settings"]["noise_per_particle"]:
         power = power * columns["noise_factor"].astype(np.float64)[:, None]
     signal = np.asarray(metadata["signal_share"])[bands]
-    mean, likeness = (np.asarray(metadata[n])[:, bands][half] for n in ("radial_mean", "neighbour_correlation"))
-    return Weighting(power, signal, mean, likeness)
+    mean, view_correlation = (
+        np.asarray(metadata[n])[:, bands][half] for n in ("rotational_average", "neighbour_correlation")
+    )
+    return Weighting(power, signal, mean, view_correlation)

@@ -25,7 +25,7 @@ def cut_figure(outcome: Outcome) -> Figure:
     """Histogram of the score by flag, one panel per half set, with the worst score that is kept."""
     known = outcome.score[np.isfinite(outcome.score)]
     if not len(known):
-        raise InputError(f"no {outcome.plan.score} is a number", remedy="Plot another score")
+        raise InputError(f"no {outcome.plan.score} is a number", fix="Plot another score")
     low, high = np.quantile(known, [0.002, 0.998])
     edges = np.linspace(low, high if high > low else low + 1.0, BINS + 1)
     with style():
@@ -42,7 +42,7 @@ def cut_figure(outcome: Outcome) -> Figure:
 
 
 def _half(axes: Axes, outcome: Outcome, members: NDArray[np.bool_], edges: NDArray[Any], worst: float) -> None:
-    for flag, label, colour in ((1, "right", RIGHT), (0, "wrong", WRONG), (-1, "not known", UNKNOWN)):
+    for flag, label, colour in ((1, "correct", RIGHT), (0, "incorrect", WRONG), (-1, "not known", UNKNOWN)):
         chosen = members & (outcome.flags == flag) & np.isfinite(outcome.score)
         if not chosen.any():
             continue
@@ -58,8 +58,8 @@ def _half(axes: Axes, outcome: Outcome, members: NDArray[np.bool_], edges: NDArr
     axes.set_axisbelow(True)
 
 
-def groups_figure(rankings: dict[str, Ranking], what: str = "wrong") -> Figure:
-    """Share of wrong particles by group with its interval, a panel per kind; those worse than chance in orange."""
+def groups_figure(rankings: dict[str, Ranking], what: str = "incorrect") -> Figure:
+    """Share of incorrect particles by group with its interval, a panel per kind; those worse than chance in orange."""
     with style():
         figure = Figure(figsize=(11.5, 3.2), layout="constrained")
         panels = figure.subplots(1, max(len(rankings), 1), squeeze=False)[0]

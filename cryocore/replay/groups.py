@@ -72,8 +72,8 @@ class Wrongness:
     source: str
 
 
-def rank_groups(wrong: NDArray[Any], codes: Ints, names: Sequence[str]) -> Ranking:
-    """Rank groups by the share of wrong particles.
+def rank_groups(incorrect: NDArray[Any], codes: Ints, names: Sequence[str]) -> Ranking:
+    """Rank groups by the share of incorrect particles.
 
     Parameters
     ----------
@@ -87,16 +87,16 @@ def rank_groups(wrong: NDArray[Any], codes: Ints, names: Sequence[str]) -> Ranki
     the binomial distribution about the share of all, continued to sums of probabilities; where a group is much of the
     whole it is on the safe side.
     """
-    known = np.isfinite(wrong)
-    codes, wrong = codes[known], wrong[known].astype(np.float64)
+    known = np.isfinite(incorrect)
+    codes, incorrect = codes[known], incorrect[known].astype(np.float64)
     n = np.bincount(codes, minlength=len(names))
     groups = np.flatnonzero(n)
     if not len(groups):
-        raise InputError("no particle has a share of being wrong", remedy="Use a log with flags or scores")
+        raise InputError("no particle has a share of being wrong", fix="Use a log with flags or scores")
     count = n[groups]
-    total = np.bincount(codes, weights=wrong, minlength=len(names))[groups]
-    share, overall = total / count, float(wrong.mean())
-    within = max(float(np.sum(wrong**2) - count @ share**2), 0.0) / max(len(wrong) - len(groups), 1)
+    total = np.bincount(codes, weights=incorrect, minlength=len(names))[groups]
+    share, overall = total / count, float(incorrect.mean())
+    within = max(float(np.sum(incorrect**2) - count @ share**2), 0.0) / max(len(incorrect) - len(groups), 1)
     shrunk, variance = drawn_to_mean(share, within / count)
     low, high = _beta_interval(shrunk, variance * shrunk * (1.0 - shrunk) / max(overall * (1.0 - overall), 1e-12))
     p_value = np.where(total > 0, betainc(np.maximum(total, 1e-12), count - total + 1.0, overall), 1.0)
@@ -156,7 +156,7 @@ def _beta_interval(mean: Floats, variance: Floats) -> tuple[Floats, Floats]:
 def wrongness(log_round: LogRound, by: str = "auto") -> Wrongness:
     """How wrong the particles of a round are: by ``posterior``, by ``flags``, or by the first that is known."""
     if by not in ("auto", "posterior", "flags"):
-        raise InputError(f"groups are not ranked by {by!r}", remedy="Choose auto, posterior or flags")
+        raise InputError(f"groups are not ranked by {by!r}", fix="Choose auto, posterior or flags")
     likely = log_round.posterior() if by in ("auto", "posterior") else None
     if likely is not None:
         return Wrongness(1.0 - likely.astype(np.float64), "posterior")
@@ -166,7 +166,7 @@ def wrongness(log_round: LogRound, by: str = "auto") -> Wrongness:
     raise InputError(
         f"the log holds no {'posterior or flags' if by == 'auto' else by}",
         file=log_round.path,
-        remedy="Score the particles, or give the truth",
+        fix="Score the particles, or give the truth",
     )
 
 
@@ -187,10 +187,10 @@ def rank_all(log_round: LogRound, kinds: Sequence[str] = KINDS, *, by: str = "au
     """The rankings of a round's groups, of the kinds that the log knows."""
     unknown = next((kind for kind in kinds if kind not in KINDS), None)
     if unknown is not None:
-        raise InputError(f"there are no groups by {unknown!r}", remedy=f"Choose of {', '.join(KINDS)}")
-    wrong = wrongness(log_round, by).values
+        raise InputError(f"there are no groups by {unknown!r}", fix=f"Choose of {', '.join(KINDS)}")
+    incorrect = wrongness(log_round, by).values
     found = {kind: group_codes(log_round, kind) for kind in kinds}
-    return {kind: rank_groups(wrong, *groups) for kind, groups in found.items() if groups is not None}
+    return {kind: rank_groups(incorrect, *groups) for kind, groups in found.items() if groups is not None}
 
 
 def combined_table(rankings: dict[str, Ranking]) -> pa.Table:

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from cryocore.data import EXPECTED, HINTS, SCORES
+from cryocore.data import EXPECTED, SCORES, SUGGESTED_POSE
 from cryocore.errors import InputError
 from cryocore.files import atomic_path, write_table
 from cryocore.geometry.rotations import quaternion_to_matrix, viewing_direction
@@ -54,8 +54,8 @@ SCHEMA = pa.schema(
         ("defocus_v_angstrom", pa.float32()),
         ("weight", pa.float32()),
         ("selected", pa.bool_()),
-        *((name, pa.float32()) for name in (*SCORES, *EXPECTED, "noise_factor", *HINTS)),
-        *((name, _LISTS) for name in ("decoy_z", *BAND_COLUMNS)),
+        *((name, pa.float32()) for name in (*SCORES, *EXPECTED, "noise_factor", *SUGGESTED_POSE)),
+        *((name, _LISTS) for name in ("random_pose_z", *BAND_COLUMNS)),
         (MIXTURE, pa.float32()),
         ("is_correct", pa.bool_()),
     ]
@@ -117,8 +117,8 @@ def import_log(
     for number in np.unique(particles["round"]).tolist():
         part = particles[particles["round"] == number]
         if part["file"].nunique() > 1:
-            problem, remedy = f"round {number} is in another file too", "Import the files one by one, each to its own"
-            raise InputError(problem, file=part["file"].iloc[-1], remedy=f"{remedy} directory")
+            problem, fix = f"round {number} is in another file too", "Import the files one by one, each to its own"
+            raise InputError(problem, file=part["file"].iloc[-1], fix=f"{fix} directory")
         counts[number] = len(part)
         found.append(out / "log" / f"round={number}" / "log.parquet")
         about = {"imported_from": part["file"].iloc[0].name, "half_sets": "by place: first, second, first, ..."}
@@ -141,7 +141,7 @@ def read_text_log(path: Path, columns: str = COLUMNS, first_round: int = 0) -> p
     names = columns.split()
     known = [name for name in names if name != "-"]
     if len(set(known)) < len(known) or {*known, "number"} != {*COLUMNS.split(), "number"}:
-        raise InputError(f"{columns!r} are not the columns of a text log", remedy=f"Name each of {COLUMNS} once")
+        raise InputError(f"{columns!r} are not the columns of a text log", fix=f"Name each of {COLUMNS} once")
     rows: list[dict[str, Any]] = []
     current, places = first_round, Counter[int]()
     for line, text in enumerate(_lines(path), start=1):
@@ -165,11 +165,11 @@ def _lines(path: Path) -> list[str]:
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
-        raise InputError("file does not exist", file=path, remedy="Give an existing log") from None
+        raise InputError("file does not exist", file=path, fix="Give an existing log") from None
     except OSError as error:
-        raise InputError(f"cannot be read ({error.strerror})", file=path, remedy="Check its permissions") from None
+        raise InputError(f"cannot be read ({error.strerror})", file=path, fix="Check its permissions") from None
     if "\0" in text:
-        raise InputError("not a text file", file=path, remedy="Give a text log of one line per particle")
+        raise InputError("not a text file", file=path, fix="Give a text log of one line per particle")
     return text.split("\n")
 
 
@@ -227,9 +227,9 @@ def _require_particles(file: Path, lines: pd.DataFrame, listed: Path, most_malfo
     first = lines[kind == ("malformed" if bad else "message")].head(1)
     where = "".join(f"; line {line}: {why}" for line, why in zip(first["line"], first["why"], strict=True))
     if n == 0:
-        raise InputError(f"no line is a particle{where}", file=file, remedy="Give one line per particle")
+        raise InputError(f"no line is a particle{where}", file=file, fix="Give one line per particle")
     if bad > most_malformed * (n + bad):
-        remedy = f"See {listed}; mend them, or accept more by --most-malformed"
-        raise InputError(f"{bad:,} of {n + bad:,} lines are malformed{where}", file=file, remedy=remedy)
+        fix = f"See {listed}; mend them, or accept more by --most-malformed"
+        raise InputError(f"{bad:,} of {n + bad:,} lines are malformed{where}", file=file, fix=fix)
     if bad:
         log.warning("%s: %d malformed lines, listed in %s", file, bad, listed)

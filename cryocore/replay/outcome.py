@@ -133,14 +133,14 @@ def outcome_text(outcome: Outcome) -> str:
             f"cases below {v.by_chance_95:.4f}"
         )
         if v.beside_right is not None:
-            lines["beside right ones"] = f"views differ by {v.beside_right:.4f}"
+            lines["beside correct ones"] = f"views differ by {v.beside_right:.4f}"
         if np.isfinite(v.least_kept):
             x, y, z = v.least_kept_view
             lines["least kept view"] = f"{100 * v.least_kept:.0f} % of ({x:.2f}, {y:.2f}, {z:.2f})"
     if p := outcome.prediction:
         source = {"flags": "flags", "posterior": "probabilities", "all": "all taken as right"}[outcome.right_from]
         lines["map"] = (
-            f"as good as {p.effective_right:,.0f} right particles ({source}); that of round {outcome.round} "
+            f"as good as {p.effective_right:,.0f} correct particles ({source}); that of round {outcome.round} "
             f"{p.effective_right_before:,.0f}"
         )
         if p.resolution_angstrom is not None and p.fsc_area_change is not None:
@@ -155,7 +155,9 @@ def outcome_text(outcome: Outcome) -> str:
 
 def outcomes_table(outcomes: Sequence[Outcome]) -> str:
     """Several outcomes, a line each."""
-    rows = [("round", "selection", "kept", "correct", "AUC", "Jaccard", "views", "chance", "right", "Å", "predicted Å")]
+    rows = [
+        ("round", "selection", "kept", "correct", "AUC", "Jaccard", "views", "chance", "correct", "Å", "predicted Å")
+    ]
     for o in outcomes:
         numbers = (
             _digits(o.rates, "correct_rate"),
@@ -171,7 +173,7 @@ def outcomes_table(outcomes: Sequence[Outcome]) -> str:
     return aligned_text(rows, left=(1,))
 
 
-def ranking_text(kind: str, ranking: Ranking, rows: int, what: str = "wrong") -> str:
+def ranking_text(kind: str, ranking: Ranking, rows: int, what: str = "incorrect") -> str:
     """The first groups of a ranking, with what all of them come to."""
     shown = [(kind, "particles", what, "drawn to mean", "95 % interval", "q", "")]
     for i in range(min(rows, len(ranking))):

@@ -175,8 +175,8 @@ def _outcome(log_round: LogRound, known: _Known, p: Plan) -> Outcome:
 def _prediction(log_round: LogRound, known: _Known, weights: Floats32) -> Prediction | None:
     if known.weights is None:
         return None
-    right = np.ones_like(weights) if known.likely is None else known.likely
-    return predict(known.weights, weights, right, known.half, log_round.curves)
+    correct = np.ones_like(weights) if known.likely is None else known.likely
+    return predict(known.weights, weights, correct, known.half, log_round.curves)
 
 
 def _worst_kept(
@@ -193,14 +193,14 @@ def _rates(score: Floats32, kept: NDArray[np.bool_], flags: NDArray[np.int8], lo
     known = flags >= 0
     if not known.any():
         return None
-    right = flags[known] == 1
-    found = selection_rates(kept[known], right)
+    correct = flags[known] == 1
+    found = selection_rates(kept[known], correct)
     return Rates(
         n_flagged=int(known.sum()),
         correct_rate=found["correct_rate"],
-        correct_rate_all=float(right.mean()),
+        correct_rate_all=float(correct.mean()),
         recall=found["recall"],
-        auc=auc(score[known], right, lower_is_better=lower_is_good),
+        auc=auc(score[known], correct, lower_is_better=lower_is_good),
     )
 
 
@@ -212,7 +212,7 @@ def _overlap(kept: NDArray[np.bool_], run: NDArray[np.bool_]) -> Overlap:
 def require_one(n: int) -> None:
     """Refuse what is made for one selection of one round, where there are several."""
     if n != 1:
-        raise InputError(f"there are {n} selections and one is wanted", remedy="Choose one by --round, and one rule")
+        raise InputError(f"there are {n} selections and one is wanted", fix="Choose one by --round, and one rule")
 
 
 def write_subset(outcome: Outcome, out: Path) -> None:
@@ -234,7 +234,7 @@ def write_star(outcome: Outcome, log_round: LogRound, out: Path, parent: Path | 
     if parent is None:
         if log_round.run_dir is None:
             raise InputError(
-                "the log lies in no run's directory", file=log_round.path, remedy="Name the particles' file too"
+                "the log lies in no run's directory", file=log_round.path, fix="Name the particles' file too"
             )
         data = Particles.read(log_round.run_dir / "particles.parquet")
         parent, ids = _parent_file(data.parent, log_round.run_dir), data.ids
@@ -242,8 +242,8 @@ def write_star(outcome: Outcome, log_round: LogRound, out: Path, parent: Path | 
         from cryocore.ingest.particles import ids_of
 
         ids = ids_of(read_tables(parent))
-    remedy = "Give the file that the run read"
-    require_same_particles(outcome.ids, ids, file=parent, remedy=remedy)
+    fix = "Give the file that the run read"
+    require_same_particles(outcome.ids, ids, file=parent, fix=fix)
     require_other_file(out, parent)
     write_kept(parent, log_round, outcome.selection.weights, outcome.kept, out)
 

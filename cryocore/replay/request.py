@@ -44,7 +44,7 @@ class Request:
         """
         found = _COMPACT.fullmatch(text.replace(" ", ""))
         if not found:
-            raise InputError(f"{text!r} is no RULE=VALUE@SCORE", remedy="Write it as fraction=0.7@zc")
+            raise InputError(f"{text!r} is no RULE=VALUE@SCORE", fix="Write it as fraction=0.7@zc")
         values = None if found["values"] is None else numbers(found["values"])
         return replace(
             self, rule=found["rule"] or self.rule, values=values or self.values, score=found["score"] or self.score
@@ -93,7 +93,7 @@ def numbers(text: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
-        raise InputError(f"{text!r} is no number", remedy="Give a value, or several with commas between them") from None
+        raise InputError(f"{text!r} is no number", fix="Give a value, or several with commas between them") from None
 
 
 def own_selection(log_round: LogRound) -> Own:
@@ -105,7 +105,7 @@ def own_selection(log_round: LogRound) -> Own:
             made_by = table_metadata(read_schema(path))
             if "value" not in made_by["settings"]:
                 problem = "the settings of this selection are those of a version that names them otherwise"
-                raise InputError(problem, file=path, remedy="Run snakemake again, or replay the log.parquet alone")
+                raise InputError(problem, file=path, fix="Run snakemake again, or replay the log.parquet alone")
             return Own(made_by["settings"], made_by.get("seed", 0))
     return Own()
 
@@ -122,7 +122,7 @@ def plan(request: Request, log_round: LogRound) -> Plan:
     before = str(values.get("rule", Select().rule))
     rule = request.rule or before
     if rule not in RULES:
-        raise InputError(f"there is no rule {rule!r}", remedy=f"Choose one of {', '.join(RULES)}")
+        raise InputError(f"there is no rule {rule!r}", fix=f"Choose one of {', '.join(RULES)}")
     if rule != before:
         values.pop("value", None)
         if RULES[before].score or RULES[rule].score:
@@ -131,11 +131,11 @@ def plan(request: Request, log_round: LogRound) -> Plan:
             values["normalise"] = "none"
     given = {"rule": rule, "score": request.score, "normalise": request.normalise, "value": request.values}
     values |= {name: value for name, value in given.items() if value is not None}
-    # how many are kept is for the reader to judge
+    # how many are kept is for the reader to assess
     settings = checked(Select, {**values, "minimum": 1})
     if request.limit and Plan(settings, None, 0, 1).score == MIXTURE:
         raise InputError(
-            f"{rule} decides by probabilities, which have no band limit", remedy="Choose another rule, or no limit"
+            f"{rule} decides by probabilities, which have no band limit", fix="Choose another rule, or no limit"
         )
     seed = own.seed if request.seed is None else request.seed
     return Plan(settings, request.limit, seed, log_round.number + 1)

@@ -1,15 +1,15 @@
 """The FSC that a selection is predicted to give, from the FSC of the particles that were in the map.
 
-The model: a right particle adds signal, a wrong one none, and both add the same noise. With weights w and
-probabilities p of being right, the signal of a half map is in proportion to Σ w p and its noise variance to Σ w², so
+The model: a correct particle adds signal, an incorrect one none, and both add the same noise. With weights w and
+probabilities p of being correct, the signal of a half map is in proportion to Σ w p and its noise variance to Σ w², so
 that the ratio of signal to noise power in every shell is in proportion to
 
     G = (Σ w p)² / Σ w²,
 
-the number of right particles, were there no others, that would make as good a map. From SSNR = F / (1 - F) of the
+the number of correct particles, were there no others, that would make as good a map. From SSNR = F / (1 - F) of the
 round's half maps, each half set's SSNR is scaled by its own ratio of G, and the FSC is read off again. This is the law
 of Rosenthal and Henderson (2003), in which resolution grows with the number of particles, with the round's own curve
-in place of a B-factor. Left out: what wrong particles share with the map at low resolution, particles that are half
+in place of a B-factor. Left out: what incorrect particles share with the map at low resolution, particles that are half
 right, and differences between particles in signal.
 """
 
@@ -46,9 +46,9 @@ class Prediction:
     fsc_area_change: float | None
 
 
-def effective_right(weights: Floats, right: Floats) -> float:
-    """G of one half set, for weights and probabilities of being right ``(n,)``."""
-    w, p = weights.astype(np.float64), right.astype(np.float64)
+def effective_right(weights: Floats, correct: Floats) -> float:
+    """G of one half set, for weights and probabilities of being correct ``(n,)``."""
+    w, p = weights.astype(np.float64), correct.astype(np.float64)
     noise = float(np.sum(w * w))
     return float(np.sum(w * p)) ** 2 / noise if noise > 0 else 0.0
 
@@ -56,7 +56,7 @@ def effective_right(weights: Floats, right: Floats) -> float:
 def predict(
     before: NDArray[np.float32],
     after: NDArray[np.float32],
-    right: NDArray[np.float32],
+    correct: NDArray[np.float32],
     half: NDArray[np.int8],
     curves: FscCurves | None,
 ) -> Prediction:
@@ -65,12 +65,12 @@ def predict(
     Parameters
     ----------
     before, after : (n,) weights in the round's map, and to be tried
-    right : (n,) probabilities of being right, or flags
+    right : (n,) probabilities of being correct, or flags
     half : (n,) half sets
     curves : of the round's half maps; None leaves resolutions unknown
     """
     halves = [half == h for h in (1, 2)]
-    old, new = ([effective_right(w[h], right[h]) for h in halves] for w in (before, after))
+    old, new = ([effective_right(w[h], correct[h]) for h in halves] for w in (before, after))
     if curves is None or min(old) <= 0:
         return Prediction(sum(new), sum(old), None, None, None)
     measured = curves.corrected

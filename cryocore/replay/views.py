@@ -22,7 +22,7 @@ class ViewShift:
         kept particles that looks from elsewhere
     ``by_chance``, ``by_chance_95`` : its median, and the value that 95 % stay below, if as many are drawn at random
     ``beside_right`` : total variation beside the particles as far as they are right, instead of all: wrong poses lie
-        elsewhere than right ones, and leaving them out moves the distribution as it should be; None where nothing is
+        elsewhere than correct ones, and leaving them out moves the distribution as it should be; None where nothing is
         known of them
     ``p_value`` : chance of a value as large, not below 1/101
     ``least_kept`` : the smallest kept share of a cell, among those of which ten or more are to be expected
@@ -40,11 +40,11 @@ class ViewShift:
 
 
 def view_shift(
-    views: Views, weights: NDArray[np.float32], right: NDArray[np.float32] | None = None, seed: int = 0
+    views: Views, weights: NDArray[np.float32], correct: NDArray[np.float32] | None = None, seed: int = 0
 ) -> ViewShift:
     """Compare the views of the particles with weight ``(n,)``, each counted with it, with those of all.
 
-    ``right`` ``(n,)`` are flags or probabilities of being right; None where nothing is known.
+    ``right`` ``(n,)`` are flags or probabilities of being correct; None where nothing is known.
     """
     everyone = np.bincount(views.cell, minlength=len(views.centre))
     kept = np.bincount(views.cell, weights=weights, minlength=len(everyone))
@@ -56,8 +56,8 @@ def view_shift(
     null = 0.5 * np.abs(drawn / drawn.sum(axis=1, keepdims=True) - share).sum(axis=1)
     found = float(0.5 * np.abs(kept / total - share).sum())
     beside = None
-    if right is not None and right.any():
-        wanted = np.bincount(views.cell, minlength=len(everyone), weights=right)
+    if correct is not None and correct.any():
+        wanted = np.bincount(views.cell, minlength=len(everyone), weights=correct)
         beside = float(0.5 * np.abs(kept / total - wanted / wanted.sum()).sum())
     relative = np.where(everyone * total / len(weights) >= 10, kept / np.maximum(everyone, 1), np.inf)
     least = int(np.argmin(relative))

@@ -88,6 +88,6 @@ def quoted(text: str) -> str:
     mark = next((mark for mark in "\"'" if mark not in text), None)
     if mark is None or any(c in text for c in "\r\n"):
         raise InputError(
-            f"ChimeraX cannot open {text!r}", remedy="Rename the folder: no line breaks, not both kinds of quotes"
+            f"ChimeraX cannot open {text!r}", fix="Rename the folder: no line breaks, not both kinds of quotes"
         )
     return f"{mark}{text}{mark}"

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cryocore.classify.gallery import Gallery
+from cryocore.classify.example_images import ExampleImages
 from cryocore.classify.results import EXAMPLES
 from cryocore.report.section import Drawing, Section, Table
 
@@ -28,7 +28,9 @@ def classifier_section(
     folder = run_dir / f"round_{last}" / "classifier"
     if model == "none" or not (folder / EXAMPLES).exists():
         return None
-    drawing = Drawing("classifier", Gallery.read(folder / EXAMPLES).figure(), "Images most surely wrong and right")
+    drawing = Drawing(
+        "classifier", ExampleImages.read(folder / EXAMPLES).figure(), "Images most surely incorrect and correct"
+    )
     points, tables = list(_by_truth(aucs)), []
     answer, warnings = f"The classifier was made before; {model} holds its card.", tuple[str, ...]()
     if (folder / "card.json").exists():
@@ -49,7 +51,7 @@ def _by_truth(aucs: dict[str, float | None]) -> list[str]:
     best = max(others, key=lambda name: others[name] or 0.0)
     return [
         f"On all particles, by the truth: AUC {own:.3f}; the best score of the log, {best}, has {others[best]:.3f}. "
-        "Lessons are not all particles: of those made wrong, more are hard to tell."
+        "Training particles are not all particles: of those made incorrect, more are hard to tell."
     ]
 
 
@@ -69,4 +71,4 @@ def _kinds(evaluation: dict[str, Any]) -> Table:
         (name.replace("_", " "), f"{kind['n']:,}", f"{kind['auc']['value']:.3f}")
         for name, kind in evaluation["kinds"].items()
     )
-    return Table("Kinds of error, among its lessons", ("kind", "particles", "AUC"), rows)
+    return Table("Kinds of error, among its training particles", ("kind", "particles", "AUC"), rows)

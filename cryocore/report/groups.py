@@ -1,4 +1,4 @@
-"""The section on micrographs, optics groups and defocus: which hold more wrong particles than the rest."""
+"""The section on micrographs, optics groups and defocus: which hold more incorrect particles than the rest."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NAMES = {
 }
 SOURCES = {"posterior": "by the probability of being wrong", "flags": "by the truth"}
 READING = (
-    "The share of wrong particles of every group with its 95 % interval, drawn to the mean as far as its particles are "
+    "The share of incorrect particles of every group with its 95 % interval, drawn to the mean where its particles are "
     "few; the dashed line is the share of all. Orange groups are worse than chance explains; of twenty such groups one "
     "may be so by chance. A bad micrograph is worth a look: ice, drift, a wrong defocus."
 )
@@ -42,10 +42,10 @@ def groups_section(run_dir: Path, number: int) -> Section:
     return Section(
         *NAMED,
         f"Worse than chance explains: {_listed(parts)} (round {number}, {SOURCES[source]}).",
-        drawings=(Drawing("groups", groups_figure(ranked), "Share of wrong particles by group, with intervals"),),
+        drawings=(Drawing("groups", groups_figure(ranked), "Share of incorrect particles by group, with intervals"),),
         tables=tuple(_table(kind, ranking) for kind, ranking in ranked.items()),
         reading=READING,
-        warnings=(f"{_listed(worse)} hold more wrong particles than chance explains.",) if worse else (),
+        warnings=(f"{_listed(worse)} hold more incorrect particles than chance explains.",) if worse else (),
     )
 
 

@@ -29,7 +29,7 @@ READING = (
     "Top left is the loss as it is; beside it the same at one view and projection energy: two peaks that remain are "
     "two kinds of particles. Below, what particles of one kind would show, and how much of the variance each source "
     "explains. Where the loss depends on the direction, a threshold on it prefers views; wrong poses make it so, too, "
-    "since they fall into rare views more often than right ones. In the last figure one panel shows the true losses, "
+    "since they fall into rare views more often than correct ones. In the last figure one panel shows the true losses, "
     "the other the same losses shuffled: whoever cannot tell them apart sees no dependence."
 )
 
@@ -113,7 +113,7 @@ def _drawings(found: Analysis, seed: int) -> tuple[Drawing, ...]:
 def _warnings(found: Analysis) -> tuple[str, ...]:
     verdict, name = found.distribution.verdict, found.columns.name
     if verdict in (VIEWS, IMAGING):
-        return (f"The two peaks of {name} come from geometry, not from wrong particles: do not cut between them.",)
+        return (f"The two peaks of {name} come from geometry, not from incorrect particles: do not cut between them.",)
     if verdict == BOTH:
-        return (f"The peaks of {name} come from wrong particles and from geometry: a cut selects by both.",)
+        return (f"The peaks of {name} come from incorrect particles and from geometry: a cut selects by both.",)
     return ()

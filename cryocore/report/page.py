@@ -21,7 +21,7 @@ from PIL import Image
 from cryocore.files import atomic_path
 from cryocore.report.chart import Chart
 from cryocore.report.section import Section
-from cryocore.report.verdict import finest_sentence, verdict
+from cryocore.report.verdict import recommended_sentence, verdict
 from cryocore.validate.stopping import Stop
 
 Metrics = dict[str, Any]
@@ -37,7 +37,7 @@ KINDS = {
     "local_pose": "pose a little off",
     "wrong_shift": "wrong shift",
     "junk": "noise only",
-    "wrong": "wrong",
+    "incorrect": "incorrect",
 }
 
 
@@ -75,7 +75,7 @@ def _versions() -> dict[str, str]:
 @dataclass(frozen=True)
 class Contents:
     """What the page shows: metrics of the rounds in order, where to stop, warnings, curves, further sections and
-    the name of the file of the finest subset.
+    the name of the file of the recommended subset.
     """
 
     rounds: Sequence[Metrics]
@@ -83,7 +83,7 @@ class Contents:
     warnings: Sequence[str]
     chart: Chart
     sections: Sequence[Section]
-    finest_file: str
+    recommended_file: str
 
 
 def write_report(path: Path, contents: Contents, figures: Path, provenance: Provenance) -> None:
@@ -112,9 +112,9 @@ def write_report(path: Path, contents: Contents, figures: Path, provenance: Prov
         first=rounds[0],
         last=rounds[-1],
         verdict=verdict(rounds[0], rounds[-1]),
-        finest=finest_sentence(rounds, contents.stop),
+        recommended=recommended_sentence(rounds, contents.stop),
         stop=contents.stop,
-        finest_file=contents.finest_file,
+        recommended_file=contents.recommended_file,
         warnings=contents.warnings,
         chart=contents.chart,
         readings=_readings(contents.chart),

@@ -1,4 +1,4 @@
-"""A part of the report that is asked of the log: an answer in words, its figures and tables."""
+"""A part of the report that is asked of the log: an answer as text, its figures and tables."""
 
 from __future__ import annotations
 

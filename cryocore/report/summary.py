@@ -30,9 +30,16 @@ from cryocore.report.groups import groups_section
 from cryocore.report.loss import loss_section
 from cryocore.report.orientation import orientation_section
 from cryocore.report.page import Contents, Provenance, write_report
-from cryocore.report.verdict import finest_sentence, warnings
+from cryocore.report.verdict import recommended_sentence, warnings
 from cryocore.validate import figures
-from cryocore.validate.stopping import Samples, Stop, finest_round, independent_samples, noise_overlap, resolution_range
+from cryocore.validate.stopping import (
+    Samples,
+    Stop,
+    independent_samples,
+    noise_overlap,
+    recommended_round,
+    resolution_range,
+)
 from cryocore.validate.surfaces import MapPictures, map_pictures, surface_level
 
 Metrics = dict[str, Any]
@@ -57,7 +64,7 @@ def summarise(
     out_star: Path,
     out_script: Path,
 ) -> None:
-    """Write the table of rounds, figures, report, file of the finest subset and script; print the table.
+    """Write the table of rounds, figures, report, file of the recommended subset and script; print the table.
 
     Parameters
     ----------
@@ -80,8 +87,8 @@ def summarise(
     stop = _stop(run_dir, rounds, curves, samples)
     table = rounds_table(rounds, stop)
     write_table(out_table, table, run=str(settings.get("run", run_dir.name)))
-    print(console_table(table), finest_sentence(rounds, stop), sep="\n\n")
-    _copy_subset(run_dir, stop.finest, star, out_star)
+    print(console_table(table), recommended_sentence(rounds, stop), sep="\n\n")
+    _copy_subset(run_dir, stop.recommended, star, out_star)
     level = _level(run_dir, rounds[-1]["round"])
     maps = _shown_maps([m["round"] for m in rounds], stop, level)
     write_script(out_script, run_dir, maps, run=str(settings.get("run", run_dir.name)))
@@ -114,12 +121,12 @@ def read_rounds(run_dir: Path, n_rounds: int) -> list[Metrics]:
         try:
             values = json.loads(path.read_text())
         except ValueError as error:
-            raise InputError(f"not JSON ({error})", file=path, remedy="Delete it and run snakemake again") from None
+            raise InputError(f"not JSON ({error})", file=path, fix="Delete it and run snakemake again") from None
         curves = FscCurves.read(path.parent / "fsc.parquet")
         rounds.append({**{k: curves.metadata[k] for k in ("box", "pixel_size_angstrom")}, **values})
     if not rounds:
         raise InputError(
-            "there is no finished round", file=run_dir / "round_0" / "metrics.json", remedy="Run the workflow"
+            "there is no finished round", file=run_dir / "round_0" / "metrics.json", fix="Run the workflow"
         )
     return rounds
 
@@ -129,7 +136,7 @@ def rounds_table(rounds: list[Metrics], stop: Stop) -> pa.Table:
 
     ``resolution_low_angstrom`` and ``_high_`` say what the resolution would be were its FSC a standard deviation lower
     or higher. ``fsc_area_difference``, its ``_sd`` and ``fsc_worst_sd`` compare a round's masked half-map FSC with the
-    best round's; ``is_finest`` marks the round to stop at.
+    best round's; ``is_recommended`` marks the round to stop at.
     """
     scores = sorted({name for m in rounds for name in m["aucs"]})
     kinds = sorted({name for m in rounds for name in m["error_kinds"]})
@@ -147,9 +154,9 @@ def rounds_table(rounds: list[Metrics], stop: Stop) -> pa.Table:
         "fsc_area_difference_sd": [c.area_sd for c in stop.comparisons],
         "fsc_worst_sd": [c.worst_sd for c in stop.comparisons],
     }
-    finest = pa.array([r == stop.finest for r in range(len(rounds))])
+    recommended = pa.array([r == stop.recommended for r in range(len(rounds))])
     arrays = {n: pa.array(v, pa.int64() if n in INTEGER_COLUMNS else pa.float64()) for n, v in columns.items()}
-    return pa.table({**arrays, "is_finest": finest})
+    return pa.table({**arrays, "is_recommended": recommended})
 
 
 def console_table(table: pa.Table) -> str:
@@ -182,7 +189,7 @@ def _stop(run_dir: Path, rounds: list[Metrics], curves: list[FscCurves], samples
     def overlap(first: int, second: int) -> float:
         return noise_overlap(_weights(run_dir, first), _weights(run_dir, second))
 
-    return finest_round([c.masked for c in curves], [m["n_effective"] for m in rounds], overlap, samples)
+    return recommended_round([c.masked for c in curves], [m["n_effective"] for m in rounds], overlap, samples)
 
 
 def _weights(run_dir: Path, number: int) -> NDArray[np.float32]:
@@ -232,9 +239,9 @@ def _level(run_dir: Path, number: int) -> float:
 
 
 def _shown_maps(numbers: list[int], stop: Stop, level: float) -> ShownMaps:
-    """The first round, the finest and the last."""
-    indices = tuple(sorted({0, stop.finest, len(numbers) - 1}))
-    return ShownMaps(tuple(numbers[i] for i in indices), indices, len(numbers), numbers[stop.finest], level)
+    """The first round, the recommended one and the last."""
+    indices = tuple(sorted({0, stop.recommended, len(numbers) - 1}))
+    return ShownMaps(tuple(numbers[i] for i in indices), indices, len(numbers), numbers[stop.recommended], level)
 
 
 def _map_pictures(run_dir: Path, numbers: list[int], level: float) -> list[MapPictures]:

@@ -33,16 +33,18 @@ def verdict(first: Metrics, last: Metrics) -> str:
     return "; ".join(part.replace(" ", "\u00a0") for part in parts) + "."
 
 
-def finest_sentence(rounds: Sequence[Metrics], stop: Stop) -> str:
+def recommended_sentence(rounds: Sequence[Metrics], stop: Stop) -> str:
     """Which round to stop at, and how it compares with the best."""
-    finest, best = rounds[stop.finest], rounds[stop.best]
-    share = 100 * finest["n_kept"] / finest["n_particles"]
-    unlike = abs(finest["n_effective"] - finest["n_kept"]) > UNLIKE_LIST * finest["n_kept"]
-    worth = f"; the map weighs particles and is worth {finest['n_effective']:,.0f} equal ones" if unlike else ""
-    subject = f"Finest subset: round {finest['round']}, {finest['n_kept']:,} particles ({share:.0f} %{worth})"
-    if stop.finest == stop.best:
+    recommended, best = rounds[stop.recommended], rounds[stop.best]
+    share = 100 * recommended["n_kept"] / recommended["n_particles"]
+    unlike = abs(recommended["n_effective"] - recommended["n_kept"]) > UNLIKE_LIST * recommended["n_kept"]
+    worth = f"; the map weighs particles and is worth {recommended['n_effective']:,.0f} equal ones" if unlike else ""
+    subject = (
+        f"Recommended subset: round {recommended['round']}, {recommended['n_kept']:,} particles ({share:.0f} %{worth})"
+    )
+    if stop.recommended == stop.best:
         return f"{subject}. Its half-map FSC has the largest area of all rounds."
-    c = stop.comparisons[stop.finest]
+    c = stop.comparisons[stop.recommended]
     equal = abs(c.area) < NEGLIGIBLE_AREA
     difference = "the same area" if equal else f"difference of the area {c.area:+.4f} ± {c.area_sd:.4f}"
     return (
@@ -131,6 +133,6 @@ def _error_rate_warnings(rounds: Sequence[Metrics]) -> list[str]:
     if rate["high"] is not None and dropped > rate["high"] + DROPPED_MARGIN:
         found.append(
             f"Round {last['round']} drops {100 * dropped:.0f} % of the particles, where {100 * rate['value']:.0f} % "
-            f"({100 * rate['low']:.0f} to {100 * rate['high']:.0f}) are estimated to be wrong: right ones are lost."
+            f"({100 * rate['low']:.0f} to {100 * rate['high']:.0f}) are estimated to be wrong: correct ones are lost."
         )
     return found

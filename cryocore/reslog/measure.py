@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from cryocore.backend import Backend
 from cryocore.cache.file import image_source
-from cryocore.data import FourierSums, Grid, Particles
+from cryocore.data import FourierGrid, FourierSums, Particles
 from cryocore.errors import InputError
 from cryocore.files import open_arrays
 from cryocore.geometry.symmetry import point_group
 from cryocore.images import Source
 from cryocore.imaging.accumulate import accumulate, symmetrise
-from cryocore.imaging.frames import used_shells
+from cryocore.imaging.image_geometry import used_shells
 from cryocore.imaging.solve import Solver
 from cryocore.log.rounds import find_rounds, wanted_rounds
 from cryocore.maps.fsc import half_map_fsc, resolution_at
@@ -79,7 +79,7 @@ class Series:
 
     @property
     def text(self) -> str:
-        """The points, and the B-factor in words."""
+        """The points, and the B-factor as text."""
         lines = [f"{self.name}: particles, resolution (Å), smooth (Å)"]
         lines += [
             f"{p.n_particles:>10,.0f}  {p.resolution_angstrom:6.2f}  {p.smooth_resolution_angstrom:6.2f}"
@@ -135,7 +135,7 @@ def reslog(
     data = Particles.read(run_dir / "particles.parquet")
     mask, pixel = read_map(folder / "mask.mrc")
     with open_arrays(folder / "sampling.npz", "sampling density") as file:
-        grid = Grid.of(len(mask), pixel, float(file["padding"]), int(file["last_shell"]))
+        grid = FourierGrid.of(len(mask), pixel, float(file["padding"]), int(file["last_shell"]))
     cache = run_dir / "cache" / "transforms.npz"
     source = image_source(cache if cache.exists() else None, data, used_shells(data.optics, grid))
     weights = log.column("weight")
@@ -170,7 +170,7 @@ def sizes_for(n_particles: int, sizes: Sequence[int] | None = None) -> list[int]
         log.warning("sizes %s are left out: there are %d particles", ", ".join(map(str, left_out)), n_particles)
     if not usable:
         raise InputError(
-            f"no size lies between 2 and {n_particles} particles", setting="--sizes", remedy="Give smaller ones"
+            f"no size lies between 2 and {n_particles} particles", setting="--sizes", fix="Give smaller ones"
         )
     return usable
 
@@ -193,7 +193,7 @@ def _sequence(
     data: Particles,
     weights: Floats32,
     sizes: Sequence[int],
-    grid: Grid,
+    grid: FourierGrid,
     mask: Floats32,
     group: Floats,
     backend: Backend,

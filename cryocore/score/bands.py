@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from cryocore.imaging.frames import Frame
+from cryocore.imaging.image_geometry import ImageGeometry
 from cryocore.types import Floats
 
 LANES = 16
@@ -64,7 +64,7 @@ class BandSamples:
         return 2 * (self.start[1:] - self.start[:-1]).astype(np.int64)
 
 
-def disc(frame: Frame) -> tuple[NDArray[np.int64], NDArray[np.bool_], Floats]:
+def disc(frame: ImageGeometry) -> tuple[NDArray[np.int64], NDArray[np.bool_], Floats]:
     """Coefficients of a frame's half disc: (kx, ky) ``(2, 2r+1, r+1)``; of each whether it is used, and its shell.
 
     One of each Friedel pair is used. Shells are those of the map.
@@ -76,7 +76,7 @@ def disc(frame: Frame) -> tuple[NDArray[np.int64], NDArray[np.bool_], Floats]:
     return np.stack([kx, ky]), used, np.rint(np.sqrt(squared) * frame.scale)
 
 
-def band_samples(frame: Frame, edges: NDArray[np.int32]) -> BandSamples:
+def band_samples(frame: ImageGeometry, edges: NDArray[np.int32]) -> BandSamples:
     """Sort the coefficients of a frame's disc, one of each Friedel pair, into the bands of the map."""
     places, used, shell = disc(frame)
     band = np.searchsorted(edges, shell[used], side="right") - 1

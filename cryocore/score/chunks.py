@@ -1,4 +1,4 @@
-"""Some particles of the data set: their band sums as they are, and against rivals."""
+"""Some particles of the data set: their band sums as they are, and against alternative poses."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryocore.data import Particles
-from cryocore.geometry.poses import decoys, displacements, neighbours
+from cryocore.geometry.poses import displacements, perturbed_poses, random_poses
 from cryocore.geometry.rotations import matrix_to_quaternion
 from cryocore.images import batch_size, batches
 from cryocore.imaging.prepare import prepare
 from cryocore.score.comparison import Comparison
-from cryocore.score.scores import Rivals
+from cryocore.score.scores import Alternatives
 from cryocore.score.sums import Batch, own_sums, pose_sums, shift_sums
 from cryocore.types import Floats32
 
@@ -24,16 +24,16 @@ CHUNK = 32768
 
 @dataclass(frozen=True)
 class ChunkSums:
-    """Band sums of n particles, and where their rivals are.
+    """Band sums of n particles, and where their alternative poses are.
 
     ``own`` : ``(n, bands, 6)``
-    ``rivals`` : at decoys, neighbours and displaced shifts, of the innermost bands
-    ``quaternions`` : ``(n, k, 4)`` of the neighbours
+    ``alternatives`` : at random poses, perturbed poses and perturbed shifts, of the innermost bands
+    ``quaternions`` : ``(n, k, 4)`` of the perturbed poses
     ``displacements_angstrom`` : ``(n, k, 2)`` of the shifts
     """
 
     own: Floats32
-    rivals: Rivals
+    alternatives: Alternatives
     quaternions: NDArray[np.float64]
     displacements_angstrom: NDArray[np.float64]
 
@@ -42,21 +42,21 @@ def chunk_sums(
     part: Particles, weights: NDArray[np.float32], comparison: Comparison, progress: str = "score"
 ) -> ChunkSums:
     """Band sums of some particles, whose weights in the map are ``(n,)``."""
-    n, n_bands, inner = len(part), comparison.reference.n_bands, comparison.rival_bands
+    n, n_bands, inner = len(part), comparison.reference.n_bands, comparison.alternative_bands
     settings, folds = comparison.settings, comparison.folds
     sums = ChunkSums(
         np.empty((n, n_bands, 6), dtype=np.float32),
-        Rivals(
-            np.empty((n, settings.n_decoys, inner, 2), dtype=np.float32),
-            np.empty((n, settings.n_local, inner, 2), dtype=np.float32),
-            np.empty((n, settings.n_shift, inner), dtype=np.float32),
+        Alternatives(
+            np.empty((n, settings.n_random_poses, inner, 2), dtype=np.float32),
+            np.empty((n, settings.n_perturbed_poses, inner, 2), dtype=np.float32),
+            np.empty((n, settings.n_perturbed_shifts, inner), dtype=np.float32),
         ),
-        np.empty((n, settings.n_local, 4)),
-        displacements(part.ids, settings.n_shift, settings.shift_angstrom, seed=comparison.seed),
+        np.empty((n, settings.n_perturbed_poses, 4)),
+        displacements(part.ids, settings.n_perturbed_shifts, settings.perturbed_shift_angstrom, seed=comparison.seed),
     )
     if folds is None:
-        leverage = (weights * comparison.reference.leverage).astype(np.float32)
-        fill(sums, part, np.arange(n), leverage, comparison, progress)
+        self_contribution = (weights * comparison.reference.self_contribution).astype(np.float32)
+        fill(sums, part, np.arange(n), self_contribution, comparison, progress)
         return sums
     fold = folds.of(part.ids)
     for f in np.unique(fold):
@@ -70,30 +70,31 @@ def fill(
     sums: ChunkSums,
     part: Particles,
     rows: NDArray[np.intp],
-    leverage: NDArray[np.float32],
+    self_contribution: NDArray[np.float32],
     comparison: Comparison,
     progress: str,
 ) -> None:
-    """Put the band sums of some rows of ``part`` where they belong; ``leverage`` ``(n,)`` is that of all its rows."""
+    """Put the band sums of some rows of ``part`` where they belong; ``self_contribution`` ``(n,)`` is that of all its
+    rows."""
     reference, settings, backend = comparison.reference, comparison.settings, comparison.backend
     half, optics_group = part.column("half").astype(np.int32) - 1, part.column("optics_group")
     all_ids, rotations = part.ids, part.rotations
-    inner = [samples.first(comparison.rival_bands) for samples in reference.samples]
+    inner = [samples.first(comparison.alternative_bands) for samples in reference.samples]
     drawn: dict[str, Any] = {"group": comparison.group, "seed": comparison.seed}
     size = batch_size(max(o.box for o in part.optics))
     for at, images in batches(part, rows, size, progress=progress, source=comparison.source):
         ids, own_poses, g = all_ids[at], rotations[at], int(optics_group[at[0]])
         prepared = prepare(images, part.take(at), reference.frames[g], backend)
-        batch = Batch(prepared, own_poses, half[at], leverage[at], reference, reference.samples[g], backend)
+        batch = Batch(prepared, own_poses, half[at], self_contribution[at], reference, reference.samples[g], backend)
         sums.own[at] = own_sums(batch)
         batch = replace(batch, samples=inner[g])
-        if settings.n_decoys:
-            apart = settings.local_angle_deg[1]
-            poses = decoys(ids, own_poses, settings.n_decoys, comparison.poses, apart_deg=apart, **drawn)
-            sums.rivals.decoys[at] = pose_sums(batch, poses)
-        if settings.n_local:
-            poses = neighbours(ids, own_poses, settings.n_local, settings.local_angle_deg, **drawn)
+        if settings.n_random_poses:
+            apart = settings.perturbed_angle_deg[1]
+            poses = random_poses(ids, own_poses, settings.n_random_poses, comparison.poses, apart_deg=apart, **drawn)
+            sums.alternatives.random_poses[at] = pose_sums(batch, poses)
+        if settings.n_perturbed_poses:
+            poses = perturbed_poses(ids, own_poses, settings.n_perturbed_poses, settings.perturbed_angle_deg, **drawn)
             sums.quaternions[at] = matrix_to_quaternion(poses.reshape(-1, 3, 3)).reshape(len(at), -1, 4)
-            sums.rivals.neighbours[at] = pose_sums(batch, poses)
-        if settings.n_shift:
-            sums.rivals.shifts[at] = shift_sums(batch, sums.displacements_angstrom[at])
+            sums.alternatives.perturbed_poses[at] = pose_sums(batch, poses)
+        if settings.n_perturbed_shifts:
+            sums.alternatives.shifts[at] = shift_sums(batch, sums.displacements_angstrom[at])

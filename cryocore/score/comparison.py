@@ -1,4 +1,4 @@
-"""What particles are compared with in a pass, and whose maps judge whom."""
+"""What particles are compared with in a pass, and whose maps score whom."""
 
 from __future__ import annotations
 
@@ -8,28 +8,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryocore.backend import Backend
-from cryocore.data import Grid
+from cryocore.data import FourierGrid
 from cryocore.hashing import hashed_uniform
 from cryocore.images import Source
-from cryocore.imaging.bricks import pack
+from cryocore.imaging.blocked import pack
 from cryocore.imaging.volumes import map_to_grid
 from cryocore.score.reference import Reference
 from cryocore.settings.score import Score
 from cryocore.types import Floats32
 
-RIVAL_SHARE = 0.99
-"""Of what the map tells poses apart by: rivals are compared in the innermost bands that hold so much of it."""
+ALTERNATIVE_SHARE = 0.99
+"""Of what the map distinguishes poses by: alternative poses are compared in the innermost bands that hold so much of
+it."""
 
 
 @dataclass(frozen=True)
 class Folds:
-    """Half maps that lack one fold of the particles each: it is those that they judge.
+    """Half maps that lack one fold of the particles each: it is those that they score.
 
     ``maps`` : ``(k, 2, n, n, n)``, masked, by fold and half set
     """
 
     maps: Floats32
-    grid: Grid
+    grid: FourierGrid
     seed: int
 
     def __len__(self) -> int:
@@ -40,8 +41,8 @@ class Folds:
         return fold_of(ids, len(self), self.seed)
 
 
-def telling_bands(signal: NDArray[np.float64], power: NDArray[np.float64], noise: NDArray[np.float64]) -> int:
-    """How many of the innermost bands tell poses apart.
+def informative_bands(signal: NDArray[np.float64], power: NDArray[np.float64], noise: NDArray[np.float64]) -> int:
+    """How many of the innermost bands distinguish poses.
 
     What a band tells is W² e / σ² of its centred slices.
 
@@ -51,12 +52,12 @@ def telling_bands(signal: NDArray[np.float64], power: NDArray[np.float64], noise
     power : ``(2, bands)``, of the half maps' slices
     noise : ``(optics groups, bands)``, infinite in bands that the images do not reach; 0 in groups without particles
 
-    >>> telling_bands(np.array([1.0, 0.9, 0.1, 0.0]), np.full((2, 4), 2.0), np.ones((1, 4)))
+    >>> informative_bands(np.array([1.0, 0.9, 0.1, 0.0]), np.full((2, 4), 2.0), np.ones((1, 4)))
     2
     """
     inverse = np.divide(1.0, noise, out=np.zeros_like(noise), where=noise > 0)
     told = np.cumsum(signal**2 * power.mean(axis=0) * inverse.mean(axis=0))
-    return int(np.searchsorted(told, RIVAL_SHARE * told[-1])) + 1
+    return int(np.searchsorted(told, ALTERNATIVE_SHARE * told[-1])) + 1
 
 
 def fold_of(ids: NDArray[np.uint64], n_folds: int, seed: int) -> NDArray[np.intp]:
@@ -68,11 +69,11 @@ def fold_of(ids: NDArray[np.uint64], n_folds: int, seed: int) -> NDArray[np.intp
 class Comparison:
     """What the particles of a pass are compared with.
 
-    ``poses`` : the quaternions ``(m, 4)`` of the whole data set, from which decoys are drawn
-    ``group`` : the rotations ``(g, 3, 3)`` of the point group, modulo which rivals are no closer to the own pose than
-    they should
-    ``rival_bands`` : how many of the innermost bands rivals are summed in, if any are
-    ``folds`` : who judges in place of the reference's own maps, if anyone
+    ``poses`` : the quaternions ``(m, 4)`` of the whole data set, from which random poses are drawn
+    ``group`` : the rotations ``(g, 3, 3)`` of the point group, modulo which alternative poses are no closer to the own
+    pose than they should
+    ``alternative_bands`` : how many of the innermost bands alternative poses are summed in, if any are
+    ``folds`` : who scores in place of the reference's own maps, if anyone
     """
 
     reference: Reference
@@ -82,10 +83,10 @@ class Comparison:
     source: Source
     poses: NDArray[np.float64]
     group: NDArray[np.float64]
-    rival_bands: int = 0
+    alternative_bands: int = 0
     folds: Folds | None = None
 
-    def with_maps(self, maps: Floats32, grid: Grid) -> Comparison:
-        """The same with masked half maps ``(2, n, n, n)`` to judge all particles."""
+    def with_maps(self, maps: Floats32, grid: FourierGrid) -> Comparison:
+        """The same with masked half maps ``(2, n, n, n)`` to score all particles."""
         grids = pack(np.stack([map_to_grid(half, grid) for half in maps]), self.backend)
         return replace(self, reference=replace(self.reference, grids=grids), folds=None)

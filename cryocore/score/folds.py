@@ -1,4 +1,4 @@
-"""Half maps that lack one fold of their particles each, so that every particle has a judge without its noise."""
+"""Half maps that lack one fold of their particles each, so that every particle has a reference without its noise."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def require_particles_in_folds(fold: NDArray[np.intp], half: NDArray[np.int8], n
             raise InputError(
                 f"the {count.sum()} particles in the map of half set {h} are too few for {n_folds} folds",
                 setting="score.n_folds",
-                remedy="Lower it, keep more particles, or set score.leave_one_out: closed_form",
+                fix="Lower it, keep more particles, or set score.leave_one_out: closed_form",
             )
 
 

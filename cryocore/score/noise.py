@@ -54,7 +54,7 @@ def read_noise(path: Path, part: Particles, shard: Shard) -> Noise:
     """Kept noise, for the particles of a shard; refused if they are others."""
     with open_arrays(path, "noise") as file:
         ids = file["ids"]
-        rows = shard.stretch(len(ids))
+        rows = shard.row_range(len(ids))
         require_same_particles(ids[rows], part.ids, file=path)
         return Noise(file["groups"], file["members"], file["member"][rows])
 
@@ -69,7 +69,7 @@ def estimate_noise(data: Particles, weights: NDArray[np.float32], comparison: Co
     member, of_set = (group, np.arange(len(data.optics))) if per == "optics_group" else micrographs(data)
     chosen = sample_rows(data.ids, member, SAMPLE if per == "optics_group" else MICROGRAPH_SAMPLE, seed)
     sums, counts = np.zeros((len(of_set), reference.n_bands)), np.bincount(member[chosen], minlength=len(of_set))
-    alone = replace(comparison, settings=Score(n_decoys=0, n_local=0, n_shift=0))
+    alone = replace(comparison, settings=Score(n_random_poses=0, n_perturbed_poses=0, n_perturbed_shifts=0))
     for start in range(0, len(chosen), CHUNK):
         rows = chosen[start : start + CHUNK]
         found = chunk_sums(data.take(rows), weights[rows], alone, progress="noise")

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryocore.backend import Backend
-from cryocore.data import Grid, Optics, Particles
+from cryocore.data import FourierGrid, Optics, Particles
 from cryocore.errors import InputError
 from cryocore.files import AGAIN, open_arrays
 from cryocore.geometry.rotations import random_rotations, rotations_by_angle
-from cryocore.imaging.bricks import Bricks, pack
-from cryocore.imaging.frames import Frame
+from cryocore.imaging.blocked import BlockedVolume, pack
+from cryocore.imaging.image_geometry import ImageGeometry
 from cryocore.imaging.slices import project
 from cryocore.imaging.volumes import map_to_grid, shell_means
 from cryocore.maps.mrc import read_map
@@ -39,21 +39,21 @@ LARGE_SHARE = 0.1
 class Reference:
     """What images are compared with: the grids of both halves, and how much each particle shaped them.
 
-    ``grids`` are empty where folds judge; ``mask`` is the transform of the mask, coarse, and its grid; ``power``
+    ``grids`` are empty where folds score; ``mask`` is the transform of the mask, coarse, and its grid; ``power``
     ``(2, bands)`` that of centred slices of the half maps.
     """
 
-    grids: Bricks
-    inverse_density: Bricks
-    leverage: float
+    grids: BlockedVolume
+    inverse_density: BlockedVolume
+    self_contribution: float
     overlap: Any
-    mask: tuple[Any, Grid]
+    mask: tuple[Any, FourierGrid]
     mean_inverse_density: list[float]
-    radial_mean: NDArray[np.float64]
-    likeness: NDArray[np.float64]
+    rotational_average: NDArray[np.float64]
+    view_correlation: NDArray[np.float64]
     power: NDArray[np.float64]
     edges: NDArray[np.int32]
-    frames: tuple[Frame, ...]
+    frames: tuple[ImageGeometry, ...]
     samples: tuple[BandSamples, ...]
 
     @property
@@ -68,10 +68,10 @@ def load_reference(data: Particles, round_dir: Path, settings: Score, backend: B
     mask = _read_of_box(round_dir / "mask.mrc", box)
     sampling = read_sampling(round_dir / "sampling.npz")
     grid = sampling_grid(data, sampling)
-    coarse = Grid(box, grid.pixel_size_angstrom, box, grid.last_shell)
+    coarse = FourierGrid(box, grid.pixel_size_angstrom, box, grid.last_shell)
     if sampling[0].shape != (2, *coarse.shape):
         problem = f"the sampling density cannot be read (density is {sampling[0].shape}, not {(2, *coarse.shape)})"
-        raise InputError(problem, file=round_dir / "sampling.npz", remedy=AGAIN)
+        raise InputError(problem, file=round_dir / "sampling.npz", fix=AGAIN)
     halves = (_read_of_box(round_dir / f"half{h}.mrc", box) for h in (1, 2))
     judges = settings.leave_one_out == "closed_form"
     return make_reference(halves, mask, sampling[0], grid, data.optics, settings.n_bands, backend, judges=judges)
@@ -81,7 +81,7 @@ def make_reference(
     halves: Iterable[Floats32],
     mask: Floats32,
     density: Floats32,
-    grid: Grid,
+    grid: FourierGrid,
     groups: tuple[Optics, ...],
     n_bands: int,
     backend: Backend,
@@ -95,20 +95,20 @@ def make_reference(
     grids = np.stack([map_to_grid(half * mask, grid) for half in halves])
     # the outermost shell is cut by the ball of the grid, and its density with it
     edges = band_edges(n_bands, grid.last_shell - 1)
-    frames = tuple(Frame.of(o, grid) for o in groups)
+    frames = tuple(ImageGeometry.of(o, grid) for o in groups)
     samples = tuple(band_samples(f, edges) for f in frames)
     # the mean over directions is real: the projection that all poses have in common
-    radial_mean = np.stack([band_means(shell_means(g.real, grid), edges) for g in grids])
-    likeness, power = neighbour_correlation(grids, radial_mean, frames[0], samples[0], backend)
+    rotational_average = np.stack([band_means(shell_means(g.real, grid), edges) for g in grids])
+    view_correlation, power = neighbour_correlation(grids, rotational_average, frames[0], samples[0], backend)
     return Reference(
-        grids=pack(grids, backend) if judges else Bricks(None, 0),
+        grids=pack(grids, backend) if judges else BlockedVolume(None, 0),
         inverse_density=pack(np.float32(1.0) / density, backend),
-        leverage=float(mask.mean()) / grid.padding**3,
+        self_contribution=float(mask.mean()) / grid.padding**3,
         overlap=backend.to_device(mask_overlap(mask)),
         mask=coarse_mask(mask, grid, backend),
         mean_inverse_density=[slice_mean(1.0 / d, grid) for d in density],
-        radial_mean=radial_mean,
-        likeness=likeness,
+        rotational_average=rotational_average,
+        view_correlation=view_correlation,
         power=power,
         edges=edges,
         frames=frames,
@@ -120,7 +120,7 @@ def _read_of_box(path: Path, box: int) -> Floats32:
     """A map of the round, of the particles' box."""
     volume, _ = read_map(path)
     if len(volume) != box:
-        raise InputError(f"its box is {len(volume)}, that of the particles is {box}", file=path, remedy=AGAIN)
+        raise InputError(f"its box is {len(volume)}, that of the particles is {box}", file=path, fix=AGAIN)
     return volume
 
 
@@ -138,10 +138,10 @@ def read_sampling(path: Path) -> Sampling:
         return density, padding, last
 
 
-def sampling_grid(data: Particles, sampling: Sampling) -> Grid:
+def sampling_grid(data: Particles, sampling: Sampling) -> FourierGrid:
     """The grid of the maps."""
     _, padding, last_shell = sampling
-    return Grid.of(data.reference_optics.box, data.reference_optics.pixel_size_angstrom, padding, last_shell)
+    return FourierGrid.of(data.reference_optics.box, data.reference_optics.pixel_size_angstrom, padding, last_shell)
 
 
 def mask_overlap(mask: Floats32) -> Floats32:
@@ -158,14 +158,14 @@ def mask_overlap(mask: Floats32) -> Floats32:
     return np.ascontiguousarray(waves @ weight / weight.sum(), dtype=np.float32)
 
 
-def coarse_mask(mask: Floats32, grid: Grid, backend: Backend) -> tuple[Any, Grid]:
+def coarse_mask(mask: Floats32, grid: FourierGrid, backend: Backend) -> tuple[Any, FourierGrid]:
     """The transform of a mask up to MASK_SHELLS, which is all of a soft mask, as ``project`` takes grids."""
-    coarse = Grid.of(grid.box, grid.pixel_size_angstrom, grid.padding, min(MASK_SHELLS, grid.last_shell))
+    coarse = FourierGrid.of(grid.box, grid.pixel_size_angstrom, grid.padding, min(MASK_SHELLS, grid.last_shell))
     return backend.to_device(map_to_grid(mask, coarse)[None]), coarse
 
 
 def neighbour_correlation(
-    grids: Any, radial_mean: NDArray[np.float64], frame: Frame, samples: BandSamples, backend: Backend
+    grids: Any, rotational_average: NDArray[np.float64], frame: ImageGeometry, samples: BandSamples, backend: Backend
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Correlation per half map and band of centred slices that are LIKENESS_DEG apart, and their power; ``(2, bands)``.
 
@@ -181,7 +181,7 @@ def neighbour_correlation(
     def centred_slices(rotations: NDArray[np.float64], h: int) -> NDArray[np.complex64]:
         half = np.full(len(rotations), h, dtype=np.int32)
         slices = backend.to_host(project(on_device, rotations, half, frame, backend))
-        return slices[:, ky + frame.limit, kx] - np.repeat(radial_mean[h], size).astype(np.float32)
+        return slices[:, ky + frame.limit, kx] - np.repeat(rotational_average[h], size).astype(np.float32)
 
     for h in range(2):
         for start in range(0, LIKENESS_PAIRS, LIKENESS_BATCH):
@@ -195,19 +195,19 @@ def neighbour_correlation(
     return np.clip(ratio, 0.0, 1.0), 0.5 * (sums[:, 1] + sums[:, 2]) / LIKENESS_PAIRS
 
 
-def slice_mean(values: Floats32, grid: Grid) -> float:
+def slice_mean(values: Floats32, grid: FourierGrid) -> float:
     """Mean over central slices of values on the unpadded grid: of shell means, weighted by the shells' radii."""
-    coarse = Grid(grid.box, grid.pixel_size_angstrom, grid.box, grid.last_shell)
+    coarse = FourierGrid(grid.box, grid.pixel_size_angstrom, grid.box, grid.last_shell)
     means = shell_means(values, coarse)[1 : grid.last_shell]
     return float(np.average(means, weights=np.arange(1, grid.last_shell)))
 
 
-def warn_of_own_share(reference: Reference, weights: NDArray[np.float32], half: NDArray[np.int8]) -> None:
+def warn_of_self_contribution(reference: Reference, weights: NDArray[np.float32], half: NDArray[np.int8]) -> None:
     """Say so where the particles are so few that each makes up much of the map it is compared with."""
     density = np.asarray(reference.mean_inverse_density)
     for h in (1, 2):
         inside = weights[(half == h) & (weights > 0)]
-        share = 0.5 * reference.leverage * density[h - 1] * (inside.mean() if len(inside) else 0.0)
+        share = 0.5 * reference.self_contribution * density[h - 1] * (inside.mean() if len(inside) else 0.0)
         if share > LARGE_SHARE:
             log.warning(
                 "a particle of half set %d makes up some %.0f %% of the map it is compared with: there are too few "
@@ -224,7 +224,7 @@ def first_band(edges: NDArray[np.int32], data: Particles, resolution_angstrom: f
     band, finest = int(np.searchsorted(edges, shell)), len(edges) - 2
     if band > finest:
         log.warning(
-            "no band lies beyond %.4g Å, the cut-off of CryoSieve's score; the finest, from %.3g Å on, is taken",
+            "no band lies beyond %.4g Å, the cut-off of CryoSieve's score; the last band, from %.3g Å on, is taken",
             resolution_angstrom,
             optics.box * optics.pixel_size_angstrom / edges[finest],
         )

@@ -1,4 +1,4 @@
-"""What judges the particles of a round: comparison, noise and weights of bands; it gives the log's rows."""
+"""What scores the particles of a round: comparison, noise and weights of bands; it gives the log's rows."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from cryocore.geometry.symmetry import point_group
 from cryocore.maps.fsc import fsc_weight
 from cryocore.score.bands import band_means
 from cryocore.score.chunks import chunk_sums
-from cryocore.score.comparison import Comparison, telling_bands
+from cryocore.score.comparison import Comparison, informative_bands
 from cryocore.score.folds import make_folds, signal_without
 from cryocore.score.noise import Noise, estimate_noise, noise_factor
-from cryocore.score.reference import first_band, load_reference, warn_of_own_share
-from cryocore.score.scores import BandStatistics, Weighting, judge
+from cryocore.score.reference import first_band, load_reference, warn_of_self_contribution
+from cryocore.score.scores import BandStatistics, Weighting, assess
 from cryocore.score.table import log_table
 from cryocore.settings.base import per_round
 from cryocore.settings.score import Score
@@ -82,9 +82,9 @@ class Scorer:
             comparison = replace(comparison, folds=make_folds(data, weights, round_dir, comparison))
             signal = signal_without(signal, 1.0 / settings.n_folds)
         else:
-            warn_of_own_share(reference, weights, data.column("half"))
+            warn_of_self_contribution(reference, weights, data.column("half"))
         noise = estimate_noise(data, weights, comparison) if noise is None else noise
-        comparison = replace(comparison, rival_bands=telling_bands(signal, reference.power, noise.groups))
+        comparison = replace(comparison, alternative_bands=informative_bands(signal, reference.power, noise.groups))
         band = first_band(reference.edges, data, per_round(settings.cryosieve_angstrom, round_number + 1))
         return cls(comparison, noise, signal, band, round_number, symmetry)
 
@@ -109,11 +109,11 @@ class Scorer:
         sigma2 = self.noise.of(rows)
         factor = noise_factor(own, sigma2, self.signal, self.coefficients[part.column("optics_group")])
         scaled = sigma2 * factor[:, None] if settings.noise_per_particle else sigma2
-        weighting = Weighting(scaled, self.signal, reference.radial_mean[half], reference.likeness[half])
-        judgement = judge(own, sums.rivals, weighting, self.cryosieve_band)
+        weighting = Weighting(scaled, self.signal, reference.rotational_average[half], reference.view_correlation[half])
+        assessment = assess(own, sums.alternatives, weighting, self.cryosieve_band)
         listed = weights > 0 if selected is None else selected
         local_noise = sigma2 if settings.noise == "micrograph" else None
-        return log_table(part, weights[rows], listed[rows], judgement, sums, factor, local_noise)
+        return log_table(part, weights[rows], listed[rows], assessment, sums, factor, local_noise)
 
     @property
     def coefficients(self) -> NDArray[np.int64]:
@@ -132,11 +132,11 @@ class Scorer:
             "box": data.reference_optics.box,
             "pixel_size_angstrom": data.reference_optics.pixel_size_angstrom,
             "n_bands": reference.n_bands,
-            "rival_bands": self.comparison.rival_bands,
+            "alternative_bands": self.comparison.alternative_bands,
             "band_edges": reference.edges.tolist(),
             "noise_power": [[v if np.isfinite(v) else None for v in row] for row in self.noise.groups.tolist()],
             "signal_share": self.signal.tolist(),
-            "radial_mean": reference.radial_mean.tolist(),
-            "neighbour_correlation": reference.likeness.tolist(),
+            "rotational_average": reference.rotational_average.tolist(),
+            "neighbour_correlation": reference.view_correlation.tolist(),
             "coefficients": self.coefficients.tolist(),
         }

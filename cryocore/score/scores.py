@@ -41,14 +41,14 @@ class BandStatistics:
 class Weighting:
     """What the statistics of a band are worth, per particle or for all: each broadcasts to ``(n, bands)``.
 
-    ``sigma2`` noise power; ``w`` signal share of the map; ``mean`` the map's radial mean, for ``zc``; ``likeness``
-    the correlation of the map's slices at neighbouring poses, for ``ldac``.
+    ``sigma2`` noise power; ``w`` signal share of the map; ``mean`` the map's rotational average, for ``zc``;
+    ``view_correlation`` the correlation of the map's slices at neighbouring views, for ``ldac``.
     """
 
     sigma2: Floats
     w: Floats
     mean: Floats
-    likeness: Floats
+    view_correlation: Floats
 
 
 def residual(s: BandStatistics) -> Floats:
@@ -80,7 +80,7 @@ def llr(c: Floats, e: Floats, weighting: Weighting) -> Floats:
     """Log-likelihood ratio of "this pose" against "no signal", natural logarithm; ``(..., bands)`` to ``(...)``.
 
     >>> c, e = np.array([[30.0, 12.0]]), np.array([[40.0, 20.0]])  # one particle, two bands
-    >>> worth = Weighting(sigma2=np.ones(2), w=np.array([1.0, 0.5]), mean=np.zeros(2), likeness=np.zeros(2))
+    >>> worth = Weighting(sigma2=np.ones(2), w=np.array([1.0, 0.5]), mean=np.zeros(2), view_correlation=np.zeros(2))
     >>> llr(c, e, worth).tolist()
     [13.5]
     """
@@ -88,15 +88,16 @@ def llr(c: Floats, e: Floats, weighting: Weighting) -> Floats:
 
 
 def energy(e: Floats, weighting: Weighting) -> Floats:
-    """E, the mean and the variance of the weighted inner product of a right particle; ``(..., bands)`` to ``(...)``."""
+    """E, the mean and the variance of the weighted inner product of a correct particle; ``(..., bands)`` to
+    ``(...)``."""
     return np.sum(weighting.w**2 * e / weighting.sigma2, axis=-1)
 
 
 def z(c: Floats, e: Floats, weighting: Weighting) -> Floats:
-    """Matched filter of unit variance: mean 0 for noise, the root of its own energy for a right particle.
+    """Matched filter of unit variance: mean 0 for noise, the root of its own energy for a correct particle.
 
     >>> c, e = np.array([[30.0, 12.0]]), np.array([[40.0, 20.0]])
-    >>> worth = Weighting(sigma2=np.ones(2), w=np.array([1.0, 0.5]), mean=np.zeros(2), likeness=np.zeros(2))
+    >>> worth = Weighting(sigma2=np.ones(2), w=np.array([1.0, 0.5]), mean=np.zeros(2), view_correlation=np.zeros(2))
     >>> z(c, e, worth).round(3).tolist(), np.sqrt(energy(e, worth)).round(3).tolist()
     ([5.367], [6.708])
     """
@@ -108,24 +109,24 @@ def centre(s: BandStatistics, mean: Floats) -> tuple[Floats, Floats]:
     return s.c - mean * s.b, np.maximum(s.e - 2 * mean * s.f + mean**2 * s.g, 0.0)
 
 
-def contrast(own: Floats, decoys: Floats) -> Floats:
-    """``z`` against its mean and spread over decoy poses ``(n, k)``.
+def contrast(own: Floats, random_poses: Floats) -> Floats:
+    """``z`` against its mean and spread over random poses ``(n, k)``.
 
     >>> contrast(np.array([5.0]), np.array([[-1.0, 0.0, 1.0]])).tolist()
     [5.0]
     """
-    if decoys.shape[1] < 2:
+    if random_poses.shape[1] < 2:
         return np.full(len(own), np.nan)
-    return _ratio(own - decoys.mean(axis=1), decoys.std(axis=1, ddof=1))
+    return _ratio(own - random_poses.mean(axis=1), random_poses.std(axis=1, ddof=1))
 
 
-def local(own: Floats, neighbours: Floats) -> Floats:
-    """Log odds of the pose against neighbouring poses, from log-likelihood ratios ``(n)`` and ``(n, k)``.
+def local(own: Floats, perturbed_poses: Floats) -> Floats:
+    """Log odds of the pose against perturbed poses, from log-likelihood ratios ``(n)`` and ``(n, k)``.
 
     >>> local(np.array([8.0]), np.array([[6.0, 6.0, 6.0]])).tolist()
     [2.0]
     """
-    return own - log_mean_exp(neighbours)
+    return own - log_mean_exp(perturbed_poses)
 
 
 def shift(own: Floats, displaced: Floats) -> Floats:
@@ -133,14 +134,14 @@ def shift(own: Floats, displaced: Floats) -> Floats:
     return own - log_mean_exp(displaced)
 
 
-def dual(own: Floats, *rivals: Floats) -> Floats:
-    """Log odds of a particle as it is against all rivals ``(n, k)`` and junk: each kind counts by its mean.
+def dual(own: Floats, *alternatives: Floats) -> Floats:
+    """Log odds of a particle as it is against all alternative poses ``(n, k)`` and junk: each kind counts by its mean.
 
-    >>> decoys, neighbours = np.array([[0.0, -3.0]]), np.array([[6.0, 4.0]])
-    >>> dual(np.array([8.0]), decoys, neighbours).round(3).tolist()
+    >>> random_poses, perturbed_poses = np.array([[0.0, -3.0]]), np.array([[6.0, 4.0]])
+    >>> dual(np.array([8.0]), random_poses, perturbed_poses).round(3).tolist()
     [2.56]
     """
-    means = [log_mean_exp(r) for r in rivals if r.shape[1]]
+    means = [log_mean_exp(r) for r in alternatives if r.shape[1]]
     return own - logsumexp(np.stack([*means, np.zeros_like(own)]), axis=0)
 
 
@@ -156,45 +157,45 @@ def log_mean_exp(values: Floats) -> Floats:
 
 
 @dataclass(frozen=True)
-class Rivals:
+class Alternatives:
     """Band sums of the same images at other poses and shifts, of the innermost bands.
 
-    ``decoys``, ``neighbours`` : ``(n, k, bands, 2)``, e and c
+    ``random_poses``, ``perturbed_poses`` : ``(n, k, bands, 2)``, e and c
     ``shifts`` : ``(n, k, bands)``, c alone, since e is that of the own pose
     """
 
-    decoys: NDArray[np.float32]
-    neighbours: NDArray[np.float32]
+    random_poses: NDArray[np.float32]
+    perturbed_poses: NDArray[np.float32]
     shifts: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Assessment:
     """What the sums say of n particles.
 
     ``scores``, ``expected`` : ``(n,)`` by the names in ``cryocore.data`` SCORES and EXPECTED
-    ``decoy_z`` : ``(n, k)``, ``z`` at the decoys
-    ``neighbour_gain``, ``shift_gain`` : ``(n, k)``, log-likelihood ratio above that of the own pose and shift
+    ``random_pose_z`` : ``(n, k)``, ``z`` at the random poses
+    ``perturbed_pose_gain``, ``shift_gain`` : ``(n, k)``, log-likelihood ratio above that of the own pose and shift
     """
 
     scores: dict[str, Floats]
     expected: dict[str, Floats]
-    decoy_z: Floats
-    neighbour_gain: Floats
+    random_pose_z: Floats
+    perturbed_pose_gain: Floats
     shift_gain: Floats
 
 
-def judge(own: BandStatistics, rivals: Rivals, weighting: Weighting, cryosieve_band: int) -> Judgement:
-    """All scores of some particles, what a right one scores, and how their rivals do."""
-    inner = rivals.decoys.shape[2]
+def assess(own: BandStatistics, alternatives: Alternatives, weighting: Weighting, cryosieve_band: int) -> Assessment:
+    """All scores of some particles, what a correct one scores, and how their alternative poses do."""
+    inner = alternatives.random_poses.shape[2]
     wide = Weighting(*(np.expand_dims(getattr(weighting, f.name)[..., :inner], -2) for f in fields(Weighting)))
-    discerning = replace(weighting, w=weighting.w * (1.0 - weighting.likeness))
-    decoy_e, decoy_c = np.moveaxis(rivals.decoys.astype(np.float64), -1, 0)
-    neighbour_e, neighbour_c = np.moveaxis(rivals.neighbours.astype(np.float64), -1, 0)
+    discerning = replace(weighting, w=weighting.w * (1.0 - weighting.view_correlation))
+    random_pose_e, random_pose_c = np.moveaxis(alternatives.random_poses.astype(np.float64), -1, 0)
+    perturbed_e, perturbed_c = np.moveaxis(alternatives.perturbed_poses.astype(np.float64), -1, 0)
     own_llr, own_z = llr(own.c, own.e, weighting), z(own.c, own.e, weighting)
-    decoy_llr, decoy_z = llr(decoy_c, decoy_e, wide), z(decoy_c, decoy_e, wide)
-    neighbour_llr = llr(neighbour_c, neighbour_e, wide)
-    shift_llr = llr(rivals.shifts.astype(np.float64), own.e[:, None, :inner], wide)
+    random_pose_llr, random_pose_z = llr(random_pose_c, random_pose_e, wide), z(random_pose_c, random_pose_e, wide)
+    perturbed_llr = llr(perturbed_c, perturbed_e, wide)
+    shift_llr = llr(alternatives.shifts.astype(np.float64), own.e[:, None, :inner], wide)
     centred = centre(own, weighting.mean)
     scores = {
         "l2_loss": l2_loss(own),
@@ -204,10 +205,10 @@ def judge(own: BandStatistics, rivals: Rivals, weighting: Weighting, cryosieve_b
         "z": own_z,
         "zc": z(*centred, weighting),
         "ldac": z(*centred, discerning),
-        "contrast": contrast(own_z, decoy_z),
-        "local": local(own_llr, neighbour_llr),
+        "contrast": contrast(own_z, random_pose_z),
+        "local": local(own_llr, perturbed_llr),
         "shift": shift(own_llr, shift_llr),
-        "dual": dual(own_llr, decoy_llr, neighbour_llr, shift_llr),
+        "dual": dual(own_llr, random_pose_llr, perturbed_llr, shift_llr),
     }
     weighted = np.sum(weighting.w * discerning.w * centred[1] / weighting.sigma2, axis=1)
     expected = {
@@ -215,12 +216,12 @@ def judge(own: BandStatistics, rivals: Rivals, weighting: Weighting, cryosieve_b
         "expected_zc": np.sqrt(energy(centred[1], weighting)),
         "expected_ldac": _ratio(weighted, np.sqrt(energy(centred[1], discerning))),
     }
-    alike = llr(own.c[:, None, :inner], own.e[:, None, :inner], wide)  # in the bands of the rivals
-    return Judgement(scores, expected, decoy_z, neighbour_llr - alike, shift_llr - alike)
+    alike = llr(own.c[:, None, :inner], own.e[:, None, :inner], wide)  # in the bands of the alternative poses
+    return Assessment(scores, expected, random_pose_z, perturbed_llr - alike, shift_llr - alike)
 
 
-def best_rival(gain: Floats) -> tuple[NDArray[np.intp], Floats]:
-    """Column and gain ``(n,)`` of the best rival of each particle; NaN where there is none."""
+def best_alternative(gain: Floats) -> tuple[NDArray[np.intp], Floats]:
+    """Column and gain ``(n,)`` of the best alternative pose of each particle; NaN where there is none."""
     if gain.shape[1] == 0:
         return np.zeros(len(gain), dtype=np.intp), np.full(len(gain), np.nan)
     best = np.argmax(gain, axis=1)

@@ -37,7 +37,8 @@ def score(
     shard: Shard = WHOLE,
     noise: Path | None = None,
 ) -> None:
-    """Write the log of a round: every particle against the map of its own half set, without its own share in it.
+    """Write the log of a round: every particle against the map of its own half set, without its self-contribution in
+    it.
 
     Reads half1.mrc, half2.mrc, mask.mrc, fsc.parquet and sampling.npz of ``round_dir``; transforms from
     ``cache`` instead of images, if it is given.

@@ -1,4 +1,4 @@
-"""Band sums of a batch of images against the reference: at their own poses, at others, and at displaced shifts."""
+"""Band sums of a batch of images against the reference: at their own poses, at others, and at perturbed shifts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryocore.backend import Backend, Kernel
-from cryocore.imaging.frames import slice_basis
+from cryocore.imaging.image_geometry import slice_basis
 from cryocore.imaging.prepare import Prepared
 from cryocore.score.bands import BandSamples
 from cryocore.score.reference import OVERLAP_STEPS, Reference
@@ -22,14 +22,15 @@ class Batch:
 
     ``rotations`` : ``(n, 3, 3)``, their own poses
     ``half`` : ``(n,)`` int32, 0 or 1, whose map they are compared with
-    ``leverage`` : ``(n,)`` float32, weight times ``reference.leverage``; 0 for those that have no share in the map
+    ``self_contribution`` : ``(n,)`` float32, weight times ``reference.self_contribution``; 0 for those that have no
+        share in the map
     ``samples`` : the coefficients that count
     """
 
     images: Prepared
     rotations: NDArray[np.float64]
     half: NDArray[np.int32]
-    leverage: Floats32
+    self_contribution: Floats32
     reference: Reference
     samples: BandSamples
     backend: Backend
@@ -38,12 +39,16 @@ class Batch:
         return len(self.images)
 
     def inputs(self, poses: NDArray[np.float64]) -> tuple[Any, ...]:
-        """What all scoring kernels begin with: images, samples, poses, each particle's leverage, map and density."""
+        """What all scoring kernels begin with: images, samples, poses, each particle's self-contribution, map and
+        density."""
         images, reference, on_device = self.images, self.reference, self.backend.to_device
         return (
             images.image,
             images.ctf,
-            *(on_device(a) for a in (*self.samples.lanes, slice_basis(poses, images.frame), self.half, self.leverage)),
+            *(
+                on_device(a)
+                for a in (*self.samples.lanes, slice_basis(poses, images.frame), self.half, self.self_contribution)
+            ),
             reference.grids.values,
             reference.grids.radius,
             reference.inverse_density.values,

@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cryocore.data import EXPECTED, GIVEN_SCORES, HINTS, SCORES, Particles
+from cryocore.data import EXPECTED, GIVEN_SCORES, SCORES, SUGGESTED_POSE, Particles
 from cryocore.geometry.rotations import viewing_direction
 from cryocore.score.chunks import ChunkSums
-from cryocore.score.scores import BAND_COLUMNS, Judgement, best_rival
+from cryocore.score.scores import BAND_COLUMNS, Assessment, best_alternative
 from cryocore.types import Floats
 
 
@@ -19,7 +19,7 @@ def log_table(
     part: Particles,
     weights: NDArray[np.float32],
     selected: NDArray[np.bool_],
-    judgement: Judgement,
+    assessment: Assessment,
     sums: ChunkSums,
     factor: Floats,
     noise_power: Floats | None,
@@ -42,16 +42,16 @@ def log_table(
     columns["weight"] = weights
     columns["selected"] = selected
     for name in SCORES:
-        columns[name] = judgement.scores[name].astype(np.float32)
+        columns[name] = assessment.scores[name].astype(np.float32)
     for name in (n for n in GIVEN_SCORES.values() if n in part.table.column_names):
         columns[name] = part.table.column(name)
     for name in EXPECTED:
-        columns[name] = judgement.expected[name].astype(np.float32)
+        columns[name] = assessment.expected[name].astype(np.float32)
     columns["noise_factor"] = factor.astype(np.float32)
-    found = hints(part, judgement, sums)
-    for name in HINTS:
+    found = suggested_pose(part, assessment, sums)
+    for name in SUGGESTED_POSE:
         columns[name] = found[name].astype(np.float32)
-    columns["decoy_z"] = list_column(judgement.decoy_z)
+    columns["random_pose_z"] = list_column(assessment.random_pose_z)
     for i, name in enumerate(BAND_COLUMNS):
         columns[name] = list_column(sums.own[:, :, i])
     if noise_power is not None:
@@ -59,22 +59,22 @@ def log_table(
     return pa.table(columns)
 
 
-def hints(part: Particles, judgement: Judgement, sums: ChunkSums) -> dict[str, Floats]:
-    """The best neighbouring pose and displaced shift of each particle, and what it gains in log-likelihood ratio.
+def suggested_pose(part: Particles, assessment: Assessment, sums: ChunkSums) -> dict[str, Floats]:
+    """The best perturbed pose and perturbed shift of each particle, and what it gains in log-likelihood ratio.
 
     NaN where a particle was compared with none. Shifts are those that centre the image, as in the data set.
     """
     none = np.full(len(part), np.nan)
     rows = np.arange(len(part))
-    pose, pose_gain = best_rival(judgement.neighbour_gain)
-    move, shift_gain = best_rival(judgement.shift_gain)
-    found = {"better_pose_gain": pose_gain, "better_shift_gain": shift_gain}
+    pose, pose_gain = best_alternative(assessment.perturbed_pose_gain)
+    move, shift_gain = best_alternative(assessment.shift_gain)
+    found = {"suggested_pose_gain": pose_gain, "suggested_shift_gain": shift_gain}
     for i, c in enumerate("wxyz"):
-        found[f"better_quat_{c}"] = sums.quaternions[rows, pose, i] if sums.quaternions.shape[1] else none
+        found[f"suggested_quat_{c}"] = sums.quaternions[rows, pose, i] if sums.quaternions.shape[1] else none
     for i, c in enumerate("xy"):
         displaced = sums.displacements_angstrom
         at = displaced[rows, move, i] if displaced.shape[1] else none
-        found[f"better_shift_{c}_angstrom"] = part.shifts_angstrom[:, i] + at
+        found[f"suggested_shift_{c}_angstrom"] = part.shifts_angstrom[:, i] + at
     return found
 
 

@@ -52,7 +52,8 @@ def view_cells(directions: Floats, group: Floats) -> Views:
 
 
 def view_nside(n: int, group: Floats) -> int:
-    """Fineness of the cells in which ``n`` particles, with their mates, are PER_CELL or more on average."""
+    """Fineness of the cells in which ``n`` particles, with their symmetry equivalents, are PER_CELL or more on
+    average."""
     from cryocore.geometry.sphere import nside_for
 
     return nside_for(n * len(group), PER_CELL, coarsest=1)

@@ -28,8 +28,8 @@ class Selection:
     """What a rule decides, in the order of the log's rows.
 
     ``weights`` : float32 ``(n,)``, 0 for particles that are dropped
-    ``selected`` : ``(n,)``, those on the list that is handed on
-    ``posterior`` : ``(n,)``, probability of being right; None where the log does not allow one
+    ``selected`` : ``(n,)``, those that are selected
+    ``posterior`` : ``(n,)``, probability of being correct; None where the log does not allow one
     ``error_rate`` : None likewise
     """
 
@@ -62,7 +62,7 @@ def columns_needed(settings: Select, available: Sequence[str], *, judge: bool = 
         raise InputError(
             f"the log has no column {missing[0]!r}, which the selection by {settings.rule} of {score} reads",
             column=missing[0],
-            remedy="Choose another select.rule or select.score, or score the particles again",
+            fix="Choose another select.rule or select.score, or score the particles again",
         )
     optional = [MIXTURE] if judge and MIXTURE in available else []
     return list(dict.fromkeys([*required, *optional]))
@@ -82,7 +82,7 @@ def choose(
     ----------
     columns : those that :func:`columns_needed` names, each ``(n,)``
     round_number : the round that the selection is for, from 1
-    symmetry : point group by which views are folded
+    symmetry : point group by which views are reduced to the asymmetric unit
     rate : error rate that the log states
 
     Raises
@@ -125,7 +125,7 @@ def choose(
 
 
 def _log_odds(columns: Columns) -> Scores | None:
-    """Log odds of being right ``(n,)``; None where the log knows none."""
+    """Log odds of being correct ``(n,)``; None where the log knows none."""
     odds = np.asarray(columns.get(MIXTURE, np.nan), dtype=np.float64)
     return odds if np.isfinite(odds).any() else None
 
@@ -148,7 +148,7 @@ def require_informative(scores: Scores, name: str, half: int) -> None:
     raise InputError(
         f"in half set {half} {what}: nothing can be chosen by {name}",
         setting="select.score",
-        remedy="Look at the FSC of that round: maps that agree nowhere score nothing. Use more particles",
+        fix="Look at the FSC of that round: maps that agree nowhere score nothing. Use more particles",
     )
 
 
@@ -170,12 +170,12 @@ def require_enough(
             f"round {round_number}{weighed}; at least {settings.minimum} are wanted"
             + (f". {100 * estimate.value:.0f} % are estimated to be wrong" if estimate else ""),
             setting="select.value",
-            remedy="Loosen select.value, or lower select.minimum",
+            fix="Loosen select.value, or lower select.minimum",
         )
     if listed < settings.minimum:
         raise InputError(
             f"{settings.rule} {value:g} finds {listed} of the {len(weights)} particles of half set {half} more likely "
             f"right than wrong in round {round_number}; at least {settings.minimum} are wanted",
             setting="select.value",
-            remedy="Use more particles, another rule such as fraction, or lower select.minimum",
+            fix="Use more particles, another rule such as fraction, or lower select.minimum",
         )

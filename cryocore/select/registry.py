@@ -73,11 +73,11 @@ class Rule:
 
     ``name`` : of its function in ``cryocore.select.rules``
     ``values`` : what the value may be
-    ``keeps``, ``when`` : in words, what is kept and when that is of use
+    ``keeps``, ``when`` : as text, what is kept and when that is of use
     ``score`` : what it ranks by; None: what ``select.score`` says
     ``cell`` : what candidates are grouped by, a key of ``cryocore.select.cells.CELL_COLUMNS``; None: nothing
     ``goes_on`` : whether weights go on from those of the round before
-    ``listed`` : the least weight of what is selected, the list that is handed on; 0: whatever has a weight
+    ``listed`` : the least weight of what is selected; 0: whatever has a weight
     """
 
     name: str
@@ -122,7 +122,7 @@ _ALL = (
         "mixture",
         Values((1.0,)),
         keeps="the `1 - f·e` best by p, with e the estimated error rate and f the value",
-        when="maps without weights, lists as long as there are right particles",
+        when="maps without weights, lists as long as there are correct particles",
         score=MIXTURE,
     ),
     Rule(
@@ -143,7 +143,7 @@ _ALL = (
         "fraction",
         shares(0.85, 0.78, 0.72, 0.7),
         keeps="the best share by s",
-        when="the share of wrong particles is known, or a schedule is wanted",
+        when="the share of incorrect particles is known, or a schedule is wanted",
     ),
     Rule(
         "count",

@@ -29,9 +29,9 @@ class Candidates:
 
     ``scores`` : ``(n,)``, higher is better, NaN for a particle without one
     ``ids`` : ``(n,)``
-    ``posterior`` : ``(n,)``, probability of being right; NaN where the rule asks for none
+    ``posterior`` : ``(n,)``, probability of being correct; NaN where the rule asks for none
     ``cell`` : ``(n,)``, the group that each is in; 0 where the rule asks for none
-    ``error_rate`` : estimated share of wrong particles; NaN where the rule asks for none
+    ``error_rate`` : estimated share of incorrect particles; NaN where the rule asks for none
     ``before`` : ``(n,)``, weights in the map that the scores come from; 1 where the rule asks for none
 
     >>> candidates = Candidates(
@@ -120,23 +120,23 @@ def balanced(candidates: Candidates, share: float) -> Weights:
 
 
 def posterior(candidates: Candidates, lowest: float) -> Weights:
-    """All particles whose probability of being right exceeds a value."""
+    """All particles whose probability of being correct exceeds a value."""
     return _flags(candidates.posterior > lowest)
 
 
 def probability(candidates: Candidates, lowest: float) -> Weights:
-    """All particles to which the classifier gives more than a probability of being right."""
+    """All particles to which the classifier gives more than a probability of being correct."""
     return _flags(np.nan_to_num(candidates.scores, nan=-np.inf) > lowest)
 
 
 def mixture(candidates: Candidates, factor: float) -> Weights:
-    """As many of the best particles as are estimated to be right; ``factor`` times the error rate is dropped."""
+    """As many of the best particles as are estimated to be correct; ``factor`` times the error rate is dropped."""
     kept = 1.0 - min(factor * candidates.error_rate, 1.0)
     return fraction(candidates, kept)
 
 
 def soft(candidates: Candidates, floor: float) -> Weights:
-    """Every particle weighs as much as it is probably right, to a 32nd, and nothing below a floor."""
+    """Every particle weighs as much as it is probably correct, to a 32nd, and nothing below a floor."""
     return weights_of(candidates.posterior, floor)
 
 
@@ -146,7 +146,7 @@ def weights_of(likely: Scores, floor: float) -> Weights:
 
 
 def micrograph(candidates: Candidates, lowest: float) -> Weights:
-    """All particles of micrographs whose mean probability of being right, drawn to that of all, exceeds a value."""
+    """All particles of micrographs whose mean probability of being correct, drawn to that of all, exceeds a value."""
     means = shrunk_means(candidates.posterior, candidates.cell)
     return _flags((means > lowest) & np.isfinite(candidates.scores))
 

@@ -1,4 +1,4 @@
-"""Settings from plain values, with every fault in words."""
+"""Settings from plain values, with every fault as text."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ AnySection = TypeVar("AnySection", bound=Section)
 
 def checked(section: type[AnySection], values: dict[str, Any], *, file: str | Path | None = None) -> AnySection:
     """A block of settings from plain values, every fault named with its key."""
-    remedy = "Correct the configuration; docs/reference/configuration.md lists every key"
+    fix = "Correct the configuration; docs/reference/configuration.md lists every key"
     if _is_endless(values):
-        raise InputError(f"it holds more than {MOST_VALUES} values", file=file, remedy=remedy)
+        raise InputError(f"it holds more than {MOST_VALUES} values", file=file, fix=fix)
     try:
         return section.model_validate(values)
     except ValidationError as error:
         faults = error.errors(include_url=False)
         more = f"; and {len(faults) - MOST_FAULTS} more faults" if len(faults) > MOST_FAULTS else ""
         problem = "; ".join(_in_words(f, section) for f in faults[:MOST_FAULTS]) + more
-        raise InputError(problem, file=file, remedy=remedy) from None
+        raise InputError(problem, file=file, fix=fix) from None
 
 
 def _is_endless(values: Any) -> bool:

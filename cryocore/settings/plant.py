@@ -8,7 +8,7 @@ from cryocore.settings.base import Range, Rate, Section
 
 
 class PlantedErrors(Section):
-    """Shares of the particles that are made wrong on purpose; at most 1 together."""
+    """Shares of the particles that are made incorrect on purpose; at most 1 together."""
 
     wrong_pose: Rate = Field(default=0.0, description="pose replaced by a uniformly random rotation")
     local_pose: Rate = Field(default=0.0, description="pose turned by local_angle_deg about a random axis")

@@ -15,7 +15,7 @@ class Reconstruct(Section):
     full_every: int = Field(
         default=4,
         ge=1,
-        description="rounds from one in full to the next; others change the kept sums",
+        description="rounds from one full reconstruction to the next; others are incremental",
     )
     max_resolution_angstrom: Positive | None = Field(
         default=None, description="finer detail is left out; null: Nyquist"

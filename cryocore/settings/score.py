@@ -20,14 +20,14 @@ class Score(Section):
         default="closed_form", description="how a particle is kept from judging itself"
     )
     n_folds: int = Field(
-        default=5, ge=2, le=64, description="folds: parts of a half set, each judged by the map of the others"
+        default=5, ge=2, le=64, description="folds: parts of a half set, each scored by the map of the others"
     )
     noise: Literal["optics_group", "micrograph"] = Field(
         default="optics_group", description="what shares a noise spectrum"
     )
     noise_per_particle: bool = Field(default=True, description="scale it by each particle's own residual")
-    n_decoys: int = Field(default=8, ge=0, description="random poses that each particle is compared with")
-    n_local: int = Field(default=8, ge=0, description="neighbouring poses that each particle is compared with")
-    local_angle_deg: Range = Field(default=(3.0, 15.0), description="how far away they are")
-    n_shift: int = Field(default=8, ge=0, description="displaced shifts that each particle is compared with")
-    shift_angstrom: Range = Field(default=(3.0, 15.0), description="how far they are displaced")
+    n_random_poses: int = Field(default=8, ge=0, description="random poses that each particle is compared with")
+    n_perturbed_poses: int = Field(default=8, ge=0, description="perturbed poses that each particle is compared with")
+    perturbed_angle_deg: Range = Field(default=(3.0, 15.0), description="how far they are turned")
+    n_perturbed_shifts: int = Field(default=8, ge=0, description="perturbed shifts that each particle is compared with")
+    perturbed_shift_angstrom: Range = Field(default=(3.0, 15.0), description="how far they are moved")

@@ -57,8 +57,8 @@ class Select(Section):
     @model_validator(mode="after")
     def _nothing_is_ignored(self) -> Select:
         rule = RULES[self.rule]
-        if wrong := [v for v in self.value if v not in rule.values]:
-            raise ValueError(f"value: {self.rule} takes {rule.values}; got {wrong[0]:g}")
+        if incorrect := [v for v in self.value if v not in rule.values]:
+            raise ValueError(f"value: {self.rule} takes {rule.values}; got {incorrect[0]:g}")
         if rule.score and self.score != rule.score:
             raise ValueError(
                 f"score: {self.rule} takes no notice of {self.score}, it ranks by {rule.score}; leave score out, or "

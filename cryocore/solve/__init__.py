@@ -12,7 +12,7 @@ try:
     import torch as _torch  # noqa: F401
 except ImportError:
     raise InputError(
-        "torch is not installed", setting="reconstruct.method", remedy="Install cryocore[learn], or use method: direct"
+        "torch is not installed", setting="reconstruct.method", fix="Install cryocore[learn], or use method: direct"
     ) from None
 
 from cryocore.solve.ranks import Ranks, started_ranks

@@ -74,7 +74,7 @@ def write_epochs(path: Path, history: list[Epoch]) -> None:
 
 
 def write_weights(path: Path, particles: Particles, ledger: Ledger, selected: NDArray[np.bool_]) -> None:
-    """The weight of each particle in the maps, as a subset has it, with what it was judged by."""
+    """The weight of each particle in the maps, as a subset has it, with what it was scored by."""
     weight = ledger.weight.astype(np.float32)
     columns: dict[str, Any] = {
         "particle_id": particles.ids,

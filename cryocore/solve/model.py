@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cryocore.data import Grid
+from cryocore.data import FourierGrid
 from cryocore.imaging.solve import wiener_prior
 from cryocore.maps.fsc import shell_index
-from cryocore.solve.symmetry import Mates
+from cryocore.solve.symmetry import SymmetryOperators
 from cryocore.types import Floats, Floats32
 
 
@@ -34,11 +34,19 @@ class Model:
     data: torch.Tensor
     prior: torch.Tensor
     inside: torch.Tensor
-    mates: Mates
+    equivalents: SymmetryOperators
 
     @classmethod
-    def of(cls, density: Floats32, noise_power: Floats, prior: Floats, ridge: float, grid: Grid, mates: Mates) -> Model:
-        """From the density of samples on the unpadded grid, with the mates of all particles added up.
+    def of(
+        cls,
+        density: Floats32,
+        noise_power: Floats,
+        prior: Floats,
+        ridge: float,
+        grid: FourierGrid,
+        equivalents: SymmetryOperators,
+    ) -> Model:
+        """From the density of samples on the unpadded grid, with the symmetry equivalents of all particles added up.
 
         Parameters
         ----------
@@ -54,11 +62,11 @@ class Model:
         along = np.rint(np.fft.fftfreq(n) * n).astype(int)
         row = np.clip(along, -last - 1, last + 1) + last + 1
         sampled = density[:, np.minimum(np.arange(n // 2 + 1), last + 1)][:, :, row][:, :, :, row]
-        data = n * grid.padding**3 / len(mates.group) * sampled / noise_power[shell]
+        data = n * grid.padding**3 / len(equivalents.group) * sampled / noise_power[shell]
         penalty = (np.stack([shell_means(d, shell, inside) for d in data]) * prior)[:, shell]
         penalty += ridge * data[:, inside].mean(axis=1)[:, None, None, None]
         first, second = (torch.from_numpy(np.where(inside, v, 0.0).astype(np.float32)) for v in (data, penalty))
-        return cls(first, second, torch.from_numpy(inside), mates)
+        return cls(first, second, torch.from_numpy(inside), equivalents)
 
     def to(self, device: torch.device) -> Model:
         """The same on a device."""
@@ -66,7 +74,7 @@ class Model:
 
     def maps(self, unknown: torch.Tensor) -> torch.Tensor:
         """The half maps of the unknown, both ``(2, n, n, n)``."""
-        return self.mates.mean(from_spectrum(to_spectrum(unknown) * self._scale, unknown.shape[-1]))
+        return self.equivalents.mean(from_spectrum(to_spectrum(unknown) * self._scale, unknown.shape[-1]))
 
     def unknown(self, maps: torch.Tensor) -> torch.Tensor:
         """The unknown that gives maps; what they have outside the ball is dropped."""
@@ -89,7 +97,7 @@ class Model:
         """Half the sum of prior |X|² over all coefficients of each map, ``(2,)``."""
         power = self.prior * to_spectrum(maps).abs().square()
         n = maps.shape[-1]
-        twice = slice(1, (n + 1) // 2)  # planes whose mates are left out
+        twice = slice(1, (n + 1) // 2)  # planes whose symmetry equivalents are left out
         return 0.5 * (power.sum(dim=(1, 2, 3)) + power[:, twice].sum(dim=(1, 2, 3)))
 
     def merged(self, halves: Floats32, fsc: Floats) -> Floats32:

@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from cryocore.backend import Backend, Kernel
-from cryocore.data import Grid
-from cryocore.imaging.bricks import Bricks
-from cryocore.imaging.frames import Frame, slice_basis
+from cryocore.data import FourierGrid
+from cryocore.imaging.blocked import BlockedVolume
+from cryocore.imaging.image_geometry import ImageGeometry, slice_basis
 from cryocore.imaging.insertion import Insertion
 from cryocore.imaging.prepare import Prepared
 from cryocore.imaging.slices import project
@@ -33,8 +33,8 @@ class Views:
     rotations: NDArray[np.float64]
     half: NDArray[np.int32]
     ctf: Any
-    frame: Frame
-    grid: Grid
+    frame: ImageGeometry
+    grid: FourierGrid
     backend: Backend
 
 
@@ -113,7 +113,7 @@ class _DataTerm(torch.autograd.Function):
 
 
 def residual(
-    grids: Bricks,
+    grids: BlockedVolume,
     batch: Prepared,
     rotations: NDArray[np.float64],
     half: NDArray[np.int32],
@@ -145,7 +145,7 @@ def samples_of(precision: NDArray[np.float32]) -> NDArray[np.int16]:
     return BandSamples(pairs, np.array([0, len(pairs)], dtype=np.int32)).lanes[0]
 
 
-def grids_of(maps: torch.Tensor, grid: Grid) -> torch.Tensor:
+def grids_of(maps: torch.Tensor, grid: FourierGrid) -> torch.Tensor:
     """Half-space transforms ``(m, *grid.shape)`` of maps ``(m, n, n, n)``, ready to be interpolated.
 
     What :func:`cryocore.imaging.volumes.map_to_grid` computes, with a gradient.

@@ -34,7 +34,7 @@ class Ranks:
         return self.rank == 0
 
     def rows(self, ids: NDArray[np.uint64]) -> NDArray[np.int64]:
-        """The rows of this process: in the order of a hash of the ids each one takes the next stretch."""
+        """The rows of this process: in the order of a hash of the ids each one takes the next range."""
         order = np.argsort(hashed_uniform(ids, 1, seed=0, stream=17)[:, 0], kind="stable")
         return np.sort(np.array_split(order, self.world)[self.rank])
 

@@ -14,11 +14,11 @@ from tqdm import tqdm
 
 from cryocore.backend import Backend
 from cryocore.cache.file import image_source
-from cryocore.data import FourierSums, FscCurves, Grid, Particles, last_shell, read_subset
+from cryocore.data import FourierGrid, FourierSums, FscCurves, Particles, last_shell, read_subset
 from cryocore.errors import InputError
 from cryocore.files import atomic_path
 from cryocore.imaging.accumulate import accumulate, symmetrise
-from cryocore.imaging.frames import used_shells
+from cryocore.imaging.image_geometry import used_shells
 from cryocore.imaging.solve import Solver, sampling_density
 from cryocore.maps.fsc import fsc_weight, half_map_fsc, resolution_at
 from cryocore.maps.mrc import write_map
@@ -35,7 +35,7 @@ from cryocore.solve.operators import device_of
 from cryocore.solve.optimise import STOPPED, State, best_epoch, finished, run_epoch
 from cryocore.solve.ranks import Ranks
 from cryocore.solve.sweep import Judge, Likelihood, Problem
-from cryocore.solve.symmetry import Mates
+from cryocore.solve.symmetry import SymmetryOperators
 from cryocore.training import checkpoint
 from cryocore.training.scalars import Scalars
 from cryocore.types import Floats, Floats32
@@ -73,7 +73,7 @@ class Fit:
     settings: Iterative
 
     def judge(self, unknown: torch.Tensor) -> Judge | None:
-        """What robust losses judge by at half maps; None: the plain residual."""
+        """What robust losses weigh by at half maps; None: the plain residual."""
         if self.settings.loss == "l2" or self.settings.residual == "plain":
             return None
         maps = self.model.unfiltered(self.model.maps(unknown)).cpu().numpy()
@@ -105,7 +105,7 @@ def solve(
     optics = data.reference_optics
     pixel, box = optics.pixel_size_angstrom, optics.box
     last = last_shell(box, pixel, settings.max_resolution_angstrom)
-    grid = Grid.of(box, pixel, settings.padding, last)
+    grid = FourierGrid.of(box, pixel, settings.padding, last)
     source = image_source(cache, data, used_shells(data.optics, grid))
     mask = mask or (Path(settings.mask) if settings.mask else None)
     if mask is not None:
@@ -197,13 +197,13 @@ def make_model(likelihood: Likelihood, density: Floats32, curves: FscCurves, set
     """The coordinates of the unknown and its prior, at a density of samples."""
     problem = likelihood.problem
     grid = problem.grid
-    mates = Mates(problem.group, grid.box, grid.last_shell, problem.backend)
+    equivalents = SymmetryOperators(problem.group, grid.box, grid.last_shell, problem.backend)
     relative = prior(curves, grid, settings)
-    return Model.of(density, likelihood.shell_noise, relative, settings.ridge, grid, mates)
+    return Model.of(density, likelihood.shell_noise, relative, settings.ridge, grid, equivalents)
 
 
 def reference_of(problem: Problem, start: Start, halves: Any) -> Reference:
-    """Half maps ``(2, n, n, n)`` as images are judged by them: masked, with the density of samples."""
+    """Half maps ``(2, n, n, n)`` as images are scored by them: masked, with the density of samples."""
     given = start.mask, start.density, problem.grid, problem.data.optics, N_BANDS
     return make_reference(halves, *given, problem.backend)
 
@@ -231,7 +231,7 @@ def all_sums(problem: Problem, weights: Floats32, ranks: Ranks) -> FourierSums:
     return sums
 
 
-def prior(curves: FscCurves, grid: Grid, settings: Iterative) -> Floats:
+def prior(curves: FscCurves, grid: FourierGrid, settings: Iterative) -> Floats:
     """Curvature of the prior over that of the data, ``(shells,)``: noise over signal in a half map."""
     if settings.prior == "none":
         return np.zeros(grid.last_shell + 1)
@@ -247,4 +247,4 @@ def half_maps(model: Model, unknown: torch.Tensor) -> Floats32:
 def require_finite(halves: Any, file: Path) -> None:
     """Refuse maps with values that are no numbers."""
     if not all(np.isfinite(half).all() for half in halves):
-        raise InputError("the half maps are not finite", file=file, remedy="Check the images: a pixel may be NaN")
+        raise InputError("the half maps are not finite", file=file, fix="Check the images: a pixel may be NaN")

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryocore.backend import Backend
-from cryocore.data import Grid, Particles
+from cryocore.data import FourierGrid, Particles
 from cryocore.geometry.symmetry import point_group
 from cryocore.images import Source, batch_size, batches
-from cryocore.imaging.bricks import pack
-from cryocore.imaging.frames import Frame
+from cryocore.imaging.blocked import pack
+from cryocore.imaging.image_geometry import ImageGeometry
 from cryocore.imaging.insertion import Insertion
 from cryocore.imaging.prepare import Prepared, prepare
 from cryocore.score.bands import disc
@@ -37,7 +37,7 @@ class Problem:
 
     data: Particles
     weights: Floats32
-    grid: Grid
+    grid: FourierGrid
     symmetry: str
     backend: Backend
     source: Source
@@ -53,9 +53,9 @@ class Problem:
         return np.asarray(self.data.column("half"), dtype=np.int32) - 1
 
     @cached_property
-    def frames(self) -> tuple[Frame, ...]:
+    def frames(self) -> tuple[ImageGeometry, ...]:
         """How the images of each optics group sit on the grid."""
-        return tuple(Frame.of(o, self.grid) for o in self.data.optics)
+        return tuple(ImageGeometry.of(o, self.grid) for o in self.data.optics)
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Likelihood:
         return np.asarray(1.0 / inverse[np.clip(band, reached[0], reached[-1])])
 
 
-def precision(frame: Frame, edges: NDArray[np.int32], noise_power: Floats) -> Floats32:
+def precision(frame: ImageGeometry, edges: NDArray[np.int32], noise_power: Floats) -> Floats32:
     """One over the noise power of the coefficients in use, ``(2r+1, r+1)``, from that of the bands."""
     _, used, shell = disc(frame)
     # bands leave out the outermost shell; images may not reach the outermost bands
@@ -115,12 +115,12 @@ class View:
 
 @dataclass(frozen=True)
 class Judge:
-    """What robust losses judge by: by how much images fall short of the signal that the map predicts.
+    """What robust losses weigh by: by how much images fall short of the signal that the map predicts.
 
     With the residual r = y - x and the prediction x of the masked map, shrunk by its share of signal and without its
     mean over directions, ``<r, x> / |x|`` in units of the noise is normal with unit variance: all of r that is not
-    along x is noise, whatever the pose. The particle's own share is taken out of x. The sign is turned, so that a
-    wrong particle falls short by |x|.
+    along x is noise, whatever the pose. The particle's self-contribution is taken out of x. The sign is turned, so that
+    an incorrect particle falls short by |x|.
     """
 
     reference: Reference
@@ -131,14 +131,17 @@ class Judge:
         """By how many standard deviations each image falls short, ``(n,)``; ``weights`` are those in the map."""
         g, half = view.group, view.half
         seen = self.reference
-        leverage = (weights * seen.leverage).astype(np.float32)
-        batch = Batch(view.batch, view.rotations, half, leverage, seen, seen.samples[g], backend)
+        self_contribution = (weights * seen.self_contribution).astype(np.float32)
+        batch = Batch(view.batch, view.rotations, half, self_contribution, seen, seen.samples[g], backend)
         own = BandStatistics.of(own_sums(batch))
         sigma2 = np.broadcast_to(self.noise.groups[g], own.a.shape)
         coefficients = np.broadcast_to(self.reference.samples[g].coefficients, own.a.shape)
         factor = noise_factor(own, sigma2, self.signal, coefficients)
         weighting = Weighting(
-            sigma2 * factor[:, None], self.signal, self.reference.radial_mean[half], self.reference.likeness[half]
+            sigma2 * factor[:, None],
+            self.signal,
+            self.reference.rotational_average[half],
+            self.reference.view_correlation[half],
         )
         centred = centre(own, weighting.mean)
         return np.asarray(np.sqrt(energy(centred[1], weighting)) - z(*centred, weighting))
@@ -149,7 +152,7 @@ class Ledger:
     """What the last pass found of each particle, ``(n,)`` each; NaN where it has not been seen.
 
     ``plain`` mean squared residual in units of the noise; ``cross`` the same under the map of the other half set;
-    ``distance`` what the loss judges by, its sign kept; ``weight`` in the fit.
+    ``distance`` what the loss weighs by, its sign kept; ``weight`` in the fit.
     """
 
     plain: Floats

@@ -1,4 +1,4 @@
-"""Point groups: maps in the mean over their mates.
+"""Point groups: maps in the mean over their symmetry equivalents.
 
 The mean is taken in Fourier space with a Kaiser-Bessel window on a grid of twice the box [1]_, within the sphere that
 rotations leave in the box. Trilinear interpolation would keep some percent of what is not symmetric, and iteration
@@ -31,8 +31,9 @@ SHAPE = 2.34 * TAPS
 
 
 @dataclass(frozen=True)
-class Mates:
-    """The mates of maps ``(n, n, n)``: rotations ``(m, 3, 3)`` of a point group, up to a shell of the transform."""
+class SymmetryOperators:
+    """The symmetry equivalents of maps ``(n, n, n)``: rotations ``(m, 3, 3)`` of a point group, up to a shell of the
+    transform."""
 
     group: NDArray[np.float64]
     box: int
@@ -40,7 +41,7 @@ class Mates:
     backend: Backend
 
     def mean(self, maps: torch.Tensor) -> torch.Tensor:
-        """Maps ``(m, n, n, n)`` in the mean over their mates, differentiable once."""
+        """Maps ``(m, n, n, n)`` in the mean over their symmetry equivalents, differentiable once."""
         if len(self.group) == 1:
             return maps
         return _Mean.apply(maps, self)  # type: ignore[no-untyped-call]
@@ -68,28 +69,37 @@ class Mates:
 
 class _Mean(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, maps: torch.Tensor, mates: Mates) -> torch.Tensor:
-        ctx.mates = mates
-        return _mean(maps, mates)
+    def forward(ctx: Any, maps: torch.Tensor, equivalents: SymmetryOperators) -> torch.Tensor:
+        ctx.equivalents = equivalents
+        return _mean(maps, equivalents)
 
     @staticmethod
     @differentiable_once
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
-        return _mean(gradient, ctx.mates), None
+        return _mean(gradient, ctx.equivalents), None
 
 
-def _mean(maps: torch.Tensor, mates: Mates) -> torch.Tensor:
-    n, last, backend = mates.box, mates.last_shell, mates.backend
-    sphere, (table, factor) = mates.sphere.to(maps), mates.window
+def _mean(maps: torch.Tensor, equivalents: SymmetryOperators) -> torch.Tensor:
+    n, last, backend = equivalents.box, equivalents.last_shell, equivalents.backend
+    sphere, (table, factor) = equivalents.sphere.to(maps), equivalents.window
     factor = factor.to(maps)
     size, reach = PADDING * n, PADDING * (last + 1) + TAPS // 2 + 1
     spectra = transform(maps * sphere / (factor[:, None, None] * factor[:, None] * factor), size, reach)
-    operators = backend.to_device(mates.group.astype(np.float32).reshape(-1, 9))
+    operators = backend.to_device(equivalents.group.astype(np.float32).reshape(-1, 9))
     out = []
     for spectrum in spectra:
         width = 2 * last + 3
         mean = backend.xp.empty((last + 2, width, width), dtype=np.complex64)
-        args = to_array(spectrum, backend), operators, table, len(mates.group), reach - 1, float(PADDING), last, mean
+        args = (
+            to_array(spectrum, backend),
+            operators,
+            table,
+            len(equivalents.group),
+            reach - 1,
+            float(PADDING),
+            last,
+            mean,
+        )
         backend.launch(Kernel("average.cu", "average_mates"), args, items=(last + 2) * width)
         out.append(back(to_tensor(mean)[: n // 2 + 1], n))
     return torch.stack(out) * sphere

@@ -84,22 +84,22 @@ class Block:
 def read_lines(path: Path, kind: str = "STAR") -> Lines:
     """Read the file and index its lines, or say why it is no file of its kind."""
     if path.is_dir():
-        raise InputError("is a directory", file=path, remedy=f"Give the {kind} file inside it")
+        raise InputError("is a directory", file=path, fix=f"Give the {kind} file inside it")
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise InputError("file does not exist", file=path, remedy=f"Give an existing {kind} file") from None
+        raise InputError("file does not exist", file=path, fix=f"Give an existing {kind} file") from None
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot be read ({why(error)})", file=path, remedy="Check its name and permissions") from None
+        raise InputError(f"cannot be read ({why(error)})", file=path, fix="Check its name and permissions") from None
     if not data or data.isspace():
-        raise InputError("file is empty", file=path, remedy=f"Write the {kind} file again")
+        raise InputError("file is empty", file=path, fix=f"Write the {kind} file again")
     foreign = next((what for begin, what in _FOREIGN.items() if data.startswith(begin)), None)
     if foreign is not None:
-        raise InputError(f"not a {kind} file: it {foreign}", file=path, remedy="Save it as plain UTF-8 text")
+        raise InputError(f"not a {kind} file: it {foreign}", file=path, fix="Save it as plain UTF-8 text")
     if b"\0" in data:
-        raise InputError(f"not a {kind} file: it holds binary data", file=path, remedy=f"Give a {kind} file")
+        raise InputError(f"not a {kind} file: it holds binary data", file=path, fix=f"Give a {kind} file")
     if data.count(b"\r") != data.count(b"\r\n"):
-        raise InputError("has carriage returns inside its lines", file=path, remedy="Save it with Unix line ends")
+        raise InputError("has carriage returns inside its lines", file=path, fix="Save it with Unix line ends")
     start, end = _split_lines(data)
     return Lines(data, start, end, *_scan_lines(data, start, end))
 
@@ -143,12 +143,12 @@ def find_blocks(path: Path, lines: Lines) -> list[Block]:
     first = int(np.argmax(content))
     if not heads or first < heads[0]:
         problem = "it has no data_ block" if not heads else f"line {first + 1} stands before its first data_ block"
-        raise InputError(f"not a STAR file: {problem}", file=path, remedy="Give a RELION STAR file of particles")
+        raise InputError(f"not a STAR file: {problem}", file=path, fix="Give a RELION STAR file of particles")
     blocks = [_read_block(path, lines, a, b) for a, b in zip(heads, [*heads[1:], len(lines)], strict=True)]
     names = [b.name for b in blocks]
     twice = next((n for n in names if names.count(n) > 1), None)
     if twice is not None:
-        raise InputError(f"block data_{twice} appears twice", file=path, remedy="Keep one of them")
+        raise InputError(f"block data_{twice} appears twice", file=path, fix="Keep one of them")
     return blocks
 
 
@@ -164,10 +164,10 @@ def _read_block(path: Path, lines: Lines, head: int, stop: int) -> Block:
     labels = tuple(decode(path, TOKEN.findall(lines[i])[0], i)[1:] for i in label_lines)
     if len(set(labels)) < len(labels):
         twice = next(label for label in labels if labels.count(label) > 1)
-        raise InputError(f"data_{name} has the column twice", file=path, column=twice, remedy="Remove one of them")
+        raise InputError(f"data_{name} has the column twice", file=path, column=twice, fix="Remove one of them")
     if not is_loop and n_labels < len(body):
         problem = f"line {body[n_labels] + 1} in data_{name} is neither loop_ nor a label"
-        raise InputError(problem, file=path, remedy="Write the table as loop_, labels, rows")
+        raise InputError(problem, file=path, fix="Write the table as loop_, labels, rows")
     return Block(name, is_loop, labels, label_lines, body[n_labels:])
 
 
@@ -177,16 +177,16 @@ def particle_block(path: Path, blocks: list[Block]) -> Block:
     tables = named or [b for b in blocks if IMAGE_NAME in b.labels and b.name != "optics"]
     titles = ", ".join(b.title for b in tables or blocks)
     if not tables:
-        remedy = "Give the STAR file of a refinement or an extraction, not one of micrographs or settings"
+        fix = "Give the STAR file of a refinement or an extraction, not one of micrographs or settings"
         problem = f"no table of particles among its blocks ({titles})"
-        raise InputError(problem, file=path, column=IMAGE_NAME, remedy=remedy)
+        raise InputError(problem, file=path, column=IMAGE_NAME, fix=fix)
     if len(tables) > 1:
-        raise InputError(f"several tables of particles ({titles})", file=path, remedy="Keep one table in the file")
+        raise InputError(f"several tables of particles ({titles})", file=path, fix="Keep one table in the file")
     if IMAGE_NAME not in tables[0].labels:
-        remedy = "Extract the particles and give the STAR file of that job"
-        raise InputError(f"{titles} names no images", file=path, column=IMAGE_NAME, remedy=remedy)
+        fix = "Extract the particles and give the STAR file of that job"
+        raise InputError(f"{titles} names no images", file=path, column=IMAGE_NAME, fix=fix)
     if tables[0].is_loop and not len(tables[0].rows):
-        raise InputError(f"{titles} has no rows", file=path, remedy="Give a STAR file that has particles")
+        raise InputError(f"{titles} has no rows", file=path, fix="Give a STAR file that has particles")
     return tables[0]
 
 
@@ -199,7 +199,7 @@ def check_counts(path: Path, lines: Lines, block: Block) -> None:
             f"line {line + 1} has {lines.n_values[line]} values for the {len(block.labels)} columns of {block.title}",
             file=path,
             row=int(wrong[0]) + 1,
-            remedy="Complete the row, or put quotes around values that contain spaces",
+            fix="Complete the row, or put quotes around values that contain spaces",
         )
 
 
@@ -215,5 +215,5 @@ def is_utf8(text: bytes) -> bool:
 def decode(path: Path, text: bytes, line: int) -> str:
     """The bytes as text, or an error that names the line (from 0)."""
     if not is_utf8(text):
-        raise InputError(f"line {line + 1} is not UTF-8 text", file=path, remedy="Save the file as UTF-8")
+        raise InputError(f"line {line + 1} is not UTF-8 text", file=path, fix="Save the file as UTF-8")
     return text.decode()

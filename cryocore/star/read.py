@@ -129,7 +129,7 @@ def _read_table(path: Path, lines: Lines, block: Block) -> pd.DataFrame:
         )
     except UnicodeDecodeError:
         line = next(int(i) for i in rows if not is_utf8(lines[i]))
-        raise InputError(f"line {line + 1} is not UTF-8 text", file=path, remedy="Save the file as UTF-8") from None
+        raise InputError(f"line {line + 1} is not UTF-8 text", file=path, fix="Save the file as UTF-8") from None
     table.columns = pd.Index(block.labels)
     return table
 
@@ -140,7 +140,7 @@ def _read_single(path: Path, lines: Lines, block: Block) -> pd.DataFrame:
     for label, line in zip(block.labels, block.label_lines, strict=True):
         tokens = TOKEN.findall(lines[line])
         if len(tokens) < 2 or tokens[1].startswith(b"#"):
-            raise InputError(f"line {line + 1} has no value", file=path, column=label, remedy="Complete the line")
+            raise InputError(f"line {line + 1} has no value", file=path, column=label, fix="Complete the line")
         row.append(_unquote(path, tokens[1], line))
     return _typed([row], block)
 

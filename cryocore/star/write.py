@@ -65,12 +65,12 @@ def edit_star(
     lines = read_lines(parent)
     block = particle_block(parent, find_blocks(parent, lines))
     if not block.is_loop:
-        raise InputError("its particles are not in a loop_", file=parent, remedy="Write them as loop_, labels, rows")
+        raise InputError("its particles are not in a loop_", file=parent, fix="Write them as loop_, labels, rows")
     check_counts(parent, lines, block)
     kept = np.ones(len(block.rows), dtype=bool) if keep is None else np.asarray(keep, dtype=bool)
     if kept.shape != block.rows.shape:
         problem = f"has {len(block.rows)} particles where {kept.size} are expected"
-        raise InputError(problem, file=parent, remedy="The file has changed: run the workflow from the start")
+        raise InputError(problem, file=parent, fix="The file has changed: run the workflow from the start")
     values = {label.removeprefix("_"): v for label, v in (extra or {}).items()}
     for label, v in values.items():
         if len(v) != kept.sum():
@@ -119,8 +119,8 @@ def _write(
 
 def _comment(text: str, parent: Path) -> bytes:
     if any(c in text for c in _LINE_ENDS):
-        remedy = "Rename the folder: no line ends"
-        raise InputError(f"{text!r} cannot be written into a comment", file=parent, remedy=remedy)
+        fix = "Rename the folder: no line ends"
+        raise InputError(f"{text!r} cannot be written into a comment", file=parent, fix=fix)
     return text.encode()
 
 
@@ -163,6 +163,6 @@ def format_value(value: Any) -> bytes:
     blank = " " in text or "\t" in text
     mark = next((mark for mark in "\"'" if mark not in text), None) if blank else '"'
     if mark is None or any(c in text for c in _LINE_ENDS):
-        raise InputError(f"{text!r} cannot be written to a STAR file", remedy="Use a name without line ends and quotes")
+        raise InputError(f"{text!r} cannot be written to a STAR file", fix="Use a name without line ends and quotes")
     quoted = not text or blank or text[0] in _SIGNS or text.lower().startswith(_WORDS)
     return f"{mark}{text}{mark}".encode() if quoted else text.encode()

@@ -38,5 +38,5 @@ def load(path: Path, wanted: str) -> dict[str, Any] | None:
         state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:  # torch raises whatever its parts raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"the checkpoint cannot be read ({reason})", file=path, remedy="Delete it") from None
+        raise InputError(f"the checkpoint cannot be read ({reason})", file=path, fix="Delete it") from None
     return state if state.get("identity") == wanted else None

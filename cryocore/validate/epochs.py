@@ -1,4 +1,4 @@
-"""Which particles the epochs of an iterative reconstruction used, right and wrong."""
+"""Which particles the epochs of an iterative reconstruction used, correct and incorrect."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cryocore.files import open_table
 
 
-def epoch_metrics(batches: Path, right: NDArray[np.bool_], known: NDArray[np.bool_]) -> list[dict[str, Any]]:
+def epoch_metrics(batches: Path, correct: NDArray[np.bool_], known: NDArray[np.bool_]) -> list[dict[str, Any]]:
     """Particles used in each epoch, and how many of them are wrong, of those whose truth is known; one epoch at a time.
 
     Parameters
@@ -20,7 +20,7 @@ def epoch_metrics(batches: Path, right: NDArray[np.bool_], known: NDArray[np.boo
     right, known : (n,)   the truth, and where there is one
     """
     rows: list[dict[str, Any]] = []
-    wrong = known & ~right
+    incorrect = known & ~correct
     with open_table(batches) as file:
         for number in range(file.num_row_groups):
             table = file.read_row_group(number, columns=["epoch", "weight", "used"])
@@ -30,8 +30,10 @@ def epoch_metrics(batches: Path, right: NDArray[np.bool_], known: NDArray[np.boo
                 {
                     "epoch": int(table.column("epoch")[0].as_py()),
                     "used": int(used.sum()),
-                    "wrong_used": int((used & wrong).sum()) if known.any() else None,
-                    "wrong_weight": round(float(weight[wrong].sum(dtype=np.float64)) / total, 6) if total > 0 else None,
+                    "wrong_used": int((used & incorrect).sum()) if known.any() else None,
+                    "wrong_weight": round(float(weight[incorrect].sum(dtype=np.float64)) / total, 6)
+                    if total > 0
+                    else None,
                 }
             )
     return rows

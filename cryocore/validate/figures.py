@@ -165,13 +165,13 @@ def stopping_figure(table: dict[str, list[Any]]) -> Figure:
     """FSC area of every round beside the best round's, with twice its deviation, and the particles that it has."""
     figure = Figure(figsize=(6.6, 3.3), layout="constrained")
     axes = figure.subplots()
-    names = ("round", "fsc_area_difference", "fsc_area_difference_sd", "is_finest")
+    names = ("round", "fsc_area_difference", "fsc_area_difference_sd", "is_recommended")
     rounds, count = table["round"], len(table["round"])
-    for i, (r, area, sd, is_finest) in enumerate(zip(*(table[k] for k in names), strict=True)):
+    for i, (r, area, sd, is_recommended) in enumerate(zip(*(table[k] for k in names), strict=True)):
         axes.errorbar(r, area, 2 * sd, color=round_colour(i, count), marker="o", markersize=6, capsize=3, linewidth=1.5)
-        if is_finest:
+        if is_recommended:
             ring: dict[str, Any] = {"markersize": 13, "fillstyle": "none", "markeredgewidth": 2, "color": WRONG}
-            axes.plot(r, area, "o", label="finest subset", **ring)
+            axes.plot(r, area, "o", label="recommended subset", **ring)
     axes.axhline(0.0, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
     named = slice(None, None, -(-count // MOST_NAMED))
     labels = [f"{r}\n{_short(n)}" for r, n in zip(rounds, table["n_effective"], strict=True)]

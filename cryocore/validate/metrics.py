@@ -78,8 +78,8 @@ def validate_round(
     }
     if batches is not None:
         nothing = np.zeros(len(columns["half"]), dtype=bool)
-        right, known = (nothing, nothing) if flags is None else (flags.right, flags.known)
-        metrics["epochs"] = epoch_metrics(batches, right, known)
+        correct, known = (nothing, nothing) if flags is None else (flags.correct, flags.known)
+        metrics["epochs"] = epoch_metrics(batches, correct, known)
     metrics["round"] = log_round.number
     write_json(out_metrics, metrics)
     log.info("round %s: %d of %d particles kept", metrics["round"], metrics["n_kept"], metrics["n_particles"])
@@ -91,7 +91,7 @@ def _require_score(name: str, names: list[str], scores: Path) -> None:
             f"there is no such score; it holds {', '.join(names)}",
             file=scores,
             column=name,
-            remedy="Set select.score to one",
+            fix="Set select.score to one",
         )
 
 
@@ -145,7 +145,7 @@ def truth_map_metrics(round_dir: Path, true_map: Path | None) -> dict[str, Any]:
             f"the true map has box {true.shape[0]} at {true_pixel:.4g} Å, "
             f"the round's map has box {made.shape[0]} at {pixel:.4g} Å",
             file=true_map,
-            remedy="Resample the true map to the particles' box and pixel size",
+            fix="Resample the true map to the particles' box and pixel size",
         )
     require_contrast(true, true_map)
     curve = fsc(made * mask, true * mask)
@@ -171,16 +171,16 @@ def _flag_metrics(
     if truth is None or not truth.known.any():
         unknown = dict.fromkeys(("correct_rate", "precision", "recall", "correct_rate_all", "auc"))
         return {**metrics, **unknown, "n_flagged": 0, "aucs": {}, "error_kinds": {}}
-    known, right = truth.known, truth.right[truth.known]
+    known, correct = truth.known, truth.correct[truth.known]
     selected = selected[known]
-    aucs = rounded({n: auc(values(n)[known], right, lower_is_better=lower_is_better(n)) for n in names})
+    aucs = rounded({n: auc(values(n)[known], correct, lower_is_better=lower_is_better(n)) for n in names})
     kinds = rates_by_kind(
-        truth.kinds[known], chosen[known], selected, right, lower_is_better=lower_is_better(score_name)
+        truth.kinds[known], chosen[known], selected, correct, lower_is_better=lower_is_better(score_name)
     )
     return {
         **metrics,
-        **rounded(selection_rates(selected, right)),
-        "correct_rate_all": round(float(right.mean()), 6),
+        **rounded(selection_rates(selected, correct)),
+        "correct_rate_all": round(float(correct.mean()), 6),
         "n_flagged": int(known.sum()),
         "auc": aucs[score_name],
         "aucs": aucs,

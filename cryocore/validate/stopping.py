@@ -48,11 +48,11 @@ class Stop:
     """The round of the largest FSC area, the one to stop at, and how every round compares with the best."""
 
     best: int
-    finest: int
+    recommended: int
     comparisons: tuple[Comparison, ...]
 
 
-def finest_round(
+def recommended_round(
     curves: Sequence[Floats], n_effective: Sequence[float], overlap: Callable[[int, int], float], samples: Samples
 ) -> Stop:
     """The round with the fewest particles that is not significantly worse than the best.
@@ -77,8 +77,8 @@ def finest_round(
         a_shell_is = np.any((deviations < limit) & (difference < -NEGLIGIBLE))
         is_lower = a_shell_is or area < min(ndtri(SIGNIFICANCE) * area_sd, -NEGLIGIBLE_AREA)
         comparisons.append(Comparison(r, area, area_sd, worst, bool(is_lower and r != best)))
-    finest = min((r for r, c in enumerate(comparisons) if not c.is_lower), key=lambda r: (n_effective[r], -r))
-    return Stop(best, finest, tuple(comparisons))
+    recommended = min((r for r, c in enumerate(comparisons) if not c.is_lower), key=lambda r: (n_effective[r], -r))
+    return Stop(best, recommended, tuple(comparisons))
 
 
 def difference_sd(first: Floats, second: Floats, overlap: float, samples: Floats) -> Floats:
@@ -121,11 +121,12 @@ def shared_sd(first: Floats, second: Floats, overlap: float) -> Floats:
     return np.asarray(np.sqrt(np.maximum(variance, 0.0)))
 
 
-def independent_samples(mask: Floats32, n_mates: int) -> Samples:
+def independent_samples(mask: Floats32, n_operators: int) -> Samples:
     """How many independent numbers the FSC of a masked, symmetrised map rests on.
 
     A mask m couples coefficients at a distance d with the squared transform of m² there. Of the coefficients at d, the
-    share 1 - d / 2 (d <= 1) or 1 / (2 d) lies in the same shell. Symmetry of order ``n_mates`` leaves one in so many.
+    share 1 - d / 2 (d <= 1) or 1 / (2 d) lies in the same shell. Symmetry of order ``n_operators`` leaves one in so
+    many.
     """
     n = mask.shape[0]
     power = np.abs(scipy.fft.rfftn(mask.astype(np.float32) ** 2, workers=available_cores())) ** 2
@@ -135,7 +136,7 @@ def independent_samples(mask: Floats32, n_mates: int) -> Samples:
     same_shell = np.where(distance <= 1.0, 1.0 - 0.5 * distance, 0.5 / np.maximum(distance, 1.0))
     coupled, coupled_in_shell = power.sum() / power[0, 0, 0], (power * same_shell).sum() / power[0, 0, 0]
     shells = np.arange(n // 2 + 1)
-    per_shell = np.maximum(4.0 * np.pi * shells**2 / coupled_in_shell / n_mates, 1.0)
+    per_shell = np.maximum(4.0 * np.pi * shells**2 / coupled_in_shell / n_operators, 1.0)
     return Samples(per_shell, float(coupled / coupled_in_shell))
 
 

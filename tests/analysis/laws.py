@@ -26,7 +26,7 @@ def law(
     n: int,
     *,
     preference: float = 0.0,
-    wrong: float = 0.0,
+    incorrect: float = 0.0,
     strength: float = 6.0,
     contrast: float = 0.1,
     loss: str = "z",
@@ -37,8 +37,8 @@ def law(
     """The columns of n particles, of which a share is wrong.
 
     ``strength`` is √E in the mean, ``contrast`` by how much it grows from the equator to the poles, relatively, and
-    ``defocus_groups`` how much larger it is in the second half of the micrographs. A right particle scores √E, a wrong
-    one 0, both with unit variance; llr, ncc and l2_loss are functions of these.
+    ``defocus_groups`` how much larger it is in the second half of the micrographs. A correct particle scores √E, an
+    incorrect one 0, both with unit variance; llr, ncc and l2_loss are functions of these.
     """
     rng = np.random.default_rng(seed)
     rotations = poses(n, preference, rng)
@@ -48,8 +48,8 @@ def law(
     defocus = np.where(late & (defocus_groups > 0), 20_000.0, 10_000.0) + rng.uniform(0, 5000, n)
     expected = strength * (1 + contrast * (2 * rotations[:, 2, 2] ** 2 - 1)) * (1 + defocus_groups * late)
     expected *= 1 + 0.02 * rng.normal(size=n)
-    right = rng.random(n) >= wrong
-    z = expected * right + rng.normal(size=n)
+    correct = rng.random(n) >= incorrect
+    z = expected * correct + rng.normal(size=n)
     energy = 1000.0 + 30 * rng.normal(size=n) + expected**2
     values = {
         "z": z,
@@ -59,5 +59,5 @@ def law(
     }
     ids = rng.permutation(np.arange(1, n + 1, dtype=np.uint64) * np.uint64(2654435761))
     return LossColumns(
-        loss, values[loss], ids, rotations, expected, defocus, micrograph, energy, right.astype(np.int8), symmetry
+        loss, values[loss], ids, rotations, expected, defocus, micrograph, energy, correct.astype(np.int8), symmetry
     )

@@ -26,9 +26,9 @@ def test_functions_are_those_that_the_point_group_leaves_as_they_are(symmetry: s
     view, _ = view_functions(POSES[:, 2], 4, symmetry)
     turned, _ = in_plane_functions(POSES, 4, symmetry)
     assert view.shape[1] == n_views
-    for mate in point_group(symmetry)[1:4]:
-        assert np.allclose(view_functions(POSES[:, 2] @ mate, 4, symmetry)[0], view, atol=1e-5)
-        assert np.allclose(in_plane_functions(POSES @ mate, 4, symmetry)[0], turned, atol=1e-5)
+    for operator in point_group(symmetry)[1:4]:
+        assert np.allclose(view_functions(POSES[:, 2] @ operator, 4, symmetry)[0], view, atol=1e-5)
+        assert np.allclose(in_plane_functions(POSES @ operator, 4, symmetry)[0], turned, atol=1e-5)
     every = np.concatenate([view, turned], axis=1)
     assert np.allclose(every.T @ every / len(POSES), np.eye(every.shape[1]), atol=0.12)
 
@@ -57,12 +57,12 @@ def test_in_plane_functions_vanish_in_the_mean_over_turns() -> None:
 
 
 @pytest.mark.parametrize("symmetry", ["C1", "D7"])
-def test_statistic_is_hsic_with_the_mean_kernel_over_mates(symmetry: str) -> None:
+def test_statistic_is_hsic_with_the_mean_kernel_over_symmetry_equivalents(symmetry: str) -> None:
     poses = POSES[:400]
     loss = np.random.default_rng(1).normal(size=400)
     views = poses[:, 2]
     kernel = np.mean(
-        [np.exp(KERNEL_SHARPNESS * (views @ (views @ mate).T - 1)) for mate in point_group(symmetry)], axis=0
+        [np.exp(KERNEL_SHARPNESS * (views @ (views @ operator).T - 1)) for operator in point_group(symmetry)], axis=0
     )
     standard = (loss - loss.mean()) / loss.std()
     functions, degrees = view_functions(views, 16, symmetry)
@@ -98,15 +98,15 @@ def test_finds_what_is_planted(planted: str, name: str) -> None:
     assert direction(columns, permutations=199).questions[0].found == (name,)
 
 
-def test_dependence_through_projection_energy_is_told_apart() -> None:
-    columns = law(1500, wrong=0.3, contrast=0.4, preference=6, strength=8, symmetry="C4", seed=2)
+def test_dependence_through_projection_energy_is_distinguished() -> None:
+    columns = law(1500, incorrect=0.3, contrast=0.4, preference=6, strength=8, symmetry="C4", seed=2)
     plain, energy, both = direction(columns, permutations=99).questions
     assert {"mean", "narrow", "shape"} <= set(plain.found)
     assert energy.found == both.found == ()
 
 
 def test_same_seed_same_result_in_any_order_of_rows() -> None:
-    columns = law(600, wrong=0.3, symmetry="D7")
+    columns = law(600, incorrect=0.3, symmetry="D7")
     order = np.random.default_rng(5).permutation(600)
     first, second = (direction(c, permutations=49, seed=3) for c in (columns, columns.take(order)))
     assert first.as_dict() == second.as_dict()

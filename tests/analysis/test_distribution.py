@@ -30,19 +30,19 @@ TWO_VIEWS: dict[str, Any] = {"preference": 12, "contrast": 0.4, "strength": 11}
     ("settings", "verdict"),
     [
         (TWO_VIEWS, VIEWS),
-        ({"wrong": 0.3}, KINDS),
-        ({**TWO_VIEWS, "wrong": 0.3}, BOTH),
-        ({"wrong": 0.3, "symmetry": "D7", "loss": "llr"}, KINDS),
+        ({"incorrect": 0.3}, KINDS),
+        ({**TWO_VIEWS, "incorrect": 0.3}, BOTH),
+        ({"incorrect": 0.3, "symmetry": "D7", "loss": "llr"}, KINDS),
         ({**TWO_VIEWS, "loss": "ncc"}, VIEWS),
         ({}, ONE),
         ({"defocus_groups": 0.9}, IMAGING),
     ],
-    ids=["geometry", "wrong", "both", "wrong, D7, llr", "geometry, ncc", "one", "defocus"],
+    ids=["geometry", "incorrect", "both", "wrong, D7, llr", "geometry, ncc", "one", "defocus"],
 )
 def test_verdict_names_the_cause(settings: dict[str, Any], verdict: str) -> None:
     result = distribution(law(1500, seed=6, **settings))
     assert result.verdict == verdict
-    if settings.get("wrong"):
+    if settings.get("incorrect"):
         assert result.worse_share == pytest.approx(0.3, abs=0.04)
         assert result.agreement is not None and result.agreement > 0.98
 
@@ -50,11 +50,11 @@ def test_verdict_names_the_cause(settings: dict[str, Any], verdict: str) -> None
 def test_views_alone_are_enough_to_tell_geometry_from_errors() -> None:
     geometry = replace(law(1500, **TWO_VIEWS), expected=None)
     assert distribution(geometry).verdict == VIEWS
-    assert distribution(replace(law(1500, wrong=0.3), expected=None)).verdict == KINDS
+    assert distribution(replace(law(1500, incorrect=0.3), expected=None)).verdict == KINDS
 
 
 def test_says_when_it_cannot_tell() -> None:
-    columns = law(1500, wrong=0.3)
+    columns = law(1500, incorrect=0.3)
     assert distribution(columns.take(np.arange(300))).verdict == UNCLEAR
     assert distribution(replace(columns, expected=None, rotations=None)).verdict == UNCLEAR
     assert columns.micrograph is not None
@@ -81,21 +81,23 @@ def test_decomposition_is_zero_for_noise_and_adds_up() -> None:
 
 
 def test_same_result_in_any_order_of_rows() -> None:
-    columns = law(700, wrong=0.3)
+    columns = law(700, incorrect=0.3)
     mixed = columns.take(np.random.default_rng(8).permutation(700))
     assert distribution(columns, seed=2).as_dict() == distribution(mixed, seed=2).as_dict()
 
 
 def test_a_log_is_read_and_analysed(tmp_path: Path) -> None:
-    columns = law(600, wrong=0.3, symmetry="C4")
+    columns = law(600, incorrect=0.3, symmetry="C4")
     path = tmp_path / "log" / "round=2" / "log.parquet"
     write_log(path, columns.loss)
     read = read_columns(tmp_path)
     assert (read.name, read.round, read.symmetry, read.n_left_out) == ("z", 2, "C4", 1)
     result = analyse(read, permutations=49)
-    said = CliRunner().invoke(app, ["explain", str(tmp_path), "--permutations", "49", "--json"])
+    said = CliRunner().invoke(app, ["loss-distribution", str(tmp_path), "--permutations", "49", "--json"])
     assert json.loads(said.output) == result.as_dict()
-    hidden = CliRunner().invoke(app, ["explain", str(tmp_path), "--blind", "--figures", str(tmp_path / "quiz")])
+    hidden = CliRunner().invoke(
+        app, ["loss-distribution", str(tmp_path), "--blind", "--figures", str(tmp_path / "quiz")]
+    )
     assert hidden.exit_code == 0
     panel = json.loads((tmp_path / "quiz" / "blind_answer.json").read_text())["panel"]
     assert panel == blind_figure(read).answer and (tmp_path / "quiz" / "blind.png").exists()
@@ -107,7 +109,7 @@ def test_a_log_is_read_and_analysed(tmp_path: Path) -> None:
 
 
 def write_log(path: Path, loss: np.ndarray) -> None:
-    columns = law(len(loss), wrong=0.3, symmetry="C4")
+    columns = law(len(loss), incorrect=0.3, symmetry="C4")
     assert columns.rotations is not None and columns.flags is not None
     assert columns.image_energy is not None and columns.micrograph is not None
     quaternions = matrix_to_quaternion(columns.rotations)
@@ -125,7 +127,7 @@ def write_log(path: Path, loss: np.ndarray) -> None:
 
 
 def test_figures_draw_and_the_blind_test_hides_its_answer() -> None:
-    columns = law(600, wrong=0.3, symmetry="D7")
+    columns = law(600, incorrect=0.3, symmetry="D7")
     result = analyse(columns, permutations=19)
     assert result.direction is not None
     blind = [blind_figure(columns, seed=s, panels=3) for s in range(8)]

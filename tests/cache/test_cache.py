@@ -16,11 +16,11 @@ import pytest
 from cryocore.backend import get_backend
 from cryocore.cache import cache
 from cryocore.cache.file import Transforms
-from cryocore.data import SCORES, FscCurves, Grid, Particles, last_shell
+from cryocore.data import SCORES, FourierGrid, FscCurves, Particles, last_shell
 from cryocore.errors import InputError
 from cryocore.geometry.rotations import random_rotations
 from cryocore.images import StackReader, batches
-from cryocore.imaging.frames import Frame, used_shells
+from cryocore.imaging.image_geometry import ImageGeometry, used_shells
 from cryocore.imaging.packed import pack_transforms, record_type, row_ends
 from cryocore.imaging.prepare import prepare
 from cryocore.maps.mrc import write_stack
@@ -55,7 +55,7 @@ def cached(folder: Path, data: Particles, resolution: float | None = None) -> Tr
 
 
 def shells(data: Particles, resolution: float | None = None) -> list[int]:
-    return used_shells(data.optics, Grid.of(BOX, 2.0, 1.0, last_shell(BOX, 2.0, resolution)))
+    return used_shells(data.optics, FourierGrid.of(BOX, 2.0, 1.0, last_shell(BOX, 2.0, resolution)))
 
 
 @pytest.mark.parametrize("name", BACKENDS)
@@ -63,7 +63,7 @@ def shells(data: Particles, resolution: float | None = None) -> list[int]:
 @pytest.mark.parametrize("box", [32, 33])
 def test_prepared_from_packed_transforms_as_from_pixels(name: str, kind: dict[str, Any], box: int) -> None:
     backend, rng, n = get_backend(name), np.random.default_rng(1), 6
-    frame = Frame.of(optics(box, **kind), Grid.of(box, 2.0, 2.0, 12))
+    frame = ImageGeometry.of(optics(box, **kind), FourierGrid.of(box, 2.0, 2.0, 12))
     data = particles(random_rotations(n, rng), frame.optics, shift_x_angstrom=rng.normal(size=n))
     images = rng.standard_normal((n, box, box), dtype=np.float32)
     expected = prepare(images, data, frame, backend)
@@ -82,7 +82,7 @@ def test_prepared_from_packed_transforms_as_from_pixels(name: str, kind: dict[st
 def test_half_precision_neither_overflows_nor_underflows(scale: float) -> None:
     """Whatever the unit of the pixels, their mean, or how much one wave stands out."""
     backend, box, n = get_backend("cpu"), 32, 4
-    frame = Frame.of(optics(box), Grid.of(box, 2.0, 2.0))
+    frame = ImageGeometry.of(optics(box), FourierGrid.of(box, 2.0, 2.0))
     images = np.random.default_rng(2).standard_normal((n, box, box), dtype=np.float32)
     images += 1e4 * np.cos(2 * np.pi * 3 * np.arange(box) / box, dtype=np.float32)
     data = particles(random_rotations(n, np.random.default_rng(2)), frame.optics)
@@ -225,7 +225,7 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path, monkeypa
     engine, out = get_backend("cpu", threads=1), tmp_path / "transforms.npz"
     tracemalloc.start()
     cache(tmp_path / "particles.parquet", max_resolution_angstrom=None, backend=engine, out=out)
-    file = Transforms.of(out, data, used_shells(data.optics, Grid.of(box, 2.0, 1.0)))
+    file = Transforms.of(out, data, used_shells(data.optics, FourierGrid.of(box, 2.0, 1.0)))
     assert sum(len(rows) for rows, _ in batches(data, np.arange(n), 64, source=file.reader)) == n
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

@@ -105,12 +105,12 @@ def test_the_classifier_is_set_beside_each_score_on_the_same_particles():
 @pytest.mark.parametrize(
     "change, problem",
     [
-        ({"label": np.ones(4, bool)}, "right and wrong"),
+        ({"label": np.ones(4, bool)}, "correct and incorrect"),
         ({"probability": np.array([0.1, np.nan, 0.3, 0.2])}, "from 0 to 1"),
         ({"groups": np.arange(3)}, "differ in number"),
     ],
 )
-def test_what_cannot_be_judged_is_refused(change, problem):
+def test_what_cannot_be_scored_is_refused(change, problem):
     given = {"probability": np.array([0.1, 0.9, 0.3, 0.2]), "label": np.arange(4) > 1, "groups": np.arange(4)} | change
     with pytest.raises(InputError, match=problem):
         evaluate(given["probability"], given["label"], groups=given["groups"], seed=0)
@@ -125,7 +125,7 @@ def test_the_card_tells_data_figures_and_limits(tmp_path):
     beside = compare(probability, {"z": probability + 0.0, "plain_loss": 1.0 * ~label}, label, groups, seed=0)
     about = {
         "name": "Network",
-        "purpose": "Tells right particles from wrong ones.",
+        "purpose": "Tells correct particles from incorrect ones.",
         "split": "By micrograph.",
         "data": {"molecules": ["channel"], "planted": True, "n": 600, "share_by_kind": {"pose": 0.45, "near": 0.05}},
     }
@@ -137,7 +137,7 @@ def test_the_card_tells_data_figures_and_limits(tmp_path):
     for part in parts:
         assert part in limits
     text = (tmp_path / "card.md").read_text()
-    assert f"| AUC | {found.auc} |" in text and "share by kind: pose" in text and "- Judged on" in text
+    assert f"| AUC | {found.auc} |" in text and "share by kind: pose" in text and "- Scored on" in text
     for name in ("confusion", "reliability", "comparison"):
         assert f"]({name}.png)" in text and (tmp_path / f"{name}.png").stat().st_size > 5000
 

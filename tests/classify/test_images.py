@@ -54,9 +54,9 @@ def test_images_are_those_of_the_stack_centred(scored: ScoredRound) -> None:
     pixel = scored.data.reference_optics.pixel_size_angstrom
     for picture, pixels, shift in zip(image, raw, scored.data.shifts_angstrom[rows] / pixel, strict=True):
         moved = scipy.ndimage.fourier_shift(np.fft.fft2(pixels), shift[::-1])
-        likeness = np.corrcoef(np.fft.ifft2(moved).real.ravel(), picture.ravel())[0, 1]
-        assert likeness > 0.7  # corners of Fourier space are left out; of noise a pixel off it is near 0
-        assert abs(picture.std() / pixels.std() - likeness) < 0.05
+        view_correlation = np.corrcoef(np.fft.ifft2(moved).real.ravel(), picture.ravel())[0, 1]
+        assert view_correlation > 0.7  # corners of Fourier space are left out; of noise a pixel off it is near 0
+        assert abs(picture.std() / pixels.std() - view_correlation) < 0.05
 
 
 def test_small_pictures_lose_fine_detail_alone(scored: ScoredRound) -> None:
@@ -98,7 +98,7 @@ def test_thickness_is_the_mask_projected(scored: ScoredRound) -> None:
         np.testing.assert_allclose(values, expected, atol=0.08 * expected.max())
 
 
-def test_the_own_share_is_taken_out_where_it_is(scored: ScoredRound, folder: Path, tmp_path: Path) -> None:
+def test_the_self_contribution_is_taken_out_where_it_is(scored: ScoredRound, folder: Path, tmp_path: Path) -> None:
     """Against a map that was made without the particle."""
     row = 7
     others = scored.weights.copy()

@@ -74,11 +74,11 @@ def states_equal(one, other):
 
 def test_learns_a_correlation_that_the_residual_power_does_not_show(network):
     images, labels = examples(1, n=400)
-    right = labels == 1
-    assert auc(-np.square(images[:, 0]).sum(axis=(1, 2)), right) < 0.85
+    correct = labels == 1
+    assert auc(-np.square(images[:, 0]).sum(axis=(1, 2)), correct) < 0.85
     odds = network.log_odds(images)
-    assert auc(odds, right) > 0.95
-    assert np.mean((odds > 0) == right) > 0.8
+    assert auc(odds, correct) > 0.95
+    assert np.mean((odds > 0) == correct) > 0.8
     assert network.history[-1].validation_loss < 0.5 * np.log(2)
 
 
@@ -188,9 +188,9 @@ def test_training_ends_when_the_validation_loss_rises_and_keeps_the_best():
 
 def test_images_without_weight_do_not_count():
     labels = examples(0)[1].copy()
-    wrong = np.arange(320) % 5 == 1
-    labels[wrong] = 1 - labels[wrong]
-    found = trained(labels=labels, weights=np.where(wrong, 0.0, 2.0), settings=replace(SHORT, n_epochs=3))
+    incorrect = np.arange(320) % 5 == 1
+    labels[incorrect] = 1 - labels[incorrect]
+    found = trained(labels=labels, weights=np.where(incorrect, 0.0, 2.0), settings=replace(SHORT, n_epochs=3))
     images, truth = examples(1, n=200)
     assert auc(found.log_odds(images), truth == 1) > 0.9
 

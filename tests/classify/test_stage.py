@@ -14,9 +14,9 @@ from sklearn.linear_model import LogisticRegression
 
 from cryocore.backend import get_backend
 from cryocore.classify import classify
+from cryocore.classify.example_images import ExampleImages
 from cryocore.classify.examples import columns_of
 from cryocore.classify.features import GROUPS, log_features
-from cryocore.classify.gallery import Gallery
 from cryocore.classify.models import load_model
 from cryocore.classify.results import EXAMPLES
 from cryocore.classify.rounds import ScoredRound
@@ -30,7 +30,7 @@ from cryocore.report.classifier import classifier_section
 from cryocore.select.choose import choose, columns_needed
 from cryocore.settings.classify import Classify
 
-SETTINGS = Classify(model="logistic", n_lessons=60, image_size=16)
+SETTINGS = Classify(model="logistic", n_training=60, image_size=16)
 
 
 def classified(folder: Path, out: Path, **options: Any) -> None:
@@ -47,11 +47,11 @@ def out(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def right(folder: Path) -> np.ndarray:
+def correct(folder: Path) -> np.ndarray:
     return pq.read_table(folder / "truth.parquet").column("is_correct").to_numpy()
 
 
-def test_probability_stands_beside_the_log(folder: Path, out: Path, right: np.ndarray) -> None:
+def test_probability_stands_beside_the_log(folder: Path, out: Path, correct: np.ndarray) -> None:
     before, after = pq.read_table(folder / "scores.parquet"), pq.read_table(out / "probability.parquet")
     assert after.column_names == ["particle_id", "probability"]
     assert after["particle_id"].equals(before["particle_id"])
@@ -59,11 +59,11 @@ def test_probability_stands_beside_the_log(folder: Path, out: Path, right: np.nd
     found = after.column("probability").to_numpy()
     assert found.min() >= 0
     assert found.max() <= 1
-    area, plain = auc(found, right), auc(before.column("l2_loss").to_numpy(), right, lower_is_better=True)
+    area, plain = auc(found, correct), auc(before.column("l2_loss").to_numpy(), correct, lower_is_better=True)
     assert area is not None
     assert plain is not None
     assert area > max(0.95, plain + 0.1)
-    assert abs(found.mean() - right.mean()) < 0.08
+    assert abs(found.mean() - correct.mean()) < 0.08
 
 
 def test_the_same_seed_gives_the_same_bytes(folder: Path, out: Path, tmp_path: Path) -> None:
@@ -104,22 +104,25 @@ def test_the_report_shows_what_it_is_worth(out: Path) -> None:
     assert "mixture" in card["comparison"]["auc"]
 
 
-def test_the_gallery_keeps_the_extremes(out: Path) -> None:
-    table, gallery = pq.read_table(out / "probability.parquet"), Gallery.read(out / "classifier" / EXAMPLES)
+def test_the_example_images_keeps_the_extremes(out: Path) -> None:
+    table, example_images = (
+        pq.read_table(out / "probability.parquet"),
+        ExampleImages.read(out / "classifier" / EXAMPLES),
+    )
     ids, found = table.column("particle_id").to_numpy(), table.column("probability").to_numpy()
     order = np.argsort(found, kind="stable")
-    assert {p.particle_id for p in gallery.wrong} == set(ids[order[:6]].tolist())
-    np.testing.assert_allclose([p.probability for p in gallery.right], found[order[::-1][:6]], rtol=1e-6)
+    assert {p.particle_id for p in example_images.incorrect} == set(ids[order[:6]].tolist())
+    np.testing.assert_allclose([p.probability for p in example_images.correct], found[order[::-1][:6]], rtol=1e-6)
 
 
 def test_a_model_of_one_run_serves_another(
-    folder: Path, scored: ScoredRound, tmp_path: Path, right: np.ndarray
+    folder: Path, scored: ScoredRound, tmp_path: Path, correct: np.ndarray
 ) -> None:
     evaluation = train([scored], SETTINGS, "planted", tmp_path / "model", seed=0)
     assert evaluation.auc.value > 0.8
     assert (tmp_path / "model" / "card.md").read_text().startswith("# Logistic regression")
     classified(folder, tmp_path, settings=Classify(model="given"), model=tmp_path / "model")
-    area = auc(pq.read_table(tmp_path / "probability.parquet").column("probability").to_numpy(), right)
+    area = auc(pq.read_table(tmp_path / "probability.parquet").column("probability").to_numpy(), correct)
     assert area is not None
     assert area > 0.95
     assert not (tmp_path / "classifier" / "card.json").exists()
@@ -158,10 +161,10 @@ def test_features_do_not_depend_on_the_number_of_bands(scored: ScoredRound) -> N
     assert all(np.isfinite(values).all() for values in features.values())
 
 
-def test_right_particles_score_alike_in_all_groups(scored: ScoredRound, right: np.ndarray) -> None:
+def test_right_particles_score_alike_in_all_groups(scored: ScoredRound, correct: np.ndarray) -> None:
     features = log_features(columns_of(pq.read_table(scored.scores)), scored.context)
-    means = [features[f"cross_term_{i}"][right].mean() for i in range(GROUPS)]
+    means = [features[f"cross_term_{i}"][correct].mean() for i in range(GROUPS)]
     assert max(means) < 2 * min(means)
-    wrong = [features[f"cross_term_{i}"][~right].mean() for i in range(GROUPS)]
-    assert all(other < mean for other, mean in zip(wrong, means, strict=True))
-    assert max(np.abs(wrong[3:])) < 0.3 * min(means)  # coarse ones are alike in all views
+    incorrect = [features[f"cross_term_{i}"][~correct].mean() for i in range(GROUPS)]
+    assert all(other < mean for other, mean in zip(incorrect, means, strict=True))
+    assert max(np.abs(incorrect[3:])) < 0.3 * min(means)  # coarse ones are alike in all views

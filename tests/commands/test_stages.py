@@ -27,7 +27,7 @@ RUN = {
     "seed": 3,
     "backend": "cpu",
     "input": {"simulate": {**SIMULATION, "n_particles": 200}, "plant": {"wrong_pose": 0.3}},
-    "score": {"n_decoys": 3, "n_local": 2, "n_shift": 2},
+    "score": {"n_random_poses": 3, "n_perturbed_poses": 2, "n_perturbed_shifts": 2},
     "select": {"rule": "fraction", "score": "z", "value": [0.9, 0.6], "minimum": 10},
 }
 
@@ -130,7 +130,7 @@ def test_verbs_of_parts_and_of_what_is_around_them(
     assert verb("truth", "p.parquet", "made/truth.parquet", "truth.parquet") == {"files": ["truth.parquet"]}
     verb("validate", scored, "round_0", "round_0/metrics.json", "--truth", "truth.parquet", *of_run)
 
-    outs = ("rounds.parquet", "report.html", "figures", "finest.star", "maps.cxc")
+    outs = ("rounds.parquet", "report.html", "figures", "recommended.star", "maps.cxc")
     found = verb("report", ".", "made/particles.star", *outs, *of_run)
     assert found == {"files": [*outs]}
     assert all(Path(name).exists() for name in outs)

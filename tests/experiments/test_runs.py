@@ -118,7 +118,7 @@ def test_coverage_counts_the_intervals_that_hold_the_truth() -> None:
     assert "holds the planted rate in 2 of 3" in text
 
 
-def test_kinds_are_told_apart_and_losses_turned() -> None:
+def test_kinds_are_distinguished_and_losses_turned() -> None:
     kinds = np.array(["none", "none", "junk", "wrong_pose"], dtype=object)
     found = aucs_by_kind(np.array([1.0, 2.0, 3.0, 1.5]), kinds == "none", kinds, lower_is_better=True)
     assert found == {"any": 0.75, "junk": 1.0, "wrong_pose": 0.5}

@@ -15,7 +15,7 @@ from experiments import solvers
 from experiments.solvers import read_specs, with_reconstruct, with_true_share
 from experiments.solvers_page import TRUTH, UNIFORM, by_solver, page_text
 
-RUN = SimpleNamespace(right=np.array([True, True, True, False]))
+RUN = SimpleNamespace(correct=np.array([True, True, True, False]))
 
 
 def test_what_is_declared_are_configurations() -> None:

@@ -45,7 +45,7 @@ COMMANDS: dict[str, list[str]] = {
         *("--truth", "run/truth.parquet", "--true-map", "run/simulated/true_map.mrc"),
     ],
 }
-"""Command lines of the scripts, within a copy of the sound data set."""
+"""Command lines of the scripts, within a copy of the valid data set."""
 VERBS: dict[str, tuple[Callable[..., Any], *tuple[str, ...]]] = {
     "cryocore check": (check, "my.yaml"),
     "cryocore replay": (replay, "run"),
@@ -167,6 +167,6 @@ def cycle(path: Path) -> None:
     path.symlink_to(path)
 
 
-def copied(sound: Path, to: Path) -> Path:
+def copied(valid: Path, to: Path) -> Path:
     """A copy that a case may break."""
-    return Path(shutil.copytree(sound, to, symlinks=True))
+    return Path(shutil.copytree(valid, to, symlinks=True))

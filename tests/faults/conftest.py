@@ -26,13 +26,13 @@ SETTINGS = {
     "backend": "cpu",
     "input": {"simulate": {"molecule": "small", "n_particles": 80, "box": 24, "pixel_size_angstrom": 6.0}},
     "reconstruct": {"padding": 1.0},
-    "score": {"n_bands": 4, "n_decoys": 2, "n_local": 2, "n_shift": 2},
+    "score": {"n_bands": 4, "n_random_poses": 2, "n_perturbed_poses": 2, "n_perturbed_shifts": 2},
     "select": {"rule": "fraction", "score": "z", "minimum": 1},
 }
 
 
 @pytest.fixture(scope="session")
-def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def valid(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with particles.star and a.mrcs of a user, my.yaml, log.txt, and the files of a run of one round."""
     folder = tmp_path_factory.mktemp("sound")
     write_data_set(folder)

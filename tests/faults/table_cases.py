@@ -119,11 +119,11 @@ TRUTH: dict[str, tuple[Breaks, str]] = {
         column("is_correct", lambda c: c.cast(pa.int8())),
         "column is_correct: it holds whole numbers",
     ),
-    "flags in words": (
+    "flags as text": (
         column("is_correct", lambda c: ["yes"] * len(c)),
         "column is_correct: it holds texts",
     ),
-    "ids in words": (column("particle_id", lambda c: list(map(str, c.to_pylist()))), "column particle_id"),
+    "ids as text": (column("particle_id", lambda c: list(map(str, c.to_pylist()))), "column particle_id"),
     "ids as floats": (column("particle_id", lambda c: c.to_numpy().astype(float)), "column particle_id"),
     "ids null": (value("particle_id", None), "column particle_id"),
     "kinds are lists": (column("error_kind", lambda c: [["a"]] * len(c)), "column error_kind"),
@@ -132,7 +132,7 @@ SUBSET: dict[str, tuple[Breaks, str]] = {
     **PARQUET,
     "other particles": (table(lambda t: t.slice(1)), "its 79 rows are not the 80 particles"),
     "no weights": (without("weight"), "column weight"),
-    "weights in words": (column("weight", lambda c: ["all"] * len(c)), "column weight"),
+    "weights as text": (column("weight", lambda c: ["all"] * len(c)), "column weight"),
     "NaN weight": (value("weight", float("nan")), "row 5, column weight: nan is not a weight"),
     "infinite weight": (value("weight", float("inf")), "row 5, column weight: inf is not a weight"),
     "negative weight": (value("weight", -1.0), "row 5, column weight: -1 is not a weight"),
@@ -187,7 +187,11 @@ SCORES: dict[str, tuple[Breaks, str]] = {
     **PARQUET,
     "other particles": (table(lambda t: t.slice(1)), "its 79 rows are not the 80 particles"),
     "score missing": (without("z"), "'z'|column z"),
-    "score in words": (column("z", lambda c: ["good"] * len(c)), "column z"),
+    "other names": (
+        table(lambda t: t.append_column("decoy_z", t.column("z"))),
+        "column decoy_z: a log of another layout. Score the particles again",
+    ),
+    "score as text": (column("z", lambda c: ["good"] * len(c)), "column z"),
     "scores NaN": (column("z", lambda c: np.full(len(c), np.nan, np.float32)), "z"),
     "half missing": (without("half"), "'half'|column half"),
 }

@@ -1,4 +1,4 @@
-"""Whatever is wrong with a file: one paragraph with file, place and remedy, exit code 2, and nothing left behind."""
+"""Whatever is wrong with a file: one paragraph with file, place and fix, exit code 2, and nothing left behind."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def listing(folder: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_refused_in_one_paragraph(sound: Path, tmp_path: Path, name: str) -> None:
+def test_refused_in_one_paragraph(valid: Path, tmp_path: Path, name: str) -> None:
     case = CASES[name]
-    folder = copied(sound, tmp_path / "x")
+    folder = copied(valid, tmp_path / "x")
     case.breaks(folder / case.file)
     before = listing(folder)
     found = meet(case, folder)
@@ -49,7 +49,7 @@ def test_refused_in_one_paragraph(sound: Path, tmp_path: Path, name: str) -> Non
     assert len(said) < 1500
     assert re.search(case.says, said), said
     assert (case.names or Path(case.file).name) in said
-    assert len(getattr(found.error, "remedy", "Name another place")) > 5
+    assert len(getattr(found.error, "fix", "Name another place")) > 5
     assert listing(folder) - before <= {"out", *(LISTED if "import-log" in case.program else ())}
 
 
@@ -65,8 +65,8 @@ UNREADABLE = {
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser reads everything")
 @pytest.mark.parametrize("file", UNREADABLE)
-def test_files_of_others_are_refused(sound: Path, tmp_path: Path, file: str) -> None:
-    folder = copied(sound, tmp_path / "x")
+def test_files_of_others_are_refused(valid: Path, tmp_path: Path, file: str) -> None:
+    folder = copied(valid, tmp_path / "x")
     (folder / file).chmod(0)
     found = meet(Case(UNREADABLE[file], file, remove, ""), folder)
     said = " ".join(found.text.split())
@@ -81,9 +81,9 @@ PROGRAMS = {
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_real_programs_end_the_same_way(sound: Path, tmp_path: Path, program: str) -> None:
+def test_real_programs_end_the_same_way(valid: Path, tmp_path: Path, program: str) -> None:
     name, speaker = PROGRAMS[program]
-    case, folder = CASES[name], copied(sound, tmp_path / "x")
+    case, folder = CASES[name], copied(valid, tmp_path / "x")
     case.breaks(folder / case.file)
     settings = '{"root": null, "pixel_size_angstrom": null, "seed": 0, "passthrough": null}'
     arguments = {

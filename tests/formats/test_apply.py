@@ -48,17 +48,17 @@ def write(path: Path, made: dict[str, list[Any]], pixel: float, box: int, rows: 
 def selected(folder: Path, made: dict[str, list[Any]]) -> Path:
     """The kept ones of particles binned 4-fold."""
     parent = write(folder / "binned.star", made, 4.0, 32)
-    filter_particles(parent, KEEP, {"cryocoreDual": np.zeros(KEEP.sum())}, folder / "finest.star")
-    return folder / "finest.star"
+    filter_particles(parent, KEEP, {"cryocoreDual": np.zeros(KEEP.sum())}, folder / "recommended.star")
+    return folder / "recommended.star"
 
 
 def test_by_coordinates(tmp_path: Path) -> None:
     """Extracted again: other names, and another order."""
-    finest = selected(tmp_path, columns("Extract/job010/m{}.mrcs"))
+    recommended = selected(tmp_path, columns("Extract/job010/m{}.mrcs"))
     order = np.random.default_rng(0).permutation(N)
     full = columns("Extract/job020/x{}.mrcs")
     parent = write(tmp_path / "full.star", full, 1.0, 128, order)
-    done = apply_selection(finest, parent, tmp_path / "out.star")
+    done = apply_selection(recommended, parent, tmp_path / "out.star")
     assert (done.by, done.n_selected, done.n_parent) == ("coordinates", 4, N)
     assert done.notes == ("Pixel size 4 Å in the selection, 1 Å in the parent: binned 4-fold.",)
     names = read_star(tmp_path / "out.star").particles["rlnImageName"].tolist()
@@ -82,8 +82,8 @@ def test_by_number(tmp_path: Path) -> None:
 
 def test_by_image_and_table(tmp_path: Path) -> None:
     made = columns("m{}.mrcs")
-    finest, parent = selected(tmp_path, made), tmp_path / "binned.star"
-    assert apply_selection(finest, parent, tmp_path / "a.star").by == "image"
+    recommended, parent = selected(tmp_path, made), tmp_path / "binned.star"
+    assert apply_selection(recommended, parent, tmp_path / "a.star").by == "image"
     ids = ids_of(read_star(parent))
     subset = {"particle_id": ids[::-1], "weight": np.float32(KEEP[::-1]), "selected": KEEP[::-1]}
     write_table(tmp_path / "subset.parquet", pa.table(subset))
@@ -106,44 +106,45 @@ def test_by_uid(particles: Particles, tmp_path: Path) -> None:
     full["blob/path"] = np.array([f"J9/{i}.mrc".encode() for i in range(80)])
     full = {name: values[order] for name, values in full.items()}
     keep = np.arange(80) % 4 == 0
-    filter_particles(binned, keep, {}, tmp_path / "finest.cs")
+    filter_particles(binned, keep, {}, tmp_path / "recommended.cs")
     parent = write_fields(tmp_path / "full.cs", full)
-    assert apply_selection(tmp_path / "finest.cs", parent, tmp_path / "out.cs").by == "uid"
+    assert apply_selection(tmp_path / "recommended.cs", parent, tmp_path / "out.cs").by == "uid"
     assert read_records(tmp_path / "out.cs").tobytes() == read_records(parent)[keep[order]].tobytes()
     # the same through a STAR file that kept the uid
-    convert(tmp_path / "finest.cs", tmp_path / "finest.star")
-    assert apply_selection(tmp_path / "finest.star", parent, tmp_path / "o.cs").by == "uid"
+    convert(tmp_path / "recommended.cs", tmp_path / "recommended.star")
+    assert apply_selection(tmp_path / "recommended.star", parent, tmp_path / "o.cs").by == "uid"
     assert (tmp_path / "o.cs").read_bytes() == (tmp_path / "out.cs").read_bytes()
 
 
 def test_missing_and_double_particles(tmp_path: Path) -> None:
     made = columns("binned/m{}.mrcs")
-    finest = selected(tmp_path, made)
+    recommended = selected(tmp_path, made)
     full = columns("full/x{}.mrcs")
     parent = write(tmp_path / "less.star", full, 1, 128, [*range(6), *range(7, 12)])
     with pytest.raises(InputError, match=r"by coordinates, 1 of 4 selected particles are missing \(rows 3 of the"):
-        apply_selection(finest, parent, tmp_path / "o.star")
+        apply_selection(recommended, parent, tmp_path / "o.star")
     parent = write(tmp_path / "twice.star", full, 1, 128, [*range(12), 5])
     with pytest.raises(InputError, match="by coordinates, rows 6 and 13 of the parent are alike"):
-        apply_selection(finest, parent, tmp_path / "o.star", by="coordinates")
+        apply_selection(recommended, parent, tmp_path / "o.star", by="coordinates")
     assert not (tmp_path / "o.star").exists()
-    with pytest.raises(InputError, match=r"by uid, .*finest.star has none"):
-        apply_selection(finest, parent, tmp_path / "o.star", by="uid")
+    with pytest.raises(InputError, match=r"by uid, .*recommended.star has none"):
+        apply_selection(recommended, parent, tmp_path / "o.star", by="uid")
 
 
 def test_exchanged_files_and_other_boxes_are_said(tmp_path: Path) -> None:
-    finest = selected(tmp_path, columns("binned/m{}.mrcs"))
+    recommended = selected(tmp_path, columns("binned/m{}.mrcs"))
     finer = write(tmp_path / "coarse.star", columns("x/x{}.mrcs"), 8, 16)
-    assert "the parent is coarser" in apply_selection(finest, finer, tmp_path / "o.star").text
+    assert "the parent is coarser" in apply_selection(recommended, finer, tmp_path / "o.star").text
     other = write(tmp_path / "wide.star", columns("x/x{}.mrcs"), 1, 160)
     assert (
-        "show 128 Å in the selection, 160 Å in the parent" in apply_selection(finest, other, tmp_path / "o.star").text
+        "show 128 Å in the selection, 160 Å in the parent"
+        in apply_selection(recommended, other, tmp_path / "o.star").text
     )
 
 
 def test_command(tmp_path: Path) -> None:
-    finest = selected(tmp_path, columns("a/m{}.mrcs"))
+    recommended = selected(tmp_path, columns("a/m{}.mrcs"))
     parent = write(tmp_path / "full.star", columns("b/m{}.mrcs"), 1, 128)
-    assert call("apply", finest, parent, tmp_path / "o.star").startswith("4 of 12 particles of ")
-    value = json.loads(call("apply", finest, parent, tmp_path / "o.star", "--by", "number", "--json"))
+    assert call("transfer-selection", recommended, parent, tmp_path / "o.star").startswith("4 of 12 particles of ")
+    value = json.loads(call("transfer-selection", recommended, parent, tmp_path / "o.star", "--by", "number", "--json"))
     assert (value["by"], value["n_selected"]) == ("number", 4)

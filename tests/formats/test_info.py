@@ -59,7 +59,7 @@ def test_tables_of_a_run(particles: Particles, make_run: Callable[..., Synthetic
     facts = describe(tmp_path / "run" / "log" / "round=0" / "log.parquet")
     assert (facts["kind"], facts["round"], facts["rows"]) == ("log of a round", 0, 200)
     assert facts["scores"] == ["l2_loss", "z", "dual", "mixture"] and facts["per band"] == ["image_power"]
-    assert facts["selected"] == "200 (100.0%)" and facts["right"].startswith(f"{run.right.sum()} (")
+    assert facts["selected"] == "200 (100.0%)" and facts["correct"].startswith(f"{run.correct.sum()} (")
     assert describe(run.truth)["kind"] == "truth about particles"
     subset = {"particle_id": particles.ids, "weight": np.ones(80, dtype=np.float32), "selected": np.arange(80) < 60}
     write_table(tmp_path / "subset.parquet", pa.table(subset), round=2)

@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from cryocore.conventions import euler_to_matrix
 from cryocore.errors import InputError
-from cryocore.geometry.poses import decoys, neighbours
+from cryocore.geometry.poses import perturbed_poses, random_poses
 from cryocore.geometry.rotations import (
     angular_distance_deg,
     matrix_to_euler,
@@ -95,12 +95,12 @@ def test_point_groups_have_relions_axes(name: str) -> None:
     assert distance.max() < 1e-3
 
 
-def test_angular_distance_counts_symmetry_mates() -> None:
+def test_angular_distance_counts_symmetry_symmetry_equivalents() -> None:
     group = point_group("D7")
     poses = random_rotations(20, RNG)
-    mates = poses @ group[RNG.integers(len(group), size=20)]
-    assert angular_distance_deg(poses, mates, group).max() < 1e-5
-    assert angular_distance_deg(poses, mates).max() > 10
+    equivalents = poses @ group[RNG.integers(len(group), size=20)]
+    assert angular_distance_deg(poses, equivalents, group).max() < 1e-5
+    assert angular_distance_deg(poses, equivalents).max() > 10
     turned = Rotation.from_rotvec([0, 0, 7.0], degrees=True).as_matrix() @ poses
     np.testing.assert_allclose(angular_distance_deg(turned, poses), 7.0, atol=1e-6)
 
@@ -111,40 +111,43 @@ NO_GROUP = point_group("C1")
 def test_neighbours_are_in_range_and_depend_only_on_the_id() -> None:
     ids = RNG.integers(0, 2**63, 500).astype(np.uint64)
     poses = random_rotations(500, RNG)
-    near = neighbours(ids, poses, 4, (3.0, 15.0), group=NO_GROUP, seed=1)
+    near = perturbed_poses(ids, poses, 4, (3.0, 15.0), group=NO_GROUP, seed=1)
     angles = np.stack([angular_distance_deg(near[:, k], poses) for k in range(4)])
     assert angles.min() >= 3.0 - 1e-6
     assert angles.max() <= 15.0 + 1e-6
     assert abs(angles.mean() - 9.0) < 0.3
     some = np.array([7, 3, 400])
-    again = neighbours(ids[some], poses[some], 4, (3.0, 15.0), group=NO_GROUP, seed=1)
+    again = perturbed_poses(ids[some], poses[some], 4, (3.0, 15.0), group=NO_GROUP, seed=1)
     np.testing.assert_array_equal(again, near[some])
-    assert not np.allclose(neighbours(ids, poses, 4, (3.0, 15.0), group=NO_GROUP, seed=2), near)
-    exact = neighbours(ids, poses, 4, (5.0, 5.0), group=NO_GROUP, seed=1)
+    assert not np.allclose(perturbed_poses(ids, poses, 4, (3.0, 15.0), group=NO_GROUP, seed=2), near)
+    exact = perturbed_poses(ids, poses, 4, (5.0, 5.0), group=NO_GROUP, seed=1)
     np.testing.assert_allclose(angular_distance_deg(exact, poses[:, None]), 5.0, atol=1e-6)
 
 
-def test_neighbours_keep_their_distance_from_symmetry_mates() -> None:
-    """C24 has a mate every 15 degrees: turns of 3 to 15 about its axis may come back to the own pose."""
+def test_neighbours_keep_their_distance_from_symmetry_symmetry_equivalents() -> None:
+    """C24 has a symmetry equivalent every 15 degrees: turns of 3 to 15 about its axis may come back to the own pose."""
     ids, poses, group = np.arange(2000, dtype=np.uint64), random_rotations(2000, RNG), point_group("C24")
-    plain = neighbours(ids, poses, 8, (6.0, 15.0), group=NO_GROUP, seed=0)
-    aware = neighbours(ids, poses, 8, (6.0, 15.0), group=group, seed=0)
+    plain = perturbed_poses(ids, poses, 8, (6.0, 15.0), group=NO_GROUP, seed=0)
+    aware = perturbed_poses(ids, poses, 8, (6.0, 15.0), group=group, seed=0)
     assert angular_distance_deg(plain, poses[:, None], group).min() < 4.0
     assert angular_distance_deg(aware, poses[:, None], group).min() > 6.0 - 2e-3
     assert angular_distance_deg(aware, poses[:, None]).max() < 15.0 + 1e-6
     some = np.array([1500, 3, 77])
-    np.testing.assert_array_equal(neighbours(ids[some], poses[some], 8, (6.0, 15.0), group=group, seed=0), aware[some])
+    np.testing.assert_array_equal(
+        perturbed_poses(ids[some], poses[some], 8, (6.0, 15.0), group=group, seed=0), aware[some]
+    )
 
 
 def test_decoys_of_a_preferred_view_are_elsewhere() -> None:
-    """Nine of ten poses lie close together, or at a mate; all decoys come from the others while there are some."""
+    """Nine of ten poses lie close together, or at a symmetry equivalent; all random poses come from the others while
+    there are some."""
     group, n = point_group("D7"), 4000
     close = rotations_by_angle(RNG.normal(size=(n, 3)), RNG.uniform(0, 6, n)) @ group[RNG.integers(14, size=n)]
     poses = np.where((RNG.random(n) < 0.9)[:, None, None], close, random_rotations(n, RNG))
     ids, stored = RNG.integers(0, 2**63, n).astype(np.uint64), matrix_to_quaternion(poses)
 
     def found(rows: np.ndarray, apart_deg: float, among: np.ndarray = stored) -> np.ndarray:
-        return decoys(ids[rows], poses[rows], 8, among, apart_deg=apart_deg, group=group, seed=0)
+        return random_poses(ids[rows], poses[rows], 8, among, apart_deg=apart_deg, group=group, seed=0)
 
     everyone = np.arange(n)
     plain, aware = (found(everyone, a) for a in (0.0, 15.0))

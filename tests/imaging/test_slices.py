@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from cryocore.backend import CpuBackend, get_backend
-from cryocore.data import FourierSums, Grid
+from cryocore.data import FourierGrid, FourierSums
 from cryocore.geometry.rotations import random_rotations
 from cryocore.imaging.aberrations import phase_tables
 from cryocore.imaging.ctf import ctf
-from cryocore.imaging.frames import Frame
+from cryocore.imaging.image_geometry import ImageGeometry
 from cryocore.imaging.insertion import Insertion
 from cryocore.imaging.prepare import prepare
 from cryocore.imaging.slices import project
@@ -23,8 +23,8 @@ from cryocore.imaging.volumes import (
 from tests.phantoms import BACKENDS, Blobs, optics, particles, used_samples
 
 
-def frame_of(box: int, padding: float = 2.0, **changes: object) -> Frame:
-    return Frame.of(optics(box, **changes), Grid.of(box, 2.0, padding))
+def frame_of(box: int, padding: float = 2.0, **changes: object) -> ImageGeometry:
+    return ImageGeometry.of(optics(box, **changes), FourierGrid.of(box, 2.0, padding))
 
 
 @pytest.mark.parametrize("name", BACKENDS)
@@ -35,7 +35,7 @@ def test_projection_matches_closed_form(name: str, box: int, padding: float, tol
     backend, blobs = get_backend(name), Blobs.random(30, spread=4.0, width=1.8)
     rotations = random_rotations(6, np.random.default_rng(1))
     frame = frame_of(box, padding)
-    grid = map_to_grid(blobs.map(box), Grid.of(box, 2.0, padding))
+    grid = map_to_grid(blobs.map(box), FourierGrid.of(box, 2.0, padding))
     half = np.zeros(6, dtype=np.int32)
     found = backend.to_host(project(backend.to_device(grid[None]), rotations, half, frame, backend))
     used = used_samples(frame.limit)
@@ -49,7 +49,7 @@ def test_insertion_is_the_adjoint_of_projection(name: str) -> None:
     backend, box, n = get_backend(name), 32, 40
     rng = np.random.default_rng(2)
     rotations, frame = random_rotations(n, rng), frame_of(box)
-    shape = (2, *Grid.of(box, 2.0, 2.0).shape)
+    shape = (2, *FourierGrid.of(box, 2.0, 2.0).shape)
     volume = (rng.normal(size=shape) + 1j * rng.normal(size=shape)).astype(np.complex64)
     volume[:, 0] = [fold_friedel(plane) for plane in volume[:, 0]]
     data, half = particles(rotations, frame.optics), (np.arange(n) % 2).astype(np.int32)
@@ -59,7 +59,7 @@ def test_insertion_is_the_adjoint_of_projection(name: str) -> None:
     image, contrast = backend.to_host(batch.image), backend.to_host(batch.ctf)
     left = np.sum((weights[:, None, None] * contrast * slices * np.conj(image)).real, dtype=np.float64)
 
-    insertion = Insertion(Grid.of(box, 2.0, 2.0), backend)
+    insertion = Insertion(FourierGrid.of(box, 2.0, 2.0), backend)
     insertion.add(batch, rotations, weights, half)
     sums = insertion.sums()
     # in the plane kz = 0 both hold both mates of each pair
@@ -76,7 +76,7 @@ def summed(box: int, n: int, threads: int, parts: int, weights: np.ndarray | Non
     data, half = particles(rotations, frame.optics), (np.arange(n) % 2).astype(np.int32)
     images = rng.normal(size=(n, box, box)).astype(np.float32)
     weights = np.ones(n, np.float32) if weights is None else weights
-    insertion = Insertion(Grid.of(box, 2.0, 2.0), backend)
+    insertion = Insertion(FourierGrid.of(box, 2.0, 2.0), backend)
     for rows in np.array_split(np.arange(n), parts):
         batch = prepare(images[rows], data.take(rows), frame, backend)
         insertion.add(batch, rotations[rows], weights[rows], half[rows])
@@ -126,7 +126,7 @@ def test_prepared_image_is_centred_and_ctf_is_the_formula(name: str) -> None:
         ctf_scale=rng.uniform(0.5, 1.0, n),
     )
     images = rng.normal(size=(n, box, box)).astype(np.float32)
-    frame = Frame.of(data.optics[0], Grid.of(box, pixel, 2.0))
+    frame = ImageGeometry.of(data.optics[0], FourierGrid.of(box, pixel, 2.0))
     batch = prepare(images, data, frame, backend)
     used, r = used_samples(frame.limit), frame.limit
     ky, kx = np.mgrid[-r : r + 1, 0 : r + 1]
@@ -182,7 +182,7 @@ def test_phase_flipped_and_premultiplied_images_are_undone() -> None:
 def test_map_survives_the_grid_and_back() -> None:
     box = 40
     volume = Blobs.random(20, spread=4.0, width=1.7).map(box)
-    grid = Grid.of(box, 2.0, 2.0)
+    grid = FourierGrid.of(box, 2.0, 2.0)
     values, line = map_to_grid(volume, grid), interpolation_factor(grid)
     back = grid_to_map(lambda kz: values[kz, 1:-1, 1:-1], grid) * ((line[:, None, None] * line[:, None]) * line)
     np.testing.assert_allclose(back, volume, atol=2e-3 * volume.max())

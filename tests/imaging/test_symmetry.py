@@ -1,4 +1,4 @@
-"""The second interpolation, at the mates of a point group, is undone by its own factor."""
+"""The second interpolation, at the symmetry equivalents of a point group, is undone by its own factor."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cryocore.backend import get_backend
-from cryocore.data import FourierSums, Grid
+from cryocore.data import FourierGrid, FourierSums
 from cryocore.geometry.symmetry import point_group
 from cryocore.imaging.accumulate import symmetrise
 from cryocore.imaging.solve import Solver
@@ -19,7 +19,7 @@ def test_amplitude_does_not_depend_on_the_distance_from_an_axis(symmetry: str) -
     """Sums of a symmetric molecule on an evenly filled grid: the solution is the molecule, near and far."""
     box, group = 48, point_group(symmetry)
     truth = Blobs.random(40, spread=6.0, width=1.6).symmetrised(group).map(box)
-    grid = Grid.of(box, 2.0, 2.0)
+    grid = FourierGrid.of(box, 2.0, 2.0)
     line = interpolation_factor(grid)
     # insertion leaves sinc² on the map once; map_to_grid divides by it
     numerator = map_to_grid(truth * (line[:, None, None] * line[:, None] * line) ** 2, grid)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cryocore.data import Grid
+from cryocore.data import FourierGrid
 from cryocore.imaging.volumes import (
     ball_reach,
     grid_to_map,
@@ -26,7 +26,7 @@ def squares(grid):
 
 @pytest.mark.parametrize("box, padding, last", GRIDS)
 def test_map_to_grid_is_the_padded_transform(box, padding, last):
-    grid = Grid.of(box, 1.0, padding, last)
+    grid = FourierGrid.of(box, 1.0, padding, last)
     volume = np.random.default_rng(box).normal(size=(box,) * 3).astype(np.float32)
     line = interpolation_factor(grid).astype(np.float64)
     padded = np.zeros((grid.size,) * 3)
@@ -41,7 +41,7 @@ def test_map_to_grid_is_the_padded_transform(box, padding, last):
 
 @pytest.mark.parametrize("box, padding, last", GRIDS)
 def test_grid_to_map_is_the_cropped_inverse(box, padding, last):
-    grid = Grid.of(box, 1.0, padding, last)
+    grid = FourierGrid.of(box, 1.0, padding, last)
     rng, reach = np.random.default_rng(box), grid.radius
     shape = (reach + 1, 2 * reach + 1, 2 * reach + 1)
     values = rng.normal(size=shape) + 1j * rng.normal(size=shape)
@@ -65,11 +65,11 @@ def test_grid_to_map_is_the_cropped_inverse(box, padding, last):
 
 @pytest.mark.parametrize("box, padding, last", GRIDS)
 def test_shells_hold_the_points_nearest_to_them(box, padding, last):
-    grid = Grid.of(box, 1.0, padding, last)
+    grid = FourierGrid.of(box, 1.0, padding, last)
     distance = squares(grid)
     shells = np.rint(np.sqrt(distance) / grid.padding).astype(int)
     shells[(distance > grid.radius**2) | (shells > grid.last_shell)] = grid.last_shell + 1
-    # the whole ball: each plane kz > 0 has a mate below
+    # the whole ball: each plane kz > 0 has a symmetry equivalent below
     counts = np.bincount(np.concatenate([shells[:0:-1], shells]).ravel())[: grid.last_shell + 1]
     np.testing.assert_array_equal(2 * shell_counts(grid), counts)
     values = np.random.default_rng(box).random(grid.shape, dtype=np.float32)

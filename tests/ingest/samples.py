@@ -1,4 +1,4 @@
-"""Small STAR files and stacks, right ones and wrong ones."""
+"""Small STAR files and stacks, correct ones and incorrect ones."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def table(name: str, columns: Mapping[str, Sequence[Any]], *, numbered: bool = T
 
 
 def particle_columns(n: int = N, stack: str = "a.mrcs") -> dict[str, list[Any]]:
-    """A sound table of ``n`` particles on four micrographs."""
+    """A valid table of ``n`` particles on four micrographs."""
     rng = np.random.default_rng(5)
     return {
         "rlnImageName": [f"{i + 1:06d}@{stack}" for i in range(n)],
@@ -69,7 +69,7 @@ def particle_columns(n: int = N, stack: str = "a.mrcs") -> dict[str, list[Any]]:
 
 
 def optics_columns(n: int = 1) -> dict[str, list[Any]]:
-    """``n`` sound optics groups."""
+    """``n`` valid optics groups."""
     return {
         "rlnOpticsGroup": list(range(1, n + 1)),
         "rlnOpticsGroupName": [f"og{i + 1}" for i in range(n)],
@@ -82,7 +82,7 @@ def optics_columns(n: int = 1) -> dict[str, list[Any]]:
 
 
 def old_columns(n: int = N) -> dict[str, list[Any]]:
-    """A sound table as RELION 3.0 writes it: pixel size 1.25 Å, origins in pixels."""
+    """A valid table as RELION 3.0 writes it: pixel size 1.25 Å, origins in pixels."""
     columns = particle_columns(n)
     del columns["rlnOpticsGroup"]
     columns["rlnOriginX"], columns["rlnOriginY"] = columns.pop("rlnOriginXAngst"), columns.pop("rlnOriginYAngst")

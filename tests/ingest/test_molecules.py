@@ -23,8 +23,8 @@ def test_atoms_are_the_same_bytes_on_every_machine(name: str) -> None:
 def test_atoms_are_invariant_under_the_point_group(name: str) -> None:
     group, atoms = point_group(SYMMETRY[name]), molecule_atoms(name)
     units = atoms.reshape(len(group), -1, 3)
-    for mate, unit in zip(group, units, strict=True):
-        assert np.abs(units[0] @ mate.T - unit).max() < 1e-9
+    for operator, unit in zip(group, units, strict=True):
+        assert np.abs(units[0] @ operator.T - unit).max() < 1e-9
 
 
 def test_chains_stay_inside_and_clear_of_themselves() -> None:

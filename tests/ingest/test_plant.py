@@ -50,14 +50,14 @@ def test_errors_are_as_large_as_asked_for() -> None:
     moved = new_shifts - shifts
     distance = np.hypot(*moved.T)
 
-    local, wrong, shifted = kinds == "local_pose", kinds == "wrong_pose", kinds == "wrong_shift"
+    local, incorrect, shifted = kinds == "local_pose", kinds == "wrong_pose", kinds == "wrong_shift"
     assert 5 <= angle[local].min() < 5.2
     assert 19.8 < angle[local].max() <= 20.000001
     assert angle[local].mean() == pytest.approx(12.5, abs=0.3)
     # the angle of a uniform rotation has mean pi/2 + 2/pi
-    assert angle[wrong].mean() == pytest.approx(np.rad2deg(np.pi / 2 + 2 / np.pi), abs=2.5)
-    assert np.abs(new_rotations[wrong].mean(axis=0)).max() < 0.05
-    assert angle[~local & ~wrong].max() < 1e-4
+    assert angle[incorrect].mean() == pytest.approx(np.rad2deg(np.pi / 2 + 2 / np.pi), abs=2.5)
+    assert np.abs(new_rotations[incorrect].mean(axis=0)).max() < 0.05
+    assert angle[~local & ~incorrect].max() < 1e-4
     assert (distance[shifted].min() >= 10, distance[shifted].max() <= 30) == (True, True)
     assert distance[shifted].mean() == pytest.approx(20, abs=0.6)
     assert np.abs((moved[shifted] / distance[shifted, None]).mean(axis=0)).max() < 0.06

@@ -16,7 +16,7 @@ def of(log: PlantedLog, seed: int = 0):  # type: ignore[no-untyped-def]
 
 
 def test_interval_covers_the_truth() -> None:
-    rates = {"misplaced": 0.15, "empty": 0.1}
+    rates = {"misoriented": 0.15, "junk": 0.1}
     found = [of(planted_log(500, rates, strength=5.0, seed=s)) for s in range(6)]
     assert sum(e.low <= 0.25 <= e.high for e in found) >= 5
     assert max(e.high - e.low for e in found) < 0.2
@@ -25,7 +25,7 @@ def test_interval_covers_the_truth() -> None:
 
 def test_interval_allows_for_what_weak_scores_leave_open() -> None:
     """Estimates are 0.23 to 0.30 where 0.3 is true; resampling alone would allow for 0.03."""
-    found = [of(planted_log(8000, {"misplaced": 0.3}, strength=1.5, seed=s)) for s in range(3)]
+    found = [of(planted_log(8000, {"misoriented": 0.3}, strength=1.5, seed=s)) for s in range(3)]
     assert all(e.low <= 0.3 <= e.high for e in found)
     assert max(e.high - e.low for e in found) < 0.3
 
@@ -38,23 +38,23 @@ def test_no_error_is_within_the_interval() -> None:
 
 
 def test_more_particles_narrow_the_interval() -> None:
-    widths = [(e.high - e.low) for e in (of(planted_log(n, {"misplaced": 0.3}, strength=3.0)) for n in (300, 6000))]
+    widths = [(e.high - e.low) for e in (of(planted_log(n, {"misoriented": 0.3}, strength=3.0)) for n in (300, 6000))]
     assert widths[1] < 0.8 * widths[0]  # what the model itself may be wrong by stays
 
 
-def test_second_opinion_sees_misplaced_and_empty_particles_only() -> None:
-    for kind in ("misplaced", "empty"):
+def test_second_opinion_sees_misoriented_and_junk_only() -> None:
+    for kind in ("misoriented", "junk"):
         assert storey(planted_log(4000, {kind: 0.3}, strength=5.0).columns) == pytest.approx(0.3, abs=0.03)
-    rate = of(planted_log(2000, {"near": 0.3}, strength=5.0))
+    rate = of(planted_log(2000, {"slightly_misoriented": 0.3}, strength=5.0))
     assert rate.second_opinion < 0.15 < rate.value
     assert "many errors are small ones" in rate.note
 
 
-def test_second_opinion_without_zc_is_that_of_the_decoys() -> None:
-    columns = dict(planted_log(4000, {"misplaced": 0.3}, strength=5.0).columns)
+def test_second_opinion_without_zc_is_that_of_the_random_poses() -> None:
+    columns = dict(planted_log(4000, {"misoriented": 0.3}, strength=5.0).columns)
     del columns["zc"]
     assert storey(columns) == pytest.approx(0.3, abs=0.04)
-    del columns["decoy_z"]
+    del columns["random_pose_z"]
     assert np.isnan(storey(columns))
 
 
@@ -76,5 +76,5 @@ def test_deterministic_and_independent_of_order() -> None:
 
 
 def test_too_few_particles_know_nothing() -> None:
-    rate = of(planted_log(40, {"misplaced": 0.5}))
+    rate = of(planted_log(40, {"misoriented": 0.5}))
     assert (rate.low, rate.high, rate.method) == (0.0, 1.0, "none")

@@ -70,7 +70,7 @@ def test_the_bad_direction_is_found(mask):
     assert found.resolutions[across].mean() < 0.8 * found.resolutions[found.worst]
 
 
-def test_a_symmetric_map_has_equal_cones_at_its_mates(mask):
+def test_a_symmetric_map_has_equal_cones_at_its_symmetry_equivalents(mask):
     """Under C4, which the cells of directions have as well; coefficients on their borders go to one side."""
     first, second = half_maps(2)
     turned = [sum(np.rot90(v[1:, 1:, 1:], i, (1, 2)) for i in range(4)) for v in (first, second)]

@@ -152,7 +152,7 @@ def test_broken_files(tmp_path, volume, fault, message):
     fault(path)
     with pytest.raises(InputError, match=message) as caught:
         read_map(path)
-    assert caught.value.file == str(path) and caught.value.remedy
+    assert caught.value.file == str(path) and caught.value.fix
 
 
 def test_not_cubic(tmp_path):

@@ -76,20 +76,20 @@ def test_a_removed_micrograph_is_named(tmp_path):
 
 
 def test_wrong_poses_may_go_although_they_made_views_even(tmp_path):
-    """Right particles prefer a belt, wrong poses lie anywhere: what is left is less even, and should be."""
+    """Correct particles prefer a belt, wrong poses lie anywhere: what is left is less even, and should be."""
     rng = np.random.default_rng(3)
-    right = rng.random(N) < 0.6
-    directions = np.where(right[:, None], views(N, rng, 0.1), views(N, rng, 1.0))
-    blind = orientation(log(tmp_path / "blind", directions, right))
-    known = orientation(log(tmp_path / "known", directions, right, flags=right))
+    correct = rng.random(N) < 0.6
+    directions = np.where(correct[:, None], views(N, rng, 0.1), views(N, rng, 1.0))
+    blind = orientation(log(tmp_path / "blind", directions, correct))
+    known = orientation(log(tmp_path / "known", directions, correct, flags=correct))
     assert known.sampling.after.factor < known.sampling.before.factor - 0.05
     assert any("less even" in w for w in blind.warnings)
     assert known.warnings == ()
     assert "leaving them out shows it" in known.text
 
 
-def test_views_are_judged_modulo_the_point_group(tmp_path):
-    """One mate of a view is removed: under the group the view is there still."""
+def test_views_are_scored_modulo_the_point_group(tmp_path):
+    """One symmetry equivalent of a view is removed: under the group the view is there still."""
     rng = np.random.default_rng(4)
     group = point_group("C4")
     directions = views(N, rng)

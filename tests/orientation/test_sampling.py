@@ -73,8 +73,8 @@ def test_it_does_not_depend_on_which_mate_a_view_is():
     group = point_group("D7")
     rng = np.random.default_rng(3)
     views = great_circle(5000)[:, [1, 2, 0]]
-    mates = np.einsum("nj,njk->nk", views, group[rng.integers(len(group), size=len(views))])
-    assert sampling_of(mates, group).factor == pytest.approx(sampling_of(views, group).factor, abs=1e-6)
+    equivalents = np.einsum("nj,njk->nk", views, group[rng.integers(len(group), size=len(views))])
+    assert sampling_of(equivalents, group).factor == pytest.approx(sampling_of(views, group).factor, abs=1e-6)
 
 
 def test_weights_count():

@@ -51,7 +51,7 @@ def molecule(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, values in (("half1", halves[0]), ("half2", halves[1]), ("mask", automatic_mask(volume, PIXEL))):
         write_map(folder / f"{name}.mrc", values, PIXEL)
     np.savez(folder / "sampling.npz", last_shell=np.int64(BOX // 2))
-    write_table(folder.parent / "rounds.parquet", pa.table({"round": [0, 2], "is_finest": [False, True]}))
+    write_table(folder.parent / "rounds.parquet", pa.table({"round": [0, 2], "is_recommended": [False, True]}))
     return folder
 
 

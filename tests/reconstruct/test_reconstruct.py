@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from cryocore.backend import get_backend
-from cryocore.data import FourierSums, FscCurves, Grid, Particles
+from cryocore.data import FourierGrid, FourierSums, FscCurves, Particles
 from cryocore.errors import InputError
 from cryocore.files import write_table
 from cryocore.geometry.rotations import random_rotations
@@ -86,7 +86,7 @@ def test_half_maps_share_no_particle_and_weights_count(tmp_path: Path) -> None:
     backend, n = get_backend("cpu"), len(data)
 
     def sums(weights: np.ndarray) -> FourierSums:
-        return accumulate(data, weights.astype(np.float32), Grid.of(box, 2.0, 2.0), backend)
+        return accumulate(data, weights.astype(np.float32), FourierGrid.of(box, 2.0, 2.0), backend)
 
     whole = sums(np.ones(n))
     first = sums((data.column("half") == 1).astype(float))
@@ -102,7 +102,7 @@ def test_half_maps_share_no_particle_and_weights_count(tmp_path: Path) -> None:
 
 
 def test_sums_of_a_symmetric_set_are_invariant() -> None:
-    grid = Grid.of(32, 2.0, 2.0)
+    grid = FourierGrid.of(32, 2.0, 2.0)
     along = np.arange(-(grid.radius + 1), grid.radius + 2)
     squared = along[grid.radius + 1 :, None, None] ** 2 + along[:, None] ** 2 + along**2
     smooth = np.broadcast_to(np.exp(-squared / 200.0).astype(np.float32), (2, *grid.shape))
@@ -140,7 +140,7 @@ def test_phantom_halves_agree_and_resolution_falls_with_noise(tmp_path: Path) ->
 def test_solver_drops_the_mean_and_keeps_to_the_ball(tmp_path: Path) -> None:
     box = 32
     data = data_set(tmp_path, Blobs.random(15, spread=3.0, width=1.6), 100, box)
-    sums = accumulate(data, np.ones(100, np.float32), Grid.of(box, 2.0, 2.0, 10), get_backend("cpu"))
+    sums = accumulate(data, np.ones(100, np.float32), FourierGrid.of(box, 2.0, 2.0, 10), get_backend("cpu"))
     solver = Solver(sums, point_group("C1"))
     spectrum = np.abs(np.fft.fftn(solver.half(0)))
     shell = np.linalg.norm(np.stack(np.meshgrid(*[np.fft.fftfreq(box, 1 / box)] * 3, indexing="ij")), axis=0)

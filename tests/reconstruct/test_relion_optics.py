@@ -18,10 +18,10 @@ import pytest
 
 from cryocore.backend import get_backend
 from cryocore.conventions import electron_wavelength_angstrom
-from cryocore.data import Grid, Optics, Particles
+from cryocore.data import FourierGrid, Optics, Particles
 from cryocore.imaging.aberrations import zernike_sum
 from cryocore.imaging.ctf import ctf
-from cryocore.imaging.frames import Frame
+from cryocore.imaging.image_geometry import ImageGeometry
 from cryocore.imaging.prepare import prepare
 from cryocore.imaging.slices import project
 from cryocore.imaging.volumes import map_to_grid
@@ -124,8 +124,8 @@ def test_predictions_are_those_of_relion(tmp_path: Path, feature: str) -> None:
 
 def disagreement(file: Path, volume: np.ndarray) -> float:
     """Images less their predictions, over the predictions, as norms."""
-    data, backend, grid = read(file), get_backend("cpu"), Grid.of(BOX, PIXEL_ANGSTROM, 2.0)
-    images, frame = mrcfile.read(file.with_name("images0.mrcs")), Frame.of(data.optics[0], grid)
+    data, backend, grid = read(file), get_backend("cpu"), FourierGrid.of(BOX, PIXEL_ANGSTROM, 2.0)
+    images, frame = mrcfile.read(file.with_name("images0.mrcs")), ImageGeometry.of(data.optics[0], grid)
     batch = prepare(images, data, frame, backend)
     half, used = np.zeros(len(data), dtype=np.int32), used_samples(frame.limit)
     slices = project(map_to_grid(volume, grid)[None], data.rotations, half, frame, backend)

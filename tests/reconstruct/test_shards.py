@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from cryocore.backend import get_backend
-from cryocore.data import Grid, Particles
+from cryocore.data import FourierGrid, Particles
 from cryocore.errors import InputError
 from cryocore.files import write_table
 from cryocore.geometry.rotations import random_rotations
@@ -50,7 +50,7 @@ def summed(folder: Path, subset: Path | None, **given: Path) -> list[Path]:
     return paths
 
 
-def grid_of(data: Particles) -> Grid:
+def grid_of(data: Particles) -> FourierGrid:
     return sums_grid(data, SETTINGS)
 
 
@@ -104,11 +104,11 @@ def test_the_next_round_changes_the_sums_of_each_shard(folder: Path, caplog: pyt
     weights[::5] = 0
     data, subset = weighted(folder, weights)
     after = folder / "after.npz"
-    rows = Shard(2, K).stretch(N)
+    rows = Shard(2, K).row_range(N)
     with caplog.at_level("INFO", logger="cryocore"):
         how = {"settings": SETTINGS, "backend": get_backend("cpu")}
         sum_shard(folder / "particles.parquet", subset, Shard(2, K), **how, out=after, previous_sums=before[2])
-    assert f"by difference: {np.count_nonzero(weights[rows] == 0)} of {rows.stop - rows.start} particles" in caplog.text
+    assert f"incremental: {np.count_nonzero(weights[rows] == 0)} of {rows.stop - rows.start} particles" in caplog.text
     part = Particles.read(folder / "particles.parquet", Shard(2, K))
     exact = accumulate(part, weights[rows], grid_of(data), get_backend("cpu"))
     found = read_sums(after, grid_of(data))
@@ -116,7 +116,7 @@ def test_the_next_round_changes_the_sums_of_each_shard(folder: Path, caplog: pyt
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, N])
-def test_shards_are_stretches_that_leave_nothing_out(folder: Path, count: int) -> None:
+def test_shards_are_ranges_that_leave_nothing_out(folder: Path, count: int) -> None:
     whole = Particles.read(folder / "particles.parquet").ids
     parts = [Particles.read(folder / "particles.parquet", Shard(i, count)).ids for i in range(count)]
     assert np.array_equal(np.concatenate(parts), whole)

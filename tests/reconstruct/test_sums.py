@@ -1,4 +1,4 @@
-"""Rounds by difference: the same sums as in full, and refusals where kept sums do not fit."""
+"""Incremental reconstruction: the same sums as in full, and refusals where kept sums do not fit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cryocore.backend import get_backend
-from cryocore.data import FourierSums, Grid, Particles
+from cryocore.data import FourierGrid, FourierSums, Particles
 from cryocore.errors import InputError
 from cryocore.geometry.rotations import random_rotations
 from cryocore.imaging.accumulate import accumulate
@@ -18,7 +18,7 @@ from cryocore.reconstruct.sums import read_sums, round_sums, write_sums
 from tests.phantoms import BACKENDS, optics, particles
 
 BOX, N = 32, 120
-GRID = Grid.of(BOX, 2.0, 2.0)
+GRID = FourierGrid.of(BOX, 2.0, 2.0)
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_sums_of_other_particles_grids_or_broken_files_are_refused(tmp_path: Pat
     with pytest.raises(InputError, match=r"sums\.npz: Fourier sums of other particles"):
         round_sums(data.take(np.arange(N)[::-1]), weights, GRID, backend, path)
     with pytest.raises(InputError, match="another grid"):
-        read_sums(path, Grid.of(BOX, 2.0, 1.5))
+        read_sums(path, FourierGrid.of(BOX, 2.0, 1.5))
     with pytest.raises(InputError, match="sums cannot be read"):
         round_sums(data, weights, GRID, backend, tmp_path / "none.npz")
     raw = bytearray(path.read_bytes())

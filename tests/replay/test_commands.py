@@ -45,7 +45,17 @@ def test_help_is_quick_and_names_every_choice() -> None:
     )
     assert done.stdout == "[]\n"
     assert all(rule in RULES_HELP for rule in RULES) and all(name in SCORES_HELP for name in RECOMPUTABLE)
-    verbs = ("replay", "groups", "orientation", "residuals", "train", "import-log", "convert", "info", "apply")
+    verbs = (
+        "replay",
+        "micrograph-quality",
+        "orientation",
+        "residuals",
+        "train",
+        "import-log",
+        "convert",
+        "info",
+        "transfer-selection",
+    )
     assert all(verb in call("--help") for verb in verbs)
     assert call("--version").startswith("cryocore ")
 
@@ -73,9 +83,11 @@ def test_replay_writes_text_json_and_files(small_run: Path, tmp_path: Path) -> N
 
 
 def test_groups(small_run: Path, tmp_path: Path) -> None:
-    text = call("groups", small_run, "--rows", 3, "--out", tmp_path / "g.parquet", "--plot", tmp_path / "g.svg")
+    text = call(
+        "micrograph-quality", small_run, "--rows", 3, "--out", tmp_path / "g.parquet", "--plot", tmp_path / "g.svg"
+    )
     assert "posterior" in text and text.count("micrograph_") == 3
-    value = json.loads(call("groups", small_run, "--kind", "micrograph", "--by", "flags", "--json"))
+    value = json.loads(call("micrograph-quality", small_run, "--kind", "micrograph", "--by", "flags", "--json"))
     assert value["by"] == "flags" and len(value["groups"]["micrograph"]["groups"]) == 10
     assert (tmp_path / "g.svg").exists() and (tmp_path / "g.parquet").exists()
 
@@ -105,11 +117,11 @@ def test_orientation_is_answered_from_the_log_alone(small_run: Path, tmp_path: P
 
 @pytest.mark.slow
 def test_residuals_and_a_classifier_from_a_finished_run(small_run: Path, tmp_path: Path) -> None:
-    chosen = ("residuals", small_run, "--which", "wrong", "--count", 5, "--out", tmp_path / "wrong")
+    chosen = ("residuals", small_run, "--which", "incorrect", "--count", 5, "--out", tmp_path / "incorrect")
     assert json.loads(call(*chosen, "--format", "npy", "--json"))["images"] == 5
-    image, residual = (np.load(tmp_path / "wrong" / f"{name}.npy") for name in ("image", "residual"))
+    image, residual = (np.load(tmp_path / "incorrect" / f"{name}.npy") for name in ("image", "residual"))
     assert image.shape == residual.shape == (5, 40, 40)
-    flags = pq.read_table(tmp_path / "wrong" / "particles.parquet").column("is_correct").to_pylist()
+    flags = pq.read_table(tmp_path / "incorrect" / "particles.parquet").column("is_correct").to_pylist()
     assert flags == [False] * 5
 
     text = call("train", small_run, "--round", 0, "--folds", 3, "--out", tmp_path / "model")

@@ -27,8 +27,8 @@ from cryocore.replay.groups import (
 def ranked(shares: np.ndarray, sizes: np.ndarray, rng: np.random.Generator) -> tuple[Ranking, np.ndarray]:
     """A ranking of groups of these true shares, and the shares in its order."""
     codes = np.repeat(np.arange(len(sizes)), sizes)
-    wrong = rng.random(len(codes)) < shares[codes]
-    found = rank_groups(wrong, codes, [str(i) for i in range(len(sizes))])
+    incorrect = rng.random(len(codes)) < shares[codes]
+    found = rank_groups(incorrect, codes, [str(i) for i in range(len(sizes))])
     return found, shares[[int(name) for name in found.name]]
 
 
@@ -93,8 +93,8 @@ def test_chance_calls_few_sets_worse_and_a_bad_group_is_called() -> None:
 
 def test_a_group_of_two_does_not_lead() -> None:
     codes = np.repeat([0, 1, 2], [2, 300, 3000])
-    wrong = np.concatenate([np.ones(2), np.arange(300) % 2, np.arange(3000) % 5 == 0])
-    found = rank_groups(wrong, codes, ["two", "half", "rest"])
+    incorrect = np.concatenate([np.ones(2), np.arange(300) % 2, np.arange(3000) % 5 == 0])
+    found = rank_groups(incorrect, codes, ["two", "half", "rest"])
     assert not found.worse[list(found.name).index("two")]
     assert found.worse[list(found.name).index("half")]
     assert found.share[list(found.name).index("two")] == 1.0

@@ -185,7 +185,7 @@ def test_a_random_selection_moves_views_as_far_as_chance_and_a_lost_view_further
     assert lost.least_kept < 0.2 and abs(lost.least_kept_view[2]) > 0.95
 
 
-def test_mates_under_the_point_group_are_one_view() -> None:
+def test_symmetry_equivalents_under_the_point_group_are_one_view() -> None:
     rng = np.random.default_rng(2)
     directions = rng.normal(size=(5000, 3)) * (1.0, 1.0, 0.3)
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
@@ -201,9 +201,9 @@ def test_mates_under_the_point_group_are_one_view() -> None:
 
 
 def test_wrong_particles_cost_as_their_share_squared() -> None:
-    right = np.repeat([1.0, 0.0], [700, 300])
-    assert effective_right(np.ones(1000), right) == pytest.approx(490.0)
-    assert effective_right(right, right) == pytest.approx(700.0)
+    correct = np.repeat([1.0, 0.0], [700, 300])
+    assert effective_right(np.ones(1000), correct) == pytest.approx(490.0)
+    assert effective_right(correct, correct) == pytest.approx(700.0)
     assert effective_right(np.full(1000, 0.3), np.full(1000, 0.8)) == pytest.approx(640.0)
     curve = np.array([1.0, 0.9, 0.5, 0.143, 0.0, -0.1])
     np.testing.assert_allclose(scaled_fsc(scaled_fsc(curve, 3.0, 3.0), 1 / 3, 1 / 3), np.clip(curve, 0, 1), atol=1e-5)
@@ -235,7 +235,7 @@ def test_only_the_columns_that_are_asked_for_are_read(small_run: Path, monkeypat
 
     monkeypatch.setattr(module, "read_table", spy)
     replay(small_run, [Request(rule="fraction", values=(0.7,), score="zc")], rounds="0")
-    assert "zc" in seen and not seen & {"image_power", "decoy_z", "local", "better_quat_w", "llr"}
+    assert "zc" in seen and not seen & {"image_power", "random_pose_z", "local", "suggested_quat_w", "llr"}
     assert seen < {*pq.read_schema(small_run / "log" / "round=0" / "log.parquet").names, "is_correct"}
 
 

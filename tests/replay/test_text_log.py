@@ -59,19 +59,19 @@ def test_columns_that_are_not_those_of_a_log_are_refused(columns: str, tmp_path:
 
 
 def written(path: Path, n: int = 200, header: str = "", seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A log of ``n`` particles; their quaternions, flags and losses, lower for right ones."""
+    """A log of ``n`` particles; their quaternions, flags and losses, lower for correct ones."""
     rng = np.random.default_rng(seed)
-    quaternions, right = matrix_to_quaternion(random_rotations(n, rng)), rng.random(n) < 0.7
-    loss = rng.normal(size=n) + np.where(right, 0.0, 4.0)
-    rows = zip(quaternions, right, loss, strict=True)
+    quaternions, correct = matrix_to_quaternion(random_rotations(n, rng)), rng.random(n) < 0.7
+    loss = rng.normal(size=n) + np.where(correct, 0.0, 4.0)
+    rows = zip(quaternions, correct, loss, strict=True)
     lines = [f"INFO:root:{' '.join(f'{v:.9f}' for v in q)} {int(f)} {x:.7f}" for q, f, x in rows]
     with path.open("a") as file:
         file.write("\n".join([*([header] if header else []), *lines]) + "\n")
-    return quaternions, right, loss
+    return quaternions, correct, loss
 
 
 def test_an_imported_log_is_a_log(tmp_path: Path, small_run: Path) -> None:
-    quaternions, right, loss = written(tmp_path / "old.log")
+    quaternions, correct, loss = written(tmp_path / "old.log")
     found = import_log([tmp_path / "old.log"], tmp_path / "new", symmetry="C4")
     assert found.n_particles == {0: 200} and found.n_malformed == 0 and found.listed is None
     table = read_table(tmp_path / "new" / "log" / "round=0" / "log.parquet")
@@ -83,7 +83,7 @@ def test_an_imported_log_is_a_log(tmp_path: Path, small_run: Path) -> None:
     ]
     np.testing.assert_allclose(table["quat_w"], quaternions[:, 0], atol=1e-8)
     np.testing.assert_allclose(table["l2_loss"], loss, atol=1e-6)
-    assert table["is_correct"].to_pylist() == right.tolist()
+    assert table["is_correct"].to_pylist() == correct.tolist()
     assert len(set(table["particle_id"].to_pylist())) == 200
     assert table["zc"].null_count == table["weight"].null_count == 200
     (outcome,) = replay(tmp_path / "new", [Request(rule="fraction", values=(0.7,), score="l2_loss")])

@@ -22,7 +22,7 @@ def report(run, out, n_rounds=2, config=None):
         out_report=out / "report.html",
         out_figures=out / "figures",
         star=run.folder / "particles.star",
-        out_star=out / "finest.star",
+        out_star=out / "recommended.star",
         out_script=out / "maps.cxc",
     )
     return out

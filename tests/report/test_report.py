@@ -63,29 +63,29 @@ def test_printed_table_and_same_bytes_every_time(finished_run, finished_report, 
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["round", "n_kept", "resolution_angstrom", "correct_rate", "auc"]
     assert len(lines) == 6 and len({len(line) for line in lines[:4]}) == 1
-    assert re.fullmatch(r"Finest subset: round \d, [\d,]+ particles.*", lines[5])
+    assert re.fullmatch(r"Recommended subset: round \d, [\d,]+ particles.*", lines[5])
     assert lines[1].split()[:2] == ["0", "600"]
     for path in sorted(p for p in finished_report.rglob("*") if p.is_file()):
         assert path.read_bytes() == (again / path.relative_to(finished_report)).read_bytes(), path.name
 
 
-def test_the_finest_subset_is_marked_and_copied(finished_report):
+def test_the_recommended_subset_is_marked_and_copied(finished_report):
     table = pq.read_table(finished_report / "rounds.parquet")
-    finest = table["round"].to_numpy()[table["is_finest"].to_numpy()]
-    assert len(finest) == 1
-    named = "all" if finest[0] == 0 else f"round {finest[0]}"
-    assert (finished_report / "finest.star").read_text() == f"{named}\n"
+    recommended = table["round"].to_numpy()[table["is_recommended"].to_numpy()]
+    assert len(recommended) == 1
+    named = "all" if recommended[0] == 0 else f"round {recommended[0]}"
+    assert (finished_report / "recommended.star").read_text() == f"{named}\n"
     best = np.argmax(table["fsc_area_difference"].to_numpy())
     assert table["fsc_area_difference_sd"][int(best)].as_py() == 0
     assert table["n_effective"].to_pylist() == table["n_kept"].to_pylist()
 
 
 def test_script_for_chimerax(finished_run, finished_report):
-    """First, finest and last round at the level of the last one's surface."""
+    """First, recommended and last round at the level of the last one's surface."""
     lines = (finished_report / "maps.cxc").read_text().splitlines()
     rounds = [re.search(r"round_(\d)/map.mrc", line) for line in lines]
-    finest = pq.read_table(finished_report / "rounds.parquet")["is_finest"].to_pylist().index(True)
-    assert [int(found[1]) for found in rounds if found] == sorted({0, finest, 2})
+    recommended = pq.read_table(finished_report / "rounds.parquet")["is_recommended"].to_pylist().index(True)
+    assert [int(found[1]) for found in rounds if found] == sorted({0, recommended, 2})
     folder = finished_run.folder / "round_2"
     level = surface_level(read_map(folder / "map.mrc")[0], read_map(folder / "mask.mrc")[0])
     assert any(line.endswith(f"level {level:.6g}") for line in lines)
@@ -122,7 +122,7 @@ def test_report_says_what_happened(finished_run, finished_report):
     first, last = (json.loads((finished_run.folder / f"round_{r}" / "metrics.json").read_text()) for r in (0, 2))
     assert f"Kept {last['n_kept']} of 600 particles" in text
     assert f"correct rate {100 * first['correct_rate']:.1f} → {100 * last['correct_rate']:.1f} %" in text
-    assert "Finest subset: round" in text
+    assert "Recommended subset: round" in text
     assert text.index("Kept") < text.index("Round by round") < text.index("How this was made")
     assert "seed: 20240" in text, "the configuration"
 

@@ -17,7 +17,7 @@ from cryocore.validate.figures import Curve
 
 def changed_log(run, folder, **columns):
     """The log of round 2, the truth in it, with other columns; None takes a column away."""
-    table = pq.read_table(run.log(2)).append_column("is_correct", pa.array(run.right))
+    table = pq.read_table(run.log(2)).append_column("is_correct", pa.array(run.correct))
     for name, values in columns.items():
         at = table.column_names.index(name)
         table = table.remove_column(at) if values is None else table.set_column(at, name, values(table))
@@ -62,7 +62,7 @@ def test_a_bad_micrograph_is_named_and_warned_of(finished_run, tmp_path):
 
     section = groups_section(changed_log(finished_run, tmp_path, is_correct=flags, mixture=None), 2)
     assert section.answer == "Worse than chance explains: 1 of 20 micrographs (round 2, by the truth)."
-    assert section.warnings == ("1 of 20 micrographs hold more wrong particles than chance explains.",)
+    assert section.warnings == ("1 of 20 micrographs hold more incorrect particles than chance explains.",)
     (table,) = section.tables
     assert table.rows[0][0] == "m007.mrc" and table.rows[0][-1].endswith("◂")
     assert len(table.rows) == 3 and "◂" not in table.rows[1][-1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cryocore.report.verdict import finest_sentence, verdict, warnings
+from cryocore.report.verdict import recommended_sentence, verdict, warnings
 from cryocore.validate.stopping import Stop
 
 BASE = {
@@ -77,9 +77,11 @@ def test_an_earlier_round_was_better():
 
 
 def test_a_map_of_more_than_the_list_is_pointed_out():
-    stop = Stop(finest=0, best=0, comparisons=())
-    assert finest_sentence([BASE], stop).startswith("Finest subset: round 0, 1,000 particles (100 %). Its half-map")
-    weighed = finest_sentence([{**BASE, "n_kept": 250, "n_effective": 970.0}], stop)
+    stop = Stop(recommended=0, best=0, comparisons=())
+    assert recommended_sentence([BASE], stop).startswith(
+        "Recommended subset: round 0, 1,000 particles (100 %). Its half-map"
+    )
+    weighed = recommended_sentence([{**BASE, "n_kept": 250, "n_effective": 970.0}], stop)
     assert "250 particles (25 %; the map weighs particles and is worth 970 equal ones)" in weighed
 
 

@@ -1,4 +1,4 @@
-"""Folds of a half set: each is judged by the map of the others, kept or not."""
+"""Folds of a half set: each is scored by the map of the others, kept or not."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.reconstruct.test_reconstruct import data_set
 from tests.score.test_leave_one_out import ALONE, BOX, Run, ball, noise_rounds
 
 N, K = 300, 3
-FOLDS = Score(leave_one_out="folds", n_folds=K, n_decoys=2, n_local=2, n_shift=2)
+FOLDS = Score(leave_one_out="folds", n_folds=K, n_random_poses=2, n_perturbed_poses=2, n_perturbed_shifts=2)
 BY_MAPS_ALONE = ("l2_loss", "cryosieve", "ncc")
 
 
@@ -41,7 +41,7 @@ def bands_of(log: pa.Table, name: str) -> np.ndarray:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("symmetry", ["C1", "D2"])
-def test_particles_are_judged_by_a_map_from_which_their_fold_was_taken(tmp_path: Path, symmetry: str) -> None:
+def test_particles_are_scored_by_a_map_from_which_their_fold_was_taken(tmp_path: Path, symmetry: str) -> None:
     run, weights = blobs_run(tmp_path, symmetry)
     found = run.score(weights, FOLDS)
     fold = fold_of(run.data.ids, K, seed=0)

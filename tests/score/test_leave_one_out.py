@@ -1,4 +1,4 @@
-"""A particle is not its own judge: the closed form against true removal, and rounds of selection on pure noise."""
+"""A particle is not its own reference: the closed form against true removal, and rounds of selection on pure noise."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.reconstruct.test_reconstruct import data_set
 pytestmark = pytest.mark.slow
 
 BOX, N, GROUPS, GROUP_SIZE = 40, 400, 8, 25
-ALONE = Score(n_decoys=0, n_local=0, n_shift=0)
+ALONE = Score(n_random_poses=0, n_perturbed_poses=0, n_perturbed_shifts=0)
 
 
 class Run:
@@ -133,7 +133,7 @@ def noise_rounds(folder: Path, seed: int, column: str, judge: str, **how: object
 
     ``how`` are settings of the score.
 
-    Judge ``own``: as the workflow does; ``other``: by the other half's map, which is forbidden. Maps are taken for half
+    Score ``own``: as the workflow does; ``other``: by the other half's map, which is forbidden. Maps are taken for half
     signal in all shells, as no run would do.
     """
     rng = np.random.default_rng(seed)
@@ -144,8 +144,10 @@ def noise_rounds(folder: Path, seed: int, column: str, judge: str, **how: object
     run, weights = Run(folder, ball(NOISE_BOX, 0.42 * NOISE_BOX)), np.ones(NOISE_N, dtype=np.float32)
     run.reconstruct(weights)
     select = Select(score=column, rule="fraction", value=[0.5])
-    rivals = 0 if column == "zc" else 4
-    settings = Score.model_validate({"n_decoys": rivals, "n_local": rivals, "n_shift": rivals, **how})
+    alternatives = 0 if column == "zc" else 4
+    settings = Score.model_validate(
+        {"n_random_poses": alternatives, "n_perturbed_poses": alternatives, "n_perturbed_shifts": alternatives, **how}
+    )
     for _ in range(ROUNDS):
         curves = FscCurves.read(run.maps / "fsc.parquet")
         replace(curves, corrected=np.full(len(curves.shell), 0.5)).write(run.maps / "fsc.parquet")

@@ -21,7 +21,7 @@ from cryocore.settings.score import Score
 from tests.phantoms import optics, particles
 from tests.score.simulated import logged, simulated
 
-NO_RIVALS = {"n_decoys": 2, "n_local": 0, "n_shift": 0}
+NO_ALTERNATIVES = {"n_random_poses": 2, "n_perturbed_poses": 0, "n_perturbed_shifts": 0}
 
 
 def lists(log: pa.Table, name: str) -> np.ndarray:
@@ -45,7 +45,7 @@ def test_samples_are_drawn_by_id_from_each_set() -> None:
     assert len(few) == 7
 
 
-def test_micrographs_of_two_groups_are_told_apart() -> None:
+def test_micrographs_of_two_groups_are_distinguished() -> None:
     data = particles(random_rotations(20, np.random.default_rng(0)), optics(40), optics_group=np.arange(20) % 2)
     data = Particles(data.table, (optics(40), optics(40)))
     member, of_set = micrographs(data)
@@ -70,7 +70,7 @@ def test_noise_of_a_micrograph_is_its_own(tmp_path: Path) -> None:
     table = table.set_column(table.schema.get_field_index("micrograph"), "micrograph", column)
     Particles(table, data.optics, data.parent, data.root).write(tmp_path / "particles.parquet")
 
-    log = logged(tmp_path, Score(noise="micrograph", noise_per_particle=False, **NO_RIVALS))
+    log = logged(tmp_path, Score(noise="micrograph", noise_per_particle=False, **NO_ALTERNATIVES))
     power = lists(log, "noise_power")
     group = np.array(table_metadata(log.schema)["noise_power"][0])
     high = slice(4, None)
@@ -81,13 +81,13 @@ def test_noise_of_a_micrograph_is_its_own(tmp_path: Path) -> None:
     mean = (1.0 + 2.25) / 2
     expected = (64 * 2.25 + 20 * mean) / (64 * 1.0 + 20 * mean)
     assert (loud[0] / quiet[0]).mean() == pytest.approx(expected, rel=0.05)
-    decoys = lists(log, "decoy_z")
-    spread = decoys[names == "loud"].std() / decoys[names == "quiet"].std()
+    random_poses = lists(log, "random_pose_z")
+    spread = random_poses[names == "loud"].std() / random_poses[names == "quiet"].std()
     assert spread == pytest.approx(1.0, abs=0.15)
-    plain = logged(tmp_path, Score(noise_per_particle=False, **NO_RIVALS))
+    plain = logged(tmp_path, Score(noise_per_particle=False, **NO_ALTERNATIVES))
     assert "noise_power" not in plain.schema.names
-    decoys = lists(plain, "decoy_z")
-    assert decoys[names == "loud"].std() / decoys[names == "quiet"].std() > 1.3
+    random_poses = lists(plain, "random_pose_z")
+    assert random_poses[names == "loud"].std() / random_poses[names == "quiet"].std() > 1.3
 
 
 def test_a_particles_noise_factor_is_the_square_of_its_scale(tmp_path: Path) -> None:
@@ -98,15 +98,17 @@ def test_a_particles_noise_factor_is_the_square_of_its_scale(tmp_path: Path) -> 
     scale = np.median(ratio, axis=(1, 2))
     np.testing.assert_allclose(np.percentile(ratio, [10, 90], axis=(1, 2)), [scale, scale], rtol=1e-3)
     assert np.log(scale).std() == pytest.approx(0.3, abs=0.06)
-    log = logged(tmp_path, Score(**NO_RIVALS))
+    log = logged(tmp_path, Score(**NO_ALTERNATIVES))
     factor = log.column("noise_factor").to_numpy()
     relative = factor / scale**2
     # 0.07 to 0.10 over ten seeds; that of the scales themselves is 0.6
     assert (relative / relative.mean()).std() < 0.15
-    decoys, scaled = (lists(logged(tmp_path, s), "decoy_z") for s in (Score(noise_per_particle=False), Score()))
+    random_poses, scaled = (
+        lists(logged(tmp_path, s), "random_pose_z") for s in (Score(noise_per_particle=False), Score())
+    )
     # without the factor z at wrong poses spreads as the scale does: 1.9 to 2.5 over ten seeds, with it 1.0 to 1.3
     loud, quiet = scale > np.quantile(scale, 0.7), scale < np.quantile(scale, 0.3)
-    assert decoys[loud].std() / decoys[quiet].std() > 1.5
+    assert random_poses[loud].std() / random_poses[quiet].std() > 1.5
     assert scaled[loud].std() / scaled[quiet].std() == pytest.approx(1.0, abs=0.4)
 
 
@@ -123,13 +125,13 @@ def test_z_is_the_likelihood_ratio_at_the_best_scale() -> None:
 def test_order_by_z_does_not_suffer_from_scales_where_that_by_llr_does() -> None:
     rng = np.random.default_rng(1)
     n = 20000
-    right, power = rng.random(n) < 0.5, np.exp(rng.uniform(np.log(2), np.log(200), (n, 1)))
+    correct, power = rng.random(n) < 0.5, np.exp(rng.uniform(np.log(2), np.log(200), (n, 1)))
     weighting = Weighting(np.ones(1), np.ones(1), np.zeros(1), np.zeros(1))
     found = {}
     for spread in (0.0, 0.8):
         scale = np.exp(spread * rng.normal(size=(n, 1)))
-        c = np.where(right[:, None], scale * power, 0.0) + np.sqrt(power) * rng.normal(size=(n, 1))
-        found[spread] = auc(llr(c, power, weighting), right), auc(z(c, power, weighting), right)
+        c = np.where(correct[:, None], scale * power, 0.0) + np.sqrt(power) * rng.normal(size=(n, 1))
+        found[spread] = auc(llr(c, power, weighting), correct), auc(z(c, power, weighting), correct)
     lost_llr, lost_z = (found[0.0][i] - found[0.8][i] for i in (0, 1))
     assert lost_z < 0.04
     assert lost_llr > lost_z + 0.01  # an AUC of 20,000 particles is known to 0.003
@@ -142,9 +144,9 @@ def test_a_background_gradient_counts_for_little(tmp_path: Path) -> None:
     for background in (0.0, 1.0):
         folder = tmp_path / str(background)
         simulated(folder, PlantedErrors(wrong_pose=0.4), background=background, snr=0.1)
-        log = logged(folder, Score(**NO_RIVALS))
-        right = log.column("kind").to_numpy() == "none"
-        found[background] = {s: auc(log.column(s).to_numpy(), right) for s in ("z", "zc", "llr")}
+        log = logged(folder, Score(**NO_ALTERNATIVES))
+        correct = log.column("kind").to_numpy() == "none"
+        found[background] = {s: auc(log.column(s).to_numpy(), correct) for s in ("z", "zc", "llr")}
         noise[background] = np.array(table_metadata(log.schema)["noise_power"][0])
     images = images_of(tmp_path / "1.0") - images_of(tmp_path / "0.0")
     first = images[:128]

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from cryocore.backend import get_backend
-from cryocore.data import SCORES, Grid, Particles
+from cryocore.data import SCORES, FourierGrid, Particles
 from cryocore.files import table_metadata, write_table
 from cryocore.geometry.rotations import random_rotations
-from cryocore.imaging.frames import Frame
+from cryocore.imaging.image_geometry import ImageGeometry
 from cryocore.imaging.prepare import prepare
 from cryocore.imaging.slices import project
 from cryocore.imaging.volumes import map_to_grid
@@ -23,7 +23,7 @@ from cryocore.maps.mrc import read_map, write_stack
 from cryocore.reconstruct import reconstruct
 from cryocore.score import score
 from cryocore.score.bands import band_edges, band_means, band_samples
-from cryocore.score.reference import warn_of_own_share
+from cryocore.score.reference import warn_of_self_contribution
 from cryocore.score.scores import BAND_COLUMNS
 from cryocore.settings.reconstruct import Reconstruct
 from cryocore.settings.score import Score
@@ -83,11 +83,14 @@ def test_band_statistics_match_a_direct_computation(tmp_path: Path) -> None:
     # particles outside the map need no correction: their statistics are plain sums over slices of the masked half map
     mask, _ = read_map(tmp_path / "round" / "mask.mrc")
     grids = np.stack(
-        [map_to_grid(read_map(tmp_path / "round" / f"half{h}.mrc")[0] * mask, Grid.of(BOX, 2.0, 2.0)) for h in (1, 2)]
+        [
+            map_to_grid(read_map(tmp_path / "round" / f"half{h}.mrc")[0] * mask, FourierGrid.of(BOX, 2.0, 2.0))
+            for h in (1, 2)
+        ]
     )
     outside = np.flatnonzero(~inside)
     part = data.take(outside)
-    frame = Frame.of(data.optics[0], Grid.of(BOX, 2.0, 2.0))
+    frame = ImageGeometry.of(data.optics[0], FourierGrid.of(BOX, 2.0, 2.0))
     images = np.concatenate([image for _, image in _images(data, outside)])
     backend = get_backend("cpu")
     batch = prepare(images, part, frame, backend)
@@ -126,9 +129,9 @@ def leave_out(folder: Path, ids: np.ndarray, n_removed: int) -> tuple[np.ndarray
 def test_every_score_separates_wrong_poses(tmp_path: Path) -> None:
     data = data_set(tmp_path, Blobs.random(25, spread=4.0, width=1.0), 600, BOX, noise=3.0)
     rng = np.random.default_rng(5)
-    wrong = rng.permutation(600)[:150]
+    incorrect = rng.permutation(600)[:150]
     poses = data.rotations
-    poses[wrong] = random_rotations(150, rng)
+    poses[incorrect] = random_rotations(150, rng)
     from cryocore.geometry.rotations import matrix_to_quaternion
 
     quaternions, table = matrix_to_quaternion(poses), data.table
@@ -137,13 +140,13 @@ def test_every_score_separates_wrong_poses(tmp_path: Path) -> None:
         table = table.set_column(table.schema.get_field_index(name), name, pa.array(quaternions[:, i]))
     Particles(table, data.optics, data.parent, data.root).write(tmp_path / "particles.parquet")
     log = one_round(tmp_path)
-    right = np.ones(600, dtype=bool)
-    right[wrong] = False
+    correct = np.ones(600, dtype=bool)
+    correct[incorrect] = False
     for name in SCORES:
         values = log.column(name).to_numpy() * (-1 if name.endswith("_loss") else 1)
         assert np.isfinite(values).all()
         rank = np.argsort(np.argsort(values))
-        auc = (rank[right].sum() - right.sum() * (right.sum() - 1) / 2) / (right.sum() * 150)
+        auc = (rank[correct].sum() - correct.sum() * (correct.sum() - 1) / 2) / (correct.sum() * 150)
         assert auc > (0.6 if name == "l2_loss" else 0.9), (name, auc)
 
 
@@ -188,7 +191,7 @@ def test_bands_cover_every_shell_once() -> None:
     widths = np.diff(band_edges(24, 200))
     assert widths[:8].tolist() == [1] * 8, "the innermost shells have bands of their own"
     assert set(widths[8:].tolist()) == {12}, "16 bands share 192 shells"
-    frame = Frame.of(optics(40), Grid.of(40, 2.0, 2.0))
+    frame = ImageGeometry.of(optics(40), FourierGrid.of(40, 2.0, 2.0))
     edges = band_edges(8, frame.limit)
     samples = band_samples(frame, edges)
     assert samples.start[-1] == len(samples.pairs) == used_samples(frame.limit).sum()
@@ -210,7 +213,7 @@ def test_gpu_and_cpu_write_the_same_log(tmp_path: Path, judge: Literal["closed_f
         np.testing.assert_allclose(first, second, rtol=2e-3, atol=2e-3 * np.abs(first).max())
 
 
-def test_neighbouring_poses_are_not_judged_by_the_particles_own_noise(tmp_path: Path) -> None:
+def test_neighbouring_poses_are_not_scored_by_the_particles_own_noise(tmp_path: Path) -> None:
     """Particles that stay in the map and particles that were taken out of it score alike by ``local``."""
     n = 400
     whole = one_round(tmp_path, n=n, noise=4.0)
@@ -263,10 +266,10 @@ def test_too_few_particles_for_leave_one_out_are_warned_of(tmp_path: Path, caplo
 
 
 def test_a_share_of_more_than_a_tenth_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
-    """Half of leverage times density, for the mean weight of those in the map."""
+    """Half of self-contribution times density, for the mean weight of those in the map."""
     half, weights = np.array([1, 1, 1, 2, 2, 2]), np.array([2.0, 2.0, 0.0, 2.0, 2.0, 0.0], dtype=np.float32)
-    reference = SimpleNamespace(leverage=0.5, mean_inverse_density=[0.24, 0.16])
-    warn_of_own_share(reference, weights, half)  # type: ignore[arg-type]
+    reference = SimpleNamespace(self_contribution=0.5, mean_inverse_density=[0.24, 0.16])
+    warn_of_self_contribution(reference, weights, half)  # type: ignore[arg-type]
     assert [r.getMessage().split(" of the map")[0] for r in caplog.records] == [
         "a particle of half set 1 makes up some 12 %"
     ]

@@ -76,7 +76,9 @@ def test_shards_out_of_order_or_with_other_settings_are_refused(run: Path) -> No
     out = run / "refused.parquet"
     with pytest.raises(InputError, match=r"1\.parquet.*are not the 50 particles"):
         gather(run / "particles.parquet", [second, first, third], seed=0, out=out)
-    score(**given(run, Score(n_local=2)), round_number=0, out=third, shard=Shard(2, K), noise=run / "noise.npz")
+    score(
+        **given(run, Score(n_perturbed_poses=2)), round_number=0, out=third, shard=Shard(2, K), noise=run / "noise.npz"
+    )
     with pytest.raises(InputError, match=r"2\.parquet: scored otherwise than the first shard"):
         gather(run / "particles.parquet", [first, second, third], seed=0, out=out)
     with pytest.raises(InputError, match=r"noise\.npz.*are not the 75 particles"):

@@ -1,4 +1,4 @@
-"""Band sums of the kernels: at any pose, with a particle's own share taken out; against real space."""
+"""Band sums of the kernels: at any pose, with a particle's self-contribution taken out; against real space."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import pytest
 from benchmarks.performance import scoring
 from cryocore.backend import get_backend
 from cryocore.backend.base import kernel_source
-from cryocore.data import Grid, Particles
+from cryocore.data import FourierGrid, Particles
 from cryocore.geometry.rotations import random_rotations
-from cryocore.imaging.frames import Frame
+from cryocore.imaging.image_geometry import ImageGeometry
 from cryocore.imaging.prepare import prepare
 from cryocore.imaging.slices import project
 from cryocore.imaging.volumes import map_to_grid
@@ -27,7 +27,7 @@ BOX = 32
 
 
 def test_bands_are_filled_up_with_the_origin() -> None:
-    frame = Frame.of(optics(BOX), Grid.of(BOX, 2.0, 2.0))
+    frame = ImageGeometry.of(optics(BOX), FourierGrid.of(BOX, 2.0, 2.0))
     samples = band_samples(frame, band_edges(8, frame.limit))
     pairs, start = samples.lanes
     assert np.all(start % LANES == 0)
@@ -48,8 +48,8 @@ def test_sums_at_other_poses_are_those_of_slices(name: str) -> None:
     """Without a share of their own, particles are compared with plain slices; at their own pose both kernels agree."""
     backend = get_backend(name)
     particles, volume, images = scoring.data_set(BOX, backend)
-    grid = Grid.of(BOX, scoring.PIXEL_ANGSTROM, scoring.PADDING)
-    frame = Frame.of(particles.optics[0], grid)
+    grid = FourierGrid.of(BOX, scoring.PIXEL_ANGSTROM, scoring.PADDING)
+    frame = ImageGeometry.of(particles.optics[0], grid)
     reference = scoring.reference_of(volume, grid, frame, backend)
     samples, rotations = reference.samples[0], particles.rotations
     n, half = len(particles), np.zeros(len(particles), dtype=np.int32)
@@ -58,7 +58,7 @@ def test_sums_at_other_poses_are_those_of_slices(name: str) -> None:
     poses[:, 0] = rotations
     without, within = (
         Batch(prepared, rotations, half, np.full(n, h, np.float32), reference, samples, backend)
-        for h in (0.0, reference.leverage)
+        for h in (0.0, reference.self_contribution)
     )
     sums = {weight: (own_sums(batch), pose_sums(batch, poses)) for weight, batch in ((0.0, without), (1.0, within))}
     for own, others in sums.values():
@@ -78,18 +78,18 @@ def test_sums_at_other_poses_are_those_of_slices(name: str) -> None:
 @pytest.mark.parametrize("name", BACKENDS)
 @pytest.mark.parametrize("k", [1, 8, 11])
 def test_displaced_shifts_are_those_of_a_particle_whose_shift_is_displaced(name: str, k: int) -> None:
-    """With a leverage too, since the prediction without the particle stays that of its own pose and shift."""
+    """With a self-contribution too, since the prediction without the particle stays that of its own pose and shift."""
     backend = get_backend(name)
     particles, volume, images = scoring.data_set(BOX, backend)
     particles, images = particles.take(np.arange(40)), images[:40]
-    grid = Grid.of(BOX, scoring.PIXEL_ANGSTROM, scoring.PADDING)
-    frame = Frame.of(particles.optics[0], grid)
+    grid = FourierGrid.of(BOX, scoring.PIXEL_ANGSTROM, scoring.PADDING)
+    frame = ImageGeometry.of(particles.optics[0], grid)
     reference = scoring.reference_of(volume, grid, frame, backend)
     half, n = np.zeros(40, dtype=np.int32), 40
     moves = np.random.default_rng(2).normal(0.0, 6.0, (n, k, 2))
     for weight in (0.0, 1.0):
-        leverage = np.full(n, weight * reference.leverage, np.float32)
-        common = (particles.rotations, half, leverage, reference, reference.samples[0], backend)
+        self_contribution = np.full(n, weight * reference.self_contribution, np.float32)
+        common = (particles.rotations, half, self_contribution, reference, reference.samples[0], backend)
         batch = Batch(prepare(images, particles, frame, backend), *common)
         still, own = shift_sums(batch, np.zeros((n, k, 2))), own_sums(batch)
         for at in range(k):

@@ -12,9 +12,9 @@ from scipy.special import expit
 from cryocore.geometry.rotations import random_rotations, viewing_direction
 
 Array = NDArray[np.float64]
-KINDS = ("misplaced", "empty", "near", "displaced")
+KINDS = ("misoriented", "junk", "slightly_misoriented", "miscentred")
 COARSE = 6
-"""Dimensions in which near poses look alike."""
+"""Dimensions in which slightly misoriented poses look alike."""
 
 
 @dataclass(frozen=True)
@@ -22,34 +22,35 @@ class PlantedLog:
     """Columns of a log, and which particles are right."""
 
     columns: dict[str, NDArray[Any]]
-    right: NDArray[np.bool_]
+    correct: NDArray[np.bool_]
 
 
 def planted_log(
-    n: int, rates: dict[str, float], *, strength: float = 4.0, k: float = 1.0, rivals: int = 8, seed: int = 0
+    n: int, rates: dict[str, float], *, strength: float = 4.0, k: float = 1.0, alternatives: int = 8, seed: int = 0
 ) -> PlantedLog:
     """A log of ``n`` particles of which ``rates`` are wrong, by kind.
 
     Every particle is a Gaussian vector of unit noise about ``k`` times the prediction that is true of it. Its own
-    prediction and those of its rivals are vectors of length ``strength`` on average in a space of a few dimensions, so
-    that all scores are what their definitions say. The last dimensions are the fine ones, which alone tell near poses
-    apart. The true pose of a near one lies among its rivals, and is none of them.
+    prediction and those of its alternative poses are vectors of length ``strength`` on average in a space of a few
+    dimensions, so that all scores are what their definitions say. The last dimensions are the fine ones, which alone
+    tell slightly misoriented poses apart. The true pose of a slightly misoriented one lies among its alternative poses,
+    and is none of them.
     """
     rng = np.random.default_rng(seed)
     kind = rng.permutation(np.repeat([0, 1, 2, 3, 4], _counts(n, rates)))
     length = np.clip(rng.normal(strength, 0.15 * strength, n), 0.3 * strength, None)
     shared = 0.45  # of the energy is that of the mean over all poses
     own = _directions(rng, n, 1, shared)[:, 0]
-    decoys = _directions(rng, n, rivals, shared)
-    near = _turned(rng, own, rivals + 1)
+    random_poses = _directions(rng, n, alternatives, shared)
+    near = _turned(rng, own, alternatives + 1)
     near, between = near[:, 1:], near[:, 0]
-    displaced = _mixed(own, _scrambled(rng, n, rivals), rng.uniform(0.2, 0.8, (n, rivals)))
+    displaced = _mixed(own, _scrambled(rng, n, alternatives), rng.uniform(0.2, 0.8, (n, alternatives)))
     true = own.copy()
     true[kind == 1] = _directions(rng, int((kind == 1).sum()), 1, shared)[:, 0]
     true[kind == 2] = 0.0
     true[kind == 3] = between[kind == 3]
     rows = np.flatnonzero(kind == 4)
-    true[rows] = displaced[rows, rng.integers(0, rivals, len(rows))]
+    true[rows] = displaced[rows, rng.integers(0, alternatives, len(rows))]
     image = k * length[:, None] * true + rng.normal(size=own.shape)
 
     def llr(directions: Array) -> Array:
@@ -81,7 +82,7 @@ def planted_log(
         "expected_ldac": length * fine_norm,
         "local": own_llr - _log_mean_exp(llr(near)),
         "shift": own_llr - _log_mean_exp(llr(displaced)),
-        "decoy_z": np.einsum("nd,nkd->nk", image, decoys),
+        "random_pose_z": np.einsum("nd,nkd->nk", image, random_poses),
     }
     columns["dual"] = columns["zc"] + 0.1 * columns["local"]
     columns["l2_loss"] = -columns["z"]
@@ -95,8 +96,8 @@ def permuted(log: PlantedLog, order: NDArray[np.integer[Any]]) -> dict[str, NDAr
 
 
 def _counts(n: int, rates: dict[str, float]) -> list[int]:
-    wrong = [round(rates.get(kind, 0.0) * n) for kind in KINDS]
-    return [n - sum(wrong), *wrong]
+    incorrect = [round(rates.get(kind, 0.0) * n) for kind in KINDS]
+    return [n - sum(incorrect), *incorrect]
 
 
 def _directions(rng: np.random.Generator, n: int, k: int, shared: float) -> Array:

@@ -43,7 +43,7 @@ def test_ranges_of_defocus_hold_fifty_particles_or_more(n: int, ranges: int) -> 
 
 
 @pytest.mark.parametrize("symmetry", ["C1", "D7"])
-def test_cells_of_views_hold_fifty_particles_and_mates_or_more(symmetry: str) -> None:
+def test_cells_of_views_hold_fifty_particles_and_symmetry_equivalents_or_more(symmetry: str) -> None:
     group = point_group(symmetry)
     for side, finer in ((1, 2), (2, 4), (4, 8), (8, 16)):
         most = int(np.ceil(12 * finer**2 * 50 / len(group))) - 1

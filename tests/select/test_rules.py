@@ -20,7 +20,7 @@ from cryocore.select.stage import subset_table
 from cryocore.settings.select import Select
 from tests.select.logs import permuted, planted_log
 
-LOG = planted_log(1000, {"misplaced": 0.2, "empty": 0.1}, strength=5.0)
+LOG = planted_log(1000, {"misoriented": 0.2, "junk": 0.1}, strength=5.0)
 ODDS, RATE = judged(LOG.columns, seed=0)
 COLUMNS = LOG.columns
 COLUMNS[MIXTURE] = ODDS
@@ -37,7 +37,7 @@ VALUES = {
 KEEP_ALL = ("softmax", "absolute", "huber", "student")
 """Rules that give every particle a weight, however small."""
 
-MANY = planted_log(4000, {"misplaced": 0.3}, strength=5.0).columns
+MANY = planted_log(4000, {"misoriented": 0.3}, strength=5.0).columns
 MANY[MIXTURE] = judged(MANY, seed=0)[0]
 
 
@@ -134,7 +134,7 @@ def test_rules_of_the_posterior() -> None:
     np.testing.assert_array_equal(weights(select("posterior", value=[0.8])) > 0, likely > 0.8)
     kept = weights(select("mixture")) > 0
     assert kept.sum() == pytest.approx((1 - rate.value) * 1000, abs=1)
-    assert LOG.right[kept].mean() > 0.96
+    assert LOG.correct[kept].mean() > 0.96
     assert weights(select("mixture", value=[0.0])).sum() == 1000
 
 
@@ -144,12 +144,12 @@ def test_those_that_count_at_least_half_are_the_list() -> None:
     selected, found = (table.column(name).to_numpy() for name in ("selected", "weight"))
     np.testing.assert_array_equal(selected, found >= 0.5)
     assert 0 < np.count_nonzero((found > 0) & ~selected) < np.count_nonzero(selected)
-    assert LOG.right[selected].mean() > LOG.right[found > 0].mean()
+    assert LOG.correct[selected].mean() > LOG.correct[found > 0].mean()
 
 
 def test_mixture_is_a_score_for_other_rules() -> None:
     kept = weights(select("fraction", score="mixture", value=[0.7])) > 0
-    assert LOG.right[kept].mean() > LOG.right[weights(select("fraction", score="local", value=[0.7])) > 0].mean()
+    assert LOG.correct[kept].mean() > LOG.correct[weights(select("fraction", score="local", value=[0.7])) > 0].mean()
 
 
 def test_trimmed_drops_only_what_lies_far_below() -> None:
@@ -179,11 +179,11 @@ def test_balanced_keeps_the_same_share_of_small_cells_and_of_those_with_unknown_
 
 
 def test_whole_micrographs_are_dropped() -> None:
-    log = planted_log(2000, {"misplaced": 0.3}, strength=5.0)
+    log = planted_log(2000, {"misoriented": 0.3}, strength=5.0)
     columns = {**log.columns, MIXTURE: judged(log.columns, seed=0)[0]}
     micrographs = columns["micrograph"].copy()
-    wrong = np.flatnonzero(~log.right)
-    micrographs[wrong[:500]] = np.where(np.arange(500) % 2 < 1, "m3", "m4")
+    incorrect = np.flatnonzero(~log.correct)
+    micrographs[incorrect[:500]] = np.where(np.arange(500) % 2 < 1, "m3", "m4")
     bad = np.isin(micrographs, ["m3", "m4"])
     kept = weights(select("micrograph", value=[0.5]), {**columns, "micrograph": micrographs}) > 0
     np.testing.assert_array_equal(kept, ~bad)
@@ -247,10 +247,10 @@ def test_too_few_particles_to_judge_are_all_kept() -> None:
 
 
 def test_a_selection_that_leaves_too_few_says_what_was_estimated() -> None:
-    wrong = planted_log(600, {"misplaced": 0.9}, strength=5.0).columns
-    wrong[MIXTURE], rate = judged(wrong, seed=0)
+    incorrect = planted_log(600, {"misoriented": 0.9}, strength=5.0).columns
+    incorrect[MIXTURE], rate = judged(incorrect, seed=0)
     with pytest.raises(InputError, match=r"at least 200 are wanted\. (8|9)\d % are estimated to be wrong"):
-        choose(wrong, Select(rule="mixture", minimum=200), 1, symmetry="C4", rate=rate)
+        choose(incorrect, Select(rule="mixture", minimum=200), 1, symmetry="C4", rate=rate)
 
 
 def test_the_order_of_rising_values_is_that_of_a_full_sort() -> None:

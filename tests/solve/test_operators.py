@@ -8,16 +8,16 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from cryocore.backend import get_backend  # noqa: E402
-from cryocore.data import Grid  # noqa: E402
+from cryocore.data import FourierGrid  # noqa: E402
 from cryocore.geometry.rotations import random_rotations  # noqa: E402
 from cryocore.geometry.symmetry import point_group  # noqa: E402
-from cryocore.imaging.bricks import pack  # noqa: E402
-from cryocore.imaging.frames import Frame  # noqa: E402
+from cryocore.imaging.blocked import pack  # noqa: E402
+from cryocore.imaging.image_geometry import ImageGeometry  # noqa: E402
 from cryocore.imaging.prepare import Prepared  # noqa: E402
 from cryocore.imaging.slices import project  # noqa: E402
 from cryocore.imaging.volumes import map_to_grid  # noqa: E402
 from cryocore.solve.operators import Views, data_term, grids_of, predict, residual, samples_of, to_array, to_tensor  # noqa: E402
-from cryocore.solve.symmetry import Mates  # noqa: E402
+from cryocore.solve.symmetry import SymmetryOperators  # noqa: E402
 from tests.phantoms import BACKENDS, Blobs, optics, used_samples  # noqa: E402
 
 BOX, N = 16, 6
@@ -25,8 +25,8 @@ BOX, N = 16, 6
 
 def views(backend_name: str = "cpu", last_shell: int | None = None) -> Views:
     rng, backend = np.random.default_rng(0), get_backend(backend_name)
-    grid = Grid.of(BOX, 2.0, 2.0, last_shell)
-    frame = Frame.of(optics(BOX), grid)
+    grid = FourierGrid.of(BOX, 2.0, 2.0, last_shell)
+    frame = ImageGeometry.of(optics(BOX), grid)
     shape = (N, 2 * frame.limit + 1, frame.limit + 1)
     ctf = backend.to_device(rng.normal(size=shape).astype(np.float32))
     return Views(random_rotations(N, rng), np.arange(N, dtype=np.int32) % 2, ctf, frame, grid, backend)
@@ -39,7 +39,7 @@ def random_tensor(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32
 @pytest.mark.parametrize("box", [16, 15])
 @pytest.mark.parametrize("last_shell", [None, 5])
 def test_grids_are_those_of_the_other_transform(box: int, last_shell: int | None) -> None:
-    grid, maps = Grid.of(box, 2.0, 2.0, last_shell), random_tensor(2, box, box, box)
+    grid, maps = FourierGrid.of(box, 2.0, 2.0, last_shell), random_tensor(2, box, box, box)
     expected = np.stack([map_to_grid(m, grid) for m in maps.numpy()])
     np.testing.assert_allclose(grids_of(maps, grid).numpy(), expected, atol=1e-5 * np.abs(expected).max())
 
@@ -117,17 +117,17 @@ def test_one_node_of_many_images_has_the_gradient_of_its_sweep() -> None:
 
 
 @pytest.mark.parametrize(("box", "name"), [(24, "C1"), (24, "D7"), (23, "C4"), (20, "I2")])
-def test_mean_over_mates(box: int, name: str) -> None:
+def test_mean_over_symmetry_equivalents(box: int, name: str) -> None:
     group = point_group(name)
-    mates = Mates(group, box, (box - 1) // 2, get_backend("cpu"))
+    equivalents = SymmetryOperators(group, box, (box - 1) // 2, get_backend("cpu"))
     blobs = Blobs.random(9, spread=2.0, width=1.4)
-    found = mates.mean(torch.from_numpy(blobs.map(box))[None])[0].numpy()
+    found = equivalents.mean(torch.from_numpy(blobs.map(box))[None])[0].numpy()
     expected = blobs.symmetrised(group).map(box)
     assert np.linalg.norm(found - expected) < 2e-3 * np.linalg.norm(expected)
     # its own adjoint, on maps of the band, away from the corners that leave the box
     first, second = (torch.from_numpy(Blobs.random(9, 2.0, 1.4, seed).map(box))[None] for seed in (1, 2))
-    there, back = float((mates.mean(first) * second).sum()), float((first * mates.mean(second)).sum())
+    there, back = float((equivalents.mean(first) * second).sum()), float((first * equivalents.mean(second)).sum())
     assert there == pytest.approx(back, rel=1e-3)
     unknown = first.clone().requires_grad_()
-    (slope,) = torch.autograd.grad((mates.mean(unknown) * second).sum(), unknown)
-    torch.testing.assert_close(slope, mates.mean(second))
+    (slope,) = torch.autograd.grad((equivalents.mean(unknown) * second).sum(), unknown)
+    torch.testing.assert_close(slope, equivalents.mean(second))

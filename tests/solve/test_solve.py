@@ -18,7 +18,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from cryocore.backend import get_backend  # noqa: E402
-from cryocore.data import Grid, Particles  # noqa: E402
+from cryocore.data import FourierGrid, Particles  # noqa: E402
 from cryocore.geometry.symmetry import point_group  # noqa: E402
 from cryocore.images import StackReader  # noqa: E402
 from cryocore.ingest.particles import read_particles  # noqa: E402
@@ -34,7 +34,7 @@ from cryocore.solve import Ranks, solve, stage, started_ranks  # noqa: E402
 from cryocore.solve.operators import grids_of  # noqa: E402
 from cryocore.solve.optimise import Epoch, State, finished, run_epoch, steps  # noqa: E402
 from cryocore.solve.sweep import Ledger, Problem, sweep  # noqa: E402
-from cryocore.solve.symmetry import Mates  # noqa: E402
+from cryocore.solve.symmetry import SymmetryOperators  # noqa: E402
 from cryocore.training import checkpoint  # noqa: E402
 from tests.phantoms import Blobs  # noqa: E402
 from tests.reconstruct.test_reconstruct import data_set  # noqa: E402
@@ -78,7 +78,7 @@ def half_maps(folder: Path) -> np.ndarray:
 def fit_of(data: Particles, symmetry: str = "C1", **settings: Any) -> stage.Fit:
     """What is minimised, in memory."""
     optics, weights = data.reference_optics, np.ones(len(data), dtype=np.float32)
-    grid = Grid.of(optics.box, optics.pixel_size_angstrom, 2.0)
+    grid = FourierGrid.of(optics.box, optics.pixel_size_angstrom, 2.0)
     problem = Problem(data, weights, grid, symmetry, get_backend("cpu"), StackReader)
     return stage.set_up(problem, stage.direct(problem, None, Ranks(), Path()), Iterative.model_validate(settings), 0)
 
@@ -148,7 +148,7 @@ def test_gradient_is_that_of_the_value_and_half_sets_do_not_mix(tmp_path: Path) 
     whole = value(maps, everything)
     assert values[0] == pytest.approx(whole[0][0], rel=1e-6)
     np.testing.assert_allclose(gradients[0], whole[1][0], atol=1e-4 * np.abs(gradients[0]).max())
-    # the other half set's map is what cross-validation judges by
+    # the other half set's map is what cross-validation scores by
     swapped = value(maps.flip(0), everything)[2]
     np.testing.assert_allclose(whole[2].cross, swapped.plain, rtol=1e-6)
     assert np.isnan(ledger.plain[fit.problem.half == 1]).all()
@@ -162,7 +162,7 @@ def test_a_start_from_zero_stays_symmetric(tmp_path: Path, symmetry: str) -> Non
     fit = fit_of(data, symmetry, loss="l2", start="zero")
     state = run(fit, torch.zeros(2, BOX, BOX, BOX), 5)
     maps = fit.model.maps(state.both)
-    again = Mates(group, BOX, (BOX - 1) // 2, get_backend("cpu")).mean(maps)
+    again = SymmetryOperators(group, BOX, (BOX - 1) // 2, get_backend("cpu")).mean(maps)
     along = np.arange(BOX) - BOX // 2
     core = np.linalg.norm(np.stack(np.meshgrid(along, along, along)), axis=0) < BOX // 2 - 4
     difference = (again - maps).numpy()[:, core]

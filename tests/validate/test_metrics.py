@@ -32,19 +32,19 @@ def scores_of(run, number):
 
 @pytest.mark.parametrize("number", [0, 2])
 def test_numbers(finished_run, number):
-    found, table, right = metrics_of(finished_run, number), scores_of(finished_run, number), finished_run.right
+    found, table, correct = metrics_of(finished_run, number), scores_of(finished_run, number), finished_run.correct
     selected = table.selected.to_numpy()
     assert found["round"] == number and found["n_particles"] == 600
     assert found["n_kept"] == selected.sum()
     assert found["n_kept_half1"] == (selected & (table.half == 1)).sum()
     assert found["n_kept_half1"] + found["n_kept_half2"] == found["n_kept"]
-    assert found["correct_rate"] == pytest.approx(right[selected].mean(), abs=1e-6)
-    assert found["precision"] == pytest.approx(precision_score(right, selected), abs=1e-6)
-    assert found["recall"] == pytest.approx(recall_score(right, selected), abs=1e-6)
+    assert found["correct_rate"] == pytest.approx(correct[selected].mean(), abs=1e-6)
+    assert found["precision"] == pytest.approx(precision_score(correct, selected), abs=1e-6)
+    assert found["recall"] == pytest.approx(recall_score(correct, selected), abs=1e-6)
     assert list(found["aucs"]) == ["dual", "l2_loss", "mixture", "z"]
-    assert found["auc"] == found["aucs"]["dual"] == pytest.approx(roc_auc_score(right, table.dual), abs=1e-6)
-    assert found["aucs"]["l2_loss"] == pytest.approx(roc_auc_score(right, -table.l2_loss), abs=1e-6)
-    assert sum(k["n"] for k in found["error_kinds"].values()) == (~right).sum()
+    assert found["auc"] == found["aucs"]["dual"] == pytest.approx(roc_auc_score(correct, table.dual), abs=1e-6)
+    assert found["aucs"]["l2_loss"] == pytest.approx(roc_auc_score(correct, -table.l2_loss), abs=1e-6)
+    assert sum(k["n"] for k in found["error_kinds"].values()) == (~correct).sum()
 
 
 def test_selection_pays(finished_run):
@@ -93,10 +93,10 @@ def test_the_log_is_the_scores_with_their_mixture(finished_run):
 
 def test_the_truth_is_joined_to_the_log(finished_run):
     found = open_round(finished_run.log(1))
-    np.testing.assert_array_equal(found.flags() == 1, finished_run.right)
+    np.testing.assert_array_equal(found.flags() == 1, finished_run.correct)
     table = found.table(["error_kind", "dual", "is_correct"])
     assert table.column_names == ["error_kind", "dual", "is_correct"]
-    np.testing.assert_array_equal(table["error_kind"].to_numpy() == "none", finished_run.right)
+    np.testing.assert_array_equal(table["error_kind"].to_numpy() == "none", finished_run.correct)
     np.testing.assert_array_equal(table["dual"].to_numpy(), scores_of(finished_run, 1).dual)
     assert open_round(finished_run.log(1), beside=[]).flags().max() == -1
 
@@ -110,14 +110,14 @@ def test_a_truth_of_other_particles_is_not_joined(one_round):
 
 
 def test_the_error_rate_and_the_log_odds(finished_run):
-    wrong = 1.0 - finished_run.right.mean()
+    incorrect = 1.0 - finished_run.correct.mean()
     found = metrics_of(finished_run, 2)
     rate = found["error_rate"]
-    assert rate["low"] <= wrong <= rate["high"] and abs(rate["value"] - wrong) < 0.1
+    assert rate["low"] <= incorrect <= rate["high"] and abs(rate["value"] - incorrect) < 0.1
     table = read_table(finished_run.folder / "log" / "round=2" / "log.parquet")
     assert table_metadata(table.schema)["error_rate"] == rate
     odds = table["mixture"].to_numpy()
-    assert found["aucs"]["mixture"] == pytest.approx(roc_auc_score(finished_run.right, odds), abs=1e-6)
+    assert found["aucs"]["mixture"] == pytest.approx(roc_auc_score(finished_run.correct, odds), abs=1e-6)
     assert found["aucs"]["mixture"] > 0.85
 
 
@@ -147,13 +147,13 @@ def test_nothing_known(one_round):
 
 
 def test_partly_known(one_round):
-    flags = pa.array(one_round.right, mask=np.arange(120) < 20)
+    flags = pa.array(one_round.correct, mask=np.arange(120) < 20)
     ids = read_table(one_round.truth)["particle_id"]
     write_table(one_round.truth, pa.table({"particle_id": ids, "is_correct": flags}))
     found = json.loads(one_round.validate(0, true_map=False).read_text())
     assert found["n_flagged"] == 100
-    assert found["correct_rate"] == pytest.approx(one_round.right[20:].mean(), abs=1e-6)
-    assert list(found["error_kinds"]) == ["wrong"]
+    assert found["correct_rate"] == pytest.approx(one_round.correct[20:].mean(), abs=1e-6)
+    assert list(found["error_kinds"]) == ["incorrect"]
     assert (open_round(one_round.log(0)).flags() == -1).sum() == 20
 
 
@@ -167,7 +167,7 @@ def test_scores_that_are_missing(one_round):
     pq.write_table(table.replace_schema_metadata(meta), path)
     found = json.loads(one_round.validate(0).read_text())
     assert found["n_unscored"] == 10
-    assert found["auc"] == pytest.approx(roc_auc_score(one_round.right[10:], values[10:]), abs=1e-6)
+    assert found["auc"] == pytest.approx(roc_auc_score(one_round.correct[10:], values[10:]), abs=1e-6)
 
 
 def test_same_input_same_bytes(one_round):

@@ -10,10 +10,10 @@ from cryocore.statistics import effective_number
 from cryocore.validate.stopping import (
     Samples,
     difference_sd,
-    finest_round,
     fsc_variance,
     independent_samples,
     noise_overlap,
+    recommended_round,
     resolution_range,
 )
 
@@ -59,16 +59,18 @@ def test_the_smallest_of_equals_and_not_the_worse() -> None:
     samples = Samples(np.maximum(4 * np.pi * shells**2, 1.0), 1.0)
     fine = 1.0 / (1.0 + np.exp((shells - 10.0) / 1.5))
     worse = 1.0 / (1.0 + np.exp((shells - 8.0) / 1.5))
-    stop = finest_round([fine - 1e-4, fine, fine - 2e-4, worse], [1000, 900, 800, 500], lambda a, b: 0.9, samples)
-    assert (stop.best, stop.finest) == (1, 2)
+    stop = recommended_round([fine - 1e-4, fine, fine - 2e-4, worse], [1000, 900, 800, 500], lambda a, b: 0.9, samples)
+    assert (stop.best, stop.recommended) == (1, 2)
     assert [c.is_lower for c in stop.comparisons] == [False, False, False, True]
     assert stop.comparisons[3].area < 0 < stop.comparisons[3].area_sd
 
 
 def test_what_is_certain_and_negligible_counts_for_nothing() -> None:
     fine = 1.0 / (1.0 + np.exp((np.arange(17) - 10.0) / 1.5))
-    stop = finest_round([fine, fine - 5e-4, fine - 2e-3], [9, 9, 9], lambda a, b: 1.0, Samples(np.full(17, 1e6), 1.0))
-    assert stop.finest == 1
+    stop = recommended_round(
+        [fine, fine - 5e-4, fine - 2e-3], [9, 9, 9], lambda a, b: 1.0, Samples(np.full(17, 1e6), 1.0)
+    )
+    assert stop.recommended == 1
     assert [c.is_lower for c in stop.comparisons] == [False, False, True]
 
 
@@ -78,8 +80,8 @@ def test_one_bad_shell_is_enough() -> None:
     fine = 1.0 / (1.0 + np.exp((shells - 10.0) / 1.5))
     dented = fine + 0.004
     dented[6] -= 0.2
-    stop = finest_round([fine + 0.005, dented], [1000, 500], lambda a, b: 0.7, samples)
-    assert stop.finest == 0
+    stop = recommended_round([fine + 0.005, dented], [1000, 500], lambda a, b: 0.7, samples)
+    assert stop.recommended == 0
     assert stop.comparisons[1].worst_sd < -3
 
 

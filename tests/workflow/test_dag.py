@@ -48,7 +48,7 @@ def results(workflow: Workflow, n_rounds: int = N) -> None:
         "rounds.txt",
         "report.html",
         "figures/fsc.svg",
-        "finest.star",
+        "recommended.star",
     ]
     for r in range(n_rounds + 1):
         names += [f"round_{r}/{name}" for name in (*ROUND_FILES["reconstructing"], *ROUND_FILES["validating"])]
@@ -93,7 +93,7 @@ def test_a_fresh_start_lists_every_job(workflow: Workflow) -> None:
         pytest.param({"n_rounds": N + 1}, rounds(N + 1, N + 1) | REPORT, id="one round more"),
         pytest.param({"n_rounds": N - 1}, REPORT, id="one round less"),
         pytest.param({"select": {"score": "z"}}, rounds(1) | {"Round 0: validating"} | REPORT, id="score that selects"),
-        pytest.param({"score": {"n_local": 0}}, rounds(0, start="scoring") | REPORT, id="score settings"),
+        pytest.param({"score": {"n_perturbed_poses": 0}}, rounds(0, start="scoring") | REPORT, id="score settings"),
         pytest.param({"reconstruct": {"padding": 1}}, rounds(0) | REPORT, id="reconstruct settings"),
         pytest.param({"input": {"simulate": {"snr": 0.03}}}, EVERYTHING, id="simulate settings"),
     ],
@@ -241,7 +241,7 @@ def test_selections_are_in_the_format_of_the_particles(workflow: Workflow) -> No
     given = {"star": "J1_particles.cs", "passthrough": "other.cs"}
     name = workflow.configure(run="mine", n_rounds=1, symmetry="C1", input=given)
     text = workflow.snakemake("-n", "--printshellcmds", "--configfile", name).stdout
-    assert "results/mine/round_1/subset.cs" in text and "results/mine/finest.cs" in text
+    assert "results/mine/round_1/subset.cs" in text and "results/mine/recommended.cs" in text
     assert ".star" not in "".join(line for line in text.splitlines() if "Shell command:" in line)
 
 

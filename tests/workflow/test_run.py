@@ -74,9 +74,9 @@ def test_subset_says_how_likely_each_particle_is_right(finished: tuple[Workflow,
     folder = finished[0].work / "results/tiny"
     table = pq.read_table(folder / "round_2/subset.parquet")
     assert table.column_names == ["particle_id", "weight", "selected", "posterior"]
-    right = open_round(folder / "log/round=1/log.parquet").flags() == 1
+    correct = open_round(folder / "log/round=1/log.parquet").flags() == 1
     likely = table.column("posterior").to_numpy()
-    assert likely[right].mean() > likely[~right].mean() + 0.3
+    assert likely[correct].mean() > likely[~correct].mean() + 0.3
     rate = json.loads(table.schema.metadata[b"cryocore"])["error_rate"]
     assert rate["method"] == "mixture"
     assert rate["low"] <= rate["value"] <= rate["high"]
@@ -96,7 +96,7 @@ def test_snakemakes_own_report_shows_what_people_want(finished: tuple[Workflow, 
     workflow.snakemake("--report", "run.zip", "--configfile", "my.yaml")
     with ZipFile(workflow.work / "run.zip") as packed:
         names = {Path(name).name for name in packed.namelist()}
-    assert {"report.html", "rounds.txt", "finest.star", "progress.png", "fsc.png"} <= names
+    assert {"report.html", "rounds.txt", "recommended.star", "progress.png", "fsc.png"} <= names
 
 
 def test_second_run_does_nothing_and_a_change_does_the_rest(finished: tuple[Workflow, str]) -> None:

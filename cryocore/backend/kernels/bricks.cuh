@@ -39,7 +39,7 @@ DEVICE int along_x(int x) { return (x >> 3) * 512 + spread(x); }
 DEVICE int along_y(const Bricks &g, int y) { return (y >> 3) * g.row + (spread(y) << 1); }
 DEVICE long long along_z(const Bricks &g, int z) { return (long long)((z >> 3) * g.layer) << 9 | spread(z) << 2; }
 
-struct Cells {  // the voxel cells of LANES samples, folded into the half space
+struct VoxelCells {  // the voxel cells of LANES samples, folded into the half space
     int corner[4][LANES];         // (y, x), (y, x + 1), (y + 1, x), (y + 1, x + 1)
     long long layer[2][LANES];    // z, z + 1
     float right[LANES];           // share of x + 1
@@ -47,7 +47,7 @@ struct Cells {  // the voxel cells of LANES samples, folded into the half space
     float sign[LANES];            // of the imaginary part
 };
 
-DEVICE void locate_cells(const Bricks &g, const float *x, const float *y, const float *z, Cells &c) {
+DEVICE void locate_cells(const Bricks &g, const float *x, const float *y, const float *z, VoxelCells &c) {
     for (int i = 0; i < LANES; i++) {
         const float inside = x[i] * x[i] + y[i] * y[i] + z[i] * z[i] <= g.limit ? 1.0f : 0.0f;
         const float sign = z[i] < 0.0f ? -1.0f : 1.0f, fold = sign * inside;
@@ -80,7 +80,7 @@ DEVICE float4v both(const float2 *left, const float2 *right) {
 }
 #endif
 
-DEVICE float2 read_cell(const float2 *RESTRICT volume, const Cells &c, int i) {
+DEVICE float2 read_cell(const float2 *RESTRICT volume, const VoxelCells &c, int i) {
     const float2 *p = volume + c.layer[0][i], *q = volume + c.layer[1][i];
     const int k0 = c.corner[0][i], k1 = c.corner[1][i], k2 = c.corner[2][i], k3 = c.corner[3][i];
     const float s0 = c.share[0][i], s1 = c.share[1][i], s2 = c.share[2][i], s3 = c.share[3][i], t = c.right[i];
@@ -100,7 +100,7 @@ DEVICE float2 read_cell(const float2 *RESTRICT volume, const Cells &c, int i) {
     return value;
 }
 
-DEVICE float read_cell(const float *RESTRICT volume, const Cells &c, int i) {
+DEVICE float read_cell(const float *RESTRICT volume, const VoxelCells &c, int i) {
     const float *p = volume + c.layer[0][i], *q = volume + c.layer[1][i];
     const int k0 = c.corner[0][i], k1 = c.corner[1][i], k2 = c.corner[2][i], k3 = c.corner[3][i];
     const float s0 = c.share[0][i], s1 = c.share[1][i], s2 = c.share[2][i], s3 = c.share[3][i];
@@ -113,7 +113,7 @@ DEVICE float read_cell(const float *RESTRICT volume, const Cells &c, int i) {
 // Forced inline: g++ takes a function that only prefetches for one without effect, and drops its calls.
 #ifndef __CUDACC__
 template <int STEP, class Voxel>
-__attribute__((always_inline)) inline void fetch(const Voxel *volume, const Cells &c) {
+__attribute__((always_inline)) inline void fetch(const Voxel *volume, const VoxelCells &c) {
     for (int i = 0; i < LANES; i++) {
         for (int k = 0; k < 4; k += STEP) {
             __builtin_prefetch(volume + c.layer[0][i] + c.corner[k][i]);

@@ -4,7 +4,7 @@
 
 struct Places {  // LANES samples at a pose: pixels and cells of the map
     int pixel[LANES];
-    Cells map;
+    VoxelCells map;
 };
 
 // Where the samples from s on lie; samples are kx + 65536 ky, filled up to a multiple of LANES with (0, 0).

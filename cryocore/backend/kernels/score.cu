@@ -27,7 +27,7 @@ struct Lanes {  // LANES samples at a pose: pixels, cells of the map and of the 
     int pixel[LANES];
     float re[LANES], im[LANES], image_x[LANES], image_y[LANES], contrast[LANES], share[LANES];
     bool own;  // some share is not 0
-    Cells map, density;
+    VoxelCells map, density;
 };
 
 DEVICE float smaller(float a, float b) { return a < b ? a : b; }

@@ -1,4 +1,4 @@
-"""``cryocore classify``: the probability of being right, by residual images."""
+"""``cryocore classify``: the probability of being correct, by residual images."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def classify(
     backend: options.Backend = "auto",
     threads: options.Threads = 2,
 ) -> None:
-    """Write the probability of being right that a classifier gives each particle of a round.
+    """Write the probability of being correct that a classifier gives each particle of a round.
 
     `classify.model` of the configuration says which; the round's training images are kept in ROUND_DIR.
 

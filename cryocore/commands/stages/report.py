@@ -16,7 +16,7 @@ def report(
     out_table: Annotated[Path, typer.Argument(help="Table of rounds to write, .parquet.", metavar="TABLE")],
     out_report: Annotated[Path, typer.Argument(help="Page to write, .html.", metavar="REPORT")],
     out_figures: Annotated[Path, typer.Argument(help="Folder for the figures.", metavar="FIGURES")],
-    out_star: Annotated[Path, typer.Argument(help="Particles of the round to stop at.", metavar="FINEST")],
+    out_star: Annotated[Path, typer.Argument(help="Particles of the round to stop at.", metavar="RECOMMENDED")],
     out_script: Annotated[Path, typer.Argument(help="Commands for ChimeraX to write, .cxc.", metavar="SCRIPT")],
     *,
     settings: options.Settings,
@@ -25,7 +25,7 @@ def report(
 
     **Examples**
 
-    `cryocore report results/mine all.star rounds.parquet report.html figures finest.star maps.cxc --config my.yaml`
+    `cryocore report results/my all.star rounds.parquet report.html figs recommended.star maps.cxc --config my.yaml`
     """
     from cryocore.config import Config
     from cryocore.report import summarise

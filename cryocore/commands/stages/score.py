@@ -26,7 +26,7 @@ def score(
     backend: options.Backend = "auto",
     threads: options.Threads = 2,
 ) -> None:
-    """Compare every particle with the map of its half set, without its own share in it.
+    """Compare every particle with the map of its half set, without its self-contribution in it.
 
     **Examples**
 

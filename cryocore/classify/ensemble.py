@@ -1,4 +1,4 @@
-"""Models that judge only what they have not seen: one per half set and fold of micrographs."""
+"""Models that score only what they have not seen: one per half set and fold of micrographs."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
 from cryocore.classify.examples import Examples
-from cryocore.classify.lessons import Lessons
 from cryocore.classify.models import LARGEST, Model, balanced, fit_model
+from cryocore.classify.training_set import TrainingSet
 from cryocore.errors import InputError
 from cryocore.hashing import hashed_uniform
 from cryocore.settings.classify import Classify
@@ -65,7 +65,7 @@ class Folds:
 
 
 @dataclass(frozen=True)
-class Committee:
+class Ensemble:
     """Models by half set and fold, each fitted to the other folds of its half set, and how their log odds are scaled.
 
     ``scale`` : slope and intercept by half set, from examples that the models have not seen
@@ -82,23 +82,23 @@ class Committee:
         return np.clip(slope * raw + intercept, -LARGEST, LARGEST)
 
 
-def fit_committee(
+def fit_ensemble(
     kind: str,
-    lessons: Lessons,
+    training_set: TrainingSet,
     folds: Folds,
     settings: Classify,
     *,
     seed: int,
     folder: Path | None = None,
     device: str = "cpu",
-) -> Committee:
-    """Fit a committee to lessons.
+) -> Ensemble:
+    """Fit an ensemble to a training set.
 
     Raises
     ------
     InputError  if a half set has too few examples of a class.
     """
-    examples, right, weight = lessons.examples, lessons.right, lessons.weight
+    examples, correct, weight = training_set.examples, training_set.correct, training_set.weight
     fold = folds(examples)
     models: dict[tuple[int, int], Model] = {}
     for h in (1, 2):
@@ -110,7 +110,7 @@ def fit_committee(
                 models[h, f] = fit_model(
                     kind,
                     part,
-                    right[members],
+                    correct[members],
                     weight[members],
                     stopping,
                     settings,
@@ -120,10 +120,10 @@ def fit_committee(
                     device=device,
                 )
             except InputError as error:
-                raise InputError(f"{name}: {error.problem}", setting="classify", remedy="Give more particles") from None
+                raise InputError(f"{name}: {error.problem}", setting="classify", fix="Give more particles") from None
     raw = unseen(models, folds, examples)
-    scale = {h: calibration(*(v[examples.half == h] for v in (raw, right, weight))) for h in (1, 2)}
-    return Committee(models, folds, scale)
+    scale = {h: calibration(*(v[examples.half == h] for v in (raw, correct, weight))) for h in (1, 2)}
+    return Ensemble(models, folds, scale)
 
 
 def unseen(models: Mapping[tuple[int, int], Model], folds: Folds, examples: Examples) -> Floats:
@@ -136,20 +136,20 @@ def unseen(models: Mapping[tuple[int, int], Model], folds: Folds, examples: Exam
     return out
 
 
-def calibration(log_odds: Floats, right: Bools, weight: Floats32) -> tuple[float, float]:
+def calibration(log_odds: Floats, correct: Bools, weight: Floats32) -> tuple[float, float]:
     """Slope and intercept that make log odds fit the classes, both counted the same (Platt 1999); slope >= 0."""
-    even = balanced(right, weight, np.ones_like(right))
-    model = LogisticRegression(C=1e3).fit(log_odds[:, None], right, sample_weight=even)
+    even = balanced(correct, weight, np.ones_like(correct))
+    model = LogisticRegression(C=1e3).fit(log_odds[:, None], correct, sample_weight=even)
     slope = float(model.coef_[0, 0])
     return (slope, float(model.intercept_[0])) if slope > 0 else (1e-3, 0.0)
 
 
 def probability(log_ratio: Floats, labels: str, error_rate: float) -> Floats:
-    """Probability of being right, ``(n,)``, from log odds of the classes that were learned, equally frequent.
+    """Probability of being correct, ``(n,)``, from log odds of the classes that were learned, equally frequent.
 
     Parameters
     ----------
-    labels : what the classes were. ``truth``, ``planted``: right and wrong ones. ``probable``: right ones, and
+    labels : what the classes were. ``truth``, ``planted``: correct and incorrect ones. ``probable``: correct ones, and
         particles as they are (Elkan & Noto 2008, KDD 213); where their ratio says more than certainty, a small part
         of it keeps them in order.
     error_rate : share of the particles that are wrong

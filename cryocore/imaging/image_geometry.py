@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cryocore.data import Grid, Optics
+from cryocore.data import FourierGrid, Optics
 
 
 @dataclass(frozen=True)
-class Frame:
+class ImageGeometry:
     """How the images of one optics group sit on the grid of the maps.
 
     ``limit`` is the last shell r of image coefficients in use; ``scale`` the map shells per image shell.
@@ -25,7 +25,7 @@ class Frame:
     padding: float
 
     @classmethod
-    def of(cls, optics: Optics, grid: Grid) -> Frame:
+    def of(cls, optics: Optics, grid: FourierGrid) -> ImageGeometry:
         """The frame of ``optics`` on a grid.
 
         Images are taken to have equal noise per pixel in every group, as RELION's normalisation makes them, so that
@@ -36,12 +36,12 @@ class Frame:
         return cls(optics, limit, scale, scale, grid.padding)
 
 
-def used_shells(optics: Iterable[Optics], grid: Grid) -> list[int]:
+def used_shells(optics: Iterable[Optics], grid: FourierGrid) -> list[int]:
     """The last shell in use of each optics group's images."""
-    return [Frame.of(o, grid).limit for o in optics]
+    return [ImageGeometry.of(o, grid).limit for o in optics]
 
 
-def slice_basis(rotations: NDArray[np.float64], frame: Frame) -> NDArray[np.float32]:
+def slice_basis(rotations: NDArray[np.float64], frame: ImageGeometry) -> NDArray[np.float32]:
     """Grid coordinates (x, y, z) per step of kx and of ky, ``(..., 6)``, for poses ``(..., 3, 3)``.
 
     The first two rows of A are the directions of kx and ky in the object's frame. Anisotropic magnification

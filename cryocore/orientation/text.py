@@ -20,7 +20,7 @@ NAMED = 3
 
 
 def samples_worse(o: Orientation) -> bool:
-    """Whether the selection samples Fourier space less evenly than as many random right particles would."""
+    """Whether the selection samples Fourier space less evenly than as many random correct particles would."""
     s = o.sampling
     return s.p_value < SIGNIFICANCE and s.after.factor < s.by_chance - NEGLIGIBLE_FACTOR
 
@@ -92,11 +92,11 @@ def warnings(o: Orientation) -> tuple[str, ...]:
 
 def _reference(o: Orientation) -> str:
     words = {
-        "flags": "as many random right particles",
+        "flags": "as many random correct particles",
         "posterior": "as many random particles that the log holds for right",
         "all": "as many random particles",
     }
-    return words[o.sampling.judged_by]
+    return words[o.sampling.scored_by]
 
 
 def _spread_of_wrong(o: Orientation) -> str:
@@ -105,13 +105,13 @@ def _spread_of_wrong(o: Orientation) -> str:
         return ""
     return (
         f"As many random particles, right or wrong, would have {s.of_all:.3f}: wrong poses are spread more evenly than "
-        "right ones, and leaving them out shows it."
+        "correct ones, and leaving them out shows it."
     )
 
 
 def _beside(o: Orientation) -> str:
     beside = o.shift.beside_right
-    return "" if beside is None else f"; beside the right ones {100 * beside:.1f} %"
+    return "" if beside is None else f"; beside the correct ones {100 * beside:.1f} %"
 
 
 def _fine(o: Orientation) -> str:

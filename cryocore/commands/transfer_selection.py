@@ -1,4 +1,4 @@
-"""``cryocore apply``: a selection made on binned particles, for the unbinned ones."""
+"""``cryocore transfer-selection``: a selection made on binned particles, for the unbinned ones."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from cryocore.commands.output import AsJson, answer, require_choice
 WAYS = ("uid", "image", "coordinates", "number")
 
 
-def apply(
-    selection: Annotated[Path, typer.Argument(help="finest.star, subset.cs, subset.parquet, ...", metavar="SELECTION")],
+def transfer_selection(
+    selection: Annotated[
+        Path, typer.Argument(help="recommended.star, subset.cs, subset.parquet, ...", metavar="SELECTION")
+    ],
     parent: Annotated[Path, typer.Argument(help="All particles, as unbinned ones: .star, .cs or .thu.")],
     out: Annotated[Path, typer.Argument(help="The selected ones of the parent, in its format.")],
     by: Annotated[str | None, typer.Option(help=f"{', '.join(WAYS)}; default: the first that fits.")] = None,
@@ -21,16 +23,16 @@ def apply(
 ) -> None:
     """Take a selection back to full size: write the particles of another file that it names.
 
-    Particles are told apart by cryoSPARC's uid, by image, by micrograph and coordinates, or by the number in stacks of
-    one name. Poses and all else are the parent's.
+    Particles are distinguished by cryoSPARC's uid, by image, by micrograph and coordinates, or by the number in stacks
+    of one name. Poses and all else are the parent's.
 
     **Examples**
 
-    `cryocore apply results/mine/finest.star Extract/job030/particles.star full_size.star`
+    `cryocore transfer-selection results/mine/recommended.star Extract/job030/particles.star full_size.star`
 
-    `cryocore apply results/mine/round_3/subset.parquet all.star finest.star`
+    `cryocore transfer-selection results/mine/round_3/subset.parquet all.star recommended.star`
 
-    `cryocore apply results/mine/finest.cs J12_extracted_particles.cs full_size.cs --by uid`
+    `cryocore transfer-selection results/mine/recommended.cs J12_extracted_particles.cs full_size.cs --by uid`
     """
     from cryocore.formats.apply import apply_selection
 

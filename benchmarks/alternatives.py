@@ -1,10 +1,11 @@
 """What other poses and shifts add to a pass of scoring, and what they are worth, by the bands they are compared in.
 
-    python -m benchmarks.rivals
+    python -m benchmarks.alternatives
 
 CPU seconds of whole passes over simulated particles, one thread, against the map of all of them: at their own poses
-alone, with 16 neighbouring poses, and with the defaults; in the bands that tell poses apart, and in all that hold
-signal. The outcome is in benchmarks/results/rivals.json, and printed as the table of docs/measurements/methods.md.
+alone, with 16 perturbed poses, and with the defaults; in the bands that distinguish poses, and in all that hold
+signal. The outcome is in benchmarks/results/alternatives.json, and printed as the table of
+docs/measurements/methods.md.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from cryocore.settings.score import Score
 from cryocore.settings.simulate import Simulate
 from experiments.comparisons import log_odds
 
-RESULTS = Path(__file__).resolve().parent / "results" / "rivals.json"
+RESULTS = Path(__file__).resolve().parent / "results" / "alternatives.json"
 N = 10_000
 MIXED = PlantedErrors(wrong_pose=0.2, local_pose=0.1, wrong_shift=0.1, junk=0.1)
 CASES = {
@@ -55,15 +56,16 @@ CASES = {
         MIXED,
     ),
 }
-ALONE = Score(n_decoys=0, n_local=0, n_shift=0)
+ALONE = Score(n_random_poses=0, n_perturbed_poses=0, n_perturbed_shifts=0)
 PASSES = {
     "own pose": (ALONE, None),
-    "16 neighbours": (ALONE.model_copy(update={"n_local": 16}), None),
-    "16 neighbours, all bands": (ALONE.model_copy(update={"n_local": 16}), 1.0),
+    "16 perturbed poses": (ALONE.model_copy(update={"n_perturbed_poses": 16}), None),
+    "16 perturbed poses, all bands": (ALONE.model_copy(update={"n_perturbed_poses": 16}), 1.0),
     "defaults": (Score(), None),
     "defaults, all bands": (Score(), 1.0),
 }
-"""Settings of a pass, and the share of what tells poses apart that rivals are compared by; None: the usual one."""
+"""Settings of a pass, and the share of what distinguishes poses that alternative poses are compared by; None: the usual
+one."""
 REPEATS = 2
 
 
@@ -73,27 +75,27 @@ def measure(folder: Path, symmetry: str, settings: Simulate, errors: PlantedErro
     particles, maps = folder / "particles.parquet", folder / "round"
     read_particles(folder / "particles.star", root=None, pixel_size_angstrom=None, seed=0).write(particles)
     reconstruct(particles, None, None, settings=Reconstruct(), symmetry=symmetry, backend=backend, out_dir=maps)
-    right = read_table(folder / "truth.parquet", ["error_kind"]).column(0).to_numpy() == CORRECT
+    correct = read_table(folder / "truth.parquet", ["error_kind"]).column(0).to_numpy() == CORRECT
     found = {}
     for name, (how, share) in PASSES.items():
-        share = comparison.RIVAL_SHARE if share is None else share
+        share = comparison.ALTERNATIVE_SHARE if share is None else share
         seconds = []
         for _ in range(REPEATS):
             print(f"  {name}", file=sys.stderr, flush=True)
             began = time.process_time()
-            with mock.patch.object(comparison, "RIVAL_SHARE", share):
+            with mock.patch.object(comparison, "ALTERNATIVE_SHARE", share):
                 common: dict[str, Any] = {"symmetry": symmetry, "round_number": 0, "seed": 0, "backend": backend}
                 score(particles, maps, None, settings=how, **common, out=folder / "log.parquet")
             seconds.append(time.process_time() - began)
-        found[name] = {"cpu_seconds": round(min(seconds), 3), **worth(folder / "log.parquet", right)}
+        found[name] = {"cpu_seconds": round(min(seconds), 3), **worth(folder / "log.parquet", correct)}
     return found
 
 
-def worth(log: Path, right: np.ndarray[Any, np.dtype[np.bool_]]) -> dict[str, Any]:
-    """AUC of the log odds of being right, and of the scores that compare poses."""
+def worth(log: Path, correct: np.ndarray[Any, np.dtype[np.bool_]]) -> dict[str, Any]:
+    """AUC of the log odds of being correct, and of the scores that compare poses."""
     values = {"mixture": log_odds(log)}
     values |= {name: read_table(log, [name]).column(0).to_numpy() for name in ("local", "dual")}
-    aucs = {name: auc(v, right) for name, v in values.items() if v is not None}
+    aucs = {name: auc(v, correct) for name, v in values.items() if v is not None}
     n_bands = table_metadata(read_schema(log))["n_bands"]
     return {"n_bands": n_bands, "auc": {name: v and round(v, 4) for name, v in aucs.items()}}
 
@@ -117,7 +119,7 @@ def main() -> None:
     backend, cases = get_backend("cpu", threads=1), {}
     for name, case in CASES.items():
         print(name, file=sys.stderr, flush=True)
-        with tempfile.TemporaryDirectory(prefix="cryocore-rivals-") as folder:
+        with tempfile.TemporaryDirectory(prefix="cryocore-alternatives-") as folder:
             cases[name] = measure(Path(folder), *case, backend)
     write_json(RESULTS, {"machine": processor(), "n_particles": N, "cases": cases})
     print(text(json.loads(RESULTS.read_text())))

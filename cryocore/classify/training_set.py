@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryocore.classify.examples import Examples, examples_of
-from cryocore.classify.planted import lesson_rows, plant_errors, without
+from cryocore.classify.planted import plant_errors, training_rows, without
 from cryocore.classify.rounds import ScoredRound
 from cryocore.errors import InputError
 from cryocore.ingest.plant import CORRECT
@@ -16,11 +16,11 @@ from cryocore.settings.classify import Classify
 from cryocore.types import Bools, Floats32
 
 PROBABLE = 0.9
-"""Probability of being right, by the mixture, from which a particle is an example of a right one."""
+"""Probability of being correct, by the mixture, from which a particle is an example of a correct one."""
 
 
 @dataclass(frozen=True)
-class Lessons:
+class TrainingSet:
     """Examples in two classes.
 
     ``right``, ``weight`` ``(n,)`` : the class of each, and what it counts among those of its class
@@ -28,29 +28,29 @@ class Lessons:
     """
 
     examples: Examples
-    right: Bools
+    correct: Bools
     weight: Floats32
     kinds: NDArray[np.str_]
 
 
-def make_lessons(scored: ScoredRound, settings: Classify) -> Lessons:
-    """Some particles of a round, judged by half maps that lack them, in two classes.
+def make_training_set(scored: ScoredRound, settings: Classify) -> TrainingSet:
+    """Some particles of a round, scored by half maps that lack them, in two classes.
 
-    ``planted``: as they are, each counting as much as it is probably right by the mixture; and the same images made
-    wrong. ``probable``: those that are probably right, and all of them.
+    ``planted``: as they are, each counting as much as it is probably correct by the mixture; and the same images made
+    incorrect. ``probable``: those that are probably correct, and all of them.
     """
     data, context, size = scored.data, scored.context, settings.image_size
-    rows = lesson_rows(data, scored.weights, settings.n_lessons, scored.seed)
+    rows = training_rows(data, scored.weights, settings.n_training, scored.seed)
     apart = without(scored.scorer, data, scored.weights, rows, scored.directory)
     nothing = np.zeros(len(data), dtype=np.float32)
-    table = apart.table(data, rows, nothing, "lessons as they are")
+    table = apart.table(data, rows, nothing, "training particles as they are")
     as_is = examples_of(apart, data, rows, nothing, table, context, size, "pictures as they are")
     likely = scored.likely[rows].astype(np.float32)
     if settings.labels == "planted":
         planted = plant_errors(data, rows, settings.errors, scored.seed)
-        blind, wrong = planted.scorer(apart, scored.seed), planted.particles
-        table = blind.table(wrong, rows, nothing, "lessons made wrong")
-        made = examples_of(blind, wrong, rows, nothing, table, context, size, "pictures made wrong")
+        blind, incorrect = planted.scorer(apart, scored.seed), planted.particles
+        table = blind.table(incorrect, rows, nothing, "training particles made incorrect")
+        made = examples_of(blind, incorrect, rows, nothing, table, context, size, "pictures made incorrect")
         weight = np.concatenate([likely, np.ones_like(likely)])
         return _joined(as_is, made, weight, planted.kinds)
     best = np.flatnonzero(likely > PROBABLE)
@@ -58,21 +58,23 @@ def make_lessons(scored: ScoredRound, settings: Classify) -> Lessons:
         raise InputError(
             f"no particle is right with a probability above {PROBABLE}",
             setting="classify.labels",
-            remedy="Use planted",
+            fix="Use planted",
         )
     weight = np.ones(len(best) + len(rows), dtype=np.float32)
     return _joined(as_is.take(best), as_is, weight, np.full(len(rows), "any"))
 
 
-def true_lessons(scored: ScoredRound, settings: Classify, flags: NDArray[np.int8], kinds: NDArray[np.str_]) -> Lessons:
+def true_training_set(
+    scored: ScoredRound, settings: Classify, flags: NDArray[np.int8], kinds: NDArray[np.str_]
+) -> TrainingSet:
     """Particles of which is known whether they are right: ``flags`` ``(n,)`` 1 right, 0 wrong, -1 unknown."""
-    rows = lesson_rows(scored.data, scored.weights, settings.n_lessons, scored.seed, most=1.0)
+    rows = training_rows(scored.data, scored.weights, settings.n_training, scored.seed, most=1.0)
     rows = rows[flags[rows] >= 0]
     examples = scored.examples(rows, settings.image_size, "pictures")
-    return Lessons(examples, flags[rows] == 1, np.ones(len(rows), dtype=np.float32), kinds[rows])
+    return TrainingSet(examples, flags[rows] == 1, np.ones(len(rows), dtype=np.float32), kinds[rows])
 
 
-def _joined(right: Examples, wrong: Examples, weight: Floats32, kinds: NDArray[np.str_]) -> Lessons:
-    flags = np.arange(len(right) + len(wrong)) < len(right)
-    names = np.concatenate([np.full(len(right), CORRECT), kinds])
-    return Lessons(Examples.joined([right, wrong]), flags, weight, names)
+def _joined(correct: Examples, incorrect: Examples, weight: Floats32, kinds: NDArray[np.str_]) -> TrainingSet:
+    flags = np.arange(len(correct) + len(incorrect)) < len(correct)
+    names = np.concatenate([np.full(len(correct), CORRECT), kinds])
+    return TrainingSet(Examples.joined([correct, incorrect]), flags, weight, names)

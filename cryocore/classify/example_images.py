@@ -21,19 +21,19 @@ SMOOTHING = 2.0
 
 
 @dataclass
-class Gallery:
+class ExampleImages:
     """The ``SHOWN`` particles with the lowest and the highest probabilities among those that were added.
 
     Among equals those of the lowest ids, so that the order does not matter.
     """
 
-    wrong: list[Picture] = field(default_factory=list)
-    right: list[Picture] = field(default_factory=list)
+    incorrect: list[Picture] = field(default_factory=list)
+    correct: list[Picture] = field(default_factory=list)
 
     def add(self, examples: Examples, probability: NDArray[np.float64]) -> None:
         """Consider some particles."""
         order = np.lexsort((examples.ids, probability))
-        for rows, sign, kept in ((order[:SHOWN], 1, self.wrong), (order[::-1][:SHOWN], -1, self.right)):
+        for rows, sign, kept in ((order[:SHOWN], 1, self.incorrect), (order[::-1][:SHOWN], -1, self.correct)):
             pairs = examples.pictures.pairs[rows].astype(np.float32)
             kept += [
                 Picture(int(examples.ids[r]), float(probability[r]), image, prediction)
@@ -43,13 +43,13 @@ class Gallery:
             del kept[SHOWN:]
 
     def figure(self) -> Figure:
-        """Image above prediction: the particles most surely wrong, then those most surely right."""
-        shown = [*self.wrong, *self.right]
+        """Image above prediction: the particles most surely incorrect, then those most surely correct."""
+        shown = [*self.incorrect, *self.correct]
         with style():
             figure = Figure(figsize=(1.15 * len(shown) + 0.5, 3.1), layout="constrained")
-            ratios = [len(self.wrong) + 0.3, len(self.right)]
+            ratios = [len(self.incorrect) + 0.3, len(self.correct)]
             parts = figure.subfigures(1, 2, squeeze=False, width_ratios=ratios)[0]
-            groups = (self.wrong, WRONG, "most surely wrong"), (self.right, RIGHT, "most surely right")
+            groups = (self.incorrect, WRONG, "most surely incorrect"), (self.correct, RIGHT, "most surely correct")
             for part, (kept, colour, title) in zip(parts, groups, strict=True):
                 axes = part.subplots(2, len(kept), squeeze=False)
                 part.suptitle(title, color=colour, fontsize=10.5, weight="bold")
@@ -60,14 +60,14 @@ class Gallery:
                         axis.imshow(smooth, cmap="gray", vmin=low, vmax=max(high, low + 1e-6))
                         axis.set(xticks=[], yticks=[])
                     axes[0, i].set_title(_label(picture.probability), fontsize=8.5, weight="normal", pad=3)
-            for axis, name in zip(parts[0].axes[:: len(self.wrong)], ("image", "prediction"), strict=True):
+            for axis, name in zip(parts[0].axes[:: len(self.incorrect)], ("image", "prediction"), strict=True):
                 axis.set_ylabel(name, fontsize=9)
         return figure
 
     def write(self, path: Path) -> None:
         """Write ids, probabilities and pictures as ``.npz``; :meth:`read` is its inverse."""
         arrays: dict[str, NDArray[Any]] = {}
-        for name, kept in (("wrong", self.wrong), ("right", self.right)):
+        for name, kept in (("incorrect", self.incorrect), ("correct", self.correct)):
             arrays[f"{name}_id"] = np.array([p.particle_id for p in kept], dtype=np.uint64)
             arrays[f"{name}_probability"] = np.array([p.probability for p in kept])
             arrays[f"{name}_image"] = np.stack([p.image for p in kept])
@@ -83,7 +83,7 @@ class Gallery:
                 [Picture(int(i), float(p), image, prediction) for i, p, image, prediction in zip(*columns, strict=True)]
                 for columns in (
                     [file[f"{name}_{part}"] for part in ("id", "probability", "image", "prediction")]
-                    for name in ("wrong", "right")
+                    for name in ("incorrect", "correct")
                 )
             ]
         return cls(*kept)

@@ -1,4 +1,4 @@
-"""``cryocore explain``: why a loss has its peaks, and whether it depends on the pose."""
+"""``cryocore loss-distribution``: why a loss has its peaks, and whether it depends on the pose."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from cryocore.commands.output import AsJson, answer
 
 
-def explain(
+def loss_distribution(
     source: Annotated[Path, typer.Argument(help="results/RUN, its log, or one log.parquet.", metavar="RUN_OR_LOG")],
     loss: Annotated[str | None, typer.Option(help="A score of the log; default: z, ncc or l2_loss.")] = None,
     number: Annotated[int | None, typer.Option("--round", help="Round; default: the last.")] = None,
@@ -28,11 +28,11 @@ def explain(
 
     **Examples**
 
-    `cryocore explain results/demo`
+    `cryocore loss-distribution results/demo`
 
-    `cryocore explain results/demo --round 0 --loss llr --figures explained`
+    `cryocore loss-distribution results/demo --round 0 --loss llr --figures explained`
 
-    `cryocore explain results/demo --blind --figures quiz --seed 7` - which panel has the true losses?
+    `cryocore loss-distribution results/demo --blind --figures quiz --seed 7` - which panel has the true losses?
     """
     from cryocore.analysis import analyse, read_columns
     from cryocore.analysis.figures import blind_figure, write_figures
@@ -43,7 +43,7 @@ def explain(
     columns = read_columns(source, loss=loss, round_number=number)
     if blind:
         if figures is None:
-            raise InputError("the blind test needs a place", setting="--figures", remedy="Name a directory")
+            raise InputError("the blind test needs a place", setting="--figures", fix="Name a directory")
         test = blind_figure(columns, seed=seed)
         save_both(test.figure, figures, "blind")
         write_json(figures / "blind_answer.json", {"panel": test.answer, "chance": test.chance, "seed": seed})

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cryocore.backend import get_backend
-from cryocore.imaging.bricks import SIDE, pack
+from cryocore.imaging.blocked import SIDE, pack
 from tests.phantoms import BACKENDS
 
 

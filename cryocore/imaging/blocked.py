@@ -13,14 +13,14 @@ SIDE = 8
 
 
 @dataclass(frozen=True)
-class Bricks:
+class BlockedVolume:
     """Volumes of half-space radius ``radius``, ``(n, voxels)`` complex64 or float32, brick after brick."""
 
     values: Any
     radius: int
 
 
-def pack(volumes: Any, backend: Backend) -> Bricks:
+def pack(volumes: Any, backend: Backend) -> BlockedVolume:
     """Put volumes ``(n, R + 2, 2R + 3, 2R + 3)`` of the kernels, complex64 or float32, in bricks."""
     n, planes, width = volumes.shape[:3]
     across = -(-width // SIDE)
@@ -29,4 +29,4 @@ def pack(volumes: Any, backend: Backend) -> Bricks:
     floats = np.dtype(volumes.dtype).itemsize // 4
     args = backend.to_device(volumes), n, planes - 2, floats, values
     backend.launch(Kernel("pack.cu", "pack_bricks"), args, items=n * planes)
-    return Bricks(values, planes - 2)
+    return BlockedVolume(values, planes - 2)

@@ -1,4 +1,4 @@
-"""Lessons: what is planted, maps that lack it, and who learns from whom."""
+"""Training particles: what is planted, maps that lack it, and who learns from whom."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import scipy.fft
 
-from cryocore.classify.committee import Folds, fit_committee, probability
+from cryocore.classify.ensemble import Folds, fit_ensemble, probability
 from cryocore.classify.examples import Examples, Pictures
-from cryocore.classify.lessons import Lessons, make_lessons
-from cryocore.classify.planted import lesson_rows, plant_errors, without
+from cryocore.classify.planted import plant_errors, training_rows, without
 from cryocore.classify.rounds import ScoredRound
+from cryocore.classify.training_set import TrainingSet, make_training_set
 from cryocore.errors import InputError
 from cryocore.geometry.rotations import angular_distance_deg
 from cryocore.images import StackReader
@@ -21,22 +21,22 @@ from cryocore.settings.classify import Classify
 from cryocore.settings.plant import PlantedErrors
 
 ERRORS = PlantedErrors(wrong_pose=0.2, local_pose=0.1, wrong_shift=0.05, junk=0.05)
-SETTINGS = Classify(model="logistic", n_lessons=60, image_size=16)
+SETTINGS = Classify(model="logistic", n_training=60, image_size=16)
 
 
 @pytest.fixture(scope="module")
-def lessons(scored: ScoredRound) -> Lessons:
-    return make_lessons(scored, SETTINGS)
+def training_set(scored: ScoredRound) -> TrainingSet:
+    return make_training_set(scored, SETTINGS)
 
 
-def test_lessons_are_drawn_by_id_and_leave_the_maps_most_particles(scored: ScoredRound) -> None:
-    rows = lesson_rows(scored.data, scored.weights, 60, seed=0)
+def test_training_sets_are_drawn_by_id_and_leave_the_maps_most_particles(scored: ScoredRound) -> None:
+    rows = training_rows(scored.data, scored.weights, 60, seed=0)
     half = scored.data.column("half")[rows]
     assert np.bincount(half).tolist() == [0, 60, 60]
     order = np.random.default_rng(0).permutation(len(scored.data))
-    shuffled = lesson_rows(scored.data.take(order), scored.weights, 60, seed=0)
+    shuffled = training_rows(scored.data.take(order), scored.weights, 60, seed=0)
     assert set(scored.data.ids[order][shuffled]) == set(scored.data.ids[rows])
-    assert len(lesson_rows(scored.data, scored.weights, 10**6, seed=0)) <= 0.25 * len(scored.data)
+    assert len(training_rows(scored.data, scored.weights, 10**6, seed=0)) <= 0.25 * len(scored.data)
 
 
 def test_errors_are_planted_by_their_shares_and_nowhere_else(scored: ScoredRound) -> None:
@@ -70,9 +70,9 @@ def test_junk_is_noise_of_the_same_power(scored: ScoredRound) -> None:
     assert max(abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) for a, b in zip(before[:20], after[:20], strict=True)) < 0.3
 
 
-def test_maps_of_lessons_lack_them(scored: ScoredRound) -> None:
+def test_maps_of_training_sets_lack_them(scored: ScoredRound) -> None:
     """A particle's inner product with its own half map falls by its share; without that, nothing changes."""
-    rows = lesson_rows(scored.data, scored.weights, 60, seed=0)
+    rows = training_rows(scored.data, scored.weights, 60, seed=0)
     apart = without(scored.scorer, scored.data, scored.weights, rows, scored.directory)
     none = without(scored.scorer, scored.data, scored.weights, rows[:0], scored.directory)
     nothing = np.zeros(len(scored.data), dtype=np.float32)
@@ -82,33 +82,33 @@ def test_maps_of_lessons_lack_them(scored: ScoredRound) -> None:
     assert inner[2] < 0.95 * inner[1]
 
 
-def test_planted_lessons_tell_the_true_errors(scored: ScoredRound, lessons: Lessons) -> None:
-    half = len(lessons.right) // 2
-    assert lessons.right.sum() == half
-    assert np.array_equal(lessons.examples.ids[:half], lessons.examples.ids[half:])
-    assert set(lessons.kinds[half:]) == {"wrong_pose", "local_pose", "wrong_shift", "junk"}
-    assert np.isfinite(lessons.examples.features).all()
-    column = lessons.examples.names.index("zc")
-    area = auc(lessons.examples.features[:, column].astype(float), lessons.right)
+def test_planted_training_sets_tell_the_true_errors(scored: ScoredRound, training_set: TrainingSet) -> None:
+    half = len(training_set.correct) // 2
+    assert training_set.correct.sum() == half
+    assert np.array_equal(training_set.examples.ids[:half], training_set.examples.ids[half:])
+    assert set(training_set.kinds[half:]) == {"wrong_pose", "local_pose", "wrong_shift", "junk"}
+    assert np.isfinite(training_set.examples.features).all()
+    column = training_set.examples.names.index("zc")
+    area = auc(training_set.examples.features[:, column].astype(float), training_set.correct)
     assert area is not None
     assert area > 0.75
 
 
-def test_probable_lessons_are_the_best_and_all(scored: ScoredRound) -> None:
-    found = make_lessons(scored, SETTINGS.model_copy(update={"labels": "probable"}))
-    chosen = np.isin(scored.data.ids, found.examples.ids[found.right])
+def test_probable_training_sets_are_the_best_and_all(scored: ScoredRound) -> None:
+    found = make_training_set(scored, SETTINGS.model_copy(update={"labels": "probable"}))
+    chosen = np.isin(scored.data.ids, found.examples.ids[found.correct])
     assert scored.likely[chosen].min() > 0.9
-    assert (~found.right).sum() == 120
+    assert (~found.correct).sum() == 120
     doubtful = replace(scored, likely=np.zeros(len(scored.data)))
     with pytest.raises(InputError, match="Use planted"):
-        make_lessons(doubtful, SETTINGS.model_copy(update={"labels": "probable"}))
+        make_training_set(doubtful, SETTINGS.model_copy(update={"labels": "probable"}))
 
 
-def made_up(n: int, seed: int = 0) -> Lessons:
+def made_up(n: int, seed: int = 0) -> TrainingSet:
     """Two Gaussian classes in one feature, in 30 micrographs."""
     rng = np.random.default_rng(seed)
-    right = rng.random(n) < 0.5
-    features = np.stack([rng.normal(right * 2.0), rng.normal(size=n)], axis=1).astype(np.float32)
+    correct = rng.random(n) < 0.5
+    features = np.stack([rng.normal(correct * 2.0), rng.normal(size=n)], axis=1).astype(np.float32)
     examples = Examples(
         ids=rng.integers(0, 2**63, n).astype(np.uint64),
         half=(1 + rng.integers(0, 2, n)).astype(np.int8),
@@ -117,72 +117,74 @@ def made_up(n: int, seed: int = 0) -> Lessons:
         features=features,
         pictures=Pictures(np.zeros((n, 2, 4, 4), dtype=np.float16)),
     )
-    return Lessons(examples, right, np.ones(n, dtype=np.float32), np.where(right, "none", "wrong"))
+    return TrainingSet(examples, correct, np.ones(n, dtype=np.float32), np.where(correct, "none", "incorrect"))
 
 
 @pytest.mark.parametrize("kind", ["logistic", "boosting"])
 def test_log_odds_of_known_classes(kind: str) -> None:
-    lessons = made_up(1000)
-    folds = Folds.of(lessons.examples.micrograph, 4, seed=0)
-    committee = fit_committee(kind, lessons, folds, Classify(model=kind), seed=0)
-    expected = 2.0 * lessons.examples.features[:, 0] - 2.0
-    found = committee.log_odds(lessons.examples)
+    training_set = made_up(1000)
+    folds = Folds.of(training_set.examples.micrograph, 4, seed=0)
+    ensemble = fit_ensemble(kind, training_set, folds, Classify(model=kind), seed=0)
+    expected = 2.0 * training_set.examples.features[:, 0] - 2.0
+    found = ensemble.log_odds(training_set.examples)
     central = np.abs(expected) < 2.0
     assert np.abs(found - expected)[central].mean() < (0.25 if kind == "logistic" else 0.7)
 
 
 def test_half_sets_learn_nothing_of_each_other() -> None:
-    lessons = made_up(1000)
-    folds = Folds.of(lessons.examples.micrograph, 3, seed=0)
-    first = lessons.examples.half == 1
-    flipped = replace(lessons, right=np.where(first, lessons.right, ~lessons.right))
+    training_set = made_up(1000)
+    folds = Folds.of(training_set.examples.micrograph, 3, seed=0)
+    first = training_set.examples.half == 1
+    flipped = replace(training_set, correct=np.where(first, training_set.correct, ~training_set.correct))
     given = folds, Classify(model="logistic")
-    one, two = (fit_committee("logistic", v, *given, seed=0).log_odds(lessons.examples) for v in (lessons, flipped))
+    one, two = (
+        fit_ensemble("logistic", v, *given, seed=0).log_odds(training_set.examples) for v in (training_set, flipped)
+    )
     np.testing.assert_array_equal(one[first], two[first])
     assert np.abs(one[~first] - two[~first]).min() > 0
 
 
-def test_no_particle_is_judged_by_a_model_that_saw_its_micrograph() -> None:
-    lessons = made_up(1000)
-    folds = Folds.of(lessons.examples.micrograph, 3, seed=0)
-    name = lessons.examples.micrograph[0]
-    of_it = lessons.examples.micrograph == name
-    changed = replace(lessons, right=np.where(of_it, ~lessons.right, lessons.right))
+def test_no_particle_is_scored_by_a_model_that_saw_its_micrograph() -> None:
+    training_set = made_up(1000)
+    folds = Folds.of(training_set.examples.micrograph, 3, seed=0)
+    name = training_set.examples.micrograph[0]
+    of_it = training_set.examples.micrograph == name
+    changed = replace(training_set, correct=np.where(of_it, ~training_set.correct, training_set.correct))
     raw = []
-    for version in (lessons, changed):
-        committee = fit_committee("logistic", version, folds, Classify(model="logistic"), seed=0)
-        raw.append(replace(committee, scale={1: (1.0, 0.0), 2: (1.0, 0.0)}).log_odds(lessons.examples))
+    for version in (training_set, changed):
+        ensemble = fit_ensemble("logistic", version, folds, Classify(model="logistic"), seed=0)
+        raw.append(replace(ensemble, scale={1: (1.0, 0.0), 2: (1.0, 0.0)}).log_odds(training_set.examples))
     np.testing.assert_array_equal(raw[0][of_it], raw[1][of_it])
-    sizes = np.bincount(folds(lessons.examples))
+    sizes = np.bincount(folds(training_set.examples))
     assert sizes.max() - sizes.min() < 60
 
 
 def test_few_micrographs_are_said_and_split(caplog: pytest.LogCaptureFixture) -> None:
-    lessons = made_up(300)
+    training_set = made_up(300)
     folds = Folds.of(np.full(300, "one"), 3, seed=0)
     assert "split one by one" in caplog.text
-    assert np.bincount(folds(lessons.examples)).min() > 60
+    assert np.bincount(folds(training_set.examples)).min() > 60
 
 
 @pytest.mark.parametrize("labels", ["truth", "probable"])
 def test_probabilities_are_calibrated(labels: str) -> None:
     """Classes are drawn from known densities, and the learned ratio is exact."""
     rng = np.random.default_rng(0)
-    right = rng.random(200_000) < 0.7
-    value = rng.normal(np.where(right, 1.5, 0.0))
+    correct = rng.random(200_000) < 0.7
+    value = rng.normal(np.where(correct, 1.5, 0.0))
     density = {flag: np.exp(-0.5 * (value - centre) ** 2) for flag, centre in ((True, 1.5), (False, 0.0))}
     asis = 0.7 * density[True] + 0.3 * density[False]
     ratio = density[True] / (density[False] if labels == "truth" else asis)
     found = probability(np.log(ratio), labels, 0.3)
     for low in np.arange(0.1, 0.9, 0.2):
         members = (found > low) & (found < low + 0.2)
-        assert abs(right[members].mean() - found[members].mean()) < 0.02
+        assert abs(correct[members].mean() - found[members].mean()) < 0.02
     assert found.max() <= 1.0
 
 
 def test_a_class_without_examples_is_refused() -> None:
-    lessons = made_up(300)
-    folds = Folds.of(lessons.examples.micrograph, 3, seed=0)
-    nobody = replace(lessons, right=np.ones(300, dtype=bool))
-    with pytest.raises(InputError, match="no example that is wrong"):
-        fit_committee("logistic", nobody, folds, Classify(model="logistic"), seed=0)
+    training_set = made_up(300)
+    folds = Folds.of(training_set.examples.micrograph, 3, seed=0)
+    nobody = replace(training_set, correct=np.ones(300, dtype=bool))
+    with pytest.raises(InputError, match="no example that is incorrect"):
+        fit_ensemble("logistic", nobody, folds, Classify(model="logistic"), seed=0)

@@ -1,4 +1,4 @@
-"""``cryocore groups``: which micrographs, optics groups and ranges of defocus are bad."""
+"""``cryocore micrograph-quality``: which micrographs, optics groups and ranges of defocus are bad."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import typer
 from cryocore.commands.output import AsJson, answer
 
 
-def groups(
+def micrograph_quality(
     source: Annotated[Path, typer.Argument(help="results/RUN, its log, or one log.parquet.", metavar="RUN_OR_LOG")],
-    number: Annotated[str, typer.Option("--round", help="Round whose scores judge: last or a number.")] = "last",
+    number: Annotated[str, typer.Option("--round", help="Round whose scores score: last or a number.")] = "last",
     kind: Annotated[
         list[str] | None, typer.Option(help="micrograph, optics_group or defocus, also several times; default: all.")
     ] = None,
@@ -22,18 +22,18 @@ def groups(
     plot: Annotated[Path | None, typer.Option(help="Draw them: .png, .svg or .pdf.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Rank micrographs, optics groups and ranges of defocus by the share of wrong particles, the worst first.
+    """Rank micrographs, optics groups and ranges of defocus by the share of incorrect particles, the worst first.
 
     Shares are drawn to the mean, so that a micrograph of three particles does not lead, and have a 95 % interval. Worse
     are those that stand out from chance (5 % of them by mistake). docs/how-to/replay.md explains.
 
     **Examples**
 
-    `cryocore groups results/demo`
+    `cryocore micrograph-quality results/demo`
 
-    `cryocore groups results/demo --kind micrograph --rows 30 --plot micrographs.png`
+    `cryocore micrograph-quality results/demo --kind micrograph --rows 30 --plot micrographs.png`
 
-    `cryocore groups results/demo --round 0 --by flags --json`
+    `cryocore micrograph-quality results/demo --round 0 --by flags --json`
     """
     from cryocore.log.rounds import find_rounds, wanted_rounds
     from cryocore.replay.groups import KINDS, combined_table, rank_all, wrongness
@@ -43,21 +43,21 @@ def groups(
     chosen = wanted_rounds(find_rounds(source), number)
     require_one(len(chosen))
     rankings = rank_all(chosen[0], kind or KINDS, by=by)
-    judged_by = wrongness(chosen[0], by).source
+    scored_by = wrongness(chosen[0], by).source
     if out:
         from cryocore.files import write_table
 
-        write_table(out, combined_table(rankings), round=chosen[0].number, by=judged_by)
+        write_table(out, combined_table(rankings), round=chosen[0].number, by=scored_by)
     if plot:
         from cryocore.figures import save
         from cryocore.replay.figures import groups_figure
 
         save(groups_figure(rankings), plot)
     texts = [ranking_text(kind.replace("_", " "), r, rows) for kind, r in rankings.items()]
-    head = f"Round {chosen[0].number}, share of wrong particles by {judged_by}"
+    head = f"Round {chosen[0].number}, share of incorrect particles by {scored_by}"
     value = {
         "round": chosen[0].number,
-        "by": judged_by,
+        "by": scored_by,
         "groups": {k: {"overall": r.overall, "groups": r.rows()} for k, r in rankings.items()},
     }
     answer("\n\n".join([head, *texts]), value, as_json)

@@ -221,7 +221,7 @@ class FourierGrid:
     It covers the ball of the map's shells up to ``last_shell`` of the transform of the map padded from ``box`` to
     ``size`` voxels, as an array ``(R+2, 2R+3, 2R+3)`` indexed [kz, ky+R+1, kx+R+1]: kz >= 0 only, one voxel of margin.
 
-    >>> grid = Grid.of(box=96, pixel_size_angstrom=2.2, padding=2.0)
+    >>> grid = FourierGrid.of(box=96, pixel_size_angstrom=2.2, padding=2.0)
     >>> grid.size, grid.last_shell, grid.shape
     (192, 47, (97, 193, 193))
     """

@@ -33,7 +33,7 @@ class Shard:
     def row_range(self, n: int) -> slice:
         """Its rows of ``n``.
 
-        >>> [Shard(i, 3).stretch(10) for i in range(3)]
+        >>> [Shard(i, 3).row_range(10) for i in range(3)]
         [slice(0, 3, None), slice(3, 6, None), slice(6, 10, None)]
         """
         return slice(self.index * n // self.count, (self.index + 1) * n // self.count)

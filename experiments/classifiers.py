@@ -32,7 +32,7 @@ from cryocore.types import Floats
 from experiments.cases import GRID, Case, from_shared_data, simulated
 from experiments.comparisons import Run, oracle_score
 from experiments.evaluate import read_truth, true_map_of
-from experiments.runs import RUN, WORK, configuration, locked, logs, run_workflow
+from experiments.runs import RUN, WORK, configuration, locked, measures, run_workflow
 
 PLAN = GRID.with_name("classifiers.yaml")
 STORE = ROOT / "benchmarks" / "results" / "classifiers"
@@ -107,7 +107,7 @@ def opened(case: Case, cores: int, settings: Classify) -> Iterator[Opened]:
     config = configuration(case)
     with locked(home), tempfile.TemporaryDirectory(prefix="cryocore-classifiers-") as folder, chdir(home):
         with tqdm(desc=case.name, disable=None, leave=False) as bar:
-            run_workflow(home, config, cores, bar, *logs(config))
+            run_workflow(home, config, cores, bar, *measures(config))
         backend = get_backend(config.backend, threads=cores)
         scored = open_run(Path("results") / RUN, "last", backend)
         results = (home / "results" / RUN).resolve()

@@ -89,7 +89,7 @@ def run_case(case: Case, *, cores: int, discard: bool, work: Path, store: Path, 
         return ended("up to date", headline(_read(result)))
     try:
         with locked(home):
-            run_workflow(home, config, cores, bar, *logs(config))
+            run_workflow(home, config, cores, bar, *measures(config))
             backend = get_backend(config.backend, threads=cores)
             values = evaluate(home, config, backend, progress=bar.set_postfix_str)
             about = {"name": case.name, "label": case.label, "sets": case.sets, "reference": case.reference}
@@ -138,9 +138,9 @@ def fingerprint(config: Config) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def logs(config: Config) -> list[str]:
-    """The logs of all rounds of a case, which is all that is measured: no report is drawn."""
-    return [f"results/{RUN}/log/round={r}/log.parquet" for r in range(config.n_rounds + 1)]
+def measures(config: Config) -> list[str]:
+    """What is measured of all rounds of a case, their logs and what they are worth: no report is drawn."""
+    return [f"results/{RUN}/round_{r}/metrics.json" for r in range(config.n_rounds + 1)]
 
 
 class WorkflowFailed(Exception):

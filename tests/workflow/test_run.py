@@ -67,7 +67,9 @@ def test_log_holds_every_particle_in_every_round(finished: tuple[Workflow, str])
     assert log.num_rows == 3 * 200
     selected = log.to_pandas().groupby("round")["selected"].sum()
     assert selected.tolist() == [200, 160, 140]
-    assert log.to_pandas().groupby("round")["is_correct"].mean().tolist() == pytest.approx([0.7] * 3)
+    truth = pq.read_table(finished[0].work / "results/tiny/truth.parquet").to_pandas()
+    joined = log.to_pandas().merge(truth, on="particle_id")
+    assert joined.groupby("round")["is_correct"].mean().tolist() == pytest.approx([0.7] * 3)
 
 
 def test_subset_says_how_likely_each_particle_is_right(finished: tuple[Workflow, str]) -> None:
@@ -85,7 +87,7 @@ def test_subset_says_how_likely_each_particle_is_right(finished: tuple[Workflow,
 def test_messages_are_logged_and_jobs_timed(finished: tuple[Workflow, str]) -> None:
     workflow, output = finished
     logs = workflow.work / "logs" / "tiny"
-    assert len(list(logs.rglob("*.log"))) == len(list(logs.rglob("*.tsv"))) == 14
+    assert len(list(logs.rglob("*.log"))) == len(list(logs.rglob("*.tsv"))) == 15
     message = "keeps 140 of 200 particles"
     assert message in output
     assert message in (logs / "select/round_2.log").read_text()

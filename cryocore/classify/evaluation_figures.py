@@ -11,9 +11,8 @@ from scipy.stats import binomtest
 
 from cryocore.classify.evaluation import Comparison, Evaluation
 from cryocore.figures import INK, QUIET, RIGHT, WRONG, style
+from cryocore.log.names import PROBABILITY
 from cryocore.validate.figures import DENSITY_MAP
-
-PROBABILITY = "probability"
 
 
 def evaluation_figures(evaluation: Evaluation, comparison: Comparison | None = None) -> dict[str, Figure]:

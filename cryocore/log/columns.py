@@ -1,4 +1,4 @@
-"""Columns of a log as arrays, and the names of those that follow from its scores."""
+"""Columns of a log as arrays."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class LogRound:
     @cached_property
     def curves(self) -> FscCurves | None:
         """FSC of the round's half maps, where the run's directory has it."""
-        path = self.run_dir and self.run_dir / f"round_{self.number}" / "fsc.parquet"
+        path = self.run_dir and _round_dir(self.run_dir, self.number) / "fsc.parquet"
         return FscCurves.read(path) if path and path.exists() else None
 
     def read(self, names: list[str]) -> dict[str, NDArray[Any]]:
@@ -77,11 +77,12 @@ class LogRound:
         joined = [name for name in names if name in self.beside]
         own = [name for name in names if name not in joined]
         found = read_table(self.path, list(dict.fromkeys(["particle_id", *own])) if joined else own)
-        for name in joined:
-            file = self.beside[name]
-            other = read_table(file, ["particle_id", name])
+        for file in dict.fromkeys(self.beside[name] for name in joined):
+            columns = [name for name in joined if self.beside[name] == file]
+            other = read_table(file, ["particle_id", *columns])
             require_same_particles(*(as_numpy(t.column("particle_id")) for t in (other, found)), file=file)
-            found = found.append_column(name, other.column(name))
+            for name in columns:
+                found = found.append_column(name, other.column(name))
         return found.select(names)
 
     def values(self, name: str) -> NDArray[Any]:

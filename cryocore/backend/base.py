@@ -72,7 +72,11 @@ class Backend(Protocol):
 
     @property
     def name(self) -> str:
-        """``cpu`` or ``cuda``."""
+        """``cpu`` or ``cuda``; asked for in this package only."""
+
+    @property
+    def device(self) -> str:
+        """The device of its arrays, as torch calls it: ``cpu`` or ``cuda:0``."""
 
     @property
     def xp(self) -> Any:

@@ -42,7 +42,7 @@ _KINDS = {"p": ctypes.c_void_p, "i": ctypes.c_int, "f": ctypes.c_float}
 class CpuBackend:
     """NumPy arrays; every kernel is spread over ``threads`` threads (default: the cores this process may use)."""
 
-    name = "cpu"
+    name = device = "cpu"
     xp = np
 
     def __init__(self, threads: int | None = None) -> None:

@@ -58,7 +58,7 @@ class CudaBackend:
         import cupy
 
         cupy.cuda.Device(_device()).use()
-        self.xp = cupy
+        self.xp, self.device = cupy, f"cuda:{_device()}"
 
     def launch(self, kernel: Kernel, args: tuple[Any, ...], *, items: int) -> None:
         """Run a kernel over ``items`` independent pieces of work."""

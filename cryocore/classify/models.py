@@ -18,7 +18,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from cryocore.backend import Backend
 from cryocore.classify.examples import Examples
 from cryocore.errors import InputError
 from cryocore.files import atomic_path, why
@@ -95,11 +94,6 @@ class Scaled:
     def save(self, folder: Path) -> None:
         """As the model itself; the scale belongs to the description."""
         self.model.save(folder)
-
-
-def device_of(backend: Backend) -> str:
-    """Where networks are trained."""
-    return "cuda" if backend.name == "cuda" else "cpu"
 
 
 def fit_model(

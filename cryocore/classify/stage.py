@@ -14,7 +14,7 @@ from cryocore.backend import Backend
 from cryocore.classify.ensemble import Folds, fit_ensemble, probability
 from cryocore.classify.example_images import ExampleImages
 from cryocore.classify.examples import Examples, examples_of
-from cryocore.classify.models import device_of, load_model
+from cryocore.classify.models import load_model
 from cryocore.classify.results import write_example_images, write_results
 from cryocore.classify.rounds import ScoredRound
 from cryocore.classify.training_set import make_training_set
@@ -60,13 +60,13 @@ def classify(
     given: dict[str, Any] = {"symmetry": symmetry, "seed": seed, "backend": backend, "cache": cache}
     scored = ScoredRound.read(particles, scores, round_dir, subset, **given)
     if model is not None:
-        made, about = load_model(model, device_of(backend))
+        made, about = load_model(model, backend.device)
         judge: Callable[[Examples], Floats] = made.log_odds
     else:
         about = {"kind": settings.model, "labels": settings.labels, "image_size": settings.image_size}
         training_set = make_training_set(scored, settings)
         folds = Folds.of(scored.data.column("micrograph").astype(np.str_), settings.n_folds, seed)
-        training: dict[str, Any] = {"folder": round_dir / TRAINING, "device": device_of(backend)}
+        training: dict[str, Any] = {"folder": round_dir / TRAINING, "device": backend.device}
         ensemble = fit_ensemble(settings.model, training_set, folds, settings, seed=seed, **training)
         judge = ensemble.log_odds
         write_results(out_dir, scored, training_set, judge(training_set.examples), about, folds)

@@ -38,7 +38,6 @@ def train(
     import json
 
     from cryocore.backend import get_backend
-    from cryocore.classify.models import device_of
     from cryocore.classify.rounds import open_run
     from cryocore.classify.train import train as fit
     from cryocore.settings.checks import checked
@@ -50,5 +49,5 @@ def train(
     settings = checked(Classify, values if labels == "truth" else {**values, "labels": labels})
     engine = get_backend(backend, threads=threads)
     rounds = [open_run(run, number, engine) for run in runs]
-    fit(rounds, settings, labels, out, seed=seed, device=device_of(engine))
+    fit(rounds, settings, labels, out, seed=seed, device=engine.device)
     answer((out / "card.md").read_text(), json.loads((out / "card.json").read_text()), as_json)

@@ -52,7 +52,7 @@ def differentiable_once(backward: Callable[..., Any]) -> Callable[..., Any]:
 
 def device_of(backend: Backend) -> torch.device:
     """Where torch keeps what the backend's kernels work on."""
-    return torch.device("cpu") if backend.name == "cpu" else torch.device("cuda", int(backend.xp.cuda.Device().id))
+    return torch.device(backend.device)
 
 
 def to_tensor(array: Any) -> torch.Tensor:

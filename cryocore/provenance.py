@@ -13,8 +13,8 @@ from cryocore import meaning
 
 PACKAGE = "cryocore"
 KERNELS = Path(PACKAGE, "backend", "kernels")
-KERNEL_SUFFIXES = (".cu", ".cuh", ".h")
-"""Of files in ``KERNELS``: they count where a module names them (``"insert.cu"``), or one of them includes them."""
+KERNEL_SUFFIXES = (".cu", ".cuh", ".cpp")
+"""Of files in ``KERNELS``: they count where a module names them (``"cuda/add.cu"``), or one of them includes them."""
 SOURCES = (".j2", ".css", ".js")
 """Of files that count, byte by byte, as code of the package they lie in."""
 _INCLUDE = re.compile(r'^#include "(.+)"$', re.MULTILINE)

@@ -17,9 +17,11 @@ from benchmarks.performance.kernels import PIXEL_ANGSTROM
 from benchmarks.performance.repeated import IMAGES, repeat, simulated
 from benchmarks.validation.common import ROOT
 from cryocore.backend import get_backend
+from cryocore.backend.insertion import SAMPLE_FLOATS
 from cryocore.data import FourierGrid, Optics
 from cryocore.imaging.image_geometry import ImageGeometry
-from cryocore.imaging.insertion import SAMPLE_BYTES, Insertion, disc_samples
+from cryocore.imaging.insertion import Insertion
+from cryocore.imaging.packed import row_ends
 
 PADDING = 2.0
 SUM_BYTES = 12
@@ -55,14 +57,14 @@ def work(box: int) -> dict[str, float]:
     """
     grid = FourierGrid.of(box, PIXEL_ANGSTROM, PADDING)
     frame = ImageGeometry.of(Optics("benchmark", box, PIXEL_ANGSTROM, 300.0, 2.7, 0.1), grid)
-    samples, waiting = disc_samples(frame.limit), Insertion(grid, get_backend("cpu")).waiting_images(frame)
+    samples, waiting = int(np.sum(row_ends(frame.limit) + 1)), Insertion(grid, get_backend("cpu")).waiting_images(frame)
     return {
         "samples": samples,
         "transform_flops": 2.5 * box**2 * math.log2(box**2),
         "insert_flops": samples * (CORNERS * VALUES * 2 + WEIGHT_FLOPS),
         "image_bytes": 4 * box**2,
         "prepared_bytes": SUM_BYTES * (2 * frame.limit + 1) * (frame.limit + 1),
-        "sample_bytes": 2 * SAMPLE_BYTES * samples,
+        "sample_bytes": 2 * 4 * SAMPLE_FLOATS * samples,
         "sums_bytes": 2 * 2 * SUM_BYTES * math.prod(grid.shape) / waiting,
         "unsorted_bytes": 2 * SUM_BYTES * CORNERS * samples,
     }

@@ -1,17 +1,17 @@
-"""How kernels run: one source each, compiled for the CPU or for the GPU.
+"""How kernels run: one arithmetic, compiled for the CPU or for the GPU; insertion has a schedule for each.
 
-A stage chooses a backend once, at its edge, and hands it down. Nothing else asks which one it is.
+A stage chooses a backend once, at its edge, and hands it down. Nothing outside this package asks which one it is.
 """
 
 from __future__ import annotations
 
 import logging
 
-from cryocore.backend.base import Backend, Kernel
+from cryocore.backend.base import Backend, Kernel, constant
 from cryocore.backend.cpu import CpuBackend
 from cryocore.errors import InputError
 
-__all__ = ["Backend", "CpuBackend", "Kernel", "get_backend"]
+__all__ = ["Backend", "CpuBackend", "Kernel", "constant", "get_backend"]
 
 log = logging.getLogger(__name__)
 

@@ -19,6 +19,8 @@ _COMMENT = re.compile(r"//.*")
 class Kernel:
     """A function of a file in ``kernels``, which is compiled with what it includes when it is first used.
 
+    Files in ``host`` and ``cuda`` are for one machine, those beside these folders for both.
+
     A module names the files of the kernels that it launches, and so depends on these alone
     (:mod:`cryocore.provenance`).
 
@@ -37,9 +39,10 @@ class Kernel:
         return kinds
 
 
-def kernel_files() -> list[str]:
-    """The files that are compiled, each by itself."""
-    return sorted(path.name for path in KERNEL_DIRECTORY.glob("*.cu"))
+def kernel_files(machine: str) -> list[str]:
+    """The files that are compiled for ``host`` or ``cuda``, each by itself."""
+    files = (*KERNEL_DIRECTORY.glob("*.cu"), *(KERNEL_DIRECTORY / machine).iterdir())
+    return sorted(path.relative_to(KERNEL_DIRECTORY).as_posix() for path in files)
 
 
 @cache
@@ -65,6 +68,19 @@ def signatures(file: str) -> dict[str, str]:
         for name, text in functions
     }
     return {name: "".join(found) for name, found in kinds.items()}
+
+
+def constant(file: str, name: str) -> int:
+    """What a file of kernels, or one that it includes, defines ``name`` as: such numbers stand in the kernels alone.
+
+    Raises
+    ------
+    ValueError  if there is no such number, or there are several.
+    """
+    found = re.findall(rf"^#define {name} (\w+)", kernel_source(file), re.MULTILINE)
+    if len(found) != 1 or not found[0].isdigit():
+        raise ValueError(f"{file} does not define one integer {name}")
+    return int(found[0])
 
 
 class Backend(Protocol):

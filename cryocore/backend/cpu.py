@@ -112,7 +112,7 @@ def _pointer(array: Any, kernel: str) -> ctypes.c_void_p:
 
 def compile_all() -> Path:
     """Compile all kernels that are not compiled yet; the folder of the libraries."""
-    libraries = [compile_library(file, compiler_flags()) for file in kernel_files()]
+    libraries = [compile_library(file, compiler_flags()) for file in kernel_files("host")]
     return libraries[0].parent
 
 

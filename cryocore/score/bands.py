@@ -8,10 +8,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from cryocore.backend import constant
 from cryocore.imaging.image_geometry import ImageGeometry
 from cryocore.types import Floats
 
-LANES = 16
+LANES = constant("shared/blocked.cuh", "HOST_LANES")
 """Samples that the kernels take at a time on the host."""
 SINGLE_SHELLS = 8
 """The innermost shells, where maps change fastest, have bands of their own."""

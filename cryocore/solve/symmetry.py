@@ -20,11 +20,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cryocore.backend import Backend, Kernel
+from cryocore.backend import Backend, Kernel, constant
 from cryocore.solve.operators import differentiable_once, to_array, to_tensor, transform
 
-TAPS, STEPS = 6, 512
-"""As the kernel has them."""
+TAPS, STEPS = constant("average.cu", "TAPS"), constant("average.cu", "STEPS")
 PADDING = 2
 SHAPE = 2.34 * TAPS
 """Of the window, for this padding."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cryocore.backend import CpuBackend, Kernel
+from cryocore.backend import CpuBackend, Kernel, constant
 from cryocore.backend.base import KERNEL_DIRECTORY, kernel_files, kernel_source, signatures
 from cryocore.backend.cuda import OPTIONS
 
@@ -46,7 +46,7 @@ def compile_ptx(nvrtc: ctypes.CDLL, source: str, options: list[str]) -> tuple[in
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("file", kernel_files())
+@pytest.mark.parametrize("file", kernel_files("cuda"))
 def test_kernels_compile_for_gpu(nvrtc: ctypes.CDLL, file: str, architecture: str) -> None:
     source = kernel_source(file)
     status, log, ptx = compile_ptx(nvrtc, source, [f"--gpu-architecture=compute_{architecture}", *OPTIONS])
@@ -66,22 +66,31 @@ def test_every_kernel_is_launched_from_the_file_that_holds_it() -> None:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Kernel"
     ]
     launched = {(ast.literal_eval(file), ast.literal_eval(name)) for file, name in calls}
-    there = {(file, name) for file in kernel_files() for name in signatures(file) if name != "set_block"}
+    files = {*kernel_files("host"), *kernel_files("cuda")}
+    there = {(file, name) for file in files for name in signatures(file) if name != "set_block"}
     assert launched == there
 
 
 def test_arguments_are_those_of_the_source() -> None:
-    assert signatures("pack.cu")["pack_bricks"] == "piiip"
+    assert signatures("pack.cu")["pack_blocks"] == "piiip"
     assert signatures("average.cu")["average_mates"] == "pppiifip"
-    assert signatures("insert.cu")["sort_samples"] == "ppppppiiiiipip"
-    with pytest.raises(ValueError, match="pack_bricks takes 5 arguments; got 1"):
-        CpuBackend(threads=1).launch(Kernel("pack.cu", "pack_bricks"), (1,), items=1)
+    assert signatures("host/insert_binned.cpp")["sort_samples"] == "ppppppiiipipip"
+    with pytest.raises(ValueError, match="pack_blocks takes 5 arguments; got 1"):
+        CpuBackend(threads=1).launch(Kernel("pack.cu", "pack_blocks"), (1,), items=1)
+
+
+def test_numbers_are_those_of_the_source() -> None:
+    assert constant("average.cu", "TAPS") == 6
+    assert constant("pack.cu", "SIDE_BITS") == constant("shared/blocked.cuh", "SIDE_BITS") == 3
+    for file, name in (("pack.cu", "TAPS"), ("pack.cu", "LANES"), ("average.cu", "TAP")):
+        with pytest.raises(ValueError, match=f"{file} does not define one integer {name}"):
+            constant(file, name)
 
 
 def test_a_file_is_included_once() -> None:
     source = kernel_source("score.cu")
-    assert source.count("struct Geometry {") == source.count("struct Bricks {") == 1
-    assert "struct Corner {" not in source
+    assert source.count("struct Geometry {") == source.count("struct Blocks {") == 1
+    assert "DEVICE float2 gather(" not in source
     assert "#include <cmath>" in source and '#include "' not in source
 
 

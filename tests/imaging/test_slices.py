@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
-from cryocore.backend import CpuBackend, get_backend
+from cryocore.backend import Backend, CpuBackend, get_backend
 from cryocore.data import FourierGrid, FourierSums
 from cryocore.geometry.rotations import random_rotations
 from cryocore.imaging.aberrations import phase_tables
 from cryocore.imaging.ctf import ctf
-from cryocore.imaging.image_geometry import ImageGeometry
+from cryocore.imaging.image_geometry import ImageGeometry, slice_basis
 from cryocore.imaging.insertion import Insertion
-from cryocore.imaging.prepare import prepare
+from cryocore.imaging.prepare import Prepared, prepare
 from cryocore.imaging.slices import project
 from cryocore.imaging.volumes import (
     fold_friedel,
@@ -70,43 +72,70 @@ def test_insertion_is_the_adjoint_of_projection(name: str) -> None:
     assert power.sum() - 0.5 * power[:, 0].sum() == pytest.approx(total, rel=1e-5)
 
 
-def summed(box: int, n: int, threads: int, parts: int, weights: np.ndarray | None = None) -> FourierSums:
+def summed(
+    box: int, n: int, backend: Backend, parts: int, weights: np.ndarray | None = None, add: Any = Insertion.add
+) -> FourierSums:
+    """The sums of noise at random poses, to which ``add`` adds so many batches."""
     rng = np.random.default_rng(3)
-    rotations, frame, backend = random_rotations(n, rng), frame_of(box), CpuBackend(threads=threads)
+    rotations, frame = random_rotations(n, rng), frame_of(box)
     data, half = particles(rotations, frame.optics), (np.arange(n) % 2).astype(np.int32)
     images = rng.normal(size=(n, box, box)).astype(np.float32)
     weights = np.ones(n, np.float32) if weights is None else weights
     insertion = Insertion(FourierGrid.of(box, 2.0, 2.0), backend)
     for rows in np.array_split(np.arange(n), parts):
         batch = prepare(images[rows], data.take(rows), frame, backend)
-        insertion.add(batch, rotations[rows], weights[rows], half[rows])
+        add(insertion, batch, rotations[rows], weights[rows], half[rows])
     return insertion.sums()
 
 
+def add_one_by_one(
+    insertion: Insertion, batch: Prepared, rotations: np.ndarray, weights: np.ndarray, half: np.ndarray
+) -> None:
+    """The definition: each sample, folded into the half space, on the eight voxels round it."""
+    r, radius, basis = batch.frame.limit, insertion.grid.radius, slice_basis(rotations, batch.frame)
+    ky, kx = (k.astype(np.float32) for k in np.nonzero(used_samples(r)))
+    ky -= np.float32(r)
+    at = ky[:, None] * basis[:, None, 3:] + kx[:, None] * basis[:, None, :3]
+    inside = np.sum(at**2, axis=-1) <= (radius + 0.5) ** 2
+    which, at = np.nonzero(inside)[0], at[inside]
+    contrast = batch.ctf[:, used_samples(r)][inside].astype(np.float64)
+    sample = weights[which] * contrast * batch.image[:, used_samples(r)][inside]
+    folded = at[:, 2] < 0
+    at[folded] *= -1
+    sample[folded] = np.conj(sample[folded])
+    low = np.floor(at).astype(int)
+    for corner in np.ndindex(2, 2, 2):
+        share = np.prod(np.where(corner, at - low, 1 - (at - low)), axis=-1)
+        x, y, z = (low + corner).T
+        voxels = half[which], z, y + radius + 1, x + radius + 1
+        np.add.at(insertion.numerator, voxels, share * sample)
+        np.add.at(insertion.denominator, voxels, share * weights[which] * contrast**2)
+
+
 def test_sums_do_not_depend_on_threads_or_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cryocore.imaging.insertion.WAITING_LEAST", 1 << 20)
-    monkeypatch.setattr("cryocore.imaging.insertion.WAITING_SHARE", 0.0)
-    one = summed(32, 160, threads=1, parts=1)
+    monkeypatch.setattr("cryocore.backend.insertion.WAITING_LEAST", 1 << 20)
+    monkeypatch.setattr("cryocore.backend.insertion.WAITING_SHARE", 0.0)
+    one = summed(32, 160, CpuBackend(threads=1), parts=1)
     assert np.abs(one.numerator).max() > 0
-    for other in (summed(32, 160, threads=3, parts=1), summed(32, 160, threads=2, parts=5)):
+    for threads, parts in ((3, 1), (2, 5)):
+        other = summed(32, 160, CpuBackend(threads=threads), parts=parts)
         assert np.array_equal(one.numerator, other.numerator)
         assert np.array_equal(one.denominator, other.denominator)
 
 
-def test_sorted_samples_add_up_to_those_added_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", BACKENDS)
+def test_samples_add_up_to_those_added_one_by_one(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Whatever waits, in bins of either size, with weights of either sign."""
     box, n = 32, 60
     weights = np.random.default_rng(4).uniform(-1, 2, n).astype(np.float32)
     weights[::7] = 0
-    monkeypatch.setattr(CpuBackend, "name", "one by one")
-    expected = summed(box, n, 1, 1, weights)
-    monkeypatch.undo()
+    expected = summed(box, n, CpuBackend(threads=1), 1, weights, add_one_by_one)
     scale = np.abs(expected.numerator).max(), np.abs(expected.denominator).max()
-    monkeypatch.setattr("cryocore.imaging.insertion.WAITING_SHARE", 0.0)
-    for waiting, shift, parts in ((1 << 27, 4, 1), (1, 4, 9), (1 << 20, 5, 3), (1, 2, 1)):
-        monkeypatch.setattr("cryocore.imaging.insertion.WAITING_LEAST", waiting)
-        monkeypatch.setattr("cryocore.imaging.insertion.bin_shift", lambda grid, shift=shift: shift)
-        found = summed(box, n, 2, parts, weights)
+    monkeypatch.setattr("cryocore.backend.insertion.WAITING_SHARE", 0.0)
+    for waiting, side, parts in ((1 << 27, 4, 1), (1, 4, 9), (1 << 20, 5, 3), (1, 2, 1)):
+        monkeypatch.setattr("cryocore.backend.insertion.WAITING_LEAST", waiting)
+        monkeypatch.setattr("cryocore.backend.insertion.bin_side", lambda radius, side=side: side)
+        found = summed(box, n, get_backend(name, threads=2), parts, weights)
         # float32 sums of some hundred terms in two orders: 1e-7 times the root of their number, several times over
         assert np.abs(found.numerator - expected.numerator).max() < 1e-5 * scale[0]
         assert np.abs(found.denominator - expected.denominator).max() < 1e-5 * scale[1]

@@ -111,7 +111,7 @@ def test_settings(run: Workflow, changes: dict[str, Any], expected: set[str]) ->
         (["cryocore/select/__init__.py"], rounds(1) | REPORT),
         (["scripts/select.py"], rounds(1) | REPORT),
         (["cryocore/backend/kernels/score.cu"], rounds(0, start="scoring") | REPORT),
-        (["cryocore/backend/kernels/insert.cu"], rounds(0) | REPORT),
+        (["cryocore/backend/kernels/host/insert_binned.cpp"], rounds(0) | REPORT),
         (["cryocore/settings/simulate.py"], EVERYTHING),
         (["cryocore/workflow.py", "cryocore/solve/losses.py", "cryocore/backend/kernels/residual.cu"], set()),
     ],
@@ -127,7 +127,7 @@ def test_what_computes_the_same_reruns_nothing(run: Workflow) -> None:
     """Comments, a docstring, a text of a setting, a comment in a kernel, another release, a machine's profile."""
     for file in ("cryocore/data.py", "cryocore/score/sums.py", "scripts/select.py", "profiles/default/config.yaml"):
         run.edit(file, "\n# a comment\n")
-    run.edit("cryocore/backend/kernels/common.cuh", "\n// a comment\n")
+    run.edit("cryocore/backend/kernels/shared/machine.cuh", "\n// a comment\n")
     for file, old, new in (
         ("cryocore/settings/score.py", "resolution bands in the log", "bands of the log"),
         ("cryocore/imaging/slices.py", "central slices", "slices"),

@@ -1,14 +1,14 @@
-#include "common.cuh"
+#include "shared/half_space.cuh"
 
 #define TAPS 6   // of the window along each axis
 #define STEPS 512  // of its table per grid point
 
-// mean(k) = mean over the mates of in(g k), at the points k of an unpadded half-space volume, out of a padded one in which
+// mean(k) = mean over the operators of in(g k), at the points k of an unpadded half-space volume, out of a padded one in which
 // a grid point is a share 1 / padding of them. A window of TAPS points, from a table, makes it as good as exact.
 extern "C" __global__ void average_mates(
-    const float2 *RESTRICT volume, const float *RESTRICT operators,  // (R + 2, 2 R + 3, 2 R + 3), (mates, 3, 3)
+    const float2 *RESTRICT volume, const float *RESTRICT operators,  // (R + 2, 2 R + 3, 2 R + 3), (n_operators, 3, 3)
     const float *RESTRICT window,                                    // (TAPS, STEPS + 1)
-    int mates, int radius, float padding, int out_radius,
+    int n_operators, int radius, float padding, int out_radius,
     float2 *RESTRICT mean)                                           // (r + 2, 2 r + 3, 2 r + 3)
 {
     const Geometry g = geometry(radius), to = geometry(out_radius);
@@ -19,7 +19,7 @@ extern "C" __global__ void average_mates(
         for (int ix = threadIdx.x; ix < to.width; ix += blockDim.x) {
             const float x = (float)(ix - out_radius - 1);
             float2 sum = {0.0f, 0.0f};
-            for (int m = 0; m < mates && x * x + y * y + z * z <= to.limit; m++) {
+            for (int m = 0; m < n_operators && x * x + y * y + z * z <= to.limit; m++) {
                 const float *o = operators + 9 * m;
                 float along[3][TAPS];
                 int first[3];
@@ -53,8 +53,8 @@ extern "C" __global__ void average_mates(
                 }
             }
             float2 *out = mean + iz * to.plane + iy * (long long)to.width + ix;
-            out->x = sum.x / mates;
-            out->y = sum.y / mates;
+            out->x = sum.x / n_operators;
+            out->y = sum.y / n_operators;
         }
     }
 }

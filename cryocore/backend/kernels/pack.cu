@@ -1,11 +1,11 @@
-#include "bricks.cuh"
+#include "shared/blocked.cuh"
 
-// volumes (n, R + 2, 2 R + 3, 2 R + 3), of 1 or 2 floats a voxel, in bricks
-extern "C" __global__ void pack_bricks(
+// volumes (n, R + 2, 2 R + 3, 2 R + 3), of 1 or 2 floats a voxel, in blocks
+extern "C" __global__ void pack_blocks(
     const float *RESTRICT volume, int n, int radius, int floats, float *RESTRICT packed)
 {
     const Geometry g = geometry(radius);
-    const Bricks b = bricks(radius);
+    const Blocks b = blocks(radius);
     for (int plane = blockIdx.x; plane < n * (radius + 2); plane += gridDim.x) {
         const int z = plane % (radius + 2);
         const float *source = volume + plane * g.plane * floats;

@@ -4,25 +4,10 @@
 // ctf   = scale exp(-B f^2 / 4) sin(defocus term - spherical term + phase - even)
 // mode 0: as recorded; 1: phase-flipped; 2: premultiplied. Both are undone here, so that nothing later asks.
 
-#include "common.cuh"
+#include "shared/half_float.cuh"
+#include "shared/sine.cuh"
 
 // Coefficients come as float2, or in half precision from a cache (cryocore/imaging/packed.py).
-
-struct Half2 { unsigned short x, y; };
-
-// Half precision by integers alone: the fields fit a float's with the exponent 112 too low. Infinities do not occur;
-// the GPU takes subnormal halves for 0.
-DEVICE float from_half(unsigned short half) {
-    const unsigned bits = (half & 0x7fffu) << 13, sign = (half & 0x8000u) << 16;
-    float value;
-    memcpy(&value, &bits, 4);
-    value *= 5.192296858534828e33f;  // 2^112
-    unsigned whole;
-    memcpy(&whole, &value, 4);
-    whole |= sign;
-    memcpy(&value, &whole, 4);
-    return value;
-}
 
 DEVICE float2 coefficient(const float2 *source, int kx) { return source[kx]; }
 

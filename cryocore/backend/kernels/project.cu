@@ -1,4 +1,4 @@
-#include "gather.cuh"
+#include "shared/gather.cuh"
 
 // slice = P V at each pose; zero outside the disc and on the redundant half of kx = 0
 extern "C" __global__ void project_slices(

@@ -1,6 +1,6 @@
 // What is left of images when the prediction c P V is taken out of them.
 
-#include "bricks.cuh"
+#include "shared/blocked.cuh"
 
 struct Places {  // LANES samples at a pose: pixels and cells of the map
     int pixel[LANES];
@@ -9,7 +9,7 @@ struct Places {  // LANES samples at a pose: pixels and cells of the map
 
 // Where the samples from s on lie; samples are kx + 65536 ky, filled up to a multiple of LANES with (0, 0).
 DEVICE void place(
-    const Bricks &g, const int *samples, int r, const float *b, const float2 *own, const float2 *other, Places &l)
+    const Blocks &g, const int *samples, int r, const float *b, const float2 *own, const float2 *other, Places &l)
 {
     const float b0 = b[0], b1 = b[1], b2 = b[2], b3 = b[3], b4 = b[4], b5 = b[5];
     float x[LANES], y[LANES], z[LANES];
@@ -21,28 +21,21 @@ DEVICE void place(
         z[i] = kx * b2 + ky * b5;
     }
     locate_cells(g, x, y, z, l.map);
-#ifndef __CUDACC__
-    fetch<1>(own, l.map);
-    fetch<1>(other, l.map);
-#endif
+    FETCH(own, l.map, 1)
+    FETCH(other, l.map, 1)
 }
 
 // residual = p (y - c P V) and loss = sum of p |y - c P V|^2 over both Friedel mates, for the map of an image's own half set
 // and, without a residual, for that of the other one. p is the precision of a coefficient, 0 at (0, 0). The residual may
 // take the place of the image.
 extern "C" __global__ void residual_slices(
-    const float2 *RESTRICT volume, const float *RESTRICT basis, const int *RESTRICT half,  // both halves, in bricks
+    const float2 *RESTRICT volume, const float *RESTRICT basis, const int *RESTRICT half,  // both halves, in blocks
     const float2 *image, const float *RESTRICT ctf,                                        // (n, 2 r + 1, r + 1)
     const int *RESTRICT samples, int last, const float *RESTRICT precision,                // one past the last sample
     int n, int r, int radius,
     float2 *residual, float *RESTRICT loss)                                                // (n, 2): own and other
 {
-#ifdef __CUDACC__
-    extern __shared__ float scratch[];
-#else
-    float *scratch = nullptr;
-#endif
-    const Bricks g = bricks(radius);
+    const Blocks g = blocks(radius);
     const long long pixels = (long long)(2 * r + 1) * (r + 1);
     for (int index = blockIdx.x; index < n; index += gridDim.x) {
         const float *b = basis + 6LL * index, *c = ctf + index * pixels;
@@ -52,14 +45,9 @@ extern "C" __global__ void residual_slices(
         float left[LANES] = {}, across[LANES] = {};
         Places buffer[2];
         for (int s = threadIdx.x * LANES; s < last; s += blockDim.x * LANES) {
-#ifdef __CUDACC__
-            Places &l = buffer[0];
-            place(g, samples + s, r, b, own, other, l);
-#else
-            Places &l = buffer[(s / LANES) & 1];
-            if (s == 0) place(g, samples, r, b, own, other, l);
-            if (s + LANES < last) place(g, samples + s + LANES, r, b, own, other, buffer[(s / LANES + 1) & 1]);
-#endif
+            const Places &l = located(buffer, s, last, [&](int from, Places &found) {
+                place(g, samples + from, r, b, own, other, found);
+            });
             for (int i = 0; i < LANES; i++) {
                 const int at = l.pixel[i];
                 const float2 value = y[at], first = read_cell(own, l.map, i), second = read_cell(other, l.map, i);
@@ -77,7 +65,7 @@ extern "C" __global__ void residual_slices(
             sums[1] += across[i];
         }
         for (int k = 0; k < 2; k++) {
-            const float all = block_sum(sums[k], scratch);
+            const float all = block_sum(sums[k]);
             if (threadIdx.x == 0) loss[2LL * index + k] = 2.0f * all;
         }
     }

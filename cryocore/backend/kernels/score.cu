@@ -4,15 +4,16 @@
 // and CTF are 0. Where the particle is part of the map (leverage > 0) its own share is taken out of the prediction x = c P V:
 // x <- (x - h y) / (1 - h), h = overlap min(1/2, leverage c^2 / density). The density lives on an unpadded grid of its own.
 
-#include "bricks.cuh"
+#include "shared/blocked.cuh"
+#include "shared/sine.cuh"
 
-struct Inputs {  // of all kernels, for one particle; volumes in bricks
+struct Inputs {  // of all kernels, for one particle; volumes in blocks
     const float2 *image;
     const float *ctf;
     const int *samples;
     const float2 *volume;
     const float *inverse_density;
-    Bricks grid, coarse;
+    Blocks grid, coarse;
     float density_step, leverage;
     int r, last;  // one past the last sample
 };
@@ -70,13 +71,11 @@ DEVICE void locate(const Inputs &in, const float *b, const Overlap *overlap, int
         z[i] = kx[i] * b2 + ky[i] * b5;
     }
     locate_cells(in.grid, x, y, z, l.map);
-#ifndef __CUDACC__
-    fetch<1>(in.volume, l.map);
+    FETCH(in.volume, l.map, 1)
     for (int i = 0; i < LANES; i++) {
-        __builtin_prefetch(in.image + l.pixel[i]);
-        __builtin_prefetch(in.ctf + l.pixel[i]);
+        PREFETCH(in.image + l.pixel[i]);
+        PREFETCH(in.ctf + l.pixel[i]);
     }
-#endif
     for (int i = 0; i < LANES; i++) l.share[i] = 1.0f;
     l.own = in.leverage > 0.0f;
     if (l.own && overlap) find_overlap(*overlap, kx, ky, l);
@@ -88,21 +87,12 @@ DEVICE void locate(const Inputs &in, const float *b, const Overlap *overlap, int
         z[i] *= step;
     }
     locate_cells(in.coarse, x, y, z, l.density);
-#ifndef __CUDACC__
-    fetch<3>(in.inverse_density, l.density);
-#endif
+    FETCH(in.inverse_density, l.density, 3)
 }
 
-// The next samples, image, CTF and prediction read: those from s on. The host locates the ones after them meanwhile.
-DEVICE const Lanes &next(const Inputs &in, const float *b, const Overlap *overlap, int s, Lanes *buffer) {
-#ifdef __CUDACC__
-    Lanes &l = buffer[0];
-    locate(in, b, overlap, s, l);
-#else
-    Lanes &l = buffer[(s / LANES) & 1];
-    if (s == 0) locate(in, b, overlap, s, l);
-    if (s + LANES < in.last) locate(in, b, overlap, s + LANES, buffer[(s / LANES + 1) & 1]);
-#endif
+// The samples from s on, image, CTF and prediction read.
+DEVICE const Lanes &next(const Inputs &in, const float *b, const Overlap *overlap, int s, Lanes (&buffer)[2]) {
+    Lanes &l = located(buffer, s, in.last, [&](int from, Lanes &found) { locate(in, b, overlap, from, found); });
     for (int i = 0; i < LANES; i++) {
         const float2 value = read_cell(in.volume, l.map, i), image = in.image[l.pixel[i]];
         l.re[i] = value.x;
@@ -141,8 +131,8 @@ DEVICE Inputs inputs_of(
 {
     const long long pixels = (long long)(2 * r + 1) * (r + 1);
     Inputs in;
-    in.grid = bricks(radius);
-    in.coarse = bricks(density_radius);
+    in.grid = blocks(radius);
+    in.coarse = blocks(density_radius);
     in.image = image + index * pixels;
     in.ctf = ctf + index * pixels;
     in.samples = samples;
@@ -162,15 +152,10 @@ extern "C" __global__ void score_slices(
     const int *RESTRICT samples, const int *RESTRICT band_start,         // see above; (bands + 1)
     const float *RESTRICT basis, const int *RESTRICT half,               // (n, 6), (n)
     const float *RESTRICT leverage,                                      // (n)
-    const float2 *RESTRICT volume, int radius,                           // of both halves, in bricks
+    const float2 *RESTRICT volume, int radius,                           // of both halves, in blocks
     const float *RESTRICT inverse_density, int density_radius, float density_step,
     int n, int r, int bands, float *RESTRICT sums)                       // (n, bands, 6)
 {
-#ifdef __CUDACC__
-    extern __shared__ float scratch[];
-#else
-    float *scratch = nullptr;
-#endif
     for (int index = blockIdx.x; index < n; index += gridDim.x) {
         const Inputs in = inputs_of(image, ctf, samples, half, leverage, volume, radius, inverse_density,
                                     density_radius, density_step, index, r, band_start[bands]);
@@ -188,9 +173,9 @@ extern "C" __global__ void score_slices(
                     cc[i] += l.contrast[i] * l.contrast[i];
                 }
             }
-            const float totals[6] = {block_sum(total(yy), scratch), block_sum(total(xx), scratch),
-                                     block_sum(total(yx), scratch), block_sum(total(cy), scratch),
-                                     block_sum(total(cx), scratch), block_sum(total(cc), scratch)};
+            const float totals[6] = {block_sum(total(yy)), block_sum(total(xx)),
+                                     block_sum(total(yx)), block_sum(total(cy)),
+                                     block_sum(total(cx)), block_sum(total(cc))};
             if (threadIdx.x == 0)
                 for (int k = 0; k < 6; k++) sums[((long long)index * bands + band) * 6 + k] = 2.0f * totals[k];
         }
@@ -235,11 +220,6 @@ extern "C" __global__ void score_poses(
     const float *RESTRICT overlap, int cells, float overlap_step,
     int n, int poses, int r, int bands, float *RESTRICT sums)            // (n, poses, bands, 2)
 {
-#ifdef __CUDACC__
-    extern __shared__ float scratch[];
-#else
-    float *scratch = nullptr;
-#endif
     const long long items = (long long)n * poses;
     for (long long item = blockIdx.x; item < items; item += gridDim.x) {
         const int index = (int)(item / poses);
@@ -258,7 +238,7 @@ extern "C" __global__ void score_poses(
                     yx[i] += l.image_x[i] * l.re[i] + l.image_y[i] * l.im[i];
                 }
             }
-            const float power = block_sum(total(xx), scratch), inner = block_sum(total(yx), scratch);
+            const float power = block_sum(total(xx)), inner = block_sum(total(yx));
             if (threadIdx.x == 0) {
                 sums[(item * bands + band) * 2] = 2.0f * power;
                 sums[(item * bands + band) * 2 + 1] = 2.0f * inner;
@@ -281,11 +261,6 @@ extern "C" __global__ void score_shifts(
     const float *RESTRICT turns,                                         // (n, shifts, 2)
     int n, int shifts, int r, int bands, float *RESTRICT sums)           // (n, shifts, bands)
 {
-#ifdef __CUDACC__
-    extern __shared__ float scratch[];
-#else
-    float *scratch = nullptr;
-#endif
     const int groups = (shifts + SHIFTS - 1) / SHIFTS;
     const long long items = (long long)n * groups;
     for (long long item = blockIdx.x; item < items; item += gridDim.x) {
@@ -320,7 +295,7 @@ extern "C" __global__ void score_shifts(
                 }
             }
             for (int k = 0; k < count; k++) {
-                const float value = block_sum(total(inner[k]), scratch);
+                const float value = block_sum(total(inner[k]));
                 if (threadIdx.x == 0) sums[(row + k) * bands + band] = 2.0f * value;
             }
         }

@@ -1,10 +1,10 @@
-// Sums over the mates of a point group: out(k) = sum over g of in(g k).
+// Sums over the operators of a point group: out(k) = sum over g of in(g k).
 
-#include "gather.cuh"
+#include "shared/gather.cuh"
 
 extern "C" __global__ void symmetrise_sums(
     const float2 *RESTRICT numerator, const float *RESTRICT denominator,  // (R + 2, 2 R + 3, 2 R + 3)
-    const float *RESTRICT operators, int mates, int radius,               // (mates, 3, 3)
+    const float *RESTRICT operators, int n_operators, int radius,               // (n_operators, 3, 3)
     float2 *RESTRICT numerator_out, float *RESTRICT denominator_out)
 {
     const Geometry g = geometry(radius);
@@ -17,7 +17,7 @@ extern "C" __global__ void symmetrise_sums(
             float2 sum = {0.0f, 0.0f};
             float power = 0.0f;
             if (x * x + y * y + z * z <= (float)radius * radius) {
-                for (int m = 0; m < mates; m++) {
+                for (int m = 0; m < n_operators; m++) {
                     const float *o = operators + 9 * m;
                     const float gx = o[0] * x + o[1] * y + o[2] * z, gy = o[3] * x + o[4] * y + o[5] * z;
                     const float gz = o[6] * x + o[7] * y + o[8] * z;

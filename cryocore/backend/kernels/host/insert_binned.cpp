@@ -1,89 +1,23 @@
-// Adjoint of the gather: adds slices to half-space sums. On the GPU one kernel adds atomically. On the host samples are
-// first sorted into bins of the grid, and each bin is summed in a small buffer by one thread: no atomics, the same
-// bytes for any number of threads, and the sums are read and written once per batch.
+// Adjoint of the gather: adds slices to half-space sums. Samples are first sorted into bins of the grid, and each bin is
+// summed in a small buffer by one thread: no atomics, the same bytes for any number of threads, and the sums are read and
+// written once per batch.
 
-#include "common.cuh"
-#ifndef __CUDACC__
+#include "shared/half_space.cuh"
 #include <vector>
-#endif
 
-DEVICE void add_pair(float2 *numerator, float *denominator, float left, float right, float re, float im, float power) {
-#ifdef __CUDACC__
-    atomicAdd(&numerator[0].x, left * re);
-    atomicAdd(&numerator[0].y, left * im);
-    atomicAdd(&numerator[1].x, right * re);
-    atomicAdd(&numerator[1].y, right * im);
-    atomicAdd(&denominator[0], left * power);
-    atomicAdd(&denominator[1], right * power);
-#else
-    const float4v value = {left * re, left * im, right * re, right * im};
-    *(float4v *)numerator += value;
-    denominator[0] += left * power;
-    denominator[1] += right * power;
-#endif
-}
-
-// Sample by sample, straight into the sums. On the host it is for one block only.
-extern "C" __global__ void insert_slices(
-    const float2 *RESTRICT image, const float *RESTRICT ctf,  // (n, 2 r + 1, r + 1)
-    const float *RESTRICT basis,                              // (n, 6): volume index per kx and per ky, as x, y, z
-    const float *RESTRICT weight, const int *RESTRICT half,   // (n): half is 0 or 1
-    const int *RESTRICT row_end,                              // (2 r + 1): last kx of each row of the disc
-    int n, int r, int radius,
-    float2 *RESTRICT numerator, float *RESTRICT denominator)  // (2, R + 2, 2 R + 3, 2 R + 3)
-{
-    const Geometry g = geometry(radius);
-    const int width = r + 1;
-    const long long pixels = (long long)(2 * r + 1) * width;
-    for (int index = blockIdx.x; index < n; index += gridDim.x) {
-        const float w = weight[index];
-        if (w == 0.0f) continue;
-        const float *b = basis + 6LL * index;
-        float2 *num = numerator + half[index] * g.volume;
-        float *den = denominator + half[index] * g.volume;
-        for (int ky = (int)threadIdx.y - r; ky <= r; ky += blockDim.y) {
-            const long long row = index * pixels + (long long)(ky + r) * width;
-            for (int kx = (ky > 0 ? 0 : 1) + threadIdx.x; kx <= row_end[ky + r]; kx += blockDim.x) {
-                float x = ky * b[3] + kx * b[0], y = ky * b[4] + kx * b[1], z = ky * b[5] + kx * b[2];
-                if (x * x + y * y + z * z > g.limit) continue;
-                const float sign = z < 0.0f ? -1.0f : 1.0f;
-                x *= sign;
-                y *= sign;
-                z *= sign;
-                const float gx = floorf(x), gy = floorf(y), gz = floorf(z), fx = x - gx, fy = y - gy, fz = z - gz;
-                const float2 value = image[row + kx];
-                const float c = ctf[row + kx], wc = w * c, re = wc * value.x, im = sign * wc * value.y, power = wc * c;
-                const long long at = (long long)gz * g.plane + ((int)gy + radius + 1) * (long long)g.width
-                                   + (int)gx + radius + 1;
-                for (int corner = 0; corner < 4; corner++) {  // the four pairs of voxels next to each other along x
-                    const float share = (corner & 2 ? fz : 1.0f - fz) * (corner & 1 ? fy : 1.0f - fy);
-                    const long long pair = at + (corner & 2 ? g.plane : 0) + (corner & 1 ? g.width : 0);
-                    add_pair(num + pair, den + pair, share * (1.0f - fx), share * fx, re, im, power);
-                }
-            }
-        }
-    }
-}
-
-#ifndef __CUDACC__
-
+#define SAMPLE_FLOATS 6
 struct Sample {  // grid position counted from the first voxel, and what is added there
     float x, y, z, re, im, power;
 };
+static_assert(sizeof(Sample) == 4 * SAMPLE_FLOATS, "samples have no gaps");
 
-struct Bins {  // of 2^shift x 2^shift x 2^(shift + 2) voxels along z, y, x; numbered [half][z][y][x]
-    int shift, nz, ny, nx, rows, count;
+struct Bins {  // sides along z and y, and along x, as powers of 2; numbered [half][z][y][x]
+    int side, length, nz, ny, nx, count;
 };
 
-static inline Bins bins(const Geometry &g, int shift) {
-    Bins b;
-    b.shift = shift;
-    b.nz = ((g.radius + 1) >> shift) + 1;
-    b.ny = ((g.width - 1) >> shift) + 1;
-    b.nx = ((g.width - 1) >> (shift + 2)) + 1;
-    b.rows = 2 * b.nz * b.ny;
-    b.count = b.rows * b.nx;
-    return b;
+static inline Bins bins(const int *layout) {
+    const int *l = layout;
+    return {l[0], l[1], l[2], l[3], l[4], 2 * l[2] * l[3] * l[4]};
 }
 
 // Positions and bins of up to CHUNK samples of a row; those outside the ball go to the bin after the last.
@@ -98,20 +32,17 @@ static __attribute__((noinline)) void locate_row(
     const Geometry &g, const Bins &k, const float *RESTRICT b, int half, int ky, int first, int n, Row &RESTRICT out) {
     const float x0 = ky * b[3], y0 = ky * b[4], z0 = ky * b[5], b0 = b[0], b1 = b[1], b2 = b[2];
     const float middle = g.radius + 1.0f, limit = g.limit;
-    const int shift = k.shift, nx = k.nx, ny = k.ny, base = half * k.nz, beyond = k.count;
+    const int side = k.side, length = k.length, nx = k.nx, ny = k.ny, base = half * k.nz, beyond = k.count;
     for (int i = 0; i < n; i++) {
         const float kx = (float)(first + i);
-        float x = x0 + kx * b0, y = y0 + kx * b1, z = z0 + kx * b2;
-        const float sign = z < 0.0f ? -1.0f : 1.0f, squared = x * x + y * y + z * z;
-        x = sign * x + middle;
-        y = sign * y + middle;
-        z = sign * z;
-        const int at = ((base + ((int)z >> shift)) * ny + ((int)y >> shift)) * nx + ((int)x >> (shift + 2));
-        out.bin[i] = squared <= limit ? at : beyond;
+        const Point p = fold(x0 + kx * b0, y0 + kx * b1, z0 + kx * b2, limit);
+        const float x = p.x + middle, y = p.y + middle;
+        const int at = ((base + ((int)p.z >> side)) * ny + ((int)y >> side)) * nx + ((int)x >> length);
+        out.bin[i] = p.inside > 0.0f ? at : beyond;
         out.x[i] = x;
         out.y[i] = y;
-        out.z[i] = z;
-        out.sign[i] = sign;
+        out.z[i] = p.z;
+        out.sign[i] = p.sign;
     }
 }
 
@@ -119,12 +50,12 @@ static __attribute__((noinline)) void locate_row(
 extern "C" void sort_samples(
     const float2 *RESTRICT image, const float *RESTRICT ctf, const float *RESTRICT basis,
     const float *RESTRICT weight, const int *RESTRICT half, const int *RESTRICT row_end,
-    int n, int r, int radius, int shift, int piece,
+    int n, int r, int radius, const int *RESTRICT layout, int piece,
     Sample *RESTRICT samples, int capacity,  // (ceil(n / piece), capacity)
     int *RESTRICT starts)                    // (ceil(n / piece), bins + 2): first sample of each bin, and the end
 {
     const Geometry g = geometry(radius);
-    const Bins k = bins(g, shift);
+    const Bins k = bins(layout);
     const int width = r + 1;
     const long long pixels = (long long)(2 * r + 1) * width;
     Row at;
@@ -171,18 +102,18 @@ typedef float float8v __attribute__((vector_size(32), aligned(4), may_alias));
 // Adds all pieces to the sums. A row is the bins of one y and z; rows of one list touch no voxel in common.
 extern "C" void add_samples(
     const Sample *RESTRICT samples, const int *RESTRICT starts, int pieces, int capacity,
-    const int *RESTRICT list, int rows, int radius, int shift,
+    const int *RESTRICT list, int rows, int radius, const int *RESTRICT layout,
     float2 *RESTRICT numerator, float *RESTRICT denominator)
 {
     const Geometry g = geometry(radius);
-    const Bins k = bins(g, shift);
-    const int side = (1 << shift) + 1, length = (1 << (shift + 2)) + 1, layer = side * length;
+    const Bins k = bins(layout);
+    const int side = (1 << k.side) + 1, length = (1 << k.length) + 1, layer = side * length;
     static thread_local std::vector<float> buffer;
     buffer.resize(4 * (size_t)layer * side);
     float *RESTRICT bin = buffer.data();
     for (int item = blockIdx.x; item < rows; item += gridDim.x) {
         const int row = list[item], half = row / (k.nz * k.ny);
-        const int z0 = row / k.ny % k.nz << shift, y0 = row % k.ny << shift;
+        const int z0 = row / k.ny % k.nz << k.side, y0 = row % k.ny << k.side;
         for (int x0 = 0, number = row * k.nx; number < (row + 1) * k.nx; number++, x0 += length - 1) {
             bool empty = true;
             for (int p = 0; p < pieces; p++) {
@@ -219,5 +150,3 @@ extern "C" void add_samples(
         }
     }
 }
-
-#endif

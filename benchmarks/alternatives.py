@@ -22,18 +22,18 @@ import numpy as np
 
 from benchmarks.machine import processor
 from cryocore.backend import Backend, get_backend
-from cryocore.files import read_schema, read_table, table_metadata, write_json
+from cryocore.config.plant import PlantedErrors
+from cryocore.config.reconstruct import Reconstruct
+from cryocore.config.score import Score
+from cryocore.config.simulate import Simulate
 from cryocore.ingest.particles import read_particles
-from cryocore.ingest.plant import CORRECT
-from cryocore.ingest.simulate import simulate
+from cryocore.log.rates import auc
 from cryocore.markdown import table
-from cryocore.rates import auc
 from cryocore.reconstruct import reconstruct
 from cryocore.score import comparison, score
-from cryocore.settings.plant import PlantedErrors
-from cryocore.settings.reconstruct import Reconstruct
-from cryocore.settings.score import Score
-from cryocore.settings.simulate import Simulate
+from cryocore.simulate.plant import CORRECT
+from cryocore.simulate.stage import simulate
+from cryocore.tables.io import read_schema, read_table, table_metadata, write_json
 from experiments.comparisons import log_odds
 
 RESULTS = Path(__file__).resolve().parent / "results" / "alternatives.json"

@@ -31,8 +31,8 @@ import numpy as np
 
 from benchmarks.machine import machine_name, processor
 from cryocore.backend.cpu import CFLAGS_VARIABLE
-from cryocore.files import read_table, write_json
 from cryocore.markdown import table
+from cryocore.tables.io import read_table, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "configurations"
@@ -44,7 +44,10 @@ OTHERS_LOWERED = {"ATEN_CPU_CAPABILITY": "default", "GLIBC_TUNABLES": "glibc.cpu
 OLD_KERNELS = {CFLAGS_VARIABLE: "-march=x86-64-v2"}
 INFORMATIVE = (
     *(f"tests/{part}" for part in ("ingest", "geometry", "imaging", "maps", "reconstruct", "score", "select")),
-    *(f"tests/{part}" for part in ("classify", "solve", "analysis", "validate", "test_python_page.py")),
+    *(
+        f"tests/{part}"
+        for part in ("classify", "reconstruct/iterative", "explore/loss", "validate", "test_python_page.py")
+    ),
 )
 """Tests of data, maps, scores, selections and pages."""
 SCORES = ("zc", "dual", "llr", "mixture")

@@ -22,20 +22,20 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from benchmarks.validation.common import ROOT, host, need_program, run
-from cryocore.data import Particles
-from cryocore.files import read_schema, read_table, table_metadata, write_json
+from cryocore.config.plant import PlantedErrors
+from cryocore.config.reconstruct import Reconstruct
+from cryocore.config.score import Score
+from cryocore.config.select import Select
+from cryocore.config.simulate import Simulate
 from cryocore.ingest.particles import ingest
-from cryocore.ingest.simulate import simulate
 from cryocore.maps.mrc import read_map, write_map
 from cryocore.reconstruct import reconstruct
 from cryocore.score import score
 from cryocore.score.reference import first_band
 from cryocore.select.stage import select
-from cryocore.settings.plant import PlantedErrors
-from cryocore.settings.reconstruct import Reconstruct
-from cryocore.settings.score import Score
-from cryocore.settings.select import Select
-from cryocore.settings.simulate import Simulate
+from cryocore.simulate.stage import simulate
+from cryocore.tables.io import read_schema, read_table, table_metadata, write_json
+from cryocore.tables.particles import Particles
 from cryocore.types import Bools, Floats
 from experiments.comparisons import RETAINED, best, write_no_share
 from experiments.evaluate import read_truth

@@ -29,7 +29,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from cryocore.files import open_table, write_json
+from cryocore.tables.io import open_table, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "faults.json"

@@ -22,15 +22,15 @@ from pathlib import Path
 from typing import Any
 
 from cryocore.backend import get_backend
-from cryocore.files import write_json
+from cryocore.config.plant import PlantedErrors
+from cryocore.config.reconstruct import Reconstruct
+from cryocore.config.score import Score
+from cryocore.config.simulate import Simulate
 from cryocore.ingest.particles import read_particles
-from cryocore.ingest.simulate import simulate
 from cryocore.reconstruct import reconstruct
 from cryocore.score import noise_of_round
-from cryocore.settings.plant import PlantedErrors
-from cryocore.settings.reconstruct import Reconstruct
-from cryocore.settings.score import Score
-from cryocore.settings.simulate import Simulate
+from cryocore.simulate.stage import simulate
+from cryocore.tables.io import write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "scaling.json"

@@ -8,9 +8,22 @@ The loop, with poses fixed::
     select        scores -> the particles of the next round
     validate      half maps, scores, truth where known -> resolution, error rates, report
 
-Each stage is a package with one verb, called by the script of the same name. Stages share the foundations
-``data``, ``files``, ``errors``, ``settings``, ``conventions``, ``star``, ``images``, ``geometry``, ``imaging``,
-``maps`` and ``backend``, and never import each other.
+Each stage is a package with one verb, called by the script of the same name. Packages lie in layers, and import what
+lies below them::
+
+    commands
+    report, workflow
+    convert, explore                files of other programs, questions to a finished run
+    the stages                      ingest, simulate, reconstruct, score, select, validate, classify
+    config                          their settings
+    log                             what they write of each particle
+    imaging, maps
+    formats, figures, training
+    tables
+    geometry, backend
+    errors, conventions, ...        modules that any other may import
+
+``tests/test_layers.py`` lists the few stages that import another, and why.
 """
 
 __version__ = "0.1.0"

@@ -25,9 +25,9 @@ from cryocore.classify.models import fit_model
 from cryocore.classify.results import scores_of
 from cryocore.classify.rounds import ScoredRound, open_run
 from cryocore.classify.training_set import TrainingSet, true_training_set
-from cryocore.files import read_table, write_json
-from cryocore.rates import auc, rounded
-from cryocore.settings.classify import Classify
+from cryocore.config.classify import Classify
+from cryocore.log.rates import auc, rounded
+from cryocore.tables.io import read_table, write_json
 from cryocore.types import Floats
 from experiments.cases import GRID, Case, from_shared_data, simulated
 from experiments.comparisons import Run, oracle_score

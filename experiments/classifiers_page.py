@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.validation.common import ROOT
-from cryocore.files import atomic_path
 from cryocore.markdown import table
+from cryocore.tables.io import atomic_path
 from experiments.classifiers import STORE, measured_cases, read_plan
 
 Values = dict[str, Any]

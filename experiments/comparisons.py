@@ -12,24 +12,25 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cryocore.backend import Backend
-from cryocore.config import Config
-from cryocore.data import FscCurves, Particles
-from cryocore.files import read_table, table_metadata, write_table
+from cryocore.config.base import per_round
+from cryocore.config.rules import RULES
+from cryocore.config.run import Config
+from cryocore.config.score import Score
+from cryocore.config.select import Select
 from cryocore.log.columns import read_columns
 from cryocore.log.names import MIXTURE
+from cryocore.log.rates import auc
+from cryocore.maps.curves import FscCurves
 from cryocore.maps.fsc import fsc
 from cryocore.maps.mrc import read_map, write_map
-from cryocore.rates import auc
 from cryocore.reconstruct import reconstruct
 from cryocore.score import score
 from cryocore.score.reference import first_band
 from cryocore.score.scores import BAND_COLUMNS, BandStatistics, cryosieve
-from cryocore.select.registry import RULES
 from cryocore.select.rules import weights_of
-from cryocore.settings.base import per_round
-from cryocore.settings.score import Score
-from cryocore.settings.select import Select
 from cryocore.statistics import posterior
+from cryocore.tables.io import read_table, table_metadata, write_table
+from cryocore.tables.particles import Particles
 from cryocore.types import Bools, Floats
 from cryocore.validate.metrics import truth_map_metrics
 

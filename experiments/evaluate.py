@@ -14,12 +14,14 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cryocore.backend import Backend
-from cryocore.config import Config
-from cryocore.data import Particles, lower_is_better, require_same_particles, score_columns
-from cryocore.files import read_table, table_metadata
-from cryocore.ingest.plant import CORRECT
+from cryocore.config.run import Config
+from cryocore.log.columns import score_columns
+from cryocore.log.names import lower_is_better
+from cryocore.simulate.plant import CORRECT
+from cryocore.tables.io import read_table, table_metadata
+from cryocore.tables.particles import Particles, require_same_particles
 from cryocore.types import Bools
-from cryocore.workflow import stage_settings
+from cryocore.workflow.settings import stage_settings
 from experiments.comparisons import Run, comparison_maps, cryosieve_rule, oracle_score, rounded_auc
 
 Kinds = NDArray[np.object_]

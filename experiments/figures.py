@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cryocore.figures import INK, QUIET, RIGHT, UNKNOWN, WRONG, style
+from cryocore.figures.look import INK, QUIET, RIGHT, UNKNOWN, WRONG, style
 
 SHOWN = {
     "mixture": ("#E69F00", "-"),

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.validation.common import ROOT
-from cryocore.figures import save
-from cryocore.files import atomic_path
+from cryocore.figures.look import save
 from cryocore.markdown import table
+from cryocore.tables.io import atomic_path
 from experiments.cases import SETS, read_cases
 from experiments.evaluate import VARIANTS
 from experiments.figures import rounds_figure, subsets_figure, with_cryosieve

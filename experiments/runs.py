@@ -23,11 +23,11 @@ from tqdm import tqdm
 from benchmarks.validation.common import ROOT, Skipped, need_data
 from cryocore import __version__
 from cryocore.backend import get_backend
-from cryocore.config import Config, parse_config
+from cryocore.config.run import Config, parse_config
 from cryocore.errors import InputError
-from cryocore.files import write_json
-from cryocore.provenance import code_version
-from cryocore.workflow import STAGES
+from cryocore.tables.io import write_json
+from cryocore.workflow.provenance import code_version
+from cryocore.workflow.settings import STAGES
 from experiments.cases import Case
 from experiments.evaluate import evaluate
 

@@ -18,16 +18,16 @@ from tqdm import tqdm
 
 from benchmarks.validation.common import ROOT
 from cryocore.backend import get_backend
-from cryocore.config import Config
-from cryocore.data import Particles, score_columns
-from cryocore.files import read_table, table_metadata, write_json
-from cryocore.log.columns import table_columns
+from cryocore.config.run import Config
+from cryocore.config.score import Score
+from cryocore.config.select import Select
+from cryocore.log.columns import score_columns, table_columns
 from cryocore.log.error_rate import ErrorRate
 from cryocore.score import score
 from cryocore.select.choose import choose
-from cryocore.settings.score import Score
-from cryocore.settings.select import Select
 from cryocore.statistics import effective_number
+from cryocore.tables.io import read_table, table_metadata, write_json
+from cryocore.tables.particles import Particles
 from cryocore.types import Floats
 from cryocore.validate.metrics import truth_map_metrics
 from experiments.cases import GRID, Case, merged, simulated
@@ -149,7 +149,7 @@ def solve(run: Run, spec: SolverSpec) -> dict[str, Any]:
 
 def iterate(run: Run, maps: Path) -> Floats:
     """Replace maps by those of the iterative method, and return the weights ``(n,)`` that it ends with."""
-    from cryocore.solve import Ranks, solve  # torch is not needed otherwise
+    from cryocore.reconstruct.iterative import Ranks, solve  # torch is not needed otherwise
 
     common: dict[str, Any] = {"symmetry": run.config.symmetry, "seed": run.config.seed, "backend": run.backend}
     mask, subset = run.results / "round_0" / "mask.mrc", run.folder / "subset.parquet"

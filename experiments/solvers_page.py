@@ -10,9 +10,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks.validation.common import ROOT
-from cryocore.figures import save
-from cryocore.files import atomic_path
+from cryocore.figures.look import save
 from cryocore.markdown import table
+from cryocore.tables.io import atomic_path
 from experiments.solvers import STORE, measured_cases, read_specs
 
 Values = dict[str, Any]

@@ -79,10 +79,11 @@ def my_score(s: BandStatistics, weighting: Weighting) -> Array:
 ```
 
 put `"my_score": my_score(own, weighting)` into the dictionary of scores further down in that file, and its name into
-`SCORES` of `cryocore/data.py`. It is then a column of the log, a value of `select.score`, and a column of every table
-here; `python -m experiments run` measures the cases again. A score whose name ends in `_loss` is better when lower.
+`SCORES` of `cryocore/tables/particles.py`. It is then a column of the log, a value of `select.score`, and a column of
+every table here; `python -m experiments run` measures the cases again. A score whose name ends in `_loss` is better
+when lower.
 
-A rule is a function of scores in `cryocore/select/rules.py` and an entry in `registry.py` there
+A rule is a function of scores in `cryocore/select/rules.py` and an entry in `cryocore/config/rules.py`
 ([selection rules](../reference/selection-rules.md)). To compare rules, set `select` below `settings` in
 `experiments/grid.yaml`; without a rule there, each case drops the known share of incorrect particles, in steps.
 

@@ -22,14 +22,14 @@ try:
     import cryocore
 except ModuleNotFoundError:
     raise WorkflowError(f"{HERE}: read from a repository, these rules need the package cryocore. Install it.") from None
-from cryocore.config import parse_config
-from cryocore.settings.classify import CLASSIFIERS
-from cryocore.config_file import read_values
+from cryocore.config.run import parse_config
+from cryocore.config.classify import CLASSIFIERS
+from cryocore.config.file import read_values
 from cryocore.errors import InputError
-from cryocore.formats import kind_of
-from cryocore.provenance import code_version
-from cryocore.status import run_status
-from cryocore.workflow import stage_settings
+from cryocore.formats.kinds import kind_of
+from cryocore.workflow.provenance import code_version
+from cryocore.workflow.status import run_status
+from cryocore.workflow.settings import stage_settings
 
 try:
     for file in workflow.configfiles:  # of a key given twice, Snakemake takes the last one

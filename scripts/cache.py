@@ -1,6 +1,6 @@
 """Rule cache: compact transforms of the images."""
 
-from cryocore.cli import run
+from cryocore.commands.edge import run
 from cryocore.commands.stages.cache import cache
 
 run(cache)

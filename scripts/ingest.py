@@ -1,6 +1,6 @@
 """Rule ingest: from a file of particles to the particle table."""
 
-from cryocore.cli import run
+from cryocore.commands.edge import run
 from cryocore.commands.stages.ingest import ingest
 
 run(ingest)

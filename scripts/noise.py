@@ -1,6 +1,6 @@
 """Rule noise: what noise the shards of one round are scored with."""
 
-from cryocore.cli import run
+from cryocore.commands.edge import run
 from cryocore.commands.stages.noise import noise
 
 run(noise)

@@ -1,6 +1,6 @@
 """Rule plant: errors planted into real particles."""
 
-from cryocore.cli import run
+from cryocore.commands.edge import run
 from cryocore.commands.stages.plant import plant
 
 run(plant)

@@ -1,6 +1,6 @@
 """Rule reconstruct: the half maps of one round."""
 
-from cryocore.cli import run
+from cryocore.commands.edge import run
 from cryocore.commands.stages.reconstruct import reconstruct
 
 run(reconstruct)

@@ -1,6 +1,6 @@
 """Rule report: all rounds in one table and one page."""
 
-from cryocore.cli import run
+from cryocore.commands.edge import run
 from cryocore.commands.stages.report import report
 
 run(report)

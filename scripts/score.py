@@ -1,6 +1,6 @@
 """Rule score: every particle against the maps of one round."""
 
-from cryocore.cli import run
+from cryocore.commands.edge import run
 from cryocore.commands.stages.score import score
 
 run(score)

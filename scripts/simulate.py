@@ -1,6 +1,6 @@
 """Rule simulate: a synthetic data set with planted errors."""
 
-from cryocore.cli import run
+from cryocore.commands.edge import run
 from cryocore.commands.stages.simulate import simulate
 
 run(simulate)

@@ -1,6 +1,6 @@
 """Rule sum: the Fourier sums of one shard of the particles."""
 
-from cryocore.cli import run
+from cryocore.commands.edge import run
 from cryocore.commands.stages.sum import sum
 
 run(sum)

@@ -1,6 +1,6 @@
 """Rule truth: what is known of the particles beforehand."""
 
-from cryocore.cli import run
+from cryocore.commands.edge import run
 from cryocore.commands.stages.truth import truth
 
 run(truth)

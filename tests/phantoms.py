@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from cryocore.backend.cuda import gpu_fault
-from cryocore.data import PARTICLES_SCHEMA, Optics, Particles
 from cryocore.geometry.rotations import matrix_to_quaternion
+from cryocore.tables.particles import PARTICLES_SCHEMA, Optics, Particles
 
 Array = NDArray[np.float64]
 

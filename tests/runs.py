@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from cryocore.files import write_table
 from cryocore.log.complete import write_log
 from cryocore.maps import automatic_mask, half_map_fsc, write_map
+from cryocore.tables.io import write_table
 from cryocore.validate import validate_round
 
 PIXEL = 3.0
@@ -132,7 +132,7 @@ def with_groups(path: Path, table: pa.Table, rows: int, number: int) -> None:
     """Written in several row groups, as the score stage does."""
     import pyarrow.parquet as pq
 
-    from cryocore.files import with_metadata
+    from cryocore.tables.io import with_metadata
 
     versions = {"cryocore": "0.0.0"}
     pq.write_table(

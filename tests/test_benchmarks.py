@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from benchmarks.performance.repeated import SPREAD_DEG, repeat, simulated
-from cryocore.data import Particles
-from cryocore.images import StackReader
+from cryocore.formats.stacks import StackReader
+from cryocore.tables.particles import Particles
 
 pytestmark = pytest.mark.slow
 

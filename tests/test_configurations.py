@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from benchmarks.configurations import RESULTS, as_table, configurations, run
-from cryocore.star import read_star
+from cryocore.formats.star import read_star
 
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.slow

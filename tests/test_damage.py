@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 
 from cryocore.errors import InputError
-from cryocore.files import open_arrays, open_table, read_table, stream_array, write_table
 from cryocore.maps.mrc import read_map, write_map
-from cryocore.shards import Shard
+from cryocore.tables.io import open_arrays, open_table, read_table, stream_array, write_table
+from cryocore.tables.shards import Shard
 
 RNG = np.random.default_rng(0)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cryocore.config import parse_config
-from cryocore.data import EXPECTED, SCORES, SUGGESTED_POSE
+from cryocore.config.run import parse_config
+from cryocore.log.names import EXPECTED, SCORES, SUGGESTED_POSE
 from cryocore.score.scores import BAND_COLUMNS
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -18,12 +18,12 @@ import numpy as np
 
 from benchmarks.analysis import planted
 from benchmarks.machine import processor
-from cryocore.analysis.columns import LossColumns
-from cryocore.analysis.dependence import TESTS, permutation_tests, pose_functions
-from cryocore.analysis.direction import LEVEL, Comparable, comparable, direction
-from cryocore.analysis.distribution import distribution
-from cryocore.files import write_json
+from cryocore.explore.loss.columns import LossColumns
+from cryocore.explore.loss.dependence import TESTS, permutation_tests, pose_functions
+from cryocore.explore.loss.direction import LEVEL, Comparable, comparable, direction
+from cryocore.explore.loss.distribution import distribution
 from cryocore.geometry.rotations import random_rotations
+from cryocore.tables.io import write_json
 
 RESULT = Path(__file__).resolve().parents[1] / "results" / "analysis" / "direction.json"
 PARTICLES, POSE_SETS = 1000, 20

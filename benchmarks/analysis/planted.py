@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from cryocore.analysis.columns import LossColumns
-from cryocore.analysis.harmonics import in_plane_functions, view_functions
+from cryocore.explore.loss.columns import LossColumns
+from cryocore.explore.loss.harmonics import in_plane_functions, view_functions
 from cryocore.geometry.rotations import random_rotations
 from cryocore.geometry.symmetry import point_group
 from cryocore.types import Floats

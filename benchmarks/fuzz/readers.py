@@ -12,21 +12,23 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from cryocore.cache.file import Transforms, write_transforms
-from cryocore.config_file import read_config
-from cryocore.data import PARTICLES_SCHEMA, FourierGrid, FourierSums, FscCurves, Optics, Particles, read_weights
-from cryocore.files import write_table
-from cryocore.formats.convert import convert
+from cryocore.config.file import read_config
+from cryocore.convert.convert import convert
+from cryocore.explore.replay.import_log import read_text_log
 from cryocore.formats.cs import read_cs
+from cryocore.formats.stacks import StackReader
+from cryocore.formats.star import read_star
 from cryocore.formats.thu import read_thu
-from cryocore.images import StackReader
+from cryocore.imaging.cache import Transforms, write_transforms
+from cryocore.imaging.grid import FourierGrid, FourierSums
 from cryocore.imaging.packed import record_type
 from cryocore.ingest.particles import read_particles
 from cryocore.maps import read_map, write_map, write_stack
+from cryocore.maps.curves import FscCurves
 from cryocore.reconstruct.sums import read_sums, read_weights_of_sums, write_sums
-from cryocore.replay.import_log import read_text_log
 from cryocore.score.reference import read_sampling
-from cryocore.star import read_star
+from cryocore.tables.io import write_table
+from cryocore.tables.particles import PARTICLES_SCHEMA, Optics, Particles, read_weights
 
 N, BOX = 6, 4
 LABELS = (

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from benchmarks.performance.reconstruction import HALVES
-from cryocore.figures import INK, QUIET, RIGHT, WRONG, save, style
+from cryocore.figures.look import INK, QUIET, RIGHT, WRONG, save, style
 
 Rows = list[dict[str, Any]]
 

@@ -11,10 +11,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cryocore.backend import Backend, get_backend
-from cryocore.data import PARTICLES_SCHEMA, FourierGrid, Optics, Particles
+from cryocore.formats.stacks import batch_size
 from cryocore.geometry.rotations import matrix_to_quaternion, random_rotations
-from cryocore.images import batch_size
 from cryocore.imaging.blocked import pack
+from cryocore.imaging.grid import FourierGrid
 from cryocore.imaging.image_geometry import ImageGeometry
 from cryocore.imaging.insertion import Insertion
 from cryocore.imaging.prepare import prepare
@@ -22,6 +22,7 @@ from cryocore.imaging.volumes import map_to_grid
 from cryocore.score.bands import band_edges, band_samples
 from cryocore.score.reference import Reference, coarse_mask
 from cryocore.score.sums import Batch, own_sums, pose_sums
+from cryocore.tables.particles import PARTICLES_SCHEMA, Optics, Particles
 
 PIXEL_ANGSTROM, POSES = 1.5, 8
 

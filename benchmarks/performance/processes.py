@@ -18,7 +18,7 @@ RECONSTRUCT = """
 import json, sys
 from pathlib import Path
 from cryocore.backend import get_backend
-from cryocore.settings.reconstruct import Reconstruct
+from cryocore.config.reconstruct import Reconstruct
 from cryocore.reconstruct import reconstruct
 how = json.loads(sys.argv[1])
 subset, previous = (Path(how[name]) if how[name] else None for name in ("subset", "previous"))
@@ -29,7 +29,7 @@ SCORE = """
 import sys
 from pathlib import Path
 from cryocore.backend import get_backend
-from cryocore.settings.score import Score
+from cryocore.config.score import Score
 from cryocore.score import score
 score(Path(sys.argv[1]), Path(sys.argv[2]), None, settings=Score(), symmetry="C1", round_number=0, seed=0,
       backend=get_backend("cpu"), out=Path("log.parquet"))

@@ -10,13 +10,13 @@ import pyarrow as pa
 from scipy.spatial.transform import Rotation
 
 from cryocore.backend import get_backend
-from cryocore.data import Particles
-from cryocore.files import write_table
+from cryocore.config.plant import PlantedErrors
+from cryocore.config.simulate import Simulate
 from cryocore.geometry.rotations import matrix_to_quaternion
 from cryocore.ingest.particles import ingest, particle_ids
-from cryocore.ingest.simulate import simulate
-from cryocore.settings.plant import PlantedErrors
-from cryocore.settings.simulate import Simulate
+from cryocore.simulate.stage import simulate
+from cryocore.tables.io import write_table
+from cryocore.tables.particles import Particles
 
 IMAGES = 400
 SPREAD_DEG = 1.0

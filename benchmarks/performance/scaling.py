@@ -13,7 +13,7 @@ from benchmarks.performance.processes import in_turn, reconstruct_command, score
 from benchmarks.performance.repeated import IMAGES, repeat, simulated, write_subset
 from benchmarks.performance.steps import trace
 from cryocore.cores import available_cores
-from cryocore.data import Particles
+from cryocore.tables.particles import Particles
 
 BOX, BOX_PARTICLES, THREAD_PARTICLES = 128, 2000, 5000
 CHANGED = 0.1

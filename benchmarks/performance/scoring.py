@@ -14,8 +14,8 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 
 from benchmarks.performance.kernels import PIXEL_ANGSTROM, random_particles, rate, reference_of
 from cryocore.backend import Backend, get_backend
-from cryocore.data import FourierGrid, Optics, Particles
 from cryocore.imaging.ctf import ctf
+from cryocore.imaging.grid import FourierGrid
 from cryocore.imaging.image_geometry import ImageGeometry
 from cryocore.imaging.prepare import prepare
 from cryocore.imaging.slices import project
@@ -23,6 +23,7 @@ from cryocore.imaging.volumes import map_to_grid
 from cryocore.score.reference import first_band
 from cryocore.score.scores import BandStatistics, cryosieve
 from cryocore.score.sums import Batch, own_sums, pose_sums
+from cryocore.tables.particles import Optics, Particles
 from cryocore.types import Floats
 
 PADDING = 2

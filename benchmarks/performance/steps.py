@@ -18,10 +18,11 @@ from benchmarks.performance.repeated import IMAGES, repeat, simulated
 from benchmarks.validation.common import ROOT
 from cryocore.backend import get_backend
 from cryocore.backend.insertion import SAMPLE_FLOATS
-from cryocore.data import FourierGrid, Optics
+from cryocore.imaging.grid import FourierGrid
 from cryocore.imaging.image_geometry import ImageGeometry
 from cryocore.imaging.insertion import Insertion
 from cryocore.imaging.packed import row_ends
+from cryocore.tables.particles import Optics
 
 PADDING = 2.0
 SUM_BYTES = 12

@@ -17,13 +17,13 @@ from unittest.mock import patch
 import numpy as np
 
 from cryocore.backend import get_backend
-from cryocore.data import Particles
-from cryocore.images import StackReader, batch_size
+from cryocore.config.reconstruct import Reconstruct
+from cryocore.formats.stacks import StackReader, batch_size
 from cryocore.imaging import accumulate
 from cryocore.imaging.insertion import Insertion
 from cryocore.imaging.solve import Solver
 from cryocore.reconstruct import reconstruct, stage, sums
-from cryocore.settings.reconstruct import Reconstruct
+from cryocore.tables.particles import Particles
 
 USAGE = ("cpu_seconds", "system_seconds", "wall_seconds", "page_faults")
 STEPS: list[tuple[Any, str, str]] = [

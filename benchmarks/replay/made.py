@@ -11,16 +11,17 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cryocore.data import EXPECTED, SUGGESTED_POSE, FscCurves
-from cryocore.files import write_tables
+from cryocore.explore.replay.import_log import SCHEMA
 from cryocore.geometry.rotations import quaternion_to_matrix, viewing_direction
+from cryocore.log.names import EXPECTED, SUGGESTED_POSE
+from cryocore.maps.curves import FscCurves
 from cryocore.maps.fsc import shell_resolution
-from cryocore.replay.import_log import SCHEMA
 from cryocore.score import scores
 from cryocore.score.bands import band_edges
 from cryocore.score.chunks import CHUNK
 from cryocore.score.scores import BAND_COLUMNS, BandStatistics, Weighting
 from cryocore.score.table import list_column
+from cryocore.tables.io import write_tables
 from cryocore.types import Floats
 
 BOX, PIXEL_ANGSTROM, N_BANDS, N_ALTERNATIVES = 256, 1.3, 24, 8

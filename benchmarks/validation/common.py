@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 
 from cryocore.backend import Backend, get_backend
+from cryocore.config.plant import PlantedErrors
+from cryocore.config.reconstruct import Reconstruct
+from cryocore.config.simulate import Simulate
 from cryocore.cores import available_cores
 from cryocore.ingest.particles import ingest
-from cryocore.ingest.simulate import simulate
 from cryocore.maps.fsc import fsc
 from cryocore.maps.mrc import read_map
 from cryocore.reconstruct import reconstruct
-from cryocore.settings.plant import PlantedErrors
-from cryocore.settings.reconstruct import Reconstruct
-from cryocore.settings.simulate import Simulate
+from cryocore.simulate.stage import simulate
 from cryocore.types import Floats, Floats32
 
 ROOT = Path(__file__).resolve().parents[2]

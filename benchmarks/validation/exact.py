@@ -9,14 +9,14 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.validation.common import host
-from cryocore.data import FourierGrid
-from cryocore.files import table_metadata, write_table
 from cryocore.geometry.rotations import random_rotations
+from cryocore.imaging.grid import FourierGrid
 from cryocore.imaging.image_geometry import ImageGeometry
 from cryocore.imaging.insertion import Insertion
 from cryocore.imaging.prepare import prepare
 from cryocore.imaging.slices import project
 from cryocore.imaging.volumes import fold_friedel, map_to_grid
+from cryocore.tables.io import table_metadata, write_table
 from tests.phantoms import Blobs, optics, particles, used_samples
 from tests.score.test_scores import bands_of, one_round, score_round
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from benchmarks.validation.common import host, need_data
 from benchmarks.validation.workflow import rounds_of, run_workflow
 from cryocore.backend import Backend
-from cryocore.data import FourierGrid, FourierSums, Particles
-from cryocore.images import batches
+from cryocore.formats.stacks import batches
 from cryocore.imaging.accumulate import accumulate
+from cryocore.imaging.grid import FourierGrid, FourierSums
 from cryocore.imaging.image_geometry import ImageGeometry
 from cryocore.imaging.prepare import prepare
 from cryocore.imaging.slices import project
@@ -22,6 +22,7 @@ from cryocore.imaging.solve import Solver
 from cryocore.imaging.volumes import map_to_grid
 from cryocore.ingest.particles import ingest
 from cryocore.maps.masks import soft_ball
+from cryocore.tables.particles import Particles
 from cryocore.types import Floats32
 
 N_ROUNDS, FOLDS, PADDING = 2, 10, 2

@@ -12,8 +12,8 @@ import numpy as np
 
 from benchmarks.validation.common import ball, curve, lowest, need_program, run, simulated_maps, volume
 from benchmarks.validation.star_text import write_expanded
+from cryocore.config.simulate import Simulate
 from cryocore.maps.fsc import half_map_fsc, resolution_at
-from cryocore.settings.simulate import Simulate
 from cryocore.types import Floats32
 
 BOX, PARTICLES, SEEDS = 128, 2000, 11

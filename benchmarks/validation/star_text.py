@@ -15,7 +15,7 @@ ANGLES = ("_rlnAngleRot", "_rlnAngleTilt", "_rlnAnglePsi")
 
 
 def write_expanded(parent: Path, symmetry: str, out: Path, *, half: int) -> None:
-    """Repeat every particle of one half set, as :mod:`cryocore.ingest.simulate` writes them, at all of its symmetry
+    """Repeat every particle of one half set, as :mod:`cryocore.simulate.stage` writes them, at all of its symmetry
     equivalents."""
     lines = parent.read_text().splitlines()
     start = lines.index("data_particles")

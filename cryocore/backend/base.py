@@ -22,7 +22,7 @@ class Kernel:
     Files in ``host`` and ``cuda`` are for one machine, those beside these folders for both.
 
     A module names the files of the kernels that it launches, and so depends on these alone
-    (:mod:`cryocore.provenance`).
+    (:mod:`cryocore.workflow.provenance`).
 
     ``rows`` : on a GPU, blocks have a warp for each of several rows of an image; in all kernels a block takes one item
     """

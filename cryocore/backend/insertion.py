@@ -1,6 +1,6 @@
 """Pᵀ on either machine: one arithmetic (``kernels/shared/half_space.cuh``), two schedules.
 
-Not a method of :class:`Backend`: only what adds slices depends on these kernels (:mod:`cryocore.provenance`).
+Not a method of :class:`Backend`: only what adds slices depends on these kernels (:mod:`cryocore.workflow.provenance`).
 """
 
 from __future__ import annotations

@@ -9,9 +9,9 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from cryocore.classify.evaluation import Comparison, Evaluation
-from cryocore.figures import save_both
-from cryocore.files import atomic_path, write_json
+from cryocore.figures.look import save_both
 from cryocore.markdown import table_lines
+from cryocore.tables.io import atomic_path, write_json
 
 FEW, FEW_OF_KIND, WEAK, OFF = 1000, 50, 0.8, 0.02
 """Particles, and of a kind, that are few; AUC that is weak; calibration error beyond chance worth a word."""

@@ -15,9 +15,9 @@ from sklearn.linear_model import LogisticRegression
 from cryocore.classify.examples import Examples
 from cryocore.classify.models import LARGEST, Model, balanced, fit_model
 from cryocore.classify.training_set import TrainingSet
+from cryocore.config.classify import Classify
 from cryocore.errors import InputError
 from cryocore.hashing import hashed_uniform
-from cryocore.settings.classify import Classify
 from cryocore.types import Bools, Floats, Floats32
 
 log = logging.getLogger(__name__)

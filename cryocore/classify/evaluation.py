@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cryocore.data import lower_is_better
 from cryocore.errors import InputError
+from cryocore.log.names import lower_is_better
 from cryocore.types import Bools, Floats
 
 RESAMPLES, LEVEL = 1000, 0.95

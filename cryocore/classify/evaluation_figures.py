@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from scipy.stats import binomtest
 
 from cryocore.classify.evaluation import Comparison, Evaluation
-from cryocore.figures import INK, QUIET, RIGHT, WRONG, style
+from cryocore.figures.look import INK, QUIET, RIGHT, WRONG, style
+from cryocore.figures.views import DENSITY_MAP
 from cryocore.log.names import PROBABILITY
-from cryocore.validate.figures import DENSITY_MAP
 
 
 def evaluation_figures(evaluation: Evaluation, comparison: Comparison | None = None) -> dict[str, Figure]:

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from cryocore.classify.examples import Examples
-from cryocore.figures import RIGHT, WRONG, style
-from cryocore.files import atomic_path, open_arrays
+from cryocore.figures.look import RIGHT, WRONG, style
+from cryocore.tables.io import atomic_path, open_arrays
 
 SHOWN = 6
 SMOOTHING = 2.0

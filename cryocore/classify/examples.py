@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from cryocore.classify.features import COLUMNS, Context, image_features, log_features
 from cryocore.classify.images import image_pairs
-from cryocore.data import Particles
 from cryocore.log.columns import table_columns
 from cryocore.score.scorer import Scorer
+from cryocore.tables.particles import Particles
 from cryocore.types import Floats32
 
 Rows = NDArray[np.integer[Any]]

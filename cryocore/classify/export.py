@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from cryocore.classify.images import image_pairs
 from cryocore.classify.rounds import ScoredRound
-from cryocore.data import score_columns
 from cryocore.errors import InputError
-from cryocore.files import atomic_path, write_table
+from cryocore.log.columns import score_columns
 from cryocore.log.names import TRUTH
 from cryocore.log.rounds import open_round
 from cryocore.maps.mrc import write_stack
+from cryocore.tables.io import atomic_path, write_table
 
 STACKS = ("image", "prediction", "residual")
 AT_A_TIME = 256

@@ -20,9 +20,9 @@ from cryocore.classify.images import Pairs
 from cryocore.geometry.sphere import in_asymmetric_unit
 from cryocore.geometry.symmetry import point_group
 from cryocore.log.mixture import Mixture, evidence, evidence_log_odds, fit_evidence
-from cryocore.replay.bands import weighting
 from cryocore.score.scores import BAND_COLUMNS, BandStatistics, residual
-from cryocore.select.cells import Level, defocus_edges, view_nside
+from cryocore.score.weighting import weighting
+from cryocore.select.groups import Level, defocus_edges, view_nside
 from cryocore.types import Floats
 
 Columns = Mapping[str, NDArray[Any]]

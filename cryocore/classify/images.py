@@ -10,14 +10,14 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from cryocore.data import Particles
-from cryocore.images import batch_size, batches
+from cryocore.formats.stacks import batch_size, batches
 from cryocore.imaging.image_geometry import ImageGeometry
 from cryocore.imaging.prepare import prepare
 from cryocore.imaging.slices import project
 from cryocore.score.bands import BandSamples
 from cryocore.score.comparison import Comparison
 from cryocore.score.sums import Batch, predictions
+from cryocore.tables.particles import Particles
 from cryocore.types import Floats32, Ints
 
 Complex = NDArray[np.complex64]

@@ -19,9 +19,9 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from cryocore.classify.examples import Examples
+from cryocore.config.classify import CLASSIFIERS, Classify
 from cryocore.errors import InputError
-from cryocore.files import atomic_path, why
-from cryocore.settings.classify import CLASSIFIERS, Classify
+from cryocore.tables.io import atomic_path, why
 from cryocore.types import Bools, Floats, Floats32
 
 FORMAT = "cryocore.classify.model 1"

@@ -30,7 +30,7 @@ from torch import nn
 
 from cryocore.classify.attention import AttentionNet
 from cryocore.classify.evidence import BANDS, CELLS, PRODUCTS, Rows, evidence_by_chunk, turned
-from cryocore.rates import auc
+from cryocore.log.rates import auc
 from cryocore.training import checkpoint
 from cryocore.training.scalars import Scalars
 from cryocore.types import Floats

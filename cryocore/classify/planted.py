@@ -13,19 +13,19 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cryocore.data import Particles
+from cryocore.config.plant import PlantedErrors
+from cryocore.formats.stacks import Reader
 from cryocore.geometry.rotations import matrix_to_quaternion
 from cryocore.hashing import hashed_uniform
-from cryocore.images import Reader
 from cryocore.imaging.accumulate import accumulate, symmetrise
 from cryocore.imaging.packed import limit_of, record_type
 from cryocore.imaging.solve import Solver
-from cryocore.ingest.plant import KINDS, assign_errors, perturb_poses, phase_randomised
 from cryocore.maps.mrc import read_map
 from cryocore.score.folds import signal_without
 from cryocore.score.reference import read_sampling, sampling_grid
 from cryocore.score.scorer import Scorer
-from cryocore.settings.plant import PlantedErrors
+from cryocore.simulate.plant import KINDS, assign_errors, perturb_poses, phase_randomised
+from cryocore.tables.particles import Particles
 
 log = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from cryocore.classify.evaluation_figures import evaluation_figures
 from cryocore.classify.example_images import ExampleImages
 from cryocore.classify.rounds import ScoredRound
 from cryocore.classify.training_set import TrainingSet
-from cryocore.figures import save_both
-from cryocore.ingest.plant import KINDS
+from cryocore.figures.look import save_both
+from cryocore.simulate.plant import KINDS
 from cryocore.types import Floats
 
 SCORES = ("z", "zc", "ldac", "contrast", "local", "shift", "dual", "llr", "ncc", "mixture")

@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 from cryocore.backend import Backend
 from cryocore.classify.examples import Examples, columns_of, examples_of
 from cryocore.classify.features import COLUMNS, Context
-from cryocore.data import Particles, read_subset, require_same_particles
+from cryocore.config.score import Score
 from cryocore.errors import InputError
-from cryocore.files import open_table, read_schema, read_table, table_metadata
 from cryocore.log.columns import read_columns
 from cryocore.log.error_rate import ErrorRate
 from cryocore.log.names import MIXTURE
 from cryocore.log.rounds import find_rounds, wanted_rounds
 from cryocore.score.scorer import Scorer
-from cryocore.settings.score import Score
 from cryocore.statistics import posterior
+from cryocore.tables.io import open_table, read_schema, read_table, table_metadata
+from cryocore.tables.particles import Particles, read_subset, require_same_particles
 
 CONTEXT = 20_000
 """Particles that a context is made from, where there are more."""

@@ -18,9 +18,9 @@ from cryocore.classify.models import load_model
 from cryocore.classify.results import write_example_images, write_results
 from cryocore.classify.rounds import ScoredRound
 from cryocore.classify.training_set import make_training_set
-from cryocore.files import open_table, write_tables
+from cryocore.config.classify import Classify
 from cryocore.log.names import PROBABILITY
-from cryocore.settings.classify import Classify
+from cryocore.tables.io import open_table, write_tables
 from cryocore.types import Floats
 
 log = logging.getLogger(__name__)

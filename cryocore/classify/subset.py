@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from cryocore.classify.rounds import ScoredRound
 from cryocore.classify.train import known_truth
 from cryocore.errors import InputError
-from cryocore.files import read_table
 from cryocore.hashing import hashed_uniform
+from cryocore.tables.io import read_table
 
 STREAM = 22
 

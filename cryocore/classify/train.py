@@ -19,10 +19,10 @@ from cryocore.classify.models import fit_model, save_model
 from cryocore.classify.results import write_results
 from cryocore.classify.rounds import ScoredRound
 from cryocore.classify.training_set import TrainingSet, make_training_set, true_training_set
+from cryocore.config.classify import Classify
 from cryocore.errors import InputError
-from cryocore.ingest.plant import CORRECT
 from cryocore.log.rounds import open_round
-from cryocore.settings.classify import Classify
+from cryocore.simulate.plant import CORRECT
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from cryocore.classify.examples import Examples, examples_of
 from cryocore.classify.planted import plant_errors, training_rows, without
 from cryocore.classify.rounds import ScoredRound
+from cryocore.config.classify import Classify
 from cryocore.errors import InputError
-from cryocore.ingest.plant import CORRECT
-from cryocore.settings.classify import Classify
+from cryocore.simulate.plant import CORRECT
 from cryocore.types import Bools, Floats32
 
 PROBABLE = 0.9

@@ -7,9 +7,9 @@ from typing import Annotated, NoReturn
 import typer
 
 from cryocore import __version__
-from cryocore.cli import guarded
 from cryocore.commands.check import check
 from cryocore.commands.convert import convert
+from cryocore.commands.edge import guarded
 from cryocore.commands.import_log import import_log
 from cryocore.commands.info import info
 from cryocore.commands.loss_distribution import loss_distribution

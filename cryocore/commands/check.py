@@ -19,7 +19,7 @@ def check(
 
     `cryocore check my.yaml`
     """
-    from cryocore.config_file import read_config
+    from cryocore.config.file import read_config
 
     config = read_config(file)
     particles = config.input.star or f"{config.input.simulate.n_particles} simulated particles"

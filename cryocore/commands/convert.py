@@ -36,7 +36,7 @@ def convert(
 
     `cryocore convert particles.thu particles.star --pixel-size 1.06`
     """
-    from cryocore.formats.convert import convert as write
+    from cryocore.convert.convert import convert as write
 
     where = None if root is None else str(root)
     done = write(source, out, passthrough=passthrough, pixel_size_angstrom=pixel_size, root=where)

@@ -41,7 +41,7 @@ def import_log(
     `cryocore replay imported --rule fraction --value 0.7 --score l2_loss`
     """
     from cryocore.errors import InputError
-    from cryocore.replay.import_log import import_log as run_import
+    from cryocore.explore.replay.import_log import import_log as run_import
 
     if len(files) < 2:
         raise InputError("the directory to write to is missing", fix="Name it after the text logs")

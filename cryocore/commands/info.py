@@ -25,10 +25,10 @@ def info(
 
     `cryocore info results/demo/particles.parquet results/demo/log/round=0/log.parquet --json`
     """
-    from cryocore.formats.info import as_text, describe
+    from cryocore.convert.info import as_text, describe
 
     if not files:
-        from cryocore.installation import installation
+        from cryocore.commands.installation import installation
 
         state = installation()
         answer(as_text(state), state, as_json)

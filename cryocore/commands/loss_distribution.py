@@ -34,11 +34,11 @@ def loss_distribution(
 
     `cryocore loss-distribution results/demo --blind --figures quiz --seed 7` - which panel has the true losses?
     """
-    from cryocore.analysis import analyse, read_columns
-    from cryocore.analysis.figures import blind_figure, write_figures
     from cryocore.errors import InputError
-    from cryocore.figures import save_both
-    from cryocore.files import write_json
+    from cryocore.explore.loss import analyse, read_columns
+    from cryocore.explore.loss.figures import blind_figure, write_figures
+    from cryocore.figures.look import save_both
+    from cryocore.tables.io import write_json
 
     columns = read_columns(source, loss=loss, round_number=number)
     if blind:

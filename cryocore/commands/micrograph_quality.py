@@ -35,22 +35,22 @@ def micrograph_quality(
 
     `cryocore micrograph-quality results/demo --round 0 --by flags --json`
     """
+    from cryocore.explore.replay.groups import KINDS, combined_table, rank_all, wrongness
+    from cryocore.explore.replay.outcome import ranking_text
+    from cryocore.explore.replay.replay import require_one
     from cryocore.log.rounds import find_rounds, wanted_rounds
-    from cryocore.replay.groups import KINDS, combined_table, rank_all, wrongness
-    from cryocore.replay.outcome import ranking_text
-    from cryocore.replay.replay import require_one
 
     chosen = wanted_rounds(find_rounds(source), number)
     require_one(len(chosen))
     rankings = rank_all(chosen[0], kind or KINDS, by=by)
     scored_by = wrongness(chosen[0], by).source
     if out:
-        from cryocore.files import write_table
+        from cryocore.tables.io import write_table
 
         write_table(out, combined_table(rankings), round=chosen[0].number, by=scored_by)
     if plot:
-        from cryocore.figures import save
-        from cryocore.replay.figures import groups_figure
+        from cryocore.explore.replay.figures import groups_figure
+        from cryocore.figures.look import save
 
         save(groups_figure(rankings), plot)
     texts = [ranking_text(kind.replace("_", " "), r, rows) for kind, r in rankings.items()]

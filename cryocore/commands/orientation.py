@@ -31,12 +31,12 @@ def orientation(
 
     `cryocore orientation results/demo --round 2 --maps --plot views.png`
     """
-    from cryocore.orientation.diagnosis import orientation as compare
+    from cryocore.explore.orientation.diagnosis import orientation as compare
 
     found = compare(source, last=number, seed=seed, maps=maps)
     if plot:
-        from cryocore.figures import save
-        from cryocore.orientation.figures import orientation_figure
+        from cryocore.explore.orientation.figures import orientation_figure
+        from cryocore.figures.look import save
 
         save(orientation_figure(found), plot)
     head = f"Round {found.rounds[1]}: {found.n_after:,} of {found.n_before:,} particles, point group {found.symmetry}"

@@ -46,8 +46,8 @@ def postprocess(
     `cryocore postprocess --half1 run_half1_class001_unfil.mrc --half2 run_half2_class001_unfil.mrc`
     """
     from cryocore.errors import InputError
-    from cryocore.postprocess import Halves, halves_of_round
-    from cryocore.postprocess import postprocess as write
+    from cryocore.explore.postprocess import Halves, halves_of_round
+    from cryocore.explore.postprocess import postprocess as write
 
     wanted = None if bfactor == "auto" else _value(bfactor)
     if run_dir is not None and half1 is None and half2 is None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cryocore.commands.output import AsJson, answer
-from cryocore.select.registry import RULES
+from cryocore.config.rules import RULES
 
 RULES_HELP = f"{', '.join(RULES)}; default: the run's."
 SCORES_HELP = "A score of the log; default: the run's. Within a band limit l2_loss, cryosieve, ncc, llr, z, zc or ldac."
@@ -54,12 +54,12 @@ def replay(
     """
     from tqdm import tqdm
 
+    from cryocore.explore.replay.bands import BandLimit
+    from cryocore.explore.replay.outcome import outcome_text, outcomes_table
+    from cryocore.explore.replay.replay import replay as run_replay
+    from cryocore.explore.replay.replay import require_one, write_star, write_subset
+    from cryocore.explore.replay.request import Request, numbers
     from cryocore.log.rounds import find_rounds, wanted_rounds
-    from cryocore.replay.bands import BandLimit
-    from cryocore.replay.outcome import outcome_text, outcomes_table
-    from cryocore.replay.replay import replay as run_replay
-    from cryocore.replay.replay import require_one, write_star, write_subset
-    from cryocore.replay.request import Request, numbers
 
     limit = None
     if first_angstrom is not None or last_angstrom is not None:
@@ -77,8 +77,8 @@ def replay(
     if out:
         write_subset(outcomes[0], out)
     if plot:
-        from cryocore.figures import save
-        from cryocore.replay.figures import cut_figure
+        from cryocore.explore.replay.figures import cut_figure
+        from cryocore.figures.look import save
 
         save(cut_figure(outcomes[0]), plot)
     text = outcome_text(outcomes[0]) if len(outcomes) == 1 else outcomes_table(outcomes)

@@ -37,15 +37,15 @@ def reslog(
     `cryocore reslog results/demo --round 2 --sizes 500,1000,2000,4000 --repeats 3 --json`
     """
     from cryocore.backend import get_backend
-    from cryocore.replay.request import numbers
-    from cryocore.reslog import reslog as measure
+    from cryocore.explore.replay.request import numbers
+    from cryocore.explore.reslog import reslog as measure
 
     wanted = None if sizes is None else [int(v) for v in numbers(sizes)]
     engine = get_backend(backend, threads=threads)
     found = measure(run_dir, engine, number=number, sizes=wanted, repeats=repeats, seed=seed)
     if plot:
-        from cryocore.figures import save
-        from cryocore.reslog.figures import reslog_figure
+        from cryocore.explore.reslog.figures import reslog_figure
+        from cryocore.figures.look import save
 
         save(reslog_figure(found), plot)
     answer("\n\n".join(s.text for s in found), [s.as_dict() for s in found], as_json)

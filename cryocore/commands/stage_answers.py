@@ -18,7 +18,7 @@ def simulated(out_dir: Path, settings: dict[str, Any]) -> Told:
 
 def ingested(particles: Path) -> Told:
     """How many particles there are, and in which half sets."""
-    from cryocore.data import Particles
+    from cryocore.tables.particles import Particles
 
     data = Particles.read(particles)
     half = data.column("half")
@@ -34,7 +34,7 @@ def ingested(particles: Path) -> Told:
 
 def reconstructed(out_dir: Path) -> Told:
     """The resolution."""
-    from cryocore.data import FscCurves
+    from cryocore.maps.curves import FscCurves
     from cryocore.maps.fsc import resolution_at
 
     curves = FscCurves.read(out_dir / "fsc.parquet")
@@ -46,7 +46,7 @@ def reconstructed(out_dir: Path) -> Told:
 
 def scored(out: Path, round_number: int) -> Told:
     """How many particles were scored."""
-    from cryocore.files import open_table
+    from cryocore.tables.io import open_table
 
     with open_table(out) as file:
         n = file.metadata.num_rows
@@ -55,7 +55,7 @@ def scored(out: Path, round_number: int) -> Told:
 
 def selected(out_table: Path, out_file: Path, round_number: int) -> Told:
     """How many particles are kept."""
-    from cryocore.files import as_numpy, read_table
+    from cryocore.tables.io import as_numpy, read_table
 
     chosen = as_numpy(read_table(out_table, ["selected"]).column(0))
     n, kept, files = len(chosen), int(chosen.sum()), [str(out_table), str(out_file)]

@@ -32,7 +32,7 @@ from cryocore.commands.stages.validate import validate
 from cryocore.errors import InputError
 
 if TYPE_CHECKING:
-    from cryocore.config import Config
+    from cryocore.config.run import Config
 
 Command = Callable[..., None]
 ConfigFile = Annotated[
@@ -82,8 +82,8 @@ def _parameters(command: Command) -> Iterator[Parameter]:
 
 def _of_run(command: Command, file: Path, given: dict[str, Any]) -> tuple[Command, dict[str, Any]]:
     """The command that a run's configuration asks for, and its arguments with what the run says of them."""
-    from cryocore.config_file import read_config
-    from cryocore.workflow import stage_settings
+    from cryocore.config.file import read_config
+    from cryocore.workflow.settings import stage_settings
 
     config = read_config(file)
     name: Any = command.__name__
@@ -99,7 +99,7 @@ def _of_run(command: Command, file: Path, given: dict[str, Any]) -> tuple[Comman
 
 def _named(config: Config) -> dict[str, Any]:
     """What a configuration names that is no setting of a stage: the backend, and files that are inputs of rules."""
-    from cryocore.settings.classify import CLASSIFIERS
+    from cryocore.config.classify import CLASSIFIERS
 
     mask, model = config.reconstruct.mask, config.classify.model
     return {

@@ -26,7 +26,7 @@ def status(
     `watch cryocore status demo`
     """
     from cryocore.errors import InputError
-    from cryocore.status import run_status
+    from cryocore.workflow.status import run_status
 
     path = Path(run)
     if not path.name:

@@ -40,8 +40,8 @@ def train(
     from cryocore.backend import get_backend
     from cryocore.classify.rounds import open_run
     from cryocore.classify.train import train as fit
-    from cryocore.settings.checks import checked
-    from cryocore.settings.classify import CLASSIFIERS, Classify
+    from cryocore.config.checks import checked
+    from cryocore.config.classify import CLASSIFIERS, Classify
 
     require_choice(model, CLASSIFIERS, "--model")
     require_choice(labels, ("truth", "planted", "probable"), "--labels")

@@ -34,7 +34,7 @@ def transfer_selection(
 
     `cryocore transfer-selection results/mine/recommended.cs J12_extracted_particles.cs full_size.cs --by uid`
     """
-    from cryocore.formats.apply import apply_selection
+    from cryocore.convert.apply import apply_selection
 
     if by is not None:
         require_choice(by, WAYS, "--by")

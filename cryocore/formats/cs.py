@@ -21,8 +21,8 @@ from scipy.spatial.transform import Rotation
 from cryocore.errors import InputError
 from cryocore.formats.csg import write_group
 from cryocore.formats.records import FIX, UID, Fields, read_fields, read_records, write_records
+from cryocore.formats.star import IMAGE_NAME, StarTables
 from cryocore.geometry.rotations import matrix_to_euler
-from cryocore.star import IMAGE_NAME, StarTables
 from cryocore.types import Bools, Floats, Ints
 
 ALIGNMENT = "alignments3D"

@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from cryocore.files import atomic_path
 from cryocore.formats.records import read_shape
+from cryocore.tables.io import atomic_path
 
 CREATED = "2000-01-01 00:00:00.000000"
 """The same for every file, so that the same particles give the same bytes."""

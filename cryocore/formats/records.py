@@ -15,7 +15,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from cryocore.errors import InputError
-from cryocore.files import atomic_path
+from cryocore.tables.io import atomic_path
 from cryocore.types import Ints
 
 Records = NDArray[np.void]

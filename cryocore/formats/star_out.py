@@ -1,6 +1,6 @@
 """STAR files written from tables: conversions and simulations.
 
-Selections of a STAR file keep its bytes (:mod:`cryocore.star`).
+Selections of a STAR file keep its bytes (:mod:`cryocore.formats.star`).
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cryocore.files import atomic_path
+from cryocore.formats.star.write import format_value
 from cryocore.formats.text import as_array, rounded, text_lines
-from cryocore.star.write import format_value
+from cryocore.tables.io import atomic_path
 
 ROUNDED = ("rlnAngle", "rlnOrigin", "rlnDefocus", "rlnPhaseShift", "rlnCoordinate")
 """Beginnings of the labels of angles in degrees and lengths in pixels and Å."""

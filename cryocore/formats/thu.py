@@ -18,11 +18,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cryocore.errors import InputError
-from cryocore.files import atomic_path
+from cryocore.formats.star import IMAGE_NAME, StarTables
+from cryocore.formats.star.layout import Lines, is_utf8, read_lines
+from cryocore.formats.star.read import to_numbers
 from cryocore.geometry.rotations import matrix_to_euler, quaternion_to_matrix
-from cryocore.star import IMAGE_NAME, StarTables
-from cryocore.star.layout import Lines, is_utf8, read_lines
-from cryocore.star.read import to_numbers
+from cryocore.tables.io import atomic_path
 from cryocore.types import Bools, Floats, Ints
 
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryocore.conventions import electron_wavelength_angstrom
-from cryocore.data import Optics
 from cryocore.imaging.ctf import kernel_optics
+from cryocore.tables.particles import Optics
 from cryocore.types import Floats
 
 

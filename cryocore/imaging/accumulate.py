@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryocore.backend import Backend, Kernel
-from cryocore.data import FourierGrid, FourierSums, Particles
-from cryocore.images import Source, StackReader, batch_size, batches
+from cryocore.formats.stacks import Source, StackReader, batch_size, batches
+from cryocore.imaging.grid import FourierGrid, FourierSums
 from cryocore.imaging.image_geometry import ImageGeometry
 from cryocore.imaging.insertion import Insertion
 from cryocore.imaging.prepare import prepare
+from cryocore.tables.particles import Particles
 
 
 def accumulate(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cryocore.conventions import electron_wavelength_angstrom
-from cryocore.data import Optics, Particles
+from cryocore.tables.particles import Optics, Particles
 from cryocore.types import Floats
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cryocore.data import FourierGrid, Optics
+from cryocore.imaging.grid import FourierGrid
+from cryocore.tables.particles import Optics
 
 
 @dataclass(frozen=True)

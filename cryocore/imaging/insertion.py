@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from cryocore.backend import Backend
 from cryocore.backend.insertion import insertion
-from cryocore.data import FourierGrid, FourierSums
+from cryocore.imaging.grid import FourierGrid, FourierSums
 from cryocore.imaging.image_geometry import ImageGeometry, slice_basis
 from cryocore.imaging.packed import row_ends
 from cryocore.imaging.prepare import Prepared

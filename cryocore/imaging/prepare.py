@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from cryocore.backend import Backend, Kernel
-from cryocore.data import Particles
-from cryocore.images import Images
+from cryocore.formats.stacks import Images
 from cryocore.imaging.aberrations import phase_tables
 from cryocore.imaging.ctf import kernel_optics, kernel_particles
 from cryocore.imaging.image_geometry import ImageGeometry
 from cryocore.imaging.packed import row_starts
+from cryocore.tables.particles import Particles
 
 PIXELS = Kernel("prepare.cu", "prepare_images", rows=True)
 PACKED = Kernel("prepare.cu", "prepare_packed", rows=True)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryocore.cores import in_threads
-from cryocore.data import FourierGrid, FourierSums
+from cryocore.imaging.grid import FourierGrid, FourierSums
 from cryocore.imaging.volumes import ball_reach, grid_to_map, interpolation_factor, shell_means, shell_of_square
 from cryocore.types import Floats, Floats32
 

@@ -1,4 +1,4 @@
-"""Maps and their padded Fourier transforms on the half-space grids of the kernels (see ``cryocore.data.Grid``).
+"""Maps and their padded Fourier transforms on the half-space grids of the kernels (see ``cryocore.imaging.grid.Grid``).
 
 Grid values are scaled like image transforms, F / n. Trilinear interpolation between grid points acts on the map as a
 product with sinc² along each axis, which is divided out (gridding correction).
@@ -16,7 +16,7 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from cryocore.cores import in_threads
-from cryocore.data import FourierGrid
+from cryocore.imaging.grid import FourierGrid
 from cryocore.types import Floats, Floats32
 
 Complex64 = NDArray[np.complex64]

@@ -14,8 +14,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cryocore.errors import InputError
-from cryocore.star import StarTables
-from cryocore.star.read import to_numbers
+from cryocore.formats.star import StarTables
+from cryocore.formats.star.read import to_numbers
 from cryocore.types import Bools, Floats, Ints
 
 GROUP = "rlnOpticsGroup"

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from cryocore.data import Particles
-from cryocore.images import StackReader
+from cryocore.formats.stacks import StackReader
+from cryocore.tables.particles import Particles
 from cryocore.types import Ints
 
 CTF_COLUMNS = (

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cryocore.data import Optics
 from cryocore.errors import InputError
 from cryocore.ingest.columns import ABERRATIONS, GROUP, MAG_MATRIX, PHASE_FLIPPED, PIXEL_SIZES, PREMULTIPLIED, Columns
+from cryocore.tables.particles import Optics
 from cryocore.types import Floats, Ints
 
 log = logging.getLogger(__name__)

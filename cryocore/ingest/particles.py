@@ -14,15 +14,15 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cryocore.conventions import euler_to_matrix
-from cryocore.data import GIVEN_SCORES, Particles, particles_schema
 from cryocore.errors import InputError
-from cryocore.formats import read_tables
+from cryocore.formats.kinds import read_tables
+from cryocore.formats.star import IMAGE_NAME, StarTables
 from cryocore.geometry.rotations import matrix_to_quaternion
 from cryocore.ingest.columns import Columns, columns_of
 from cryocore.ingest.halves import half_sets
 from cryocore.ingest.optics import find_groups
 from cryocore.ingest.stacks import ImageNames, check_images, check_stacks, find_root, parse_image_names
-from cryocore.star import IMAGE_NAME, StarTables
+from cryocore.tables.particles import GIVEN_SCORES, Particles, particles_schema
 from cryocore.types import Floats
 
 log = logging.getLogger(__name__)

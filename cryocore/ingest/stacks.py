@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cryocore.data import Particles
 from cryocore.errors import InputError
-from cryocore.images import StackHeader, batch_size, batches, read_header
+from cryocore.formats.stacks import StackHeader, batch_size, batches, read_header
+from cryocore.formats.star import IMAGE_NAME
 from cryocore.ingest.columns import Columns, others
 from cryocore.ingest.optics import Groups
-from cryocore.star import IMAGE_NAME
+from cryocore.tables.particles import Particles
 from cryocore.types import Ints
 
 log = logging.getLogger(__name__)

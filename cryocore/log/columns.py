@@ -9,7 +9,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cryocore.errors import InputError
-from cryocore.files import AGAIN, as_numpy, read_table
+from cryocore.log.names import NOT_SCORES
+from cryocore.tables.io import AGAIN, as_numpy, read_table
 
 
 def read_columns(log_file: Path, names: list[str]) -> dict[str, NDArray[Any]]:
@@ -40,3 +41,8 @@ def _array(column: pa.ChunkedArray) -> NDArray[Any]:
         flat = as_numpy(pa.chunked_array([chunk.flatten() for chunk in column.chunks], column.type.value_type))
         return flat.reshape(len(column), -1) if len(column) else flat.reshape(0, 0)
     return as_numpy(column)
+
+
+def score_columns(schema: pa.Schema) -> list[str]:
+    """Names of the columns of a log that score a particle, in order."""
+    return [f.name for f in schema if pa.types.is_floating(f.type) and f.name not in NOT_SCORES]

@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cryocore.files import open_table, read_schema, read_table, write_tables
 from cryocore.log.columns import table_columns
 from cryocore.log.error_rate import ErrorRate, estimate_from
 from cryocore.log.mixture import MIXTURE_COLUMNS, NEEDED_COLUMNS, evidence, evidence_log_odds, fit_evidence
 from cryocore.log.names import MIXTURE
+from cryocore.tables.io import open_table, read_schema, read_table, write_tables
 from cryocore.types import Floats
 
 log = logging.getLogger(__name__)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from cryocore.data import require_same_particles
 from cryocore.errors import InputError
-from cryocore.files import AGAIN, as_numpy, read_schema, read_table, table_metadata
 from cryocore.log.complete import write_log
-from cryocore.shards import Shard
+from cryocore.tables.io import AGAIN, as_numpy, read_schema, read_table, table_metadata
+from cryocore.tables.particles import require_same_particles
+from cryocore.tables.shards import Shard
 
 log = logging.getLogger(__name__)
 

@@ -6,3 +6,31 @@ PROBABILITY = "probability"
 """Column of probability.parquet: that of being correct, by a classifier."""
 TRUTH = "is_correct"
 """Column of truth.parquet: whether a particle is right, null where that is unknown."""
+
+
+SCORES = ("l2_loss", "cryosieve", "ncc", "llr", "z", "zc", "ldac", "contrast", "local", "shift", "dual")
+"""Names of the scores in the log; see ``cryocore.score.scores``."""
+
+EXPECTED = ("expected_z", "expected_zc", "expected_ldac")
+"""What a correct particle scores in the mean, by the power of its projection."""
+
+SUGGESTED_POSE = (
+    "suggested_pose_gain",
+    *(f"suggested_quat_{c}" for c in "wxyz"),
+    "suggested_shift_gain",
+    "suggested_shift_x_angstrom",
+    "suggested_shift_y_angstrom",
+)
+"""The best of the perturbed poses and perturbed shifts that a particle was compared with."""
+
+NOT_SCORES = frozenset(
+    [f"quat_{c}" for c in "wxyz"]
+    + [f"view_{c}" for c in "xyz"]
+    + ["defocus_u_angstrom", "defocus_v_angstrom", "weight", "noise_factor", *EXPECTED, *SUGGESTED_POSE]
+)
+"""Floating-point columns of the log that describe a particle; every other one scores it."""
+
+
+def lower_is_better(score_name: str) -> bool:
+    """Whether small values of a score are good; its name says so."""
+    return score_name.endswith("_loss")

@@ -15,12 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from cryocore.data import FscCurves, require_same_particles
 from cryocore.errors import InputError
-from cryocore.files import as_numpy, open_table, read_schema, read_table, table_metadata
 from cryocore.log.columns import numeric_columns
 from cryocore.log.names import MIXTURE, TRUTH
+from cryocore.maps.curves import FscCurves
 from cryocore.statistics import posterior
+from cryocore.tables.io import as_numpy, open_table, read_schema, read_table, table_metadata
+from cryocore.tables.particles import require_same_particles
 from cryocore.types import Floats32, Ids
 
 log = logging.getLogger(__name__)

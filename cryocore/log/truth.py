@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cryocore.data import require_same_particles
-from cryocore.files import as_numpy, conforming, read_table, write_table
 from cryocore.log.names import TRUTH
+from cryocore.tables.io import as_numpy, conforming, read_table, write_table
+from cryocore.tables.particles import require_same_particles
 from cryocore.types import Bools, Ids
 
 TRUTH_SCHEMA = pa.schema([("particle_id", pa.uint64()), (TRUTH, pa.bool_()), ("error_kind", pa.string())])

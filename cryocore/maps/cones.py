@@ -21,8 +21,8 @@ import healpix
 import numpy as np
 
 from cryocore.cores import in_threads
-from cryocore.data import FscCurves
 from cryocore.geometry.sphere import centres
+from cryocore.maps.curves import FscCurves
 from cryocore.maps.fsc import resolution_at, shell_resolution
 from cryocore.maps.mrc import read_map
 from cryocore.maps.transforms import Spectrum, forward, support

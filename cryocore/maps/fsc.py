@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cryocore.cores import in_threads
-from cryocore.data import FscCurves
+from cryocore.maps.curves import FscCurves
 from cryocore.maps.transforms import Spectrum, blocks, forward, inverse, support, whole
 from cryocore.types import Floats, Floats32
 

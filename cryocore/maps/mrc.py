@@ -20,8 +20,8 @@ from mrcfile.dtypes import HEADER_DTYPE
 from numpy.typing import NDArray
 
 from cryocore.errors import InputError
-from cryocore.files import atomic_path, why
-from cryocore.images import HEADER_BYTES, MAX_SIDE, MODES, header_readings
+from cryocore.formats.stacks import HEADER_BYTES, MAX_SIDE, MODES, header_readings
+from cryocore.tables.io import atomic_path, why
 from cryocore.types import Floats32
 
 LABEL = b"cryocore"

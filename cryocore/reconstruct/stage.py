@@ -11,20 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryocore.backend import Backend
-from cryocore.cache.file import image_source
-from cryocore.data import FourierGrid, FscCurves, Particles, last_shell, read_weights
+from cryocore.config.reconstruct import Reconstruct
 from cryocore.errors import InputError
-from cryocore.files import atomic_path
 from cryocore.geometry.symmetry import point_group
 from cryocore.imaging.accumulate import symmetrise
+from cryocore.imaging.cache import image_source
+from cryocore.imaging.grid import FourierGrid, last_shell
 from cryocore.imaging.image_geometry import used_shells
 from cryocore.imaging.solve import Solver, sampling_density
+from cryocore.maps.curves import FscCurves
 from cryocore.maps.fsc import fsc_weight, half_map_fsc, resolution_at
 from cryocore.maps.masks import automatic_mask
 from cryocore.maps.mrc import read_map, write_map
 from cryocore.reconstruct.sums import merged_sums, round_sums, write_sums
-from cryocore.settings.reconstruct import Reconstruct
-from cryocore.shards import Shard
+from cryocore.tables.io import atomic_path
+from cryocore.tables.particles import Particles, read_weights
+from cryocore.tables.shards import Shard
 from cryocore.types import Floats32
 
 log = logging.getLogger(__name__)

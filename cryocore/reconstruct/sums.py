@@ -17,12 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryocore.backend import Backend
-from cryocore.data import FourierGrid, FourierSums, Particles
 from cryocore.errors import InputError
-from cryocore.files import atomic_path, open_arrays, stream_array
-from cryocore.images import Source, StackReader
+from cryocore.formats.stacks import Source, StackReader
 from cryocore.imaging.accumulate import accumulate
-from cryocore.shards import Shard
+from cryocore.imaging.grid import FourierGrid, FourierSums
+from cryocore.tables.io import atomic_path, open_arrays, stream_array
+from cryocore.tables.particles import Particles
+from cryocore.tables.shards import Shard
 from cryocore.types import Floats32
 
 log = logging.getLogger(__name__)

@@ -9,8 +9,9 @@ import numpy as np
 from matplotlib.colors import to_hex
 from matplotlib.ticker import MaxNLocator
 
+from cryocore.figures.look import resolution_ticks, round_colour
 from cryocore.types import Floats
-from cryocore.validate.figures import Curve, FscPanel, fsc_panels, resolution_ticks, round_colour
+from cryocore.validate.figures import Curve, FscPanel, fsc_panels
 
 WIDTH, HEIGHT = 420, 300
 LEFT, RIGHT, TOP, BOTTOM = 58, 410, 12, 254

@@ -10,9 +10,8 @@ from pathlib import Path
 from matplotlib.colors import to_hex
 
 from cryocore.errors import InputError
-from cryocore.figures import QUIET
-from cryocore.files import atomic_path
-from cryocore.validate.figures import round_colour
+from cryocore.figures.look import QUIET, round_colour
+from cryocore.tables.io import atomic_path
 
 
 @dataclass(frozen=True)

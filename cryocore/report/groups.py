@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from cryocore.errors import InputError
-from cryocore.replay import find_rounds
-from cryocore.replay.figures import groups_figure
-from cryocore.replay.groups import LEVEL, Ranking, rank_all, wrongness
+from cryocore.explore.replay.figures import groups_figure
+from cryocore.explore.replay.groups import LEVEL, Ranking, rank_all, wrongness
+from cryocore.log.rounds import find_rounds
 from cryocore.report.section import Drawing, Section, Table
 
 NAMED = "groups", "Groups", "Which micrographs, optics groups and defocus are bad?"

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from cryocore.analysis import Analysis, LossColumns, analyse, read_columns
-from cryocore.analysis.direction import Dependence, Direction
-from cryocore.analysis.distribution import BOTH, IMAGING, UNCLEAR, VIEWS, Distribution
-from cryocore.analysis.figures import blind_figure, direction_figure, distribution_figure, ridge_figure
 from cryocore.errors import InputError
+from cryocore.explore.loss import Analysis, LossColumns, analyse, read_columns
+from cryocore.explore.loss.direction import Dependence, Direction
+from cryocore.explore.loss.distribution import BOTH, IMAGING, UNCLEAR, VIEWS, Distribution
+from cryocore.explore.loss.figures import blind_figure, direction_figure, distribution_figure, ridge_figure
 from cryocore.hashing import hashed_order
 from cryocore.report.section import Drawing, Section
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from cryocore.errors import InputError
-from cryocore.orientation.diagnosis import orientation
-from cryocore.orientation.figures import orientation_figure
+from cryocore.explore.orientation.diagnosis import orientation
+from cryocore.explore.orientation.figures import orientation_figure
 from cryocore.report.section import Drawing, Section, Table
 
 Metrics = dict[str, Any]

@@ -18,10 +18,10 @@ import jinja2
 import yaml
 from PIL import Image
 
-from cryocore.files import atomic_path
 from cryocore.report.chart import Chart
 from cryocore.report.section import Section
 from cryocore.report.verdict import recommended_sentence, verdict
+from cryocore.tables.io import atomic_path
 from cryocore.validate.stopping import Stop
 
 Metrics = dict[str, Any]

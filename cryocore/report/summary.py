@@ -12,15 +12,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cryocore.config import Config
-from cryocore.data import FscCurves, lower_is_better
+from cryocore.config.run import Config
 from cryocore.errors import InputError
-from cryocore.figures import save_both, style
-from cryocore.files import atomic_path, read_table, table_metadata, write_table
-from cryocore.formats import kind_of
+from cryocore.figures.look import save_both, style
 from cryocore.formats.csg import write_group
+from cryocore.formats.kinds import kind_of
 from cryocore.geometry.symmetry import point_group
+from cryocore.log.names import lower_is_better
 from cryocore.log.rounds import open_round
+from cryocore.maps.curves import FscCurves
 from cryocore.maps.mrc import read_map
 from cryocore.markdown import aligned_text
 from cryocore.report.chart import fsc_chart
@@ -31,6 +31,7 @@ from cryocore.report.loss import loss_section
 from cryocore.report.orientation import orientation_section
 from cryocore.report.page import Contents, Provenance, write_report
 from cryocore.report.verdict import recommended_sentence, warnings
+from cryocore.tables.io import atomic_path, read_table, table_metadata, write_table
 from cryocore.validate import figures
 from cryocore.validate.stopping import (
     Samples,

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cryocore.data import Particles
+from cryocore.formats.stacks import batch_size, batches
 from cryocore.geometry.poses import displacements, perturbed_poses, random_poses
 from cryocore.geometry.rotations import matrix_to_quaternion
-from cryocore.images import batch_size, batches
 from cryocore.imaging.prepare import prepare
 from cryocore.score.comparison import Comparison
 from cryocore.score.scores import Alternatives
 from cryocore.score.sums import Batch, own_sums, pose_sums, shift_sums
+from cryocore.tables.particles import Particles
 from cryocore.types import Floats32
 
 CHUNK = 32768

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryocore.backend import Backend
-from cryocore.data import FourierGrid
+from cryocore.config.score import Score
+from cryocore.formats.stacks import Source
 from cryocore.hashing import hashed_uniform
-from cryocore.images import Source
 from cryocore.imaging.blocked import pack
+from cryocore.imaging.grid import FourierGrid
 from cryocore.imaging.volumes import map_to_grid
 from cryocore.score.reference import Reference
-from cryocore.settings.score import Score
 from cryocore.types import Floats32
 
 ALTERNATIVE_SHARE = 0.99

@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cryocore.data import FourierSums, Particles
 from cryocore.errors import InputError
 from cryocore.imaging.accumulate import accumulate, symmetrise
+from cryocore.imaging.grid import FourierSums
 from cryocore.imaging.solve import Solver
 from cryocore.maps.mrc import read_map
 from cryocore.score.comparison import Comparison, Folds, fold_of
 from cryocore.score.reference import read_sampling, sampling_grid
+from cryocore.tables.particles import Particles
 from cryocore.types import Floats32
 
 log = logging.getLogger(__name__)

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cryocore.data import Particles, require_same_particles
-from cryocore.files import atomic_path, open_arrays
+from cryocore.config.score import Score
 from cryocore.hashing import hashed_uniform
 from cryocore.score.chunks import CHUNK, chunk_sums
 from cryocore.score.comparison import Comparison
 from cryocore.score.scores import BandStatistics, residual
-from cryocore.settings.score import Score
-from cryocore.shards import Shard
+from cryocore.tables.io import atomic_path, open_arrays
+from cryocore.tables.particles import Particles, require_same_particles
+from cryocore.tables.shards import Shard
 from cryocore.types import Floats
 
 SAMPLE = 1000

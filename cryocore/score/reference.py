@@ -12,17 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryocore.backend import Backend
-from cryocore.data import FourierGrid, Optics, Particles
+from cryocore.config.score import Score
 from cryocore.errors import InputError
-from cryocore.files import AGAIN, open_arrays
 from cryocore.geometry.rotations import random_rotations, rotations_by_angle
 from cryocore.imaging.blocked import BlockedVolume, pack
+from cryocore.imaging.grid import FourierGrid
 from cryocore.imaging.image_geometry import ImageGeometry
 from cryocore.imaging.slices import project
 from cryocore.imaging.volumes import map_to_grid, shell_means
 from cryocore.maps.mrc import read_map
 from cryocore.score.bands import BandSamples, band_edges, band_means, band_samples
-from cryocore.settings.score import Score
+from cryocore.tables.io import AGAIN, open_arrays
+from cryocore.tables.particles import Optics, Particles
 from cryocore.types import Floats32
 
 log = logging.getLogger(__name__)

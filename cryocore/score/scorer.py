@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 
 from cryocore import __version__
 from cryocore.backend import Backend
-from cryocore.cache.file import image_source
-from cryocore.data import FscCurves, Particles
+from cryocore.config.base import per_round
+from cryocore.config.score import Score
 from cryocore.geometry.symmetry import point_group
+from cryocore.imaging.cache import image_source
+from cryocore.maps.curves import FscCurves
 from cryocore.maps.fsc import fsc_weight
 from cryocore.score.bands import band_means
 from cryocore.score.chunks import chunk_sums
@@ -27,8 +29,7 @@ from cryocore.score.noise import Noise, estimate_noise, noise_factor
 from cryocore.score.reference import first_band, load_reference, warn_of_self_contribution
 from cryocore.score.scores import BandStatistics, Weighting, assess
 from cryocore.score.table import log_table
-from cryocore.settings.base import per_round
-from cryocore.settings.score import Score
+from cryocore.tables.particles import Particles
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from cryocore.backend import Backend
-from cryocore.data import Particles, read_quaternions, read_subset, read_weights
-from cryocore.files import write_tables
+from cryocore.config.score import Score
 from cryocore.log.complete import write_log
 from cryocore.score.chunks import CHUNK
 from cryocore.score.noise import read_noise, write_noise
 from cryocore.score.scorer import Scorer
-from cryocore.settings.score import Score
-from cryocore.shards import WHOLE, Shard
+from cryocore.tables.io import write_tables
+from cryocore.tables.particles import Particles, read_quaternions, read_subset, read_weights
+from cryocore.tables.shards import WHOLE, Shard
 
 log = logging.getLogger(__name__)
 

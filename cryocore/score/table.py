@@ -8,10 +8,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cryocore.data import EXPECTED, GIVEN_SCORES, SCORES, SUGGESTED_POSE, Particles
 from cryocore.geometry.rotations import viewing_direction
+from cryocore.log.names import EXPECTED, SCORES, SUGGESTED_POSE
 from cryocore.score.chunks import ChunkSums
 from cryocore.score.scores import BAND_COLUMNS, Assessment, best_alternative
+from cryocore.tables.particles import GIVEN_SCORES, Particles
 from cryocore.types import Floats
 
 

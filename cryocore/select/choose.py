@@ -9,15 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cryocore.data import lower_is_better
+from cryocore.config.base import per_round
+from cryocore.config.rules import RULES
+from cryocore.config.select import Select
 from cryocore.errors import InputError
 from cryocore.log.error_rate import ErrorRate
-from cryocore.log.names import MIXTURE
-from cryocore.select.cells import CELL_COLUMNS, cells, normalised
-from cryocore.select.registry import RULES
+from cryocore.log.names import MIXTURE, lower_is_better
+from cryocore.select.groups import CELL_COLUMNS, cells, normalised
 from cryocore.select.rules import Candidates, Scores
-from cryocore.settings.base import per_round
-from cryocore.settings.select import Select
 from cryocore.statistics import effective_number, posterior
 
 Columns = Mapping[str, NDArray[Any]]

@@ -1,6 +1,6 @@
 """Rules: pure functions from what is known of the particles of one half set to their weights.
 
-``cryocore.select.registry`` names each, with the values that it takes.
+``cryocore.config.rules`` names each, with the values that it takes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryocore.select import weights as simplex_weights
-from cryocore.select.cells import shrunk_means
+from cryocore.select.groups import shrunk_means
 from cryocore.select.weights import standard_loss
 from cryocore.types import Ids, Ints
 

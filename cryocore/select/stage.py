@@ -10,15 +10,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cryocore.data import GIVEN_SCORES, Particles, require_same_particles, score_columns
+from cryocore.config.select import Select
 from cryocore.errors import InputError
-from cryocore.files import write_table
-from cryocore.formats import filter_particles, kind_of
+from cryocore.formats.kinds import filter_particles, kind_of
+from cryocore.log.columns import score_columns
 from cryocore.log.error_rate import ErrorRate
 from cryocore.log.names import MIXTURE
 from cryocore.log.rounds import LogRound, open_round
 from cryocore.select.choose import Selection, choose, columns_needed
-from cryocore.settings.select import Select
+from cryocore.tables.io import write_table
+from cryocore.tables.particles import GIVEN_SCORES, Particles, require_same_particles
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from cryocore.errors import InputError
-from cryocore.files import atomic_path
+from cryocore.tables.io import atomic_path
 
 
 def identity(*parts: Any) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cryocore.files import open_table
+from cryocore.tables.io import open_table
 
 
 def epoch_metrics(batches: Path, correct: NDArray[np.bool_], known: NDArray[np.bool_]) -> list[dict[str, Any]]:

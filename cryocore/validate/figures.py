@@ -6,21 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
-from cryocore.figures import CLASSES, INK, QUIET, RIGHT, UNKNOWN, WRONG
-from cryocore.geometry.sphere import sphere_image
+from cryocore.figures.look import CLASSES, INK, QUIET, RIGHT, UNKNOWN, WRONG, resolution_ticks, round_colour
 from cryocore.types import Floats
 from cryocore.validate.surfaces import VIEWS, MapPictures
 
-DENSITY_MAP = LinearSegmentedColormap.from_list("density", ["#F4F6F8", "#A9C6DC", "#3F7FB0", "#0B3C66", "#041C33"])
-FEWEST_IN_CELL = 5
 MOST_NAMED = 10
 """Rounds that fit side by side below an axis."""
 
@@ -103,24 +98,6 @@ def _fsc_panel(axes: Axes, curves: Sequence[Curve], panel: FscPanel) -> None:
     axes.set_xlabel("resolution (Å)")
     axes.set_ylabel(panel.label)
     axes.grid(axis="y")
-
-
-def resolution_ticks(resolution_angstrom: Floats) -> list[float]:
-    """Resolutions (Å) to name along an axis of spatial frequency, none too close to its neighbour."""
-    last = 1.0 / resolution_angstrom[-1]
-    steps = np.array(
-        [100, 50, 30, 20, 15, 12, 10, 8, 7, 6, 5, 4.5, 4, 3.5, 3, 2.7, 2.5, 2.2, 2, 1.8, 1.6, 1.5, 1.3, 1.2, 1.1, 1]
-    )
-    ticks: list[float] = []
-    for step in steps[1.0 / steps <= last * 1.001]:
-        if 1.0 / step - (1.0 / ticks[-1] if ticks else 0.0) >= 0.085 * last:
-            ticks.append(float(step))
-    return ticks
-
-
-def round_colour(index: int, count: int) -> Any:
-    """From light (first) to dark (last), readable on white."""
-    return matplotlib.colormaps["viridis"](0.78 * (1.0 - index / max(count - 1, 1)))
 
 
 def progress_figure(table: dict[str, list[Any]]) -> Figure:
@@ -300,18 +277,3 @@ def _picture_grid(columns: int, heights: Sequence[float]) -> tuple[Figure, NDArr
 def _row_names(grid: NDArray[Any], names: Sequence[str]) -> None:
     for axes, name in zip(grid[:, 0], names, strict=True):
         axes.set_ylabel(name, fontsize=11.5, fontweight="bold")
-
-
-def draw_sphere(
-    figure: Figure, axes: Any, values: Floats, side: int, colours: Any, norm: Normalize, label: str
-) -> None:
-    """Draw values of HEALPix cells ``(12 side²,)``, ring order, on Mollweide axes, with a colour bar below."""
-    longitude, latitude, picture = sphere_image(values, side)
-    mesh = axes.pcolormesh(longitude, latitude, picture, cmap=colours, norm=norm, rasterized=True)
-    axes.set_facecolor("#D9DDE1")
-    axes.set_xticks(np.deg2rad([-90, 0, 90]), ["", "", ""])
-    axes.set_yticks(np.deg2rad([-60, -30, 0, 30, 60]), [""] * 5)
-    axes.grid(color=INK, alpha=0.15, linewidth=0.6)
-    bar = figure.colorbar(mesh, ax=axes, orientation="horizontal", shrink=0.7, aspect=28, pad=0.04)
-    bar.set_label(label, fontsize=9.5)
-    bar.outline.set_visible(False)

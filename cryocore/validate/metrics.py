@@ -10,19 +10,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cryocore.data import FscCurves, lower_is_better, score_columns
 from cryocore.errors import InputError
-from cryocore.files import write_json
+from cryocore.geometry.sampling import sampling_of
 from cryocore.geometry.symmetry import point_group
-from cryocore.log.names import MIXTURE
+from cryocore.log.columns import score_columns
+from cryocore.log.names import MIXTURE, lower_is_better
+from cryocore.log.rates import auc, rates_by_kind, rounded, selection_rates, share
 from cryocore.log.rounds import open_round
 from cryocore.log.truth import Truth, read_truth
 from cryocore.maps.cones import cone_metrics, round_cones
+from cryocore.maps.curves import FscCurves
 from cryocore.maps.fsc import fsc, resolution_at
 from cryocore.maps.mrc import read_map, require_contrast
-from cryocore.orientation.sampling import sampling_of
-from cryocore.rates import auc, rates_by_kind, rounded, selection_rates, share
 from cryocore.statistics import effective_number
+from cryocore.tables.io import write_json
 from cryocore.types import Bools
 from cryocore.validate.epochs import epoch_metrics
 

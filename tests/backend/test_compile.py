@@ -58,7 +58,7 @@ def test_kernels_compile_for_gpu(nvrtc: ctypes.CDLL, file: str, architecture: st
 
 
 def test_every_kernel_is_launched_from_the_file_that_holds_it() -> None:
-    """Modules name the file and the function as they are, which is how :mod:`cryocore.provenance` finds the file."""
+    """Modules name the file and the function as they are, which is how ``workflow.provenance`` finds the file."""
     calls = [
         (node.args[0], node.args[1])
         for path in KERNEL_DIRECTORY.parents[1].rglob("*.py")

@@ -8,7 +8,7 @@ import pytest
 
 from cryocore.backend import get_backend
 from cryocore.classify.rounds import ScoredRound
-from cryocore.settings.plant import PlantedErrors
+from cryocore.config.plant import PlantedErrors
 from tests.score.simulated import logged, simulated
 
 

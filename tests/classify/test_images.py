@@ -15,14 +15,14 @@ from cryocore.classify.export import export_residuals, read_stack
 from cryocore.classify.images import image_pairs, thickness
 from cryocore.classify.rounds import ScoredRound
 from cryocore.classify.subset import chosen_rows
+from cryocore.config.reconstruct import Reconstruct
 from cryocore.errors import InputError
-from cryocore.images import StackReader
+from cryocore.formats.stacks import StackReader
 from cryocore.imaging.prepare import prepare
 from cryocore.maps.mrc import read_map
 from cryocore.reconstruct import reconstruct
 from cryocore.score.chunks import chunk_sums
 from cryocore.score.sums import Batch
-from cryocore.settings.reconstruct import Reconstruct
 from tests.phantoms import BACKENDS
 
 

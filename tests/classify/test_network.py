@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch")
 from cryocore.classify.evidence import evidence, turned  # noqa: E402
 from cryocore.classify.network import Network, Training, fit  # noqa: E402
 from cryocore.errors import InputError  # noqa: E402
-from cryocore.rates import auc  # noqa: E402
+from cryocore.log.rates import auc  # noqa: E402
 from cryocore.training import checkpoint  # noqa: E402
 
 SHORT = Training(n_epochs=4, patience=4, batch_size=32, learning_rate=3e-3)

@@ -21,14 +21,14 @@ from cryocore.classify.models import load_model
 from cryocore.classify.results import EXAMPLES
 from cryocore.classify.rounds import ScoredRound
 from cryocore.classify.train import train
-from cryocore.config import Config, parse_config
+from cryocore.config.classify import Classify
+from cryocore.config.run import Config, parse_config
 from cryocore.errors import InputError
-from cryocore.files import table_metadata
+from cryocore.log.rates import auc
 from cryocore.log.rounds import open_round
-from cryocore.rates import auc
 from cryocore.report.classifier import classifier_section
 from cryocore.select.choose import choose, columns_needed
-from cryocore.settings.classify import Classify
+from cryocore.tables.io import table_metadata
 
 SETTINGS = Classify(model="logistic", n_training=60, image_size=16)
 

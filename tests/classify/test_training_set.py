@@ -13,12 +13,12 @@ from cryocore.classify.examples import Examples, Pictures
 from cryocore.classify.planted import plant_errors, training_rows, without
 from cryocore.classify.rounds import ScoredRound
 from cryocore.classify.training_set import TrainingSet, make_training_set
+from cryocore.config.classify import Classify
+from cryocore.config.plant import PlantedErrors
 from cryocore.errors import InputError
+from cryocore.formats.stacks import StackReader
 from cryocore.geometry.rotations import angular_distance_deg
-from cryocore.images import StackReader
-from cryocore.rates import auc
-from cryocore.settings.classify import Classify
-from cryocore.settings.plant import PlantedErrors
+from cryocore.log.rates import auc
 
 ERRORS = PlantedErrors(wrong_pose=0.2, local_pose=0.1, wrong_shift=0.05, junk=0.05)
 SETTINGS = Classify(model="logistic", n_training=60, image_size=16)

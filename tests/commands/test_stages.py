@@ -14,10 +14,10 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from cryocore.commands.app import app
-from cryocore.config_file import read_config
+from cryocore.config.file import read_config
 from cryocore.errors import InputError
-from cryocore.files import as_numpy, read_table
-from cryocore.workflow import stage_settings
+from cryocore.tables.io import as_numpy, read_table
+from cryocore.workflow.settings import stage_settings
 from tests.score.simulated import SIMULATION
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cryocore.config import parse_config
+from cryocore.config.run import parse_config
 from cryocore.errors import InputError
 from experiments.cases import GRID, SETS, chosen, expand, merged, read_cases
 

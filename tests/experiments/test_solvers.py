@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from cryocore.config import Config, parse_config
-from cryocore.settings.select import Select
+from cryocore.config.run import Config, parse_config
+from cryocore.config.select import Select
 from experiments import solvers
 from experiments.solvers import read_specs, with_reconstruct, with_true_share
 from experiments.solvers_page import TRUTH, UNIFORM, by_solver, page_text

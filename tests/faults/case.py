@@ -17,13 +17,13 @@ from unittest import mock
 
 import numpy as np
 
-from cryocore.cli import run
 from cryocore.commands.check import check
+from cryocore.commands.edge import run
 from cryocore.commands.import_log import import_log
 from cryocore.commands.replay import replay
-from cryocore.config import parse_config
+from cryocore.config.run import parse_config
 from cryocore.errors import InputError
-from cryocore.workflow import stage_settings
+from cryocore.workflow.settings import stage_settings
 from tests.faults.conftest import SETTINGS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -112,11 +112,11 @@ def _own_logging() -> Iterator[list[Any]]:
     handlers, root.handlers = root.handlers, []
     spy = logging.Handler(logging.ERROR)
     spy.emit = lambda record: errors.append(record.args[0] if record.args else record.exc_info[1])  # type: ignore[method-assign,index,misc]
-    logging.getLogger("cryocore.cli").addHandler(spy)
+    logging.getLogger("cryocore.commands.edge").addHandler(spy)
     try:
         yield errors
     finally:
-        logging.getLogger("cryocore.cli").removeHandler(spy)
+        logging.getLogger("cryocore.commands.edge").removeHandler(spy)
         logging.captureWarnings(False)
         root.handlers = handlers
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from cryocore.backend import get_backend
-from cryocore.cache import cache
-from cryocore.config import Config, parse_config
+from cryocore.config.run import Config, parse_config
+from cryocore.ingest.cache import cache
 from cryocore.ingest.particles import ingest
-from cryocore.ingest.simulate import simulate
 from cryocore.log.truth import truth
 from cryocore.reconstruct import reconstruct
 from cryocore.score import score
 from cryocore.select.stage import select
+from cryocore.simulate.stage import simulate
 from cryocore.validate import validate_round
 from tests.ingest.samples import write_data_set
 

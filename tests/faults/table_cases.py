@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from cryocore.files import METADATA_KEY
+from cryocore.tables.io import METADATA_KEY
 from tests.faults.case import LOG as LOG_FILE
 from tests.faults.case import ROUND, Case, cut, cycle, directory, patch, remove, write
 

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from cryocore.backend.cpu import _cache_directory
-from cryocore.cli import _paragraph
+from cryocore.commands.edge import _paragraph
 from cryocore.errors import InputError
-from cryocore.files import atomic_path
-from cryocore.star import edit_star, read_star
-from cryocore.star.write import format_value
+from cryocore.formats.star import edit_star, read_star
+from cryocore.formats.star.write import format_value
+from cryocore.tables.io import atomic_path
 from tests.ingest.samples import N, noise_images, particle_columns, write_data_set, write_mrc
 from tests.workflow.conftest import Workflow, fresh_copy
 

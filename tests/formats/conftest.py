@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from cryocore.backend import get_backend
-from cryocore.data import Particles
+from cryocore.config.plant import PlantedErrors
+from cryocore.config.simulate import Simulate
 from cryocore.ingest.particles import read_particles
-from cryocore.ingest.simulate import simulate
-from cryocore.settings.plant import PlantedErrors
-from cryocore.settings.simulate import Simulate
+from cryocore.simulate.stage import simulate
+from cryocore.tables.particles import Particles
 from tests.runs import make_run
 
 __all__ = ["make_run", "particles", "simulated"]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import expm
 
-from cryocore.data import Particles
+from cryocore.tables.particles import Particles
 
 
 def rotation_vectors(rotations: NDArray[np.float64]) -> NDArray[np.float64]:

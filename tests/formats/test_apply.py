@@ -10,18 +10,18 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from cryocore.data import Particles
+from cryocore.convert.apply import apply_selection
+from cryocore.convert.convert import convert
 from cryocore.errors import InputError
-from cryocore.files import write_table
-from cryocore.formats import filter_particles
-from cryocore.formats.apply import apply_selection
-from cryocore.formats.convert import convert
+from cryocore.formats.kinds import filter_particles
 from cryocore.formats.records import read_records
+from cryocore.formats.star import read_star
 from cryocore.ingest.particles import ids_of
-from cryocore.star import read_star
+from cryocore.tables.io import write_table
+from cryocore.tables.particles import Particles
+from tests.explore.replay.test_commands import call
 from tests.formats.samples import cs_fields, write_fields
 from tests.ingest.samples import optics_columns, particle_columns, table
-from tests.replay.test_commands import call
 
 N = 12
 KEEP = np.arange(N) % 3 == 0

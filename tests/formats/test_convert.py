@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from cryocore.data import Particles
+from cryocore.convert.convert import convert
 from cryocore.errors import InputError
-from cryocore.formats import read_tables
-from cryocore.formats.convert import convert
 from cryocore.formats.cs import read_cs
+from cryocore.formats.kinds import read_tables
 from cryocore.formats.records import Records, read_records
+from cryocore.formats.star import read_star
 from cryocore.formats.text import as_array, text_lines
 from cryocore.formats.thu import read_thu
 from cryocore.geometry.rotations import angular_distance_deg
@@ -24,10 +24,10 @@ from cryocore.ingest.columns import columns_of
 from cryocore.ingest.particles import read_particles
 from cryocore.maps.fsc import fsc
 from cryocore.maps.mrc import read_map
-from cryocore.star import read_star
+from cryocore.tables.particles import Particles
+from tests.explore.replay.test_commands import call
 from tests.formats.samples import cs_fields, thu_rows, write_fields
 from tests.ingest.samples import optics_columns, particle_columns, write_data_set
-from tests.replay.test_commands import call
 
 
 def load(path: Path, root: str, pixel_size: float | None = None) -> Particles:

@@ -11,22 +11,22 @@ import pytest
 import yaml
 
 from cryocore.backend import get_backend
-from cryocore.data import Particles
+from cryocore.config.plant import PlantedErrors
+from cryocore.config.reconstruct import Reconstruct
 from cryocore.errors import InputError
-from cryocore.formats import filter_particles
 from cryocore.formats.cs import read_cs
+from cryocore.formats.kinds import filter_particles
 from cryocore.formats.records import read_records
+from cryocore.formats.stacks import StackReader
+from cryocore.formats.star import read_star
 from cryocore.geometry.rotations import angular_distance_deg
-from cryocore.images import StackReader
 from cryocore.ingest.columns import columns_of
 from cryocore.ingest.optics import find_groups
 from cryocore.ingest.particles import ingest, quaternions_of, read_particles
-from cryocore.ingest.plant import plant
 from cryocore.maps.mrc import read_map, write_stack
 from cryocore.reconstruct import reconstruct
-from cryocore.settings.plant import PlantedErrors
-from cryocore.settings.reconstruct import Reconstruct
-from cryocore.star import read_star
+from cryocore.simulate.plant import plant
+from cryocore.tables.particles import Particles
 from tests.formats.samples import cs_fields, write_fields
 
 COMPARED = ("slice", "half", "optics_group", "defocus_u_angstrom", "defocus_v_angstrom", "ctf_scale", "ctf_bfactor")

@@ -13,15 +13,15 @@ import pytest
 
 from cryocore import __version__
 from cryocore.backend.base import kernel_files
-from cryocore.data import Particles
+from cryocore.convert.apply import apply_selection
+from cryocore.convert.convert import convert
+from cryocore.convert.info import describe
 from cryocore.errors import InputError
-from cryocore.files import write_table
-from cryocore.formats.apply import apply_selection
-from cryocore.formats.convert import convert
-from cryocore.formats.info import describe
 from cryocore.maps.mrc import write_map
+from cryocore.tables.io import write_table
+from cryocore.tables.particles import Particles
+from tests.explore.replay.test_commands import call
 from tests.formats.samples import cs_fields, thu_rows, write_fields
-from tests.replay.test_commands import call
 from tests.runs import SyntheticRun
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cryocore.data import Particles
 from cryocore.errors import InputError
-from cryocore.formats import filter_particles
+from cryocore.formats.kinds import filter_particles
 from cryocore.formats.thu import read_thu
 from cryocore.geometry.rotations import angular_distance_deg
 from cryocore.ingest.particles import ingest, read_particles
+from cryocore.tables.particles import Particles
 from tests.formats.samples import thu_rows
 
 HEADER = "#0:VOLTAGE\n#1:DEFOCUS_U\n#25 STD_DEFOCUS\n"

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from cryocore.backend import Backend, CpuBackend, get_backend
-from cryocore.data import FourierGrid, FourierSums
 from cryocore.geometry.rotations import random_rotations
 from cryocore.imaging.aberrations import phase_tables
 from cryocore.imaging.ctf import ctf
+from cryocore.imaging.grid import FourierGrid, FourierSums
 from cryocore.imaging.image_geometry import ImageGeometry, slice_basis
 from cryocore.imaging.insertion import Insertion
 from cryocore.imaging.prepare import Prepared, prepare

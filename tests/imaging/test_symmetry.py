@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from cryocore.backend import get_backend
-from cryocore.data import FourierGrid, FourierSums
 from cryocore.geometry.symmetry import point_group
 from cryocore.imaging.accumulate import symmetrise
+from cryocore.imaging.grid import FourierGrid, FourierSums
 from cryocore.imaging.solve import Solver
 from cryocore.imaging.volumes import interpolation_factor, map_to_grid
 from tests.phantoms import Blobs

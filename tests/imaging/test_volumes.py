@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cryocore.data import FourierGrid
+from cryocore.imaging.grid import FourierGrid
 from cryocore.imaging.volumes import (
     ball_reach,
     grid_to_map,

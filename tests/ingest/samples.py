@@ -10,8 +10,8 @@ import numpy as np
 from mrcfile.dtypes import HEADER_DTYPE
 from numpy.typing import NDArray
 
-from cryocore.data import Particles
 from cryocore.ingest.particles import ingest
+from cryocore.tables.particles import Particles
 
 N, BOX = 8, 16
 DTYPES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}

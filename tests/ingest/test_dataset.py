@@ -11,7 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 from torch.utils.data import DataLoader, Subset  # noqa: E402
 
-from cryocore.images import StackReader  # noqa: E402
+from cryocore.formats.stacks import StackReader  # noqa: E402
 from cryocore.ingest.dataset import CTF_COLUMNS, ParticleDataset  # noqa: E402
 from cryocore.ingest.particles import read_particles  # noqa: E402
 from tests.ingest.samples import BOX, N, noise_images, particle_columns, write_data_set, write_mrc  # noqa: E402

@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 
 from cryocore.conventions import euler_to_matrix
-from cryocore.data import PARTICLES_SCHEMA, Particles, score_columns
 from cryocore.errors import InputError
+from cryocore.formats.star import filter_star, read_star
 from cryocore.ingest.columns import columns_of
 from cryocore.ingest.halves import split
 from cryocore.ingest.optics import find_groups
 from cryocore.ingest.particles import particle_ids
-from cryocore.shards import Shard
-from cryocore.star import filter_star, read_star
+from cryocore.log.columns import score_columns
+from cryocore.tables.particles import PARTICLES_SCHEMA, Particles
+from cryocore.tables.shards import Shard
 from tests.ingest.samples import (
     BOX,
     N,

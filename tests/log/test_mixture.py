@@ -10,7 +10,7 @@ import pytest
 from cryocore.errors import InputError
 from cryocore.log import mixture
 from cryocore.log.mixture import MIXTURE_COLUMNS, fit, log_odds
-from cryocore.rates import auc
+from cryocore.log.rates import auc
 from cryocore.statistics import posterior
 from tests.select.logs import KINDS, permuted, planted_log
 

@@ -9,17 +9,19 @@ import pyarrow as pa
 import pytest
 
 from cryocore.backend import get_backend
-from cryocore.data import FourierGrid, FourierSums, FscCurves, Particles
+from cryocore.config.reconstruct import Reconstruct
 from cryocore.errors import InputError
-from cryocore.files import write_table
 from cryocore.geometry.rotations import random_rotations
 from cryocore.geometry.symmetry import point_group
 from cryocore.imaging.accumulate import accumulate, symmetrise
+from cryocore.imaging.grid import FourierGrid, FourierSums
 from cryocore.imaging.solve import Solver
+from cryocore.maps.curves import FscCurves
 from cryocore.maps.fsc import fsc
 from cryocore.maps.mrc import read_map, write_stack
 from cryocore.reconstruct import reconstruct
-from cryocore.settings.reconstruct import Reconstruct
+from cryocore.tables.io import write_table
+from cryocore.tables.particles import Particles
 from tests.phantoms import BACKENDS, Blobs, optics, particles, used_samples
 
 

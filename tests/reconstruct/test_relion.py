@@ -11,18 +11,18 @@ import pyarrow as pa
 import pytest
 
 from cryocore.backend import get_backend
-from cryocore.files import write_table
+from cryocore.config.plant import PlantedErrors
+from cryocore.config.reconstruct import Reconstruct
+from cryocore.config.simulate import Simulate
+from cryocore.formats.star import filter_star
 from cryocore.ingest.particles import ingest
-from cryocore.ingest.simulate import simulate
 from cryocore.log.rounds import open_round
 from cryocore.maps.fsc import fsc
 from cryocore.maps.mrc import read_map
 from cryocore.reconstruct import reconstruct
 from cryocore.select.stage import write_kept
-from cryocore.settings.plant import PlantedErrors
-from cryocore.settings.reconstruct import Reconstruct
-from cryocore.settings.simulate import Simulate
-from cryocore.star import filter_star
+from cryocore.simulate.stage import simulate
+from cryocore.tables.io import write_table
 
 pytestmark = pytest.mark.skipif(shutil.which("relion_reconstruct") is None, reason="no relion_reconstruct on the PATH")
 

@@ -17,10 +17,11 @@ import numpy as np
 import pytest
 
 from cryocore.backend import get_backend
+from cryocore.config.reconstruct import Reconstruct
 from cryocore.conventions import electron_wavelength_angstrom
-from cryocore.data import FourierGrid, Optics, Particles
 from cryocore.imaging.aberrations import zernike_sum
 from cryocore.imaging.ctf import ctf
+from cryocore.imaging.grid import FourierGrid
 from cryocore.imaging.image_geometry import ImageGeometry
 from cryocore.imaging.prepare import prepare
 from cryocore.imaging.slices import project
@@ -29,7 +30,7 @@ from cryocore.ingest.particles import ingest
 from cryocore.maps.fsc import fsc
 from cryocore.maps.mrc import read_map, write_map, write_stack
 from cryocore.reconstruct import reconstruct
-from cryocore.settings.reconstruct import Reconstruct
+from cryocore.tables.particles import Optics, Particles
 from tests.phantoms import Blobs, used_samples
 
 pytestmark = pytest.mark.skipif(shutil.which("relion_reconstruct") is None, reason="no relion_reconstruct on the PATH")

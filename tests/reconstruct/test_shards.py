@@ -10,17 +10,18 @@ import pyarrow as pa
 import pytest
 
 from cryocore.backend import get_backend
-from cryocore.data import FourierGrid, Particles
+from cryocore.config.reconstruct import Reconstruct
 from cryocore.errors import InputError
-from cryocore.files import write_table
 from cryocore.geometry.rotations import random_rotations
 from cryocore.imaging.accumulate import accumulate
+from cryocore.imaging.grid import FourierGrid
 from cryocore.maps.mrc import write_stack
 from cryocore.reconstruct import sum_shard
 from cryocore.reconstruct.stage import sums_grid
 from cryocore.reconstruct.sums import merged_sums, read_sums
-from cryocore.settings.reconstruct import Reconstruct
-from cryocore.shards import Shard
+from cryocore.tables.io import write_table
+from cryocore.tables.particles import Particles
+from cryocore.tables.shards import Shard
 from tests.phantoms import optics, particles
 
 BOX, N, K = 32, 90, 4

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from cryocore.backend import get_backend
-from cryocore.data import FourierGrid, FourierSums, Particles
 from cryocore.errors import InputError
 from cryocore.geometry.rotations import random_rotations
 from cryocore.imaging.accumulate import accumulate
+from cryocore.imaging.grid import FourierGrid, FourierSums
 from cryocore.maps.mrc import write_stack
 from cryocore.reconstruct.sums import read_sums, round_sums, write_sums
+from cryocore.tables.particles import Particles
 from tests.phantoms import BACKENDS, optics, particles
 
 BOX, N = 32, 120
@@ -57,7 +58,7 @@ def test_only_what_changed_is_read(tmp_path: Path, data: Particles, monkeypatch:
     seen: list[int] = []
 
     def counted(*args: object, **kwargs: object) -> object:
-        from cryocore.images import batches
+        from cryocore.formats.stacks import batches
 
         for rows, images in batches(*args, **kwargs):  # type: ignore[arg-type]
             seen.extend(rows)

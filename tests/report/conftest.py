@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cryocore.config import Config
-from cryocore.figures import STYLE
+from cryocore.config.run import Config
+from cryocore.figures.look import STYLE
 from cryocore.report import summarise
 from tests.runs import finished_run, make_run
 

@@ -9,8 +9,8 @@ import pytest
 from matplotlib.colors import to_hex
 
 from cryocore.errors import InputError
+from cryocore.figures.look import round_colour
 from cryocore.report.chimerax import ShownMaps, quoted, write_script
-from cryocore.validate.figures import round_colour
 
 MODELS = r"#\d+(?:[-,]\d+)*"
 NUMBER = r"-?\d+(?:\.\d+)?(?:e-?\d+)?"

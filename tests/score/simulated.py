@@ -8,14 +8,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cryocore.backend import get_backend
+from cryocore.config.plant import PlantedErrors
+from cryocore.config.reconstruct import Reconstruct
+from cryocore.config.score import Score
+from cryocore.config.simulate import Simulate
 from cryocore.ingest.particles import read_particles
-from cryocore.ingest.simulate import simulate
 from cryocore.reconstruct import reconstruct
 from cryocore.score import score
-from cryocore.settings.plant import PlantedErrors
-from cryocore.settings.reconstruct import Reconstruct
-from cryocore.settings.score import Score
-from cryocore.settings.simulate import Simulate
+from cryocore.simulate.stage import simulate
 
 SIMULATION = {
     "molecule": "small",

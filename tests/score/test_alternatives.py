@@ -9,18 +9,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cryocore.config import parse_config
-from cryocore.data import EXPECTED, SCORES, SUGGESTED_POSE, Particles, score_columns
+from cryocore.config.plant import PlantedErrors
+from cryocore.config.run import parse_config
+from cryocore.config.score import Score
 from cryocore.errors import InputError
-from cryocore.files import table_metadata
 from cryocore.geometry.rotations import angular_distance_deg, quaternion_to_matrix
-from cryocore.log.names import MIXTURE
-from cryocore.rates import auc
+from cryocore.log.columns import score_columns
+from cryocore.log.names import EXPECTED, MIXTURE, SCORES, SUGGESTED_POSE
+from cryocore.log.rates import auc
 from cryocore.score.comparison import informative_bands
 from cryocore.score.reference import first_band
 from cryocore.score.scores import BAND_COLUMNS, BandStatistics, Weighting, best_alternative, centre, z
-from cryocore.settings.plant import PlantedErrors
-from cryocore.settings.score import Score
+from cryocore.tables.io import table_metadata
+from cryocore.tables.particles import Particles
 from tests.score.simulated import logged, simulated
 
 

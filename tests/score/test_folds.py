@@ -9,14 +9,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cryocore.data import Particles
+from cryocore.config.score import Score
 from cryocore.errors import InputError
-from cryocore.files import table_metadata
 from cryocore.geometry.rotations import random_rotations
 from cryocore.maps.mrc import write_stack
 from cryocore.score.comparison import fold_of
 from cryocore.score.scores import BAND_COLUMNS
-from cryocore.settings.score import Score
+from cryocore.tables.io import table_metadata
+from cryocore.tables.particles import Particles
 from tests.phantoms import Blobs, optics, particles
 from tests.reconstruct.test_reconstruct import data_set
 from tests.score.test_leave_one_out import ALONE, BOX, Run, ball, noise_rounds

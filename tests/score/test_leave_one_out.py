@@ -12,18 +12,19 @@ import pyarrow.parquet as pq
 import pytest
 
 from cryocore.backend import get_backend
-from cryocore.data import FscCurves, Particles
-from cryocore.files import table_metadata, write_table
+from cryocore.config.reconstruct import Reconstruct
+from cryocore.config.score import Score
+from cryocore.config.select import Select
 from cryocore.geometry.rotations import random_rotations
 from cryocore.log.columns import table_columns
+from cryocore.maps.curves import FscCurves
 from cryocore.maps.fsc import fsc
 from cryocore.maps.mrc import read_map, write_map, write_stack
 from cryocore.reconstruct import reconstruct
 from cryocore.score import score
 from cryocore.select.choose import choose, columns_needed
-from cryocore.settings.reconstruct import Reconstruct
-from cryocore.settings.score import Score
-from cryocore.settings.select import Select
+from cryocore.tables.io import table_metadata, write_table
+from cryocore.tables.particles import Particles
 from tests.phantoms import Blobs, optics, particles
 from tests.reconstruct.test_reconstruct import data_set
 

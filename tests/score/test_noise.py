@@ -9,15 +9,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from cryocore.data import Particles
-from cryocore.files import table_metadata
+from cryocore.config.plant import PlantedErrors
+from cryocore.config.score import Score
 from cryocore.geometry.rotations import random_rotations
+from cryocore.log.rates import auc
 from cryocore.maps.mrc import write_stack
-from cryocore.rates import auc
 from cryocore.score.noise import micrographs, sample_rows
 from cryocore.score.scores import Weighting, llr, z
-from cryocore.settings.plant import PlantedErrors
-from cryocore.settings.score import Score
+from cryocore.tables.io import table_metadata
+from cryocore.tables.particles import Particles
 from tests.phantoms import optics, particles
 from tests.score.simulated import logged, simulated
 

@@ -12,21 +12,23 @@ import pyarrow.parquet as pq
 import pytest
 
 from cryocore.backend import get_backend
-from cryocore.data import SCORES, FourierGrid, Particles
-from cryocore.files import table_metadata, write_table
+from cryocore.config.reconstruct import Reconstruct
+from cryocore.config.score import Score
 from cryocore.geometry.rotations import random_rotations
+from cryocore.imaging.grid import FourierGrid
 from cryocore.imaging.image_geometry import ImageGeometry
 from cryocore.imaging.prepare import prepare
 from cryocore.imaging.slices import project
 from cryocore.imaging.volumes import map_to_grid
+from cryocore.log.names import SCORES
 from cryocore.maps.mrc import read_map, write_stack
 from cryocore.reconstruct import reconstruct
 from cryocore.score import score
 from cryocore.score.bands import band_edges, band_means, band_samples
 from cryocore.score.reference import warn_of_self_contribution
 from cryocore.score.scores import BAND_COLUMNS
-from cryocore.settings.reconstruct import Reconstruct
-from cryocore.settings.score import Score
+from cryocore.tables.io import table_metadata, write_table
+from cryocore.tables.particles import Particles
 from tests.phantoms import NO_GPU, Blobs, optics, used_samples
 from tests.reconstruct.test_reconstruct import data_set
 
@@ -111,7 +113,7 @@ def test_band_statistics_match_a_direct_computation(tmp_path: Path) -> None:
 
 
 def _images(data: Particles, rows: np.ndarray) -> object:
-    from cryocore.images import batches
+    from cryocore.formats.stacks import batches
 
     return batches(data, rows, 1000, progress=None)
 

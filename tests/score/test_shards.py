@@ -12,14 +12,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from cryocore.backend import get_backend
-from cryocore.cache import cache
-from cryocore.data import Particles, score_columns
+from cryocore.config.plant import PlantedErrors
+from cryocore.config.score import Score
 from cryocore.errors import InputError
+from cryocore.ingest.cache import cache
+from cryocore.log.columns import score_columns
 from cryocore.log.gather import gather
 from cryocore.score import noise_of_round, score
-from cryocore.settings.plant import PlantedErrors
-from cryocore.settings.score import Score
-from cryocore.shards import Shard
+from cryocore.tables.particles import Particles
+from cryocore.tables.shards import Shard
 from tests.score.simulated import simulated
 
 K = 3

@@ -12,8 +12,8 @@ import pytest
 from benchmarks.performance import scoring
 from cryocore.backend import get_backend
 from cryocore.backend.base import kernel_source
-from cryocore.data import FourierGrid, Particles
 from cryocore.geometry.rotations import random_rotations
+from cryocore.imaging.grid import FourierGrid
 from cryocore.imaging.image_geometry import ImageGeometry
 from cryocore.imaging.prepare import prepare
 from cryocore.imaging.slices import project
@@ -21,6 +21,7 @@ from cryocore.imaging.volumes import map_to_grid
 from cryocore.score.bands import LANES, band_edges, band_samples
 from cryocore.score.reference import mask_overlap
 from cryocore.score.sums import Batch, own_sums, pose_sums, shift_sums
+from cryocore.tables.particles import Particles
 from tests.phantoms import BACKENDS, optics
 
 BOX = 32

@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from cryocore.config.rules import RULES
+from cryocore.config.select import Select
 from cryocore.errors import InputError
 from cryocore.log.complete import judged
 from cryocore.log.names import MIXTURE
 from cryocore.select.choose import choose, columns_needed
-from cryocore.select.registry import RULES
 from cryocore.select.rules import Candidates, rising
 from cryocore.select.stage import subset_table
-from cryocore.settings.select import Select
 from tests.select.logs import permuted, planted_log
 
 LOG = planted_log(1000, {"misoriented": 0.2, "junk": 0.1}, strength=5.0)

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from cryocore.files import write_table
+from cryocore.formats.star import read_star
 from cryocore.log.rounds import open_round
 from cryocore.select.stage import write_kept
-from cryocore.star import read_star
+from cryocore.tables.io import write_table
 from tests.ingest.samples import optics_columns, particle_columns, table
 
 

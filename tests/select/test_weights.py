@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
+from cryocore.config.select import Select
 from cryocore.errors import InputError
 from cryocore.select import weights as w
 from cryocore.select.choose import choose
-from cryocore.settings.select import Select
 from cryocore.statistics import effective_number
 
 RNG = np.random.default_rng(3)

@@ -14,12 +14,12 @@ import pytest
 from sklearn.metrics import precision_score, recall_score, roc_auc_score
 
 from cryocore.errors import InputError
-from cryocore.files import read_table, table_metadata, write_table, write_tables
+from cryocore.geometry.sampling import sampling_of
 from cryocore.geometry.symmetry import point_group
 from cryocore.log.complete import write_log
 from cryocore.log.rounds import open_round
 from cryocore.maps import fsc, read_map, resolution_at, write_map
-from cryocore.orientation.sampling import sampling_of
+from cryocore.tables.io import read_table, table_metadata, write_table, write_tables
 
 
 def metrics_of(run, number):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cryocore.select.registry import RULES
+from cryocore.config.rules import RULES
 from tests.workflow.conftest import Workflow, fresh_copy
 
 pytestmark = pytest.mark.slow
@@ -107,17 +107,24 @@ def test_settings(run: Workflow, changes: dict[str, Any], expected: set[str]) ->
     ("files", "expected"),
     [
         (["cryocore/validate/__init__.py"], {f"Round {r}: validating" for r in range(N + 1)} | REPORT),
-        (["cryocore/report/page.css", "cryocore/config.py", "cryocore/settings/solve.py"], REPORT),
+        (["cryocore/report/page.css", "cryocore/config/run.py", "cryocore/config/solve.py"], REPORT),
         (["cryocore/select/__init__.py"], rounds(1) | REPORT),
         (["scripts/select.py"], rounds(1) | REPORT),
         (["cryocore/backend/kernels/score.cu"], rounds(0, start="scoring") | REPORT),
         (["cryocore/backend/kernels/host/insert_binned.cpp"], rounds(0) | REPORT),
-        (["cryocore/settings/simulate.py"], EVERYTHING),
-        (["cryocore/workflow.py", "cryocore/solve/losses.py", "cryocore/backend/kernels/residual.cu"], set()),
+        (["cryocore/config/simulate.py"], EVERYTHING),
+        (
+            [
+                "cryocore/workflow/settings.py",
+                "cryocore/reconstruct/iterative/losses.py",
+                "cryocore/backend/kernels/residual.cu",
+            ],
+            set(),
+        ),
     ],
 )
 def test_code(run: Workflow, files: list[str], expected: set[str]) -> None:
-    """tests/test_reruns.py has the table of stages; Snakemake follows it."""
+    """tests/workflow/test_reruns.py has the table of stages; Snakemake follows it."""
     for file in files:
         run.edit(file)
     assert run.jobs("--configfile", "my.yaml") == expected
@@ -125,11 +132,16 @@ def test_code(run: Workflow, files: list[str], expected: set[str]) -> None:
 
 def test_what_computes_the_same_reruns_nothing(run: Workflow) -> None:
     """Comments, a docstring, a text of a setting, a comment in a kernel, another release, a machine's profile."""
-    for file in ("cryocore/data.py", "cryocore/score/sums.py", "scripts/select.py", "profiles/default/config.yaml"):
+    for file in (
+        "cryocore/tables/particles.py",
+        "cryocore/score/sums.py",
+        "scripts/select.py",
+        "profiles/default/config.yaml",
+    ):
         run.edit(file, "\n# a comment\n")
     run.edit("cryocore/backend/kernels/shared/machine.cuh", "\n// a comment\n")
     for file, old, new in (
-        ("cryocore/settings/score.py", "resolution bands in the log", "bands of the log"),
+        ("cryocore/config/score.py", "resolution bands in the log", "bands of the log"),
         ("cryocore/imaging/slices.py", "central slices", "slices"),
         ("cryocore/__init__.py", '__version__ = "', '__version__ = "9.'),
     ):
@@ -144,7 +156,7 @@ def test_reason_names_the_edited_file(run: Workflow) -> None:
     text = run.snakemake("-n", "--configfile", "my.yaml", "--quiet", "host").stdout
     reason = next(line for line in text.splitlines() if "Params have changed" in line)
     assert reason.count("cryocore/select/__init__.py") == 2
-    assert "cryocore/config.py" not in reason
+    assert "cryocore/config/run.py" not in reason
 
 
 def test_touched_files_rerun_nothing(run: Workflow) -> None:

@@ -26,8 +26,8 @@ def cache(
     `cryocore cache particles.parquet transforms.npz --config my.yaml`
     """
     from cryocore.backend import get_backend
-    from cryocore.cache import cache as run
-    from cryocore.shards import Shard
+    from cryocore.ingest.cache import cache as run
+    from cryocore.tables.shards import Shard
 
     run(
         particles,

@@ -36,7 +36,7 @@ def classify(
     """
     from cryocore.backend import get_backend
     from cryocore.classify import classify as run
-    from cryocore.settings.classify import Classify
+    from cryocore.config.classify import Classify
 
     run(
         particles,

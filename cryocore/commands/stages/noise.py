@@ -27,8 +27,8 @@ def noise(
     `cryocore noise particles.parquet round_0 noise.npz --config my.yaml`
     """
     from cryocore.backend import get_backend
+    from cryocore.config.score import Score
     from cryocore.score import noise_of_round
-    from cryocore.settings.score import Score
 
     noise_of_round(
         particles,

@@ -24,8 +24,8 @@ def plant(
 
     `cryocore plant run_data.star planted --config my.yaml`
     """
-    from cryocore.ingest.plant import plant as run
-    from cryocore.settings.plant import PlantedErrors
+    from cryocore.config.plant import PlantedErrors
+    from cryocore.simulate.plant import plant as run
 
     run(
         source,

@@ -36,8 +36,8 @@ def reconstruct(
     `cryocore reconstruct particles.parquet round_1 -c my.yaml --subset subset.parquet --mask round_0/mask.mrc`
     """
     from cryocore.backend import get_backend
+    from cryocore.config.reconstruct import Reconstruct
     from cryocore.reconstruct import reconstruct as run
-    from cryocore.settings.reconstruct import Reconstruct
 
     run(
         particles,

@@ -35,9 +35,9 @@ def score(
     `cryocore score particles.parquet round_1 log.parquet -c my.yaml --round 1 --subset subset.parquet`
     """
     from cryocore.backend import get_backend
+    from cryocore.config.score import Score
     from cryocore.score import score as run
-    from cryocore.settings.score import Score
-    from cryocore.shards import Shard
+    from cryocore.tables.shards import Shard
 
     run(
         particles,

@@ -28,8 +28,8 @@ def select(
 
     `cryocore select particles.parquet log.parquet subset.parquet subset.star --config my.yaml`
     """
+    from cryocore.config.select import Select
     from cryocore.select.stage import select as run
-    from cryocore.settings.select import Select
 
     run(
         particles,

@@ -27,9 +27,9 @@ def simulate(
     `cryocore simulate simulated --config my.yaml`
     """
     from cryocore.backend import get_backend
-    from cryocore.ingest.simulate import simulate as run
-    from cryocore.settings.plant import PlantedErrors
-    from cryocore.settings.simulate import Simulate
+    from cryocore.config.plant import PlantedErrors
+    from cryocore.config.simulate import Simulate
+    from cryocore.simulate.stage import simulate as run
 
     run(
         Simulate.model_validate(settings["simulate"]),

@@ -23,9 +23,9 @@ def solve(
 ) -> None:
     """Write the half maps of a selection, their FSC, the merged map, the mask, and how they came about."""
     from cryocore.backend import get_backend
-    from cryocore.settings.solve import Solve
-    from cryocore.solve import solve as run
-    from cryocore.solve import started_ranks
+    from cryocore.config.solve import Solve
+    from cryocore.reconstruct.iterative import solve as run
+    from cryocore.reconstruct.iterative import started_ranks
 
     with started_ranks(threads) as ranks:
         run(

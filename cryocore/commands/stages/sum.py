@@ -29,9 +29,9 @@ def sum(
     `cryocore sum particles.parquet sums_0.npz --shard 0/2 --config my.yaml`
     """
     from cryocore.backend import get_backend
+    from cryocore.config.reconstruct import Reconstruct
     from cryocore.reconstruct import sum_shard
-    from cryocore.settings.reconstruct import Reconstruct
-    from cryocore.shards import Shard
+    from cryocore.tables.shards import Shard
 
     sum_shard(
         particles,

@@ -1,0 +1,22 @@
+"""Half maps by Fourier inversion."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from cryocore.config.base import FileName, Positive, Section
+
+
+class Reconstruct(Section):
+    """From particles to half maps."""
+
+    padding: float = Field(default=2.0, ge=1.0, le=3.0, description="Fourier oversampling; memory grows with its cube")
+    mask: FileName | None = Field(default=None, description="MRC mask, 0 to 1; null: made from the first map")
+    full_every: int = Field(
+        default=4,
+        ge=1,
+        description="rounds from one full reconstruction to the next; others are incremental",
+    )
+    max_resolution_angstrom: Positive | None = Field(
+        default=None, description="finer detail is left out; null: Nyquist"
+    )

@@ -1,0 +1,50 @@
+"""A synthetic data set."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from cryocore.config.base import FileName, Positive, Range, Rate, Section
+
+MOLECULE_GROUPS = {"proteasome": ("D7", "C7", "C1"), "channel": ("C4", "C2", "C1"), "small": ("C1",)}
+"""The point group of each simulated molecule, and those contained in it."""
+
+
+class Simulate(Section):
+    """A synthetic data set."""
+
+    molecule: Literal["proteasome", "channel", "small"] = Field(
+        default="proteasome", description="of pseudo-atoms; point groups D7, C4, C1"
+    )
+    bfactor_angstrom2: float = Field(
+        default=150.0, ge=0.0, description="fall-off exp(-B s²/4) of the molecule's transform"
+    )
+    volume: FileName | None = Field(default=None, description="MRC map to use instead of a molecule")
+    n_particles: int = Field(default=4000, ge=2, le=10**8, description="number of images")
+    box: int = Field(default=96, ge=16, le=2048, multiple_of=2, description="side of an image in pixels; even")
+    pixel_size_angstrom: Positive = Field(default=2.2, description="Nyquist resolution is twice this")
+    snr: Positive = Field(
+        default=0.01, description="signal variance / noise variance per pixel inside the particle's disc"
+    )
+    orientations: Literal["uniform", "preferred"] = Field(
+        default="preferred", description="how viewing directions spread"
+    )
+    noise: Literal["white", "coloured"] = Field(
+        default="white", description="coloured noise is stronger at low resolution"
+    )
+    scale_spread: float = Field(
+        default=0.0, ge=0.0, description="standard deviation of the logarithm of images' scales"
+    )
+    background: float = Field(
+        default=0.0, ge=0.0, description="standard deviation of linear gradients, in that of the noise"
+    )
+    shift_angstrom: float = Field(default=4.0, ge=0.0, description="standard deviation of the true shifts")
+    defocus_angstrom: Range = Field(default=(8000.0, 22000.0), description="range; underfocus is positive")
+    astigmatism_angstrom: float = Field(default=300.0, ge=0.0, description="largest defocus U - V")
+    voltage_kv: Positive = Field(default=300.0, description="of the microscope")
+    cs_mm: float = Field(default=2.7, ge=0.0, description="spherical aberration")
+    amplitude_contrast: Rate = Field(default=0.1, description="as a fraction")
+    n_micrographs: int = Field(default=40, ge=1, le=10**6, description="micrographs that the particles come from")
+    half_precision: bool = Field(default=False, description="write float16 stacks (MRC mode 12)")

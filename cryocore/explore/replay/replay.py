@@ -1,0 +1,254 @@
+"""Selections applied to a log that is there: what a run would have kept under other settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryocore.cores import available_cores
+from cryocore.errors import InputError
+from cryocore.explore.replay.bands import recomputed
+from cryocore.explore.replay.groups import group_codes, rank_groups
+from cryocore.explore.replay.outcome import Outcome, Overlap, Rates
+from cryocore.explore.replay.request import Plan, Request, plan
+from cryocore.explore.replay.resolution import Prediction, predict
+from cryocore.explore.replay.views import view_shift
+from cryocore.formats.kinds import read_tables, require_other_file
+from cryocore.geometry.sphere import Views
+from cryocore.geometry.symmetry import point_group
+from cryocore.log.error_rate import ErrorRate
+from cryocore.log.names import MIXTURE, lower_is_better
+from cryocore.log.rates import auc, selection_rates
+from cryocore.log.rounds import LogRound, aligned, find_rounds, wanted_rounds
+from cryocore.select.choose import choose, columns_needed
+from cryocore.select.groups import view_cells
+from cryocore.select.stage import subset_metadata, subset_table, write_kept
+from cryocore.tables.io import write_table
+from cryocore.tables.particles import Particles, require_same_particles
+from cryocore.types import Floats32
+
+Progress = Callable[[], None]
+
+
+def replay(
+    source: Path, requests: Sequence[Request], *, rounds: str = "all", done: Progress | None = None
+) -> list[Outcome]:
+    """Apply selections to the rounds of a log.
+
+    Parameters
+    ----------
+    source : directory of a run or of a log, or one file of it
+    requests : what to try in each round; ``Request()`` is the run's own selection
+    rounds : the rounds whose scores decide: all, last, or numbers as ``0,2``
+    done : called after each outcome
+
+    Returns
+    -------
+    One outcome per round and request, in that order.
+
+    Raises
+    ------
+    InputError  if the log lacks what a request needs, or nothing would be kept.
+    """
+    log = find_rounds(source)
+    chosen = wanted_rounds(log, rounds)
+    after = {r.number - 1: r for r in log}
+    plans = [[plan(request, r) for request in requests] for r in chosen]
+
+    views = _SameViews()
+
+    def work(job: tuple[LogRound, list[Plan]]) -> list[Outcome]:
+        known = _read_known(job[0], after.get(job[0].number), views)
+        found = []
+        for p in job[1]:
+            found.append(_outcome(job[0], known, p))
+            if done is not None:
+                done()
+        return found
+
+    with ThreadPoolExecutor(available_cores()) as pool:
+        return [outcome for found in pool.map(work, zip(chosen, plans, strict=True)) for outcome in found]
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What all selections of a round share: the particles ``(n,)`` and what is known of them."""
+
+    ids: NDArray[np.uint64]
+    half: NDArray[np.int8]
+    weights: Floats32 | None
+    kept_next: NDArray[np.bool_] | None
+    flags: NDArray[np.int8]
+    likely: Floats32 | None
+    right_from: str
+    views: Views | None
+    groups: dict[str, tuple[NDArray[np.integer[Any]], list[str]]]
+
+
+class _SameViews:
+    """The views of rounds whose poses are the same, sorted into cells once."""
+
+    def __init__(self) -> None:
+        self._lock, self._seen = Lock(), dict[str, tuple[NDArray[np.float64], Views]]()
+
+    def of(self, log_round: LogRound) -> Views | None:
+        """Views of a round; None where the log knows no poses."""
+        found = [log_round.column(f"view_{c}") for c in "xyz"]
+        columns = [c for c in found if c is not None]
+        if len(columns) < len(found):
+            return None
+        directions = np.stack(columns, axis=1, dtype=np.float64)
+        with self._lock:
+            last = self._seen.get(log_round.symmetry)
+            if last is None or not np.array_equal(last[0], directions):
+                cells = view_cells(directions, point_group(log_round.symmetry))
+                last = self._seen[log_round.symmetry] = directions, cells
+        return last[1]
+
+
+def _read_known(log_round: LogRound, after: LogRound | None, views: _SameViews) -> _Known:
+    columns = log_round.read(["particle_id", "half"])
+    flags, likely = log_round.flags(), log_round.posterior()
+    right_from = "all" if likely is None else "posterior"
+    if (flags >= 0).all():
+        likely, right_from = flags.astype(np.float32), "flags"
+    kept_next = None
+    if after is not None and (selected := after.column("selected")) is not None:
+        ids = after.read(["particle_id"])["particle_id"]
+        kept_next = aligned(selected, ids, columns["particle_id"]).astype(bool)
+    found = {kind: group_codes(log_round, kind) for kind in ("micrograph", "optics_group")}
+    return _Known(
+        ids=columns["particle_id"],
+        half=columns["half"],
+        weights=log_round.column("weight"),
+        kept_next=kept_next,
+        flags=flags,
+        likely=likely,
+        right_from=right_from,
+        views=views.of(log_round),
+        groups={kind: groups for kind, groups in found.items() if groups is not None},
+    )
+
+
+def _outcome(log_round: LogRound, known: _Known, p: Plan) -> Outcome:
+    """One selection of one round."""
+    settings = p.settings
+    columns = {}
+    available = log_round.columns
+    if p.limit is not None:
+        columns[settings.score] = recomputed(log_round, settings.score, p.limit)
+        available.append(settings.score)
+    names = [n for n in columns_needed(settings, available, judge=False) if n not in columns]
+    columns |= log_round.read(names)
+    rate = ErrorRate.of(log_round.metadata)
+    selection = choose(columns, settings, p.selection, symmetry=log_round.symmetry, rate=rate)
+    score = columns.get(p.score)
+    if score is None or p.score == MIXTURE:
+        score = log_round.column(MIXTURE) if p.score == MIXTURE else log_round.column(p.score)
+    score = np.full(len(known.ids), np.nan, dtype=np.float32) if score is None else score
+    kept = selection.selected
+    return Outcome(
+        round=log_round.number,
+        plan=p,
+        selection=selection,
+        ids=known.ids,
+        half=known.half,
+        score=score,
+        flags=known.flags,
+        worst_kept=_worst_kept(score, kept, known.half, lower_is_better(p.score)),
+        rates=_rates(score, kept, known.flags, lower_is_better(p.score)),
+        overlap=None if known.kept_next is None else _overlap(kept, known.kept_next),
+        views=None if known.views is None else view_shift(known.views, selection.weights, known.likely, p.seed),
+        right_from=known.right_from,
+        prediction=_prediction(log_round, known, selection.weights),
+        dropped={kind: rank_groups(~kept, *groups) for kind, groups in known.groups.items()},
+    )
+
+
+def _prediction(log_round: LogRound, known: _Known, weights: Floats32) -> Prediction | None:
+    if known.weights is None:
+        return None
+    correct = np.ones_like(weights) if known.likely is None else known.likely
+    return predict(known.weights, weights, correct, known.half, log_round.curves)
+
+
+def _worst_kept(
+    score: Floats32, kept: NDArray[np.bool_], half: NDArray[np.int8], lower_is_good: bool
+) -> tuple[float, float]:
+    found = []
+    for h in (1, 2):
+        values = score[kept & (half == h) & np.isfinite(score)]
+        found.append(float(values.max() if lower_is_good else values.min()) if len(values) else float("nan"))
+    return found[0], found[1]
+
+
+def _rates(score: Floats32, kept: NDArray[np.bool_], flags: NDArray[np.int8], lower_is_good: bool) -> Rates | None:
+    known = flags >= 0
+    if not known.any():
+        return None
+    correct = flags[known] == 1
+    found = selection_rates(kept[known], correct)
+    return Rates(
+        n_flagged=int(known.sum()),
+        correct_rate=found["correct_rate"],
+        correct_rate_all=float(correct.mean()),
+        recall=found["recall"],
+        auc=auc(score[known], correct, lower_is_better=lower_is_good),
+    )
+
+
+def _overlap(kept: NDArray[np.bool_], run: NDArray[np.bool_]) -> Overlap:
+    both, either = int((kept & run).sum()), int((kept | run).sum())
+    return Overlap(both / either if either else 1.0, both, int((kept & ~run).sum()), int((run & ~kept).sum()))
+
+
+def require_one(n: int) -> None:
+    """Refuse what is made for one selection of one round, where there are several."""
+    if n != 1:
+        raise InputError(f"there are {n} selections and one is wanted", fix="Choose one by --round, and one rule")
+
+
+def write_subset(outcome: Outcome, out: Path) -> None:
+    """Write a selection as the select stage does; see docs/reference/selection-rules.md."""
+    p = outcome.plan
+    metadata = subset_metadata(p.settings, p.seed, p.selection, outcome.selection)
+    write_table(out, subset_table(outcome.ids, outcome.selection), **metadata)
+
+
+def write_star(outcome: Outcome, log_round: LogRound, out: Path, parent: Path | None = None) -> None:
+    """Write the kept rows of the parent file, in its format; a STAR file with the log's scores.
+
+    ``parent`` is by default the file that the run read.
+
+    Raises
+    ------
+    InputError  if the file is not known, or its particles are not those of the log.
+    """
+    if parent is None:
+        if log_round.run_dir is None:
+            raise InputError(
+                "the log lies in no run's directory", file=log_round.path, fix="Name the particles' file too"
+            )
+        data = Particles.read(log_round.run_dir / "particles.parquet")
+        parent, ids = _parent_file(data.parent, log_round.run_dir), data.ids
+    else:
+        from cryocore.ingest.particles import ids_of
+
+        ids = ids_of(read_tables(parent))
+    fix = "Give the file that the run read"
+    require_same_particles(outcome.ids, ids, file=parent, fix=fix)
+    require_other_file(out, parent)
+    write_kept(parent, log_round, outcome.selection.weights, outcome.kept, out)
+
+
+def _parent_file(name: str, run_dir: Path) -> Path:
+    """The file of particles that a run read; a relative name starts where the run was started, above ``results``."""
+    path = Path(name)
+    return path if path.is_absolute() or path.exists() else run_dir.absolute().parent.parent / path

@@ -1,0 +1,99 @@
+"""Files of particles: RELION's STAR, cryoSPARC's ``.cs`` and THUNDER's ``.thu``, distinguished by their suffix.
+
+All are read under RELION's labels, so that what follows knows one set of names and units; a selection is written as its
+parent file without the rows that are dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from cryocore.errors import InputError
+
+if TYPE_CHECKING:  # pandas takes a third of a second that rules and replays do without
+    from cryocore.formats.star import StarTables
+    from cryocore.formats.star.write import Values
+    from cryocore.types import Bools
+
+Kind = Literal["star", "cs", "thu"]
+TITLES: dict[Kind, str] = {"star": "RELION STAR file", "cs": "cryoSPARC file", "thu": "THUNDER file"}
+
+
+def kind_of(path: str | Path) -> Kind:
+    """The kind of a file of particles, by its suffix; what is neither ``.cs`` nor ``.thu`` is a STAR file.
+
+    >>> kind_of("J42/particles_selected.cs"), kind_of("run_data.star")
+    ('cs', 'star')
+    """
+    match Path(path).suffix.lower():
+        case ".cs":
+            return "cs"
+        case ".thu":
+            return "thu"
+        case _:
+            return "star"
+
+
+def require_format(path: str | Path) -> None:
+    """Refuse a name whose suffix is of none of the formats."""
+    if Path(path).suffix.lower() not in (".star", ".cs", ".thu"):
+        problem = "its suffix names no format of particles"
+        raise InputError(problem, file=path, fix="Give a file that ends in .star, .cs or .thu")
+
+
+def require_other_file(out: str | Path, *sources: str | Path) -> None:
+    """Refuse to write over a file that is read."""
+    if any(Path(out).resolve() == Path(source).resolve() for source in sources):
+        raise InputError("it would be written over itself", file=out, fix="Give another name to write to")
+
+
+def read_tables(path: str | Path, passthrough: str | Path | None = None) -> StarTables:
+    """Read the particles of a file of any kind; ``passthrough`` adds fields to a ``.cs`` file.
+
+    Raises
+    ------
+    InputError  if the file cannot be read.
+    """
+    match kind_of(path):
+        case "cs":
+            from cryocore.formats.cs import read_cs
+
+            return read_cs(path, passthrough)
+        case "thu":
+            from cryocore.formats.thu import read_thu
+
+            return read_thu(path)
+        case _:
+            from cryocore.formats.star import read_star
+
+            return read_star(path)
+
+
+def filter_particles(parent: str | Path, keep: Bools, extra: Mapping[str, Values], out: str | Path) -> None:
+    """Write the particles of ``parent`` that ``keep`` ``(n,)`` says, in its own format.
+
+    Lines of STAR and ``.thu`` files stay byte for byte, rows of ``.cs`` files keep all their fields. Only a STAR file
+    takes the ``extra`` columns.
+
+    Raises
+    ------
+    InputError  if ``parent`` does not have n particles any more, or ``out`` is of another kind.
+    """
+    if kind_of(out) != kind_of(parent):
+        problem = f"the particles stay in the format of {parent}"
+        raise InputError(problem, file=out, fix="End both names alike; cryocore convert changes the format")
+    match kind_of(parent):
+        case "cs":
+            from cryocore.formats.cs import filter_cs
+
+            filter_cs(parent, keep, out)
+        case "thu":
+            from cryocore.formats.thu import filter_thu
+
+            filter_thu(parent, keep, out)
+        case _:
+            from cryocore.formats.star import filter_star
+
+            filter_star(parent, keep, extra, out)

@@ -1,0 +1,346 @@
+"""Particle images from MRC stacks: few, large reads; memory that does not grow with the number of particles."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import numpy as np
+import pyarrow as pa
+from mrcfile.dtypes import HEADER_DTYPE
+from mrcfile.utils import byte_order_from_machine_stamp
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from cryocore.errors import InputError
+from cryocore.tables.particles import Particles
+from cryocore.types import Floats32, Ints
+
+Images = Floats32 | NDArray[np.int16]
+"""A batch: pixels ``(n, d, d)`` float32, or packed transforms ``(n, m)`` int16 (:mod:`cryocore.imaging.packed`)."""
+
+MODES: dict[int, str] = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
+HEADER_BYTES = 1024
+MAX_OPEN_FILES = 64
+MAX_SIDE = 1 << 15
+BATCH_BYTES = 1 << 25
+BATCH_STEP = 16
+
+
+@dataclass(frozen=True)
+class StackHeader:
+    """What the header of a stack says: ``n_images`` images ``(height, width)`` of ``dtype`` from byte ``offset``."""
+
+    width: int
+    height: int
+    n_images: int
+    dtype: np.dtype[Any]
+    offset: int
+    pixel_size_angstrom: float
+
+    @property
+    def image_bytes(self) -> int:
+        """Bytes of one image."""
+        return self.width * self.height * self.dtype.itemsize
+
+
+def read_header(path: str | Path) -> StackHeader:
+    """Read the header of a stack and check the size of the file against it.
+
+    A machine stamp that is missing or wrong is put right by looking at the mode and the sides; voxel size, space group
+    and map identifier may be anything.
+
+    Raises
+    ------
+    InputError  if the file is missing, not MRC, of a mode other than 0, 1, 2, 6, 12, or shorter than its header says.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            raw = file.read(HEADER_BYTES)
+            n_bytes = os.fstat(file.fileno()).st_size
+    except OSError as error:
+        raise InputError(
+            f"the stack cannot be read ({error.strerror})", file=path, fix="Restore it, or correct the image root"
+        ) from None
+    if raw[:2] == b"\x1f\x8b" or raw[:3] == b"BZh":
+        raise InputError("the stack is compressed", file=path, fix="Decompress it")
+    if len(raw) < HEADER_BYTES:
+        raise InputError(f"not an MRC stack: it has {len(raw)} bytes", file=path, fix="Copy or write it again")
+    header = _parse_header(raw, path)
+    expected = header.offset + header.n_images * header.image_bytes
+    if n_bytes < expected:
+        raise InputError(
+            f"truncated: {n_bytes} bytes where its header announces {header.n_images} images of "
+            f"{header.width} x {header.height}, {expected} bytes",
+            file=path,
+            fix="Copy or write the stack again",
+        )
+    return header
+
+
+def header_readings(raw: bytes) -> list[tuple[str, Any]]:
+    """Byte order and fields of an MRC header of 1024 bytes: as its machine stamp says, then the other way."""
+    try:
+        stamped = byte_order_from_machine_stamp(np.frombuffer(raw, dtype=HEADER_DTYPE)[0]["machst"])
+    except ValueError:
+        stamped = "<"
+    orders = (stamped, ">" if stamped == "<" else "<")
+    return [(o, np.frombuffer(raw, dtype=HEADER_DTYPE.newbyteorder(o))[0]) for o in orders]
+
+
+def _parse_header(raw: bytes, path: Path) -> StackHeader:
+    """The header in the byte order that makes sense of it."""
+    readings = header_readings(raw)
+    sensible = [(o, f) for o, f in readings if _is_sensible(f)]
+    if not sensible:
+        f = readings[0][1]
+        raise InputError(
+            f"not a readable MRC stack: mode {f['mode']}, {f['nx']} x {f['ny']} x {f['nz']}",
+            file=path,
+            fix=f"Give an MRC stack of mode {', '.join(map(str, MODES))}",
+        )
+    order, f = sensible[0]
+    width, height, n_images = int(f["nx"]), int(f["ny"]), int(f["nz"])
+    pixel = float(f["cella"]["x"]) / int(f["mx"]) if int(f["mx"]) > 0 else 0.0
+    dtype = np.dtype(order + MODES[int(f["mode"])])
+    return StackHeader(width, height, n_images, dtype, HEADER_BYTES + int(f["nsymbt"]), pixel)
+
+
+def _is_sensible(fields: Any) -> bool:
+    sides = int(fields["nx"]), int(fields["ny"])
+    return (
+        int(fields["mode"]) in MODES
+        and all(0 < side <= MAX_SIDE for side in sides)
+        and int(fields["nz"]) > 0
+        and int(fields["nsymbt"]) >= 0
+    )
+
+
+@dataclass(frozen=True)
+class _OpenStack:
+    descriptor: int
+    header: StackHeader
+    path: Path
+
+
+class StackReader:
+    """Reads images of a data set by row; a context manager that keeps a few files open.
+
+    >>> with StackReader(particles) as reader:          # doctest: +SKIP
+    ...     images = reader.read(np.arange(100))
+    """
+
+    def __init__(self, particles: Particles) -> None:
+        self._root = Path(particles.root)
+        self._stack, self._names = stack_codes(particles)
+        self._slice = particles.column("slice").astype(np.int64)
+        self._box = np.array([o.box for o in particles.optics])[particles.column("optics_group")]
+        self._dark = np.array([o.image_sign < 0 for o in particles.optics])[particles.column("optics_group")]
+        self._open: OrderedDict[int, _OpenStack] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all files."""
+        with self._lock:
+            while self._open:
+                os.close(self._open.popitem()[1].descriptor)
+
+    def read(self, rows: NDArray[np.integer[Any]], memory: Floats32 | None = None) -> Floats32:
+        """Images ``(n, d, d)`` of the given rows, in their order; at the start of ``memory`` if it is large enough.
+
+        Protein is bright in them, whatever the file's contrast.
+
+        Raises
+        ------
+        InputError  if a stack has gone, is shorter than before or has other images.
+        ValueError  if the rows' boxes differ.
+        """
+        rows = np.asarray(rows, dtype=np.int64)
+        if not len(rows):
+            raise ValueError("rows must not be empty")
+        boxes = np.unique(self._box[rows])
+        if len(boxes) > 1:
+            raise ValueError(f"rows of one read must share their box; got {boxes.tolist()}")
+        box = int(boxes[0])
+        order = np.lexsort((self._slice[rows], self._stack[rows]))
+        stack, image = self._stack[rows][order], self._slice[rows][order]
+        size = len(rows) * box * box
+        flat = np.empty(size, dtype=np.float32) if memory is None or len(memory) < size else memory[:size]
+        out = flat.reshape(len(rows), box, box)
+        new_run = (np.diff(stack, prepend=-1) != 0) | (np.diff(image, prepend=-1) != 1)
+        starts = np.flatnonzero(new_run)
+        with self._lock:
+            for low, high in zip(starts, [*starts[1:], len(rows)], strict=True):
+                to, n = order[low:high], int(high - low)
+                neighbours = n == 1 or bool(np.all(np.diff(to) == 1))
+                target = out[to[0] : to[0] + n] if neighbours else np.empty((n, box, box), dtype=np.float32)
+                self._read_run(int(stack[low]), int(image[low]), target)
+                if not neighbours:
+                    out[to] = target
+        dark = self._dark[rows]
+        if dark.any():
+            np.negative(out, out=out, where=dark[:, None, None])
+        return out
+
+    def _read_run(self, stack: int, first: int, target: Floats32) -> None:
+        """Read images that lie side by side in one stack, the ``first`` and those after it, into ``target``."""
+        n, box = target.shape[:2]
+        file = self._stack_file(stack)
+        header = file.header
+        if (header.height, header.width) != (box, box) or first + n > header.n_images:
+            raise InputError(
+                f"holds {header.n_images} images of {header.width} x {header.height}, where image {first + n} of "
+                f"{box} x {box} is expected",
+                file=file.path,
+                fix="The stack has changed: run the workflow from the start",
+            )
+        as_stored = header.dtype == target.dtype
+        data = target.reshape(-1).view(np.uint8) if as_stored else np.empty(n * header.image_bytes, dtype=np.uint8)
+        read_bytes(file.descriptor, data, header.offset + first * header.image_bytes, file.path, "stack")
+        if not as_stored:
+            target[...] = data.view(header.dtype).reshape(n, box, box)
+
+    def _stack_file(self, stack: int) -> _OpenStack:
+        """The open file of a stack; the one used longest ago is closed when there are too many."""
+        if stack in self._open:
+            self._open.move_to_end(stack)
+            return self._open[stack]
+        path = self._root / self._names[stack]
+        header = read_header(path)
+        if len(self._open) >= MAX_OPEN_FILES:
+            os.close(self._open.popitem(last=False)[1].descriptor)
+        self._open[stack] = _OpenStack(os.open(path, os.O_RDONLY | os.O_CLOEXEC), header, path)
+        return self._open[stack]
+
+
+class Reader(Protocol):
+    """Images by row; a context manager."""
+
+    def __enter__(self) -> Self:
+        """Itself."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close what is open."""
+
+    def read(self, rows: NDArray[np.integer[Any]], memory: NDArray[Any] | None = None) -> Images:
+        """Images of rows of one optics group, in their order; at the start of ``memory`` if it is large enough."""
+
+
+Source = Callable[[Particles], Reader]
+
+
+def read_bytes(descriptor: int, data: NDArray[np.uint8], offset: int, path: Path, what: str) -> None:
+    """Fill ``data`` from byte ``offset`` of a file."""
+    view, done = data.data, 0
+    while done < len(data):
+        try:
+            got = os.preadv(descriptor, [view[done:]], offset + done)
+        except OSError as error:
+            problem = f"the {what} cannot be read ({error.strerror})"
+            raise InputError(problem, file=path, fix="Restore it and run the workflow again") from None
+        if got == 0:
+            raise InputError("truncated while it was read", file=path, fix=f"Copy or write the {what} again")
+        done += got
+
+
+def batch_size(box: int) -> int:
+    """Images of side ``box`` that one batch should hold: some 32 MiB, a multiple of 16 images up to 1024.
+
+    It depends on nothing else, so that sums are taken in the same order on every machine.
+
+    >>> batch_size(96), batch_size(256), batch_size(1024)
+    (896, 128, 16)
+    """
+    fitting = BATCH_BYTES // (4 * box * box) // BATCH_STEP * BATCH_STEP
+    return int(np.clip(fitting, BATCH_STEP, 1024))
+
+
+def batches(
+    particles: Particles,
+    rows: NDArray[np.integer[Any]],
+    size: int,
+    *,
+    progress: str | None = None,
+    source: Source = StackReader,
+) -> Iterator[tuple[Ints, Any]]:
+    """Images of the given rows, batch by batch; the next batch is read while one is used.
+
+    Parameters
+    ----------
+    rows : (n,)       rows of ``particles``, each read as often as it is named
+    size : largest number of images at a time
+    progress : label of a progress bar on a terminal; None shows none
+    source : what opens a reader; default: the stacks
+
+    Yields
+    ------
+    rows : (m,) int64
+    images : what the reader gives, of one optics group: pixels (m, d, d) float32 from the stacks; their memory is used
+        again for later batches
+
+    Batches go through the optics groups in order, and through stacks and slices within them, whatever the order of
+    ``rows``.
+    """
+    plan = _plan(particles, np.asarray(rows, dtype=np.int64), size)
+    bar = tqdm(total=sum(map(len, plan)), desc=progress, unit="img", disable=None if progress else True)
+    with bar, source(particles) as reader, ThreadPoolExecutor(1, "read-ahead") as pool:
+        for batch, images in zip(plan, _read_ahead(reader, plan, pool), strict=True):
+            yield batch, images
+            bar.update(len(batch))
+
+
+def _read_ahead(reader: Reader, plan: list[Ints], pool: ThreadPoolExecutor) -> Iterator[Images]:
+    """The images of each batch; the one after it is being read meanwhile, into the memory of the one before."""
+    pending: deque[Future[Images]] = deque()
+    used: deque[NDArray[Any]] = deque()
+    for batch in plan:
+        memory = used.popleft() if used else None
+        pending.append(pool.submit(reader.read, batch, memory))
+        if len(pending) > 1:
+            images = pending.popleft().result()
+            used.append(images.reshape(-1))
+            yield images
+    while pending:
+        yield pending.popleft().result()
+
+
+def _plan(particles: Particles, rows: Ints, size: int) -> list[Ints]:
+    """The rows in reading order, cut into batches of one optics group each."""
+    if size < 1:
+        raise ValueError(f"a batch holds at least 1 image; got {size}")
+    group = particles.column("optics_group")[rows]
+    stack, _ = stack_codes(particles)
+    order = np.lexsort((particles.column("slice")[rows], stack[rows], group))
+    plan: list[Ints] = []
+    for members in np.split(order, np.flatnonzero(np.diff(group[order])) + 1):
+        plan += [rows[members[i : i + size]] for i in range(0, len(members), size)]
+    return plan
+
+
+def stack_codes(particles: Particles) -> tuple[Ints, list[str]]:
+    """Number of each row's stack, ``(n,)``, in order of first appearance, and the stacks' names."""
+    column = particles.table.column("stack")
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    column = column.unify_dictionaries().combine_chunks()
+    if isinstance(column, pa.ChunkedArray):
+        column = column.chunk(0) if column.num_chunks else pa.array([], pa.string()).dictionary_encode()
+    return column.indices.to_numpy(zero_copy_only=False).astype(np.int64), column.dictionary.to_pylist()

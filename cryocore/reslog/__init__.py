@@ -1,6 +1,0 @@
-"""Resolution against the number of particles, and the B-factor that explains it."""
-
-from cryocore.reslog.fit import ResLogFit, fit_bfactor
-from cryocore.reslog.measure import Point, Series, reslog
-
-__all__ = ["Point", "ResLogFit", "Series", "fit_bfactor", "reslog"]

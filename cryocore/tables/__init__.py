@@ -1,0 +1,1 @@
+"""Tables of particles, and how tables and arrays are kept in files."""

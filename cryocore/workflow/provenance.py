@@ -1,0 +1,112 @@
+"""Which files a script's result depends on: its own text and every local source that it can reach."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from cryocore.workflow import meaning
+
+PACKAGE = "cryocore"
+KERNELS = Path(PACKAGE, "backend", "kernels")
+KERNEL_SUFFIXES = (".cu", ".cuh", ".cpp")
+"""Of files in ``KERNELS``: they count where a module names them (``"cuda/add.cu"``), or one of them includes them."""
+SOURCES = (".j2", ".css", ".js")
+"""Of files that count, byte by byte, as code of the package they lie in."""
+_INCLUDE = re.compile(r'^#include "(.+)"$', re.MULTILINE)
+
+
+def code_version(script: str | Path, *, root: str | Path) -> dict[str, str]:
+    """Digests of the code that a script runs, without importing any of it.
+
+    A file counts if the script imports it, directly or through other files of the package; imports below
+    ``if TYPE_CHECKING:`` do not count. With a module come the kernels that it names, with a subpackage its templates
+    and styles (``SOURCES``), also those in folders below it.
+
+    Parameters
+    ----------
+    script : the script, relative to ``root`` or absolute
+    root : directory that holds the package
+
+    Returns
+    -------
+    dict of path relative to ``root`` -> first 8 hexadecimal digits of the SHA-256 of what the file means
+    (:mod:`cryocore.workflow.meaning`), sorted by path; a script outside ``root`` goes by its name and that of its
+    folder. Digests are the same in all versions of the package and of Python in which the code means the same.
+    """
+    root = Path(root)
+    todo = [root / script]
+    found: dict[Path, str] = {}
+    known: set[str] = set()
+    while todo:
+        file = todo.pop()
+        if file in found:
+            continue
+        found[file], names = _read(file, file.stat().st_mtime_ns, _module_name(file, root))
+        for name in names - known:
+            todo.extend(_files_of(name, root))
+        known |= names
+    return {_parts(file, root).as_posix(): found[file] for file in sorted(found)}
+
+
+@cache
+def _read(file: Path, _changed: int, module: str) -> tuple[str, frozenset[str]]:
+    """Digest of a file, and the names of the modules and kernels that it needs."""
+    content, names = file.read_bytes(), frozenset[str]()
+    if file.suffix in KERNEL_SUFFIXES:
+        names = frozenset(_INCLUDE.findall(content.decode()))
+        content = meaning.of_kernels(content.decode()).encode()
+    elif file.suffix not in SOURCES:
+        by_typer = module.split(".")[0] != PACKAGE or module.startswith(f"{PACKAGE}.commands")
+        try:
+            tree = meaning.parse(content, signatures=by_typer)
+        except SyntaxError:  # the stage itself reports it, with the line
+            pass
+        else:
+            content = meaning.of_python(tree).encode()
+            names = frozenset(_names(tree, module if file.name == "__init__.py" else module.rpartition(".")[0]))
+    return hashlib.sha256(content).hexdigest()[:8], names
+
+
+def _names(tree: ast.AST, here: str) -> Iterator[str]:
+    """Kernels, and absolute names that may be modules: ``from a import b`` gives ``a.b``, also a function of ``a``."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(here.split(".")[: len(here.split(".")) - node.level + 1]) if node.level else ""
+            origin = ".".join(part for part in (base, node.module) if part)
+            yield from (f"{origin}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.endswith(KERNEL_SUFFIXES):
+            yield node.value
+
+
+def _files_of(name: str, root: Path) -> Iterator[Path]:
+    """A kernel's file, or the files that run when ``name`` is imported: every package on the way, then the module."""
+    if name.endswith(KERNEL_SUFFIXES):
+        yield from (path for path in [root / KERNELS / name] if path.is_file())
+        return
+    parts = name.split(".")
+    for depth in range(1, len(parts) + 1) if parts[0] == PACKAGE else ():
+        path = root.joinpath(*parts[:depth])
+        module = path.with_suffix(".py")
+        if (path / "__init__.py").is_file():
+            yield path / "__init__.py"
+        if path.is_dir() and depth > 1:
+            yield from (p for p in sorted(path.rglob("*")) if p.suffix in SOURCES and p.is_file())
+        elif module.is_file():
+            yield module
+
+
+def _module_name(file: Path, root: Path) -> str:
+    parts = _parts(file, root).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _parts(file: Path, root: Path) -> Path:
+    """The file's path below ``root``. Snakemake keeps a script of a repository as ``scripts/name.py@version``."""
+    return file.relative_to(root) if file.is_relative_to(root) else Path(file.parent.name, file.name.split("@")[0])

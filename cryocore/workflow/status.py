@@ -1,0 +1,144 @@
+"""Where a run is, by the files that its jobs leave: logs, run times, and what SLURM says of those it ended."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from cryocore.errors import InputError
+from cryocore.markdown import aligned_text
+from cryocore.workflow.settings import STAGES
+
+State = Literal["done", "at work", "failed", "unfinished"]
+
+QUIET_S = 600.0
+"""Time without a word after which a job counts as no longer at work."""
+FAULT = re.compile(r"^\S+ \S+ (?:ERROR|CRITICAL) \S+: (.*)", re.MULTILINE)
+NUMBERS = re.compile(r"(?:round_(\d+))?_?(?:shard_(\d+))?$")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of a run; ``round`` and ``shard`` are None where the stage has none.
+
+    ``seconds`` : how long it ran; 0 where it is not done
+    ``said`` : what it failed of
+    """
+
+    stage: str
+    round: int | None
+    shard: int | None
+    state: State
+    seconds: float
+    log: Path
+    said: str = ""
+
+    def __str__(self) -> str:
+        of_round = "" if self.round is None else f" of round {self.round}"
+        return f"{self.stage}{of_round}" + ("" if self.shard is None else f", shard {self.shard}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {**asdict(self), "log": str(self.log)}
+
+
+@dataclass(frozen=True)
+class Status:
+    """The jobs of a run that have begun, in the order of rounds and stages."""
+
+    run: str
+    jobs: tuple[Job, ...]
+    n_shards: int = 1
+    snakemake_runs: bool = False
+
+    @property
+    def text(self) -> str:
+        """A table of rounds and stages, and what needs attention."""
+        stages = [s for s in STAGES if any(j.stage == s and j.round is not None for j in self.jobs)]
+        once = [s for s in STAGES if any(j.stage == s and j.round is None for j in self.jobs)]
+        rows = [["round", *stages]] if stages else []
+        for r in sorted({j.round for j in self.jobs if j.round is not None}):
+            rows.append([str(r), *(self._cell(s, r) for s in stages)])
+        lines = [f"Run {self.run}", *(f"{s}: {self._cell(s, None)}" for s in once)]
+        return "\n".join([*lines, "", *([aligned_text(rows)] if rows else []), "", *self.attention])
+
+    def _cell(self, stage: str, number: int | None) -> str:
+        """The state of one stage in one round: of all its shards."""
+        jobs = [j for j in self.jobs if (j.stage, j.round) == (stage, number)]
+        if not jobs:
+            return "-"
+        done = [j for j in jobs if j.state == "done"]
+        count = 1 if jobs[0].shard is None else self.n_shards
+        if len(done) == count:
+            seconds = sum(j.seconds for j in jobs)
+            return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+        states = [s for s in ("failed", "unfinished", "at work") if any(j.state == s for j in jobs)]
+        return ", ".join([*states[:1], *([f"{len(done)}/{count} done"] if count > 1 else [])])
+
+    @property
+    def attention(self) -> Iterator[str]:
+        """What failed or stopped, where its log is, and what to do."""
+        for job in self.jobs:
+            if job.state in ("failed", "unfinished"):
+                yield f"{job} {job.state}: {job.said or 'it ended without a word; see also .snakemake/log'}"
+                yield f"    see {job.log}"
+        at_work = [str(j) for j in self.jobs if j.state == "at work"]
+        if at_work:
+            yield f"At work: {', '.join(at_work)}."
+        elif self.snakemake_runs:
+            yield "Snakemake is at it; no job has begun to write: they start, or wait in the queue (squeue --me)."
+        elif any(j.state != "done" for j in self.jobs):
+            yield "Nothing is at work. Mend what failed and run the same snakemake command again: it does what is left."
+        elif any(j.stage == "report" for j in self.jobs):
+            yield "Done: the report is written."
+        else:
+            yield "Nothing is at work, and the report is not written: run the same snakemake command again."
+
+
+def run_status(logs: Path, now: float | None = None) -> Status:
+    """The state of a run, from ``logs/<run>`` and SLURM's own logs in ``logs/slurm``, ``now`` (s since the epoch).
+
+    Raises
+    ------
+    InputError  if no job has begun.
+    """
+    runs = any((logs.parent.parent / ".snakemake" / "locks").glob("*"))
+    found = [_job(path, now or time.time(), locked=runs) for path in sorted(logs.rglob("*.log"))]
+    jobs = [job for job in found if job.stage in STAGES]
+    if not jobs:
+        fix = "Give the name of a run, from its directory; the first jobs may still wait in the queue (squeue --me)"
+        raise InputError("no job of this run has written a log", file=logs, fix=fix)
+    order = sorted(jobs, key=lambda j: (-1 if j.round is None else j.round, STAGES.index(j.stage), j.shard or 0))
+    return Status(logs.name, tuple(order), 1 + max(j.shard or 0 for j in jobs), runs)
+
+
+def _job(log: Path, now: float, *, locked: bool) -> Job:
+    """What the log of a job, and the run time beside it, tell."""
+    stage = log.parent.name if log.stem.startswith("round_") else log.stem.partition("_shard_")[0]
+    numbers = NUMBERS.search(log.stem)
+    number, shard = (None if v is None else int(v) for v in numbers.groups()) if numbers else (None, None)
+    text, times, changed = log.read_text(errors="replace"), log.with_suffix(".tsv"), log.stat().st_mtime
+    if times.is_file() and times.stat().st_mtime >= changed - 1:
+        seconds = float(times.read_text().splitlines()[-1].split("\t")[0])
+        return Job(stage, number, shard, "done", seconds, log)
+    if faults := FAULT.findall(text):
+        crash = "fault of the program" in faults[-1]
+        return Job(stage, number, shard, "failed", 0.0, log, text.rstrip().splitlines()[-1] if crash else faults[-1])
+    if locked and now - changed < QUIET_S:
+        return Job(stage, number, shard, "at work", 0.0, log)
+    wildcards = "_".join(str(v) for v in (number, shard) if v is not None)
+    slurm = next(p for p in log.parents if p.name == "logs") / "slurm" / f"rule_{stage}" / wildcards
+    return Job(stage, number, shard, "unfinished", 0.0, log, _said_by_slurm(slurm))
+
+
+def _said_by_slurm(folder: Path) -> str:
+    """Why SLURM ended a job, by the last of its logs; empty where it did not."""
+    for path in sorted(folder.glob("*.log"), key=lambda p: p.stat().st_mtime, reverse=True):
+        told = [line.strip() for line in path.read_text(errors="replace").splitlines() if "slurmstepd: error" in line]
+        if told:
+            return f"{told[-1]} ({path})"
+    return ""

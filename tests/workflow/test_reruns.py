@@ -93,7 +93,7 @@ def test_what_computes_the_same_reruns_nothing(checkout: Path, file: str, old: s
         ("solve", {"solve", "report"}),
         ("score", COMPARING),
         ("classify", {"classify", "report"}),
-        ("select", {"select", "classify", "report"}),
+        ("select", {"select", "report"}),
     ],
 )
 def test_a_new_setting_reruns_the_stages_that_have_it(checkout: Path, name: str, stages: set[str]) -> None:
@@ -133,8 +133,8 @@ def test_another_formula_of_a_kernel_reruns_what_launches_it(
         ("cryocore/imaging/image_geometry.py", "optics.box - 1", "optics.box - 2", MAPPING | {"simulate", "cache"}),
         ("cryocore/reconstruct/iterative/losses.py", "torch.log1p(m * q", "torch.log1p(q", {"solve"}),
         ("cryocore/score/comparison.py", "ALTERNATIVE_SHARE = 0.99", "ALTERNATIVE_SHARE = 0.9", COMPARING),
-        ("cryocore/select/rules.py", "round(share *", "int(share *", {"select", "classify", "report"}),
-        ("cryocore/config/rules.py", "rates(0.05)", "rates(0.1)", {"select", "classify", "report"}),
+        ("cryocore/select/rules.py", "round(share *", "int(share *", {"select", "report"}),
+        ("cryocore/config/rules.py", "rates(0.05)", "rates(0.1)", {"select", "report"}),
         ("cryocore/log/gather.py", "Shard(i,", "Shard(i + 1,", {"gather"}),
         ("cryocore/validate/metrics.py", "", "\nN = 1\n", {"validate", "report"}),
         ("cryocore/classify/network.py", "", "\nN = 1\n", {"classify", "report"}),

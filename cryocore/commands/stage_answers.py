@@ -67,7 +67,7 @@ def validated(out_metrics: Path) -> Told:
     """The metrics."""
     value = json.loads(out_metrics.read_text())
     correct = value["correct_rate"]
-    known = "" if correct is None else f", {100 * correct:.1f} % of them right"
+    known = "" if correct is None else f", {100 * correct:.1f} % of them correct"
     text = f"{value['n_kept']:,} particles kept{known}, {value['resolution_angstrom']:.2f} Å at FSC 0.143"
     return f"{text}; more in {out_metrics}", value
 

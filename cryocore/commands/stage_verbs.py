@@ -101,10 +101,11 @@ def _named(config: Config) -> dict[str, Any]:
     """What a configuration names that is no setting of a stage: the backend, and files that are inputs of rules."""
     from cryocore.config.classify import CLASSIFIERS
 
-    mask, model = config.reconstruct.mask, config.classify.model
+    mask, true_map, model = config.reconstruct.mask, config.input.true_map, config.classify.model
     return {
         "backend": config.backend,
         "mask": mask and Path(mask),
+        "true_map": true_map and Path(true_map),
         "model": None if model in CLASSIFIERS else Path(model),
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -18,6 +19,7 @@ from cryocore.config.file import read_config
 from cryocore.errors import InputError
 from cryocore.tables.io import as_numpy, read_table
 from cryocore.workflow.settings import stage_settings
+from tests.runs import SyntheticRun
 from tests.score.simulated import SIMULATION
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -158,6 +160,18 @@ def test_rules_hand_over_every_file_that_a_stage_takes() -> None:
         parameters = get_type_hints(getattr(import_module(f"cryocore.commands.stages.{stage}"), stage))
         files = {name for name, kind in parameters.items() if kind in (Path | None, list[Path] | None)}
         assert files <= named[stage] | {"model"}, stage  # the model is a folder, of which the rule names a file
+
+
+def test_validate_takes_the_true_map_that_the_configuration_names(
+    config: Path, tmp_path: Path, make_run: Callable[..., SyntheticRun]
+) -> None:
+    made = make_run(tmp_path, n=100, n_rounds=0)
+    real = {"star": "run_data.star", "true_map": str(made.true_map)}
+    for values, is_known in (({"star": "run_data.star"}, False), (real, True)):
+        config.write_text(yaml.safe_dump({"symmetry": "C1", "input": values, "select": {"rule": "fraction"}}))
+        out = tmp_path / "metrics.json"
+        found = verb("validate", made.log(0), made.folder / "round_0", out, "--config", config)
+        assert (found["fsc_truth_area"] is not None) == is_known
 
 
 def test_faults_are_named(config: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ def validate(
     *,
     settings: options.Settings,
     truth: Annotated[Path | None, typer.Option(help="truth.parquet of the run, where it is known.")] = None,
-    true_map: Annotated[Path | None, typer.Option(help="Map of the truth, where known.")] = None,
+    true_map: Annotated[Path | None, typer.Option(help="Map of the truth, .mrc; default: the configuration's.")] = None,
     probability: options.Probability = None,
     batches: Annotated[Path | None, typer.Option(help="batches.parquet of an iterative reconstruction.")] = None,
 ) -> None:

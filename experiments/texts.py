@@ -74,14 +74,14 @@ A score is a function of the band sums of each particle, each `(particles, bands
 Add it to `cryocore/score/scores.py`,
 
 ```python
-def my_score(s: BandStatistics, weighting: Weighting) -> Array:
+def my_score(s: BandStatistics, weighting: Weighting) -> Floats:
     return np.sum(weighting.w * s.c, axis=1) / np.sqrt(np.sum(s.a, axis=1) * np.sum(s.e, axis=1))
 ```
 
 put `"my_score": my_score(own, weighting)` into the dictionary of scores further down in that file, and its name into
-`SCORES` of `cryocore/tables/particles.py`. It is then a column of the log, a value of `select.score`, and a column of
-every table here; `python -m experiments run` measures the cases again. A score whose name ends in `_loss` is better
-when lower.
+`SCORES` of `cryocore/log/names.py` ([contributing](../../CONTRIBUTING.md) lists what else tests ask for). It is then a
+column of the log, a value of `select.score`, and a column of every table here; `python -m experiments run` measures the
+cases again. A score whose name ends in `_loss` is better when lower.
 
 A rule is a function of scores in `cryocore/select/rules.py` and an entry in `cryocore/config/rules.py`
 ([selection rules](../reference/selection-rules.md)). To compare rules, set `select` below `settings` in

@@ -1,4 +1,4 @@
-"""Rule validate: the evidence of one round, and its part of the log."""
+"""Rule validate: the evidence of one round."""
 
 from cryocore.commands.edge import run
 from cryocore.commands.stages.validate import validate

@@ -173,7 +173,7 @@ class Alternatives:
 class Assessment:
     """What the sums say of n particles.
 
-    ``scores``, ``expected`` : ``(n,)`` by the names in ``cryocore.tables.particles`` SCORES and EXPECTED
+    ``scores``, ``expected`` : ``(n,)`` by the names in ``cryocore.log.names`` SCORES and EXPECTED
     ``random_pose_z`` : ``(n, k)``, ``z`` at the random poses
     ``perturbed_pose_gain``, ``shift_gain`` : ``(n, k)``, log-likelihood ratio above that of the own pose and shift
     """

@@ -93,7 +93,7 @@ def reconstruct(
             temporary, density=sampling_density(sums), padding=np.float64(settings.padding), last_shell=grid.last_shell
         )
     resolution = resolution_at(curves.corrected, curves.resolution_angstrom)
-    log.info("%d particles, %.2f Å at FSC 0.143", np.count_nonzero(weights), resolution)
+    log.info("%d particles with a weight, %.2f Å at FSC 0.143", np.count_nonzero(weights), resolution)
 
 
 def sum_shard(

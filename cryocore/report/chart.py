@@ -14,7 +14,7 @@ from cryocore.types import Floats
 from cryocore.validate.figures import Curve, FscPanel, fsc_panels
 
 WIDTH, HEIGHT = 420, 300
-LEFT, RIGHT, TOP, BOTTOM = 58, 410, 12, 254
+LEFT, RIGHT, TOP, BOTTOM = 68, 410, 12, 254
 """Edges of the axes in units of the drawing, y down."""
 FSC_RANGE = (-0.06, 1.03)
 

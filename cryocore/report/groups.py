@@ -19,7 +19,7 @@ NAMES = {
     "optics_group": ("Optics group", "optics groups"),
     "defocus": ("Defocus", "ranges of defocus"),
 }
-SOURCES = {"posterior": "by the probability of being wrong", "flags": "by the truth"}
+SOURCES = {"posterior": "by the probability of being incorrect", "flags": "by the truth"}
 READING = (
     "The share of incorrect particles of every group with its 95 % interval, drawn to the mean where its particles are "
     "few; the dashed line is the share of all. Orange groups are worse than chance explains; of twenty such groups one "
@@ -58,7 +58,7 @@ def _table(kind: str, ranking: Ranking) -> Table:
     rows = min(max(int(ranking.worse.sum()), FEWEST_LISTED), LISTED, len(ranking))
     return Table(
         f"{NAMES[kind][1].capitalize()}, the worst of {len(ranking):,}",
-        (NAMES[kind][0], "Particles", "Wrong", "95 % interval", "q"),
+        (NAMES[kind][0], "Particles", "Incorrect", "95 % interval", "q"),
         tuple(
             (
                 ranking.name[i],

@@ -17,7 +17,7 @@ from cryocore.report.section import Drawing, Section
 MOST = 20_000
 """Particles that are analysed at most, chosen by their ids."""
 PERMUTATIONS = 199
-NAMED = "loss", "Loss", "Why is the loss distributed like this, does it depend on direction?"
+NAMED = "loss", "Loss", "Why is the loss distributed like this, and does it depend on the pose?"
 FOUND = {
     "mean": "the mean changes with the view",
     "narrow": "some views, which may be narrow, differ",

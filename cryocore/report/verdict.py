@@ -48,8 +48,8 @@ def recommended_sentence(rounds: Sequence[Metrics], stop: Stop) -> str:
     equal = abs(c.area) < NEGLIGIBLE_AREA
     difference = "the same area" if equal else f"difference of the area {c.area:+.4f} ± {c.area_sd:.4f}"
     return (
-        f"{subject}: the smallest whose half-map FSC is nowhere significantly below that of round {best['round']}, "
-        f"the best ({difference})."
+        f"{subject}: the smallest by effective number whose half-map FSC is nowhere significantly below that "
+        f"of round {best['round']}, the best ({difference})."
     )
 
 
@@ -106,9 +106,9 @@ def _truth_warnings(first: Metrics, last: Metrics) -> list[str]:
         and first["correct_rate"] is not None
         and last["correct_rate"] < first["correct_rate"]
     ):
-        found.append("The kept particles are right less often than all particles: the score misleads the selection.")
+        found.append("The kept particles are correct less often than all particles: the score misleads the selection.")
     if last["auc"] is not None and last["auc"] < CHANCE_AUC:
-        found.append(f"The score hardly tells right from wrong (AUC {last['auc']:.2f}; 0.5 is chance).")
+        found.append(f"The score hardly tells correct from incorrect particles (AUC {last['auc']:.2f}; 0.5 is chance).")
     areas = first["fsc_truth_area"], last["fsc_truth_area"]
     if None not in areas and areas[1] < areas[0] - AREA_LOSS:
         found.append(f"The map moved away from the true one: FSC area {areas[0]:.3f} → {areas[1]:.3f}.")
@@ -123,7 +123,7 @@ def _half_set_warnings(last: Metrics) -> list[str]:
 
 
 def _error_rate_warnings(rounds: Sequence[Metrics]) -> list[str]:
-    """Where the last selection drops more than is estimated to be wrong, or the estimate is doubtful."""
+    """Where the last selection drops more than is estimated to be incorrect, or the estimate is doubtful."""
     judged, last = rounds[max(len(rounds) - 2, 0)], rounds[-1]
     rate = judged["error_rate"]
     if rate is None:
@@ -133,6 +133,7 @@ def _error_rate_warnings(rounds: Sequence[Metrics]) -> list[str]:
     if rate["high"] is not None and dropped > rate["high"] + DROPPED_MARGIN:
         found.append(
             f"Round {last['round']} drops {100 * dropped:.0f} % of the particles, where {100 * rate['value']:.0f} % "
-            f"({100 * rate['low']:.0f} to {100 * rate['high']:.0f}) are estimated to be wrong: correct ones are lost."
+            f"({100 * rate['low']:.0f} to {100 * rate['high']:.0f}) are estimated to be incorrect: correct ones "
+            "are lost."
         )
     return found

@@ -167,14 +167,14 @@ def require_enough(
         raise InputError(
             f"{settings.rule} {value:g} keeps {kept} of the {len(weights)} particles of half set {half} in "
             f"round {round_number}{weighed}; at least {settings.minimum} are wanted"
-            + (f". {100 * estimate.value:.0f} % are estimated to be wrong" if estimate else ""),
+            + (f". {100 * estimate.value:.0f} % are estimated to be incorrect" if estimate else ""),
             setting="select.value",
             fix="Loosen select.value, or lower select.minimum",
         )
     if listed < settings.minimum:
         raise InputError(
             f"{settings.rule} {value:g} finds {listed} of the {len(weights)} particles of half set {half} more likely "
-            f"right than wrong in round {round_number}; at least {settings.minimum} are wanted",
+            f"correct than not in round {round_number}; at least {settings.minimum} are wanted",
             setting="select.value",
             fix="Use more particles, another rule such as fraction, or lower select.minimum",
         )

@@ -123,8 +123,8 @@ def progress_figure(table: dict[str, list[Any]]) -> Figure:
     resolution.invert_yaxis()
     if known:
         rates = {
-            "correct rate of kept": (table["correct_rate"], RIGHT, "o"),
-            "recall of right": (table["recall"], WRONG, "s"),
+            "correct rate": (table["correct_rate"], RIGHT, "o"),
+            "recall": (table["recall"], WRONG, "s"),
             "AUC of score": (table["auc"], UNKNOWN, "^"),
         }
         _lines(rest[0], rounds, rates)

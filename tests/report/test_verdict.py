@@ -28,7 +28,7 @@ def sentences(last, *, n_rounds=1):
         ({"resolution_angstrom": 9.0}, {}, "Resolution got worse: 8.00 Å in round 0, 9.00 Å in round 1"),
         ({"resolution_angstrom": 4.05}, {}, "Nyquist"),
         ({"resolution_low_angstrom": 9.0}, {}, "runs flat near 0.143: with its errors, 9.00 to 7.80 Å"),
-        ({"correct_rate": 0.6}, {}, "right less often"),
+        ({"correct_rate": 0.6}, {}, "correct less often"),
         ({"auc": 0.55}, {}, "hardly tells"),
         ({"fsc_truth_area": 0.5}, {}, "moved away from the true one: FSC area 0.600 → 0.500"),
         ({"n_kept_half1": 800, "n_kept_half2": 200}, {}, "uneven: 800 and 200"),
@@ -52,7 +52,7 @@ RATE = {"value": 0.1, "low": 0.08, "high": 0.12, "second_opinion": 0.1, "method"
     "kept, rate, expected",
     [
         (900, RATE, None),
-        (700, RATE, "drops 30 % of the particles, where 10 % (8 to 12) are estimated to be wrong"),
+        (700, RATE, "drops 30 % of the particles, where 10 % (8 to 12) are estimated to be incorrect"),
         (900, {**RATE, "note": "the model does not fit"}, "The error rate is doubtful: the model does not fit."),
     ],
 )

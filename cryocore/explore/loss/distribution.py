@@ -131,7 +131,7 @@ def judge(columns: LossColumns, peaks: Peaks, geometry: Geometry) -> tuple[str, 
     reasons.append(
         {
             True: f"among particles of the same view and projection energy there are two kinds, Ashman's D "
-            f"{two.separation:.1f}, {two.part[1].mean():.1%} of the worse",
+            f"{two.separation:.1f}, {100 * two.part[1].mean():.1f} % of the worse",
             False: "particles of the same view and projection energy are of one kind as far as the loss shows",
             None: "whether particles of the same view and projection energy are of two kinds is open",
         }[kinds]
@@ -180,7 +180,7 @@ def _behind(columns: LossColumns, geometry: Geometry) -> tuple[bool, str]:
     expected = source.mean[int(np.argmax(source.share)) if geometry.are_two_kinds else 0]
     alone = decompose(columns, expected).alone
     named = {k: v for k, v in alone.items() if k in ("view", "defocus", "micrograph")}
-    words = ", ".join(f"{name} {max(value, 0.0):.0%}" for name, value in named.items())
+    words = ", ".join(f"{name} {100 * max(value, 0.0):.0f} %" for name, value in named.items())
     by_view = "view" in named and named["view"] >= max(named.values()) - 0.05
     return by_view, f"of what the geometry makes of the loss is explained by: {words}"
 

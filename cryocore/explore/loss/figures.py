@@ -118,7 +118,7 @@ def _variance(axes: Axes, result: Distribution) -> None:
     axes.barh(y, values, color=colours, height=0.55)
     alone = [result.variance.alone.get(name) for name in shares]
     for at, value, single in zip(y, values, alone, strict=True):
-        text = f"{value:.1%}" + (f"  (alone {max(single, 0):.1%})" if single is not None else "")
+        text = f"{100 * value:.1f} %" + (f"  (alone {100 * max(single, 0):.1f} %)" if single is not None else "")
         axes.annotate(text, (value, at), (4, 0), textcoords="offset points", va="center", fontsize=9)
     axes.set_yticks(y, [*shares])
     axes.set_xlim(0, min(max(float(values.max()) * 1.3, 0.1), 1.15))

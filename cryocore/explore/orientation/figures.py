@@ -46,7 +46,7 @@ def _views(figure: Figure, panels: list[Any], result: Orientation) -> None:
     np.divide(maps.after, maps.before, out=kept, where=maps.before >= FEWEST_IN_CELL)
     overall = float(np.clip(maps.after.sum() / max(maps.before.sum(), 1.0), 0.01, 0.99))
     norm = TwoSlopeNorm(overall, 0.0, 1.0)
-    label = f"share kept ({overall:.0%} of all)"
+    label = f"share kept ({100 * overall:.0f} % of all)"
     draw_sphere(figure, panels[2], kept, maps.nside, matplotlib.colormaps["PuOr"], norm, label)
     panels[2].set_title("kept of each view", loc="center")
 

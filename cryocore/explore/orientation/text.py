@@ -93,7 +93,7 @@ def warnings(o: Orientation) -> tuple[str, ...]:
 def _reference(o: Orientation) -> str:
     words = {
         "flags": "as many random correct particles",
-        "posterior": "as many random particles that the log holds for right",
+        "posterior": "as many random particles that the log takes for correct",
         "all": "as many random particles",
     }
     return words[o.sampling.scored_by]
@@ -104,7 +104,7 @@ def _spread_of_wrong(o: Orientation) -> str:
     if o.n_before == o.n_after or s.by_chance > s.of_all - NEGLIGIBLE_FACTOR:
         return ""
     return (
-        f"As many random particles, right or wrong, would have {s.of_all:.3f}: wrong poses are spread more evenly than "
+        f"As many random particles, correct or not, would have {s.of_all:.3f}: wrong poses are spread more evenly than "
         "correct ones, and leaving them out shows it."
     )
 

@@ -117,7 +117,7 @@ def outcome_text(outcome: Outcome) -> str:
     worst = [f"{v:.4g}" for v in outcome.worst_kept]
     lines["worst kept"] = f"{outcome.plan.score} {worst[0]} and {worst[1]}"
     if rate := outcome.selection.error_rate:
-        lines["error rate"] = f"{100 * rate.value:.1f} % of all particles are estimated to be wrong"
+        lines["error rate"] = f"{100 * rate.value:.1f} % of all particles are estimated to be incorrect"
     if r := outcome.rates:
         lines["correct rate"] = (
             f"{_number(r.correct_rate)} (all particles {_number(r.correct_rate_all)}); "

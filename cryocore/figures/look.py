@@ -57,6 +57,8 @@ def style() -> AbstractContextManager[None]:
 def save(figure: Figure, *paths: Path, dpi: float | None = None) -> None:
     """Write a figure; the name of each file says in which format, as ``.png``, ``.svg`` or ``.pdf``.
 
+    ``dpi`` are the pixels per inch of a picture; None: those of the look.
+
     Raises
     ------
     InputError  if it is none of these.
@@ -68,7 +70,7 @@ def save(figure: Figure, *paths: Path, dpi: float | None = None) -> None:
             raise InputError("figures are written as .png, .svg or .pdf", file=path, fix="Give such a name")
         with style(), atomic_path(path) as temporary:
             about = METADATA[suffix]
-            figure.savefig(temporary, format=suffix[1:], metadata=about, facecolor="white", dpi=dpi or "figure")
+            figure.savefig(temporary, format=suffix[1:], metadata=about, facecolor="white", dpi=dpi)
         figure.set_layout_engine("none")  # all files have the layout of the first
 
 

@@ -1,10 +1,13 @@
-"""Surfaces and views."""
+"""Surfaces, views, and how figures are written."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from PIL import Image
 
+from cryocore.figures.look import STYLE, save, style
 from cryocore.geometry.sphere import cell_counts, nside_for, sphere_image
 from cryocore.geometry.symmetry import point_group
 from cryocore.maps import soft_ball
@@ -75,3 +78,12 @@ def test_sphere_image_shows_the_poles_and_the_equator():
 
 def test_resolution_of_cells():
     assert [nside_for(n) for n in (10, 6_000, 10**7)] == [2, 4, 16]
+
+
+@pytest.mark.parametrize("dpi", [None, 80])
+def test_pictures_have_the_pixels_of_the_look_unless_others_are_asked_for(dpi, tmp_path):
+    with style():
+        figure = Figure(figsize=(2.0, 1.0))
+    save(figure, tmp_path / "a.png", dpi=dpi)
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.width == 2 * (dpi or STYLE["savefig.dpi"]) != 2 * STYLE["figure.dpi"]

@@ -159,8 +159,8 @@ def as_table(record: dict[str, Any]) -> str:
         printed = "the same" if d["same_printed_table"] else "another"
         counted = "–" if t is None else f"{t.get('passed', 0):,} / {t.get('failed', 0) + t.get('error', 0)}"
         rows.append([name, *shown, f"{100 * d['lists']:.2g} %", f"{d['fsc']:.1e}" if d["fsc"] else "0",
-                     f"{d['resolution_angstrom']:.2f} Å", printed, counted])  # fmt: skip
-    head = ["configuration", "images (sd)", "scores (sd)", "weights", "list", "FSC", "resolution", "printed table",
+                     printed, counted])  # fmt: skip
+    head = ["configuration", "images (sd)", "scores (sd)", "weights", "selected", "FSC", "printed table",
             "informative tests passed / failed"]  # fmt: skip
     return table(head, rows)
 

@@ -10,10 +10,11 @@ def table_lines(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]
     """A table, a line per row; bars within cells are escaped.
 
     >>> table_lines(["rule", "value"], [["soft", 0.05]])
-    ['| rule | value |', '| --- | --- |', '| soft | 0.05 |']
+    ['| rule | value |', '|---|---|', '| soft | 0.05 |']
     """
     body = ([str(cell).replace("|", "\\|") for cell in row] for row in rows)
-    return [f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *body]]
+    first, *others = (f"| {' | '.join(line)} |" for line in [head, *body])
+    return [first, "|---" * len(head) + "|", *others]
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

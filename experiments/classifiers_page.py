@@ -13,30 +13,23 @@ from experiments.classifiers import STORE, measured_cases, read_plan
 
 Values = dict[str, Any]
 PAGE = ROOT / "docs" / "measurements" / "classifier-gain.md"
-SHOWN = ("l2_loss", "zc", "ldac", "local", "dual", "mixture")
-"""Scores of the log."""
-
 HEAD = """\
 # Gain of classifiers
 
 *For those who ask whether a classifier finds what the scores of the log do not.*
 
-[Classifiers](../how-to/use-a-classifier.md) beside the scores, on data with planted errors whose truth they learn from.
-`experiments/classifiers.yaml` declares the cases, `python -m experiments classifiers` runs what is not measured yet,
-`python -m experiments table` writes this page; all numbers are in `benchmarks/results/classifiers`. Half sets learn
-apart, {folds} folds of micrographs in each. Intervals are a bootstrap over micrographs (95 %).
-"""
-ACCURACY = """\
-Of scores, and of the true map (log-likelihood ratio with it), at the best threshold, chosen with the truth at hand; of
-classifiers at probability 0.5.
+[Classifiers](../how-to/use-a-classifier.md) beside the scores, on data with planted errors whose truth they learn from:
+half sets apart, {folds} folds of micrographs in each. Intervals are a bootstrap over micrographs (95 %).
+`experiments/classifiers.yaml` declares the cases, `python -m experiments classifiers` measures them; all numbers are in
+`benchmarks/results/classifiers`.
 """
 GAIN = """\
-AUC of the best score of the log, and what a classifier has beyond it, the best score drawn anew in every resampling.
+AUC of the best score of the log and of the true map (log-likelihood ratio with it), and what a classifier has beyond
+the former, drawn anew in every resampling. Accuracy: of {models} at probability 0.5.
 """
 KINDS = "AUC of correct particles against those of the kind of error that is hardest to find.\n"
 TRANSFER = """\
-Models that learned from all particles of "{source}" on other molecules and real images, beside models that learned
-there.
+AUC of models that learned from all particles of "{source}", moved to other data, beside models that learned there.
 """
 
 
@@ -46,8 +39,8 @@ def write_page(store: Path = STORE, page: Path = PAGE) -> Path | None:
     if not cases:
         return None
     plan, _ = read_plan()
-    parts = [HEAD.format(folds=plan["n_folds"]), "## Accuracy\n", ACCURACY, accuracy_table(cases)]
-    parts += ["## Beyond the best score\n", GAIN, gain_table(cases)]
+    parts = [HEAD.format(folds=plan["n_folds"]), "## Beyond the best score\n"]
+    parts += [GAIN.format(models=", ".join(whole_models(cases))), gain_table(cases)]
     parts += ["## By kind of error\n", KINDS, kinds_table(cases)]
     moved = [case for case in cases if "transfer" in case]
     if moved:
@@ -57,45 +50,28 @@ def write_page(store: Path = STORE, page: Path = PAGE) -> Path | None:
     return page
 
 
-def accuracy_table(cases: Sequence[Values]) -> str:
-    """A row per case: scores, the ceiling, and classifiers."""
-    models = [name for name in model_names(cases) if "," not in name]
-
-    def row(case: Values) -> list[str]:
-        scores = [f"{case['scores'][name]['accuracy']:.3f}" for name in SHOWN]
-        ceiling = f"{case['oracle']['accuracy']:.3f}" if case["oracle"] else "-"
-        return [_head(case), *scores, ceiling, *(cell(case, name) for name in models)]
-
-    return table(["case", *(f"`{name}`" for name in SHOWN), "true map", *models], map(row, cases))
-
-
-def cell(case: Values, name: str) -> str:
-    """Accuracy of a classifier."""
-    found = case["models"].get(name)
-    return f"{found['accuracy']['value']:.3f}" if found else "-"
-
-
-def model_names(cases: Sequence[Values]) -> list[str]:
-    """Those that see all first."""
-    names = list(dict.fromkeys(name for case in cases for name in case["models"]))
-    return sorted(names, key=lambda name: "," in name)
+def whole_models(cases: Sequence[Values]) -> list[str]:
+    """Names of the classifiers that see everything."""
+    return list(dict.fromkeys(name for case in cases for name in case["models"] if "," not in name))
 
 
 def gain_table(cases: Sequence[Values]) -> str:
-    """AUC of the best score and of the true map, and the gains."""
-    names = [name for name in model_names(cases) if "," not in name]
+    """AUC of the best score and of the true map, the gains, and the accuracies."""
+    names = whole_models(cases)
     rows = []
     for case in cases:
         best = max((name for name in case["scores"]), key=lambda name: case["scores"][name]["auc"])
         ceiling = f"{case['oracle']['auc']:.3f}" if case["oracle"] else "-"
         gains = [_gain(case["models"].get(name)) for name in names]
-        rows.append([case["label"], f"{best}, {case['scores'][best]['auc']:.3f}", *gains, ceiling])
-    return table(["case", "best score", *names, "true map"], rows)
+        found = (case["models"].get(name) for name in names)
+        accuracies = ", ".join(f"{model['accuracy']['value']:.3f}" if model else "-" for model in found)
+        rows.append([case["label"], f"{best}, {case['scores'][best]['auc']:.3f}", ceiling, *gains, accuracies])
+    return table(["case", "best score", "true map", *names, "accuracy"], rows)
 
 
 def kinds_table(cases: Sequence[Values]) -> str:
     """Of cases with several kinds of error the one with the lowest AUC."""
-    names = [name for name in model_names(cases) if "," not in name]
+    names = whole_models(cases)
     rows = []
     for case in cases:
         found = {name: case["models"][name]["kinds"] for name in names if name in case["models"]}
@@ -114,9 +90,9 @@ def transfer_table(cases: Sequence[Values]) -> Iterator[str]:
     for case in cases:
         for name, found in case["transfer"].items():
             here = case["models"][name]
-            values = (f"{v['auc']['value']:.3f} ({_range(v['auc'])})" for v in (found, here))
-            rows.append([case["label"], name, *values])
-    yield table(["case", "model", "AUC, moved", "AUC, learned there"], rows)
+            moved = f"{found['auc']['value']:.3f} ({_range(found['auc'])})"
+            rows.append([case["label"], name, moved, f"{here['auc']['value']:.3f}"])
+    yield table(["case", "model", "moved", "learned there"], rows)
 
 
 def _gain(found: Values | None) -> str:
@@ -127,7 +103,3 @@ def _gain(found: Values | None) -> str:
 
 def _range(estimate: Values) -> str:
     return f"{estimate['low']:.3f} to {estimate['high']:.3f}"
-
-
-def _head(case: Values) -> str:
-    return str(case["label"])

@@ -21,7 +21,6 @@ from experiments.texts import (
     AREAS_TEXT,
     HEAD,
     KINDS_TEXT,
-    RATES_TEXT,
     REPEATS_TEXT,
     SCORES_TEXT,
     SET_TITLES,
@@ -29,14 +28,12 @@ from experiments.texts import (
 
 Values = dict[str, Any]
 PAGE = ROOT / "docs" / "measurements" / "experiments.md"
-SHOWN = 6
+SHOWN = 3
 """How many scores of the highest mean AUC a table has, beside the best of any case and those with a reference value."""
 SUBSETS = {
     "all": "all",
     "cryosieve": "CryoSieve's rule",
     "chosen": "chosen",
-    "judged": "weights by map of correct ones",
-    "oracle": "best by true map",
 }
 
 
@@ -79,7 +76,6 @@ def page_text(cases: Sequence[Values], *, with_figures: bool) -> str:
         if name == "table" and (agreement := agreement_table(members)):
             parts += [AGREEMENT_TEXT, agreement]
         parts += ["![FSC area of subsets](images/experiments_subsets.png)\n"] if figures else []
-        parts += [RATES_TEXT, rates] if (rates := rates_table(members)) else []
         if mixed := [case for case in members if len(_kinds(case)) > 1]:
             parts += [KINDS_TEXT, *(kinds_table(case) for case in mixed)]
     if repeats := [case for case in cases if "repeats" in case["sets"]]:
@@ -98,18 +94,13 @@ def scores_table(cases: Sequence[Values]) -> str:
         if with_truth:
             found["judged"] = case["maps"].get("judged", {}).get("auc")
             found["oracle"] = case["oracle"] and case["oracle"]["any"]
-            found |= {f"cryosieve_rule_{name}": rule and rule[name]["auc"] for name in VARIANTS}
+            found["cryosieve_rule"] = rule and rule[VARIANTS[0]]["auc"]
         best = max((v for v in (found[name] for name in names) if v is not None), default=None)
         cells = [f"**{_digits(v)}**" if v is not None and v == best else _digits(v) for v in found.values()]
         known = case["reference"]
-        known = {**known, f"cryosieve_rule_{VARIANTS[0]}": known.get("cryosieve_rule")}
         return [case["label"], *(c + _bracket(known.get(name)) for name, c in zip(found, cells, strict=True))]
 
-    others = (
-        ["`mixture`, map of the correct ones", "true map", "CryoSieve's rule, self-contribution in", "out"]
-        if with_truth
-        else []
-    )
+    others = ["`mixture`, map of the correct ones", "true map", "CryoSieve's rule"] if with_truth else []
     return table(["case", *(f"`{name}`" for name in names), *others], map(row, cases))
 
 
@@ -131,24 +122,31 @@ def by_mean_auc(cases: Sequence[Values]) -> list[str]:
 
 
 def areas_table(cases: Sequence[Values]) -> str:
-    """FSC area of the truly correct particles' map, and that of others beside it; nothing without a true map."""
-    known = [case for case in cases if case["oracle"]]
+    """FSC area of the truly correct particles' map, that of others beside it, and the estimated error rate.
+
+    Nothing where no case has either.
+    """
+    known = [case for case in cases if case["oracle"] or case["rounds"][-1]["error_rate_estimate"]]
 
     def row(case: Values) -> list[str]:
-        maps = with_cryosieve(case)
-        correct = maps["right"]
+        maps = with_cryosieve(case) if case["oracle"] else {}
+        correct = maps.get("right", {})
         lost = [_lost(maps.get(name, {}), correct, "fsc_truth_area") for name in SUBSETS]
-        return [case["label"], _digits(correct["fsc_truth_area"]), *lost]
+        return [case["label"], _digits(correct.get("fsc_truth_area")), *lost, _estimated(case)]
 
-    return table(["case", "correct ones", *SUBSETS.values()], map(row, known)) if known else ""
+    head = ["case", "correct ones", *SUBSETS.values(), "estimated incorrect"]
+    return table(head, map(row, known)) if known else ""
 
 
 def agreement_table(cases: Sequence[Values]) -> str:
-    """How the half maps of several subsets agree beyond the truth; nothing where it was not measured."""
-    known = [case for case in cases if "across" in case["maps"]]
+    """How the half maps of several subsets agree beyond the truth, over all cases; nothing where not measured."""
+    known = [case["maps"] for case in cases if "across" in case["maps"]]
     titles = {"all": "all", "right": "correct ones", "chosen": "chosen", "across": "scored across"}
-    rows = [[case["label"], *(f"{case['maps'][name]['beyond_truth']:+.3f}" for name in titles)] for case in known]
-    return table(["case", *titles.values()], rows) if known else ""
+    rows = []
+    for name, title in titles.items() if known else ():
+        found = [maps[name]["beyond_truth"] for maps in known]
+        rows.append([title, *(f"{value:+.3f}" for value in (min(found), sum(found) / len(found), max(found)))])
+    return table(["particles", "least", "mean", "most"], rows) if known else ""
 
 
 def _lost(values: Values, correct: Values, name: str) -> str:
@@ -156,18 +154,10 @@ def _lost(values: Values, correct: Values, name: str) -> str:
     return "-" if area is None or best is None else f"{100 * (area / best - 1):+.1f} %"
 
 
-def rates_table(cases: Sequence[Values]) -> str:
-    """Planted and estimated share of incorrect particles; nothing where no case has an estimate."""
-    known = [case for case in cases if case["rounds"][-1]["error_rate_estimate"]]
-    if not known:
-        return ""
-
-    def row(case: Values) -> list[str]:
-        found = case["rounds"][-1]["error_rate_estimate"]
-        interval = f"{_digits(found['low'])} to {_digits(found['high'])}"
-        return [case["label"], _digits(case["error_rate"]), _digits(found["value"]), interval]
-
-    return table(["case", "planted", "estimated", "95 % interval"], map(row, known))
+def _estimated(case: Values) -> str:
+    """The share of incorrect particles estimated from the last round, with its interval."""
+    found = case["rounds"][-1]["error_rate_estimate"]
+    return f"{_digits(found['value'])} ({_digits(found['low'])} to {_digits(found['high'])})" if found else "-"
 
 
 def kinds_table(case: Values) -> str:

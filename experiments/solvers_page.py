@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,34 +29,19 @@ HEAD = """\
 
 *For those who ask which way to weigh particles makes the best map: all of them on the same images.*
 
-{n:,} particles at SNR {snr:g}, uniformly wrong poses. `experiments/solvers.yaml` declares the ways, each as the
-sections `select` and `reconstruct` of a configuration; map, losses and weights follow in turn, {rounds} times where
-there are weights. `python -m experiments solvers` runs what is not measured yet, `python -m experiments table` writes
-this page; resolutions and all rates are in `benchmarks/results/solvers`. [Selection
-rules](../reference/selection-rules.md) has the formulas.
+{n:,} particles at SNR {snr:g}, uniformly wrong poses. `experiments/solvers.yaml` declares the ways
+([formulas](../reference/selection-rules.md)); map, losses and weights follow in turn, {rounds} times where there are
+weights. `python -m experiments solvers` measures them; all numbers are in `benchmarks/results/solvers`.
 """
 
-TABLES: tuple[tuple[str, str, tuple[float, ...], Callable[[Values], str]], ...] = (
-    (
-        "Map",
-        "Mean over all shells of the FSC with the true map, under the mask of the first round.",
-        (0.1, 0.3, 0.5),
-        lambda v: f"{v['fsc_truth_area']:.3f}",
-    ),
-    (
-        "Weight on correct particles, and how many count",
-        "Share of the weight on correct particles, and the effective number (Σ w)² / Σ w² in the poorer half.",
-        (0.3,),
-        lambda v: f"{v['correct_weight']:.3f} · {v['n_effective']:.0f}",
-    ),
-    (
-        "Cross-validation",
-        "Minus the log-likelihood ratio of the *other* half set's particles under the map, in nats per particle, lower "
-        "is better: mean over the correct ones.",
-        (0.3,),
-        lambda v: f"{v['cross_validation']['truth']:.2f}",
-    ),
-)
+RATE = 0.3
+"""Share of incorrect particles of the cases in the table."""
+TABLE_TEXT = """\
+At 30 % incorrect particles. *Area*: mean over all shells of the FSC with the true map, under the mask of the first
+round. Of the {molecule}: the share of the weight on correct particles, the effective number (Σ w)² / Σ w² in the poorer
+half, and minus the log-likelihood ratio of the *other* half set's correct particles under the map, in nats per
+particle, lower is better.
+"""
 
 
 def write_page(store: Path = STORE, page: Path = PAGE) -> Path | None:
@@ -76,13 +61,24 @@ def page_text(cases: Sequence[Values]) -> str:
         HEAD.format(n=cases[0]["n"], snr=cases[0]["snr"], rounds=most_rounds(cases)),
         f"![FSC area](images/{FIGURE})\n",
     ]
-    for title, text, rates, cell in TABLES:
-        shown = [case for case in cases if case["rate"] in rates]
-        columns = [f"{case['molecule']} {100 * case['rate']:g} %" for case in shown]
-        rows = [[label, *(cell(v) if v else "-" for v in found)] for label, found in by_solver(shown)]
-        parts += [f"## {title}\n", text + "\n", table(["", *columns], rows)] if shown else []
-    parts += ["## What is lost against the true flags\n", *losses(cases)]
+    if shown := [case for case in cases if case["rate"] == RATE]:
+        about = shown[len(shown) // 2]
+        head = ["", *(f"area, {case['molecule']}" for case in shown), "correct weight", "effective", "other half"]
+        parts += [TABLE_TEXT.format(molecule=about["molecule"]), table(head, solver_rows(shown, about))]
+    parts += ["## What is lost\n", *losses(cases)]
     return "\n".join(parts)
+
+
+def solver_rows(cases: Sequence[Values], about: Values) -> Iterator[list[str]]:
+    """A row per solver: its FSC area in every case, and of one case what its weights are worth."""
+    for label, found in by_solver(cases):
+        areas = [f"{v['fsc_truth_area']:.3f}" if v else "-" for v in found]
+        v = about["solvers"].get(label)
+        numbers = ["-"] * 3
+        if v:
+            other = v["cross_validation"]["truth"]
+            numbers = [f"{v['correct_weight']:.3f}", f"{v['n_effective']:.0f}", f"{other:.2f}"]
+        yield [label, *areas, *numbers]
 
 
 def most_rounds(cases: Sequence[Values]) -> int:

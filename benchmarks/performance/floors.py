@@ -71,7 +71,7 @@ def _scaling_targets(record: Record) -> list[Target]:
             ratio = walls[1] / walls[2]
             found.append(
                 (
-                    f"whole {stage} of 5,000 particles, start-up included, two cores over one",
+                    f"whole {stage} of 5,000 particles, two cores over one",
                     ">= 1.7",
                     f"{ratio:.2f}",
                     ratio >= 1.7,
@@ -123,27 +123,26 @@ def margin(record: Record) -> list[str]:
 def where_time_goes(record: Record) -> list[str]:
     """The steps of whole reconstructions, what a particle needs at least, and what that leaves to gain."""
     rows = record["steps"]
-    names = ["CPU s", "wall s"]
     labels = list(dict.fromkeys(step for row in rows for step in row["steps"]))
     cells = []
     for label in [*(name for name in labels if name != ALONE), ALONE]:
         cells.append([label])
         for row in rows:
             used = row["steps"].get(label)
-            cells[-1] += _used(used) if used else ["-"] * len(names)
+            cells[-1].append(_used(used) if used else "-")
     total: list[str] = ["total"]
     for row in rows:
         steps = [used for label, used in row["steps"].items() if label != ALONE]
-        total += _used({key: sum(used[key] for used in steps) for key in steps[0]})
+        total.append(_used({key: sum(used[key] for used in steps) for key in steps[0]}))
     cells.insert(-1, total)
     sizes = " and ".join(f"box {row['box']} with {row['particles']:,} particles" for row in rows)
-    header = ["step", *(f"{row['box']}: {name}" for row in rows for name in names)]
+    header = ["step", *(f"box {row['box']}" for row in rows)]
     return [
         "",
         "## Where the time of a reconstruction goes",
         *paragraph(
-            f"One process each, {sizes}, padding 2, the sums kept for the next round. The last row, reading alone,",
-            "is not in the total: images are read in a thread of their own.",
+            f"CPU seconds of one process each, {sizes}, padding 2, the sums kept for the next round.",
+            "Images are read in a thread of their own, so reading is not in the total.",
         ),
         "",
         *table_lines(header, cells),
@@ -151,8 +150,8 @@ def where_time_goes(record: Record) -> list[str]:
     ]
 
 
-def _used(used: dict[str, float]) -> list[str]:
-    return [f"{used[name]:.2f}" for name in ("cpu_seconds", "wall_seconds")]
+def _used(used: dict[str, float]) -> str:
+    return f"{used['cpu_seconds']:.2f}"
 
 
 def _beside_relion(record: Record) -> list[str]:
@@ -167,12 +166,11 @@ def _beside_relion(record: Record) -> list[str]:
             floor = total - used["insert"]
             halves, default = (relion[size][name]["cpu_seconds"] for name in (HALVES, DEFAULT))
             lines += paragraph(
-                f"Beside RELION at box {size[0]}, {size[1]:,} particles: {fixed:.1f} of",
-                f"{total:.1f} CPU seconds ({fixed / total:.0%})",
-                "are spent outside the pass, whatever the number of particles. With insertion",
-                f"for nothing {floor:.1f} would be",
-                f"left: RELION's two halves take {halves / floor:.1f} times that, its default for",
-                f"one map {default / floor:.1f} times.",
+                f"At box {size[0]}, {size[1]:,} particles, {fixed:.1f} of {total:.1f} CPU seconds",
+                f"({fixed / total:.0%}) are spent outside the pass, whatever the number of particles.",
+                f"Without insertion {floor:.1f} would be left:",
+                f"RELION's two halves take {halves / floor:.1f} times that, its default for one map",
+                f"{default / floor:.1f} times.",
             )
     return lines
 
@@ -183,32 +181,22 @@ def difference(record: Record) -> list[str]:
     cells = []
     for row in rows:
         full, less = row["full"], row["difference"]
-        for name in ("cpu_seconds", "wall_seconds"):
-            share = less[name] / full[name]
-            cells.append(
-                [
-                    f"{row['particles']:,}",
-                    name.replace("_", " "),
-                    f"{full[name]:.1f}",
-                    f"{less[name]:.1f}",
-                    f"{share:.0%}",
-                ]
-            )
+        used, saved = full["cpu_seconds"], less["cpu_seconds"]
+        cells.append([f"{row['particles']:,}", f"{used:.1f}", f"{saved:.1f}", f"{saved / used:.0%}"])
     steps = rows[0]["steps"]
     fixed = {name: used["cpu_seconds"] for name, used in steps.items() if name not in (*PASS, ALONE)}
     lines = [
         "",
         "## Incremental reconstruction",
         *paragraph(
-            f"Box {rows[0]['box']}: a round that leaves out {rows[0]['changed']:.0%} of the",
-            "particles of the last one, as a whole process, in full and from the kept sums.",
+            f"CPU seconds at box {rows[0]['box']} of a round that leaves out {rows[0]['changed']:.0%} of the particles",
+            "of the last one, as a whole process, in full and from the kept sums.",
         ),
         "",
-        *table_lines(["particles", "measure", "full", "incremental", "share"], cells),
+        *table_lines(["particles", "full", "incremental", "share"], cells),
         *paragraph(
-            "CPU seconds of an incremental round outside the pass, whatever the number of particles:",
-            ", ".join(f"{name} {seconds:.2f}" for name, seconds in fixed.items())
-            + f"; {sum(fixed.values()):.1f} in all.",
+            f"An incremental round spends {sum(fixed.values()):.1f} CPU seconds outside the pass,",
+            "whatever the number of particles.",
         ),
     ]
     if len(rows) < 2:

@@ -44,14 +44,14 @@ def kernels_section(record: Record) -> list[str]:
     names["score_poses"] = "score, per pose"
     rows = [
         [f"{row['box']}", f"{row['threads']}", *(f"{row['rates'][name]['per_second']:,.0f}" for name in names)]
-        for row in record["kernels"]
+        for row in {row["box"]: row for row in record["kernels"]}.values()  # of a box, the row of most threads
     ]
     return [
         "",
         "## Steps of the pass",
         "",
-        "Particles per wall second, images in memory, padding 2, both half sets; `transform` is the Fourier transform",
-        "alone, `prepare` includes it; `per pose` counts particles times poses.",
+        "Particles per wall second, images in memory, padding 2, both half sets; `prepare` includes `transform`,",
+        "`per pose` counts particles times poses.",
         "",
         *table_lines(["box", "threads", *names.values()], rows),
     ]
@@ -68,11 +68,10 @@ def scoring_section(record: Record) -> list[str]:
         "",
         "## Scores, beside the same score in real space",
         "",
-        "Particles per CPU second on one thread, images in memory, transforms and CTFs included. `real space` is a",
-        "computation of CryoSieve's score in NumPy and SciPy, float64, a particle at a time: slice of the padded",
-        "transform, CTF, shift, high-pass, subtraction, sum of squares. `own pose` gives all band sums, with",
-        f"leave-one-out; `{scoring.POSES} more` also those at so many other poses. The last column is the largest",
-        "difference between the two, without leave-one-out, in standard deviations of the score.",
+        "Particles per CPU second on one thread, images in memory, transforms and CTFs included. `real space`:",
+        "CryoSieve's score in NumPy and SciPy, float64, a particle at a time. `own pose`: all band sums, with",
+        f"leave-one-out; `{scoring.POSES} more`: also at so many other poses. Difference: the largest between the two,",
+        "without leave-one-out, in standard deviations of the score.",
         "",
         *table_lines(["box", "real space", "own pose", "ratio", f"{scoring.POSES} more", "difference"], rows),
     ]
@@ -86,7 +85,8 @@ def relion_section(record: Record) -> list[str]:
         "",
         "Whole processes on the same STAR file and float32 stack, start-up included (its share is the first row).",
     ]
-    for row in record["reconstructions"]:
+    largest = {row["box"]: row for row in record["reconstructions"]}
+    for row in largest.values():
         lines += ["", f"Box {row['box']}, {row['particles']:,} particles:", ""]
         if "skipped" in row:
             lines += [f"Skipped: {row['skipped']}."]
@@ -101,15 +101,14 @@ def scaling_section(record: Record) -> list[str]:
     particles = [
         [stage, f"{row['particles']:,}", *_times(row)]
         for stage, rows in (("reconstruct", scaling["particles"]), ("score", scaling["scores"]))
-        for row in rows
+        for row in (rows[0], rows[-1])
     ]
     return [
         "",
         "## Scaling",
         *paragraph(
-            "Whole processes at the settings of a run (scores with all their other poses).",
-            "The images are those of one small",
-            "stack, named as often as needed with poses of their own; they come from the page cache.",
+            "Whole processes at the settings of a run (scores with all their other poses). The images are those of one",
+            "small stack, named as often as needed with poses of their own, in the page cache.",
         ),
         "",
         "![Time and memory against particles, box and cores](images/performance.png)",

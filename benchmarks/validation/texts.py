@@ -13,30 +13,29 @@ from them. This run: cryocore {cryocore}, Python {python}, {processor}, {cores} 
 
 RELION_TEXT = """\
 {relion}, {particles} simulated particles, box {box}, padding 2, no prior on either side. High SNR: signal/noise 100 and
-B = 50 Å², so that there is signal up to Nyquist; realistic: 0.01 and 200 Å². *Between*: the least FSC of cryocore's
-half maps with RELION's up to 0.9 Nyquist, inside RELION's ball of radius d/2, and its shell (of {half}); the same maps
-give 1.
-"""
+B = 50 Å², so that there is signal up to Nyquist; realistic: 0.01 and 200 Å². RELION's default evens out the weights of
+neighbouring samples iteratively (gridding); cryocore divides, as RELION does without. *Every symmetry equivalent
+inserted* is RELION without symmetry, on all symmetry-equivalent orientations; with D7 RELION leaves the density far
+from the axis, and its noise, low.
 
-TRUTH_TEXT = """\
-The same maps against the true one: mean FSC inside the mask of the molecule over all shells below Nyquist, and the
-shell up to 0.95 Nyquist where cryocore is furthest below RELION (or least above it), in the mask and in the ball of
-radius d/2, which is mostly solvent. The aim is -0.01 or better. With D7, RELION leaves the density far from the axis,
-and its noise, low. Its default evens out the weights of neighbouring samples iteratively (gridding); cryocore
-divides, as RELION does without. *Every symmetry equivalent inserted* is RELION without symmetry, on all
-symmetry-equivalent orientations. All numbers are in `benchmarks/results/validation`.
+- *Between*: the least FSC of the half maps of both up to 0.9 Nyquist, inside RELION's ball of radius d/2, and its shell
+  (of {half}).
+- *cryocore*, *RELION*: mean FSC with the true map inside the mask of the molecule.
+- *Mask*, *ball*: cryocore's FSC with the true map less RELION's, where it is least up to 0.95 Nyquist, and the shell;
+  the ball is mostly solvent. The aim is -0.01 or better.
+- *Seconds*: RELION's per map.
 """
 
 POST_TEXT = """\
-`relion_postprocess` on cryocore's half maps and mask: the median resolution at FSC 0.143 of several random seeds, and
-the shells where they lie; the seed draws the phases that correct the FSC for the mask. Then the largest difference of
-any shell's FSC, before that correction. The aim is one shell between the medians.
+`relion_postprocess` on cryocore's half maps and mask: the median resolution at FSC 0.143 over random seeds, which draw
+the phases that correct the FSC for the mask, and the shells; then the largest difference of any shell's FSC before
+that correction. The aim is one shell between the medians.
 """
 
 PLANTED_TEXT = """\
 Images of computed densities of known structures with {percent} % wrong poses, through the whole workflow with the
-demo's rule. *FSC to truth* is that of the merged map, mean over all shells; the last columns are the AUC of several
-scores. First and last round; the default rule decides by `mixture`.
+default rule: first and last round. *FSC to truth* is that of the merged map, mean over all shells; the last columns are
+AUC ([all scores](experiments.md)).
 """
 
 SELECTED_TEXT = """\
@@ -45,8 +44,7 @@ FSC between its half maps and cryocore's up to 0.9 Nyquist, and its shell.
 """
 
 REAL_TEXT = """\
-Real particles through the whole workflow (two rounds), and the leave-out test: a map of nine tenths of the images, its
-projections correlated with the rest, {folds} times; true poses must beat poses dealt out anew. *Elsewhere*: the same
-test with other software, whose filters differ. The RELION 3.1 file of aspire17 gives one particle the pose of another.
-No resolution: the FSC of the half sets, as the STAR file has them, starts below 0.143.
+Real particles through the whole workflow, and the leave-out test: a map of nine tenths of the images, its projections
+correlated with the rest, {folds} times; true poses must beat poses dealt out anew. *Elsewhere*: the same test with
+other software, whose filters differ. The RELION 3.1 file of aspire17 gives one particle the pose of another.
 """

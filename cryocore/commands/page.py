@@ -14,18 +14,14 @@ HEAD = """\
 
 *For those who type `cryocore`: every command, with an example.*
 
-`snakemake` runs the workflow. The program `cryocore` asks finished runs, converts files, and runs the stages of the
-workflow one by one. `cryocore VERB --help` lists the options of a verb, with further examples.
-`python -m cryocore.commands.page` writes this page.
+`cryocore VERB --help` lists the options of a verb, with further examples. `python -m cryocore.commands.page` writes
+this page.
 
-- **`--json`**: every verb answers in text, or with `--json` in JSON, on standard output. Messages go to standard error,
-  and with time and origin to the file that the environment variable `CRYOCORE_LOG` names.
+- **`--json`**: every verb answers in text, or in JSON, on standard output. Messages go to standard error, and with time
+  and origin to the file that the environment variable `CRYOCORE_LOG` names.
 - **Exit codes**: 0 done, 1 a fault of the program, 2 a fault of the input, which one paragraph names with its fix.
-- **Completion**: `cryocore --install-completion` makes the Tab key of bash, zsh or fish complete verbs and options in
-  shells that are opened afterwards; `cryocore --show-completion` prints what it would add.
-- **Stages** take their settings from the configuration (`--config`), as the workflow's rules do, and their files from
-  the command line, and write the same bytes: a rule runs the same command line. What reruns when is the workflow's
-  business.
+- **Completion**: `cryocore --install-completion` for bash, zsh or fish.
+- **Stages** take settings from the configuration (`--config`); a rule of the workflow runs the same command line.
 """
 
 

@@ -17,7 +17,7 @@ class Score(Section):
         default=[40.0], min_length=1, description="high-pass cut-off of CryoSieve's score"
     )
     leave_one_out: Literal["closed_form", "folds"] = Field(
-        default="closed_form", description="how a particle is kept from judging itself"
+        default="closed_form", description="how a particle is kept from scoring itself"
     )
     n_folds: int = Field(
         default=5, ge=2, le=64, description="folds: parts of a half set, each scored by the map of the others"
@@ -26,8 +26,8 @@ class Score(Section):
         default="optics_group", description="what shares a noise spectrum"
     )
     noise_per_particle: bool = Field(default=True, description="scale it by each particle's own residual")
-    n_random_poses: int = Field(default=8, ge=0, description="random poses that each particle is compared with")
-    n_perturbed_poses: int = Field(default=8, ge=0, description="perturbed poses that each particle is compared with")
+    n_random_poses: int = Field(default=8, ge=0, description="random poses per particle")
+    n_perturbed_poses: int = Field(default=8, ge=0, description="perturbed poses per particle")
     perturbed_angle_deg: Range = Field(default=(3.0, 15.0), description="how far they are turned")
-    n_perturbed_shifts: int = Field(default=8, ge=0, description="perturbed shifts that each particle is compared with")
+    n_perturbed_shifts: int = Field(default=8, ge=0, description="perturbed shifts per particle")
     perturbed_shift_angstrom: Range = Field(default=(3.0, 15.0), description="how far they are moved")

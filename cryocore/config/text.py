@@ -37,10 +37,9 @@ PAGE_HEAD = """\
 
 *For those who write a configuration file: every key, its default and what it may be.*
 
-Every key that `config.yaml`, or a file given with `--configfile`, may hold. Keys that are left out take their
-defaults; unknown keys are errors. An editor that knows YAML completes and checks a file that begins with
-`# yaml-language-server: $schema=/path/to/cryocore/config.schema.json`. `python -m cryocore.config.text` writes this
-page, that schema and `config.yaml`.
+Keys that are left out take their defaults; unknown keys are errors. An editor that knows YAML completes and checks a
+file that begins with `# yaml-language-server: $schema=/path/to/cryocore/config.schema.json`.
+`python -m cryocore.config.text` writes this page, that schema and `config.yaml`.
 
 The demo plants 30 % wrong poses (`input.plant.wrong_pose: 0.3`). In a file that has an `input` of its own, no error is
 planted unless it says so, and `symmetry` must be given along with `input.star`.
@@ -54,7 +53,7 @@ def config_yaml() -> str:
 
 def configuration_page() -> str:
     """The reference page, one table per block."""
-    return PAGE_HEAD + "".join(_tables(Config(), ""))
+    return PAGE_HEAD + "".join(_tables(Config(), "", {}))
 
 
 def configuration_schema() -> str:
@@ -120,10 +119,16 @@ def _yaml_lines(section: BaseModel, depth: int = 0) -> Iterator[str]:
             yield f"{indent}{name}: {_plain(value)}".ljust(43) + f"  # {comment}"
 
 
-def _tables(section: BaseModel, prefix: str) -> Iterator[str]:
+def _tables(section: BaseModel, prefix: str, known: dict[type[BaseModel], str]) -> Iterator[str]:
+    """The table of a section, and of those in it; of a model that is in ``known`` by another path, its defaults."""
     model = type(section)
     properties = model.model_json_schema()["properties"]
     title = f"`{prefix}`" if prefix else "The run"
+    if model in known:
+        defaults = ", ".join(f"`{name}` {_plain(value)}" for name, value in section.model_dump().items())
+        yield f"\n## {title}\n\nThe keys of `{known[model]}`, with the defaults {defaults}.\n"
+        return
+    known[model] = prefix
     yield f"\n## {title}\n\n{(model.__doc__ or '').strip()}\n\n"
     inner: list[tuple[str, BaseModel]] = []
     rows = []
@@ -137,7 +142,7 @@ def _tables(section: BaseModel, prefix: str) -> Iterator[str]:
             rows.append((f"`{name}`", f"`{_plain(default)}`", _allowed(properties[name]), meaning))
     yield table(["key", "default", "allowed", "meaning"], rows)
     for path, part in inner:
-        yield from _tables(part, path)
+        yield from _tables(part, path, known)
 
 
 def _shown(section: BaseModel, name: str) -> Any:
@@ -162,15 +167,22 @@ def _allowed(schema: dict[str, Any]) -> str:
     if "anyOf" in schema:
         return " or ".join(_allowed(part) for part in schema["anyOf"])
     if "prefixItems" in schema:
-        return f"two of: {_allowed(schema['prefixItems'][0])}"
+        return f"two, {_allowed(schema['prefixItems'][0])}"
     if schema.get("type") == "array":
-        return f"list of: {_allowed(schema['items'])}"
-    kinds = {"integer": "whole number", "number": "number", "boolean": "true or false", "string": "text"}
+        return f"list, {_allowed(schema['items'])}"
+    if "pattern" in schema:
+        return f"`{schema['pattern']}`"
+    kinds = {"integer": "whole", "number": "number", "boolean": "true or false", "string": "text"}
     word = _choices(schema) or kinds.get(schema.get("type", ""), schema.get("type", ""))
+    bounds = _bounds(schema)
+    return bounds if bounds and word == "number" else ", ".join(filter(None, (word, bounds)))
+
+
+def _bounds(schema: dict[str, Any]) -> str:
+    if "minimum" in schema and "maximum" in schema:
+        return f"{schema['minimum']:g} to {schema['maximum']:g}"
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-    bounds = [f"{sign} {schema[name]:g}" for name, sign in signs.items() if name in schema]
-    pattern = [f"matching `{schema['pattern']}`"] if "pattern" in schema else []
-    return " ".join([word, *(["and ".join(f"{b} " for b in bounds).strip()] if bounds else []), *pattern])
+    return " and ".join(f"{sign} {schema[name]:g}" for name, sign in signs.items() if name in schema)
 
 
 if __name__ == "__main__":

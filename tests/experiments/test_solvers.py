@@ -46,12 +46,12 @@ def measured(area: float) -> dict[str, object]:
 
 
 def test_the_page_shows_the_best_solver_beside_the_truth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    case = read_specs()[0][0]
+    case = read_specs()[0][1]
     values = {UNIFORM: 0.4, TRUTH: 0.5, "Huber": 0.45, "Student-t": 0.49}
     found = {**case.factors, "solvers": {label: measured(area) for label, area in values.items()}}
     (tmp_path / f"{case.name.removesuffix('-solvers')}.json").write_text(json.dumps(found, sort_keys=True))
     cases = list(solvers.measured_cases(tmp_path))
     assert [label for label, _ in by_solver(cases)] == [UNIFORM, TRUTH, "Huber", "Student-t"]
     text = page_text(cases)
-    assert "| proteasome, 10 % | -20.0 % | Student-t | -2.0 % |" in text
-    assert "| Huber | 0.450 |" in text
+    assert "| proteasome, 30 % | -20.0 % | Student-t | -2.0 % |" in text
+    assert "| Huber | 0.450 | 0.900 | 100 | -9.00 |" in text

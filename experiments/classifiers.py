@@ -131,8 +131,8 @@ def case_numbers(found: Opened, models: Sequence[str], settings: Classify, *, al
     training_set, seed = found.training_set, found.scored.seed
     folds = Folds.of(training_set.examples.micrograph, settings.n_folds, seed)
     values: dict[str, Any] = {
-        "scores": {name: judged(v, training_set) for name, v in found.scores.items()},
-        "oracle": None if found.oracle is None else judged(found.oracle, training_set),
+        "scores": {name: assessed(v, training_set) for name, v in found.scores.items()},
+        "oracle": None if found.oracle is None else assessed(found.oracle, training_set),
         "models": {},
     }
     for kind in models:
@@ -167,7 +167,7 @@ def numbers(share: Floats, training_set: TrainingSet, scores: dict[str, Floats],
     return {**{name: evaluation[name] for name in names}, "kinds": kinds, "gain": gain}
 
 
-def judged(score: Floats, training_set: TrainingSet) -> dict[str, float | None]:
+def assessed(score: Floats, training_set: TrainingSet) -> dict[str, float | None]:
     """AUC of a score, and the accuracy of the best threshold, which is chosen with the truth at hand."""
     order = np.argsort(-score, kind="stable")
     correct = training_set.correct[order]

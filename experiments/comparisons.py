@@ -48,8 +48,8 @@ SOFT = Select(rule="soft")
 class Run:
     """A finished run of the workflow, and what is known of its particles.
 
-    ``results`` its folder; ``true_map`` None where there is none; ``right``, ``half`` ``(n,)`` in the data set's order;
-    ``folder`` for temporary files.
+    ``results`` its folder; ``true_map`` None where there is none; ``correct``, ``half`` ``(n,)`` in the data set's
+    order; ``folder`` for temporary files.
     """
 
     results: Path
@@ -88,39 +88,39 @@ def comparison_maps(run: Run, weights: Floats, selected: Bools, oracle: Floats |
     -------
     dict of subset -> n, correct_rate and fsc_truth_area, the mean FSC with the truth over all shells (None without a
     true map); with a true map also fsc_truth_area_resolved, that over the shells where the FSC of the correct
-    particles' map is at least ½, and :func:`beyond_truth`. ``judged``: by what :func:`judged_by_right` gives, with its
-    auc and correct_rate; ``across``: by :func:`judged_across`
+    particles' map is at least ½, and :func:`beyond_truth`. ``scored_by_correct``: by what the function of that name
+    gives, with its auc and correct_rate; ``across``: by :func:`scored_across`
     """
     n = len(weights)
     size = {h: int(np.count_nonzero(selected & (run.half == h))) for h in (1, 2)}
-    aucs, likely = judged_by_right(run, size)
+    aucs, likely = scored_by_correct(run, size)
     subsets: dict[str, Bools | Floats] = {
         "chosen": weights,
         "all": np.ones(n, dtype=bool),
         "random": best(np.random.default_rng(0).random(n), run.half, size),
-        "right": run.correct,
-        "judged": likely,
+        "correct": run.correct,
+        "scored_by_correct": likely,
     }
     if oracle is not None:
-        subsets["across"] = judged_across(run, weights)
+        subsets["across"] = scored_across(run, weights)
         subsets |= {"oracle": best(oracle, run.half, size), "oracle_weights": probabilities(oracle, run.correct)}
     found = {name: measured(run, np.asarray(kept, dtype=np.float64)) for name, kept in subsets.items()}
     found["chosen"] |= summary(run, selected)
-    curve = found["right"]["fsc_truth"]
+    curve = found["correct"]["fsc_truth"]
     resolved = None if curve is None else int(np.argmax(np.append(curve, 0.0) < 0.5))
     maps = {name: with_areas(values, resolved) for name, values in found.items()}
-    return {**maps, "judged": maps["judged"] | aucs}
+    return {**maps, "scored_by_correct": maps["scored_by_correct"] | aucs}
 
 
 def probabilities(values: Floats, correct: Bools) -> Floats:
-    """How likely each particle is right by a score, ``(n,)``, fitted to the truth."""
+    """How likely each particle is correct by a score, ``(n,)``, fitted to the truth."""
     from sklearn.linear_model import LogisticRegression
 
     scaled = (values / values.std())[:, None]
     return np.asarray(LogisticRegression(C=1e6).fit(scaled, correct).predict_proba(scaled)[:, 1])
 
 
-def judged_by_right(run: Run, size: dict[int, int]) -> tuple[dict[str, Any], Floats]:
+def scored_by_correct(run: Run, size: dict[int, int]) -> tuple[dict[str, Any], Floats]:
     """What the half maps of all correct particles say: where a run would end that had chosen every particle well.
 
     Returns
@@ -133,7 +133,7 @@ def judged_by_right(run: Run, size: dict[int, int]) -> tuple[dict[str, Any], Flo
     return {"auc": rounded_auc(odds, run.correct), "n": sum(size.values()), "correct_rate": rate}, weigh(odds)
 
 
-def judged_across(run: Run, weights: Floats) -> Floats:
+def scored_across(run: Run, weights: Floats) -> Floats:
     """Weights ``(n,)`` after some rounds in which the map of the other half set scores, which is forbidden."""
     for _ in range(ROUNDS_ACROSS):
         maps = make_map(run, weights)
@@ -148,7 +148,7 @@ def judged_across(run: Run, weights: Floats) -> Floats:
 def odds_against(run: Run, maps: Path) -> Floats:
     """Log odds ``(n,)`` of being correct against half maps that :func:`make_map` made; 0 for all if they say
     nothing."""
-    settings, seed, out = run.config.score, run.config.seed, run.folder / "judged.parquet"
+    settings, seed, out = run.config.score, run.config.seed, run.folder / "scored.parquet"
     common: dict[str, Any] = {"symmetry": run.config.symmetry, "seed": seed, "backend": run.backend, "out": out}
     score(run.particles, maps, run.folder / "subset.parquet", settings=settings, round_number=0, **common)
     odds = log_odds(out)
@@ -167,7 +167,7 @@ def weigh(odds: Floats) -> Floats:
 
 
 def summary(run: Run, selected: Bools) -> dict[str, Any]:
-    """How many particles are selected, and the share of them that is right."""
+    """How many particles are selected, and the share of them that is correct."""
     rate = round(float(run.correct[selected].mean()), 6) if selected.any() else None
     return {"n": int(selected.sum()), "correct_rate": rate}
 
@@ -220,7 +220,7 @@ def make_map(run: Run, weights: Floats) -> Path:
 def oracle_score(run: Run, true_map: Path) -> Floats:
     """Log-likelihood ratio of every particle's pose with the true map as the reference, ``(n,)``.
 
-    The map is brought to the scale of the images by the particles that are right. No particle is part of it.
+    The map is brought to the scale of the images by the particles that are correct. No particle is part of it.
     """
     folder = run.folder / "oracle"
     folder.mkdir(exist_ok=True)

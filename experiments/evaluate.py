@@ -27,7 +27,7 @@ from experiments.comparisons import Run, comparison_maps, cryosieve_rule, oracle
 Kinds = NDArray[np.object_]
 Progress = Callable[[str], None]
 
-VARIANTS = ("own_share_in", "own_share_out")
+VARIANTS = ("self_contribution_in", "self_contribution_out")
 """Of CryoSieve's rule: a particle's share of its own prediction stays in, or is taken out."""
 ROUND_VALUES = ("round", "n_kept", "correct_rate", "resolution_angstrom", "fsc_truth_area")
 
@@ -79,7 +79,7 @@ def evaluate(home: Path, config: Config, backend: Backend, progress: Progress = 
         found["maps"] = comparison_maps(run, weights, log.column("selected").to_numpy(), oracle)
         if run.true_map is not None:
             found["cryosieve_rule"] = {
-                name: cryosieve_rule(run, self_contribution=name == "own_share_in", progress=progress)
+                name: cryosieve_rule(run, self_contribution=name == "self_contribution_in", progress=progress)
                 for name in VARIANTS
             }
     return found
@@ -93,7 +93,7 @@ def true_map_of(config: Config, made: Path) -> Path | None:
 
 
 def read_truth(path: Path, data: Particles) -> tuple[Bools, Kinds]:
-    """Which particles are right, and the kind of error of the others, ``(n,)`` each."""
+    """Which particles are correct, and the kind of error of the others, ``(n,)`` each."""
     table = read_table(path)
     require_same_particles(table.column("particle_id").to_numpy(), data.ids, file=path)
     kinds = table.column("error_kind").to_numpy()

@@ -9,15 +9,15 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cryocore.figures.look import INK, QUIET, RIGHT, UNKNOWN, WRONG, style
+from cryocore.figures.look import CORRECT, INCORRECT, INK, QUIET, UNKNOWN, style
 
 SHOWN = {
     "mixture": ("#E69F00", "-"),
-    "dual": (RIGHT, "-"),
+    "dual": (CORRECT, "-"),
     "zc": ("#009E73", "-"),
     "z": ("#56B4E9", "-"),
     "local": ("#CC79A7", "-"),
-    "cryosieve": (WRONG, "--"),
+    "cryosieve": (INCORRECT, "--"),
     "l2_loss": (UNKNOWN, ":"),
 }
 """Colour (Okabe and Ito 2008) and line of the scores in the figure of rounds; others are in the table."""
@@ -28,10 +28,10 @@ LIMITS, TICKS = (0.45, 0.9995), (0.5, 0.7, 0.9, 0.97, 0.99, 0.999)
 SUBSETS = {
     "all": ("all particles", "o", "white", INK),
     "random": ("random, same size", "s", "white", UNKNOWN),
-    "cryosieve": ("CryoSieve's rule, its best round", "D", WRONG, WRONG),
-    "chosen": ("chosen by cryocore", "o", RIGHT, RIGHT),
+    "cryosieve": ("CryoSieve's rule, its best round", "D", INCORRECT, INCORRECT),
+    "chosen": ("chosen by cryocore", "o", CORRECT, CORRECT),
     "oracle": ("best by the true map, same size", "^", "#009E73", "#009E73"),
-    "right": ("truly correct", "|", INK, INK),
+    "correct": ("truly correct", "|", INK, INK),
 }
 """Legend, marker, face and edge colour of each subset."""
 

@@ -92,7 +92,7 @@ def scores_table(cases: Sequence[Values]) -> str:
         last, rule = case["rounds"][-1]["aucs"], case["cryosieve_rule"]
         found = {name: last.get(name, {}).get("any") for name in names}
         if with_truth:
-            found["judged"] = case["maps"].get("judged", {}).get("auc")
+            found["scored_by_correct"] = case["maps"].get("scored_by_correct", {}).get("auc")
             found["oracle"] = case["oracle"] and case["oracle"]["any"]
             found["cryosieve_rule"] = rule and rule[VARIANTS[0]]["auc"]
         best = max((v for v in (found[name] for name in names) if v is not None), default=None)
@@ -130,7 +130,7 @@ def areas_table(cases: Sequence[Values]) -> str:
 
     def row(case: Values) -> list[str]:
         maps = with_cryosieve(case) if case["oracle"] else {}
-        correct = maps.get("right", {})
+        correct = maps.get("correct", {})
         lost = [_lost(maps.get(name, {}), correct, "fsc_truth_area") for name in SUBSETS]
         return [case["label"], _digits(correct.get("fsc_truth_area")), *lost, _estimated(case)]
 
@@ -141,7 +141,7 @@ def areas_table(cases: Sequence[Values]) -> str:
 def agreement_table(cases: Sequence[Values]) -> str:
     """How the half maps of several subsets agree beyond the truth, over all cases; nothing where not measured."""
     known = [case["maps"] for case in cases if "across" in case["maps"]]
-    titles = {"all": "all", "right": "correct ones", "chosen": "chosen", "across": "scored across"}
+    titles = {"all": "all", "correct": "correct ones", "chosen": "chosen", "across": "scored across"}
     rows = []
     for name, title in titles.items() if known else ():
         found = [maps[name]["beyond_truth"] for maps in known]

@@ -189,7 +189,7 @@ def run_workflow(home: Path, config: Config, cores: int, bar: tqdm[Any], *target
 
 
 def headline(values: dict[str, Any]) -> str:
-    """A case in one line: AUC of the score that selects, the share of kept particles that is right, and the map.
+    """A case in one line: AUC of the score that selects, the share of kept particles that is correct, and the map.
 
     >>> headline({"rounds": [{"aucs": {"z": {"any": 0.9}}, "correct_rate": None, "fsc_truth_area": 0.5}],
     ...           "selected_by": "z"})

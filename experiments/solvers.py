@@ -44,7 +44,7 @@ WITHOUT_ALTERNATIVES = Score(n_random_poses=0, n_perturbed_poses=0, n_perturbed_
 class SolverSpec:
     """A way to weigh particles.
 
-    ``select``, ``reconstruct`` : sections of a configuration, in which ``right`` stands for the true share
+    ``select``, ``reconstruct`` : sections of a configuration, in which ``true share`` stands for that
     ``rounds`` : how often weights are made; ``truth`` : weights are the true flags instead
     """
 
@@ -163,10 +163,10 @@ def with_reconstruct(config: Config, changes: dict[str, Any]) -> Config:
 
 
 def with_true_share(values: Any, run: Run) -> Any:
-    """A section of a configuration with the share of correct particles in the place of ``right``."""
+    """A section of a configuration with the share of correct particles in the place of ``true share``."""
     if isinstance(values, dict):
         return {name: with_true_share(value, run) for name, value in values.items()}
-    return float(run.correct.mean()) if values == "right" else values
+    return float(run.correct.mean()) if values == "true share" else values
 
 
 def scored(run: Run, maps: Path, subset: Path | None) -> tuple[dict[str, NDArray[Any]], ErrorRate | None]:

@@ -115,7 +115,7 @@ def area_figure(cases: Sequence[Values]) -> Figure:
     axes = figure.subplots()
     places = np.arange(len(solvers))[::-1]
     for i, case in enumerate(cases):
-        shown = f"{case['molecule']}, {100 * case['rate']:g} % wrong"
+        shown = f"{case['molecule']}, {100 * case['rate']:g} % incorrect"
         colour, mark = COLOURS[case["molecule"]], MARKS[case["rate"]]
         values = [_relative(found[i], case["solvers"][TRUTH]) for _, found in solvers]
         heights = places + 0.07 * (i % 3 - 1)

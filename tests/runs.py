@@ -58,7 +58,7 @@ def blobs(box: int, rng: np.random.Generator) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def make_run() -> Callable[..., SyntheticRun]:
-    """A factory: (folder, n, n_rounds, box) -> a run with the rounds 0 to ``n_rounds``, 30 % of the particles wrong."""
+    """A factory: (folder, n, n_rounds, box) -> a run with the rounds 0 to ``n_rounds``, 30 % incorrect."""
 
     def make(folder: Path, *, n: int = 600, n_rounds: int = 2, box: int = 32, row_group: int = 250) -> SyntheticRun:
         rng = np.random.default_rng(5)

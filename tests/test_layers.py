@@ -29,7 +29,7 @@ EXCEPTIONS = {
     ("reconstruct", "score"): "the iterative method weighs images by the noise and the sums of scores",
     ("classify", "score"): "a classifier reads the residuals that scores are made of",
     ("classify", "select"): "it goes on from the odds of the mixture",
-    ("classify", "simulate"): "its wrong examples have planted errors",
+    ("classify", "simulate"): "its incorrect examples have planted errors",
     ("config", "select"): "a rule finds its function when it is applied",
 }
 LEVEL = {folder: level for level, folders in enumerate(LAYERS) for folder in folders}

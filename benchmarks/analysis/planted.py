@@ -27,7 +27,7 @@ CASES: tuple[tuple[str, float], ...] = (
 """Kinds, and the share of the variance that is planted; for spread, the standard deviation of its logarithm."""
 GIVEN = ("energy", "energy and micrograph")
 """Questions under which losses that follow from the geometry alone are null."""
-ROOT_ENERGY, ENERGY_SPREAD, WRONG = 5.0, 0.15, 0.3
+ROOT_ENERGY, ENERGY_SPREAD, INCORRECT = 5.0, 0.15, 0.3
 """√E in the mean, how much of it varies with the view, and the share of incorrect particles."""
 PER_MICROGRAPH, MICROGRAPH_SD = 100, 0.5
 
@@ -80,6 +80,6 @@ def geometry_alone(poses: Floats, symmetry: str, rng: np.random.Generator) -> Lo
     expected = ROOT_ENERGY * np.exp(ENERGY_SPREAD * with_view) * (1.0 + 0.02 * rng.normal(size=n))
     micrograph = rng.integers(0, n // PER_MICROGRAPH, n)
     offset = MICROGRAPH_SD * rng.normal(size=n // PER_MICROGRAPH)
-    loss = expected * (rng.random(n) >= WRONG) + offset[micrograph] + rng.normal(size=n)
+    loss = expected * (rng.random(n) >= INCORRECT) + offset[micrograph] + rng.normal(size=n)
     ids = rng.permutation(n).astype(np.uint64)
     return LossColumns("z", loss, ids, poses, expected, micrograph=micrograph, symmetry=symmetry)

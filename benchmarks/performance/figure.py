@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from benchmarks.performance.reconstruction import HALVES
-from cryocore.figures.look import INK, QUIET, RIGHT, WRONG, save, style
+from cryocore.figures.look import CORRECT, INCORRECT, INK, QUIET, save, style
 
 Rows = list[dict[str, Any]]
 
@@ -28,10 +28,10 @@ def scaling_figure(record: dict[str, Any]) -> Figure:
     (seconds, memory), (boxes, threads) = figure.subplots(2, 2)
 
     particles = scaling["particles"]
-    _line(seconds, particles, "particles", "cpu_seconds", RIGHT, "reconstruct, CPU")
-    _line(seconds, particles, "particles", "wall_seconds", RIGHT, "reconstruct, wall", dashed=True)
-    _line(seconds, scaling["scores"], "particles", "cpu_seconds", WRONG, "score, CPU")
-    _line(seconds, scaling["scores"], "particles", "wall_seconds", WRONG, "score, wall", dashed=True)
+    _line(seconds, particles, "particles", "cpu_seconds", CORRECT, "reconstruct, CPU")
+    _line(seconds, particles, "particles", "wall_seconds", CORRECT, "reconstruct, wall", dashed=True)
+    _line(seconds, scaling["scores"], "particles", "cpu_seconds", INCORRECT, "score, CPU")
+    _line(seconds, scaling["scores"], "particles", "wall_seconds", INCORRECT, "score, wall", dashed=True)
     relion = [
         {"particles": row["particles"], **row["runs"][HALVES]}
         for row in record.get("reconstructions", [])
@@ -47,19 +47,19 @@ def scaling_figure(record: dict[str, Any]) -> Figure:
         for row in record.get("difference", [])
         if row["box"] == scaling["box"] and row["particles"] > particles[-1]["particles"]
     ]
-    _line(memory, particles + larger, "particles", "peak_mb", RIGHT, "reconstruct")
-    _line(memory, scaling["scores"], "particles", "peak_mb", WRONG, "score")
+    _line(memory, particles + larger, "particles", "peak_mb", CORRECT, "reconstruct")
+    _line(memory, scaling["scores"], "particles", "peak_mb", INCORRECT, "score")
     memory.set(xscale="log", xlabel="particles", ylabel="MB", ylim=(0, None))
     memory.set_title(f"Peak memory, box {scaling['box']}")
 
-    _line(boxes, scaling["boxes"], "box", "cpu_seconds", RIGHT, "CPU seconds")
-    _line(boxes, scaling["boxes"], "box", "wall_seconds", RIGHT, "wall seconds", dashed=True)
+    _line(boxes, scaling["boxes"], "box", "cpu_seconds", CORRECT, "CPU seconds")
+    _line(boxes, scaling["boxes"], "box", "wall_seconds", CORRECT, "wall seconds", dashed=True)
     gigabytes = [row | {"gb": row["peak_mb"] / 1e3} for row in scaling["boxes"]]
     _line(boxes, gigabytes, "box", "gb", QUIET, "peak memory, GB", marker="^")
     boxes.set(xlabel="box, pixels", ylabel="seconds, GB", ylim=(0, None), xticks=[row["box"] for row in gigabytes])
     boxes.set_title(f"reconstruct, {scaling['box_particles']:,} particles")
 
-    for stage, colour in (("reconstruct", RIGHT), ("score", WRONG)):
+    for stage, colour in (("reconstruct", CORRECT), ("score", INCORRECT)):
         rows = [row for row in scaling["threads"] if row["stage"] == stage]
         faster = [row | {"speed": rows[0]["wall_seconds"] / row["wall_seconds"]} for row in rows]
         _line(threads, faster, "threads", "speed", colour, stage)

@@ -25,7 +25,7 @@ from cryocore.tables.io import write_tables
 from cryocore.types import Floats
 
 BOX, PIXEL_ANGSTROM, N_BANDS, N_ALTERNATIVES = 256, 1.3, 24, 8
-WRONG, PER_MICROGRAPH, GROUPS = 0.3, 300, 4
+INCORRECT, PER_MICROGRAPH, GROUPS = 0.3, 300, 4
 ROTATIONAL_AVERAGE = 0.005
 EDGES = band_edges(N_BANDS, BOX // 2 - 2)
 COEFFICIENTS = np.pi * (EDGES[1:] ** 2 - EDGES[:-1] ** 2)
@@ -36,7 +36,7 @@ POWER = COEFFICIENTS * 0.0016 * np.exp(-SHELL / 60.0)
 
 
 def make_log(run_dir: Path, n: int, n_rounds: int = 8, seed: int = 0) -> None:
-    """Write ``log/round=r/log.parquet`` and ``round_r/fsc.parquet`` of ``n`` particles, 30 % of them wrong."""
+    """Write ``log/round=r/log.parquet`` and ``round_r/fsc.parquet`` of ``n`` particles, 30 % of them incorrect."""
     metadata = {
         "symmetry": "D2",
         "score_settings": {"noise_per_particle": True},
@@ -68,7 +68,7 @@ def _rows(start: int, n: int, number: int, fixed: np.random.Generator, rng: np.r
     """Rows of the log: ``fixed`` draws what is the same in all rounds, ``rng`` the rest."""
     place = np.arange(start, start + n)
     micrograph = place // PER_MICROGRAPH
-    correct = fixed.random(n) > WRONG * np.where(micrograph % 20 == 0, 2.0, 0.95)
+    correct = fixed.random(n) > INCORRECT * np.where(micrograph % 20 == 0, 2.0, 0.95)
     half = (1 + place % 2).astype(np.int8)
     quaternions = fixed.normal(size=(n, 4)) * (1.0, 0.6, 1.0, 1.0)
     quaternions /= np.linalg.norm(quaternions, axis=1, keepdims=True)

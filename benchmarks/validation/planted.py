@@ -12,7 +12,7 @@ from benchmarks.validation.common import Skipped, ball, curve, lowest, need_data
 from benchmarks.validation.workflow import rounds_of, run_workflow
 
 N_ROUNDS = 4
-WRONG = 0.3
+INCORRECT = 0.3
 SETS = {
     "20S proteasome (3J9I)": {
         "volume": "t20s_3j9i_D7_b128_a2.00.mrc",
@@ -40,7 +40,7 @@ def measure(folder: Path) -> dict[str, Any]:
         results = run_workflow(folder / f"run_{number}", **configuration(values, source))
         found[name] = {
             **values,
-            "wrong_pose": WRONG,
+            "wrong_pose": INCORRECT,
             "seconds": time.monotonic() - began,
             "rounds": rounds_of(results, N_ROUNDS),
             "relion": selection_in_relion(results, str(values["symmetry"])),
@@ -56,7 +56,7 @@ def configuration(values: dict[str, Any], source: Path) -> dict[str, Any]:
         "n_rounds": N_ROUNDS,
         "symmetry": values["symmetry"],
         "backend": "cpu",
-        "input": {"simulate": simulate, "plant": {"wrong_pose": WRONG}},
+        "input": {"simulate": simulate, "plant": {"wrong_pose": INCORRECT}},
     }
 
 

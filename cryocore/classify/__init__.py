@@ -1,4 +1,4 @@
-"""Right or wrong by residual images and band sums: a classifier whose probability is one more score of the log."""
+"""Correct or incorrect by residual images and band sums: a classifier whose probability is one more score."""
 
 from cryocore.classify.stage import classify
 

@@ -96,7 +96,7 @@ def limits_of(about: Mapping[str, Any], evaluation: Evaluation, comparison: Comp
             f"Probabilities are off by {off.value:.3f} on average, where chance makes {chance:.3f}: rank by them, "
             "do not read them as rates."
         )
-    share = evaluation.n_right / evaluation.n
+    share = evaluation.n_correct / evaluation.n
     found.append(
         f"Its figures are those of a share of correct particles of {share:.0%}; accuracy and calibration depend on it."
     )
@@ -125,7 +125,7 @@ def card_text(
     lines += [
         "## Figures",
         "",
-        f"{evaluation.n:,} particles of {evaluation.n_groups:,} micrographs, {evaluation.n_right:,} of them right; "
+        f"{evaluation.n:,} particles of {evaluation.n_groups:,} micrographs, {evaluation.n_correct:,} of them correct; "
         f"95 % intervals of a bootstrap over {unit}.",
         "",
         *table_lines(("figure", "value (95 %)"), ((label, getattr(evaluation, key)) for key, label in FIGURES.items())),

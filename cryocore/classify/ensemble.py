@@ -152,7 +152,7 @@ def probability(log_ratio: Floats, labels: str, error_rate: float) -> Floats:
     labels : what the classes were. ``truth``, ``planted``: correct and incorrect ones. ``probable``: correct ones, and
         particles as they are (Elkan & Noto 2008, KDD 213); where their ratio says more than certainty, a small part
         of it keeps them in order.
-    error_rate : share of the particles that are wrong
+    error_rate : share of the particles that are incorrect
     """
     share = float(np.clip(error_rate, 1e-3, 1 - 1e-3))
     if labels != "probable":

@@ -65,17 +65,17 @@ class Kind:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a probability is worth; a particle is called right where it is above 0.5.
+    """What a probability is worth; a particle is called correct where it is above 0.5.
 
     ``resampled`` : ``groups``, or ``particles`` where the groups are too few
-    ``confusion`` : rows true wrong, true right; columns called wrong, called right
+    ``confusion`` : rows truly incorrect, truly correct; columns called incorrect, called correct
     ``brier`` : mean squared difference of probability and truth
     ``calibration_error`` : mean distance of probability and share of correct ones over the bins of ``reliability``,
         weighted by their particles; ``calibration_by_chance`` is what a calibrated probability would show
     """
 
     n: int
-    n_right: int
+    n_correct: int
     n_groups: int
     resampled: str
     accuracy: Estimate
@@ -122,12 +122,12 @@ def evaluate(
 
     Parameters
     ----------
-    probability, label, groups : (n,)  from 0 to 1; whether the particle is right; what its micrograph is called
+    probability, label, groups : (n,)  from 0 to 1; whether the particle is correct; what its micrograph is called
     kinds : (n,)                       what is wrong with an incorrect particle, by name
 
     Raises
     ------
-    InputError  if there are no right or no incorrect particles, or values are no probabilities.
+    InputError  if there are no correct or no incorrect particles, or values are no probabilities.
     """
     probability, label = np.asarray(probability, dtype=np.float64), np.asarray(label, dtype=bool)
     _check(probability, label, groups)
@@ -151,7 +151,7 @@ def evaluate(
     table = np.bincount(cell, minlength=4).tolist()
     return Evaluation(
         n=len(label),
-        n_right=int(label.sum()),
+        n_correct=int(label.sum()),
         n_groups=len(np.unique(groups)),
         resampled=resampled,
         accuracy=accuracy,
@@ -176,7 +176,7 @@ def compare(
 
     Raises
     ------
-    InputError  if there are no right or no incorrect particles, or no score tells of both.
+    InputError  if there are no correct or no incorrect particles, or no score tells of both.
     """
     probability, label = np.asarray(probability, dtype=np.float64), np.asarray(label, dtype=bool)
     _check(probability, label, groups)
@@ -189,7 +189,7 @@ def compare(
             partners.append(Area(probability, label, has))
             counts[name] = int(has.sum())
     if not names:
-        raise InputError("no score has values of right and of incorrect particles", fix="Score the particles first")
+        raise InputError("no score has values of correct and of incorrect particles", fix="Score the particles first")
     whole = Area(probability, label)
     complete = [count == len(label) for name, count in counts.items() if name != "probability"]
 

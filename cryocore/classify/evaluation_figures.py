@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from scipy.stats import binomtest
 
 from cryocore.classify.evaluation import Comparison, Evaluation
-from cryocore.figures.look import INK, QUIET, RIGHT, WRONG, style
+from cryocore.figures.look import CORRECT, INCORRECT, INK, QUIET, style
 from cryocore.figures.views import DENSITY_MAP
 from cryocore.log.names import PROBABILITY
 
@@ -55,7 +55,7 @@ def reliability_figure(evaluation: Evaluation) -> Figure:
             binomtest(round(b.n * b.share), b.n).proportion_ci(method="wilson") for b in full if b.share is not None
         ]
         reach = [np.clip(y - [i.low for i in intervals], 0, 1), np.clip([i.high for i in intervals] - y, 0, 1)]
-        above.errorbar(x, y, reach, color=RIGHT, marker="o", markersize=6, capsize=3, linewidth=1.5)
+        above.errorbar(x, y, reach, color=CORRECT, marker="o", markersize=6, capsize=3, linewidth=1.5)
         above.set_ylabel("share of correct particles")
         error, chance = evaluation.calibration_error.value, evaluation.calibration_by_chance
         above.set_title(f"Calibration off by {error:.3f} ({chance:.3f} by chance)")
@@ -72,8 +72,8 @@ def _counts(axes: Axes, evaluation: Evaluation) -> None:
     correct = np.array([b.n * (b.share or 0.0) for b in bins])
     incorrect = np.array([b.n for b in bins]) - correct
     options: dict[str, Any] = {"width": 0.92 * width, "linewidth": 0}
-    axes.bar(middle, incorrect, color=WRONG, label="incorrect", **options)
-    axes.bar(middle, correct, bottom=incorrect, color=RIGHT, label="correct", **options)
+    axes.bar(middle, incorrect, color=INCORRECT, label="incorrect", **options)
+    axes.bar(middle, correct, bottom=incorrect, color=CORRECT, label="correct", **options)
     axes.set_ylabel("particles")
     axes.set_xlim(-0.03, 1.03)
     axes.legend(fontsize=9, loc="upper center", ncols=2)
@@ -89,14 +89,14 @@ def comparison_figure(comparison: Comparison) -> Figure:
         for place, name in enumerate(names):
             auc = comparison.auc[name]
             reach = [[max(auc.value - auc.low, 0.0)], [max(auc.high - auc.value, 0.0)]]
-            colour = RIGHT if name == PROBABILITY else INK
+            colour = CORRECT if name == PROBABILITY else INK
             axes.errorbar(
                 auc.value, place, xerr=reach, color=colour, marker="o", markersize=6.5, capsize=3, linewidth=1.7
             )
         axes.axvline(0.5, color=QUIET, linewidth=1.0, linestyle=(0, (4, 3)))
         axes.set_yticks(range(len(names)), ["classifier" if n == PROBABILITY else n for n in names])
         axes.set_ylim(-0.6, len(names) - 0.4)
-        axes.set_xlabel("AUC, right against incorrect particles")
+        axes.set_xlabel("AUC, correct against incorrect particles")
         gain = comparison.gain_over_best
         axes.set_title(f"AUC {gain.value:+.3f} over the best score ({gain.low:+.3f} to {gain.high:+.3f})")
         axes.grid(axis="x")

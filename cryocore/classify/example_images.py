@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from cryocore.classify.examples import Examples
-from cryocore.figures.look import RIGHT, WRONG, style
+from cryocore.figures.look import CORRECT, INCORRECT, style
 from cryocore.tables.io import atomic_path, open_arrays
 
 SHOWN = 6
@@ -49,7 +49,10 @@ class ExampleImages:
             figure = Figure(figsize=(1.15 * len(shown) + 0.5, 3.1), layout="constrained")
             ratios = [len(self.incorrect) + 0.3, len(self.correct)]
             parts = figure.subfigures(1, 2, squeeze=False, width_ratios=ratios)[0]
-            groups = (self.incorrect, WRONG, "most surely incorrect"), (self.correct, RIGHT, "most surely correct")
+            groups = (
+                (self.incorrect, INCORRECT, "most surely incorrect"),
+                (self.correct, CORRECT, "most surely correct"),
+            )
             for part, (kept, colour, title) in zip(parts, groups, strict=True):
                 axes = part.subplots(2, len(kept), squeeze=False)
                 part.suptitle(title, color=colour, fontsize=10.5, weight="bold")

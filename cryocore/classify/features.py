@@ -47,9 +47,9 @@ class Context:
     """What a data set's particles are like, so that one of them can be compared with the others.
 
     ``groups`` : ``(GROUPS, bands)``, the share of each band in each group
-    ``defocus_edges`` : ascending; ``nside`` of the view cells
+    ``defocus_edges`` : ascending; ``nside`` of the view bins
     ``levels`` : of each score in ``RELATIVE``, by defocus and by view
-    ``mixture`` : the model by which the log's scores alone tell right from wrong
+    ``mixture`` : the model by which the log's scores alone tell correct from incorrect
     """
 
     metadata: Mapping[str, Any]
@@ -73,7 +73,7 @@ class Context:
         nside = view_nside(n, point_group(str(metadata["symmetry"])))
         mixture = fit_evidence(evidence(columns), ids=columns["particle_id"], seed=seed)
         context = cls(metadata, groups, edges_angstrom, nside, {}, mixture)
-        by_defocus, by_view = context.cells(columns)
+        by_defocus, by_view = context.bins(columns)
         sizes = len(edges_angstrom) + 1, 12 * nside**2
         levels = {}
         for name in RELATIVE:
@@ -81,8 +81,8 @@ class Context:
             levels[name] = (Level.of(values, by_defocus, sizes[0]), Level.of(values, by_view, sizes[1]))
         return replace(context, levels=levels)
 
-    def cells(self, columns: Columns) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The cell of defocus and that of view of particles, ``(n,)`` each."""
+    def bins(self, columns: Columns) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The bin of defocus and that of view of particles, ``(n,)`` each."""
         view = np.stack([columns[f"view_{c}"].astype(np.float64) for c in "xyz"], axis=1)
         at = in_asymmetric_unit(view, point_group(str(self.metadata["symmetry"])))
         pixel = np.asarray(healpix.vec2pix(self.nside, *at.T), dtype=np.int64)
@@ -120,11 +120,11 @@ def log_features(columns: Columns, context: Context) -> dict[str, NDArray[np.flo
     found["noise_factor"] = np.log(np.maximum(columns["noise_factor"].astype(np.float64), 1e-6))
     random_poses = columns["random_pose_z"].astype(np.float64)
     found["random_poses"] = random_poses.mean(axis=1) if random_poses.shape[1] else np.zeros(len(random_poses))
-    by_defocus, by_view = context.cells(columns)
+    by_defocus, by_view = context.bins(columns)
     for name, levels in context.levels.items():
-        for kind, level, cell in zip(("defocus", "view"), levels, (by_defocus, by_view), strict=True):
+        for kind, level, bin_index in zip(("defocus", "view"), levels, (by_defocus, by_view), strict=True):
             values = np.nan_to_num(columns[name].astype(np.float64))
-            found[f"{name}_for_{kind}"] = level.relative(values, cell)
+            found[f"{name}_for_{kind}"] = level.relative(values, bin_index)
     return {name: np.nan_to_num(v, nan=0.0, posinf=0.0, neginf=0.0).astype(np.float32) for name, v in found.items()}
 
 

@@ -66,14 +66,14 @@ def image_pairs(
     if folds is not None:
         fold, self_contribution = folds.of(all_ids[rows]), np.zeros_like(self_contribution)
         parts = [(comparison.with_maps(folds.maps[f], folds.grid), rows[fold == f]) for f in np.unique(fold)]
-    for judges, members in parts:
+    for compared, members in parts:
         step = batch_size(max(o.box for o in part.optics))
         for at, images in batches(part, members, step, progress=progress, source=comparison.source):
             g = int(group[at[0]])
             frame, samples = reference.frames[g], reference.samples[g]
             prepared = prepare(images, part.take(at), frame, backend)
             given = prepared, rotations[at], half[at]
-            batch = Batch(*given, self_contribution[at], judges.reference, samples, backend)
+            batch = Batch(*given, self_contribution[at], compared.reference, samples, backend)
             side = part.optics[g].box if size is None else min(size, part.optics[g].box)
             gain = None if sigma2 is None else sigma2[g]
 

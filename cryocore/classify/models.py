@@ -35,10 +35,10 @@ TRUSTED = ("sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",)
 
 
 class Model(Protocol):
-    """What tells right from wrong."""
+    """What tells correct from incorrect."""
 
     def log_odds(self, examples: Examples) -> Floats:
-        """Of right against wrong, ``(n,)``, both taken as equally frequent."""
+        """Of correct against incorrect, ``(n,)``, both taken as equally frequent."""
 
     def save(self, folder: Path) -> None:
         """Write the model's own file into a folder."""
@@ -113,7 +113,7 @@ def fit_model(
 
     Parameters
     ----------
-    right : (n,)       the classes
+    correct : (n,)       the classes
     weight : (n,)      what each example counts among those of its class; the classes count the same
     validation : (n,)  examples that decide when to stop, whole micrographs; the others are learned from
     folder : where a network keeps what an interrupted training continues from

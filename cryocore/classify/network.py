@@ -68,7 +68,7 @@ class Network:
     history: tuple[Epoch, ...]
 
     def log_odds(self, images: Any, *, device: str = "cpu") -> Floats:
-        """Log odds that particles are right, at the share of correct ones (by weight) in the training.
+        """Log odds that particles are correct, at the share of correct ones (by weight) in the training.
 
         Parameters
         ----------
@@ -149,7 +149,7 @@ def fit(
     Parameters
     ----------
     images : (n, 3, s, s)  residual, projection, image in units of the noise; an array, or what gives one by rows
-    labels : (n,)          1 right, 0 wrong
+    labels : (n,)          1 correct, 0 incorrect
     weights : (n,)         how much each image counts, at least 0
     validation : (n,)      images that end the training but do not teach; they share no micrograph with the others
     folder : where checkpoints ``<name>.checkpoint.pt`` and curves are written, and 14 kB of evidence per image while it
@@ -158,7 +158,7 @@ def fit(
 
     Raises
     ------
-    InputError  if the training or the validation images are all right or all wrong, or the arrays do not fit.
+    InputError  if the training or the validation images are all correct or all incorrect, or the arrays do not fit.
     """
     labels, weights, validation = np.asarray(labels), np.asarray(weights, dtype=np.float64), np.asarray(validation)
     check_examples(len(images), labels, weights, validation)
@@ -196,9 +196,9 @@ def check_examples(n: int, labels: NDArray[Any], weights: NDArray[Any], validati
     for what, chosen in (("training", ~validation), ("validation", validation)):
         found = np.unique(labels[chosen & (weights > 0)])
         if len(found) < 2:
-            kind = "absent" if len(found) == 0 else "all right" if found[0] else "all wrong"
+            kind = "absent" if len(found) == 0 else "all correct" if found[0] else "all incorrect"
             raise InputError(
-                f"the {what} images are {kind}; right from wrong is learned from both",
+                f"the {what} images are {kind}; correct from incorrect is learned from both",
                 fix="Plant errors in more particles, or split the micrographs otherwise",
             )
 

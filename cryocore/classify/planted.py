@@ -92,7 +92,7 @@ class Planted:
 
 
 def plant_errors(data: Particles, rows: NDArray[np.intp], errors: PlantedErrors, seed: int) -> Planted:
-    """Make the particles of ``rows`` wrong; the shares of the kinds are those of ``errors``, whatever their sum."""
+    """Make the particles of ``rows`` incorrect; the shares of the kinds are those of ``errors``, whatever their sum."""
     rng = np.random.default_rng([seed, STREAM_ROWS])
     shares = errors.model_copy(update={kind: getattr(errors, kind) / errors.total for kind in KINDS})
     kinds = assign_errors(len(rows), shares, rng)

@@ -30,7 +30,7 @@ def write_results(
 ) -> Evaluation:
     """Write the card of an ensemble: what it says of its training set, each scored by a model that has not seen it.
 
-    Of training particles that are right only as far as is known, those count that are probably correct.
+    Of training particles that are correct only as far as is known, those count that are probably correct.
     """
     known = ~training_set.correct | (training_set.weight > 0.5)
     rows = np.flatnonzero(known)
@@ -61,7 +61,7 @@ def described(scored: ScoredRound, training_set: TrainingSet, about: dict[str, A
     apart = "whole micrographs" if folds.of_micrograph is not None else "particles, since micrographs are few,"
     return {
         "name": f"{WHAT.get(about['kind'], 'Convolutional network on images')}, labels: {about['labels']}",
-        "purpose": "Probability that a particle is right, from band sums and images compared with the half maps.",
+        "purpose": "Probability that a particle is correct, from band sums and images compared with the half maps.",
         "split": f"{folds.n} folds of {apart} within each half set: each training particle is scored by a model fitted "
         "to the other folds of its own half set. Where nobody has flagged them, correct means correct with a "
         "probability above 0.5 by the mixture of the log.",

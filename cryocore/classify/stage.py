@@ -61,25 +61,25 @@ def classify(
     scored = ScoredRound.read(particles, scores, round_dir, subset, **given)
     if model is not None:
         made, about = load_model(model, backend.device)
-        judge: Callable[[Examples], Floats] = made.log_odds
+        log_odds: Callable[[Examples], Floats] = made.log_odds
     else:
         about = {"kind": settings.model, "labels": settings.labels, "image_size": settings.image_size}
         training_set = make_training_set(scored, settings)
         folds = Folds.of(scored.data.column("micrograph").astype(np.str_), settings.n_folds, seed)
         training: dict[str, Any] = {"folder": round_dir / TRAINING, "device": backend.device}
         ensemble = fit_ensemble(settings.model, training_set, folds, settings, seed=seed, **training)
-        judge = ensemble.log_odds
-        write_results(out_dir, scored, training_set, judge(training_set.examples), about, folds)
+        log_odds = ensemble.log_odds
+        write_results(out_dir, scored, training_set, log_odds(training_set.examples), about, folds)
     example_images = ExampleImages()
-    write_tables(out_table, scored_tables(scored, judge, about, example_images), classifier=about)
+    write_tables(out_table, scored_tables(scored, log_odds, about, example_images), classifier=about)
     write_example_images(out_dir, example_images)
 
 
 def scored_tables(
-    scored: ScoredRound, judge: Callable[[Examples], Floats], about: dict[str, Any], example_images: ExampleImages
+    scored: ScoredRound, log_odds: Callable[[Examples], Floats], about: dict[str, Any], example_images: ExampleImages
 ) -> Iterator[pa.Table]:
     """The probability, a row group of the log at a time; a few thousand particles are in memory at a time."""
-    n_right, start = 0, 0
+    n_correct, start = 0, 0
     with open_table(scored.scores) as file:
         for group in range(file.num_row_groups):
             part = file.read_row_group(group)
@@ -89,9 +89,9 @@ def scored_tables(
                 rows = np.arange(start + first, start + first + len(piece))
                 given = scored.weights, piece, scored.context, int(about["image_size"]), "classify"
                 examples = examples_of(scored.scorer, scored.data, rows, *given)
-                likely = probability(judge(examples), str(about["labels"]), scored.error_rate)
+                likely = probability(log_odds(examples), str(about["labels"]), scored.error_rate)
                 example_images.add(examples, likely)
                 found[first : first + len(piece)] = likely
             yield pa.table({"particle_id": part.column("particle_id"), PROBABILITY: found})
-            n_right, start = n_right + int((found > 0.5).sum()), start + len(part)
-    log.info("%d of %d particles are right with a probability above 0.5", n_right, start)
+            n_correct, start = n_correct + int((found > 0.5).sum()), start + len(part)
+    log.info("%d of %d particles are correct with a probability above 0.5", n_correct, start)

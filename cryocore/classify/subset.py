@@ -19,7 +19,7 @@ STREAM = 22
 def chosen_rows(
     scored: ScoredRound, which: str = "all", ids: Path | None = None, count: int | None = None
 ) -> NDArray[np.intp]:
-    """Rows in ascending order: ``which`` is all, kept, dropped, right or wrong; ``ids`` names a table of ids.
+    """Rows in ascending order: ``which`` is all, kept, dropped, correct or incorrect; ``ids`` names a table of ids.
 
     Raises
     ------

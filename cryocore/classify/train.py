@@ -27,16 +27,16 @@ from cryocore.simulate.plant import CORRECT
 log = logging.getLogger(__name__)
 
 
-def lessons_of(scored: ScoredRound, settings: Classify, labels: str) -> TrainingSet:
+def training_set_of(scored: ScoredRound, settings: Classify, labels: str) -> TrainingSet:
     """Training particles of a finished round; ``labels`` may be ``truth``, where its log knows which particles are
-    right."""
+    correct."""
     if labels != "truth":
         return make_training_set(scored, settings)
     return true_training_set(scored, settings, *known_truth(scored))
 
 
 def known_truth(scored: ScoredRound) -> tuple[NDArray[np.int8], NDArray[np.str_]]:
-    """Flags ``(n,)``, 1 right, 0 wrong, -1 unknown, and kinds of error as far as the run knows them.
+    """Flags ``(n,)``, 1 correct, 0 incorrect, -1 unknown, and kinds of error as far as the run knows them.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def known_truth(scored: ScoredRound) -> tuple[NDArray[np.int8], NDArray[np.str_]
     flags = log_round.flags()
     if not (flags >= 0).any():
         raise InputError(
-            "the log does not know which particles are right",
+            "the log does not know which particles are correct",
             file=scored.scores,
             fix="Use labels planted, or plant errors (input.plant) and run the workflow on them",
         )
@@ -66,7 +66,7 @@ def train(
     itself is fitted to all training particles but those that say when to stop, and its log odds are scaled as the
     ensemble's.
     """
-    training_set = joined([lessons_of(scored, settings, labels) for scored in rounds])
+    training_set = joined([training_set_of(scored, settings, labels) for scored in rounds])
     folds = Folds.of(training_set.examples.micrograph, settings.n_folds, seed)
     kind = settings.model
     training: dict[str, Any] = {"folder": out_dir / "training", "device": device}

@@ -23,7 +23,7 @@ PROBABLE = 0.9
 class TrainingSet:
     """Examples in two classes.
 
-    ``right``, ``weight`` ``(n,)`` : the class of each, and what it counts among those of its class
+    ``correct``, ``weight`` ``(n,)`` : the class of each, and what it counts among those of its class
     ``kinds`` ``(n,)`` : what made the second class
     """
 
@@ -56,7 +56,7 @@ def make_training_set(scored: ScoredRound, settings: Classify) -> TrainingSet:
     best = np.flatnonzero(likely > PROBABLE)
     if len(best) == 0:
         raise InputError(
-            f"no particle is right with a probability above {PROBABLE}",
+            f"no particle is correct with a probability above {PROBABLE}",
             setting="classify.labels",
             fix="Use planted",
         )
@@ -67,7 +67,7 @@ def make_training_set(scored: ScoredRound, settings: Classify) -> TrainingSet:
 def true_training_set(
     scored: ScoredRound, settings: Classify, flags: NDArray[np.int8], kinds: NDArray[np.str_]
 ) -> TrainingSet:
-    """Particles of which is known whether they are right: ``flags`` ``(n,)`` 1 right, 0 wrong, -1 unknown."""
+    """Particles of which is known whether they are correct: ``flags`` ``(n,)`` 1 correct, 0 incorrect, -1 unknown."""
     rows = training_rows(scored.data, scored.weights, settings.n_training, scored.seed, most=1.0)
     rows = rows[flags[rows] >= 0]
     examples = scored.examples(rows, settings.image_size, "pictures")

@@ -35,7 +35,7 @@ def micrograph_quality(
 
     `cryocore micrograph-quality results/demo --round 0 --by flags --json`
     """
-    from cryocore.explore.replay.groups import KINDS, combined_table, rank_all, wrongness
+    from cryocore.explore.replay.groups import KINDS, combined_table, incorrectness, rank_all
     from cryocore.explore.replay.outcome import ranking_text
     from cryocore.explore.replay.replay import require_one
     from cryocore.log.rounds import find_rounds, wanted_rounds
@@ -43,7 +43,7 @@ def micrograph_quality(
     chosen = wanted_rounds(find_rounds(source), number)
     require_one(len(chosen))
     rankings = rank_all(chosen[0], kind or KINDS, by=by)
-    scored_by = wrongness(chosen[0], by).source
+    scored_by = incorrectness(chosen[0], by).source
     if out:
         from cryocore.tables.io import write_table
 

@@ -37,7 +37,7 @@ def replay(
 ) -> None:
     """Apply another selection to a finished run, without touching an image.
 
-    Says what would be kept, how right it is where the truth is known, what it shares with what the run kept, how it
+    Says what would be kept, how correct it is where the truth is known, what it shares with what the run kept, how it
     moves the viewing directions, which micrographs lose most and which resolution to expect; see docs/how-to/replay.md.
 
     **Examples**

@@ -33,7 +33,7 @@ def residuals(
 
     `cryocore residuals results/demo --out residuals --which dropped --count 500`
 
-    `cryocore residuals results/demo --out wrong --which wrong --format npy`
+    `cryocore residuals results/demo --out incorrect --which incorrect --format npy`
     """
     from cryocore.backend import get_backend
     from cryocore.classify.export import export_residuals

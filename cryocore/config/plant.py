@@ -19,7 +19,7 @@ class PlantedErrors(Section):
 
     @property
     def total(self) -> float:
-        """Share of particles that are wrong in any way."""
+        """Share of particles that are incorrect in any way."""
         return self.wrong_pose + self.local_pose + self.wrong_shift + self.junk
 
     @model_validator(mode="after")

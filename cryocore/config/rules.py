@@ -75,7 +75,7 @@ class Rule:
     ``values`` : what the value may be
     ``keeps``, ``when`` : as text, what is kept and when that is of use
     ``score`` : what it ranks by; None: what ``select.score`` says
-    ``cell`` : what candidates are grouped by, a key of ``cryocore.select.groups.CELL_COLUMNS``; None: nothing
+    ``grouped_by`` : what candidates are grouped by, a key of ``cryocore.select.groups.BIN_COLUMNS``; None: nothing
     ``goes_on`` : whether weights go on from those of the round before
     ``listed`` : the least weight of what is selected; 0: whatever has a weight
     """
@@ -85,7 +85,7 @@ class Rule:
     keeps: str
     when: str
     score: str | None = None
-    cell: str | None = None
+    grouped_by: str | None = None
     goes_on: bool = False
     listed: float = 0.0
 
@@ -166,9 +166,9 @@ _ALL = (
     Rule(
         "balanced",
         shares(0.7),
-        keeps="the best share by s of every cell of views",
+        keeps="the best share by s of every bin of views",
         when="rare views would be lost; costs particles where errors do not depend on view",
-        cell="view",
+        grouped_by="view",
     ),
     Rule(
         "micrograph",
@@ -176,7 +176,7 @@ _ALL = (
         keeps="all of the micrographs whose mean p exceeds the value",
         when="whole micrographs went wrong (ice, drift, a bad CTF fit)",
         score=MIXTURE,
-        cell="micrograph",
+        grouped_by="micrograph",
     ),
     Rule(
         "softmax",

@@ -15,9 +15,9 @@ from cryocore.errors import InputError
 from cryocore.tables.io import atomic_path
 from cryocore.types import Floats
 
-RIGHT, WRONG, UNKNOWN, INK, QUIET = "#0072B2", "#D55E00", "#7A8794", "#1D2733", "#8C97A3"
+CORRECT, INCORRECT, UNKNOWN, INK, QUIET = "#0072B2", "#D55E00", "#7A8794", "#1D2733", "#8C97A3"
 """Colours that remain distinct without red-green vision (Okabe and Ito 2008)."""
-CLASSES = ((1, "correct", RIGHT), (0, "incorrect", WRONG), (-1, "not known", UNKNOWN))
+CLASSES = ((1, "correct", CORRECT), (0, "incorrect", INCORRECT), (-1, "not known", UNKNOWN))
 """Flags of particles, what they mean, and their colours."""
 STYLE = {
     "font.size": 10.5,

@@ -20,7 +20,7 @@ FEWEST_IN_CELL = 5
 def draw_sphere(
     figure: Figure, axes: Any, values: Floats, side: int, colours: Any, norm: Normalize, label: str
 ) -> None:
-    """Draw values of HEALPix cells ``(12 side²,)``, ring order, on Mollweide axes, with a colour bar below."""
+    """Draw values of HEALPix bins ``(12 side²,)``, ring order, on Mollweide axes, with a colour bar below."""
     longitude, latitude, picture = sphere_image(values, side)
     mesh = axes.pcolormesh(longitude, latitude, picture, cmap=colours, norm=norm, rasterized=True)
     axes.set_facecolor("#D9DDE1")

@@ -28,7 +28,7 @@ from cryocore.geometry.sphere import centres, views_of
 from cryocore.types import Floats
 
 NSIDE = 32
-"""Views are counted in cells of 1.8 degrees, each represented by the mean of those in it."""
+"""Views are counted in bins of 1.8 degrees, each represented by the mean of those in it."""
 NSIDE_OUT = 8
 """Directions of Fourier space at which the sampling is computed: 768, 7.3 degrees apart."""
 HALF_WIDTH_DEG = 6.0
@@ -50,7 +50,7 @@ class Sampling:
 
 
 def sampling_matrix(centre: Floats, group: Floats) -> NDArray[np.float32]:
-    """Sampling ``(cells, 768)`` of each direction by a view in each cell and its symmetry equivalents; mean 1 for
+    """Sampling ``(bins, 768)`` of each direction by a view in each bin and its symmetry equivalents; mean 1 for
     uniform views."""
     width = np.sin(np.deg2rad(HALF_WIDTH_DEG))
     directions = centres(NSIDE_OUT)
@@ -66,7 +66,7 @@ def compensation_factors(counts: Floats, matrix: NDArray[np.float32]) -> tuple[F
 
     Parameters
     ----------
-    counts : (draws, cells)  particles, or their weights, in each cell
+    counts : (draws, bins)  particles, or their weights, in each bin
     matrix : see :func:`sampling_matrix`
     """
     share = (counts / counts.sum(axis=1, keepdims=True)).astype(np.float32)
@@ -86,7 +86,7 @@ def sampling_of(directions: Floats, group: Floats, weights: Floats | None = None
     ----------
     weights : (n,) of the particles in the map; None: 1
     """
-    cells = views_of(directions, group, NSIDE)
-    counts = np.bincount(cells.cell, weights=weights, minlength=len(cells.centre)).astype(np.float64)
-    factor, unsampled = compensation_factors(counts[None], sampling_matrix(cells.centre, group))
+    bins = views_of(directions, group, NSIDE)
+    counts = np.bincount(bins.bin_index, weights=weights, minlength=len(bins.centre)).astype(np.float64)
+    factor, unsampled = compensation_factors(counts[None], sampling_matrix(bins.centre, group))
     return Sampling(float(factor[0]), float(unsampled[0]))

@@ -1,4 +1,4 @@
-"""Viewing directions on the sphere, sorted into HEALPix cells of equal area (ring order)."""
+"""Viewing directions on the sphere, sorted into HEALPix bins of equal area (ring order)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 
 from cryocore.types import Floats, Ints
 
-PER_CELL = 30
-"""Particles that a cell of a figure has on average, or more."""
+PER_BIN = 30
+"""Particles that a bin of a figure has on average, or more."""
 BLOCK = 16_384
 """Views that are reduced to the asymmetric unit at a time."""
 DECIMALS = 9
-"""To which directions are rounded: poses on a grid lie on the borders of cells, where a last bit would decide."""
+"""To which directions are rounded: poses on a grid lie on the borders of bins, where a last bit would decide."""
 _REFERENCE = np.array([0.2673, 0.5345, 0.8018])
 """A direction on no symmetry axis or plane: of its symmetry equivalents each direction is represented by the one
 nearest to it."""
@@ -24,16 +24,16 @@ nearest to it."""
 class Views:
     """Viewing directions modulo the point group.
 
-    ``cell`` : (n,), the cell of each particle, from 0; cells without a particle have no number
-    ``centre`` : (cells, 3), the mean direction of those in it
+    ``bin_index`` : (n,), the bin of each particle, from 0; bins without a particle have no number
+    ``centre`` : (bins, 3), the mean direction of those in it
     """
 
-    cell: Ints
+    bin_index: Ints
     centre: Floats
 
 
 def views_of(directions: Floats, group: Floats, nside: int) -> Views:
-    """Sort viewing directions ``(n, 3)`` into cells, all symmetry equivalents under the point group ``(m, 3, 3)`` in
+    """Sort viewing directions ``(n, 3)`` into bins, all symmetry equivalents under the point group ``(m, 3, 3)`` in
     the same one."""
     pixel = np.empty(len(directions), dtype=np.int64)
     sums = np.zeros((3, 12 * nside**2))
@@ -54,22 +54,22 @@ def in_asymmetric_unit(directions: Floats, group: Floats) -> Floats:
     return np.round(np.einsum("nj,njk->nk", directions, group[np.argmax(nearness, axis=1)]), DECIMALS)
 
 
-def nside_for(n: int, per_cell: int = PER_CELL, coarsest: int = 2) -> int:
-    """HEALPix resolution, up to 16, at which ``n`` directions are ``per_cell`` or more in a cell on average.
+def nside_for(n: int, per_bin: int = PER_BIN, coarsest: int = 2) -> int:
+    """HEALPix resolution, up to 16, at which ``n`` directions are ``per_bin`` or more in a bin on average.
 
     >>> nside_for(500), nside_for(4000), nside_for(10**6)
     (2, 2, 16)
     """
-    return next((side for side in (16, 8, 4, 2) if 12 * per_cell * side**2 <= n), coarsest)
+    return next((side for side in (16, 8, 4, 2) if 12 * per_bin * side**2 <= n), coarsest)
 
 
-def cell_counts(directions: Floats, nside: int, group: Floats | None = None, weights: Floats | None = None) -> Floats:
-    """Particles per cell, ``(12 * nside**2,)``.
+def bin_counts(directions: Floats, nside: int, group: Floats | None = None, weights: Floats | None = None) -> Floats:
+    """Particles per bin, ``(12 * nside**2,)``.
 
     Parameters
     ----------
     directions : (n, 3)  unit vectors in the frame of the object
-    nside : resolution of the cells
+    nside : resolution of the bins
     group : (m, 3, 3)  each particle counts once from each of its m equivalent directions; None: once
     weights : (n,)  what each particle counts; None: 1
     """
@@ -82,12 +82,12 @@ def cell_counts(directions: Floats, nside: int, group: Floats | None = None, wei
 
 
 def centres(nside: int) -> Floats:
-    """Directions of the middles of all cells, ``(12 * nside**2, 3)``."""
+    """Directions of the middles of all bins, ``(12 * nside**2, 3)``."""
     return np.stack(healpix.pix2vec(nside, np.arange(12 * nside**2)), axis=1)
 
 
 def sphere_image(values: Floats, nside: int, height: int = 181) -> tuple[Floats, Floats, Floats]:
-    """Values of cells on a grid of longitude and latitude (radians), for a Mollweide plot.
+    """Values of bins on a grid of longitude and latitude (radians), for a Mollweide plot.
 
     Returns the grids ``(height + 1, 2 * height + 1)`` of the corners' longitudes and latitudes and the values
     ``(height, 2 * height)``.
@@ -96,5 +96,5 @@ def sphere_image(values: Floats, nside: int, height: int = 181) -> tuple[Floats,
     latitude = np.linspace(-np.pi / 2, np.pi / 2, height + 1)
     lon, lat = (0.5 * (edges[1:] + edges[:-1]) for edges in (longitude, latitude))
     lon, lat = np.meshgrid(lon, lat)
-    cells = healpix.vec2pix(nside, np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat))
-    return *np.meshgrid(longitude, latitude), values[cells]
+    bins = healpix.vec2pix(nside, np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat))
+    return *np.meshgrid(longitude, latitude), values[bins]

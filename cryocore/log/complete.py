@@ -33,7 +33,7 @@ def write_log(out: Path, parts: Sequence[Path], *, seed: int) -> None:
     """
     known = read_schema(parts[0]).names
     names = ["particle_id", "half", *(n for n in (*MIXTURE_COLUMNS, "random_pose_z") if n in known)]
-    odds, rate = judged(table_columns(pa.concat_tables(read_table(part, names) for part in parts)), seed)
+    odds, rate = assessed(table_columns(pa.concat_tables(read_table(part, names) for part in parts)), seed)
 
     def tables() -> Iterator[pa.Table]:
         start = 0
@@ -51,7 +51,7 @@ def write_log(out: Path, parts: Sequence[Path], *, seed: int) -> None:
         log.info("error rate %.1f %% (%.1f to %.1f)%s", value, low, high, f"; {rate.note}" if rate.note else "")
 
 
-def judged(columns: Mapping[str, NDArray[Any]], seed: int) -> tuple[Floats, ErrorRate | None]:
+def assessed(columns: Mapping[str, NDArray[Any]], seed: int) -> tuple[Floats, ErrorRate | None]:
     """Log odds of being correct ``(n,)``, NaN where the scores do not say, and the error rate, None likewise.
 
     ``columns`` are particle_id, half and those that :func:`cryocore.log.error_rate.estimate` reads.

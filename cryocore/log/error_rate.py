@@ -1,4 +1,4 @@
-"""How many particles are wrong: an estimate with its 95 % interval, and a second opinion."""
+"""How many particles are incorrect: an estimate with its 95 % interval, and a second opinion."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def storey(columns: Mapping[str, NDArray[Any]], data: Evidence | None = None) ->
 
     The median of zc is 0 for every other pose, and for junk. Without zc the null is that of z at random poses, relative
     to what they score in the mean on images of the same √E; junk then counts for more than it is. Pose errors that
-    leave part of the score escape both, and where scores say little, correct particles count as wrong.
+    leave part of the score escape both, and where scores say little, correct particles count as incorrect.
 
     ``data`` is the evidence of the columns, where it is at hand.
     """
@@ -162,5 +162,6 @@ def disagreement(value: float, low: float, high: float, second: float) -> str:
             "other pose"
         )
     return (
-        f"other poses alone suggest {100 * second:.0f} %: scores tell right from wrong badly, or the model does not fit"
+        f"other poses alone suggest {100 * second:.0f} %: scores tell correct from incorrect badly, or the model does "
+        "not fit"
     )

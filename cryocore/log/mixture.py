@@ -102,7 +102,7 @@ class Mixture:
 
     ``classes``, ``shares`` : the kinds, correct first, and how frequent each is
     ``slopes`` : ``(d,)``, k of each score; ``scale`` that of z
-    ``right``, ``misoriented`` : ``(d, d)``, covariances of the scores of correct particles and of misoriented ones
+    ``correct``, ``misoriented`` : ``(d, d)``, covariances of the scores of correct particles and of misoriented ones
     ``log_likelihood`` : of the ``n_fitted`` particles
     """
 
@@ -242,9 +242,9 @@ def class_densities(model: Mixture, data: Evidence) -> Floats:
 
 
 def log_odds(model: Mixture, columns: Columns) -> Floats:
-    """Log odds ``(n,)`` that each particle is right; NaN for a particle without a score.
+    """Log odds ``(n,)`` that each particle is correct; NaN for a particle without a score.
 
-    No kind of error counts as rarer than 0.3 %, so that particles are ranked even where all seem right.
+    No kind of error counts as rarer than 0.3 %, so that particles are ranked even where all seem correct.
     """
     return evidence_log_odds(model, evidence(columns))
 

@@ -5,7 +5,7 @@ MIXTURE = "mixture"
 PROBABILITY = "probability"
 """Column of probability.parquet: that of being correct, by a classifier."""
 TRUTH = "is_correct"
-"""Column of truth.parquet: whether a particle is right, null where that is unknown."""
+"""Column of truth.parquet: whether a particle is correct, null where that is unknown."""
 
 
 SCORES = ("l2_loss", "cryosieve", "ncc", "llr", "z", "zc", "ldac", "contrast", "local", "shift", "dual")

@@ -23,18 +23,18 @@ def auc(score: NDArray[np.floating[Any]], correct: Bools, *, lower_is_better: bo
     """
     scored = np.isfinite(score)
     values, flags = score[scored], correct[scored]
-    n_right = int(np.count_nonzero(flags))
-    n_wrong = len(flags) - n_right
-    if n_right == 0 or n_wrong == 0:
+    n_correct = int(np.count_nonzero(flags))
+    n_incorrect = len(flags) - n_correct
+    if n_correct == 0 or n_incorrect == 0:
         return None
     correct_ones, incorrect_ones = np.sort(values[flags]), np.sort(values[~flags])
     below, not_above = (np.searchsorted(incorrect_ones, correct_ones, side=side).sum() for side in ("left", "right"))
-    area = float(0.5 * (below + not_above) / (n_right * n_wrong))
+    area = float(0.5 * (below + not_above) / (n_correct * n_incorrect))
     return 1.0 - area if lower_is_better else area
 
 
 def selection_rates(selected: Bools, correct: Bools) -> dict[str, float | None]:
-    """Correct rate, precision and recall of a selection, as a prediction of ``right``."""
+    """Correct rate, precision and recall of a selection, as a prediction of ``correct``."""
     hits = int(np.count_nonzero(selected & correct))
     precision = share(hits, int(np.count_nonzero(selected)))
     return {

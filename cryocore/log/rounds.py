@@ -111,7 +111,7 @@ class LogRound:
         return _filled(pa.chunked_array([codes.indices]), len(names) - 1), names
 
     def flags(self) -> NDArray[np.int8]:
-        """What is known of each particle ``(n,)``: 1 right, 0 wrong, -1 unknown."""
+        """What is known of each particle ``(n,)``: 1 correct, 0 incorrect, -1 unknown."""
         if TRUTH not in self.columns:
             return np.full(self.n_particles, -1, dtype=np.int8)
         return _filled(self.table([TRUTH]).column(0).cast(pa.int8()), -1)

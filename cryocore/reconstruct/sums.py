@@ -69,7 +69,7 @@ def read_weights_of_sums(path: Path, data: Particles) -> Floats32:
     """The weight ``(n,)`` of each particle in kept sums; refused if they are of other particles."""
     with open_arrays(path, WHAT) as file:
         if str(file["particles"]) != _digest(data):
-            raise InputError("Fourier sums of other particles", file=path, fix=_REMEDY)
+            raise InputError("Fourier sums of other particles", file=path, fix=_FIX)
         return file.of("weights", (len(data),), np.float32)
 
 
@@ -93,7 +93,7 @@ def merged_sums(paths: list[Path], data: Particles, weights: Floats32, grid: Fou
         rows = Shard(i, len(paths)).row_range(len(data))
         part = replace(data, table=data.table.slice(rows.start, rows.stop - rows.start))
         if not np.array_equal(read_weights_of_sums(path, part), weights[rows]):
-            raise InputError("Fourier sums with other weights", file=path, fix=_REMEDY)
+            raise InputError("Fourier sums with other weights", file=path, fix=_FIX)
         with open_arrays(path, WHAT) as file:
             require_grid(file, grid, path)
     numerator = np.empty((2, *grid.shape), dtype=np.complex64)
@@ -113,11 +113,11 @@ def merged_sums(paths: list[Path], data: Particles, weights: Floats32, grid: Fou
 def require_grid(file: Any, grid: FourierGrid, path: Path) -> None:
     """Refuse sums on another grid."""
     if not np.array_equal(file["grid"], _signature(grid)):
-        raise InputError("Fourier sums of another grid", file=path, fix=_REMEDY)
+        raise InputError("Fourier sums of another grid", file=path, fix=_FIX)
 
 
 WHAT = "Fourier sums"
-_REMEDY = "Delete it and run snakemake again"
+_FIX = "Delete it and run snakemake again"
 
 
 def _digest(data: Particles) -> str:

@@ -13,7 +13,7 @@ from cryocore.report.section import Drawing, Section, Table
 NAMED = "classifier", "Classifier", "What do residual images tell beyond the scores?"
 READING = (
     "Images above, what the half map predicts at their pose below: on the left the particles that the classifier is "
-    "most sure are wrong, on the right those it is most sure are right. Both are blurred, so that the eye finds "
+    "most sure are incorrect, on the right those it is most sure are correct. Both are blurred, so that the eye finds "
     "something in the noise."
 )
 

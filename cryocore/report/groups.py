@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cryocore.errors import InputError
 from cryocore.explore.replay.figures import groups_figure
-from cryocore.explore.replay.groups import LEVEL, Ranking, rank_all, wrongness
+from cryocore.explore.replay.groups import LEVEL, Ranking, incorrectness, rank_all
 from cryocore.log.rounds import find_rounds
 from cryocore.report.section import Drawing, Section, Table
 
@@ -32,7 +32,7 @@ def groups_section(run_dir: Path, number: int) -> Section:
     try:
         log = next(r for r in find_rounds(run_dir) if r.number == number)
         ranked = {kind: ranking for kind, ranking in rank_all(log).items() if len(ranking) > 1}
-        source = wrongness(log).source
+        source = incorrectness(log).source
     except InputError as error:
         return Section(*NAMED, f"Not answered: {error.problem}.")
     if not ranked:

@@ -124,8 +124,8 @@ def _half_set_warnings(last: Metrics) -> list[str]:
 
 def _error_rate_warnings(rounds: Sequence[Metrics]) -> list[str]:
     """Where the last selection drops more than is estimated to be incorrect, or the estimate is doubtful."""
-    judged, last = rounds[max(len(rounds) - 2, 0)], rounds[-1]
-    rate = judged["error_rate"]
+    assessed, last = rounds[max(len(rounds) - 2, 0)], rounds[-1]
+    rate = assessed["error_rate"]
     if rate is None:
         return []
     found = [f"The error rate is doubtful: {rate['note']}."] if rate["note"] else []

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 MAX_PADDING = 8.0
 OVERLAP_STEPS, OVERLAP_SHELLS = 4, 6
 MASK_SHELLS = 12
-LIKENESS_PAIRS, LIKENESS_BATCH, LIKENESS_DEG = 200, 50, 10.0
+NEIGHBOUR_PAIRS, NEIGHBOUR_BATCH, NEIGHBOUR_DEG = 200, 50, 10.0
 LARGE_SHARE = 0.1
 """Share of its own map from which a particle's score is not trusted any more."""
 
@@ -74,8 +74,10 @@ def load_reference(data: Particles, round_dir: Path, settings: Score, backend: B
         problem = f"the sampling density cannot be read (density is {sampling[0].shape}, not {(2, *coarse.shape)})"
         raise InputError(problem, file=round_dir / "sampling.npz", fix=AGAIN)
     halves = (_read_of_box(round_dir / f"half{h}.mrc", box) for h in (1, 2))
-    judges = settings.leave_one_out == "closed_form"
-    return make_reference(halves, mask, sampling[0], grid, data.optics, settings.n_bands, backend, judges=judges)
+    with_grids = settings.leave_one_out == "closed_form"
+    return make_reference(
+        halves, mask, sampling[0], grid, data.optics, settings.n_bands, backend, with_grids=with_grids
+    )
 
 
 def make_reference(
@@ -87,11 +89,11 @@ def make_reference(
     n_bands: int,
     backend: Backend,
     *,
-    judges: bool = True,
+    with_grids: bool = True,
 ) -> Reference:
     """Mask half maps ``(n, n, n)`` and put them, and the density of their samples, on grids.
 
-    Without ``judges`` the grids are left out: folds take their place.
+    Without ``with_grids`` the grids are left out: folds take their place.
     """
     grids = np.stack([map_to_grid(half * mask, grid) for half in halves])
     # the outermost shell is cut by the ball of the grid, and its density with it
@@ -102,7 +104,7 @@ def make_reference(
     rotational_average = np.stack([band_means(shell_means(g.real, grid), edges) for g in grids])
     view_correlation, power = neighbour_correlation(grids, rotational_average, frames[0], samples[0], backend)
     return Reference(
-        grids=pack(grids, backend) if judges else BlockedVolume(None, 0),
+        grids=pack(grids, backend) if with_grids else BlockedVolume(None, 0),
         inverse_density=pack(np.float32(1.0) / density, backend),
         self_contribution=float(mask.mean()) / grid.padding**3,
         overlap=backend.to_device(mask_overlap(mask)),
@@ -168,13 +170,13 @@ def coarse_mask(mask: Floats32, grid: FourierGrid, backend: Backend) -> tuple[An
 def neighbour_correlation(
     grids: Any, rotational_average: NDArray[np.float64], frame: ImageGeometry, samples: BandSamples, backend: Backend
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Correlation per half map and band of centred slices that are LIKENESS_DEG apart, and their power; ``(2, bands)``.
+    """Correlation per half map and band of centred slices NEIGHBOUR_DEG apart, and their power, ``(2, bands)``.
 
     The power is the sum over a band's coefficients, in the mean over slices.
     """
     rng = np.random.default_rng(0)
-    poses = random_rotations(LIKENESS_PAIRS, rng)
-    turned = rotations_by_angle(rng.normal(size=(LIKENESS_PAIRS, 3)), np.full(LIKENESS_PAIRS, LIKENESS_DEG)) @ poses
+    poses = random_rotations(NEIGHBOUR_PAIRS, rng)
+    turned = rotations_by_angle(rng.normal(size=(NEIGHBOUR_PAIRS, 3)), np.full(NEIGHBOUR_PAIRS, NEIGHBOUR_DEG)) @ poses
     size = np.diff(samples.start)
     kx, ky = samples.pairs.T.astype(np.intp)
     on_device, sums = backend.to_device(grids), np.zeros((2, 3, len(size)))
@@ -185,15 +187,15 @@ def neighbour_correlation(
         return slices[:, ky + frame.limit, kx] - np.repeat(rotational_average[h], size).astype(np.float32)
 
     for h in range(2):
-        for start in range(0, LIKENESS_PAIRS, LIKENESS_BATCH):
-            at = slice(start, start + LIKENESS_BATCH)
+        for start in range(0, NEIGHBOUR_PAIRS, NEIGHBOUR_BATCH):
+            at = slice(start, start + NEIGHBOUR_BATCH)
             first, second = centred_slices(poses[at], h), centred_slices(turned[at], h)
             for row, values in enumerate(((first.conj() * second).real, np.abs(first) ** 2, np.abs(second) ** 2)):
                 summed = np.append(values.sum(axis=0, dtype=np.float64), 0.0)
                 sums[h, row] += np.where(size > 0, np.add.reduceat(summed, samples.start[:-1]), 0.0)
     power = np.sqrt(sums[:, 1] * sums[:, 2])
     ratio = np.divide(sums[:, 0], power, out=np.zeros_like(power), where=power > 0)
-    return np.clip(ratio, 0.0, 1.0), 0.5 * (sums[:, 1] + sums[:, 2]) / LIKENESS_PAIRS
+    return np.clip(ratio, 0.0, 1.0), 0.5 * (sums[:, 1] + sums[:, 2]) / NEIGHBOUR_PAIRS
 
 
 def slice_mean(values: Floats32, grid: FourierGrid) -> float:

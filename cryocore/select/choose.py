@@ -15,7 +15,7 @@ from cryocore.config.select import Select
 from cryocore.errors import InputError
 from cryocore.log.error_rate import ErrorRate
 from cryocore.log.names import MIXTURE, lower_is_better
-from cryocore.select.groups import CELL_COLUMNS, cells, normalised
+from cryocore.select.groups import BIN_COLUMNS, bins, normalised
 from cryocore.select.rules import Candidates, Scores
 from cryocore.statistics import effective_number, posterior
 
@@ -38,10 +38,10 @@ class Selection:
     error_rate: ErrorRate | None
 
 
-def columns_needed(settings: Select, available: Sequence[str], *, judge: bool = True) -> list[str]:
+def columns_needed(settings: Select, available: Sequence[str], *, described: bool = True) -> list[str]:
     """The columns of a log that a selection reads, in order, the optional ones only where they are available.
 
-    With ``judge`` off they are those that decide, without those that only describe the result.
+    With ``described`` off they are those that decide, without those that only describe the result.
 
     Raises
     ------
@@ -53,8 +53,8 @@ def columns_needed(settings: Select, available: Sequence[str], *, judge: bool = 
     rule = RULES[settings.rule]
     score = settings.score
     required = ["particle_id", "half", score]
-    kinds = (rule.cell, None if settings.normalise == "none" else settings.normalise)
-    required += [name for kind in kinds if kind for name in CELL_COLUMNS[kind]]
+    kinds = (rule.grouped_by, None if settings.normalise == "none" else settings.normalise)
+    required += [name for kind in kinds if kind for name in BIN_COLUMNS[kind]]
     required += ["weight"] if rule.goes_on else []
     missing = [name for name in required if name not in available]
     if missing:
@@ -63,7 +63,7 @@ def columns_needed(settings: Select, available: Sequence[str], *, judge: bool = 
             column=missing[0],
             fix="Choose another select.rule or select.score, or score the particles again",
         )
-    optional = [MIXTURE] if judge and MIXTURE in available else []
+    optional = [MIXTURE] if described and MIXTURE in available else []
     return list(dict.fromkeys([*required, *optional]))
 
 
@@ -112,11 +112,11 @@ def choose(
         own = scores[members]
         require_informative(own, name, h)
         if settings.normalise != "none":
-            own = normalised(own, cells(settings.normalise, part, symmetry))
-        cell = cells(rule.cell, part, symmetry) if rule.cell else np.zeros(len(members), dtype=np.int64)
+            own = normalised(own, bins(settings.normalise, part, symmetry))
+        bin_index = bins(rule.grouped_by, part, symmetry) if rule.grouped_by else np.zeros(len(members), dtype=np.int64)
         share = np.nan if rate is None else rate.value if rate.method == "mixture" else 0.0
         before = part["weight"].astype(np.float64) if rule.goes_on else np.ones(len(members))
-        weights[members] = rule.weigh(Candidates(own, ids[members], likely[members], cell, share, before), value)
+        weights[members] = rule.weigh(Candidates(own, ids[members], likely[members], bin_index, share, before), value)
         estimate = rate if rule.score == MIXTURE else None
         shown = abs(value) if is_loss else value
         require_enough(weights[members], settings, shown, h, round_number, estimate)

@@ -30,7 +30,7 @@ class Candidates:
     ``scores`` : ``(n,)``, higher is better, NaN for a particle without one
     ``ids`` : ``(n,)``
     ``posterior`` : ``(n,)``, probability of being correct; NaN where the rule asks for none
-    ``cell`` : ``(n,)``, the group that each is in; 0 where the rule asks for none
+    ``bin_index`` : ``(n,)``, the group that each is in; 0 where the rule asks for none
     ``error_rate`` : estimated share of incorrect particles; NaN where the rule asks for none
     ``before`` : ``(n,)``, weights in the map that the scores come from; 1 where the rule asks for none
 
@@ -38,7 +38,7 @@ class Candidates:
     ...     scores=np.array([3.0, 1.0, 2.0, np.nan]),
     ...     ids=np.arange(4, dtype=np.uint64),
     ...     posterior=np.array([0.9, 0.02, 0.6, 0.0]),
-    ...     cell=np.zeros(4, dtype=np.int64),
+    ...     bin_index=np.zeros(4, dtype=np.int64),
     ...     error_rate=0.5,
     ...     before=np.ones(4),
     ... )
@@ -53,7 +53,7 @@ class Candidates:
     scores: Scores
     ids: Ids
     posterior: Scores
-    cell: Ints
+    bin_index: Ints
     error_rate: float
     before: Scores
 
@@ -107,12 +107,14 @@ def trimmed(candidates: Candidates, k: float) -> Weights:
 
 
 def balanced(candidates: Candidates, share: float) -> Weights:
-    """The best share of the particles of every cell of views."""
+    """The best share of the particles of every bin of views."""
     rank = np.empty(len(candidates.ids))
     order = rising(-np.nan_to_num(candidates.scores, nan=-np.inf), candidates.ids)
-    narrow = candidates.cell.astype(np.min_scalar_type(int(candidates.cell.max(initial=0))))  # sorted in linear time
+    narrow = candidates.bin_index.astype(
+        np.min_scalar_type(int(candidates.bin_index.max(initial=0)))
+    )  # sorted in linear time
     order = order[np.argsort(narrow[order], kind="stable")]
-    size = np.bincount(candidates.cell)
+    size = np.bincount(candidates.bin_index)
     place = np.arange(len(order)) - np.repeat(np.cumsum(size) - size, size)
     rank[order] = (place + 0.5) / np.repeat(size, size)
     rank[~np.isfinite(candidates.scores)] = np.nan
@@ -147,7 +149,7 @@ def weights_of(likely: Scores, floor: float) -> Weights:
 
 def micrograph(candidates: Candidates, lowest: float) -> Weights:
     """All particles of micrographs whose mean probability of being correct, drawn to that of all, exceeds a value."""
-    means = shrunk_means(candidates.posterior, candidates.cell)
+    means = shrunk_means(candidates.posterior, candidates.bin_index)
     return _flags((means > lowest) & np.isfinite(candidates.scores))
 
 

@@ -12,12 +12,12 @@ from cryocore.tables.io import open_table
 
 
 def epoch_metrics(batches: Path, correct: NDArray[np.bool_], known: NDArray[np.bool_]) -> list[dict[str, Any]]:
-    """Particles used in each epoch, and how many of them are wrong, of those whose truth is known; one epoch at a time.
+    """Particles used in each epoch, and how many are incorrect where the truth is known; one epoch at a time.
 
     Parameters
     ----------
     batches : the log of an iterative reconstruction, a row group per epoch in the order of the particles
-    right, known : (n,)   the truth, and where there is one
+    correct, known : (n,)   the truth, and where there is one
     """
     rows: list[dict[str, Any]] = []
     incorrect = known & ~correct

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
-from cryocore.figures.look import CLASSES, INK, QUIET, RIGHT, UNKNOWN, WRONG, resolution_ticks, round_colour
+from cryocore.figures.look import CLASSES, CORRECT, INCORRECT, INK, QUIET, UNKNOWN, resolution_ticks, round_colour
 from cryocore.types import Floats
 from cryocore.validate.surfaces import VIEWS, MapPictures
 
@@ -32,7 +32,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Scores:
-    """The chosen score of all particles in a round; flags are 1 right, 0 wrong, -1 unknown."""
+    """The chosen score of all particles in a round; flags are 1 correct, 0 incorrect, -1 unknown."""
 
     round: int
     values: Floats
@@ -115,16 +115,16 @@ def progress_figure(table: dict[str, list[Any]]) -> Figure:
         resolution,
         rounds,
         {
-            "FSC 0.143": (table["resolution_angstrom"], RIGHT, "o"),
-            "FSC 0.5": (table["resolution_half_angstrom"], WRONG, "s"),
+            "FSC 0.143": (table["resolution_angstrom"], CORRECT, "o"),
+            "FSC 0.5": (table["resolution_half_angstrom"], INCORRECT, "s"),
         },
     )
     resolution.set_title("Resolution (Å), finer is up")
     resolution.invert_yaxis()
     if known:
         rates = {
-            "correct rate": (table["correct_rate"], RIGHT, "o"),
-            "recall": (table["recall"], WRONG, "s"),
+            "correct rate": (table["correct_rate"], CORRECT, "o"),
+            "recall": (table["recall"], INCORRECT, "s"),
             "AUC of score": (table["auc"], UNKNOWN, "^"),
         }
         _lines(rest[0], rounds, rates)
@@ -147,7 +147,7 @@ def stopping_figure(table: dict[str, list[Any]]) -> Figure:
     for i, (r, area, sd, is_recommended) in enumerate(zip(*(table[k] for k in names), strict=True)):
         axes.errorbar(r, area, 2 * sd, color=round_colour(i, count), marker="o", markersize=6, capsize=3, linewidth=1.5)
         if is_recommended:
-            ring: dict[str, Any] = {"markersize": 13, "fillstyle": "none", "markeredgewidth": 2, "color": WRONG}
+            ring: dict[str, Any] = {"markersize": 13, "fillstyle": "none", "markeredgewidth": 2, "color": INCORRECT}
             axes.plot(r, area, "o", label="recommended subset", **ring)
     axes.axhline(0.0, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
     named = slice(None, None, -(-count // MOST_NAMED))
@@ -180,7 +180,7 @@ def _lines(axes: Axes, x: list[int], lines: dict[str, tuple[list[Any], str, str]
 
 
 def histogram_figure(panels: Sequence[Scores], name: str) -> Figure:
-    """Small multiples, one per round, on one axis: the score of right, wrong and unknown particles."""
+    """Small multiples, one per round, on one axis: the score of correct, incorrect and unknown particles."""
     columns = min(len(panels), 5)
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(11.5, 0.6 + 2.3 * rows), layout="constrained")

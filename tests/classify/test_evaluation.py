@@ -17,7 +17,7 @@ from cryocore.errors import InputError
 
 
 def particles(seed, n=600, n_groups=40, gain=1.5, calibrated=True):
-    """Probabilities of a normal score, right ``gain`` standard deviations above wrong; truth, micrographs and kinds."""
+    """Probabilities of a normal score, correct ``gain`` s.d. above incorrect; truth, micrographs and kinds."""
     random = np.random.default_rng(seed)
     label = random.random(n) < 0.5
     score = gain * label + random.normal(size=n)
@@ -37,7 +37,7 @@ def test_values_are_those_of_scikit_learn():
     assert found.auc.value == pytest.approx(metrics.roc_auc_score(label, probability))
     assert found.brier.value == pytest.approx(metrics.brier_score_loss(label, probability))
     assert np.array_equal(found.confusion, metrics.confusion_matrix(label, called))
-    assert found.resampled == "groups" and found.n_groups == 40 and found.n_right == label.sum()
+    assert found.resampled == "groups" and found.n_groups == 40 and found.n_correct == label.sum()
     junk = label | (kinds == "junk")
     assert found.kinds["junk"].auc.value == pytest.approx(metrics.roc_auc_score(label[junk], probability[junk]))
     assert found.kinds["junk"].n == (kinds == "junk").sum()
@@ -120,7 +120,7 @@ def test_the_card_tells_data_figures_and_limits(tmp_path):
     probability, label, groups, kinds = particles(6, calibrated=False)
     kinds[kinds == "junk"] = "near"
     near = kinds == "near"
-    probability[near] = np.quantile(probability[label], np.linspace(0, 1, near.sum()))  # as if right
+    probability[near] = np.quantile(probability[label], np.linspace(0, 1, near.sum()))  # as if correct
     found = evaluate(probability, label, groups=groups, kinds=kinds, seed=0)
     beside = compare(probability, {"z": probability + 0.0, "plain_loss": 1.0 * ~label}, label, groups, seed=0)
     about = {

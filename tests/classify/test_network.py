@@ -224,8 +224,8 @@ def test_files_that_are_no_network_are_refused(network, tmp_path):
 @pytest.mark.parametrize(
     "changes, problem",
     [
-        ({"labels": np.ones(320, int)}, "training images are all right"),
-        ({"labels": np.where(held_out(320), 0, np.arange(320) % 2)}, "validation images are all wrong"),
+        ({"labels": np.ones(320, int)}, "training images are all correct"),
+        ({"labels": np.where(held_out(320), 0, np.arange(320) % 2)}, "validation images are all incorrect"),
         ({"validation": np.zeros(320, bool)}, "validation images are absent"),
         ({"weights": np.ones(319)}, "weights must be"),
         ({"weights": np.full(320, np.nan)}, "finite"),

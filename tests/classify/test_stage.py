@@ -134,7 +134,7 @@ def test_runs_of_the_same_images_are_no_two_runs(scored: ScoredRound, tmp_path: 
 
 
 def test_training_on_the_truth_needs_flags(scored: ScoredRound, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"does not know which particles are right"):
+    with pytest.raises(InputError, match=r"does not know which particles are correct"):
         train([scored], SETTINGS, "truth", tmp_path, seed=0)
 
 

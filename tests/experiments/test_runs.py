@@ -65,15 +65,15 @@ def test_scores_maps_and_rules_are_measured(done: tuple[Path, list[Outcome]]) ->
     maps = values["maps"]
     assert maps["all"]["n"] == 240 and maps["all"]["correct_rate"] == 0.6
     assert maps["all"]["fsc_truth_area"] == pytest.approx(values["rounds"][0]["fsc_truth_area"], abs=1e-3)
-    assert maps["right"]["correct_rate"] == 1.0
+    assert maps["correct"]["correct_rate"] == 1.0
     assert maps["chosen"]["n"] == maps["random"]["n"] == maps["oracle"]["n"] == metrics["n_kept"]
     assert metrics["n_kept"] == pytest.approx(144, abs=6)
-    assert maps["judged"]["auc"] > 0.98 and maps["judged"]["correct_rate"] > 0.95
+    assert maps["scored_by_correct"]["auc"] > 0.98 and maps["scored_by_correct"]["correct_rate"] > 0.95
     assert maps["chosen"]["correct_rate"] == pytest.approx(metrics["correct_rate"])
     assert values["oracle"]["any"] > 0.98
     assert maps["oracle"]["correct_rate"] > 0.95
     areas = {name: found["fsc_truth_area"] for name, found in maps.items()}
-    assert areas["right"] > areas["all"] > areas["random"]
+    assert areas["correct"] > areas["all"] > areas["random"]
     for rule in values["cryosieve_rule"].values():
         assert len(rule["rounds"]) == 1 and rule["rounds"][0]["n"] == 192
         assert 0.5 < rule["auc"] < values["oracle"]["any"]
@@ -95,7 +95,7 @@ def test_the_page_shows_every_score_and_the_reference(done: tuple[Path, list[Out
     z = values["rounds"][-1]["aucs"]["z"]["any"]
     assert f"{z:.3f}** (0.99)" in text or f"{z:.3f} (0.99)" in text
     assert all(f"`{name}`" in text for name in values["rounds"][-1]["aucs"])
-    assert f"{values['maps']['right']['fsc_truth_area']:.3f}" in text
+    assert f"{values['maps']['correct']['fsc_truth_area']:.3f}" in text
     assert "| score | `junk` | `wrong_pose` |" in text
     for name in ("rounds", "subsets"):
         assert (out.parent / "images" / f"experiments_{name}.png").stat().st_size > 10_000

@@ -31,7 +31,7 @@ def test_what_is_declared_are_configurations() -> None:
 
 
 def test_the_true_share_is_put_in_at_any_depth() -> None:
-    assert with_true_share({"a": {"keep": "right"}, "b": 1}, RUN) == {"a": {"keep": 0.75}, "b": 1}  # type: ignore[arg-type]
+    assert with_true_share({"a": {"keep": "true share"}, "b": 1}, RUN) == {"a": {"keep": 0.75}, "b": 1}  # type: ignore[arg-type]
 
 
 def measured(area: float) -> dict[str, object]:

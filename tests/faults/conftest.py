@@ -34,7 +34,7 @@ SETTINGS = {
 @pytest.fixture(scope="session")
 def valid(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with particles.star and a.mrcs of a user, my.yaml, log.txt, and the files of a run of one round."""
-    folder = tmp_path_factory.mktemp("sound")
+    folder = tmp_path_factory.mktemp("valid")
     write_data_set(folder)
     (folder / "my.yaml").write_text(json.dumps({"run": "mine", "symmetry": "C1"}))
     with contextlib.chdir(folder):

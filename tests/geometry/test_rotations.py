@@ -138,7 +138,7 @@ def test_neighbours_keep_their_distance_from_symmetry_symmetry_equivalents() -> 
     )
 
 
-def test_decoys_of_a_preferred_view_are_elsewhere() -> None:
+def test_random_poses_of_a_preferred_view_are_elsewhere() -> None:
     """Nine of ten poses lie close together, or at a symmetry equivalent; all random poses come from the others while
     there are some."""
     group, n = point_group("D7"), 4000

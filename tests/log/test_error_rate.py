@@ -59,7 +59,9 @@ def test_second_opinion_without_zc_is_that_of_the_random_poses() -> None:
 
 
 def test_a_second_opinion_is_noted_where_it_is_further_off_than_the_interval_is_wide() -> None:
-    assert "other poses alone suggest 50 %: scores tell right from wrong badly" in disagreement(0.2, 0.15, 0.25, 0.5)
+    assert "other poses alone suggest 50 %: scores tell correct from incorrect badly" in disagreement(
+        0.2, 0.15, 0.25, 0.5
+    )
     assert "other poses alone suggest 5 %: many errors are small ones" in disagreement(0.2, 0.15, 0.25, 0.05)
     for low, high, second in ((0.15, 0.25, 0.28), (0.15, 0.25, 0.12), (0.0, 0.5, 0.6), (0.15, 0.25, np.nan)):
         assert disagreement(0.2, low, high, second) == ""

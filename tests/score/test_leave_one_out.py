@@ -129,7 +129,7 @@ def agreement(run: Run) -> float:
     return float(np.average(curve, weights=np.arange(len(curve)) ** 2))
 
 
-def noise_rounds(folder: Path, seed: int, column: str, judge: str, **how: object) -> Iterator[float]:
+def noise_rounds(folder: Path, seed: int, column: str, scorer: str, **how: object) -> Iterator[float]:
     """Agreement of the half maps of pure noise, from round 1 on, the better half of each half set being kept.
 
     ``how`` are settings of the score.
@@ -152,11 +152,11 @@ def noise_rounds(folder: Path, seed: int, column: str, judge: str, **how: object
     for _ in range(ROUNDS):
         curves = FscCurves.read(run.maps / "fsc.parquet")
         replace(curves, corrected=np.full(len(curves.shell), 0.5)).write(run.maps / "fsc.parquet")
-        if judge == "other":
+        if scorer == "other":
             halves = [read_map(run.maps / f"half{h}.mrc")[0] for h in (2, 1)]
             for h, volume in enumerate(halves, 1):
                 write_map(run.maps / f"half{h}.mrc", volume, 2.0)
-        part = np.zeros(NOISE_N) if judge == "other" else weights
+        part = np.zeros(NOISE_N) if scorer == "other" else weights
         log = run.score(part, settings)
         weights = choose(table_columns(log.select(columns_needed(select, log.column_names))), select, 1).weights
         run.reconstruct(weights)
@@ -166,12 +166,12 @@ def noise_rounds(folder: Path, seed: int, column: str, judge: str, **how: object
 @pytest.mark.parametrize("column", ["zc", "dual", "mixture"])
 def test_selection_on_noise_does_not_raise_the_fsc(tmp_path: Path, column: str) -> None:
     found = {}
-    for judge, seeds in (("own", (0, 1, 2)), ("other", (0,))):
+    for scorer, seeds in (("own", (0, 1, 2)), ("other", (0,))):
         values = []
         for seed in seeds:
-            folder = tmp_path / f"{judge}{seed}"
+            folder = tmp_path / f"{scorer}{seed}"
             folder.mkdir()
-            values.append(list(noise_rounds(folder, seed, column, judge)))
-        found[judge] = np.mean(values, axis=0)
+            values.append(list(noise_rounds(folder, seed, column, scorer)))
+        found[scorer] = np.mean(values, axis=0)
     assert found["own"].mean() <= 0.005, found
     assert found["other"].min() > 0.03, found

@@ -206,10 +206,10 @@ def test_bands_cover_every_shell_once() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(bool(NO_GPU), reason=str(NO_GPU))
-@pytest.mark.parametrize("judge", ["closed_form", "folds"])
-def test_gpu_and_cpu_write_the_same_log(tmp_path: Path, judge: Literal["closed_form", "folds"]) -> None:
+@pytest.mark.parametrize("way", ["closed_form", "folds"])
+def test_gpu_and_cpu_write_the_same_log(tmp_path: Path, way: Literal["closed_form", "folds"]) -> None:
     one_round(tmp_path, n=300)
-    cpu, gpu = (score_round(tmp_path, None, backend, Score(leave_one_out=judge)) for backend in ("cpu", "cuda"))
+    cpu, gpu = (score_round(tmp_path, None, backend, Score(leave_one_out=way)) for backend in ("cpu", "cuda"))
     for name in (*SCORES, *BAND_COLUMNS):
         first, second = (bands_of(t, name) if name in BAND_COLUMNS else t.column(name).to_numpy() for t in (cpu, gpu))
         np.testing.assert_allclose(first, second, rtol=2e-3, atol=2e-3 * np.abs(first).max())

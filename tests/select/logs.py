@@ -19,7 +19,7 @@ COARSE = 6
 
 @dataclass(frozen=True)
 class PlantedLog:
-    """Columns of a log, and which particles are right."""
+    """Columns of a log, and which particles are correct."""
 
     columns: dict[str, NDArray[Any]]
     correct: NDArray[np.bool_]
@@ -28,7 +28,7 @@ class PlantedLog:
 def planted_log(
     n: int, rates: dict[str, float], *, strength: float = 4.0, k: float = 1.0, alternatives: int = 8, seed: int = 0
 ) -> PlantedLog:
-    """A log of ``n`` particles of which ``rates`` are wrong, by kind.
+    """A log of ``n`` particles of which ``rates`` are incorrect, by kind.
 
     Every particle is a Gaussian vector of unit noise about ``k`` times the prediction that is true of it. Its own
     prediction and those of its alternative poses are vectors of length ``strength`` on average in a space of a few

@@ -1,4 +1,4 @@
-"""Cells: what their particles are compared with."""
+"""Bins: what their particles are compared with."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cryocore.geometry.symmetry import point_group
-from cryocore.select.groups import defocus_cells, normalised, shrunk_means, view_cells, view_nside
+from cryocore.select.groups import defocus_bins, normalised, shrunk_means, view_bins, view_nside
 
 CELL = np.repeat([0, 1, 2], [5, 20, 175])
 
@@ -20,7 +20,7 @@ def test_means_are_drawn_to_that_of_all_as_by_twenty_particles() -> None:
 
 
 def test_scores_are_compared_with_a_cell_of_twenty_and_with_all_alike() -> None:
-    """Cells about 0, but that of twenty about 8 and three times as wide."""
+    """Bins about 0, but that of twenty about 8 and three times as wide."""
     rng = np.random.default_rng(0)
     scores = np.where(CELL == 1, 8.0, 0.0) + np.where(CELL == 1, 3.0, 1.0) * rng.normal(size=200)
 
@@ -36,8 +36,8 @@ def test_scores_are_compared_with_a_cell_of_twenty_and_with_all_alike() -> None:
 
 @pytest.mark.parametrize(("n", "ranges"), [(49, 1), (99, 1), (100, 2), (249, 4), (1000, 20), (5000, 20)])
 def test_ranges_of_defocus_hold_fifty_particles_or_more(n: int, ranges: int) -> None:
-    cell = defocus_cells(np.random.default_rng(n).normal(15000.0, 3000.0, n))
-    count = np.bincount(cell)
+    bin_index = defocus_bins(np.random.default_rng(n).normal(15000.0, 3000.0, n))
+    count = np.bincount(bin_index)
     assert len(count) == ranges
     assert np.ptp(count) <= 1
 
@@ -53,10 +53,10 @@ def test_cells_of_views_hold_fifty_particles_and_symmetry_equivalents_or_more(sy
 
 @pytest.mark.parametrize("symmetry", ["C1", "D2"])
 def test_a_last_bit_does_not_decide_on_the_cell_of_a_view(symmetry: str) -> None:
-    """Views on the borders of cells: meridians 45 degrees apart, at the equator and where the caps begin."""
+    """Views on the borders of bins: meridians 45 degrees apart, at the equator and where the caps begin."""
     height, turn = (v.ravel() for v in np.meshgrid([-2 / 3, 0.0, 2 / 3], np.arange(8) * np.pi / 4))
     across = np.sqrt(1.0 - height**2)
     views = np.stack([across * np.cos(turn), across * np.sin(turn), height], axis=1)
     moved = views + 1e-14 * np.random.default_rng(0).normal(size=views.shape)
     group = point_group(symmetry)
-    np.testing.assert_array_equal(view_cells(moved, group).cell, view_cells(views, group).cell)
+    np.testing.assert_array_equal(view_bins(moved, group).bin_index, view_bins(views, group).bin_index)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cryocore.config.rules import RULES
 from cryocore.config.select import Select
 from cryocore.errors import InputError
-from cryocore.log.complete import judged
+from cryocore.log.complete import assessed
 from cryocore.log.names import MIXTURE
 from cryocore.select.choose import choose, columns_needed
 from cryocore.select.rules import Candidates, rising
@@ -21,7 +21,7 @@ from cryocore.select.stage import subset_table
 from tests.select.logs import permuted, planted_log
 
 LOG = planted_log(1000, {"misoriented": 0.2, "junk": 0.1}, strength=5.0)
-ODDS, RATE = judged(LOG.columns, seed=0)
+ODDS, RATE = assessed(LOG.columns, seed=0)
 COLUMNS = LOG.columns
 COLUMNS[MIXTURE] = ODDS
 HALF = COLUMNS["half"]
@@ -38,7 +38,7 @@ KEEP_ALL = ("softmax", "absolute", "huber", "student")
 """Rules that give every particle a weight, however small."""
 
 MANY = planted_log(4000, {"misoriented": 0.3}, strength=5.0).columns
-MANY[MIXTURE] = judged(MANY, seed=0)[0]
+MANY[MIXTURE] = assessed(MANY, seed=0)[0]
 
 
 def select(rule: str, score: str = "zc", **changes: Any) -> Select:
@@ -170,17 +170,17 @@ def test_balanced_keeps_the_same_share_of_every_view() -> None:
 
 
 def test_balanced_keeps_the_same_share_of_small_cells_and_of_those_with_unknown_scores() -> None:
-    cell = np.repeat([0, 1, 2], [2, 20, 20])
+    bin_index = np.repeat([0, 1, 2], [2, 20, 20])
     scores = np.arange(42.0)
     scores[32:] = np.nan
-    candidates = Candidates(scores, np.arange(42, dtype=np.uint64), np.ones(42), cell, 0.0, np.ones(42))
+    candidates = Candidates(scores, np.arange(42, dtype=np.uint64), np.ones(42), bin_index, 0.0, np.ones(42))
     kept = RULES["balanced"].weigh(candidates, 0.5)
     np.testing.assert_array_equal(np.flatnonzero(kept), [1, *range(12, 22), *range(22, 32)])
 
 
 def test_whole_micrographs_are_dropped() -> None:
     log = planted_log(2000, {"misoriented": 0.3}, strength=5.0)
-    columns = {**log.columns, MIXTURE: judged(log.columns, seed=0)[0]}
+    columns = {**log.columns, MIXTURE: assessed(log.columns, seed=0)[0]}
     micrographs = columns["micrograph"].copy()
     incorrect = np.flatnonzero(~log.correct)
     micrographs[incorrect[:500]] = np.where(np.arange(500) % 2 < 1, "m3", "m4")
@@ -240,7 +240,7 @@ def test_missing_columns_are_named() -> None:
 
 def test_too_few_particles_to_judge_are_all_kept() -> None:
     few = {name: values[:80] for name, values in COLUMNS.items()}
-    few[MIXTURE], rate = judged(few, seed=0)
+    few[MIXTURE], rate = assessed(few, seed=0)
     selection = choose(few, select("mixture"), 1, symmetry="C4", rate=rate)
     assert selection.error_rate is not None and selection.error_rate.method == "none"
     assert np.all(selection.weights == 1)
@@ -248,7 +248,7 @@ def test_too_few_particles_to_judge_are_all_kept() -> None:
 
 def test_a_selection_that_leaves_too_few_says_what_was_estimated() -> None:
     incorrect = planted_log(600, {"misoriented": 0.9}, strength=5.0).columns
-    incorrect[MIXTURE], rate = judged(incorrect, seed=0)
+    incorrect[MIXTURE], rate = assessed(incorrect, seed=0)
     with pytest.raises(InputError, match=r"at least 200 are wanted\. (8|9)\d % are estimated to be incorrect"):
         choose(incorrect, Select(rule="mixture", minimum=200), 1, symmetry="C4", rate=rate)
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from cryocore.figures.look import STYLE, save, style
-from cryocore.geometry.sphere import cell_counts, nside_for, sphere_image
+from cryocore.geometry.sphere import bin_counts, nside_for, sphere_image
 from cryocore.geometry.symmetry import point_group
 from cryocore.maps import soft_ball
 from cryocore.validate.surfaces import crop_to, enlarge, shaded_surface, surface_level, turned
@@ -62,14 +62,14 @@ def test_cells_count_every_mate():
     views = np.random.default_rng(0).normal(size=(500, 3))
     views /= np.linalg.norm(views, axis=1, keepdims=True)
     group = point_group("D7")
-    counts = cell_counts(views, 4, group)
+    counts = bin_counts(views, 4, group)
     assert len(counts) == 192 and counts.sum() == 500 * 14
-    np.testing.assert_array_equal(counts, cell_counts(views @ group[5], 4, group))
+    np.testing.assert_array_equal(counts, bin_counts(views @ group[5], 4, group))
 
 
 def test_sphere_image_shows_the_poles_and_the_equator():
     views = np.array([[0, 0, 1.0]] * 3 + [[np.cos(0.2), np.sin(0.2), 0.0]] * 2)
-    longitude, latitude, values = sphere_image(cell_counts(views, 4).astype(float), 4)
+    longitude, latitude, values = sphere_image(bin_counts(views, 4).astype(float), 4)
     assert longitude.shape == latitude.shape == (182, 363) and values.shape == (181, 362)
     assert values[-1].max() == 3 and values[0].max() == 0
     column = int((0.2 + np.pi) / (2 * np.pi) * 362)

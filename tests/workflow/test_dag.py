@@ -243,8 +243,8 @@ def test_own_particles(workflow: Workflow, settings: dict[str, Any], first: set[
     commands = [line for line in text.splitlines() if line.startswith("Shell command:")]
     assert {("--truth" in c) for c in commands if "validate.py" in c} == {bool(truth)}
     assert all(truth in c for c in commands if "truth.py" in c)
-    judges = ("plant.py", "truth.py", "validate.py", "report.py")
-    assert not any("truth" in c for c in commands if not any(name in c for name in judges))
+    readers = ("plant.py", "truth.py", "validate.py", "report.py")
+    assert not any("truth" in c for c in commands if not any(name in c for name in readers))
 
 
 def test_selections_are_in_the_format_of_the_particles(workflow: Workflow) -> None:

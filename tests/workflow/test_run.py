@@ -72,7 +72,7 @@ def test_log_holds_every_particle_in_every_round(finished: tuple[Workflow, str])
     assert joined.groupby("round")["is_correct"].mean().tolist() == pytest.approx([0.7] * 3)
 
 
-def test_subset_says_how_likely_each_particle_is_right(finished: tuple[Workflow, str]) -> None:
+def test_subset_says_how_likely_each_particle_is_correct(finished: tuple[Workflow, str]) -> None:
     folder = finished[0].work / "results/tiny"
     table = pq.read_table(folder / "round_2/subset.parquet")
     assert table.column_names == ["particle_id", "weight", "selected", "posterior"]

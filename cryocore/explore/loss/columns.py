@@ -34,7 +34,7 @@ class LossColumns:
     ``defocus_angstrom`` ``(n,)`` : mean of both axes
     ``micrograph`` ``(n,)`` : codes from 0
     ``image_energy`` ``(n,)`` : image power, all bands
-    ``flags`` ``(n,)`` : 1 right, 0 wrong, -1 unknown
+    ``flags`` ``(n,)`` : 1 correct, 0 incorrect, -1 unknown
     ``n_left_out`` : particles of the log without a finite loss or pose
     """
 

@@ -1,6 +1,6 @@
 """The loss given the geometry: regressions on projection energy and view, for one kind of particle or for two.
 
-Right and incorrect particles of one view and one energy score differently; each kind follows the geometry in its own
+Correct and incorrect particles of one view and one energy score differently; each kind follows the geometry in its own
 way. So a mixture of two regressions tells peaks of kinds from peaks of views, where no histogram of the loss alone can.
 """
 

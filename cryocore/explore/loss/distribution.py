@@ -113,7 +113,7 @@ def _explained(columns: LossColumns, seed: int) -> Distribution:
         )
     part = columns.take(np.arange(min(len(columns), MOST)))
     geometry = without_geometry(part, seed)
-    verdict, reasons = judge(part, peaks, geometry)
+    verdict, reasons = verdict_of(part, peaks, geometry)
     two = geometry.are_two_kinds
     agreement = None
     if two and part.flags is not None:
@@ -123,7 +123,7 @@ def _explained(columns: LossColumns, seed: int) -> Distribution:
     return Distribution(columns.name, len(columns), verdict, reasons, peaks, geometry, variance, worse, agreement)
 
 
-def judge(columns: LossColumns, peaks: Peaks, geometry: Geometry) -> tuple[str, tuple[str, ...]]:
+def verdict_of(columns: LossColumns, peaks: Peaks, geometry: Geometry) -> tuple[str, tuple[str, ...]]:
     """The verdict, from the peaks of the loss, of the loss at one geometry, and of the geometry for one kind."""
     kinds, views = geometry.are_two_kinds, _several(geometry.views)
     reasons = [f"the loss has {peaks.words}"]

@@ -20,8 +20,8 @@ from cryocore.explore.loss.dependence import TESTS, clipped
 from cryocore.explore.loss.direction import LEVEL, Direction
 from cryocore.explore.loss.distribution import Distribution
 from cryocore.explore.loss.peaks import histogram, smooth_density
-from cryocore.figures.look import CLASSES, INK, QUIET, RIGHT, UNKNOWN, WRONG, save_both, style
-from cryocore.geometry.sphere import cell_counts, nside_for, sphere_image
+from cryocore.figures.look import CLASSES, CORRECT, INCORRECT, INK, QUIET, UNKNOWN, save_both, style
+from cryocore.geometry.sphere import bin_counts, nside_for, sphere_image
 from cryocore.geometry.symmetry import point_group
 from cryocore.hashing import hashed_order
 from cryocore.log.names import lower_is_better
@@ -104,7 +104,7 @@ def _sample(axes: Axes, values: Floats, title: str, label: str, places: tuple[fl
     axes.plot(middle[shown], smooth_density(fine, counts)[shown] * scale, color=INK, linewidth=1.4)
     if len(places) > 1:
         for place in places:
-            axes.axvline(place, color=WRONG, linewidth=1.1, linestyle=(0, (4, 3)))
+            axes.axvline(place, color=INCORRECT, linewidth=1.1, linestyle=(0, (4, 3)))
     axes.set_title(title)
     axes.set_xlabel(label)
     axes.set_ylabel("particles")
@@ -113,7 +113,7 @@ def _sample(axes: Axes, values: Floats, title: str, label: str, places: tuple[fl
 def _variance(axes: Axes, result: Distribution) -> None:
     shares = {**result.variance.share, "the rest": result.variance.rest}
     y = np.arange(len(shares))[::-1]
-    colours = [RIGHT] * (len(shares) - 1) + [UNKNOWN]
+    colours = [CORRECT] * (len(shares) - 1) + [UNKNOWN]
     values = np.clip([*shares.values()], 0, 1)
     axes.barh(y, values, color=colours, height=0.55)
     alone = [result.variance.alone.get(name) for name in shares]
@@ -170,7 +170,7 @@ def direction_figure(columns: LossColumns, result: Direction) -> Figure:
         left, right = figure.subfigures(1, 2, width_ratios=[1.0, 1.15], squeeze=False)[0]
         _mean_map(left, columns)
         axes = right.subplots()
-        colours = (RIGHT, WRONG, UNKNOWN)
+        colours = (CORRECT, INCORRECT, UNKNOWN)
         for i, answer in enumerate(result.questions):
             shift = 0.22 * (i - 0.5 * (len(result.questions) - 1))
             label = "as it is" if answer.given == "nothing" else f"given {answer.given}"
@@ -198,8 +198,8 @@ def _mean_map(figure: Any, columns: LossColumns) -> None:
     views, group = np.asarray(columns.views), point_group(columns.symmetry)
     side = nside_for(len(views) * len(group))
     loss = clipped(columns.loss)
-    counts = cell_counts(views, side, group)
-    mean = cell_counts(views, side, group, loss) / np.maximum(counts, 1)
+    counts = bin_counts(views, side, group)
+    mean = bin_counts(views, side, group, loss) / np.maximum(counts, 1)
     mean[counts < 5] = np.nan
     axes = figure.subplots(subplot_kw={"projection": EQUAL_AREA})
     longitude, latitude, picture = sphere_image(mean, side)

@@ -52,7 +52,7 @@ def cone_change(
     ----------
     samples : of whole shells; see ``cryocore.validate.stopping.independent_samples``
     overlap : correlation of the noise of the rounds' maps; see ``cryocore.validate.stopping.noise_overlap``
-    n_operators : order of the point group; mates of a cone are copies
+    n_operators : order of the point group; symmetry equivalents of a cone are copies
     """
     used = np.flatnonzero(fsc_weight(before.overall)[1:] > 0) + 1
     gain = _gain(before.overall[used], float(after.overall[used].mean()))

@@ -15,12 +15,12 @@ from cryocore.explore.orientation.removed import Removed, removed
 from cryocore.explore.orientation.text import sentences, warnings
 from cryocore.explore.replay.views import ViewShift, view_shift
 from cryocore.geometry.sampling import NSIDE, Sampling, compensation_factors, sampling_matrix
-from cryocore.geometry.sphere import cell_counts, nside_for, views_of
+from cryocore.geometry.sphere import bin_counts, nside_for, views_of
 from cryocore.geometry.symmetry import point_group
 from cryocore.log.rounds import LogRound, find_rounds, wanted_rounds
 from cryocore.maps.cones import cone_metrics, round_cones
 from cryocore.maps.mrc import read_map
-from cryocore.select.groups import view_cells
+from cryocore.select.groups import view_bins
 from cryocore.statistics import effective_number
 from cryocore.types import Floats, Floats32
 from cryocore.validate.stopping import independent_samples, noise_overlap
@@ -34,7 +34,7 @@ class SamplingChange:
     """Sampling of Fourier space before and after a selection, and what random subsets of the same size would give.
 
     Wrong poses lie elsewhere than correct ones, often evenly: leaving them out makes views less even, as it should be.
-    Random subsets are therefore drawn from the particles as far as they are right, where anything is known of that.
+    Random subsets are therefore drawn from the particles as far as they are correct, where anything is known of that.
 
     ``of_all`` : median factor of random subsets of all particles
     ``by_chance``, ``by_chance_5`` : median and 5 % quantile of those of the correct ones
@@ -53,7 +53,7 @@ class SamplingChange:
 
 @dataclass(frozen=True)
 class EmptyViews:
-    """Share of cells of viewing directions, seen from all equivalent sides, in which no particle is.
+    """Share of bins of viewing directions, seen from all equivalent sides, in which no particle is.
 
     ``by_chance`` : after the loss of as many particles at random
     """
@@ -65,7 +65,7 @@ class EmptyViews:
 
 @dataclass(frozen=True)
 class ViewMaps:
-    """Particles per HEALPix cell ``(12 nside²,)`` in ring order, from all equivalent sides, before and after."""
+    """Particles per HEALPix bin ``(12 nside²,)`` in ring order, from all equivalent sides, before and after."""
 
     nside: int
     before: Floats
@@ -164,10 +164,10 @@ def orientation(
     views = _directions(before)[in_map]
     flags = before.flags()[in_map]
     old, new = was[in_map], kept[in_map]
-    correct, scored_by = _right(after, in_map, flags)
-    # particles that are known to be wrong may go; nothing is said about views and micrographs that hold only those
-    judged = flags != 0
-    coarse = view_cells(views, group)
+    correct, scored_by = _correct(after, in_map, flags)
+    # particles that are known to be incorrect may go; nothing is said about views and micrographs that hold only those
+    rated = flags != 0
+    coarse = view_bins(views, group)
     names = [_direction_name(c) for c in coarse.centre]
     cones, ratio_sd = _cones(before, after, group, noise_overlap(was, kept)) if maps else (None, None)
     labels = before.labels("micrograph")
@@ -179,8 +179,8 @@ def orientation(
         shift=view_shift(coarse, new, correct, seed),
         sampling=sampling_change(views, group, old, new, correct, scored_by, seed),
         empty=empty_views(views, group, new),
-        removed_views=removed(coarse.cell[judged], names, new[judged]),
-        removed_micrographs=() if labels is None else removed(labels[0][in_map][judged], labels[1], new[judged]),
+        removed_views=removed(coarse.bin_index[rated], names, new[rated]),
+        removed_micrographs=() if labels is None else removed(labels[0][in_map][rated], labels[1], new[rated]),
         cones=cones,
         ratio_sd=ratio_sd,
         maps=_view_maps(views, group, old, new),
@@ -202,18 +202,18 @@ def sampling_change(
 
     Parameters
     ----------
-    right : (n,) flags or probabilities of being correct; None where nothing is known
+    correct : (n,) flags or probabilities of being correct; None where nothing is known
     """
-    cells = views_of(directions, group, NSIDE)
-    matrix = sampling_matrix(cells.centre, group)
-    n_cells = len(cells.centre)
-    rows = np.stack([np.bincount(cells.cell, weights=w, minlength=n_cells) for w in (old, new)]).astype(np.float64)
+    bins = views_of(directions, group, NSIDE)
+    matrix = sampling_matrix(bins.centre, group)
+    n_bins = len(bins.centre)
+    rows = np.stack([np.bincount(bins.bin_index, weights=w, minlength=n_bins) for w in (old, new)]).astype(np.float64)
     factor, unsampled = compensation_factors(rows, matrix)
     effective = max(round(effective_number(new)), 1)
     rng = np.random.default_rng(seed)
 
     def chance(members: NDArray[np.bool_]) -> Floats:
-        count = np.bincount(cells.cell[members], minlength=n_cells)
+        count = np.bincount(bins.bin_index[members], minlength=n_bins)
         size = min(effective, int(count.sum()))
         drawn = rng.multivariate_hypergeometric(count, size, size=DRAWS, method="marginals")
         return compensation_factors(drawn.astype(np.float64), matrix)[0]
@@ -232,17 +232,17 @@ def sampling_change(
 
 
 def empty_views(directions: Floats, group: Floats, weights: Floats32) -> EmptyViews:
-    """Share of empty cells, in cells of about thirty kept particles or more; weights ``(n,)`` after the selection."""
+    """Share of empty bins, in bins of about thirty kept particles or more; weights ``(n,)`` after the selection."""
     kept = weights > 0
     share = np.count_nonzero(kept) / len(kept)
     nside = nside_for(int(np.count_nonzero(kept)) * len(group))
-    before, after = (cell_counts(v, nside, group) for v in (directions, directions[kept]))
+    before, after = (bin_counts(v, nside, group) for v in (directions, directions[kept]))
     return EmptyViews(float(np.mean(before == 0)), float(np.mean(after == 0)), float(np.mean((1.0 - share) ** before)))
 
 
 def _view_maps(directions: Floats, group: Floats, old: Floats32, new: Floats32) -> ViewMaps:
     nside = nside_for(int(np.count_nonzero(new)) * len(group))
-    before, after = (cell_counts(directions[w > 0], nside, group) for w in (old, new))
+    before, after = (bin_counts(directions[w > 0], nside, group) for w in (old, new))
     return ViewMaps(nside, before, after)
 
 
@@ -277,7 +277,7 @@ def _direction_name(direction: Floats) -> str:
     return f"tilt {np.degrees(np.arccos(np.clip(z, -1, 1))):.0f}°, rot {np.degrees(np.arctan2(y, x)):.0f}°"
 
 
-def _right(log: LogRound, in_map: NDArray[np.bool_], flags: NDArray[np.int8]) -> tuple[Floats32 | None, str]:
+def _correct(log: LogRound, in_map: NDArray[np.bool_], flags: NDArray[np.int8]) -> tuple[Floats32 | None, str]:
     """Probability of being correct of the particles in the map, and where it is from."""
     if np.any(flags == 1):
         return (flags == 1).astype(np.float32), "flags"

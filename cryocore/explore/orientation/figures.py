@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from cryocore.explore.orientation.change import ConeChange
 from cryocore.explore.orientation.diagnosis import Orientation
-from cryocore.figures.look import INK, QUIET, RIGHT, WRONG, resolution_ticks, style
+from cryocore.figures.look import CORRECT, INCORRECT, INK, QUIET, resolution_ticks, style
 from cryocore.figures.views import DENSITY_MAP, FEWEST_IN_CELL, draw_sphere
 from cryocore.geometry.sphere import centres
 from cryocore.types import Floats
@@ -52,7 +52,7 @@ def _views(figure: Figure, panels: list[Any], result: Orientation) -> None:
 
 
 def _curves(axes: Axes, change: ConeChange, rounds: tuple[int, int]) -> None:
-    for fsc, number, colour in ((change.before, rounds[0], WRONG), (change.after, rounds[1], RIGHT)):
+    for fsc, number, colour in ((change.before, rounds[0], INCORRECT), (change.after, rounds[1], CORRECT)):
         with np.errstate(divide="ignore"):
             frequency = 1.0 / fsc.resolution_angstrom
         low, high = fsc.curves[:, 1:].min(axis=0), fsc.curves[:, 1:].max(axis=0)
@@ -85,7 +85,7 @@ def _gains(figure: Figure, axes: Any, change: ConeChange) -> None:
 def _resolutions(axes: Axes, change: ConeChange, rounds: tuple[int, int]) -> None:
     both = [change.before.resolutions, change.after.resolutions]
     edges = np.linspace(1.0 / max(map(np.max, both)), 1.0 / min(map(np.min, both)) * 1.0001, 25)
-    for values, number, colour in zip(both, rounds, (WRONG, RIGHT), strict=True):
+    for values, number, colour in zip(both, rounds, (INCORRECT, CORRECT), strict=True):
         counts, _ = np.histogram(1.0 / values, edges)
         axes.stairs(counts, edges, fill=True, color=colour, alpha=0.3)
         axes.stairs(counts, edges, color=colour, linewidth=1.4, label=f"round {number}")
@@ -100,5 +100,5 @@ def _resolutions(axes: Axes, change: ConeChange, rounds: tuple[int, int]) -> Non
 
 
 def _on_sphere(directions: Floats, values: Floats) -> Floats:
-    """Values of axes on the cells of a sphere, each from the nearest axis."""
+    """Values of axes on the bins of a sphere, each from the nearest axis."""
     return np.asarray(values[np.argmax(np.abs(centres(NSIDE_CONES) @ directions.T), axis=1)])

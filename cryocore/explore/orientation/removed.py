@@ -33,18 +33,18 @@ class Removed:
         return asdict(self)
 
 
-def removed(cell: NDArray[np.integer], names: Sequence[str], weights: Floats) -> tuple[Removed, ...]:
+def removed(group: NDArray[np.integer], names: Sequence[str], weights: Floats) -> tuple[Removed, ...]:
     """Groups of which less than 30 % of the expected weight is left, and less than by chance; the largest first.
 
     Chance is that of drawing as many particles at random (binomial, shared among the groups).
 
     Parameters
     ----------
-    cell : (n,)  the group of each particle, an index of ``names``
+    group : (n,)  the group of each particle, an index of ``names``
     weights : (n,)  0 for dropped particles
     """
-    count = np.bincount(cell, minlength=len(names))
-    kept = np.bincount(cell, weights=weights, minlength=len(names))
+    count = np.bincount(group, minlength=len(names))
+    kept = np.bincount(group, weights=weights, minlength=len(names))
     total, effective = kept.sum(), effective_number(weights)
     if total <= 0:
         return ()

@@ -47,7 +47,7 @@ def sentences(o: Orientation) -> tuple[str, ...]:
         f"Sampling compensation factor (1 for uniform views, 0.81 for side views only): {s.before.factor:.3f} in "
         f"round {o.rounds[0]}, {s.after.factor:.3f} in round {o.rounds[1]}; {_reference(o)} have {s.by_chance:.3f}, "
         f"95 of 100 such subsets more than {s.by_chance_5:.3f}.",
-        _spread_of_wrong(o),
+        _spread_of_incorrect(o),
         _unsampled(o),
         f"{100 * v.total_variation:.1f} % of the particles, by weight, look from elsewhere than all did; by chance "
         f"{100 * v.by_chance:.1f} %, at most {100 * v.by_chance_95:.1f} % in 95 of 100 cases{_beside(o)}.",
@@ -99,7 +99,7 @@ def _reference(o: Orientation) -> str:
     return words[o.sampling.scored_by]
 
 
-def _spread_of_wrong(o: Orientation) -> str:
+def _spread_of_incorrect(o: Orientation) -> str:
     s = o.sampling
     if o.n_before == o.n_after or s.by_chance > s.of_all - NEGLIGIBLE_FACTOR:
         return ""
@@ -110,7 +110,7 @@ def _spread_of_wrong(o: Orientation) -> str:
 
 
 def _beside(o: Orientation) -> str:
-    beside = o.shift.beside_right
+    beside = o.shift.beside_correct
     return "" if beside is None else f"; beside the correct ones {100 * beside:.1f} %"
 
 

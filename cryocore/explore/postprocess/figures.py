@@ -6,15 +6,15 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from cryocore.explore.postprocess.sharpen import Sharpened
-from cryocore.figures.look import INK, QUIET, RIGHT, UNKNOWN, WRONG, resolution_ticks, style
+from cryocore.figures.look import CORRECT, INCORRECT, INK, QUIET, UNKNOWN, resolution_ticks, style
 from cryocore.maps.curves import FscCurves
 from cryocore.maps.fsc import RESOLUTION_FSC
 
 CURVES = {
     "corrected": ("corrected for the mask", INK, "-", 2.2),
-    "masked": ("masked", RIGHT, "-", 1.4),
+    "masked": ("masked", CORRECT, "-", 1.4),
     "unmasked": ("unmasked", UNKNOWN, "-", 1.4),
-    "phase_randomised": ("phases randomised, masked", WRONG, "--", 1.4),
+    "phase_randomised": ("phases randomised, masked", INCORRECT, "--", 1.4),
 }
 COARSEST_SHOWN_ANGSTROM = 30.0
 """Of the Guinier plot, unless the resolution is little better."""
@@ -58,8 +58,8 @@ def guinier_figure(done: Sharpened) -> Figure:
         shown = (plot.inverse_d2 >= min(COARSEST_SHOWN_ANGSTROM**-2.0, finest / 9)) & (plot.inverse_d2 <= end)
         lines = {
             "mean of the half maps": (plot.original, UNKNOWN),
-            "weighted by the FSC": (plot.weighted, RIGHT),
-            f"sharpened, B = {done.bfactor_angstrom2:.0f} Å²": (plot.sharpened, WRONG),
+            "weighted by the FSC": (plot.weighted, CORRECT),
+            f"sharpened, B = {done.bfactor_angstrom2:.0f} Å²": (plot.sharpened, INCORRECT),
         }
         for label, (values, colour) in lines.items():
             drawn = shown & np.isfinite(values) & ((values is plot.original) | (plot.inverse_d2 <= finest))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cryocore.errors import InputError
 from cryocore.explore.replay.groups import Ranking
 from cryocore.explore.replay.outcome import Outcome
-from cryocore.figures.look import INK, QUIET, RIGHT, UNKNOWN, WRONG, style
+from cryocore.figures.look import CORRECT, INCORRECT, INK, QUIET, UNKNOWN, style
 
 BINS = 64
 NAMED = 3
@@ -42,7 +42,7 @@ def cut_figure(outcome: Outcome) -> Figure:
 
 
 def _half(axes: Axes, outcome: Outcome, members: NDArray[np.bool_], edges: NDArray[Any], worst: float) -> None:
-    for flag, label, colour in ((1, "correct", RIGHT), (0, "incorrect", WRONG), (-1, "not known", UNKNOWN)):
+    for flag, label, colour in ((1, "correct", CORRECT), (0, "incorrect", INCORRECT), (-1, "not known", UNKNOWN)):
         chosen = members & (outcome.flags == flag) & np.isfinite(outcome.score)
         if not chosen.any():
             continue
@@ -75,7 +75,7 @@ def _groups(axes: Axes, kind: str, ranking: Ranking) -> None:
     if kind == "defocus":
         order = np.argsort([float(name.split()[0]) for name in ranking.name])
     x = np.arange(len(ranking)) + 1
-    for worse, colour in ((False, RIGHT), (True, WRONG)):
+    for worse, colour in ((False, CORRECT), (True, INCORRECT)):
         chosen = ranking.worse[order] == worse
         middle, rows = ranking.shrunk[order][chosen], order[chosen]
         if not chosen.any():

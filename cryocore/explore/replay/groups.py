@@ -13,7 +13,7 @@ from scipy.special import betainc, betaincinv
 
 from cryocore.errors import InputError
 from cryocore.log.rounds import LogRound
-from cryocore.select.groups import defocus_cells
+from cryocore.select.groups import defocus_bins
 from cryocore.types import Floats
 
 Ints = NDArray[np.integer[Any]]
@@ -66,7 +66,7 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Wrongness:
-    """How wrong each particle is ``(n,)``, 0 to 1, and what that was taken from: posterior or flags."""
+    """How incorrect each particle is ``(n,)``, 0 to 1, and what that was taken from: posterior or flags."""
 
     values: Floats
     source: str
@@ -77,7 +77,7 @@ def rank_groups(incorrect: NDArray[Any], codes: Ints, names: Sequence[str]) -> R
 
     Parameters
     ----------
-    wrong : (n,) flags, or probabilities of being wrong, 0 to 1; particles with NaN are left out
+    incorrect : (n,) flags, or probabilities of being incorrect, 0 to 1; particles with NaN are left out
     codes : (n,) group of each particle, an index into ``names``; groups without a particle are left out
 
     Notes
@@ -92,7 +92,7 @@ def rank_groups(incorrect: NDArray[Any], codes: Ints, names: Sequence[str]) -> R
     n = np.bincount(codes, minlength=len(names))
     groups = np.flatnonzero(n)
     if not len(groups):
-        raise InputError("no particle has a share of being wrong", fix="Use a log with flags or scores")
+        raise InputError("no particle has a share of being incorrect", fix="Use a log with flags or scores")
     count = n[groups]
     total = np.bincount(codes, weights=incorrect, minlength=len(names))[groups]
     share, overall = total / count, float(incorrect.mean())
@@ -153,8 +153,8 @@ def _beta_interval(mean: Floats, variance: Floats) -> tuple[Floats, Floats]:
     return low, high
 
 
-def wrongness(log_round: LogRound, by: str = "auto") -> Wrongness:
-    """How wrong the particles of a round are: by ``posterior``, by ``flags``, or by the first that is known."""
+def incorrectness(log_round: LogRound, by: str = "auto") -> Wrongness:
+    """How incorrect the particles of a round are: by ``posterior``, by ``flags``, or by the first that is known."""
     if by not in ("auto", "posterior", "flags"):
         raise InputError(f"groups are not ranked by {by!r}", fix="Choose auto, posterior or flags")
     likely = log_round.posterior() if by in ("auto", "posterior") else None
@@ -178,7 +178,7 @@ def group_codes(log_round: LogRound, kind: str) -> tuple[Ints, list[str]] | None
     if sides[0] is None or sides[1] is None or not np.isfinite(sides[0] + sides[1]).all():
         return None
     mean = 0.5 * (sides[0].astype(np.float64) + sides[1])
-    codes = defocus_cells(mean)
+    codes = defocus_bins(mean)
     found = [mean[codes == c] for c in range(int(codes.max()) + 1)]
     return codes, [f"{part.min():.0f} to {part.max():.0f} Å" if len(part) else "none" for part in found]
 
@@ -188,7 +188,7 @@ def rank_all(log_round: LogRound, kinds: Sequence[str] = KINDS, *, by: str = "au
     unknown = next((kind for kind in kinds if kind not in KINDS), None)
     if unknown is not None:
         raise InputError(f"there are no groups by {unknown!r}", fix=f"Choose of {', '.join(KINDS)}")
-    incorrect = wrongness(log_round, by).values
+    incorrect = incorrectness(log_round, by).values
     found = {kind: group_codes(log_round, kind) for kind in kinds}
     return {kind: rank_groups(incorrect, *groups) for kind, groups in found.items() if groups is not None}
 

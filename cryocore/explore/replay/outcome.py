@@ -32,7 +32,7 @@ class Overlap:
 
 @dataclass(frozen=True)
 class Rates:
-    """Against the flags: correct rate of the kept and of all, share of the right that is kept, AUC of the score."""
+    """Against the flags: correct rate of the kept and of all, share of the correct that is kept, AUC of the score."""
 
     n_flagged: int
     correct_rate: float | None
@@ -45,9 +45,9 @@ class Rates:
 class Outcome:
     """A selection of one round's particles, and what follows from it; None where the log cannot tell.
 
-    ``ids``, ``half``, ``score``, ``flags`` : (n,), of all particles; flags are 1 right, 0 wrong, -1 unknown
+    ``ids``, ``half``, ``score``, ``flags`` : (n,), of all particles; flags are 1 correct, 0 incorrect, -1 unknown
     ``worst_kept`` : of each half set, the worst score that is kept
-    ``right_from`` : what the prediction takes for right: flags, posterior, or all where nothing is known
+    ``correct_from`` : what the prediction takes for correct: flags, posterior, or all where nothing is known
     ``dropped`` : groups by the share that is dropped, the worst first
     """
 
@@ -62,7 +62,7 @@ class Outcome:
     rates: Rates | None
     overlap: Overlap | None
     views: ViewShift | None
-    right_from: str
+    correct_from: str
     prediction: Prediction | None
     dropped: dict[str, Ranking]
 
@@ -102,7 +102,7 @@ class Outcome:
             "rates": self.rates and asdict(self.rates),
             "overlap": self.overlap and asdict(self.overlap),
             "views": self.views and asdict(self.views),
-            "prediction": self.prediction and {"right_from": self.right_from, **asdict(self.prediction)},
+            "prediction": self.prediction and {"correct_from": self.correct_from, **asdict(self.prediction)},
             "dropped": groups,
         }
         plain: dict[str, Any] = _plain(values)
@@ -129,19 +129,19 @@ def outcome_text(outcome: Outcome) -> str:
         )
     if v := outcome.views:
         lines["views"] = (
-            f"moved by {v.total_variation:.4f} of 1 ({v.n_cells} cells); chance alone {v.by_chance:.4f}, in 95 % of "
+            f"moved by {v.total_variation:.4f} of 1 ({v.n_bins} bins); chance alone {v.by_chance:.4f}, in 95 % of "
             f"cases below {v.by_chance_95:.4f}"
         )
-        if v.beside_right is not None:
-            lines["beside correct ones"] = f"views differ by {v.beside_right:.4f}"
+        if v.beside_correct is not None:
+            lines["beside correct ones"] = f"views differ by {v.beside_correct:.4f}"
         if np.isfinite(v.least_kept):
             x, y, z = v.least_kept_view
             lines["least kept view"] = f"{100 * v.least_kept:.0f} % of ({x:.2f}, {y:.2f}, {z:.2f})"
     if p := outcome.prediction:
-        source = {"flags": "flags", "posterior": "probabilities", "all": "all taken as right"}[outcome.right_from]
+        source = {"flags": "flags", "posterior": "probabilities", "all": "all taken as correct"}[outcome.correct_from]
         lines["map"] = (
-            f"as good as {p.effective_right:,.0f} correct particles ({source}); that of round {outcome.round} "
-            f"{p.effective_right_before:,.0f}"
+            f"as good as {p.effective_correct:,.0f} correct particles ({source}); that of round {outcome.round} "
+            f"{p.effective_correct_before:,.0f}"
         )
         if p.resolution_angstrom is not None and p.fsc_area_change is not None:
             lines["resolution"] = (
@@ -165,7 +165,7 @@ def outcomes_table(outcomes: Sequence[Outcome]) -> str:
             _digits(o.overlap, "jaccard"),
             _digits(o.views, "total_variation"),
             _digits(o.views, "by_chance_95"),
-            _digits(o.prediction, "effective_right", 0),
+            _digits(o.prediction, "effective_correct", 0),
             _digits(o.prediction, "resolution_before_angstrom", 2),
             _digits(o.prediction, "resolution_angstrom", 2),
         )

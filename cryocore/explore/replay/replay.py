@@ -28,7 +28,7 @@ from cryocore.log.names import MIXTURE, lower_is_better
 from cryocore.log.rates import auc, selection_rates
 from cryocore.log.rounds import LogRound, aligned, find_rounds, wanted_rounds
 from cryocore.select.choose import choose, columns_needed
-from cryocore.select.groups import view_cells
+from cryocore.select.groups import view_bins
 from cryocore.select.stage import subset_metadata, subset_table, write_kept
 from cryocore.tables.io import write_table
 from cryocore.tables.particles import Particles, require_same_particles
@@ -87,13 +87,13 @@ class _Known:
     kept_next: NDArray[np.bool_] | None
     flags: NDArray[np.int8]
     likely: Floats32 | None
-    right_from: str
+    correct_from: str
     views: Views | None
     groups: dict[str, tuple[NDArray[np.integer[Any]], list[str]]]
 
 
 class _SameViews:
-    """The views of rounds whose poses are the same, sorted into cells once."""
+    """The views of rounds whose poses are the same, sorted into bins once."""
 
     def __init__(self) -> None:
         self._lock, self._seen = Lock(), dict[str, tuple[NDArray[np.float64], Views]]()
@@ -108,17 +108,17 @@ class _SameViews:
         with self._lock:
             last = self._seen.get(log_round.symmetry)
             if last is None or not np.array_equal(last[0], directions):
-                cells = view_cells(directions, point_group(log_round.symmetry))
-                last = self._seen[log_round.symmetry] = directions, cells
+                bins = view_bins(directions, point_group(log_round.symmetry))
+                last = self._seen[log_round.symmetry] = directions, bins
         return last[1]
 
 
 def _read_known(log_round: LogRound, after: LogRound | None, views: _SameViews) -> _Known:
     columns = log_round.read(["particle_id", "half"])
     flags, likely = log_round.flags(), log_round.posterior()
-    right_from = "all" if likely is None else "posterior"
+    correct_from = "all" if likely is None else "posterior"
     if (flags >= 0).all():
-        likely, right_from = flags.astype(np.float32), "flags"
+        likely, correct_from = flags.astype(np.float32), "flags"
     kept_next = None
     if after is not None and (selected := after.column("selected")) is not None:
         ids = after.read(["particle_id"])["particle_id"]
@@ -131,7 +131,7 @@ def _read_known(log_round: LogRound, after: LogRound | None, views: _SameViews) 
         kept_next=kept_next,
         flags=flags,
         likely=likely,
-        right_from=right_from,
+        correct_from=correct_from,
         views=views.of(log_round),
         groups={kind: groups for kind, groups in found.items() if groups is not None},
     )
@@ -145,7 +145,7 @@ def _outcome(log_round: LogRound, known: _Known, p: Plan) -> Outcome:
     if p.limit is not None:
         columns[settings.score] = recomputed(log_round, settings.score, p.limit)
         available.append(settings.score)
-    names = [n for n in columns_needed(settings, available, judge=False) if n not in columns]
+    names = [n for n in columns_needed(settings, available, described=False) if n not in columns]
     columns |= log_round.read(names)
     rate = ErrorRate.of(log_round.metadata)
     selection = choose(columns, settings, p.selection, symmetry=log_round.symmetry, rate=rate)
@@ -166,7 +166,7 @@ def _outcome(log_round: LogRound, known: _Known, p: Plan) -> Outcome:
         rates=_rates(score, kept, known.flags, lower_is_better(p.score)),
         overlap=None if known.kept_next is None else _overlap(kept, known.kept_next),
         views=None if known.views is None else view_shift(known.views, selection.weights, known.likely, p.seed),
-        right_from=known.right_from,
+        correct_from=known.correct_from,
         prediction=_prediction(log_round, known, selection.weights),
         dropped={kind: rank_groups(~kept, *groups) for kind, groups in known.groups.items()},
     )

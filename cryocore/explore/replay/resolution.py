@@ -10,7 +10,7 @@ the number of correct particles, were there no others, that would make as good a
 round's half maps, each half set's SSNR is scaled by its own ratio of G, and the FSC is read off again. This is the law
 of Rosenthal and Henderson (2003), in which resolution grows with the number of particles, with the round's own curve
 in place of a B-factor. Left out: what incorrect particles share with the map at low resolution, particles that are half
-right, and differences between particles in signal.
+correct, and differences between particles in signal.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ LARGEST_FSC = 1.0 - 1e-6
 class Prediction:
     """What a selection does to the map.
 
-    ``effective_right`` : G of the selection, both half sets together
-    ``effective_right_before`` : that of the particles in the round's map
+    ``effective_correct`` : G of the selection, both half sets together
+    ``effective_correct_before`` : that of the particles in the round's map
     ``resolution_before_angstrom`` : of the round's map; None where its curve is not at hand
     ``resolution_angstrom`` : predicted, likewise
     ``fsc_area_change`` : predicted change of the mean FSC over shells
     """
 
-    effective_right: float
-    effective_right_before: float
+    effective_correct: float
+    effective_correct_before: float
     resolution_before_angstrom: float | None
     resolution_angstrom: float | None
     fsc_area_change: float | None
 
 
-def effective_right(weights: Floats, correct: Floats) -> float:
+def effective_correct(weights: Floats, correct: Floats) -> float:
     """G of one half set, for weights and probabilities of being correct ``(n,)``."""
     w, p = weights.astype(np.float64), correct.astype(np.float64)
     noise = float(np.sum(w * w))
@@ -65,12 +65,12 @@ def predict(
     Parameters
     ----------
     before, after : (n,) weights in the round's map, and to be tried
-    right : (n,) probabilities of being correct, or flags
+    correct : (n,) probabilities of being correct, or flags
     half : (n,) half sets
     curves : of the round's half maps; None leaves resolutions unknown
     """
     halves = [half == h for h in (1, 2)]
-    old, new = ([effective_right(w[h], correct[h]) for h in halves] for w in (before, after))
+    old, new = ([effective_correct(w[h], correct[h]) for h in halves] for w in (before, after))
     if curves is None or min(old) <= 0:
         return Prediction(sum(new), sum(old), None, None, None)
     measured = curves.corrected

@@ -18,22 +18,22 @@ DRAWS = 100
 class ViewShift:
     """The distribution of views of the kept particles beside that of all.
 
-    ``total_variation`` : half the sum over cells of the absolute difference of shares, 0 (equal) to 1; the share of the
+    ``total_variation`` : half the sum over bins of the absolute difference of shares, 0 (equal) to 1; the share of the
         kept particles that looks from elsewhere
     ``by_chance``, ``by_chance_95`` : its median, and the value that 95 % stay below, if as many are drawn at random
-    ``beside_right`` : total variation beside the particles as far as they are right, instead of all: wrong poses lie
-        elsewhere than correct ones, and leaving them out moves the distribution as it should be; None where nothing is
-        known of them
+    ``beside_correct`` : total variation beside the particles as far as they are correct, instead of all: wrong poses
+        lie elsewhere than correct ones, and leaving them out moves the distribution as it should be; None where
+        nothing is known of them
     ``p_value`` : chance of a value as large, not below 1/101
-    ``least_kept`` : the smallest kept share of a cell, among those of which ten or more are to be expected
-    ``least_kept_view`` : that cell's direction
+    ``least_kept`` : the smallest kept share of a bin, among those of which ten or more are to be expected
+    ``least_kept_view`` : that bin's direction
     """
 
-    n_cells: int
+    n_bins: int
     total_variation: float
     by_chance: float
     by_chance_95: float
-    beside_right: float | None
+    beside_correct: float | None
     p_value: float
     least_kept: float
     least_kept_view: tuple[float, float, float]
@@ -44,10 +44,10 @@ def view_shift(
 ) -> ViewShift:
     """Compare the views of the particles with weight ``(n,)``, each counted with it, with those of all.
 
-    ``right`` ``(n,)`` are flags or probabilities of being correct; None where nothing is known.
+    ``correct`` ``(n,)`` are flags or probabilities of being correct; None where nothing is known.
     """
-    everyone = np.bincount(views.cell, minlength=len(views.centre))
-    kept = np.bincount(views.cell, weights=weights, minlength=len(everyone))
+    everyone = np.bincount(views.bin_index, minlength=len(views.centre))
+    kept = np.bincount(views.bin_index, weights=weights, minlength=len(everyone))
     share = everyone / everyone.sum()
     total = kept.sum()
     effective = round(effective_number(weights))
@@ -57,16 +57,16 @@ def view_shift(
     found = float(0.5 * np.abs(kept / total - share).sum())
     beside = None
     if correct is not None and correct.any():
-        wanted = np.bincount(views.cell, minlength=len(everyone), weights=correct)
+        wanted = np.bincount(views.bin_index, minlength=len(everyone), weights=correct)
         beside = float(0.5 * np.abs(kept / total - wanted / wanted.sum()).sum())
     relative = np.where(everyone * total / len(weights) >= 10, kept / np.maximum(everyone, 1), np.inf)
     least = int(np.argmin(relative))
     return ViewShift(
-        n_cells=len(everyone),
+        n_bins=len(everyone),
         total_variation=found,
         by_chance=float(np.median(null)),
         by_chance_95=float(np.quantile(null, 0.95)),
-        beside_right=beside,
+        beside_correct=beside,
         p_value=float((1 + np.count_nonzero(null >= found - 1e-12)) / (1 + DRAWS)),
         least_kept=float(relative[least]) if np.isfinite(relative[least]) else float("nan"),
         least_kept_view=(float(views.centre[least, 0]), float(views.centre[least, 1]), float(views.centre[least, 2])),

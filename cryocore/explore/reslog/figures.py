@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from cryocore.explore.reslog.measure import Series
-from cryocore.figures.look import RIGHT, WRONG, style
+from cryocore.figures.look import CORRECT, INCORRECT, style
 
 
 def reslog_figure(found: Sequence[Series]) -> Figure:
@@ -17,7 +17,7 @@ def reslog_figure(found: Sequence[Series]) -> Figure:
     with style():
         figure = Figure(figsize=(6.6, 4.0), layout="constrained")
         axes = figure.subplots()
-        for series, colour, marker in zip(found, (WRONG, RIGHT), "os", strict=False):
+        for series, colour, marker in zip(found, (INCORRECT, CORRECT), "os", strict=False):
             n = np.array([p.n_particles for p in series.points])
             smooth = np.array([p.smooth_resolution_angstrom for p in series.points])
             plain = np.array([p.resolution_angstrom for p in series.points])

@@ -19,7 +19,7 @@ from cryocore.reconstruct.iterative.losses import sorts_the_set, weigh
 from cryocore.reconstruct.iterative.model import Model
 from cryocore.reconstruct.iterative.operators import data_term, grids_of, to_array, to_tensor
 from cryocore.reconstruct.iterative.ranks import Ranks
-from cryocore.reconstruct.iterative.sweep import Judge, Ledger, Likelihood, Problem, Weigh, sweep
+from cryocore.reconstruct.iterative.sweep import Ledger, Likelihood, MatchedResidual, Problem, Weigh, sweep
 from cryocore.statistics import effective_number
 
 log = logging.getLogger(__name__)
@@ -128,7 +128,7 @@ def run_epoch(
     state: State,
     settings: Iterative,
     ranks: Ranks,
-    judge: Judge | None,
+    matched: MatchedResidual | None,
     seed: int,
     record: Record,
 ) -> None:
@@ -157,7 +157,7 @@ def run_epoch(
     ledger = Ledger(**{name: value.copy() for name, value in vars(state.ledger).items()})
     mine = ranks.rows(problem.data.ids)
     for rows, scale in steps(problem, settings, number, seed):
-        given = np.intersect1d(rows, mine, assume_unique=True), scale, ledger, weigher, judge
+        given = np.intersect1d(rows, mine, assume_unique=True), scale, ledger, weigher, matched
         found = step(likelihood, model, state, ranks, *given, f"epoch {number + 1}")
         slope, length = slope + found[0], length + found[1]
     for schedule in state.schedules:
@@ -210,7 +210,7 @@ def step(
     scale: NDArray[np.float64],
     ledger: Ledger,
     weigher: Weigh,
-    judge: Judge | None,
+    matched: MatchedResidual | None,
     progress: str,
 ) -> tuple[float, float]:
     """One step of both optimisers; squared lengths of the gradient and of the unknown before it."""
@@ -219,7 +219,7 @@ def step(
 
     def evaluate(grids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         array = to_array(grids, problem.backend)
-        values, gradient = sweep(likelihood, rows, array, ledger, weigher, judge, progress)
+        values, gradient = sweep(likelihood, rows, array, ledger, weigher, matched, progress)
         return torch.from_numpy(values).to(grids.device), to_tensor(gradient)
 
     values = data_term(grids_of(maps, problem.grid), evaluate)

@@ -29,7 +29,7 @@ from cryocore.reconstruct.iterative.model import Model
 from cryocore.reconstruct.iterative.operators import device_of
 from cryocore.reconstruct.iterative.optimise import STOPPED, State, best_epoch, finished, run_epoch
 from cryocore.reconstruct.iterative.ranks import Ranks
-from cryocore.reconstruct.iterative.sweep import Judge, Likelihood, Problem
+from cryocore.reconstruct.iterative.sweep import Likelihood, MatchedResidual, Problem
 from cryocore.reconstruct.iterative.symmetry import SymmetryOperators
 from cryocore.reconstruct.stage import choose_mask, read_mask, require_both_halves, within
 from cryocore.score.bands import band_means
@@ -74,13 +74,13 @@ class Fit:
     signal: Floats
     settings: Iterative
 
-    def judge(self, unknown: torch.Tensor) -> Judge | None:
+    def matched_residual(self, unknown: torch.Tensor) -> MatchedResidual | None:
         """What robust losses weigh by at half maps; None: the plain residual."""
         if self.settings.loss == "l2" or self.settings.residual == "plain":
             return None
         maps = self.model.unfiltered(self.model.maps(unknown)).cpu().numpy()
         seen = reference_of(self.problem, self.start, maps)
-        return Judge(seen, self.likelihood.noise, self.signal)
+        return MatchedResidual(seen, self.likelihood.noise, self.signal)
 
 
 def solve(
@@ -163,7 +163,9 @@ def minimise(fit: Fit, ranks: Ranks, seed: int, out_dir: Path, identity: str) ->
         while (why := finished(state.history, settings)) is None:
             number, before = len(state.history), state.both
             batches = BatchLog(data, number, ranks.rank)
-            run_epoch(fit.likelihood, fit.model, state, settings, ranks, fit.judge(before), seed, batches.add)
+            run_epoch(
+                fit.likelihood, fit.model, state, settings, ranks, fit.matched_residual(before), seed, batches.add
+            )
             if best_epoch(state.history) == number:
                 state.best = before
             batches.write(out_dir / PARTS)

@@ -115,7 +115,7 @@ class View:
 
 
 @dataclass(frozen=True)
-class Judge:
+class MatchedResidual:
     """What robust losses weigh by: by how much images fall short of the signal that the map predicts.
 
     With the residual r = y - x and the prediction x of the masked map, shrunk by its share of signal and without its
@@ -168,7 +168,13 @@ class Ledger:
 
 
 def sweep(
-    likelihood: Likelihood, rows: Rows, grids: Any, ledger: Ledger, weigh: Weigh, judge: Judge | None, progress: str
+    likelihood: Likelihood,
+    rows: Rows,
+    grids: Any,
+    ledger: Ledger,
+    weigh: Weigh,
+    matched: MatchedResidual | None,
+    progress: str,
 ) -> tuple[Floats, Any]:
     """Go over some particles once.
 
@@ -178,7 +184,7 @@ def sweep(
     grids : (2, *grid.shape) complex64 of the half maps
     ledger : its entries of these rows are written
     weigh : what a particle weighs, beside its weight in the problem
-    judge : gives the distances; None: the plain residual
+    matched : gives the distances; None: the plain residual
 
     Returns
     -------
@@ -193,15 +199,15 @@ def sweep(
         part = problem.data.take(at)
         g, half, weights = int(part.column("optics_group")[0]), problem.half[at], problem.weights[at]
         view = View(prepare(images, part, problem.frames[g], backend), g, part.rotations, half)
-        if judge is not None:
+        if matched is not None:
             known = ledger.weight[at]
             fitted = np.where(np.isfinite(known), known, weights).astype(np.float32)
-            short = judge.shortfall(view, fitted, backend)
+            short = matched.shortfall(view, fitted, backend)
         given = view.batch, view.rotations, half, likelihood.precision[g], likelihood.samples[g]
         total, cross = residual(packed, *given, backend).T
         n_real = likelihood.n_real[g]
         ledger.plain[at], ledger.cross[at] = total / n_real, cross / n_real
-        distance, behind = (ledger.plain[at], n_real) if judge is None else (short * np.abs(short), 1)
+        distance, behind = (ledger.plain[at], n_real) if matched is None else (short * np.abs(short), 1)
         ledger.distance[at] = distance
         ledger.weight[at] = weights * weigh(at, distance, behind)
         values += 0.5 * np.bincount(half, weights=ledger.weight[at] * total, minlength=2)

@@ -1,4 +1,4 @@
-"""Losses drawn from their laws: the geometry of every particle, and whether it is right, are known."""
+"""Losses drawn from their laws: the geometry of every particle, and whether it is correct, are known."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def law(
     defocus_groups: float = 0.0,
     seed: int = 0,
 ) -> LossColumns:
-    """The columns of n particles, of which a share is wrong.
+    """The columns of n particles, of which a share is incorrect.
 
     ``strength`` is √E in the mean, ``contrast`` by how much it grows from the equator to the poles, relatively, and
     ``defocus_groups`` how much larger it is in the second half of the micrographs. A correct particle scores √E, an

@@ -37,7 +37,7 @@ TWO_VIEWS: dict[str, Any] = {"preference": 12, "contrast": 0.4, "strength": 11}
         ({}, ONE),
         ({"defocus_groups": 0.9}, IMAGING),
     ],
-    ids=["geometry", "incorrect", "both", "wrong, D7, llr", "geometry, ncc", "one", "defocus"],
+    ids=["geometry", "incorrect", "both", "incorrect, D7, llr", "geometry, ncc", "one", "defocus"],
 )
 def test_verdict_names_the_cause(settings: dict[str, Any], verdict: str) -> None:
     result = distribution(law(1500, seed=6, **settings))

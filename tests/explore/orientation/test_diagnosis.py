@@ -117,18 +117,18 @@ def test_false_alarms_of_removed_groups_are_rare():
     rng = np.random.default_rng(6)
     alarms = 0
     for _ in range(300):
-        cell = rng.integers(100, size=2000)
-        alarms += bool(removed(cell, [str(i) for i in range(100)], (rng.random(2000) < 0.4).astype(float)))
+        bin_index = rng.integers(100, size=2000)
+        alarms += bool(removed(bin_index, [str(i) for i in range(100)], (rng.random(2000) < 0.4).astype(float)))
     assert alarms / 300 < 0.05
 
 
 def test_soft_weights_count_as_far_as_they_go():
     rng = np.random.default_rng(7)
-    cell = np.repeat(np.arange(40), 50)
+    bin_index = np.repeat(np.arange(40), 50)
     weights = rng.uniform(0.2, 1.0, 2000)
-    assert removed(cell, [str(i) for i in range(40)], weights) == ()
-    weights[cell == 3] *= 0.1
-    assert [r.name for r in removed(cell, [str(i) for i in range(40)], weights)] == ["3"]
+    assert removed(bin_index, [str(i) for i in range(40)], weights) == ()
+    weights[bin_index == 3] *= 0.1
+    assert [r.name for r in removed(bin_index, [str(i) for i in range(40)], weights)] == ["3"]
 
 
 @pytest.fixture(scope="module")

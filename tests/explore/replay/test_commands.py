@@ -75,7 +75,7 @@ def test_replay_writes_text_json_and_files(small_run: Path, tmp_path: Path) -> N
     options = [part for option, name in files.items() for part in (option, tmp_path / name)]
     (value,) = json.loads(call(*chosen, *options, "--json"))
     assert value["selection"]["rule"] == "fraction" and value["n_kept"] == 480
-    assert value["rates"]["correct_rate"] > 0.8 and value["prediction"]["right_from"] == "flags"
+    assert value["rates"]["correct_rate"] > 0.8 and value["prediction"]["correct_from"] == "flags"
     assert all((tmp_path / name).stat().st_size > 0 for name in files.values())
     limited = call(*chosen, "--first-angstrom", 40, "--last-angstrom", 12)
     assert "zc, 40 to 12 Å" in limited

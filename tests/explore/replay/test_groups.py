@@ -17,9 +17,9 @@ from cryocore.explore.replay.groups import (
     combined_table,
     drawn_to_mean,
     group_codes,
+    incorrectness,
     rank_all,
     rank_groups,
-    wrongness,
 )
 from cryocore.log.rounds import find_rounds
 
@@ -115,12 +115,12 @@ def test_unknown_particles_and_empty_groups_are_left_out() -> None:
 def test_flags_of_right_particles_alone_are_flags_and_unknown_ones_are_none() -> None:
     flags = np.array([1, 1, -1], dtype=np.int8)
     log_round = SimpleNamespace(posterior=lambda: None, flags=lambda: flags, path=Path("log.parquet"))
-    found = wrongness(log_round)  # type: ignore[arg-type]
+    found = incorrectness(log_round)  # type: ignore[arg-type]
     assert found.source == "flags"
     np.testing.assert_array_equal(found.values, [0.0, 0.0, np.nan])
     flags[:] = -1
     with pytest.raises(InputError, match="holds no posterior or flags"):
-        wrongness(log_round)  # type: ignore[arg-type]
+        incorrectness(log_round)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("value", [None, np.nan, np.inf])

@@ -19,13 +19,13 @@ from cryocore.explore.replay.bands import RECOMPUTABLE, BandLimit, band_range, r
 from cryocore.explore.replay.figures import cut_figure
 from cryocore.explore.replay.outcome import outcome_text, outcomes_table
 from cryocore.explore.replay.replay import write_star, write_subset
-from cryocore.explore.replay.resolution import effective_right, predict, scaled_fsc
+from cryocore.explore.replay.resolution import effective_correct, predict, scaled_fsc
 from cryocore.explore.replay.views import view_shift
 from cryocore.geometry.symmetry import point_group
 from cryocore.log.names import PROBABILITY
 from cryocore.log.rounds import aligned, find_rounds
 from cryocore.maps.curves import FscCurves
-from cryocore.select.groups import view_cells
+from cryocore.select.groups import view_bins
 from cryocore.select.stage import select
 from cryocore.tables.io import read_table, table_metadata
 from cryocore.tables.particles import Particles
@@ -150,7 +150,7 @@ def test_a_log_alone_is_enough(small_run: Path, tmp_path: Path) -> None:
     (inside,) = replay(small_run, [Request(rule="fraction", values=(0.7,), score="zc")], rounds="0")
     np.testing.assert_array_equal(outcome.kept, inside.kept)
     assert outcome.overlap is None and outcome.prediction is not None
-    assert outcome.prediction.resolution_angstrom is None and outcome.prediction.effective_right > 0
+    assert outcome.prediction.resolution_angstrom is None and outcome.prediction.effective_correct > 0
     star = tmp_path / "kept.star"
     with pytest.raises(InputError, match="in no run"):
         write_star(outcome, find_rounds(alone)[0], star)
@@ -177,7 +177,7 @@ def test_a_random_selection_moves_views_as_far_as_chance_and_a_lost_view_further
     rng = np.random.default_rng(1)
     directions = rng.normal(size=(20_000, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    views = view_cells(directions, point_group("C4"))
+    views = view_bins(directions, point_group("C4"))
     p_values = [view_shift(views, (rng.random(20_000) < 0.6).astype(np.float32), seed=i).p_value for i in range(40)]
     assert 0.25 < np.mean(p_values) < 0.75
     assert np.mean(np.array(p_values) < 0.05) <= 0.15
@@ -192,20 +192,20 @@ def test_symmetry_equivalents_under_the_point_group_are_one_view() -> None:
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     turned = directions[:, [1, 0, 2]] * (-1.0, 1.0, 1.0)
     side = (directions[:, 0] > 0).astype(np.float32)
-    assert view_shift(view_cells(directions, point_group("C1")), side).total_variation > 0.3
+    assert view_shift(view_bins(directions, point_group("C1")), side).total_variation > 0.3
     for symmetry in ("C4", "D4"):
         group = point_group(symmetry)
-        views = view_cells(directions, group)
-        again = view_cells(np.where(rng.random((5000, 1)) < 0.5, directions, turned), group)
-        np.testing.assert_array_equal(views.cell, again.cell)
+        views = view_bins(directions, group)
+        again = view_bins(np.where(rng.random((5000, 1)) < 0.5, directions, turned), group)
+        np.testing.assert_array_equal(views.bin_index, again.bin_index)
         assert view_shift(views, side).p_value > 0.02
 
 
 def test_wrong_particles_cost_as_their_share_squared() -> None:
     correct = np.repeat([1.0, 0.0], [700, 300])
-    assert effective_right(np.ones(1000), correct) == pytest.approx(490.0)
-    assert effective_right(correct, correct) == pytest.approx(700.0)
-    assert effective_right(np.full(1000, 0.3), np.full(1000, 0.8)) == pytest.approx(640.0)
+    assert effective_correct(np.ones(1000), correct) == pytest.approx(490.0)
+    assert effective_correct(correct, correct) == pytest.approx(700.0)
+    assert effective_correct(np.full(1000, 0.3), np.full(1000, 0.8)) == pytest.approx(640.0)
     curve = np.array([1.0, 0.9, 0.5, 0.143, 0.0, -0.1])
     np.testing.assert_allclose(scaled_fsc(scaled_fsc(curve, 3.0, 3.0), 1 / 3, 1 / 3), np.clip(curve, 0, 1), atol=1e-5)
     assert scaled_fsc(curve, 2.0, 0.5)[2] == pytest.approx(np.sqrt(2 / 3 * 1 / 3))
@@ -218,7 +218,7 @@ def test_the_prediction_is_what_the_next_round_measures(small_run: Path) -> None
     predicted = outcome.prediction
     assert predicted is not None and predicted.fsc_area_change is not None
     assert found > 0.005 and predicted.fsc_area_change == pytest.approx(found, abs=0.01)
-    assert predicted.effective_right > 1.05 * predicted.effective_right_before
+    assert predicted.effective_correct > 1.05 * predicted.effective_correct_before
     none = predict(
         np.zeros(4, np.float32), np.ones(4, np.float32), np.ones(4, np.float32), np.array([1, 1, 2, 2]), before
     )

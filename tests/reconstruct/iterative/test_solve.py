@@ -102,7 +102,16 @@ def gradient(fit: stage.Fit, maps: torch.Tensor) -> np.ndarray:
 def run(fit: stage.Fit, maps: torch.Tensor, n_epochs: int) -> State:
     state = State.start(fit.model, maps, len(fit.problem.data), fit.settings)
     for _ in range(n_epochs):
-        run_epoch(fit.likelihood, fit.model, state, fit.settings, Ranks(), fit.judge(state.both), 0, lambda *_: None)
+        run_epoch(
+            fit.likelihood,
+            fit.model,
+            state,
+            fit.settings,
+            Ranks(),
+            fit.matched_residual(state.both),
+            0,
+            lambda *_: None,
+        )
     return state
 
 

@@ -12,9 +12,11 @@ import pyarrow.parquet as pq
 
 from cryocore.errors import InputError
 from cryocore.formats import cs
+from cryocore.formats.foreign import identify
 from cryocore.formats.kinds import TITLES, kind_of, read_tables
+from cryocore.formats.mrc_header import HEADER_BYTES
 from cryocore.formats.records import read_fields
-from cryocore.formats.stacks import HEADER_BYTES, read_header
+from cryocore.formats.stacks import read_header
 from cryocore.formats.star import IMAGE_NAME, StarTables
 from cryocore.ingest.columns import Columns, columns_of
 from cryocore.ingest.optics import CONTRAST, CS, VOLTAGE, pixel_sizes
@@ -24,6 +26,8 @@ from cryocore.tables.io import read_table, table_metadata
 from cryocore.tables.particles import Particles
 
 MAPS = (".mrc", ".mrcs", ".map", ".ccp4", ".st")
+
+PARTICLES = (".star", ".cs", ".thu")
 
 LOG = "log of a round"
 
@@ -44,7 +48,16 @@ def describe(path: str | Path) -> Facts:
         raise InputError("no such file", file=path, fix="Correct the name")
     if path.suffix.lower() == ".parquet":
         return _table(path)
-    return _images(path) if path.suffix.lower() in MAPS else _particles(path)
+    if path.suffix.lower() in MAPS:
+        return _images(path)
+    if path.suffix.lower() not in PARTICLES and (found := identify(path)) is not None:
+        if found.kind == "mrc":
+            return _images(path)
+        if found.kind == "parquet":
+            return _table(path)
+        if found.kind != "star":
+            raise InputError(f"it is {found.name}", file=path, fix=found.fix)
+    return _particles(path)
 
 
 def as_text(facts: Facts) -> str:

@@ -15,6 +15,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from cryocore.errors import InputError
+from cryocore.formats.foreign import identify
 from cryocore.tables.io import atomic_path
 from cryocore.types import Ints
 
@@ -76,6 +77,9 @@ def _read_header(file: BinaryIO, path: Path) -> tuple[tuple[int], np.dtype[Any]]
         raise InputError("it is a compressed cryoSPARC data set", file=path, fix=fix)
     version = (begins[-2], begins[-1]) if len(begins) == npy.MAGIC_LEN else None
     if not begins.startswith(npy.MAGIC_PREFIX) or version not in HEADERS:
+        found = identify(path, but="npy")
+        if found is not None:
+            raise InputError(f"not a cryoSPARC file: it is {found.name}", file=path, fix=found.fix)
         raise InputError("not a cryoSPARC file: it is no NumPy file", file=path, fix=FIX)
     try:
         with warnings.catch_warnings():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections import OrderedDict, deque
@@ -14,22 +15,18 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 import pyarrow as pa
-from mrcfile.dtypes import HEADER_DTYPE
-from mrcfile.utils import byte_order_from_machine_stamp
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from cryocore.errors import InputError
+from cryocore.formats.mrc_header import HEADER_BYTES, parse_header
 from cryocore.tables.particles import Particles
 from cryocore.types import Floats32, Ints
 
 Images = Floats32 | NDArray[np.int16]
 """A batch: pixels ``(n, d, d)`` float32, or packed transforms ``(n, m)`` int16 (:mod:`cryocore.imaging.packed`)."""
 
-MODES: dict[int, str] = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
-HEADER_BYTES = 1024
 MAX_OPEN_FILES = 64
-MAX_SIDE = 1 << 15
 BATCH_BYTES = 1 << 25
 BATCH_STEP = 16
 
@@ -54,12 +51,10 @@ class StackHeader:
 def read_header(path: str | Path) -> StackHeader:
     """Read the header of a stack and check the size of the file against it.
 
-    A machine stamp that is missing or wrong is put right by looking at the mode and the sides; voxel size, space group
-    and map identifier may be anything.
-
     Raises
     ------
-    InputError  if the file is missing, not MRC, of a mode other than 0, 1, 2, 6, 12, or shorter than its header says.
+    InputError  if the file is missing, not MRC, of a mode other than 0, 1, 2, 6, 12, a series of volumes, stored along
+        other axes than images are, or shorter than its header says.
     """
     path = Path(path)
     try:
@@ -70,57 +65,28 @@ def read_header(path: str | Path) -> StackHeader:
         raise InputError(
             f"the stack cannot be read ({error.strerror})", file=path, fix="Restore it, or correct the image root"
         ) from None
-    if raw[:2] == b"\x1f\x8b" or raw[:3] == b"BZh":
-        raise InputError("the stack is compressed", file=path, fix="Decompress it")
-    if len(raw) < HEADER_BYTES:
-        raise InputError(f"not an MRC stack: it has {len(raw)} bytes", file=path, fix="Copy or write it again")
-    header = _parse_header(raw, path)
-    expected = header.offset + header.n_images * header.image_bytes
-    if n_bytes < expected:
+    found = parse_header(raw, path, "stack")
+    if found.is_series:
+        problem, fix = "it holds a series of volumes, not of images", "Give single-particle images"
+        raise InputError(problem, file=path, fix=fix)
+    if sorted(found.axes) == [1, 2, 3] and found.axes != (1, 2, 3):
+        problem = f"its columns, rows and sections run along the axes {' '.join('xyz'[a - 1] for a in found.axes)}"
+        raise InputError(problem, file=path, fix="Write the images along x, y and z")
+    if n_bytes < found.n_bytes:
         raise InputError(
-            f"truncated: {n_bytes} bytes where its header announces {header.n_images} images of "
-            f"{header.width} x {header.height}, {expected} bytes",
+            f"truncated: {n_bytes} bytes where its header announces {found.sections} images of "
+            f"{found.columns} x {found.rows}, {found.n_bytes} bytes",
             file=path,
             fix="Copy or write the stack again",
         )
-    return header
-
-
-def header_readings(raw: bytes) -> list[tuple[str, Any]]:
-    """Byte order and fields of an MRC header of 1024 bytes: as its machine stamp says, then the other way."""
-    try:
-        stamped = byte_order_from_machine_stamp(np.frombuffer(raw, dtype=HEADER_DTYPE)[0]["machst"])
-    except ValueError:
-        stamped = "<"
-    orders = (stamped, ">" if stamped == "<" else "<")
-    return [(o, np.frombuffer(raw, dtype=HEADER_DTYPE.newbyteorder(o))[0]) for o in orders]
-
-
-def _parse_header(raw: bytes, path: Path) -> StackHeader:
-    """The header in the byte order that makes sense of it."""
-    readings = header_readings(raw)
-    sensible = [(o, f) for o, f in readings if _is_sensible(f)]
-    if not sensible:
-        f = readings[0][1]
-        raise InputError(
-            f"not a readable MRC stack: mode {f['mode']}, {f['nx']} x {f['ny']} x {f['nz']}",
-            file=path,
-            fix=f"Give an MRC stack of mode {', '.join(map(str, MODES))}",
-        )
-    order, f = sensible[0]
-    width, height, n_images = int(f["nx"]), int(f["ny"]), int(f["nz"])
-    pixel = float(f["cella"]["x"]) / int(f["mx"]) if int(f["mx"]) > 0 else 0.0
-    dtype = np.dtype(order + MODES[int(f["mode"])])
-    return StackHeader(width, height, n_images, dtype, HEADER_BYTES + int(f["nsymbt"]), pixel)
-
-
-def _is_sensible(fields: Any) -> bool:
-    sides = int(fields["nx"]), int(fields["ny"])
-    return (
-        int(fields["mode"]) in MODES
-        and all(0 < side <= MAX_SIDE for side in sides)
-        and int(fields["nz"]) > 0
-        and int(fields["nsymbt"]) >= 0
+    pixel = found.voxel_angstrom[0]
+    return StackHeader(
+        width=found.columns,
+        height=found.rows,
+        n_images=found.sections,
+        dtype=found.dtype,
+        offset=found.offset,
+        pixel_size_angstrom=pixel if math.isfinite(pixel) else 0.0,
     )
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from cryocore.errors import InputError
 from cryocore.formats.star import IMAGE_NAME, StarTables
-from cryocore.formats.star.layout import Lines, is_utf8, read_lines
+from cryocore.formats.star.layout import Lines, is_utf8, read_lines, refuse_foreign
 from cryocore.formats.star.read import to_numbers
 from cryocore.geometry.rotations import matrix_to_euler, quaternion_to_matrix
 from cryocore.tables.io import atomic_path
@@ -134,9 +134,11 @@ def particle_lines(path: Path) -> tuple[Lines, Ints]:
     marks = np.flatnonzero(np.frombuffer(lines.data, dtype=np.uint8) == ord("#"))
     is_particle[np.searchsorted(lines.start, marks, side="right") - 1] = False
     rows = np.flatnonzero(is_particle)
+    wrong = np.flatnonzero(lines.n_values[rows] != len(COLUMNS))
+    if not len(rows) or len(wrong):
+        refuse_foreign(path, lines.data, "THUNDER")
     if not len(rows):
         raise InputError("it has no particles", file=path, fix=FIX)
-    wrong = np.flatnonzero(lines.n_values[rows] != len(COLUMNS))
     if len(wrong):
         line = int(rows[wrong[0]])
         problem = f"line {line + 1} has {lines.n_values[line]} values where a particle has {len(COLUMNS)}"

@@ -24,7 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryocore.errors import InputError
-from cryocore.formats.stacks import HEADER_BYTES, Source, StackReader, read_bytes, stack_codes
+from cryocore.formats.mrc_header import HEADER_BYTES
+from cryocore.formats.stacks import Source, StackReader, read_bytes, stack_codes
 from cryocore.imaging.packed import Records, record_type
 from cryocore.tables.io import AGAIN, ARCHIVE_ERRORS, atomic_path, open_arrays, why
 from cryocore.tables.particles import Particles

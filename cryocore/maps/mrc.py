@@ -1,8 +1,8 @@
 """MRC files: volumes in and out, stacks out. The same input always gives the same bytes.
 
 Files are written as RELION writes them: origin 0 and start 0, so the object's centre is voxel ``n // 2``
-and ChimeraX lays maps of one box over each other. Volumes have space group 1, stacks 0. The first label of a volume
-holds the checksum of its voxels.
+and ChimeraX lays maps of one box over each other; what is made from maps of another place stays there. Volumes have
+space group 1, stacks 0. The first label of a volume holds the checksum of its voxels.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from mrcfile.dtypes import HEADER_DTYPE
 from numpy.typing import NDArray
 
 from cryocore.errors import InputError
-from cryocore.formats.stacks import HEADER_BYTES, MAX_SIDE, MODES, header_readings
+from cryocore.formats.mrc_header import HEADER_BYTES, MrcHeader, new_header, parse_header
+from cryocore.maps.placement import Placement
 from cryocore.tables.io import atomic_path, why
 from cryocore.types import Floats32
 
@@ -29,8 +29,6 @@ CHECKSUM = LABEL + b", CRC-32 %08x"
 GZIP_MAGIC, MAX_GZIP_RATIO = b"\x1f\x8b", 1032
 FILE_ERRORS = (OSError, EOFError, zlib.error)
 """What reading a file raises that is missing or damaged."""
-SERIES = range(401, 631)
-"""Space groups of several volumes in one file."""
 
 
 def read_map(
@@ -69,6 +67,11 @@ def read_map(
     return volume, _voxel_size(path, header) if pixel_size_angstrom is None else float(pixel_size_angstrom)
 
 
+def read_placement(path: str | Path) -> Placement:
+    """What the header of a volume says of its grid; errors as those of :func:`read_map`."""
+    return Placement.of(_read_header(Path(path)))
+
+
 def require_contrast(volume: NDArray[Any], path: str | Path) -> None:
     """Refuse a map in which there is nothing."""
     if volume.min() == volume.max():
@@ -76,8 +79,12 @@ def require_contrast(volume: NDArray[Any], path: str | Path) -> None:
         raise InputError(problem, file=path, fix="Give a map that shows the molecule")
 
 
-def write_map(path: str | Path, volume: NDArray[Any], pixel_size_angstrom: float) -> None:
+def write_map(
+    path: str | Path, volume: NDArray[Any], pixel_size_angstrom: float, placement: Placement | None = None
+) -> None:
     """Write a volume ``(nz, ny, nx)``, indexed ``[z, y, x]``, as float32.
+
+    Its origin and start are those of ``placement``, so that it lies where that map lies; 0 without one.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -90,7 +97,7 @@ def write_map(path: str | Path, volume: NDArray[Any], pixel_size_angstrom: float
     if volume.ndim != 3:
         raise ValueError(f"a volume has three axes; got the shape {volume.shape}")
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        _write(file, volume, pixel_size_angstrom, np.dtype(np.float32), is_stack=False)
+        _write(file, volume, pixel_size_angstrom, np.dtype(np.float32), is_stack=False, placement=placement)
 
 
 def write_stack(
@@ -108,7 +115,13 @@ def write_stack(
 
 
 def _write(
-    file: BinaryIO, parts: Iterable[NDArray[Any]], pixel_size_angstrom: float, dtype: np.dtype[Any], *, is_stack: bool
+    file: BinaryIO,
+    parts: Iterable[NDArray[Any]],
+    pixel_size_angstrom: float,
+    dtype: np.dtype[Any],
+    *,
+    is_stack: bool,
+    placement: Placement | None = None,
 ) -> None:
     """Write the sections one by one, then the header, which needs their statistics."""
     file.write(bytes(HEADER_BYTES))
@@ -132,33 +145,14 @@ def _write(
         raise ValueError("there are no images to write")
     mean = total / (count * shape[0] * shape[1])
     rms = np.sqrt(max(squares / (count * shape[0] * shape[1]) - mean**2, 0.0))
-    header = _header((count, *shape), dtype, pixel_size_angstrom, is_stack=is_stack)
+    header = new_header((count, *shape), dtype, pixel_size_angstrom, is_stack=is_stack)
+    if placement is not None:
+        header["nxstart"], header["nystart"], header["nzstart"] = placement.start
+        header["origin"]["x"], header["origin"]["y"], header["origin"]["z"] = placement.origin_angstrom
     header["dmin"], header["dmax"], header["dmean"], header["rms"] = low, high, mean, rms
-    if not is_stack:
-        header["label"][0] = CHECKSUM % checksum
+    header["nlabl"], header["label"][0] = 1, LABEL if is_stack else CHECKSUM % checksum
     file.seek(0)
     file.write(header.tobytes())
-
-
-def _header(shape: tuple[int, ...], dtype: np.dtype[Any], pixel_size_angstrom: float, *, is_stack: bool) -> Any:
-    header = np.zeros((), dtype=HEADER_DTYPE.newbyteorder("<"))
-    nz, ny, nx = shape
-    depth = 1 if is_stack else nz
-    header["nx"], header["ny"], header["nz"] = nx, ny, nz
-    header["mode"] = 12 if dtype.itemsize == 2 else 2
-    header["mx"], header["my"], header["mz"] = nx, ny, depth
-    for axis, n in (("x", nx), ("y", ny), ("z", depth)):
-        header["cella"][axis] = n * pixel_size_angstrom
-    for angle in ("alpha", "beta", "gamma"):
-        header["cellb"][angle] = 90.0
-    header["mapc"], header["mapr"], header["maps"] = 1, 2, 3
-    header["ispg"] = 0 if is_stack else 1
-    header["nversion"] = 20141
-    header["map"] = b"MAP "
-    header["machst"] = (0x44, 0x44, 0, 0)
-    header["nlabl"] = 1
-    header["label"][0] = LABEL
-    return header
 
 
 def _open(path: Path) -> gzip.GzipFile | BufferedReader:
@@ -168,8 +162,8 @@ def _open(path: Path) -> gzip.GzipFile | BufferedReader:
     return gzip.open(path, "rb") if begin == GZIP_MAGIC else path.open("rb")
 
 
-def _read_header(path: Path) -> Any:
-    """The fields of the header, in the byte order that makes sense of them."""
+def _read_header(path: Path) -> MrcHeader:
+    """The header of a plain or gzipped file."""
     try:
         with _open(path) as file:
             raw = file.read(HEADER_BYTES)
@@ -177,42 +171,31 @@ def _read_header(path: Path) -> Any:
         raise InputError("file does not exist", file=path, fix="Correct the path") from None
     except FILE_ERRORS as error:
         raise _not_mrc(path, why(error)) from None
-    if len(raw) < HEADER_BYTES:
-        raise _not_mrc(path, f"it has {len(raw)} bytes")
-    readings = [fields for _, fields in header_readings(raw)]
-    return next((f for f in readings if int(f["mode"]) in MODES and 0 < int(f["nx"]) <= MAX_SIDE), readings[0])
+    return parse_header(raw, path, "map")
 
 
 def _not_mrc(path: Path, reason: str) -> InputError:
     return InputError(f"not a readable MRC map ({reason})", file=path, fix="Give an MRC or CCP4 volume")
 
 
-def _check_size(path: Path, header: Any) -> None:
+def _check_size(path: Path, header: MrcHeader) -> None:
     """Compare what the header declares with the most that the file can hold, before anything is allocated."""
-    mode = int(header["mode"])
-    if mode not in MODES:
-        raise _not_mrc(path, f"mode {mode} is not one of {', '.join(map(str, MODES))}")
-    sides = _sides(header)
-    if min(sides) < 1 or int(header["nsymbt"]) < 0:
-        raise _not_mrc(path, f"the header gives the size {' x '.join(map(str, sides[::-1]))}")
-    declared = math.prod(sides) * np.dtype(MODES[mode]).itemsize + int(header["nsymbt"]) + HEADER_BYTES
     with path.open("rb") as file:
         ratio = MAX_GZIP_RATIO if file.read(2) == GZIP_MAGIC else 1
     held = path.stat().st_size * ratio
-    if declared > held:
+    if header.n_bytes > held:
         raise InputError(
-            f"the file is truncated: its header declares {declared} bytes, there are at most {held}",
+            f"the file is truncated: its header declares {header.n_bytes} bytes, there are at most {held}",
             file=path,
             fix="Copy or download it again",
         )
 
 
-def _check_voxels(path: Path, header: Any, data: NDArray[Any]) -> None:
+def _check_voxels(path: Path, header: MrcHeader, data: NDArray[Any]) -> None:
     """Compare voxels with the checksum that this project writes; programs that change a map add a label of theirs."""
-    label = bytes(header["label"][0]).rstrip()
-    if int(header["nlabl"]) != 1 or not label.startswith(CHECKSUM.partition(b"%")[0]):
+    if not header.label.startswith(CHECKSUM.partition(b"%")[0]):
         return
-    if label != CHECKSUM % zlib.crc32(np.ascontiguousarray(data).data):
+    if header.label != CHECKSUM % zlib.crc32(np.ascontiguousarray(data).data):
         raise InputError(
             "damaged: its voxels do not match the checksum in its header",
             file=path,
@@ -220,56 +203,48 @@ def _check_voxels(path: Path, header: Any, data: NDArray[Any]) -> None:
         )
 
 
-def _sides(header: Any) -> list[int]:
-    """Sections, rows and columns."""
-    return [int(header[name]) for name in ("nz", "ny", "nx")]
-
-
-def _read_data(path: Path, header: Any) -> NDArray[Any]:
+def _read_data(path: Path, header: MrcHeader) -> NDArray[Any]:
     """The voxels ``(section, row, column)``."""
-    sides = _sides(header)
-    dtype = np.dtype(MODES[int(header["mode"])]).newbyteorder(header.dtype["mode"].byteorder)
-    n_bytes, left = math.prod(sides) * dtype.itemsize, int(header["nsymbt"])
+    sides = header.sections, header.rows, header.columns
+    n_bytes = math.prod(sides) * header.dtype.itemsize
     try:
         with _open(path) as file:
-            file.seek(HEADER_BYTES + left)
+            file.seek(header.offset)
             data = file.read(n_bytes)
             file.read(1)  # past the last byte, gzip compares its checksum
     except FILE_ERRORS as error:
         raise _not_mrc(path, why(error)) from None
     if len(data) < n_bytes:
         raise _not_mrc(path, "it holds fewer voxels than its header declares")
-    return np.frombuffer(data, dtype).reshape(sides)
+    return np.frombuffer(data, header.dtype).reshape(sides)
 
 
-def _to_zyx(data: NDArray[Any], header: Any, path: Path) -> NDArray[Any]:
+def _to_zyx(data: NDArray[Any], header: MrcHeader, path: Path) -> NDArray[Any]:
     """Turn (section, row, column) into (z, y, x)."""
-    series = int(header["ispg"]) in SERIES and data.shape[0] != int(header["mz"])
-    if len(data) == 1 or series:
-        what = "a series of volumes" if series else "one image"
+    if len(data) == 1 or header.is_series:
+        what = "a series of volumes" if header.is_series else "one image"
         raise InputError(f"it holds {what}", file=path, fix="Give one volume, not an image or a series")
-    stored = [int(header[name]) for name in ("maps", "mapr", "mapc")]
-    if not any(stored):
+    if not any(header.axes):
         return data
-    if sorted(stored) != [1, 2, 3]:
-        raise _not_mrc(path, f"the axis order {stored[::-1]} is not an order of 1 2 3")
+    if sorted(header.axes) != [1, 2, 3]:
+        raise _not_mrc(path, f"the axis order {list(header.axes)} is not an order of 1 2 3")
+    stored = header.axes[::-1]
     return data.transpose([stored.index(axis) for axis in (3, 2, 1)])
 
 
-def _voxel_size(path: Path, header: Any) -> float:
+def _voxel_size(path: Path, header: MrcHeader) -> float:
     """Voxel size in Å; the same along all axes to 1 %."""
-    intervals = np.array([header["mx"], header["my"], header["mz"]], dtype=np.float64)
-    cell = np.array([header["cella"][axis] for axis in "xyz"], dtype=np.float64)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        sizes = cell / intervals
+    sizes = np.array(header.voxel_angstrom)
     if not (np.isfinite(sizes).all() and (sizes > 0).all()):
         raise InputError(
-            "the header gives no voxel size", file=path, fix="State the pixel size (pixel_size_angstrom) yourself"
+            "the header gives no voxel size",
+            file=path,
+            fix="Write it into the header, as IMOD's alterheader does",
         )
     if sizes.max() > 1.01 * sizes.min():
         raise InputError(
             f"the voxel is {sizes[0]:.4g} x {sizes[1]:.4g} x {sizes[2]:.4g} Å, not a cube",
             file=path,
-            fix="Resample the map, or state the pixel size (pixel_size_angstrom) yourself",
+            fix="Resample the map, or correct its header",
         )
     return float(sizes[0])

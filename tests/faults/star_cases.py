@@ -17,7 +17,7 @@ CONTENTS: dict[str, tuple[bytes | str, str]] = {
     "stack in its place": (b"\x10\0\0\0" * 500, "binary data"),
     "prose": (b"Dear reader,\nhello\n", "no data_ block"),
     "comma-separated": (b"x,y,z\n1,2,3\n", "no data_ block"),
-    "JSON": (b'{"data_particles": []}\n', "no data_ block"),
+    "JSON": (b'{"data_particles": []}\n', "it is a JSON file"),
     "text before": ("hello\n" + GOOD, "line 1 stands before its first data_ block"),
     "conflict marks": ("<<<<<<< HEAD\n" + GOOD, "line 1 stands before its first data_ block"),
     "no table": (table("movies", {"rlnVoltage": [300]}), r"no table of particles among its blocks \(data_movies"),

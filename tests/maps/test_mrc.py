@@ -10,6 +10,7 @@ import pytest
 
 from cryocore.errors import InputError
 from cryocore.maps import read_map, write_map, write_stack
+from cryocore.maps.mrc import read_placement
 
 
 @pytest.fixture
@@ -114,7 +115,7 @@ def test_image_flag_on_a_real_volume(shared_data):
 
 def test_no_voxel_size(shared_data):
     path = shared_data / "maps" / "ribosome70s_65.mrc"
-    with pytest.raises(InputError, match=r"no voxel size.*pixel_size_angstrom"):
+    with pytest.raises(InputError, match=r"no voxel size.*Write it into the header"):
         read_map(path)
     assert read_map(path, pixel_size_angstrom=5.0)[1] == 5.0
 
@@ -130,10 +131,10 @@ def edit(path, offset, values, dtype="<i4"):
     "fault, message",
     [
         (lambda p: p.unlink(), "does not exist"),
-        (lambda p: p.write_bytes(b"not a map" * 200), "not a readable MRC"),
-        (lambda p: p.write_bytes(b""), "not a readable MRC"),
+        (lambda p: p.write_bytes(b"not a map" * 200), "not an MRC map: it is text"),
+        (lambda p: p.write_bytes(b""), "not an MRC map: it has 0 bytes"),
         (lambda p: p.write_bytes(p.read_bytes()[:-4]), "truncated"),
-        (lambda p: edit(p, 0, [2**30, 2**30, 2**30]), "truncated"),
+        (lambda p: edit(p, 0, [2**30, 2**30, 2**30]), "size 1073741824 x 1073741824 x 1073741824"),
         (lambda p: edit(p, 0, [-6]), "size"),
         (lambda p: edit(p, 8, [0]), "size"),
         (lambda p: edit(p, 12, [4]), "mode 4"),
@@ -167,3 +168,103 @@ def test_one_image_is_no_volume(tmp_path):
         read_map(tmp_path / "one.mrcs", cubic=False)
     write_map(tmp_path / "two.mrc", np.ones((2, 8, 8)), 1.0)
     assert read_map(tmp_path / "two.mrc", cubic=False)[0].shape == (2, 8, 8)
+
+
+IMOD = 1146047817
+
+
+@pytest.mark.parametrize(
+    "fields, is_signed",
+    [
+        ([0, 0], True),
+        ([IMOD, 0], False),
+        ([IMOD, 1], True),
+        ([IMOD, 2], False),
+        ([IMOD, 7], True),
+    ],
+)
+def test_bytes_are_signed_as_imods_flags_say(tmp_path, fields, is_signed):
+    data = np.arange(216).reshape(6, 6, 6).astype(np.uint8)
+    write_map(tmp_path / "a.mrc", np.zeros((6, 6, 6)), 1.5)
+    raw = (tmp_path / "a.mrc").read_bytes()
+    (tmp_path / "a.mrc").write_bytes(raw[:1024] + data.tobytes())
+    edit(tmp_path / "a.mrc", 12, [0])
+    edit(tmp_path / "a.mrc", 76, [0.0, 0.0], "<f4")
+    edit(tmp_path / "a.mrc", 152, fields)
+    edit(tmp_path / "a.mrc", 220, [0])
+    expected = data.view(np.int8) if is_signed else data
+    np.testing.assert_array_equal(read_map(tmp_path / "a.mrc")[0], expected.astype(np.float32))
+    # a maximum of 255 is of unsigned bytes, whoever wrote it
+    edit(tmp_path / "a.mrc", 76, [0.0, 215.0], "<f4")
+    np.testing.assert_array_equal(read_map(tmp_path / "a.mrc")[0], data.astype(np.float32))
+
+
+def test_bytes_of_two_numbers_are_refused(tmp_path, volume):
+    write_map(tmp_path / "a.mrc", volume, 1.5)
+    edit(tmp_path / "a.mrc", 12, [0])
+    edit(tmp_path / "a.mrc", 152, [IMOD, 16])
+    with pytest.raises(InputError, match=r"mode 101 is not one of .*4-bit numbers"):
+        read_map(tmp_path / "a.mrc")
+
+
+@pytest.mark.parametrize("kind", ["FEI1", "FEI2", "SERI", "AGAR", "CCP4", "MRCO", "HDF5"])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_extended_headers_are_skipped(tmp_path, volume, kind, order):
+    with mrcfile.new(tmp_path / "a.mrc") as mrc:
+        mrc.set_data(volume.astype(f"{order}f4"))
+        mrc.set_extended_header(np.frombuffer(bytes(range(256)) * 5, dtype="V1280"))
+        mrc.header.exttyp = kind.encode()
+        mrc.voxel_size = 2.0
+    read, pixel = read_map(tmp_path / "a.mrc")
+    np.testing.assert_array_equal(read, volume)
+    assert pixel == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    "offset, values",
+    [
+        (88, [0]),  # ChimeraX, cryoSPARC: space group of images
+        (88, [401]),  # a series of one volume
+        (208, [0]),  # no "MAP "
+        (212, [0]),  # no machine stamp, as of cryoDRGN
+        (212, [0x20202044]),  # SerialEM, IMOD
+        (212, [0x00004144]),
+        (212, [0x00001111]),  # of the other byte order
+        (64, [0, 0, 0]),  # no axes
+    ],
+)
+def test_headers_of_other_programs(tmp_path, volume, offset, values):
+    write_map(tmp_path / "a.mrc", volume, 1.5)
+    edit(tmp_path / "a.mrc", offset, values)
+    read, pixel = read_map(tmp_path / "a.mrc")
+    np.testing.assert_array_equal(read, volume)
+    assert pixel == pytest.approx(1.5)
+
+
+def test_a_volume_flagged_as_images_has_its_depth(tmp_path, volume):
+    write_map(tmp_path / "a.mrc", volume, 1.5)
+    edit(tmp_path / "a.mrc", 36, [1])
+    edit(tmp_path / "a.mrc", 88, [0])
+    assert read_map(tmp_path / "a.mrc")[1] == pytest.approx(1.5)
+    edit(tmp_path / "a.mrc", 48, [1.5], "<f4")
+    assert read_map(tmp_path / "a.mrc")[1] == pytest.approx(1.5)
+
+
+def test_place_is_kept(tmp_path, volume):
+    with mrcfile.new(tmp_path / "a.mrc") as mrc:
+        mrc.set_data(volume)
+        mrc.voxel_size = 2.0
+        mrc.header.origin = (10.0, -20.0, 30.0)
+        mrc.nstart = (1, 2, 3)
+    place = read_placement(tmp_path / "a.mrc")
+    assert (place.start, place.origin_angstrom) == ((1, 2, 3), (10.0, -20.0, 30.0))
+    assert place.first_voxel(2.0) == (5.0, -10.0, 15.0)
+    write_map(tmp_path / "b.mrc", volume, 2.0, place)
+    with mrcfile.open(tmp_path / "b.mrc") as mrc:
+        assert mrcfile.validate(tmp_path / "b.mrc")
+        assert [float(mrc.header.origin[a]) for a in "xyz"] == [10.0, -20.0, 30.0]
+        assert [int(mrc.nstart[a]) for a in "xyz"] == [1, 2, 3]
+    # starts are counted along columns, rows and sections
+    edit(tmp_path / "b.mrc", 64, [3, 2, 1])
+    edit(tmp_path / "b.mrc", 196, [np.nan, 0.0, 0.0], "<f4")
+    assert read_placement(tmp_path / "b.mrc").first_voxel(2.0) == (3, 2, 1)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryocore.errors import InputError
+from cryocore.formats.foreign import BEGIN_BYTES, identify, is_binary
 from cryocore.tables.io import why
 from cryocore.types import Bools, Ints
 
@@ -25,8 +26,6 @@ _FOREIGN = {
     codecs.BOM_UTF8: "begins with a byte order mark",
     codecs.BOM_UTF16_LE: "is UTF-16 text",
     codecs.BOM_UTF16_BE: "is UTF-16 text",
-    b"\x1f\x8b": "is compressed",
-    b"BZh": "is compressed",
 }
 _CHUNK_LINES = 1 << 16
 _CHUNK_BYTES = 1 << 24
@@ -96,12 +95,21 @@ def read_lines(path: Path, kind: str = "STAR") -> Lines:
     foreign = next((what for begin, what in _FOREIGN.items() if data.startswith(begin)), None)
     if foreign is not None:
         raise InputError(f"not a {kind} file: it {foreign}", file=path, fix="Save it as plain UTF-8 text")
+    if is_binary(data):
+        refuse_foreign(path, data, kind)
     if b"\0" in data:
         raise InputError(f"not a {kind} file: it holds binary data", file=path, fix=f"Give a {kind} file")
     if data.count(b"\r") != data.count(b"\r\n"):
         raise InputError("has carriage returns inside its lines", file=path, fix="Save it with Unix line ends")
     start, end = _split_lines(data)
     return Lines(data, start, end, *_scan_lines(data, start, end))
+
+
+def refuse_foreign(path: Path, data: bytes, kind: str = "STAR") -> None:
+    """Refuse a file that another program's content or suffix gives away, by its name."""
+    found = identify(path, data[:BEGIN_BYTES], but="star")
+    if found is not None:
+        raise InputError(f"not a {kind} file of particles: it is {found.name}", file=path, fix=found.fix)
 
 
 def _split_lines(data: bytes) -> tuple[Ints, Ints]:
@@ -142,6 +150,7 @@ def find_blocks(path: Path, lines: Lines) -> list[Block]:
     heads = [i for i in candidates if _BLOCK_LINE.fullmatch(lines[i].strip())]
     first = int(np.argmax(content))
     if not heads or first < heads[0]:
+        refuse_foreign(path, lines.data)
         problem = "it has no data_ block" if not heads else f"line {first + 1} stands before its first data_ block"
         raise InputError(f"not a STAR file: {problem}", file=path, fix="Give a RELION STAR file of particles")
     blocks = [_read_block(path, lines, a, b) for a, b in zip(heads, [*heads[1:], len(lines)], strict=True)]
@@ -166,17 +175,19 @@ def _read_block(path: Path, lines: Lines, head: int, stop: int) -> Block:
         twice = next(label for label in labels if labels.count(label) > 1)
         raise InputError(f"data_{name} has the column twice", file=path, column=twice, fix="Remove one of them")
     if not is_loop and n_labels < len(body):
+        refuse_foreign(path, lines.data)
         problem = f"line {body[n_labels] + 1} in data_{name} is neither loop_ nor a label"
         raise InputError(problem, file=path, fix="Write the table as loop_, labels, rows")
     return Block(name, is_loop, labels, label_lines, body[n_labels:])
 
 
-def particle_block(path: Path, blocks: list[Block]) -> Block:
+def particle_block(path: Path, lines: Lines, blocks: list[Block]) -> Block:
     """The one table of particles."""
     named = [b for b in blocks if b.name == "particles"]
     tables = named or [b for b in blocks if IMAGE_NAME in b.labels and b.name != "optics"]
     titles = ", ".join(b.title for b in tables or blocks)
     if not tables:
+        refuse_foreign(path, lines.data)
         fix = "Give the STAR file of a refinement or an extraction, not one of micrographs or settings"
         problem = f"no table of particles among its blocks ({titles})"
         raise InputError(problem, file=path, column=IMAGE_NAME, fix=fix)

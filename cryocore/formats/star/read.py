@@ -80,7 +80,7 @@ def read_star(path: str | Path) -> StarTables:
     path = Path(path)
     lines = read_lines(path)
     blocks = find_blocks(path, lines)
-    particles = particle_block(path, blocks)
+    particles = particle_block(path, lines, blocks)
     optics = next((b for b in blocks if b.name == "optics"), None)
     ignored = [b.title for b in blocks if b is not particles and b is not optics]
     return StarTables(

@@ -63,7 +63,7 @@ def edit_star(
     """
     parent = Path(parent)
     lines = read_lines(parent)
-    block = particle_block(parent, find_blocks(parent, lines))
+    block = particle_block(parent, lines, find_blocks(parent, lines))
     if not block.is_loop:
         raise InputError("its particles are not in a loop_", file=parent, fix="Write them as loop_, labels, rows")
     check_counts(parent, lines, block)

@@ -24,6 +24,10 @@ log = logging.getLogger(__name__)
 ROOT_COMMENT = "image paths start from "
 """A STAR file may say so in its first line, ``# image paths start from DIRECTORY``."""
 
+FORMATS = ("mrc", "mrcs", "map", "st")
+OTHER_FORMATS = ("spi", "img", "hed", "hdf", "h5", "tif", "tiff", "eer", "ser", "raw", "em", "dm3", "dm4", "lst")
+"""What may stand behind the colon of ``stack:format``: MRC by its names, and what is not read."""
+
 MAX_PARENTS = 4
 LARGEST_PIXEL = 1e18
 """Squares of larger pixels leave float32."""
@@ -56,7 +60,7 @@ def parse_image_names(columns: Columns) -> ImageNames:
         )
     image = np.array([int(n) for n, _, _ in parts], dtype=np.int64) - 1
     columns.require(image >= 0, IMAGE_NAME, image + 1, "an image number (they start at 1)", "Count images from 1")
-    stack, paths = pd.factorize(np.array([p for _, _, p in parts], dtype=object))
+    stack, paths = _stacks([p for _, _, p in parts], columns)
     same = pd.factorize(np.array([os.path.normpath(p) for p in paths], dtype=object))[0][stack]
     twice = np.flatnonzero(pd.DataFrame({"stack": same, "image": image}).duplicated())
     if len(twice):
@@ -70,6 +74,34 @@ def parse_image_names(columns: Columns) -> ImageNames:
             fix="Remove duplicate particles",
         )
     return ImageNames(stack.astype(np.int64), image, tuple(map(str, paths)))
+
+
+def _stacks(names: list[str], columns: Columns) -> tuple[Ints, list[str]]:
+    """Number of each row's stack, and the stacks' paths.
+
+    They are without the format that RELION and EMAN take behind a colon, as in ``particles.mrc:mrcs``.
+    """
+    code, found = pd.factorize(np.array(names, dtype=object))
+    plain = [name if suffix.lower() in FORMATS else path for path, name, suffix in map(_split_format, found)]
+    foreign = [i for i, path in enumerate(found) if _split_format(path)[2].lower() in OTHER_FORMATS]
+    if foreign:
+        path, _, suffix = _split_format(found[foreign[0]])
+        rows = np.flatnonzero(np.isin(code, foreign))
+        raise InputError(
+            f"the format :{suffix} behind {path} is not read{others(rows)}",
+            file=columns.tables.path,
+            row=int(rows[0]) + 1,
+            column=columns.name(IMAGE_NAME),
+            fix="Write the images as an MRC stack and name it",
+        )
+    same, paths = pd.factorize(np.array(plain, dtype=object))
+    return same[code].astype(np.int64), list(map(str, paths))
+
+
+def _split_format(path: str) -> tuple[str, str, str]:
+    """The path, and its parts before and behind its last colon; two empty ones where a folder holds the colon."""
+    name, _, suffix = path.rpartition(":")
+    return (path, name, suffix) if name and "/" not in suffix else (path, "", "")
 
 
 def require_images(columns: Columns) -> None:
@@ -93,6 +125,7 @@ def find_root(star: Path, names: ImageNames, root: str | None) -> str:
     The usual ones: that which the file's first line names, that of the STAR file, the working directory, the parents.
     """
     if root is not None:
+        root = os.path.expanduser(root)
         if not os.path.isdir(root):
             raise InputError("is not a directory", file=root, fix="Correct root (input.root, --root)")
         return root

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
@@ -23,17 +24,21 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, int | float) else value
 
 
-def _is_name(value: str) -> str:
+def _as_name(value: str) -> str:
+    """A file name, ``~`` and ``~user`` at its beginning replaced by the home folder."""
     if not value.strip() or not value.isprintable():
         raise ValueError(f"{value!r:.80} is no file name: it is blank or holds control characters")
     if value.startswith("-"):
         raise ValueError(f"{value!r:.80} begins with a dash, as options do: write ./{value:.80}")
-    return value
+    path = os.path.expanduser(value)
+    if path.startswith("~") and "/" in path:
+        raise ValueError(f"{value!r:.80}: there is no home folder {path.partition('/')[0]}; write the whole path")
+    return path
 
 
 Range = Annotated[tuple[Positive, Positive], AfterValidator(_ascending)]
 PerRound = BeforeValidator(_as_list)
-FileName = Annotated[str, AfterValidator(_is_name)]
+FileName = Annotated[str, AfterValidator(_as_name)]
 
 
 class Section(BaseModel):

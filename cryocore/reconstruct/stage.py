@@ -22,7 +22,8 @@ from cryocore.imaging.solve import Solver, sampling_density
 from cryocore.maps.curves import FscCurves
 from cryocore.maps.fsc import fsc_weight, half_map_fsc, resolution_at
 from cryocore.maps.masks import automatic_mask
-from cryocore.maps.mrc import read_map, write_map
+from cryocore.maps.mrc import read_map, read_placement, write_map
+from cryocore.maps.placement import AT_ZERO, Placement, require_same_voxel, warn_of_other_place
 from cryocore.reconstruct.sums import merged_sums, round_sums, write_sums
 from cryocore.tables.io import atomic_path
 from cryocore.tables.particles import Particles, read_weights
@@ -66,7 +67,7 @@ def reconstruct(
     group, pixel, grid = point_group(symmetry), data.reference_optics.pixel_size_angstrom, sums_grid(data, settings)
     mask = mask or (Path(settings.mask) if settings.mask else None)
     if mask is not None:
-        read_mask(mask, grid.box)  # refused before the sums, not after them
+        read_mask(mask, grid.box, pixel)  # refused before the sums, not after them
     if sums_of_shards:
         sums = merged_sums(sums_of_shards, data, weights, grid)
     else:
@@ -140,20 +141,29 @@ def require_both_halves(weights: NDArray[np.float32], half: NDArray[np.int8], su
             )
 
 
-def choose_mask(path: Path | None, halves: tuple[Floats32, Floats32], pixel_size_angstrom: float) -> Floats32:
-    """The mask of a file, checked against the maps, or one made from their mean."""
+def choose_mask(
+    path: Path | None,
+    halves: tuple[Floats32, Floats32],
+    pixel_size_angstrom: float,
+    placement: Placement = AT_ZERO,
+) -> Floats32:
+    """The mask of a file, checked against the maps and their ``placement``, or one made from their mean."""
     if path is None:
         return automatic_mask(0.5 * (halves[0] + halves[1]), pixel_size_angstrom)
-    return read_mask(path, len(halves[0]))
+    return read_mask(path, len(halves[0]), pixel_size_angstrom, placement)
 
 
-def read_mask(path: Path, box: int) -> Floats32:
-    """The mask of a file ``(box, box, box)``, checked."""
+def read_mask(path: Path, box: int, pixel_size_angstrom: float, placement: Placement = AT_ZERO) -> Floats32:
+    """The mask of a file ``(box, box, box)``, checked against maps of that box, pixel size and placement."""
     values, _ = read_map(path, pixel_size_angstrom=1.0)
     if len(values) != box:
         raise InputError(
             f"the mask is {values.shape}, the maps are {(box,) * 3}", file=path, fix="Give a mask of the same box"
         )
+    fix = "Resample the mask onto the maps, or correct the voxel size in its header"
+    own = read_placement(path)
+    require_same_voxel(own, pixel_size_angstrom, path, what="those of the maps", fix=fix)
+    warn_of_other_place(own, placement, pixel_size_angstrom, path)
     if values.min() < -1e-3 or values.max() > 1.001 or values.max() <= 0:
         raise InputError(
             f"mask values run from {values.min():g} to {values.max():g}", file=path, fix="Give a mask from 0 to 1"

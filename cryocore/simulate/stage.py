@@ -31,7 +31,8 @@ from cryocore.imaging.image_geometry import ImageGeometry
 from cryocore.imaging.slices import project
 from cryocore.imaging.volumes import map_to_grid
 from cryocore.ingest.particles import particle_ids
-from cryocore.maps.mrc import read_map, require_contrast, write_map, write_stack
+from cryocore.maps.mrc import read_map, read_placement, require_contrast, write_map, write_stack
+from cryocore.maps.placement import require_same_voxel
 from cryocore.simulate.molecules import molecule_map
 from cryocore.simulate.plant import assign_errors, perturb_poses, truth_table
 from cryocore.tables.io import write_table
@@ -92,6 +93,13 @@ def true_map(settings: Simulate) -> Floats32:
             file=settings.volume,
             fix=f"Set input.simulate.box to {volume.shape[0]}, or resize the volume",
         )
+    require_same_voxel(
+        read_placement(settings.volume),
+        settings.pixel_size_angstrom,
+        settings.volume,
+        what="those of the simulation",
+        fix="Set input.simulate.pixel_size_angstrom to the map's, or resample the map",
+    )
     require_contrast(volume, settings.volume)
     return volume
 

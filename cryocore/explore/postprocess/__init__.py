@@ -1,7 +1,8 @@
 """The map to look at and to deposit: sharpened, weighted and filtered by what the half maps say of it."""
 
+from cryocore.explore.postprocess.halves import Halves
 from cryocore.explore.postprocess.sharpen import Guinier, GuinierFit, Sharpened, sharpen
-from cryocore.explore.postprocess.stage import Halves, PostProcessed, halves_of_round, postprocess
+from cryocore.explore.postprocess.stage import PostProcessed, halves_of_round, postprocess
 
 __all__ = [
     "Guinier",

@@ -11,28 +11,13 @@ import numpy as np
 import pyarrow as pa
 
 from cryocore.errors import InputError
+from cryocore.explore.postprocess.halves import SHARED_NOISE, Halves, read_pair
 from cryocore.explore.postprocess.sharpen import COARSEST_ANGSTROM, FEWEST_SHELLS, Sharpened, sharpen
 from cryocore.maps.curves import FscCurves
 from cryocore.maps.fsc import half_map_fsc, resolution_at
-from cryocore.maps.mrc import read_map, write_map
+from cryocore.maps.mrc import write_map
 from cryocore.reconstruct.stage import choose_mask, within
 from cryocore.tables.io import as_numpy, atomic_path, open_arrays, read_table, write_json, write_table
-
-
-@dataclass(frozen=True)
-class Halves:
-    """Where two half maps and their mask come from.
-
-    ``mask`` : None makes one from the mean of the half maps
-    ``pixel_size_angstrom`` : None takes the first file's
-    ``last_shell`` : beyond it there are no data; None: all shells to Nyquist
-    """
-
-    half1: Path
-    half2: Path
-    mask: Path | None = None
-    pixel_size_angstrom: float | None = None
-    last_shell: int | None = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +29,7 @@ class PostProcessed:
     curves: FscCurves
     sharpened: Sharpened
     mask_share: float
+    noise_correlation: float | None
     names: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
@@ -60,6 +46,7 @@ class PostProcessed:
             "resolution_half_angstrom": resolution_at(curves.corrected, curves.resolution_angstrom, 0.5),
             "unmasked_resolution_angstrom": resolution_at(curves.unmasked, curves.resolution_angstrom),
             "randomised_from_shell": curves.metadata["randomised_from_shell"],
+            "noise_correlation": self.noise_correlation,
             "bfactor_angstrom2": self.sharpened.bfactor_angstrom2,
             "guinier_fit": None if fit is None else asdict(fit),
             "files": [str(self.folder / name) for name in self.names],
@@ -80,6 +67,11 @@ class PostProcessed:
         else:
             fitted = f"{fit.bfactor_angstrom2:.0f} ± {fit.bfactor_sd_angstrom2:.0f} Å²"
             lines.append(f"Guinier fit: B = {fitted} over {fit.from_angstrom:.1f} to {fit.to_angstrom:.1f} Å")
+        if (self.noise_correlation or 0.0) > SHARED_NOISE:
+            lines.append(
+                f"Warning: outside the molecule the noise of the half maps correlates by {self.noise_correlation:.2f}; "
+                "they share particles, or one is the full map, or the molecule fills the box: the FSC may be too high"
+            )
         if applied > 0:
             lines.append(f"Warning: a B-factor of {applied:+.0f} Å² blurs the map; negative ones sharpen")
         lines.append(f"Applied B-factor {applied:.0f} Å²; {', '.join(self.names)} in {self.folder}")
@@ -142,31 +134,27 @@ def postprocess(
     if (out_dir / "half1.mrc").exists():
         problem, fix = "it is the folder of a round, whose FSC and mask would be written over", "Name another folder"
         raise InputError(problem, file=out_dir, setting="--out", fix=fix)
-    first, pixel = read_map(halves.half1, pixel_size_angstrom=halves.pixel_size_angstrom)
-    second, _ = read_map(halves.half2, pixel_size_angstrom=pixel)
-    if first.shape != second.shape or np.array_equal(first, second):
-        problem = "the same map" if first.shape == second.shape else f"maps of different boxes, not like {halves.half1}"
-        raise InputError(
-            f"both half maps are {problem}", file=halves.half2, fix="Give the two half maps of one reconstruction"
-        )
-    mask = choose_mask(halves.mask, (first, second), pixel)
+    pair = read_pair(halves)
+    pixel, place, first, second = pair.pixel_size_angstrom, pair.placement, pair.first, pair.second
+    mask = choose_mask(halves.mask, (first, second), pixel, place)
     curves = half_map_fsc(first, second, mask, pixel, seed)
     if halves.last_shell is not None:
         curves = within(curves, halves.last_shell)
     mean = 0.5 * (first + second)
-    del first, second
+    noise_correlation = pair.noise_correlation
+    del first, second, pair
     done = sharpen(mean, curves, bfactor_angstrom2=bfactor_angstrom2)
 
-    write_map(out_dir / "postprocess.mrc", done.volume, pixel)
-    write_map(out_dir / "postprocess_masked.mrc", done.volume * mask, pixel)
-    write_map(out_dir / "mask.mrc", mask, pixel)
+    write_map(out_dir / "postprocess.mrc", done.volume, pixel, place)
+    write_map(out_dir / "postprocess_masked.mrc", done.volume * mask, pixel, place)
+    write_map(out_dir / "mask.mrc", mask, pixel, place)
     curves.write(out_dir / "fsc.parquet")
     write_fsc_xml(out_dir / "fsc.xml", curves)
     write_table(out_dir / "guinier.parquet", pa.table(asdict(done.guinier)))
     save_both(fsc_figure(curves, done.resolution_angstrom), out_dir, "fsc")
     save_both(guinier_figure(done), out_dir, "guinier")
     names = ("postprocess.mrc", "postprocess_masked.mrc", "mask.mrc", "fsc.xml", "fsc.png", "guinier.png")
-    result = PostProcessed(halves, out_dir, curves, done, float(mask.mean()), names)
+    result = PostProcessed(halves, out_dir, curves, done, float(mask.mean()), noise_correlation, names)
     write_json(out_dir / "postprocess.json", result.as_dict())
     return result
 

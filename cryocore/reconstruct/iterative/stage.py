@@ -111,7 +111,7 @@ def solve(
     source = image_source(cache, data, used_shells(data.optics, grid))
     mask = mask or (Path(settings.mask) if settings.mask else None)
     if mask is not None:
-        read_mask(mask, box)  # refused before the epochs, not after them
+        read_mask(mask, box, pixel)  # refused before the epochs, not after them
     problem = Problem(data, weights, grid, symmetry, backend, source)
 
     start = direct(problem, mask, ranks, particles)

@@ -57,7 +57,7 @@ _MAGIC: tuple[tuple[bytes, Known], ...] = (
     (b"MM\0+", _TIFF),
     (b"\x89HDF\r\n\x1a\n", _HDF),
     (b"\x94CSDAT", Known("a compressed cryoSPARC data set", "Export the particles as a .cs file in NumPy's format")),
-    (b"\x93NUMPY", Known("a NumPy array, as a .cs file", "Give it where particles are read, named .cs", "npy")),
+    (b"\x93NUMPY", Known("a NumPy file, as .cs files are", "Give a .cs file of particles by that suffix", "npy")),
     (b"PAR1", Known("a Parquet table", "Give it where a table is read", "parquet")),
     (b"SQLite format 3\0", _DATABASE),
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", _EXCEL),

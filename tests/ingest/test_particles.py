@@ -12,6 +12,7 @@ import pytest
 
 from cryocore.conventions import euler_to_matrix
 from cryocore.errors import InputError
+from cryocore.formats.stacks import StackReader
 from cryocore.formats.star import filter_star, read_star
 from cryocore.ingest.columns import columns_of
 from cryocore.ingest.halves import split
@@ -373,3 +374,54 @@ def test_blank_images_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixt
     write_mrc(tmp_path / "a.mrcs", images)
     load(write_data_set(tmp_path))
     assert "1 images are blank" in caplog.text
+
+
+@pytest.mark.parametrize("suffix", [":mrcs", ":MRCS", ":mrc", ":st"])
+def test_formats_behind_image_names(tmp_path: Path, suffix: str) -> None:
+    write_mrc(tmp_path / "a.mrc", noise_images())
+    columns = particle_columns(stack=f"a.mrc{suffix}")
+    columns["rlnImageName"][0] = "000001@a.mrc"
+    particles = load(write_data_set(tmp_path, particles=columns))
+    assert set(particles.column("stack")) == {"a.mrc"}
+    with StackReader(particles) as reader:
+        np.testing.assert_array_equal(reader.read(np.arange(N)), noise_images())
+    columns["rlnImageName"][1] = "000001@a.mrc"
+    columns["rlnImageName"][2] = f"000001@a.mrc{suffix}"
+    with pytest.raises(InputError, match=r"is the image of row 1 already .and 1 more rows"):
+        load(write_data_set(tmp_path, particles=columns))
+
+
+def test_a_colon_that_is_no_format(tmp_path: Path) -> None:
+    write_mrc(tmp_path / "10:30" / "a:b.mrcs", noise_images())
+    particles = load(write_data_set(tmp_path, particles=particle_columns(stack="10:30/a:b.mrcs")))
+    assert set(particles.column("stack")) == {"10:30/a:b.mrcs"}
+
+
+def test_other_formats_behind_image_names(tmp_path: Path) -> None:
+    columns = particle_columns(stack="a.dat:spi")
+    columns["rlnImageName"][0] = "000001@a.mrcs"
+    with pytest.raises(InputError, match=r"row 2, column rlnImageName: the format :spi behind a.dat:spi is not read"):
+        load(write_data_set(tmp_path, particles=columns))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"ispg": 401, "mz": 4}, "a series of volumes, not of images"),
+        ({"mapc": 2, "mapr": 1, "maps": 3}, "run along the axes y x z"),
+    ],
+)
+def test_stacks_of_something_else(tmp_path: Path, fields: dict[str, int], message: str) -> None:
+    write_mrc(tmp_path / "a.mrcs", noise_images(), **fields)
+    with pytest.raises(InputError, match=message):
+        load(write_data_set(tmp_path))
+
+
+def test_stack_of_unsigned_bytes(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (N, BOX, BOX))
+    write_mrc(tmp_path / "a.mrcs", images.astype(np.uint8).view(np.int8), mode=0)
+    raw = bytearray((tmp_path / "a.mrcs").read_bytes())
+    raw[152:160] = np.array([1146047817, 0], "<i4").tobytes()
+    (tmp_path / "a.mrcs").write_bytes(raw)
+    with StackReader(load(write_data_set(tmp_path))) as reader:
+        np.testing.assert_array_equal(reader.read(np.arange(N)), images)

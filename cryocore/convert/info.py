@@ -173,7 +173,7 @@ def _images(path: Path) -> Facts:
 def _grey(path: Path, header: Any) -> Facts:
     """Range and spread of the first sections."""
     n = max(1, min(header.n_images, (1 << 24) // max(header.image_bytes, 1)))
-    with path.open("rb") as file:
+    with path.open("rb") as file, np.errstate(invalid="ignore"):  # NaN of the kind that a processor reports
         file.seek(header.offset)
         values = np.fromfile(file, dtype=header.dtype, count=n * header.width * header.height).astype(np.float64)
     finite = values[np.isfinite(values)]

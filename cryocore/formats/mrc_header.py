@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from mrcfile.dtypes import HEADER_DTYPE
-from mrcfile.utils import byte_order_from_machine_stamp
 
 from cryocore.errors import InputError
 from cryocore.formats.foreign import identify
@@ -21,8 +21,17 @@ NOT_READ = {3: "complex integers", 4: "complex numbers", 16: "colours", 17: "col
 SERIES = range(401, 631)
 """Space groups of several volumes in one file."""
 
+LAYOUT = "10i 6f 3i 3f 2i 56x 2i 36x 3f 4x 4x 4x i 80s"
+NAMES = (
+    *("nx", "ny", "nz", "mode", "nxstart", "nystart", "nzstart", "mx", "my", "mz"),
+    *("cell_x", "cell_y", "cell_z", "alpha", "beta", "gamma"),
+    *("mapc", "mapr", "maps", "dmin", "dmax", "dmean", "ispg", "nsymbt"),
+    *("imod_stamp", "imod_flags", "origin_x", "origin_y", "origin_z", "nlabl", "label"),
+)
+"""The fields that are read, and where they are in the first 304 bytes."""
+STAMP, BIG_ENDIAN = slice(212, 214), b"\x11\x11"
+
 IMOD_STAMP = 1146047817
-IMOD_WORDS = slice(152, 160)
 SIGNED_BYTES, HALF_BYTES = 1, 16
 """Bits of IMOD's flags: bytes are signed; every byte holds two numbers."""
 
@@ -75,7 +84,7 @@ def parse_header(raw: bytes, path: Path, what: str) -> MrcHeader:
     InputError  naming what the file is instead, or the mode, if it is not 0, 1, 2, 6 or 12.
     """
     order, fields = _best_reading(raw, path, what)
-    mode, flags = int(fields["mode"]), _imod_flags(raw, order)
+    mode, flags = fields["mode"], _imod_flags(fields)
     if mode == 0 and flags & HALF_BYTES:
         mode = 101
     if mode not in MODES:
@@ -93,13 +102,13 @@ def parse_header(raw: bytes, path: Path, what: str) -> MrcHeader:
         rows=rows,
         sections=sections,
         dtype=np.dtype(order + kind),
-        offset=HEADER_BYTES + int(fields["nsymbt"]),
+        offset=HEADER_BYTES + fields["nsymbt"],
         axes=_triple(fields, ("mapc", "mapr", "maps")),
         voxel_angstrom=_voxel(fields),
         start=_triple(fields, ("nxstart", "nystart", "nzstart")),
-        origin_angstrom=(float(fields["origin"]["x"]), float(fields["origin"]["y"]), float(fields["origin"]["z"])),
-        is_series=int(fields["ispg"]) in SERIES and int(fields["mz"]) != sections,
-        label=bytes(fields["label"][0]).rstrip() if int(fields["nlabl"]) == 1 else b"",
+        origin_angstrom=(fields["origin_x"], fields["origin_y"], fields["origin_z"]),
+        is_series=fields["ispg"] in SERIES and fields["mz"] != sections,
+        label=fields["label"].rstrip(b" \0") if fields["nlabl"] == 1 else b"",
     )
 
 
@@ -123,26 +132,28 @@ def new_header(shape: tuple[int, ...], dtype: np.dtype[Any], pixel_size_angstrom
     return header
 
 
-def _best_reading(raw: bytes, path: Path, what: str) -> tuple[str, Any]:
+def _best_reading(raw: bytes, path: Path, what: str) -> tuple[str, dict[str, Any]]:
     """Byte order and fields: as the machine stamp says, or the other way if only that makes sense."""
     if len(raw) < HEADER_BYTES:
         raise _foreign(raw, path, what) or InputError(
             f"not an MRC {what}: it has {len(raw)} bytes", file=path, fix="Copy or write it again"
         )
-    try:
-        stamped = byte_order_from_machine_stamp(np.frombuffer(raw, dtype=HEADER_DTYPE)[0]["machst"])
-    except ValueError:
-        stamped = "<"
-    orders = (stamped, ">" if stamped == "<" else "<")
-    readings = [(o, np.frombuffer(raw, dtype=HEADER_DTYPE.newbyteorder(o))[0]) for o in orders]
-    sensible = next((reading for reading in readings if _is_sensible(reading[1])), None)
-    if sensible is None:
+    orders = "><" if raw[STAMP] == BIG_ENDIAN else "<>"
+    stamped = _fields(raw, orders[0])
+    if _is_sensible(stamped):
+        return orders[0], stamped
+    other = _fields(raw, orders[1])
+    if not _is_sensible(other):
         raise _foreign(raw, path, what) or InputError(
-            f"not a readable MRC {what}: mode {int(readings[0][1]['mode'])}, {_size(readings[0][1])}",
+            f"not a readable MRC {what}: mode {stamped['mode']}, {_size(stamped)}",
             file=path,
             fix=f"Give an MRC {what} of mode {', '.join(map(str, MODES))}",
         )
-    return sensible
+    return orders[1], other
+
+
+def _fields(raw: bytes, order: str) -> dict[str, Any]:
+    return dict(zip(NAMES, struct.unpack_from(order + LAYOUT, raw), strict=True))
 
 
 def _foreign(raw: bytes, path: Path, what: str) -> InputError | None:
@@ -150,41 +161,38 @@ def _foreign(raw: bytes, path: Path, what: str) -> InputError | None:
     return None if found is None else InputError(f"not an MRC {what}: it is {found.name}", file=path, fix=found.fix)
 
 
-def _is_sensible(fields: Any) -> bool:
-    sides = int(fields["nx"]), int(fields["ny"])
+def _is_sensible(fields: dict[str, Any]) -> bool:
     return (
-        int(fields["mode"]) in (*MODES, *NOT_READ)
-        and all(0 < side <= MAX_SIDE for side in sides)
-        and int(fields["nz"]) > 0
-        and int(fields["nsymbt"]) >= 0
+        fields["mode"] in (*MODES, *NOT_READ)
+        and 0 < fields["nx"] <= MAX_SIDE
+        and 0 < fields["ny"] <= MAX_SIDE
+        and fields["nz"] > 0
+        and fields["nsymbt"] >= 0
     )
 
 
-def _size(fields: Any) -> str:
+def _size(fields: dict[str, Any]) -> str:
     return f"the header gives the size {fields['nx']} x {fields['ny']} x {fields['nz']}"
 
 
-def _imod_flags(raw: bytes, order: str) -> int:
+def _imod_flags(fields: dict[str, Any]) -> int:
     """IMOD's flags; those of plain MRC files, in which bytes are signed, where its stamp is missing."""
-    stamp, flags = np.frombuffer(raw[IMOD_WORDS], dtype=f"{order}i4").tolist()
-    return int(flags) if stamp == IMOD_STAMP else SIGNED_BYTES
+    return int(fields["imod_flags"]) if fields["imod_stamp"] == IMOD_STAMP else SIGNED_BYTES
 
 
-def _are_unsigned(fields: Any, flags: int) -> bool:
+def _are_unsigned(fields: dict[str, Any], flags: int) -> bool:
     """Whether bytes are, which older programs wrote without a stamp: no signed one is larger than 127."""
-    low, high = float(fields["dmin"]), float(fields["dmax"])
-    return not flags & SIGNED_BYTES or (low >= 0 and 127 < high <= 255)
+    return not flags & SIGNED_BYTES or (fields["dmin"] >= 0 and 127 < fields["dmax"] <= 255)
 
 
-def _triple(fields: Any, names: tuple[str, str, str]) -> tuple[int, int, int]:
-    first, second, third = (int(fields[name]) for name in names)
+def _triple(fields: dict[str, Any], names: tuple[str, str, str]) -> tuple[int, int, int]:
+    first, second, third = (fields[name] for name in names)
     return first, second, third
 
 
-def _voxel(fields: Any) -> tuple[float, float, float]:
+def _voxel(fields: dict[str, Any]) -> tuple[float, float, float]:
     """Cell over intervals; where a volume is flagged as images, one section deep, its sections count."""
-    cell = [float(fields["cella"][axis]) for axis in "xyz"]
-    intervals = [int(fields[name]) for name in ("mx", "my", "mz")]
+    cell, intervals = [fields[f"cell_{axis}"] for axis in "xyz"], [fields[f"m{axis}"] for axis in "xyz"]
     x, y, z = (c / m if m > 0 else math.nan for c, m in zip(cell, intervals, strict=True))
-    deep = cell[2] / int(fields["nz"])
+    deep = cell[2] / fields["nz"]
     return x, y, deep if intervals[2] == 1 and math.isclose(deep, x, rel_tol=0.01) else z

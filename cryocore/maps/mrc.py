@@ -58,7 +58,8 @@ def read_map(
     _check_size(path, header)
     data = _read_data(path, header)
     _check_voxels(path, header, data)
-    volume = np.ascontiguousarray(_to_zyx(data, header, path), dtype=np.float32)
+    with np.errstate(invalid="ignore"):  # NaN of the kind that a processor reports
+        volume = np.ascontiguousarray(_to_zyx(data, header, path), dtype=np.float32)
     if cubic and len(set(volume.shape)) != 1:
         sides = " x ".join(map(str, volume.shape[::-1]))
         raise InputError(f"the volume is {sides}, not a cube", file=path, fix="Pad or crop it to a cube")

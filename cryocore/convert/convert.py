@@ -20,7 +20,8 @@ from cryocore.formats.star import IMAGE_NAME, StarTables
 from cryocore.formats.star.read import to_numbers
 from cryocore.formats.star_out import write_star
 from cryocore.ingest.columns import PIXEL_SIZES, Columns, columns_of
-from cryocore.ingest.optics import DETECTOR, MAGNIFICATION
+from cryocore.ingest.halves import SUBSET
+from cryocore.ingest.optics import CONTRAST, CS, DEFAULTS, DETECTOR, MAGNIFICATION, VOLTAGE
 from cryocore.ingest.stacks import require_images
 
 NEUTRAL = {
@@ -39,7 +40,8 @@ NEUTRAL = {
 }
 """Values that say nothing; columns of them are not missed."""
 WORDS = {
-    "half sets": ("rlnRandomSubset",),
+    "half sets": (SUBSET,),
+    "coordinates, which need the size of the micrographs": cs.COORDINATES,
     "pixel size": (PIXEL_SIZES[0], DETECTOR, MAGNIFICATION),
     "pixel size of the micrographs": PIXEL_SIZES[1:],
     "side of the images": ("rlnImageSize",),
@@ -103,7 +105,7 @@ def convert(
     if kinds[0] == kinds[1]:
         problem = f"both are a {TITLES[kinds[0]]}"
         raise InputError(problem, file=out, fix="Copy it, or end the name in .star, .cs or .thu")
-    fields = read_fields(source, passthrough, cs.NEEDED) if kinds[0] == "cs" else None
+    fields = read_fields(source, passthrough, cs.lacking) if kinds[0] == "cs" else None
     tables = read_tables(source) if fields is None else cs.tables_of(fields)
     columns = columns_of(tables)
     require_images(columns)
@@ -111,21 +113,22 @@ def convert(
     lost: list[str] = []
     match kinds[1]:
         case "cs":
-            write_records(out, cs_out.cs_records(columns, pixel_size_angstrom=pixel_size_angstrom, root=root))
+            records = cs_out.cs_records(columns, pixel_size_angstrom=pixel_size_angstrom, root=root)
+            write_records(out, records)
             write_group(out)
-            lost += _missed(tables, cs_out.HELD | {"rlnOpticsGroupName"})
+            lost += _missed(tables, cs_out.held(columns, records))
             if not columns.has(cs.SIGN_LABEL):
                 notes.append("blob/sign is 1: protein is taken to be bright in the images.")
-            if columns.has("rlnCoordinateX") and not columns.has(cs.SIDES[0]):
-                lost.append("coordinates, which need the size of the micrographs")
+            if columns.has(SUBSET) and f"{cs.ALIGNMENT}/split" not in (records.dtype.names or ()):
+                notes.append(f"{SUBSET} is not assigned yet, and left out.")
         case "thu":
             thu_out.write_thu(columns, out, pixel_size_angstrom)
-            lost += _missed(tables, thu_out.HELD)
+            lost += _missed(tables, thu_out.held(columns))
         case "star":
             _check(columns)
             shown = _with_pixel_size(tables, pixel_size_angstrom)
             write_star(shown.particles, shown.optics, out)
-            notes += _for_relion(tables)
+            notes += _for_relion(shown)
     if fields is not None:
         lost += _missed_fields(fields)
     return Conversion(str(source), str(out), len(tables), kinds, tuple(lost), tuple(notes))
@@ -143,7 +146,12 @@ def _with_pixel_size(tables: StarTables, pixel_size_angstrom: float | None) -> S
     if pixel_size_angstrom is None:
         return tables
     if tables.optics is not None:
-        return replace(tables, optics=tables.optics.assign(**{PIXEL_SIZES[0]: pixel_size_angstrom}))
+        optics = tables.optics.assign(**{PIXEL_SIZES[0]: pixel_size_angstrom})
+        in_pixels = dict(zip(cs.ORIGINS_PIXEL, cs.ORIGINS, strict=True))
+        particles = tables.particles.rename(columns=in_pixels)
+        known = [label for pixels, label in in_pixels.items() if pixels in tables.particles]
+        particles = particles.assign(**{label: particles[label] * pixel_size_angstrom for label in known})
+        return replace(tables, optics=optics, particles=particles)
     given = {DETECTOR: pixel_size_angstrom, MAGNIFICATION: 10000.0}
     return replace(tables, particles=tables.particles.assign(**given))
 
@@ -163,9 +171,7 @@ def _missed(tables: StarTables, held: Iterable[str]) -> list[str]:
 
 def _missed_fields(fields: Fields) -> list[str]:
     """Fields of a ``.cs`` file that have no label."""
-    missed = cs.left_out(fields, cs.find_alignment(fields))
-    told = [name for name in missed if not name.startswith(("ctf/type", "blob/import_sig", "ctf/scale_const"))]
-    said = [name for name in told if fields.values(name).dtype.kind not in "fiu" or np.any(fields.values(name) != 0)]
+    said = cs.left_out(fields, cs.find_alignment(fields))
     folders = dict.fromkeys(name.split("/")[0] for name in said if not name.startswith(("ctf/", "blob/")))
     single = [name for name in said if name.startswith(("ctf/", "blob/"))]
     return [f"fields {', '.join([*single, *(f'{folder}/…' for folder in folders)])}"] if said else []
@@ -179,6 +185,13 @@ def _for_relion(tables: StarTables) -> list[str]:
             "RELION does not know blob/sign -1: protein is dark in these images. Invert them with relion_preprocess "
             "--operate_on STAR --invert_contrast before you refine there; cryocore reads the sign."
         )
+    if "rlnDefocusU" not in tables.particles:
+        notes.append("The particles have no CTF, which RELION needs.")
+    elif tables.optics is not None:
+        absent = [label for label in (VOLTAGE, CS, CONTRAST) if label not in tables.optics]
+        notes += [f"{label} is missing: RELION takes {DEFAULTS[label]:g}." for label in absent]
+    if tables.optics is not None and not set(PIXEL_SIZES) & set(tables.optics):
+        notes.append("Nothing says the pixel size, which RELION needs: give it (--pixel-size).")
     if tables.particles[IMAGE_NAME].astype(str).str.endswith(".mrc").any():
         notes.append("RELION reads stacks only where their names end in .mrcs: link them, and change rlnImageName.")
     return notes

@@ -17,13 +17,19 @@ from cryocore.formats.cs import (
     ALIGNED,
     ALIGNMENT,
     ANGLES,
+    CENTRES,
     COORDINATES,
     CTF,
     DEFOCUS,
+    EXPANDED,
     GROUP_NAME,
+    MICROGRAPH,
+    NEUTRAL_TYPE,
+    SHAPE,
     SIDES,
     SIGN_LABEL,
     UID_LABEL,
+    Scalar,
 )
 from cryocore.formats.records import Records
 from cryocore.formats.stacks import read_header
@@ -35,20 +41,28 @@ from cryocore.ingest.stacks import ImageNames, find_root, parse_image_names
 from cryocore.types import Floats, Ints
 
 HELD = frozenset(
-    [IMAGE_NAME, "rlnMicrographName", *ANGLES, *ORIGINS_ANGSTROM, *ORIGINS_PIXEL, SIGN_LABEL, UID_LABEL]
-    + [s.label for s in (*CTF, *ALIGNED)]
+    [IMAGE_NAME, "rlnMicrographName", SIGN_LABEL, UID_LABEL, *EXPANDED, *SIDES]
+    + [s.label for s in CTF]
     + ["rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast", "rlnBeamTiltX", "rlnBeamTiltY"]
     + ["rlnImagePixelSize", "rlnImageSize", "rlnImageDimensionality", "rlnOpticsGroup"]
-    + [
-        *COORDINATES,
-        *SIDES,
-        DETECTOR,
-        MAGNIFICATION,
-        *MAG_MATRIX,
-    ]
+    + [DETECTOR, MAGNIFICATION, *MAG_MATRIX]
 )
-"""Labels that the file holds."""
+"""Labels that the file holds, with poses or without."""
+OF_POSES = frozenset([*ANGLES, *ORIGINS_ANGSTROM, *ORIGINS_PIXEL, *(s.label for s in ALIGNED)])
+"""Labels that it holds with poses."""
+OPTICS_NAME = "rlnOpticsGroupName"
 ABERRATIONS = [("shift_A", 2), ("tilt_A", 2), ("trefoil_A", 2), ("tetra_A", 4), ("anisomag", 4)]
+
+
+def held(columns: Columns, records: Records) -> frozenset[str]:
+    """The labels of the particles that their ``records`` hold."""
+    names = set(records.dtype.names or ())
+    found = HELD | (OF_POSES if f"{ALIGNMENT}/pose" in names else frozenset())
+    found |= set(COORDINATES) if names.issuperset(CENTRES) else frozenset()
+    numbered = columns.has(OPTICS_NAME) and all(
+        re.fullmatch(rf"{GROUP_NAME}\d{{1,9}}(_\d+)?|opticsGroup\d+", name) for name in set(columns.texts(OPTICS_NAME))
+    )
+    return found | ({OPTICS_NAME} if numbered else set())
 
 
 def cs_records(columns: Columns, *, pixel_size_angstrom: float | None = None, root: str | None = None) -> Records:
@@ -67,7 +81,8 @@ def cs_records(columns: Columns, *, pixel_size_angstrom: float | None = None, ro
         "uid": uids(columns),
         **_blob(columns, names, groups, root),
         **_ctf(columns, groups),
-        **_location(columns),
+        **_location(columns, root),
+        **_expansion(columns),
         **(_alignment(columns, groups) if all(columns.has(label) for label in ANGLES) else {}),
     }
     dtype = np.dtype([(name, v.dtype.newbyteorder("<"), v.shape[1:]) for name, v in values.items()])
@@ -82,18 +97,34 @@ def uids(columns: Columns) -> NDArray[np.uint64]:
     tables = columns.tables
     if tables.ids is not None or UID_LABEL not in tables.particles:
         return ids_of(tables)
-    try:
-        texts = pa.array(tables.particles[UID_LABEL].astype(str).to_numpy(dtype=object), pa.string())
-        numbers = texts.cast(pa.uint64()).to_numpy()
-    except pa.ArrowInvalid:
-        problem, fix = "not whole numbers", f"Write the numbers in full, or remove the column {UID_LABEL}"
-        raise InputError(problem, file=tables.path, column=UID_LABEL, fix=fix) from None
+    numbers = _whole_numbers(columns, UID_LABEL)
     twice = np.flatnonzero(pd.Series(numbers).duplicated())
     if len(twice):
         row = int(twice[0])
         problem = f"{numbers[row]} appears twice"
         raise InputError(problem, file=tables.path, row=row + 1, column=UID_LABEL, fix="Remove duplicates")
     return numbers
+
+
+def _whole_numbers(columns: Columns, label: str) -> NDArray[np.uint64]:
+    """A column of numbers of 64 bits, ``(n,)``."""
+    tables = columns.tables
+    try:
+        texts = pa.array(tables.particles[label].astype(str).to_numpy(dtype=object), pa.string())
+        return texts.cast(pa.uint64()).to_numpy()
+    except pa.ArrowInvalid:
+        problem, fix = "not whole numbers", f"Write the numbers in full, or remove the column {label}"
+        raise InputError(problem, file=tables.path, column=label, fix=fix) from None
+
+
+def _expansion(columns: Columns) -> dict[str, NDArray[Any]]:
+    """Which particle each copy of a symmetry-expanded set was made of."""
+    kinds = dict(zip(EXPANDED, (np.uint64, np.uint32), strict=True))
+    return {
+        field: _whole_numbers(columns, label).astype(kinds[label])
+        for label, field in EXPANDED.items()
+        if label in columns.tables.particles
+    }
 
 
 def _blob(columns: Columns, names: ImageNames, groups: Groups, root: str | None) -> dict[str, NDArray[Any]]:
@@ -132,7 +163,7 @@ def _ctf(columns: Columns, groups: Groups) -> dict[str, NDArray[Any]]:
         "anisomag": matrix - (1.0, 0.0, 0.0, 1.0),
     }
     return {
-        "ctf/type": np.full(n, b"imported"),
+        "ctf/type": np.full(n, NEUTRAL_TYPE),
         "ctf/exp_group_id": _exposure_groups(groups)[groups.index].astype(np.uint32),
         "ctf/accel_kv": single["rlnVoltage"].to_numpy(np.float32),
         "ctf/cs_mm": single["rlnSphericalAberration"].to_numpy(np.float32),
@@ -151,26 +182,46 @@ def _exposure_groups(groups: Groups) -> Ints:
     return np.arange(len(groups))
 
 
-def _inverse(columns: Columns, scalar: Any) -> Floats:
+def _inverse(columns: Columns, scalar: Scalar) -> Floats:
     """Values of the field from those of the label."""
     if scalar.field != DEFOCUS and not columns.has(scalar.label):
         return np.full(len(columns), scalar.default or 0.0)
     return (columns.numbers(scalar.label) - scalar.offset) / scalar.scale
 
 
-def _location(columns: Columns) -> dict[str, NDArray[Any]]:
+def _location(columns: Columns, root: str | None) -> dict[str, NDArray[Any]]:
     """Micrographs, and coordinates as fractions of them where their size is known."""
     values: dict[str, NDArray[Any]] = {}
     if columns.has("rlnMicrographName"):
         code, names = pd.factorize(columns.texts("rlnMicrographName"))
-        values["location/micrograph_path"] = np.array([str(name).encode() for name in names])[code]
-    if all(columns.has(label) for label in (*SIDES, *COORDINATES)):
-        sides = np.stack([columns.numbers(label) for label in SIDES], axis=1)
-        columns.require(sides.min(axis=1) > 0, SIDES[0], sides[:, 0], "the side of a micrograph", "Correct it")
-        values["location/micrograph_shape"] = sides[:, ::-1].astype(np.uint32)
-        for name, label, side in zip(("center_x_frac", "center_y_frac"), COORDINATES, sides.T, strict=True):
-            values[f"location/{name}"] = (columns.numbers(label) / side).astype(np.float32)
+        values[MICROGRAPH] = np.array([str(name).encode() for name in names])[code]
+    sides = _micrograph_sides(columns, root)
+    if sides is None:
+        return values
+    columns.require(sides.min(axis=1) > 0, SIDES[0], sides[:, 0], "the side of a micrograph", "Correct it")
+    values[SHAPE] = sides[:, ::-1].astype(np.uint32)
+    for name, label, side in zip(CENTRES, COORDINATES, sides.T, strict=True):
+        if columns.has(label):
+            values[name] = (columns.numbers(label) / side).astype(np.float32)
     return values
+
+
+def _micrograph_sides(columns: Columns, root: str | None) -> Floats | None:
+    """Width and height of each particle's micrograph ``(n, 2)``: those of the file, or of the micrographs' headers."""
+    if all(columns.has(label) for label in SIDES):
+        return np.stack([columns.numbers(label) for label in SIDES], axis=1)
+    if not all(columns.has(label) for label in ("rlnMicrographName", *COORDINATES)):
+        return None
+    code, names = pd.factorize(columns.texts("rlnMicrographName"))
+    folders = [Path(root)] if root is not None else [columns.tables.path.parent, Path()]
+    folder = next((f for f in folders if (f / str(names[0])).is_file()), None)
+    if folder is None:
+        return None
+    try:
+        headers = [read_header(folder / str(name)) for name in names]
+    except InputError:
+        return None
+    return np.array([[h.width, h.height] for h in headers], dtype=np.float64)[code]
 
 
 def _alignment(columns: Columns, groups: Groups) -> dict[str, NDArray[Any]]:
@@ -182,7 +233,23 @@ def _alignment(columns: Columns, groups: Groups) -> dict[str, NDArray[Any]]:
         "psize_A": pixel.astype(np.float32),
     }
     for scalar in ALIGNED:
-        kind = np.uint32 if scalar.offset else np.float32
-        if scalar.field != "split" or columns.has(scalar.label):
-            values[scalar.field] = _inverse(columns, scalar).astype(kind)
+        if scalar.offset:
+            number = _counted(columns, scalar)
+            values |= {} if number is None else {scalar.field: number}
+        else:
+            values[scalar.field] = _inverse(columns, scalar).astype(np.float32)
     return {f"{ALIGNMENT}/{name}": column for name, column in values.items()}
+
+
+def _counted(columns: Columns, scalar: Scalar) -> NDArray[np.uint32] | None:
+    """Half sets or classes from 0; None for half sets that the file does not have, or has not assigned yet (0)."""
+    if not columns.has(scalar.label):
+        return None if scalar.field == "split" else np.zeros(len(columns), dtype=np.uint32)
+    numbers = columns.numbers(scalar.label)
+    if scalar.field == "split" and not numbers.any():
+        return None
+    what, most = ("a half set (1 or 2)", 2.0) if scalar.field == "split" else ("a class (from 1)", 2.0**31)
+    fix = "Correct it or remove the column"
+    valid = (numbers >= 1) & (numbers <= most) & (numbers == np.round(numbers))
+    columns.require(valid, scalar.label, numbers, what, fix)
+    return (numbers - 1).astype(np.uint32)

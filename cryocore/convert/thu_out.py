@@ -17,9 +17,14 @@ from cryocore.ingest.optics import DEFAULTS, pixel_sizes
 from cryocore.ingest.particles import ORIGINS_ANGSTROM, ORIGINS_PIXEL, quaternions_of, shifts_angstrom
 from cryocore.tables.io import atomic_path
 
-HELD = frozenset([c.label for c in COLUMNS if c.label] + [*ANGLES, *ORIGINS_ANGSTROM, "rlnOpticsGroup"])
-"""Labels that the file holds."""
+HELD = frozenset([c.label for c in COLUMNS if c.label] + [*ORIGINS_ANGSTROM, *ORIGINS_PIXEL, "rlnOpticsGroup"])
+"""Labels that the file holds, with poses or without."""
 DECIMALS = 9
+
+
+def held(columns: Columns) -> frozenset[str]:
+    """The labels of the particles that the file holds."""
+    return HELD | (set(ANGLES) if all(columns.has(label) for label in ANGLES) else set())
 
 
 def write_thu(columns: Columns, out: str | Path, pixel_size_angstrom: float | None = None) -> None:

@@ -7,6 +7,7 @@ sign as RELION's; image numbers, half sets, classes and exposure groups start at
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,22 +21,34 @@ from scipy.spatial.transform import Rotation
 
 from cryocore.errors import InputError
 from cryocore.formats.csg import write_group
-from cryocore.formats.records import FIX, UID, Fields, read_fields, read_records, write_records
+from cryocore.formats.records import UID, Fields, read_fields, read_records, write_records
 from cryocore.formats.star import IMAGE_NAME, StarTables
 from cryocore.geometry.rotations import matrix_to_euler
 from cryocore.types import Bools, Floats, Ints
 
 ALIGNMENT = "alignments3D"
 MULTI = "alignments3D_multi"
-OF_CLASS = re.compile(r"(alignments_class(?:3D)?_(\d+))/pose")
+OF_CLASS = re.compile(r"(alignments_class(?:3D)?_(\d{1,5}))/pose")
+ANY_POSE = re.compile(rf"({ALIGNMENT}|{MULTI}|alignments_class(?:3D)?_\d{{1,5}})/pose")
 PATH, INDEX, POSE, DEFOCUS = "blob/path", "blob/idx", f"{ALIGNMENT}/pose", "ctf/df1_A"
-NEEDED = (PATH, INDEX, POSE, DEFOCUS)
+PIXEL, MICROGRAPH, SHAPE = "blob/psize_A", "location/micrograph_path", "location/micrograph_shape"
+CENTRES = ("location/center_x_frac", "location/center_y_frac")
+SOURCE_UID, COPY = "sym_expand/src_uid", "sym_expand/idx"
+OLDER = {
+    "ctf/amp_contrast": ("ctf/ac",),
+    "ctf/accel_kv": ("mscope_params/accel_kv",),
+    "ctf/cs_mm": ("mscope_params/cs_mm",),
+}
+"""Where a quantity is in files of other versions."""
 
 UID_LABEL = "cryocoreUid"
+SOURCE_UID_LABEL, COPY_LABEL = "cryosparcSourceUid", "cryosparcSymmetryIndex"
+"""Of symmetry-expanded particles: the particle that a copy was made of, and which of its copies it is."""
 SIGN_LABEL = "cryocoreImageSign"
 GROUP_NAME = "exposureGroup"
 ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
 ORIGINS = ("rlnOriginXAngst", "rlnOriginYAngst")
+ORIGINS_PIXEL = ("rlnOriginX", "rlnOriginY")
 COORDINATES = ("rlnCoordinateX", "rlnCoordinateY")
 SIDES = ("cryosparcMicrographWidth", "cryosparcMicrographHeight")
 
@@ -81,32 +94,41 @@ OPTICS = (
     Scalar("ctf/accel_kv", "rlnVoltage"),
     Scalar("ctf/cs_mm", "rlnSphericalAberration"),
     Scalar("ctf/amp_contrast", "rlnAmplitudeContrast"),
-    Scalar("blob/psize_A", "rlnImagePixelSize"),
+    Scalar(PIXEL, "rlnImagePixelSize"),
 )
 NAMES = {
     IMAGE_NAME: PATH,
-    **dict.fromkeys(ANGLES, POSE),
-    **dict.fromkeys(ORIGINS, f"{ALIGNMENT}/shift"),
     **{s.label: s.field for s in (*CTF, *OPTICS)},
-    **{s.label: f"{ALIGNMENT}/{s.field}" for s in ALIGNED},
-    "rlnMicrographName": "location/micrograph_path",
+    "rlnMicrographName": MICROGRAPH,
     "rlnImageSize": "blob/shape",
     SIGN_LABEL: "blob/sign",
     "rlnOpticsGroup": "ctf/exp_group_id",
     UID_LABEL: UID,
+    SOURCE_UID_LABEL: SOURCE_UID,
+    COPY_LABEL: COPY,
 }
-"""What the file calls each label."""
+"""What the file calls each label that is not of the alignment."""
 HELD = frozenset(
-    [UID, PATH, INDEX, "blob/shape", "blob/sign", "ctf/exp_group_id", "ctf/tilt_A", "ctf/anisomag"]
-    + [s.field for s in (*CTF, *OPTICS)]
-    + [f"location/{name}" for name in ("micrograph_path", "micrograph_shape", "center_x_frac", "center_y_frac")]
+    [UID, PATH, INDEX, "blob/sign", "ctf/exp_group_id", "ctf/anisomag", MICROGRAPH, SHAPE, SOURCE_UID, COPY]
+    + [s.field for s in CTF]
 )
-"""Fields that labels hold, besides those of the alignment."""
+"""Fields that labels hold always, besides those of optics and the alignment."""
+EXPANDED = {SOURCE_UID_LABEL: SOURCE_UID, COPY_LABEL: COPY}
+NEUTRAL_TYPE = b"imported"
+"""What ``ctf/type`` says where nothing is known."""
+
+
+def lacking(names: Collection[str]) -> frozenset[str]:
+    """What particles need and fields of these names do not give."""
+    known = set(names)
+    wanted = [PATH, INDEX, DEFOCUS, MICROGRAPH, *(s.field for s in OPTICS)]
+    missing = {name for name in wanted if not known.intersection((name, *OLDER.get(name, ())))}
+    return frozenset(missing if any(map(ANY_POSE.fullmatch, known)) else missing | {POSE})
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """The 3-D alignment of each particle: one, or that of its most probable class ``(n,)``."""
+    """The 3-D alignment of each particle, of one file: one, or that of its most probable class ``(n,)``."""
 
     fields: Fields
     prefixes: tuple[str, ...]
@@ -129,8 +151,21 @@ class Alignment:
             return self.fields.numbers(columns[0], shape)
         values = self.fields.numbers(columns[0], (*stored[:1], *shape))
         if stored[0] <= self.best.max():
-            raise InputError("lacks a class", file=self.fields.path, column=columns[0], fix=FIX)
+            raise self.fields.fault("lacks a class", columns[0])
         return values[rows, self.best]
+
+    @property
+    def classes(self) -> Ints | None:
+        """The number of each particle's class ``(n,)``, from 1, as the file counts them; None if there is one."""
+        if self.best is None:
+            return None
+        if len(self.prefixes) > 1:
+            numbers = np.array([int(prefix.rpartition("_")[2]) for prefix in self.prefixes], dtype=np.int64)
+            return numbers[self.best] + 1
+        field = f"{self.prefixes[0]}/class"
+        if self.fields.has(field) and self.fields.values(field).ndim == 2:
+            return self.values("class").astype(np.int64) + 1
+        return self.best + 1
 
     @property
     def field_names(self) -> frozenset[str]:
@@ -139,18 +174,35 @@ class Alignment:
         return frozenset(f"{prefix}/{name}" for prefix in self.prefixes for name in names if self.best is None)
 
 
+def _label_names(prefix: str) -> dict[str, str]:
+    """What the file calls each label of an alignment."""
+    named = {**dict.fromkeys(ANGLES, "pose"), **dict.fromkeys((*ORIGINS, *ORIGINS_PIXEL), "shift")}
+    return {label: f"{prefix}/{name}" for label, name in (named | {s.label: s.field for s in ALIGNED}).items()}
+
+
 def find_alignment(fields: Fields) -> Alignment | None:
-    """The 3-D alignment: of one map, of several at once, or of each of several classes; None if there is none."""
+    """The 3-D alignment: the file's own before one that a passthrough file carries; None if there is none."""
+    found = (_alignment_in(Fields((source,))) for source in fields.sources)
+    return next((alignment for alignment in found if alignment is not None), None)
+
+
+def _alignment_in(fields: Fields) -> Alignment | None:
+    """The 3-D alignment in one file: of one map, of several at once, or of each of several classes.
+
+    A refinement carries the classes of the jobs before it along, so that one map comes first.
+    """
     if fields.has(POSE):
         return Alignment(fields, (ALIGNMENT,))
     posterior = f"{MULTI}/class_posterior"
-    if fields.has(f"{MULTI}/pose") and fields.has(posterior):
+    if fields.has(f"{MULTI}/pose"):
+        if not fields.has(posterior):
+            problem = "several alignments of each particle, and no probability of each"
+            raise InputError(problem, file=fields.path, column=posterior, fix="Give the file of one class")
         shape = fields.values(posterior).shape[1:]
         if len(shape) != 1 or shape[0] == 0:
-            problem = "holds no probability for each class"
-            raise InputError(problem, file=fields.path, column=posterior, fix=FIX)
+            raise fields.fault("holds no probability for each class", posterior)
         return Alignment(fields, (MULTI,), fields.numbers(posterior, shape).argmax(axis=1))
-    found = {int(m[2]): m[1] for name in fields.names if (m := OF_CLASS.fullmatch(name)) and len(m[2]) < 6}
+    found = {int(m[2]): m[1] for name in fields.names if (m := OF_CLASS.fullmatch(name))}
     prefixes = tuple(found[number] for number in sorted(found))
     if len(prefixes) < 2:
         return Alignment(fields, prefixes) if prefixes else None
@@ -174,7 +226,7 @@ def read_cs(path: str | Path, passthrough: str | Path | None = None) -> StarTabl
     ------
     InputError  if a file is missing or damaged.
     """
-    return tables_of(read_fields(path, passthrough, NEEDED))
+    return tables_of(read_fields(path, passthrough, lacking))
 
 
 def tables_of(fields: Fields) -> StarTables:
@@ -183,7 +235,8 @@ def tables_of(fields: Fields) -> StarTables:
     twice = np.flatnonzero(pd.Series(ids).duplicated())
     if len(twice):
         problem = f"{ids[twice[0]]} appears twice"
-        raise InputError(problem, file=fields.path, row=int(twice[0]) + 1, column=UID, fix="Remove duplicates")
+        fix = "Remove duplicates; copies of symmetry expansion have each a number of their own"
+        raise InputError(problem, file=fields.path, row=int(twice[0]) + 1, column=UID, fix=fix)
     alignment = find_alignment(fields)
     has_images = fields.has(PATH) and fields.has(INDEX)
     columns: dict[str, Any] = {IMAGE_NAME: _image_names(fields)} if has_images else {}
@@ -192,10 +245,11 @@ def tables_of(fields: Fields) -> StarTables:
     columns["rlnOpticsGroup"] = group
     columns |= _scalars(CTF, fields.has, fields.numbers)
     if alignment is not None:
-        columns |= _pose(alignment)
+        columns |= _pose(alignment, fields)
         columns |= _scalars(ALIGNED, alignment.has, alignment.values)
-        if alignment.best is not None:
-            columns["rlnClassNumber"] = alignment.best + 1
+        if alignment.classes is not None:
+            columns["rlnClassNumber"] = alignment.classes
+    columns |= {label: _counts(fields, name) for label, name in EXPANDED.items() if fields.has(name)}
     columns[UID_LABEL] = ids
     return StarTables(
         path=fields.path,
@@ -205,15 +259,41 @@ def tables_of(fields: Fields) -> StarTables:
         blocks=("data_optics", "data_particles"),
         notices=_notices(fields, alignment),
         lines=np.arange(1, len(fields) + 1),
-        names=NAMES,
+        names=NAMES | _label_names(ALIGNMENT if alignment is None else alignment.prefixes[0]),
         ids=ids,
     )
 
 
 def left_out(fields: Fields, alignment: Alignment | None) -> list[str]:
-    """Fields that labels do not hold."""
-    held = HELD | (frozenset() if alignment is None else alignment.field_names)
-    return [name for name in fields.names if name not in held]
+    """Fields that labels do not hold, and that say something."""
+    held = HELD | {_named(fields, s.field) for s in OPTICS}
+    held |= frozenset() if alignment is None else alignment.field_names
+    held |= {"ctf/tilt_A"} if fields.has(_named(fields, "ctf/cs_mm")) else set()
+    held |= set(CENTRES) if fields.has(SHAPE) else set()
+    held |= (
+        {"blob/shape"} if fields.has("blob/shape") and np.ptp(fields.values("blob/shape"), axis=1).max() == 0 else set()
+    )
+    return [name for name in fields.names if name not in held and not _says_nothing(name, fields.values(name))]
+
+
+def _says_nothing(name: str, values: NDArray[Any]) -> bool:
+    """Whether a field holds what stands for nothing: zeros, empty text, or the type of imported CTFs."""
+    if values.dtype.kind == "S":
+        return bool(np.all((values == b"") | (values == (NEUTRAL_TYPE if name == "ctf/type" else b""))))
+    return values.dtype.kind in "fiub" and not np.any(values != 0)
+
+
+def _named(fields: Fields, field: str) -> str:
+    """The field, or that of another version where the files have only this."""
+    return next((name for name in (field, *OLDER.get(field, ())) if fields.has(name)), field)
+
+
+def _counts(fields: Fields, name: str) -> NDArray[np.uint64]:
+    """Numbers of particles, which need all of their 64 bits."""
+    values = fields.values(name)
+    if values.dtype.kind not in "ui" or values.ndim != 1:
+        raise fields.fault(f"holds {values.dtype.name} where integers are expected", name)
+    return values.astype(np.uint64)
 
 
 def _notices(fields: Fields, alignment: Alignment | None) -> tuple[str, ...]:
@@ -221,14 +301,40 @@ def _notices(fields: Fields, alignment: Alignment | None) -> tuple[str, ...]:
     notices = [f"joined with {source.path.name} by uid" for source in fields.sources[1:]]
     if alignment is None and any(name.startswith("alignments2D/") for name in fields.names):
         notices.append("2-D alignments only: they give no poses")
-    if alignment is not None and alignment.best is not None:
-        n = len(np.unique(alignment.best))
-        notices.append(f"alignments to several classes: each of {n} keeps the particles that are most probably its own")
-    for name in ("trefoil_A", "tetra_A", "shift_A"):
-        field = f"ctf/{name}"
+    if alignment is not None:
+        notices += _of_alignment(fields, alignment)
+    if fields.has(SOURCE_UID):
+        n = len(np.unique(fields.values(SOURCE_UID)))
+        notices.append(f"symmetry-expanded: copies of {n:,} particles")
+    unread = [f"ctf/{name}" for name in ("trefoil_A", "tetra_A", "shift_A")]
+    unread += [] if fields.has(_named(fields, "ctf/cs_mm")) else ["ctf/tilt_A"]
+    for field in unread:
         if fields.has(field) and np.any(fields.values(field) != 0):
             notices.append(f"not read: {field}, a part of the aberrations that stays uncorrected")
     return tuple(notices)
+
+
+def _of_alignment(fields: Fields, alignment: Alignment) -> list[str]:
+    """Which alignment it is, and what was assumed of it."""
+    notices = []
+    prefix = alignment.prefixes[0]
+    place = alignment.fields.path
+    if place != fields.path:
+        notices.append(f"the alignment {prefix} is that of {place.name}: the file itself has none in 3-D")
+    named = [(m[1], s.path) for s in fields.sources for name in s.names if (m := ANY_POSE.fullmatch(name))]
+    others = [f"{name} of {path.name}" for name, path in named if path != place or name not in alignment.prefixes]
+    if others:
+        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+        notices.append(f"the alignment {prefix} of {place.name} is taken, not {others[0]}{more}")
+    if alignment.best is not None:
+        n = len(np.unique(alignment.best))
+        notices.append(f"alignments to several classes: each of {n} keeps the particles that are most probably its own")
+    if not alignment.has("shift"):
+        notices.append(f"no shifts in {prefix}: they are taken to be 0")
+    elif not alignment.has("psize_A"):
+        pixels = f"pixels of the images ({PIXEL})" if fields.has(PIXEL) else "pixels of the images"
+        notices.append(f"the shifts of {prefix} come without psize_A: they are taken to be in {pixels}")
+    return notices
 
 
 def _image_names(fields: Fields) -> pd.Series:
@@ -238,26 +344,25 @@ def _image_names(fields: Fields) -> pd.Series:
     number = fields.integers(INDEX) + 1
     bad = np.flatnonzero(number < 1)
     if len(bad):
-        problem = f"{number[bad[0]] - 1} is no image number"
-        raise InputError(problem, file=fields.path, row=int(bad[0]) + 1, column=INDEX, fix=FIX)
+        raise fields.fault(f"{number[bad[0]] - 1} is no image number", INDEX, int(bad[0]))
     padded = pc.utf8_lpad(pa.array(number).cast(pa.string()), 6, "0")
     names = pc.binary_join_element_wise(padded, words.take(paths.indices), "@")
     return pd.Series(names.to_numpy(zero_copy_only=False), dtype=object)
 
 
 def _location(fields: Fields) -> dict[str, Any]:
-    """Micrograph and coordinates in its pixels."""
+    """Micrograph and coordinates in its pixels, counted from the first row and column of its file."""
     columns: dict[str, Any] = {}
-    if fields.has("location/micrograph_path"):
-        words = fields.texts("location/micrograph_path")
+    if fields.has(MICROGRAPH):
+        words = fields.texts(MICROGRAPH)
         stripped = pa.DictionaryArray.from_arrays(words.indices, pc.utf8_ltrim(words.dictionary, ">"))
         columns["rlnMicrographName"] = stripped.to_numpy(zero_copy_only=False)
-    if fields.has("location/micrograph_shape"):
-        sides = fields.numbers("location/micrograph_shape", (2,)).astype(np.float64)
-        for label, axis, name in zip(COORDINATES, (1, 0), ("center_x_frac", "center_y_frac"), strict=True):
-            if fields.has(f"location/{name}"):
-                columns[label] = np.round(fields.numbers(f"location/{name}") * sides[:, axis], 3)
-        columns |= {label: sides[:, axis].astype(np.int64) for label, axis in zip(SIDES, (1, 0), strict=True)}
+    if fields.has(SHAPE):
+        sides = fields.integers(SHAPE, (2,))
+        for label, axis, name in zip(COORDINATES, (1, 0), CENTRES, strict=True):
+            if fields.has(name):
+                columns[label] = np.round(fields.numbers(name).astype(np.float64) * sides[:, axis], 3)
+        columns |= {label: sides[:, axis] for label, axis in zip(SIDES, (1, 0), strict=True)}
     return columns
 
 
@@ -276,20 +381,25 @@ def _scalars(scalars: tuple[Scalar, ...], has: Any, values: Any) -> dict[str, ND
     return columns
 
 
-def _pose(alignment: Alignment) -> dict[str, NDArray[Any]]:
-    """Euler angles in degrees and origins in Å."""
+def _pose(alignment: Alignment, fields: Fields) -> dict[str, NDArray[Any]]:
+    """Euler angles in degrees, and origins in Å, or in pixels where nothing says how large these are."""
     pose = alignment.values("pose", (3,)).astype(np.float64)
     bad = np.flatnonzero(~np.isfinite(pose).all(axis=1))
     if len(bad):
         problem = f"{pose[bad[0]]} is no rotation vector"
-        field = f"{alignment.prefixes[0]}/pose"
-        raise InputError(problem, file=alignment.fields.path, row=int(bad[0]) + 1, column=field, fix=FIX)
+        raise alignment.fields.fault(problem, f"{alignment.prefixes[0]}/pose", int(bad[0]))
     angles = matrix_to_euler(Rotation.from_rotvec(-pose).as_matrix())
     columns = dict(zip(ANGLES, angles.T, strict=True))
-    if alignment.has("shift") and alignment.has("psize_A"):
-        shift = alignment.values("shift", (2,)).astype(np.float64) * _short(alignment.values("psize_A"))[:, None]
-        columns |= dict(zip(ORIGINS, shift.T, strict=True))
-    return columns
+    if not alignment.has("shift"):
+        return columns
+    shift = alignment.values("shift", (2,)).astype(np.float64)
+    if alignment.has("psize_A"):
+        pixel = alignment.values("psize_A")
+    elif fields.has(PIXEL):
+        pixel = fields.numbers(PIXEL)
+    else:
+        return columns | dict(zip(ORIGINS_PIXEL, shift.T, strict=True))
+    return columns | dict(zip(ORIGINS, (shift * _short(pixel)[:, None]).T, strict=True))
 
 
 def _optics(fields: Fields) -> tuple[Ints, pd.DataFrame]:
@@ -297,7 +407,8 @@ def _optics(fields: Fields) -> tuple[Ints, pd.DataFrame]:
     n = len(fields)
     exposure = "ctf/exp_group_id"
     number = fields.integers(exposure) if fields.has(exposure) else np.zeros(n, dtype=np.int64)
-    columns: dict[str, Floats] = {s.label: _short(fields.numbers(s.field)) for s in OPTICS if fields.has(s.field)}
+    known = {s.label: _named(fields, s.field) for s in OPTICS}
+    columns: dict[str, Floats] = {k: _short(fields.numbers(name)) for k, name in known.items() if fields.has(name)}
     if fields.has("blob/shape"):
         columns["rlnImageSize"] = fields.numbers("blob/shape", (2,))[:, 1].astype(np.float64)
     if fields.has("blob/sign"):

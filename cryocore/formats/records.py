@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import tokenize
 import warnings
+from collections.abc import Callable, Collection, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,8 +24,11 @@ from cryocore.types import Ints
 Records = NDArray[np.void]
 
 UID = "uid"
-PASSTHROUGH = "*passthrough_particles*.cs"
-MAX_HEADER_BYTES = 1 << 18
+PASSTHROUGH = "*passthrough*.cs"
+JOB = re.compile(r"(?:^|_)(J\d+)(?=_)")
+"""The job in the name of its files, as in ``cryosparc_P1_J14_062_particles.cs``."""
+MAX_HEADER_BYTES = 1 << 22
+"""Some 5000 classes of a 3-D classification, whose header is read in two seconds."""
 COMPRESSED_BEGINS = b"\x94CSDAT"
 HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 FAULTS = (ValueError, TypeError, SyntaxError, KeyError, OverflowError, RecursionError, MemoryError, tokenize.TokenError)
@@ -62,10 +67,17 @@ def read_shape(path: str | Path) -> tuple[int, tuple[str, ...]]:
 
 
 def write_records(path: str | Path, records: Records) -> None:
-    """Write rows as a ``.cs`` file; the same rows always give the same bytes."""
+    """Write rows as a ``.cs`` file; the same rows always give the same bytes.
+
+    A header beyond 64 kB, of some hundred classes, needs version 2.0 of NumPy's format.
+    """
     records = np.ascontiguousarray(records)
+    header = npy.header_data_from_array_1_0(records)
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        npy.write_array_header_1_0(file, npy.header_data_from_array_1_0(records))
+        try:
+            npy.write_array_header_1_0(file, header)
+        except ValueError:
+            npy.write_array_header_2_0(file, header)
         file.write(records.view(np.uint8).data)
 
 
@@ -105,15 +117,30 @@ class Source:
     records: Records
     rows: Ints | None = None
 
+    def __len__(self) -> int:
+        return len(self.records) if self.rows is None else len(self.rows)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The fields of the file."""
+        return self.records.dtype.names or ()
+
+    def row(self, particle: int) -> int:
+        """The row of a particle in the file, from 1."""
+        return 1 + (particle if self.rows is None else int(self.rows[particle]))
+
 
 @dataclass(frozen=True)
 class Fields:
-    """The fields of a ``.cs`` file and those that its passthrough file adds, one value per particle."""
+    """The fields of a ``.cs`` file and those that passthrough files add, one value per particle.
+
+    A field that several files have is that of the first.
+    """
 
     sources: tuple[Source, ...]
 
     def __len__(self) -> int:
-        return len(self.sources[0].records)
+        return len(self.sources[0])
 
     @property
     def path(self) -> Path:
@@ -123,15 +150,19 @@ class Fields:
     @property
     def names(self) -> tuple[str, ...]:
         """All fields, those of the first file first."""
-        return tuple(dict.fromkeys(name for source in self.sources for name in source.records.dtype.names or ()))
+        return tuple(dict.fromkeys(name for source in self.sources for name in source.names))
 
     def has(self, name: str) -> bool:
         """Whether a file has the field."""
-        return any(name in (source.records.dtype.names or ()) for source in self.sources)
+        return any(name in source.names for source in self.sources)
+
+    def source(self, name: str) -> Source:
+        """The file that the field is taken from."""
+        return next(s for s in self.sources if name in s.names)
 
     def values(self, name: str) -> NDArray[Any]:
         """The field as it is stored, ``(n, ...)``."""
-        source = next(s for s in self.sources if name in (s.records.dtype.names or ()))
+        source = self.source(name)
         column = source.records[name]
         return column if source.rows is None else column[source.rows]
 
@@ -140,56 +171,110 @@ class Fields:
         values = self.values(name)
         if values.dtype.kind not in "fiub" or values.shape[1:] != shape:
             problem = f"holds {values.dtype.name} {values.shape[1:] or ''} where numbers {shape or ''} are expected"
-            raise InputError(" ".join(problem.split()), file=self.path, column=name, fix=FIX)
+            raise self.fault(" ".join(problem.split()), name)
         return np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
 
-    def integers(self, name: str) -> Ints:
-        """The field as integers, ``(n,)``."""
-        values = self.numbers(name)
+    def integers(self, name: str, shape: tuple[int, ...] = ()) -> Ints:
+        """The field as integers, ``(n, *shape)``."""
+        values = self.numbers(name, shape)
         whole = np.isfinite(values) & (np.abs(values.astype(np.float64)) < 2**53)
-        bad = np.flatnonzero(~whole)
+        bad = np.argwhere(~whole)
         if len(bad):
-            problem = f"{values[bad[0]]} is no count"
-            raise InputError(problem, file=self.path, row=int(bad[0]) + 1, column=name, fix=FIX)
+            raise self.fault(f"{values[tuple(bad[0])]} is no count", name, int(bad[0][0]))
         return values.astype(np.int64)
 
     def texts(self, name: str) -> pa.Array:
         """The field as a dictionary-encoded column of text."""
         values = self.values(name)
         if values.dtype.kind not in "SU" or values.ndim != 1:
-            problem = f"holds {values.dtype.name} where text is expected"
-            raise InputError(problem, file=self.path, column=name, fix=FIX)
+            raise self.fault(f"holds {values.dtype.name} where text is expected", name)
         try:
             stored = pa.array(np.ascontiguousarray(values))
             chunks = stored.chunks if isinstance(stored, pa.ChunkedArray) else [stored]  # large columns come in chunks
             column = pa.chunked_array(chunks).dictionary_encode().unify_dictionaries().combine_chunks()
             words = column.dictionary.cast(pa.string())
         except (pa.ArrowInvalid, UnicodeError):
-            raise InputError("is not UTF-8 text", file=self.path, column=name, fix=FIX) from None
+            raise self.fault("is not UTF-8 text", name) from None
         if pc.any(pc.match_substring_regex(words, "[[:cntrl:]]")).as_py():
-            raise InputError("holds control characters", file=self.path, column=name, fix=FIX)
+            raise self.fault("holds control characters", name)
         return pa.DictionaryArray.from_arrays(column.indices, words)
 
+    def fault(self, problem: str, name: str, particle: int | None = None) -> InputError:
+        """What is wrong with a field, or with its value for one particle, where the file has it."""
+        source = self.source(name)
+        row = None if particle is None else source.row(particle)
+        return InputError(problem, file=source.path, row=row, column=name, fix=FIX)
 
-def read_fields(path: str | Path, passthrough: str | Path | None = None, needed: tuple[str, ...] = ()) -> Fields:
-    """A ``.cs`` file and, joined by ``uid``, its passthrough file.
 
-    Without ``passthrough`` and with some of the ``needed`` fields missing, the file's folder is searched for one
-    ``*passthrough_particles*.cs`` that has all its particles.
+def read_fields(
+    path: str | Path,
+    passthrough: str | Path | None = None,
+    lacking: Callable[[Collection[str]], Set[str]] = lambda names: frozenset(),
+) -> Fields:
+    """A ``.cs`` file and, joined by ``uid``, the passthrough files that have what it lacks.
+
+    Passthrough files of the folder are joined that have all the particles and something that is still lacking: first
+    those of the file's own job, by their names, then others, as long as these agree with each other.
+
+    Parameters
+    ----------
+    passthrough : is joined first, and must have all the particles
+    lacking : what is missing, where these are the fields
+
+    Raises
+    ------
+    InputError  if a file is missing or damaged, or it cannot be told which passthrough file is meant.
     """
     path = Path(path)
     own = Source(path, read_records(path))
     ids = _uids(own)
+    fields = Fields((own,))
     if passthrough is not None:
-        other = _joined(ids, Path(passthrough))
-        if other is None:
+        given = _joined(ids, Path(passthrough))
+        if given is None:
             problem = f"lacks particles of {path}, or has them twice"
             raise InputError(problem, file=passthrough, column=UID, fix="Give the passthrough file of the same job")
-        return Fields((own, other))
-    if all(Fields((own,)).has(name) for name in needed):
-        return Fields((own,))
-    found = [s for p in sorted(path.parent.glob(PASSTHROUGH)) if p != path and (s := _joined_quietly(ids, p))]
-    return Fields((own, *found[:1]))
+        fields = Fields((own, given))
+    if not lacking(fields.names):
+        return fields
+    known = {source.path.resolve() for source in fields.sources}
+    near = [p for p in sorted(path.parent.glob(PASSTHROUGH)) if p.resolve() not in known]
+    job = _job(path)
+    for place in (p for p in near if job is not None and _job(p) == job):
+        if _gain(fields, place, lacking) and (source := _joined_quietly(ids, place)):
+            fields = Fields((*fields.sources, source))
+    others = [p for p in near if (job is None or _job(p) != job) and _gain(fields, p, lacking)]
+    found = [source for p in others if (source := _joined_quietly(ids, p))]
+    _require_agreement(found, lacking(fields.names))
+    for source in found:
+        if lacking(fields.names) - lacking((*fields.names, *source.names)):
+            fields = Fields((*fields.sources, source))
+    return fields
+
+
+def _job(path: Path) -> str | None:
+    found = JOB.search(path.name)
+    return found[1] if found else None
+
+
+def _gain(fields: Fields, path: Path, lacking: Callable[[Collection[str]], Set[str]]) -> bool:
+    """Whether a file has what is lacking."""
+    try:
+        names = read_shape(path)[1]
+    except (InputError, OSError):
+        return False
+    return bool(lacking(fields.names) - lacking((*fields.names, *names)))
+
+
+def _require_agreement(sources: list[Source], names: Set[str]) -> None:
+    """Refuse files of other jobs that say different things about the same particles."""
+    for name in sorted(names):
+        having = [s for s in sources if name in s.names]
+        for other in having[1:]:
+            if not np.array_equal(Fields((having[0],)).values(name), Fields((other,)).values(name)):
+                problem = f"it and {having[0].path.name} have all the particles, and differ"
+                fix = "Name the right passthrough file (input.passthrough, --passthrough)"
+                raise InputError(problem, file=other.path, column=name, fix=fix)
 
 
 def _uids(source: Source) -> NDArray[np.uint64]:

@@ -1,0 +1,236 @@
+"""What cryoSPARC's versions and jobs leave in a folder: which file and which alignment counts, and older names."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from cryocore.convert.convert import convert
+from cryocore.errors import InputError
+from cryocore.formats.cs import read_cs
+from cryocore.formats.kinds import filter_particles
+from cryocore.formats.records import read_records, write_records
+from cryocore.formats.star import read_star
+from cryocore.geometry.rotations import angular_distance_deg
+from cryocore.ingest.particles import read_particles
+from cryocore.tables.particles import Particles
+from tests.formats.samples import cs_fields, write_fields
+
+Table = dict[str, NDArray[Any]]
+
+
+def load(path: Path, particles: Particles, **options: Any) -> Particles:
+    return read_particles(path, **{"root": particles.root, "pixel_size_angstrom": None, "seed": 0, **options})
+
+
+def assert_same_poses(found: Particles, particles: Particles) -> None:
+    assert angular_distance_deg(found.rotations, particles.rotations).max() < 1e-4
+    np.testing.assert_allclose(found.shifts_angstrom, particles.shifts_angstrom, atol=1e-5)
+
+
+def parts(fields: Table, *prefixes: str) -> Table:
+    """The fields that begin so, and the uid."""
+    return {name: v for name, v in fields.items() if name == "uid" or name.startswith(prefixes)}
+
+
+def earlier(fields: Table, prefix: str = "alignments3D") -> Table:
+    """An alignment of another job: other poses and shifts."""
+    rng, n = np.random.default_rng(5), len(fields["uid"])
+    aligned = parts(fields, "alignments3D/")
+    aligned |= {"alignments3D/pose": rng.normal(size=(n, 3)).astype(np.float32)}
+    aligned |= {"alignments3D/shift": rng.normal(size=(n, 2)).astype(np.float32)}
+    return {name.replace("alignments3D", prefix): v for name, v in aligned.items() if name != "uid"}
+
+
+def of_classes(fields: Table, layout: str) -> Table:
+    """The alignment as that of the second of two classes, the more probable one; the first is wrong."""
+    aligned, other = parts(fields, "alignments3D/"), earlier(fields)
+    del aligned["uid"]
+    posterior = np.tile(np.float32([0.2, 0.8]), (len(fields["uid"]), 1))
+    pairs = {name: np.stack([other[name], v], axis=1) for name, v in aligned.items()}
+    pairs["alignments3D/class_posterior"] = posterior
+    if "{}" not in layout:
+        return {name.replace("alignments3D", layout): v for name, v in pairs.items() if not name.endswith("/class")}
+    return {
+        name.replace("alignments3D", layout.format(k)): v[:, i]
+        for i, k in enumerate((2, 5))
+        for name, v in pairs.items()
+    }
+
+
+@pytest.mark.parametrize("layout", ["alignments3D_multi", "alignments_class_{}", "alignments_class3D_{}"])
+def test_a_job_s_own_alignment_comes_before_one_carried_along(
+    particles: Particles, tmp_path: Path, layout: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    fields = cs_fields(particles)
+    own = {"uid": fields["uid"], **of_classes(fields, layout)}
+    carried = parts(fields, "blob/", "ctf/", "location/") | earlier(fields)
+    path = write_fields(tmp_path / "cryosparc_P1_J14_062_particles.cs", own)
+    write_fields(tmp_path / "P1_J14_passthrough_particles.cs", carried)
+    with caplog.at_level(logging.INFO):
+        assert_same_poses(load(path, particles), particles)
+    assert "not alignments3D of P1_J14_passthrough_particles.cs" in caplog.text
+    done = convert(path, tmp_path / "a.star")
+    assert "alignments3D/…" in done.lost[0]
+    number = 2 if layout == "alignments3D_multi" else 6
+    assert set(read_star(tmp_path / "a.star").particles["rlnClassNumber"]) == {number}
+
+
+def test_one_map_comes_before_classes_of_earlier_jobs_in_one_file(particles: Particles, tmp_path: Path) -> None:
+    """As in the exported particles of a refinement after a classification."""
+    fields = cs_fields(particles)
+    path = write_fields(
+        tmp_path / "a.cs", fields | earlier(fields, "alignments_class_0") | earlier(fields, "alignments3D_multi")
+    )
+    assert_same_poses(load(path, particles), particles)
+    assert any("alignments3D of a.cs is taken, not alignments" in notice for notice in read_cs(path).notices)
+
+
+def test_an_alignment_is_of_one_file(particles: Particles, tmp_path: Path) -> None:
+    """The shift of the job's own file is not in pixels of another file's alignment."""
+    fields = cs_fields(particles)
+    own = parts(fields, "alignments3D/pose", "alignments3D/shift")
+    other = parts(fields, "blob/", "ctf/", "location/") | earlier(fields)
+    other["alignments3D/psize_A"] = other["alignments3D/psize_A"] * 3
+    path = write_fields(tmp_path / "J2_particles.cs", own)
+    write_fields(tmp_path / "J2_passthrough_particles.cs", other)
+    assert_same_poses(load(path, particles), particles)
+
+
+def test_an_alignment_that_only_the_passthrough_file_has(particles: Particles, tmp_path: Path) -> None:
+    fields = cs_fields(particles)
+    path = write_fields(tmp_path / "J3_particles.cs", parts(fields, "blob/", "ctf/"))
+    write_fields(tmp_path / "J3_passthrough_particles.cs", parts(fields, "alignments3D/", "location/"))
+    assert_same_poses(load(path, particles), particles)
+    assert any("is that of J3_passthrough_particles.cs" in notice for notice in read_cs(path).notices)
+
+
+def test_shifts_without_their_pixel_size(particles: Particles, tmp_path: Path) -> None:
+    """They are in pixels of the images, whether the file says how large these are or the user does."""
+    fields = cs_fields(particles, alignments3D__psize_A=None)
+    path = write_fields(tmp_path / "a.cs", fields)
+    assert_same_poses(load(path, particles), particles)
+    assert (
+        "come without psize_A: they are taken to be in pixels of the images" in convert(path, tmp_path / "a.star").text
+    )
+    assert_same_poses(load(tmp_path / "a.star", particles), particles)
+    del fields["blob/psize_A"]
+    path = write_fields(tmp_path / "b.cs", fields)
+    assert_same_poses(load(path, particles, pixel_size_angstrom=4.8), particles)
+    assert "Nothing says the pixel size" in convert(path, tmp_path / "b.star").text
+    assert "Nothing says" not in convert(path, tmp_path / "b.star", pixel_size_angstrom=4.8).text
+    assert_same_poses(load(tmp_path / "b.star", particles), particles)
+    assert "rlnOriginX" not in read_star(tmp_path / "b.star").particles
+    del fields["alignments3D/shift"]
+    assert "No shifts in alignments3D" in convert(write_fields(path, fields), tmp_path / "c.star").text
+
+
+def test_older_names(particles: Particles, tmp_path: Path) -> None:
+    fields = cs_fields(particles)
+    renamed = {
+        "ctf/amp_contrast": "ctf/ac",
+        "ctf/accel_kv": "mscope_params/accel_kv",
+        "ctf/cs_mm": "mscope_params/cs_mm",
+    }
+    older = {renamed.get(name, name): v for name, v in fields.items()}
+    (found,) = load(write_fields(tmp_path / "a.cs", older), particles).optics
+    (known,) = particles.optics
+    for name in ("voltage_kv", "cs_mm", "amplitude_contrast"):
+        assert getattr(found, name) == getattr(known, name), name
+    done = convert(tmp_path / "a.cs", tmp_path / "a.star")
+    assert done.lost == ("fields blob/import_sig, ctf/type",)
+    both = convert(write_fields(tmp_path / "b.cs", fields | {"ctf/ac": older["ctf/ac"] / 2}), tmp_path / "b.star")
+    assert "ctf/ac" in both.lost[0]
+    assert load(tmp_path / "b.star", particles).optics[0].amplitude_contrast == known.amplitude_contrast
+    without = convert(write_fields(tmp_path / "c.cs", cs_fields(particles, ctf__cs_mm=None)), tmp_path / "c.star")
+    assert "rlnSphericalAberration is missing: RELION takes 0." in without.text
+
+
+def test_passthrough_files_in_parts(particles: Particles, tmp_path: Path) -> None:
+    """A job may write one for the images and one for their CTF; the micrographs are looked for too."""
+    fields = cs_fields(particles)
+    path = write_fields(tmp_path / "cryosparc_P2_J64_00102_particles.cs", parts(fields, "alignments3D/"))
+    images = parts(fields, "blob/", "ctf/accel_kv", "ctf/exp_group_id")
+    write_fields(tmp_path / "cryosparc_P2_J64_passthrough_particles_all_classes_blob.cs", images)
+    order = np.random.default_rng(1).permutation(len(particles))
+    optics = {name: v[order] for name, v in parts(fields, "ctf/", "location/").items()}
+    write_fields(tmp_path / "cryosparc_P2_J64_passthrough_particles_all_classes_ctf.cs", optics)
+    write_fields(
+        tmp_path / "J63_passthrough_particles.cs", parts(fields, "blob/") | {"blob/path": fields["blob/path"][::-1]}
+    )
+    found = load(path, particles)
+    assert_same_poses(found, particles)
+    for name in ("slice", "stack", "defocus_u_angstrom"):
+        assert found.column(name).tolist() == particles.column(name).tolist()
+    assert found.column("micrograph").tolist() == [f"J1/{m}" for m in particles.column("micrograph")]
+
+
+def test_passthrough_files_of_other_jobs_that_differ_are_refused(particles: Particles, tmp_path: Path) -> None:
+    fields = cs_fields(particles)
+    path = write_fields(tmp_path / "J9_particles.cs", parts(fields, "blob/", "alignments3D/", "location/"))
+    for job, factor in (("J7", 1), ("J8", 1.01)):
+        ctf = parts(fields, "ctf/")
+        write_fields(tmp_path / f"{job}_passthrough_particles.cs", ctf | {"ctf/df1_A": ctf["ctf/df1_A"] * factor})
+    with pytest.raises(
+        InputError, match=r"J8_passthrough_particles.cs, column ctf/df1_A: it and J7.* differ.*passthrough"
+    ):
+        load(path, particles)
+    found = load(path, particles, passthrough=tmp_path / "J7_passthrough_particles.cs")
+    np.testing.assert_array_equal(found.column("defocus_u_angstrom"), particles.column("defocus_u_angstrom"))
+    (tmp_path / "J8_passthrough_particles.cs").unlink()
+    assert_same_poses(load(path, particles), particles)
+
+
+def test_faults_of_a_passthrough_file_are_placed_in_it(particles: Particles, tmp_path: Path) -> None:
+    fields = cs_fields(particles)
+    path = write_fields(tmp_path / "J2_particles.cs", parts(fields, "blob/", "ctf/", "location/"))
+    aligned = parts(fields, "alignments3D/")
+    aligned["alignments3D/pose"] = aligned["alignments3D/pose"].copy()
+    aligned["alignments3D/pose"][3] = np.nan
+    write_fields(tmp_path / "J2_passthrough_particles.cs", {name: v[::-1] for name, v in aligned.items()})
+    with pytest.raises(InputError, match=r"J2_passthrough_particles.cs, row 77, column alignments3D/pose"):
+        load(path, particles)
+
+
+def test_a_header_of_more_than_64_kilobytes(particles: Particles, tmp_path: Path) -> None:
+    fields = cs_fields(particles)
+    names = ("error", "alpha", "weight", "pose_ess", "shift_ess", "cross_cor", "class_posterior")
+    many = {f"alignments_class3D_{i}/{name}": np.full(80, i, np.float32) for i in range(400) for name in names}
+    with pytest.warns(UserWarning, match="format 2.0"):
+        path = write_fields(tmp_path / "a.cs", fields | many)
+    write_records(tmp_path / "b.cs", read_records(path))
+    assert (tmp_path / "b.cs").read_bytes() == path.read_bytes()
+    keep = np.arange(80) % 2 > 0
+    for parent in (path, tmp_path / "b.cs"):
+        filter_particles(parent, keep, {}, tmp_path / "kept.cs")
+        kept = np.load(tmp_path / "kept.cs", max_header_size=10**6)
+        assert kept.tobytes() == read_records(parent)[keep].tobytes()
+        assert kept.dtype == read_records(parent).dtype
+    assert_same_poses(load(tmp_path / "b.cs", particles), particles)
+    assert [path.read_bytes()[6], write_fields(tmp_path / "c.cs", fields).read_bytes()[6]] == [2, 1]
+
+
+def test_what_is_lost_is_said(particles: Particles, tmp_path: Path) -> None:
+    """Coordinates without the micrographs' size, a tilt without Cs, a class's own fields."""
+    n = len(particles)
+    fields = cs_fields(particles, location__micrograph_shape=None, ctf__type=None, blob__import_sig=None)
+    assert convert(write_fields(tmp_path / "a.cs", fields), tmp_path / "a.star").lost == ("fields location/…",)
+    tilted = cs_fields(particles, ctf__type=None, blob__import_sig=None, ctf__cs_mm=None)
+    tilted |= {"ctf/tilt_A": np.ones((n, 2), np.float32)}
+    done = convert(write_fields(tmp_path / "b.cs", tilted), tmp_path / "b.star")
+    assert done.lost == ("fields ctf/tilt_A",) and "Not read: ctf/tilt_A" in done.text
+    nothing = cs_fields(
+        particles, ctf__type=np.full(n, b"imported"), blob__import_sig=None, alignments2D__pose=np.zeros(n)
+    )
+    done = convert(write_fields(tmp_path / "c.cs", nothing), tmp_path / "c.star")
+    assert done.lost == () and "holds all of it" in done.text
+    bare = {name: v for name, v in nothing.items() if not name.startswith(("ctf/", "alignments"))}
+    done = convert(write_fields(tmp_path / "d.cs", bare), tmp_path / "d.star")
+    assert "The particles have no CTF" in done.text
+    with pytest.raises(InputError, match="column ctf/df1_A: the column is missing"):
+        convert(tmp_path / "d.cs", tmp_path / "d.thu")

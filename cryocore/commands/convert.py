@@ -19,7 +19,17 @@ def convert(
     pixel_size: Annotated[
         float | None, typer.Option("--pixel-size", help="Of the images, Å; .thu files have none.", min=0.01)
     ] = None,
-    root: Annotated[Path | None, typer.Option(help="Directory that image paths start from.")] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="Directory that paths of images and micrographs start from.")
+    ] = None,
+    flip_y: Annotated[
+        bool,
+        typer.Option(
+            "--flip-y",
+            help="Turn for micrographs that are upside down to these, as RELION's and cryoSPARC's of one TIFF or EER "
+            "movie; extract the particles again.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write particles in the format of RELION, cryoSPARC or THUNDER, and say what it cannot hold.
@@ -39,5 +49,5 @@ def convert(
     from cryocore.convert.convert import convert as write
 
     where = None if root is None else str(root)
-    done = write(source, out, passthrough=passthrough, pixel_size_angstrom=pixel_size, root=where)
+    done = write(source, out, passthrough=passthrough, pixel_size_angstrom=pixel_size, root=where, flip_y=flip_y)
     answer(done.text, done.as_dict(), as_json)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from cryocore.convert import cs_out, thu_out
+from cryocore.convert.upside_down import upside_down
 from cryocore.errors import InputError
 from cryocore.formats import cs
 from cryocore.formats.csg import write_group
@@ -86,6 +87,7 @@ def convert(
     passthrough: str | Path | None = None,
     pixel_size_angstrom: float | None = None,
     root: str | None = None,
+    flip_y: bool = False,
 ) -> Conversion:
     """Write the particles of a file in the format that the suffix of ``out`` names: ``.star``, ``.cs`` or ``.thu``.
 
@@ -93,7 +95,9 @@ def convert(
     ----------
     passthrough : fields that a ``.cs`` file lacks; None looks for them beside it
     pixel_size_angstrom : replaces that of the file; ``.thu`` files have none
-    root : directory that image paths start from, where stacks are needed to know the size of the images
+    root : directory that paths start from, where stacks or micrographs are needed to know their size
+    flip_y : coordinates, shifts, poses and CTF are those on micrographs that are upside down to the ones at hand, from
+        which the particles are to be extracted again
 
     Raises
     ------
@@ -109,6 +113,10 @@ def convert(
     tables = read_tables(source) if fields is None else cs.tables_of(fields)
     columns = columns_of(tables)
     require_images(columns)
+    if flip_y:
+        sides = cs_out.micrograph_sides(columns, root)
+        tables = upside_down(columns, None if sides is None else sides[:, 1])
+        columns = columns_of(tables)
     notes = [f"{notice[0].upper()}{notice[1:]}." for notice in tables.notices]
     lost: list[str] = []
     match kinds[1]:
@@ -131,6 +139,7 @@ def convert(
             notes += _for_relion(shown)
     if fields is not None:
         lost += _missed_fields(fields)
+    notes += _of_coordinates(columns, {*kinds}, flip_y)
     return Conversion(str(source), str(out), len(tables), kinds, tuple(lost), tuple(notes))
 
 
@@ -175,6 +184,18 @@ def _missed_fields(fields: Fields) -> list[str]:
     folders = dict.fromkeys(name.split("/")[0] for name in said if not name.startswith(("ctf/", "blob/")))
     single = [name for name in said if name.startswith(("ctf/", "blob/"))]
     return [f"fields {', '.join([*single, *(f'{folder}/…' for folder in folders)])}"] if said else []
+
+
+def _of_coordinates(columns: Columns, kinds: set[Kind], flip_y: bool) -> list[str]:
+    """From where they are counted, where they come from one program to another."""
+    if flip_y:
+        return ["Turned upside down. The images that are named are not: extract the particles again."]
+    if "cs" not in kinds or not all(columns.has(label) for label in (*cs.COORDINATES, *cs.SIDES)):
+        return []
+    return [
+        "Coordinates are those of the same micrograph files, from the first row. If the other program made its own "
+        "from TIFF or EER movies, they may be upside down to these (y flip): see --flip-y."
+    ]
 
 
 def _for_relion(tables: StarTables) -> list[str]:

@@ -195,7 +195,7 @@ def _location(columns: Columns, root: str | None) -> dict[str, NDArray[Any]]:
     if columns.has("rlnMicrographName"):
         code, names = pd.factorize(columns.texts("rlnMicrographName"))
         values[MICROGRAPH] = np.array([str(name).encode() for name in names])[code]
-    sides = _micrograph_sides(columns, root)
+    sides = micrograph_sides(columns, root)
     if sides is None:
         return values
     columns.require(sides.min(axis=1) > 0, SIDES[0], sides[:, 0], "the side of a micrograph", "Correct it")
@@ -206,7 +206,7 @@ def _location(columns: Columns, root: str | None) -> dict[str, NDArray[Any]]:
     return values
 
 
-def _micrograph_sides(columns: Columns, root: str | None) -> Floats | None:
+def micrograph_sides(columns: Columns, root: str | None) -> Floats | None:
     """Width and height of each particle's micrograph ``(n, 2)``: those of the file, or of the micrographs' headers."""
     if all(columns.has(label) for label in SIDES):
         return np.stack([columns.numbers(label) for label in SIDES], axis=1)

@@ -21,10 +21,10 @@ from cryocore.formats.star import IMAGE_NAME, StarTables
 from cryocore.formats.star.read import to_numbers
 from cryocore.formats.star_out import write_star
 from cryocore.ingest.columns import PIXEL_SIZES, Columns, columns_of
-from cryocore.ingest.halves import SUBSET
 from cryocore.ingest.optics import CONTRAST, CS, DEFAULTS, DETECTOR, MAGNIFICATION, VOLTAGE
 from cryocore.ingest.stacks import require_images
 
+SUBSET = "rlnRandomSubset"
 NEUTRAL = {
     "rlnCtfBfactor": 0.0,
     "rlnCtfScalefactor": 1.0,

@@ -19,6 +19,7 @@ from cryocore.formats.cs import (
     ANGLES,
     CENTRES,
     COORDINATES,
+    COPY,
     CTF,
     DEFOCUS,
     EXPANDED,
@@ -28,6 +29,7 @@ from cryocore.formats.cs import (
     SHAPE,
     SIDES,
     SIGN_LABEL,
+    SOURCE_UID,
     UID_LABEL,
     Scalar,
 )
@@ -77,12 +79,13 @@ def cs_records(columns: Columns, *, pixel_size_angstrom: float | None = None, ro
     """
     names = parse_image_names(columns)
     groups = find_groups(columns, pixel_size_angstrom)
+    uid = uids(columns)
     values = {
-        "uid": uids(columns),
+        "uid": uid,
         **_blob(columns, names, groups, root),
         **_ctf(columns, groups),
         **_location(columns, root),
-        **_expansion(columns),
+        **_expansion(columns, names, uid),
         **(_alignment(columns, groups) if all(columns.has(label) for label in ANGLES) else {}),
     }
     dtype = np.dtype([(name, v.dtype.newbyteorder("<"), v.shape[1:]) for name, v in values.items()])
@@ -117,14 +120,18 @@ def _whole_numbers(columns: Columns, label: str) -> NDArray[np.uint64]:
         raise InputError(problem, file=tables.path, column=label, fix=fix) from None
 
 
-def _expansion(columns: Columns) -> dict[str, NDArray[Any]]:
-    """Which particle each copy of a symmetry-expanded set was made of."""
-    kinds = dict(zip(EXPANDED, (np.uint64, np.uint32), strict=True))
-    return {
-        field: _whole_numbers(columns, label).astype(kinds[label])
-        for label, field in EXPANDED.items()
-        if label in columns.tables.particles
-    }
+def _expansion(columns: Columns, names: ImageNames, uid: NDArray[np.uint64]) -> dict[str, NDArray[Any]]:
+    """Which particle each copy of a symmetry-expanded set was made of, and which of its copies it is.
+
+    Where the file does not say so, particles of one image are copies of the first of them.
+    """
+    given = {field: label for label, field in EXPANDED.items() if label in columns.tables.particles}
+    image = pd.factorize(names.stack * (int(names.slice.max(initial=0)) + 1) + names.slice)[0]
+    if not given and image.max(initial=-1) + 1 < len(image):
+        number = pd.Series(image).groupby(image).cumcount().to_numpy()
+        return {SOURCE_UID: uid[number == 0][image], COPY: number.astype(np.uint32)}
+    values = {field: _whole_numbers(columns, label) for field, label in given.items()}
+    return values | ({COPY: values[COPY].astype(np.uint32)} if COPY in values else {})
 
 
 def _blob(columns: Columns, names: ImageNames, groups: Groups, root: str | None) -> dict[str, NDArray[Any]]:

@@ -232,14 +232,10 @@ def read_cs(path: str | Path, passthrough: str | Path | None = None) -> StarTabl
 def tables_of(fields: Fields) -> StarTables:
     """The particles under RELION's labels."""
     ids = fields.values(UID).astype(np.uint64)
-    twice = np.flatnonzero(pd.Series(ids).duplicated())
-    if len(twice):
-        problem = f"{ids[twice[0]]} appears twice"
-        fix = "Remove duplicates; copies of symmetry expansion have each a number of their own"
-        raise InputError(problem, file=fields.path, row=int(twice[0]) + 1, column=UID, fix=fix)
     alignment = find_alignment(fields)
     has_images = fields.has(PATH) and fields.has(INDEX)
     columns: dict[str, Any] = {IMAGE_NAME: _image_names(fields)} if has_images else {}
+    _require_one_image(fields, ids, columns.get(IMAGE_NAME))
     columns |= _location(fields)
     group, optics = _optics(fields)
     columns["rlnOpticsGroup"] = group
@@ -305,7 +301,7 @@ def _notices(fields: Fields, alignment: Alignment | None) -> tuple[str, ...]:
         notices += _of_alignment(fields, alignment)
     if fields.has(SOURCE_UID):
         n = len(np.unique(fields.values(SOURCE_UID)))
-        notices.append(f"symmetry-expanded: copies of {n:,} particles")
+        notices.append(f"symmetry-expanded: {len(fields):,} copies of {n:,} particles")
     unread = [f"ctf/{name}" for name in ("trefoil_A", "tetra_A", "shift_A")]
     unread += [] if fields.has(_named(fields, "ctf/cs_mm")) else ["ctf/tilt_A"]
     for field in unread:
@@ -335,6 +331,20 @@ def _of_alignment(fields: Fields, alignment: Alignment) -> list[str]:
         pixels = f"pixels of the images ({PIXEL})" if fields.has(PIXEL) else "pixels of the images"
         notices.append(f"the shifts of {prefix} come without psize_A: they are taken to be in {pixels}")
     return notices
+
+
+def _require_one_image(fields: Fields, ids: NDArray[np.uint64], images: pd.Series | None) -> None:
+    """Refuse a number that particles of several images have; copies of one image may share it."""
+    again = pd.Series(ids).duplicated().to_numpy()
+    if not again.any():
+        return
+    if images is not None:
+        first = images.groupby(ids).transform("first")
+        again = again & (images != first).to_numpy()
+    if again.any():
+        row = int(np.argmax(again))
+        fix = "Remove duplicates"
+        raise InputError(f"{ids[row]} appears twice", file=fields.path, row=row + 1, column=UID, fix=fix)
 
 
 def _image_names(fields: Fields) -> pd.Series:

@@ -9,17 +9,22 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from cryocore.convert.convert import convert
+from cryocore.convert.cs_out import _expansion
 from cryocore.errors import InputError
 from cryocore.formats.cs import read_cs
 from cryocore.formats.kinds import filter_particles
 from cryocore.formats.records import read_records, write_records
 from cryocore.formats.star import read_star
 from cryocore.geometry.rotations import angular_distance_deg
+from cryocore.ingest.columns import columns_of
 from cryocore.ingest.particles import read_particles
+from cryocore.ingest.stacks import ImageNames
 from cryocore.tables.particles import Particles
 from tests.formats.samples import cs_fields, write_fields
+from tests.ingest.samples import particle_columns, write_data_set
 
 Table = dict[str, NDArray[Any]]
 
@@ -234,3 +239,75 @@ def test_what_is_lost_is_said(particles: Particles, tmp_path: Path) -> None:
     assert "The particles have no CTF" in done.text
     with pytest.raises(InputError, match="column ctf/df1_A: the column is missing"):
         convert(tmp_path / "d.cs", tmp_path / "d.thu")
+
+
+def expanded(fields: Table, n_copies: int) -> Table:
+    """As symmetry expansion leaves them: each copy has a number and a pose of its own, and the image of its source."""
+    copies = {name: np.repeat(v, n_copies, axis=0) for name, v in fields.items()}
+    copies["sym_expand/src_uid"] = copies["uid"]
+    copies["sym_expand/idx"] = np.tile(np.arange(n_copies, dtype=np.uint32), len(fields["uid"]))
+    copies["uid"] = copies["uid"] + copies["sym_expand/idx"]
+    turn = 2 * np.pi / n_copies * copies["sym_expand/idx"]
+    pose = Rotation.from_rotvec(np.outer(turn, [0.0, 0.0, 1.0])) * Rotation.from_rotvec(copies["alignments3D/pose"])
+    return copies | {"alignments3D/pose": pose.as_rotvec().astype(np.float32)}
+
+
+def test_symmetry_expanded_particles_share_their_images(particles: Particles, tmp_path: Path) -> None:
+    fields = expanded(cs_fields(particles, ctf__type=None, blob__import_sig=None), 4)
+    path = write_fields(tmp_path / "a.cs", fields)
+    tables = read_cs(path)
+    assert "symmetry-expanded: 320 copies of 80 particles" in tables.notices
+    names = tables.particles["rlnImageName"].to_numpy().reshape(80, 4)
+    assert (names == names[:, :1]).all() and len(set(names[:, 0])) == 80
+    assert tables.ids is not None and tables.ids.tolist() == fields["uid"].tolist()
+    done = convert(path, tmp_path / "a.star")
+    assert done.lost == () and done.n == 320
+    table = read_star(tmp_path / "a.star").particles
+    assert [int(uid) for uid in table["cryosparcSourceUid"]] == fields["sym_expand/src_uid"].tolist()
+    assert [int(copy) for copy in table["cryosparcSymmetryIndex"]] == [0, 1, 2, 3] * 80
+
+
+def test_copies_may_share_their_number_if_they_share_their_image(particles: Particles, tmp_path: Path) -> None:
+    fields = expanded(cs_fields(particles), 2)
+    fields["uid"] = fields["sym_expand/src_uid"]
+    assert len(read_cs(write_fields(tmp_path / "a.cs", fields))) == 160
+    fields["blob/idx"] = np.arange(160, dtype=np.uint32)
+    with pytest.raises(InputError, match=r"row 2, column uid: .* appears twice"):
+        read_cs(write_fields(tmp_path / "a.cs", fields))
+    with pytest.raises(InputError, match=r"row 2, column uid: .* appears twice"):
+        read_cs(write_fields(tmp_path / "a.cs", parts(fields, "alignments3D/")))
+
+
+def test_copies_of_a_star_file_are_told_apart(particles: Particles) -> None:
+    """Particles of one image are copies of the first of them, for cryoSPARC."""
+    columns = columns_of(read_star(particles.parent))
+    image = np.array([3, 1, 3, 1, 2])
+    names = ImageNames(np.zeros(5, dtype=np.int64), image, ("a.mrcs",))
+    found = _expansion(columns, names, np.arange(10, 15, dtype=np.uint64))
+    assert found["sym_expand/src_uid"].tolist() == [10, 11, 10, 11, 14]
+    assert found["sym_expand/idx"].tolist() == [0, 0, 1, 1, 0]
+    alone = ImageNames(np.array([0, 1, 0]), np.array([0, 0, 1]), ("a.mrcs", "b.mrcs"))
+    assert _expansion(columns, alone, np.arange(3, dtype=np.uint64)) == {}
+
+
+def test_values_that_cryosparc_has_no_number_for(tmp_path: Path) -> None:
+    """Half sets that are not assigned yet stay out; a class 0 is refused."""
+    star = write_data_set(tmp_path, particles=particle_columns() | {"rlnRandomSubset": [0] * 8})
+    done = convert(star, tmp_path / "a.cs")
+    assert "rlnRandomSubset is not assigned yet" in done.text
+    assert "alignments3D/split" not in (read_records(tmp_path / "a.cs").dtype.names or ())
+    for label, values in (("rlnRandomSubset", [1, 2, 0, 1, 2, 1, 2, 1]), ("rlnClassNumber", [1, 2, 0, 1, 2, 1, 2, 1])):
+        star = write_data_set(tmp_path, particles=particle_columns() | {label: values})
+        with pytest.raises(InputError, match=f"row 3, column {label}: 0 is not a"):
+            convert(star, tmp_path / "a.cs")
+
+
+def test_without_poses_what_goes_with_them_is_lost(tmp_path: Path) -> None:
+    columns = particle_columns() | {"rlnClassNumber": [3] * 8, "rlnRandomSubset": [1, 2] * 4}
+    del columns["rlnAngleRot"], columns["rlnAngleTilt"]
+    star = write_data_set(tmp_path, particles=columns)
+    done = convert(star, tmp_path / "a.cs")
+    lost = "; ".join(done.lost)
+    for label in ("half sets", "rlnAnglePsi", "rlnOriginX", "rlnClassNumber"):
+        assert label in lost, label
+    assert "rlnAnglePsi" in "; ".join(convert(star, tmp_path / "a.thu").lost)

@@ -164,7 +164,10 @@ class Alignment:
             return numbers[self.best] + 1
         field = f"{self.prefixes[0]}/class"
         if self.fields.has(field) and self.fields.values(field).ndim == 2:
-            return self.values("class").astype(np.int64) + 1
+            numbers = self.fields.integers(field, self.fields.values(field).shape[1:])
+            if numbers.shape[1] <= self.best.max():
+                raise self.fields.fault("lacks a class", field)
+            return numbers[np.arange(len(numbers)), self.best] + 1
         return self.best + 1
 
     @property
@@ -229,8 +232,9 @@ def read_cs(path: str | Path, passthrough: str | Path | None = None) -> StarTabl
     return tables_of(read_fields(path, passthrough, lacking))
 
 
+@np.errstate(invalid="ignore", over="ignore")
 def tables_of(fields: Fields) -> StarTables:
-    """The particles under RELION's labels."""
+    """The particles under RELION's labels; values that are not finite are refused where they are used."""
     ids = fields.values(UID).astype(np.uint64)
     alignment = find_alignment(fields)
     has_images = fields.has(PATH) and fields.has(INDEX)
@@ -305,7 +309,7 @@ def _notices(fields: Fields, alignment: Alignment | None) -> tuple[str, ...]:
     unread = [f"ctf/{name}" for name in ("trefoil_A", "tetra_A", "shift_A")]
     unread += [] if fields.has(_named(fields, "ctf/cs_mm")) else ["ctf/tilt_A"]
     for field in unread:
-        if fields.has(field) and np.any(fields.values(field) != 0):
+        if fields.has(field) and not _says_nothing(field, fields.values(field)):
             notices.append(f"not read: {field}, a part of the aberrations that stays uncorrected")
     return tuple(notices)
 
@@ -386,7 +390,7 @@ def _scalars(scalars: tuple[Scalar, ...], has: Any, values: Any) -> dict[str, ND
         if s.default is not None and np.all(column == s.default):
             continue
         if s.offset:
-            column = column.astype(np.int64) + s.offset if column.dtype.kind in "iub" else column + s.offset
+            column = column.astype(np.int64 if column.dtype.kind in "iub" else np.float64) + s.offset
         columns[s.label] = column if s.scale == 1.0 else column.astype(np.float64) * s.scale
     return columns
 
@@ -478,7 +482,7 @@ def _magnification(fields: Fields) -> dict[str, Floats]:
 
 def _short(values: NDArray[Any]) -> Floats:
     """Single-precision numbers as the shortest decimals that are them: 2.95, not 2.9500000477."""
-    code, found = pd.factorize(values.ravel())
+    code, found = pd.factorize((values.astype(np.int8) if values.dtype.kind == "b" else values).ravel())
     numbers = np.array([float(str(v)) for v in found] or [np.nan], dtype=np.float64)
     return np.where(code < 0, np.nan, numbers[code]).reshape(values.shape)
 

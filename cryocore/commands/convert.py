@@ -42,6 +42,8 @@ def convert(
 
     `cryocore convert J24_005_particles.cs particles.star --passthrough J24_passthrough_particles.cs`
 
+    `cryocore convert J24_005_particles.cs for_micrographs_of_relion.star --flip-y`
+
     `cryocore convert run_data.star particles.thu`
 
     `cryocore convert particles.thu particles.star --pixel-size 1.06`

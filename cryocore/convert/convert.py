@@ -127,7 +127,8 @@ def convert(
             lost += _missed(tables, cs_out.held(columns, records))
             if not columns.has(cs.SIGN_LABEL):
                 notes.append("blob/sign is 1: protein is taken to be bright in the images.")
-            if columns.has(SUBSET) and f"{cs.ALIGNMENT}/split" not in (records.dtype.names or ()):
+            names = records.dtype.names or ()
+            if columns.has(SUBSET) and f"{cs.ALIGNMENT}/pose" in names and f"{cs.ALIGNMENT}/split" not in names:
                 notes.append(f"{SUBSET} is not assigned yet, and left out.")
         case "thu":
             thu_out.write_thu(columns, out, pixel_size_angstrom)

@@ -277,7 +277,9 @@ def left_out(fields: Fields, alignment: Alignment | None) -> list[str]:
 
 
 def _says_nothing(name: str, values: NDArray[Any]) -> bool:
-    """Whether a field holds what stands for nothing: zeros, empty text, or the type of imported CTFs."""
+    """Whether a field of images or CTFs holds what stands for nothing: zeros, empty text, the type of imported CTFs."""
+    if not name.startswith(("blob/", "ctf/")):
+        return False
     if values.dtype.kind == "S":
         return bool(np.all((values == b"") | (values == (NEUTRAL_TYPE if name == "ctf/type" else b""))))
     return values.dtype.kind in "fiub" and not np.any(values != 0)

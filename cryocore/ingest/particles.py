@@ -154,8 +154,8 @@ def shifts_angstrom(columns: Columns, pixel_size_angstrom: Floats) -> Floats:
     for labels, scale in ((ORIGINS_ANGSTROM, np.ones(len(columns))), (ORIGINS_PIXEL, pixel_size_angstrom)):
         if any(columns.has(label) for label in labels):
             return np.stack([columns.numbers(label) * scale for label in labels], axis=1)
-    names = " and ".join(map(columns.name, ORIGINS_ANGSTROM))
-    log.warning("%s has no columns %s; shifts are taken to be 0", columns.tables.path, names)
+    names = " and ".join(dict.fromkeys(map(columns.name, ORIGINS_ANGSTROM)))
+    log.warning("%s has no %s; shifts are taken to be 0", columns.tables.path, names)
     return np.zeros((len(columns), 2))
 
 

@@ -229,11 +229,11 @@ def test_what_is_lost_is_said(particles: Particles, tmp_path: Path) -> None:
     tilted |= {"ctf/tilt_A": np.ones((n, 2), np.float32)}
     done = convert(write_fields(tmp_path / "b.cs", tilted), tmp_path / "b.star")
     assert done.lost == ("fields ctf/tilt_A",) and "Not read: ctf/tilt_A" in done.text
-    nothing = cs_fields(
-        particles, ctf__type=np.full(n, b"imported"), blob__import_sig=None, alignments2D__pose=np.zeros(n)
-    )
+    nothing = cs_fields(particles, ctf__type=np.full(n, b"imported"), blob__import_sig=np.zeros(n, np.uint64))
     done = convert(write_fields(tmp_path / "c.cs", nothing), tmp_path / "c.star")
     assert done.lost == () and "holds all of it" in done.text
+    classes = nothing | {"alignments2D/class": np.zeros(n, np.uint32)}
+    assert convert(write_fields(tmp_path / "c.cs", classes), tmp_path / "c.star").lost == ("fields alignments2D/…",)
     bare = {name: v for name, v in nothing.items() if not name.startswith(("ctf/", "alignments"))}
     done = convert(write_fields(tmp_path / "d.cs", bare), tmp_path / "d.star")
     assert "The particles have no CTF" in done.text

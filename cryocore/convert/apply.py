@@ -21,6 +21,7 @@ from cryocore.formats.star import IMAGE_NAME
 from cryocore.ingest.columns import Columns, columns_of
 from cryocore.ingest.optics import pixel_sizes
 from cryocore.ingest.particles import particle_ids
+from cryocore.ingest.stacks import known_root
 from cryocore.tables.io import read_table
 
 Keys = Callable[[str], pd.Index | None]
@@ -77,7 +78,8 @@ def apply_selection(selection: str | Path, parent: str | Path, out: str | Path, 
     ours = None if is_table else columns_of(read_tables(selection))
     wanted = _selected_ids(selection) if ours is None else partial(key_of, ours)
     chosen, keep = _match(wanted, partial(key_of, theirs), Path(selection), Path(parent), by)
-    filter_particles(parent, keep, {}, out)
+    root = known_root(Path(parent), theirs.tables.particles.get(IMAGE_NAME, ()))
+    filter_particles(parent, keep, {}, out, root)
     notes = () if ours is None else _compare(ours, theirs)
     return Applied(str(selection), str(parent), str(out), chosen, int(keep.sum()), len(keep), notes)
 

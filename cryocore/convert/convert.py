@@ -22,7 +22,7 @@ from cryocore.formats.star.read import to_numbers
 from cryocore.formats.star_out import write_star
 from cryocore.ingest.columns import PIXEL_SIZES, Columns, columns_of
 from cryocore.ingest.optics import CONTRAST, CS, DEFAULTS, DETECTOR, MAGNIFICATION, VOLTAGE
-from cryocore.ingest.stacks import require_images
+from cryocore.ingest.stacks import known_root, require_images
 
 SUBSET = "rlnRandomSubset"
 NEUTRAL = {
@@ -95,7 +95,8 @@ def convert(
     ----------
     passthrough : fields that a ``.cs`` file lacks; None looks for them beside it
     pixel_size_angstrom : replaces that of the file; ``.thu`` files have none
-    root : directory that paths start from, where stacks or micrographs are needed to know their size
+    root : directory that image paths start from, which the file that is written names, and the way to stacks or
+        micrographs whose size is needed; None looks in the usual places
     flip_y : coordinates, shifts, poses and CTF are those on micrographs that are upside down to the ones at hand, from
         which the particles are to be extracted again
 
@@ -119,11 +120,12 @@ def convert(
         columns = columns_of(tables)
     notes = [f"{notice[0].upper()}{notice[1:]}." for notice in tables.notices]
     lost: list[str] = []
+    images_from = root or known_root(Path(source), tables.particles[IMAGE_NAME])
     match kinds[1]:
         case "cs":
             records = cs_out.cs_records(columns, pixel_size_angstrom=pixel_size_angstrom, root=root)
             write_records(out, records)
-            write_group(out)
+            write_group(out, images_from)
             lost += _missed(tables, cs_out.held(columns, records))
             if not columns.has(cs.SIGN_LABEL):
                 notes.append("blob/sign is 1: protein is taken to be bright in the images.")
@@ -131,12 +133,12 @@ def convert(
             if columns.has(SUBSET) and f"{cs.ALIGNMENT}/pose" in names and f"{cs.ALIGNMENT}/split" not in names:
                 notes.append(f"{SUBSET} is not assigned yet, and left out.")
         case "thu":
-            thu_out.write_thu(columns, out, pixel_size_angstrom)
+            thu_out.write_thu(columns, out, pixel_size_angstrom, images_from)
             lost += _missed(tables, thu_out.held(columns))
         case "star":
             _check(columns)
             shown = _with_pixel_size(tables, pixel_size_angstrom)
-            write_star(shown.particles, shown.optics, out)
+            write_star(shown.particles, shown.optics, out, images_from)
             notes += _for_relion(shown)
     if fields is not None:
         lost += _missed_fields(fields)

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cryocore.errors import InputError
+from cryocore.formats.roots import record
 from cryocore.formats.text import as_array, text_lines
 from cryocore.formats.thu import ANGLES, CLASS, COLUMNS, FACTOR, QUATERNION, TEXTS, TITLES, WHOLE
 from cryocore.ingest.columns import Columns
@@ -27,11 +28,13 @@ def held(columns: Columns) -> frozenset[str]:
     return HELD | (set(ANGLES) if all(columns.has(label) for label in ANGLES) else set())
 
 
-def write_thu(columns: Columns, out: str | Path, pixel_size_angstrom: float | None = None) -> None:
+def write_thu(
+    columns: Columns, out: str | Path, pixel_size_angstrom: float | None = None, root: str | None = None
+) -> None:
     """Write particles as a ``.thu`` file.
 
     ``pixel_size_angstrom`` replaces that of the particles, which turns origins in Å to pixels. Particles without poses
-    get quaternions of zeros.
+    get quaternions of zeros. The first lines name ``root``, if it is given: the directory that image paths start from.
 
     Raises
     ------
@@ -47,6 +50,7 @@ def write_thu(columns: Columns, out: str | Path, pixel_size_angstrom: float | No
     special[CLASS] = columns.numbers("rlnClassNumber", 1.0).astype(np.int64) - 1
     texts = [_column(columns, i, special.get(i)) for i in range(len(COLUMNS))]
     with atomic_path(out) as temporary, temporary.open("wb") as file:
+        file.write(b"" if root is None else record(root, out, out))
         for text in text_lines(texts):
             file.write(text)
 

@@ -489,11 +489,14 @@ def _short(values: NDArray[Any]) -> Floats:
     return np.where(code < 0, np.nan, numbers[code]).reshape(values.shape)
 
 
-def filter_cs(parent: str | Path, keep: Bools, out: str | Path) -> None:
-    """Write the rows of ``parent`` that ``keep`` ``(n,)`` says with all their fields, and their result group."""
+def filter_cs(parent: str | Path, keep: Bools, out: str | Path, root: str | None = None) -> None:
+    """Write the rows of ``parent`` that ``keep`` ``(n,)`` says with all their fields, and their result group.
+
+    The group names ``root``, the directory that image paths start from.
+    """
     records = read_records(parent)
     if len(keep) != len(records):
         problem = f"has {len(records)} particles where {len(keep)} are expected"
         raise InputError(problem, file=parent, fix="The file has changed: run the workflow from the start")
     write_records(out, records[np.asarray(keep, dtype=bool)])
-    write_group(out)
+    write_group(out, root, parent)

@@ -6,11 +6,13 @@ parent file without the rows that are dropped.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from cryocore.errors import InputError
+from cryocore.tables.io import atomic_path
 
 if TYPE_CHECKING:  # pandas takes a third of a second that rules and replays do without
     from cryocore.formats.star import StarTables
@@ -71,11 +73,14 @@ def read_tables(path: str | Path, passthrough: str | Path | None = None) -> Star
             return read_star(path)
 
 
-def filter_particles(parent: str | Path, keep: Bools, extra: Mapping[str, Values], out: str | Path) -> None:
+def filter_particles(
+    parent: str | Path, keep: Bools, extra: Mapping[str, Values], out: str | Path, root: str | None = None
+) -> None:
     """Write the particles of ``parent`` that ``keep`` ``(n,)`` says, in its own format.
 
     Lines of STAR and ``.thu`` files stay byte for byte, rows of ``.cs`` files keep all their fields. Only a STAR file
-    takes the ``extra`` columns.
+    takes the ``extra`` columns. What is written names the directory that image paths start from: ``root``, else
+    that which ``parent`` names (:mod:`cryocore.formats.roots`).
 
     Raises
     ------
@@ -88,12 +93,27 @@ def filter_particles(parent: str | Path, keep: Bools, extra: Mapping[str, Values
         case "cs":
             from cryocore.formats.cs import filter_cs
 
-            filter_cs(parent, keep, out)
+            filter_cs(parent, keep, out, root)
         case "thu":
             from cryocore.formats.thu import filter_thu
 
-            filter_thu(parent, keep, out)
+            filter_thu(parent, keep, out, root)
         case _:
             from cryocore.formats.star import filter_star
 
-            filter_star(parent, keep, extra, out)
+            filter_star(parent, keep, extra, out, root)
+
+
+def copy_particles(parent: str | Path, out: str | Path, root: str | None = None) -> None:
+    """Copy a file of particles; the copy names where its image paths start from, as :func:`filter_particles` does."""
+    from cryocore.formats.roots import record, without_record
+
+    with atomic_path(out) as temporary:
+        if kind_of(out) == "cs":
+            shutil.copyfile(parent, temporary)
+        else:
+            temporary.write_bytes(record(root, parent, out) + without_record(Path(parent).read_bytes()))
+    if kind_of(out) == "cs":
+        from cryocore.formats.csg import write_group
+
+        write_group(out, root, parent)

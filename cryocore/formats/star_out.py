@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cryocore.formats.roots import record
 from cryocore.formats.star.write import format_value
 from cryocore.formats.text import as_array, rounded, text_lines
 from cryocore.tables.io import atomic_path
@@ -22,14 +23,16 @@ ROUNDED = ("rlnAngle", "rlnOrigin", "rlnDefocus", "rlnPhaseShift", "rlnCoordinat
 DECIMALS = 6
 
 
-def write_star(particles: pd.DataFrame, optics: pd.DataFrame | None, out: str | Path) -> None:
+def write_star(particles: pd.DataFrame, optics: pd.DataFrame | None, out: str | Path, root: str | None = None) -> None:
     """Write particles, and their optics groups if they have them, as RELION 3.1 does, else as 3.0 does.
 
-    Columns are RELION's labels without the underscore.
+    Columns are RELION's labels without the underscore. The first lines name ``root``, if it is given: the directory
+    that image paths start from.
 
     Numbers are written in the fewest digits that are them; angles and lengths with six decimals.
     """
     with atomic_path(out) as temporary, temporary.open("wb") as file:
+        file.write(b"" if root is None else record(root, out, out))
         if optics is not None:
             file.write(b"# version 30001\n")
             _write_block(file, "optics", optics)

@@ -18,6 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cryocore.errors import InputError
+from cryocore.formats.roots import record, without_record
 from cryocore.formats.star import IMAGE_NAME, StarTables
 from cryocore.formats.star.layout import Lines, is_utf8, read_lines, refuse_foreign
 from cryocore.formats.star.read import to_numbers
@@ -113,8 +114,11 @@ def read_thu(path: str | Path) -> StarTables:
     )
 
 
-def filter_thu(parent: str | Path, keep: Bools, out: str | Path) -> None:
-    """Write ``parent`` without the particles that ``keep`` ``(n,)`` drops; all other bytes stay."""
+def filter_thu(parent: str | Path, keep: Bools, out: str | Path, root: str | None = None) -> None:
+    """Write ``parent`` without the particles that ``keep`` ``(n,)`` drops; all other bytes stay.
+
+    The first lines name ``root``, the directory that image paths start from.
+    """
     lines, rows = particle_lines(Path(parent))
     if len(keep) != len(rows):
         problem = f"has {len(rows)} particles where {len(keep)} are expected"
@@ -124,7 +128,7 @@ def filter_thu(parent: str | Path, keep: Bools, out: str | Path) -> None:
     lengths = np.diff(np.append(lines.start, len(lines.data)))
     kept = np.frombuffer(lines.data, dtype=np.uint8)[np.repeat(stays, lengths)]
     with atomic_path(out) as temporary:
-        temporary.write_bytes(kept.data)
+        temporary.write_bytes(record(root, parent, out) + without_record(kept.tobytes()))
 
 
 def particle_lines(path: Path) -> tuple[Lines, Ints]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from cryocore.errors import InputError
+from cryocore.formats.roots import first_relative, recorded_roots
 from cryocore.formats.stacks import StackHeader, batch_size, batches, read_header
 from cryocore.formats.star import IMAGE_NAME
 from cryocore.ingest.columns import Columns, others
@@ -20,9 +22,6 @@ from cryocore.tables.particles import Particles
 from cryocore.types import Ints
 
 log = logging.getLogger(__name__)
-
-ROOT_COMMENT = "image paths start from "
-"""A STAR file may say so in its first line, ``# image paths start from DIRECTORY``."""
 
 FORMATS = ("mrc", "mrcs", "map", "st")
 OTHER_FORMATS = ("spi", "img", "hed", "hdf", "h5", "tif", "tiff", "eer", "ser", "raw", "em", "dm3", "dm4", "lst")
@@ -122,7 +121,7 @@ def require_images(columns: Columns) -> None:
 def find_root(star: Path, names: ImageNames, root: str | None) -> str:
     """The directory that image paths start from: the given one, or the first of the usual ones with the first stack.
 
-    The usual ones: that which the file's first line names, that of the STAR file, the working directory, the parents.
+    The usual ones: those that the file names, that of the STAR file, the working directory, the parents.
     """
     if root is not None:
         root = os.path.expanduser(root)
@@ -133,11 +132,7 @@ def find_root(star: Path, names: ImageNames, root: str | None) -> str:
     if code is None:
         return "."
     relative = names.paths[code]
-    with star.open("rb") as file:
-        first_line = file.readline().decode(errors="replace").strip()
-    named = first_line.removeprefix(f"# {ROOT_COMMENT}") if ROOT_COMMENT in first_line else None
-    above = [str(p) for p in star.resolve().parents[1 : 1 + MAX_PARENTS]]
-    candidates = [c for c in (named, str(star.parent), ".", *above) if c is not None]
+    candidates = _usual_roots(star)
     found = next((c for c in candidates if os.path.isfile(Path(c) / relative)), None)
     if found is None:
         raise InputError(
@@ -150,6 +145,19 @@ def find_root(star: Path, names: ImageNames, root: str | None) -> str:
     if found != ".":
         log.info("%s: image paths start from %s", star, found)
     return found
+
+
+def known_root(path: Path, images: Iterable[str]) -> str | None:
+    """The directory that the image names of a file start from; None if they are absolute or it is not to be found."""
+    relative = first_relative(images)
+    if relative is None:
+        return None
+    return next((c for c in _usual_roots(path) if os.path.isfile(Path(c) / relative)), None)
+
+
+def _usual_roots(path: Path) -> list[str]:
+    above = [str(p) for p in path.resolve().parents[1 : 1 + MAX_PARENTS]]
+    return [*recorded_roots(path), str(path.parent), ".", *above]
 
 
 def check_stacks(columns: Columns, names: ImageNames, groups: Groups, root: str, half: Ints) -> Ints:

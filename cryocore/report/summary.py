@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,10 @@ from numpy.typing import NDArray
 from cryocore.config.run import Config
 from cryocore.errors import InputError
 from cryocore.figures.look import save_both, style
-from cryocore.formats.csg import write_group
-from cryocore.formats.kinds import kind_of
+from cryocore.formats.kinds import copy_particles, read_tables
+from cryocore.formats.star import IMAGE_NAME
 from cryocore.geometry.symmetry import point_group
+from cryocore.ingest.stacks import known_root
 from cryocore.log.names import lower_is_better
 from cryocore.log.rounds import open_round
 from cryocore.maps.curves import FscCurves
@@ -31,7 +31,7 @@ from cryocore.report.loss import loss_section
 from cryocore.report.orientation import orientation_section
 from cryocore.report.page import Contents, Provenance, write_report
 from cryocore.report.verdict import recommended_sentence, warnings
-from cryocore.tables.io import atomic_path, read_table, table_metadata, write_table
+from cryocore.tables.io import read_table, table_metadata, write_table
 from cryocore.validate import figures
 from cryocore.validate.stopping import (
     Samples,
@@ -89,7 +89,8 @@ def summarise(
     table = rounds_table(rounds, stop)
     write_table(out_table, table, run=str(settings.get("run", run_dir.name)))
     print(console_table(table), recommended_sentence(rounds, stop), sep="\n\n")
-    _copy_subset(run_dir, stop.recommended, star, out_star)
+    root = (settings.get("input") or {}).get("root")
+    _copy_subset(run_dir, stop.recommended, star, out_star, root)
     level = _level(run_dir, rounds[-1]["round"])
     maps = _shown_maps([m["round"] for m in rounds], stop, level)
     write_script(out_script, run_dir, maps, run=str(settings.get("run", run_dir.name)))
@@ -198,13 +199,12 @@ def _weights(run_dir: Path, number: int) -> NDArray[np.float32]:
     return weights
 
 
-def _copy_subset(run_dir: Path, number: int, star: Path, out: Path) -> None:
+def _copy_subset(run_dir: Path, number: int, star: Path, out: Path, root: str | None) -> None:
     """The file of a round's particles under another name; image paths in it start from the same root."""
-    source = run_dir / f"round_{number}" / f"subset{out.suffix}" if number else star
-    with atomic_path(out) as temporary:
-        shutil.copyfile(source, temporary)
-    if kind_of(out) == "cs":
-        write_group(out)
+    if number:
+        return copy_particles(run_dir / f"round_{number}" / f"subset{out.suffix}", out)
+    copy_particles(star, out, root or known_root(star, read_tables(star).particles.get(IMAGE_NAME, ())))
+    return None
 
 
 def _log(run_dir: Path, number: int) -> Path:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from cryocore.config.select import Select
 from cryocore.errors import InputError
 from cryocore.formats.kinds import filter_particles, kind_of
+from cryocore.formats.roots import first_relative
 from cryocore.log.columns import score_columns
 from cryocore.log.error_rate import ErrorRate
 from cryocore.log.names import MIXTURE
@@ -58,7 +59,7 @@ def select(
     except InputError as error:
         raise error.about(scores) from None
     metadata = subset_metadata(settings, seed, round_number, selection)
-    write_kept(Path(data.parent), last, selection.weights, selection.selected, out_star)
+    write_kept(Path(data.parent), last, selection.weights, selection.selected, out_star, root_of(data))
     write_table(out_table, subset_table(data.ids, selection), **metadata)
     log.info("round %d keeps %d of %d particles", round_number, selection.selected.sum(), len(data))
 
@@ -82,17 +83,31 @@ def subset_metadata(settings: Select, seed: int, round_number: int, selection: S
     }
 
 
-def write_kept(parent: Path, last: LogRound, weights: NDArray[np.float32], kept: NDArray[np.bool_], out: Path) -> None:
+def root_of(data: Particles) -> str | None:
+    """The directory that image paths of a data set start from; None if all are absolute."""
+    stacks = data.table.column("stack").unique().to_pylist()
+    return None if first_relative(stacks) is None else data.root
+
+
+def write_kept(
+    parent: Path,
+    last: LogRound,
+    weights: NDArray[np.float32],
+    kept: NDArray[np.bool_],
+    out: Path,
+    root: str | None = None,
+) -> None:
     """Write the rows of the parent file that are kept ``(n,)``; a STAR file with weights and scores as columns.
 
-    The weights are RELION's figure of merit: ``relion_reconstruct --fom_weighting`` weighs by it.
+    The weights are RELION's figure of merit: ``relion_reconstruct --fom_weighting`` weighs by it. The file names
+    ``root``, from where its image paths start, so that it can be read where it lies.
     """
     is_star = kind_of(parent) == "star"
     has_already = {MIXTURE, *GIVEN_SCORES.values()}
     names = [n for n in score_columns(last.schema) if n not in has_already] if is_star else []
     found = last.table(names)
     extra = {FIGURE_OF_MERIT: weights[kept]} if is_star else {}
-    filter_particles(parent, kept, extra | {_label(n): found.column(n).to_numpy()[kept] for n in names}, out)
+    filter_particles(parent, kept, extra | {_label(n): found.column(n).to_numpy()[kept] for n in names}, out, root)
 
 
 def _label(name: str) -> str:

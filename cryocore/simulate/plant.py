@@ -22,7 +22,6 @@ from cryocore.formats.star import IMAGE_NAME, edit_star
 from cryocore.formats.star_out import write_star
 from cryocore.geometry.rotations import matrix_to_euler, matrix_to_quaternion, random_rotations, rotations_by_angle
 from cryocore.ingest.particles import ANGLES, ORIGINS_ANGSTROM, ORIGINS_PIXEL, PARTICLE_ID, particle_ids, read_particles
-from cryocore.ingest.stacks import ROOT_COMMENT
 from cryocore.maps.mrc import write_stack
 from cryocore.tables.io import write_table
 from cryocore.tables.particles import Particles
@@ -120,7 +119,7 @@ def plant(
 
     Particles of another format are brought into a STAR file first.
 
-    The copy differs from ``star`` in its first line, which says where image paths start from, and in the angles,
+    The copy differs from ``star`` in its first lines, which say where image paths start from, and in the angles,
     origins and image names of the particles made incorrect. The poses of ``star`` count as true. If junk has several
     boxes, all but that of the maps go to junk_BOX.mrcs.
     """
@@ -145,7 +144,6 @@ def plant(
     origins, columns = _origins(tables.particles.columns.tolist(), tables.optics is None, particles, shifts)
     for row in moved.tolist() if columns == {} else []:
         edits[row] = {label: f"{values[row]:.6f}" for label, values in origins.items()}
-    comment = f"{ROOT_COMMENT}{particles.root}"
     with TemporaryDirectory() as folder:
         given = star
         if kind_of(star) != "star":
@@ -154,7 +152,7 @@ def plant(
         extra = columns if len(moved) else {}
         if junk:  # the names of these images depend on where they lie, which must decide nothing
             extra = extra | {PARTICLE_ID: [str(i) for i in ids.tolist()]}
-        edit_star(given, out_dir / "particles.star", extra=extra or None, edits=edits, comment=comment)
+        edit_star(given, out_dir / "particles.star", extra=extra or None, edits=edits, root=particles.root)
     truth = truth_table(ids, kinds, particles.rotations, particles.shifts_angstrom)
     write_table(out_dir / "truth.parquet", truth, seed=seed, parent=str(star))
     log.info("%s: %s", star, ", ".join(f"{(kinds == k).sum()} {k}" for k in (*KINDS, CORRECT)))

@@ -15,6 +15,7 @@ import pytest
 from cryocore.backend.cpu import _cache_directory
 from cryocore.commands.edge import _paragraph
 from cryocore.errors import InputError
+from cryocore.formats.roots import recorded_roots
 from cryocore.formats.star import edit_star, read_star
 from cryocore.formats.star.write import format_value
 from cryocore.tables.io import atomic_path
@@ -109,10 +110,15 @@ def test_values_that_break_lines_are_refused(value: str) -> None:
         format_value(value)
 
 
-def test_a_comment_stays_one_line(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="cannot be written into a comment"):
-        edit_star(write_data_set(tmp_path), tmp_path / "out.star", comment="x\ndata_y")
-    assert not (tmp_path / "out.star").exists()
+@pytest.mark.parametrize("name", ["x\ndata_y", "my_data_optics", "50 %41 #1", " # version 2 ", "x\u2028y", "\udc80"])
+def test_a_folder_in_a_comment_stays_one_line_and_no_block(tmp_path: Path, name: str) -> None:
+    """RELION finds ``data_`` and ``# version`` anywhere in a line, comments included."""
+    star, folder = write_data_set(tmp_path), tmp_path / name
+    edit_star(star, tmp_path / "out.star", root=str(folder))
+    lines = (tmp_path / "out.star").read_bytes().split(b"\n")
+    assert lines[2:] == star.read_bytes().split(b"\n")
+    assert not any(b"data_" in line or b"# version" in line for line in lines[:2])
+    assert recorded_roots(tmp_path / "out.star") == [str(folder)] * 2
 
 
 def test_files_are_private_until_they_are_whole(tmp_path: Path) -> None:

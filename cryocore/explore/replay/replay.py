@@ -29,7 +29,7 @@ from cryocore.log.rates import auc, selection_rates
 from cryocore.log.rounds import LogRound, aligned, find_rounds, wanted_rounds
 from cryocore.select.choose import choose, columns_needed
 from cryocore.select.groups import view_bins
-from cryocore.select.stage import subset_metadata, subset_table, write_kept
+from cryocore.select.stage import root_of, subset_metadata, subset_table, write_kept
 from cryocore.tables.io import write_table
 from cryocore.tables.particles import Particles, require_same_particles
 from cryocore.types import Floats32
@@ -231,6 +231,10 @@ def write_star(outcome: Outcome, log_round: LogRound, out: Path, parent: Path | 
     ------
     InputError  if the file is not known, or its particles are not those of the log.
     """
+    from cryocore.formats.star import IMAGE_NAME
+    from cryocore.ingest.particles import ids_of
+    from cryocore.ingest.stacks import known_root
+
     if parent is None:
         if log_round.run_dir is None:
             raise InputError(
@@ -238,14 +242,17 @@ def write_star(outcome: Outcome, log_round: LogRound, out: Path, parent: Path | 
             )
         data = Particles.read(log_round.run_dir / "particles.parquet")
         parent, ids = _parent_file(data.parent, log_round.run_dir), data.ids
+        root = root_of(data)
+        if root is not None:
+            images = data.table.column("stack").unique().to_pylist()
+            root = known_root(parent, images) or str(_parent_file(root, log_round.run_dir))
     else:
-        from cryocore.ingest.particles import ids_of
-
-        ids = ids_of(read_tables(parent))
+        tables = read_tables(parent)
+        ids, root = ids_of(tables), known_root(parent, tables.particles.get(IMAGE_NAME, ()))
     fix = "Give the file that the run read"
     require_same_particles(outcome.ids, ids, file=parent, fix=fix)
     require_other_file(out, parent)
-    write_kept(parent, log_round, outcome.selection.weights, outcome.kept, out)
+    write_kept(parent, log_round, outcome.selection.weights, outcome.kept, out, root)
 
 
 def _parent_file(name: str, run_dir: Path) -> Path:

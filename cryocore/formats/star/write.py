@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryocore.errors import InputError
+from cryocore.formats.roots import record, without_record
 from cryocore.formats.star.layout import TOKEN, Block, Lines, check_counts, find_blocks, particle_block, read_lines
 from cryocore.tables.io import atomic_path
 from cryocore.types import Bools
@@ -26,7 +27,9 @@ _SIGNS, _WORDS = "\"'#_;$[]", ("data_", "loop_", "save_", "stop_", "global_")
 """What a value begins with that a STAR file would take for something else."""
 
 
-def filter_star(parent: str | Path, keep: Bools, extra: Mapping[str, Values], out: str | Path) -> None:
+def filter_star(
+    parent: str | Path, keep: Bools, extra: Mapping[str, Values], out: str | Path, root: str | None = None
+) -> None:
     """Write the kept rows of ``parent`` in order, byte for byte but for the extra columns.
 
     Parameters
@@ -35,12 +38,13 @@ def filter_star(parent: str | Path, keep: Bools, extra: Mapping[str, Values], ou
     keep : (n,)       rows to keep
     extra : label -> (n_kept,) values of the kept rows; those of a label that the parent has are replaced
     out : file to write; headers, comments and other blocks are those of the parent
+    root : directory that image paths start from; None: that which the parent names, if it names one
 
     Raises
     ------
     InputError  if ``parent`` does not have n particles any more.
     """
-    edit_star(parent, out, keep=keep, extra=extra)
+    edit_star(parent, out, keep=keep, extra=extra, root=root)
 
 
 def edit_star(
@@ -50,7 +54,7 @@ def edit_star(
     keep: Bools | None = None,
     extra: Mapping[str, Values] | None = None,
     edits: Mapping[int, Mapping[str, Any]] | None = None,
-    comment: str | None = None,
+    root: str | None = None,
 ) -> None:
     """Write ``parent`` with rows left out, columns appended or values replaced; all else byte for byte.
 
@@ -59,7 +63,7 @@ def edit_star(
     keep : (n,)       rows to keep; None keeps all
     extra : label -> (n_kept,) values of the kept rows; those of labels that the parent has are replaced
     edits : row (from 0) -> label -> new value; labels are columns of the parent
-    comment : a line to put at the top of the file
+    root : directory that image paths start from, which the first lines name (:mod:`cryocore.formats.roots`)
     """
     parent = Path(parent)
     lines = read_lines(parent)
@@ -83,8 +87,7 @@ def edit_star(
         of_row = {row: dict(zip(known, vs, strict=True)) for row, *vs in zip(rows, *known.values(), strict=True)}
         edits = {row: {**of_row.get(row, {}), **(edits or {}).get(row, {})} for row in {*of_row, *(edits or {})}}
     with atomic_path(out) as temporary, temporary.open("wb", buffering=_BUFFER) as file:
-        if comment is not None:
-            file.write(b"# " + _comment(comment, parent) + b"\n")
+        file.write(record(root, parent, out))
         _write(file, lines, block, kept, texts, edits or {})
 
 
@@ -99,7 +102,7 @@ def _write(
     """Write the file: all before the rows, the rows, all after them."""
     first, last = int(block.rows[0]), int(block.rows[-1])
     after_labels = block.label_lines[-1] + 1
-    file.write(lines.text(0, after_labels))
+    file.write(without_record(lines.text(0, after_labels)))
     file.write(_new_labels(lines, block, list(texts)))
     file.write(lines.text(after_labels, first))
     new_line = lines.line_end(block.label_lines[-1]) or b"\n"
@@ -115,13 +118,6 @@ def _write(
             file.write(text + (appended[n_written] if appended else b"") + (lines.line_end(line) or new_line))
             n_written += 1
     file.write(lines.text(last + 1, len(lines)))
-
-
-def _comment(text: str, parent: Path) -> bytes:
-    if any(c in text for c in _LINE_ENDS):
-        fix = "Rename the folder: no line ends"
-        raise InputError(f"{text!r} cannot be written into a comment", file=parent, fix=fix)
-    return text.encode()
 
 
 def _new_labels(lines: Lines, block: Block, labels: list[str]) -> bytes:

@@ -1,0 +1,207 @@
+"""What a file says of each of its particles, as keys to find it by in another file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from os.path import normpath
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cryocore.convert.cs_out import uids
+from cryocore.errors import InputError
+from cryocore.formats.cs import COORDINATES, UID_LABEL
+from cryocore.formats.star import IMAGE_NAME
+from cryocore.ingest.columns import PIXEL_SIZES, Columns
+from cryocore.ingest.particles import DEFOCUS_U, DEFOCUS_V, MICROGRAPH
+from cryocore.types import Bools, Floats, Ints
+
+LARGEST = 1e7
+"""Coordinates beyond are none."""
+NAMED = 5
+_BY_CRYOSPARC = re.compile(r"^(?:\d{15,21}_)*(.+?)(?:_(?:patch|rigid)_aligned(?:_doseweighted)?)?$")
+
+
+@dataclass(frozen=True)
+class Side:
+    """A file of particles; or, where there are no ``columns``, a table's ``ids`` of selected particles."""
+
+    path: Path
+    columns: Columns | None
+    ids: pd.Index | None = None
+
+    def __len__(self) -> int:
+        return len(self.columns) if self.columns is not None else len(self.ids if self.ids is not None else ())
+
+    def has(self, *labels: str) -> bool:
+        """Whether it is a file of particles that has all the columns."""
+        return self.columns is not None and all(self.columns.has(label) for label in labels)
+
+    def numbers(self, label: str) -> Floats:
+        """A column ``(n,)`` of a file that has it, NaN where it holds no number."""
+        return np.zeros(0) if self.columns is None else self.columns.numbers_or_nan(label)
+
+    def images(self, label: str) -> tuple[Ints, list[str], NDArray[np.object_]]:
+        """Stack of each image ``(n,)``, the stacks, and the number of each image as text without zeros before it."""
+        texts: Any = [] if self.columns is None else self.columns.texts(label)
+        parts = pd.Series(texts, dtype=object).str.partition("@")
+        code, stacks = pd.factorize(parts[2].to_numpy(dtype=object))
+        return code.astype(np.int64), list(map(str, stacks)), parts[0].str.lstrip("0").to_numpy(dtype=object)
+
+    @cached_property
+    def micrographs(self) -> tuple[Ints, list[str]] | None:
+        """Micrograph of each particle ``(n,)``, and their paths."""
+        if self.columns is None or not self.columns.has(MICROGRAPH):
+            return None
+        code, paths = pd.factorize(self.columns.texts(MICROGRAPH))
+        return code.astype(np.int64), list(map(str, paths))
+
+    @cached_property
+    def positions(self) -> Floats | None:
+        """Coordinates ``(n, 2)`` in pixels of the micrograph, NaN where there are none."""
+        if not self.has(*COORDINATES):
+            return None
+        found = np.stack([self.numbers(label) for label in COORDINATES], axis=1)
+        return np.where(np.abs(found).max(axis=1, keepdims=True) <= LARGEST, found, np.nan)
+
+    @cached_property
+    def micrograph_pixel(self) -> Floats | None:
+        """Size in Å ``(n,)`` of the pixels that coordinates count."""
+        label = next((label for label in PIXEL_SIZES[1:] if self.has(label)), None)
+        if label is None:
+            return None
+        pixel = self.numbers(label)
+        return pixel if len(pixel) and (pixel > 0).all() else None
+
+    @cached_property
+    def defocus(self) -> Floats | None:
+        """Mean defocus ``(n,)`` in Å."""
+        if not self.has(DEFOCUS_U):
+            return None
+        u = self.numbers(DEFOCUS_U)
+        return (u + self.numbers(DEFOCUS_V)) / 2 if self.has(DEFOCUS_V) else u
+
+    @cached_property
+    def uids(self) -> pd.Index | None:
+        """cryoSPARC's numbers ``(n,)``; None if the file has none that tell particles apart."""
+        if self.columns is None:
+            return self.ids
+        if self.columns.tables.ids is None and UID_LABEL not in self.columns.tables.particles:
+            return None
+        try:
+            return pd.Index(uids(self.columns))
+        except InputError:
+            return None
+
+    @cached_property
+    def copies(self) -> Bools:
+        """Which rows ``(n,)`` name the image of a row before."""
+        if not self.has(IMAGE_NAME):
+            return np.zeros(len(self), dtype=bool)
+        code, _, number = self.images(IMAGE_NAME)
+        return key_of(code, number).duplicated()
+
+
+@dataclass(frozen=True)
+class Found:
+    """Rows of the parent ``(n,)``, -1 for none; a fault, if they are not one for each; and what a user should know."""
+
+    at: Ints | None
+    fault: str = ""
+    note: str = ""
+
+
+def lacking(side: Side) -> Found:
+    return Found(None, f"{side.path} has none")
+
+
+def key_of(*values: NDArray[Any]) -> pd.Index:
+    frame = pd.DataFrame({str(i): v for i, v in enumerate(values)})
+    return pd.Index(pd.util.hash_pandas_object(frame, index=False).to_numpy())
+
+
+def look_up(ours: Side, wanted: pd.Index, known: pd.Index) -> Found:
+    """Rows of ``known`` that are wanted, or why they cannot be told; copies of an image are one particle."""
+    twice, note = alike(wanted, known, ours)
+    if twice:
+        return Found(None, twice)
+    return require_found(Found(known.get_indexer(wanted).astype(np.int64), note=note))
+
+
+def alike(wanted: pd.Index, known: pd.Index, ours: Side) -> tuple[str, str]:
+    """What is there twice: a fault, or what to say of copies of an image."""
+    note = ""
+    for index, what in ((known, "the parent"), (wanted, "the selection")):
+        twice = np.flatnonzero(index.duplicated())
+        if not len(twice):
+            continue
+        if what == "the selection" and ours.copies[twice].all():
+            note = f"{len(twice)} of the selected rows are copies of an image, which is taken once."
+            continue
+        first = int(np.flatnonzero(index == index[twice[0]])[0])
+        return f"rows {first + 1} and {twice[0] + 1} of {what} are alike (and {len(twice) - 1} more)", ""
+    return "", note
+
+
+def require_found(found: Found, hint: str = "") -> Found:
+    if found.at is None:
+        return found
+    missing = np.flatnonzero(found.at < 0)
+    if not len(missing):
+        return found
+    text = f"{len(missing)} of {len(found.at)} selected particles are missing ({rows_text(missing)} of the selection)"
+    return Found(found.at, text + hint, found.note)
+
+
+def rows_text(rows: Ints) -> str:
+    return "rows " + ", ".join(str(row + 1) for row in rows[:NAMED]) + (", ..." if len(rows) > NAMED else "")
+
+
+def common_names(ours: Sequence[str], theirs: Sequence[str], what: str) -> tuple[Ints, Ints, str]:
+    """Numbers for the paths of two files ``(n,)``, ``(m,)``, equal where both name the same thing, else different.
+
+    Compared are as many of the last parts of the paths, without the suffix, as find the most; then the names without
+    what cryoSPARC writes before and after them. Where this makes one of several paths of a file, which of them is
+    meant is not known: the third value says so.
+
+    >>> common_names(["MotionCorr/job002/a.mrc"], ["J3/imported/000123456789012345678_a.tif", "b.mrc"], "micrograph")
+    (array([0]), array([0, 1]), '')
+    """
+    parts = [[_parts(path) for path in paths] for paths in (ours, theirs)]
+    best: tuple[int, list[list[tuple[str, ...]]]] | None = None
+    wanted = len(set(parts[0]))
+    for depth in range(max((len(p) for side in parts for p in side), default=0), 0, -1):
+        names = [[p[-depth:] for p in side] for side in parts]
+        n = len(set(names[0]) & set(names[1]))
+        if best is None or n > best[0]:
+            best = n, names
+        if n == wanted:
+            break
+    if best is not None and best[0] < len({p[-1] for p in parts[0]}):
+        names = [[(_BY_CRYOSPARC.sub(r"\1", p[-1]),) for p in side] for side in parts]
+        n = len(set(names[0]) & set(names[1]))
+        best = (n, names) if n > best[0] else best
+    names = [[], []] if best is None else best[1]
+    number = {name: i for i, name in enumerate(dict.fromkeys((*names[0], *names[1])))}
+    codes = [np.array([number[name] for name in side], dtype=np.int64) for side in names]
+    both = set(names[0]) & set(names[1])
+    for side, full, paths in zip(names, parts, (ours, theirs), strict=True):
+        known: dict[tuple[str, ...], int] = {}
+        for i, name in enumerate(side):
+            other = known.setdefault(name, i)
+            if name in both and full[other] != full[i]:
+                fault = f"{'/'.join(name)} may be either {what}, {paths[other]} or {paths[i]}"
+                return codes[0], codes[1], fault
+    return codes[0], codes[1], ""
+
+
+def _parts(path: str) -> tuple[str, ...]:
+    """Folders and name, without suffix."""
+    *folders, name = normpath(path.lstrip(">").replace("\\", "/")).split("/")
+    return (*folders, Path(name).stem)

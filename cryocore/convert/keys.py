@@ -27,6 +27,9 @@ LARGEST = 1e7
 NAMED = 5
 _BY_CRYOSPARC = re.compile(r"^(?:\d{15,21}_)*(.+?)(?:_(?:patch|rigid)_aligned(?:_doseweighted)?)?$")
 
+Images = tuple[Ints, list[str], NDArray[np.object_]]
+"""Stack of each image ``(n,)``, the stacks, and the number of each image as text without zeros before it."""
+
 
 @dataclass(frozen=True)
 class Side:
@@ -47,12 +50,19 @@ class Side:
         """A column ``(n,)`` of a file that has it, NaN where it holds no number."""
         return np.zeros(0) if self.columns is None else self.columns.numbers_or_nan(label)
 
-    def images(self, label: str) -> tuple[Ints, list[str], NDArray[np.object_]]:
-        """Stack of each image ``(n,)``, the stacks, and the number of each image as text without zeros before it."""
-        texts: Any = [] if self.columns is None else self.columns.texts(label)
-        parts = pd.Series(texts, dtype=object).str.partition("@")
-        code, stacks = pd.factorize(parts[2].to_numpy(dtype=object))
-        return code.astype(np.int64), list(map(str, stacks)), parts[0].str.lstrip("0").to_numpy(dtype=object)
+    def images(self, label: str) -> Images:
+        """What a column of image names says; that of the images themselves is read once."""
+        return self._images if label == IMAGE_NAME else self._split(label)
+
+    @cached_property
+    def _images(self) -> Images:
+        return self._split(IMAGE_NAME)
+
+    def _split(self, label: str) -> Images:
+        parts = [] if self.columns is None else [name.partition("@") for name in self.columns.texts(label)]
+        code, stacks = pd.factorize(np.array([stack for _, _, stack in parts], dtype=object))
+        number = np.array([n.lstrip("0") for n, _, _ in parts], dtype=object)
+        return code.astype(np.int64), list(map(str, stacks)), number
 
     @cached_property
     def micrographs(self) -> tuple[Ints, list[str]] | None:

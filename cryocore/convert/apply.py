@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from cryocore.convert.keys import Side
 from cryocore.convert.matching import match
-from cryocore.convert.places import TOLERANCE
+from cryocore.convert.places import MAX_TOLERANCE, TOLERANCE
 from cryocore.errors import InputError
 from cryocore.formats.kinds import filter_particles, read_tables, require_other_file
 from cryocore.formats.star import IMAGE_NAME
@@ -68,8 +68,9 @@ def apply_selection(
         nothing tells the particles apart, or what the files say of them contradicts itself.
     """
     require_other_file(out, selection, parent)
-    if not tolerance > 0:
-        raise InputError(f"{tolerance:g} pixels are no distance", fix="Give --tolerance above 0")
+    if not 0 < tolerance <= MAX_TOLERANCE:
+        fix = f"Give --tolerance above 0 and up to {MAX_TOLERANCE:g}"
+        raise InputError(f"{tolerance:g} pixels are no distance between the same particles", fix=fix)
     theirs = columns_of(read_tables(parent))
     is_table = Path(selection).suffix.lower() == ".parquet"
     ours = None if is_table else columns_of(read_tables(selection))

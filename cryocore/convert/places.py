@@ -13,6 +13,8 @@ from cryocore.types import Floats, Ints
 
 TOLERANCE = 1.5
 """Pixels of the micrograph: coordinates cut off to whole numbers are up to 1.4 away from themselves."""
+MAX_TOLERANCE = 1000.0
+"""Larger than any box."""
 EQUAL = 0.01
 """Pixels in which coordinates of both files are counted before any tolerance."""
 _SAMPLE = 10_000

@@ -54,7 +54,7 @@ def recorded_roots(path: str | Path) -> list[str]:
         return []
     home = os.path.dirname(os.path.realpath(path))
     found = map(_folder, itertools.takewhile(lambda line: line.startswith(b"#"), lines))
-    return [_short(os.path.normpath(os.path.join(home, folder))) for folder in found if folder]
+    return [_short(os.path.normpath(os.path.join(home, folder))) for folder in found if folder and "\0" not in folder]
 
 
 def without_record(text: bytes) -> bytes:

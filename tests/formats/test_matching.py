@@ -315,6 +315,8 @@ def test_what_is_no_place_is_no_match(tmp_path: Path) -> None:
         applied(tmp_path, ours, parent, by="coordinates")
     with pytest.raises(InputError, match="no distance"):
         applied(tmp_path, ours, parent, tolerance=0.0)
+    with pytest.raises(InputError, match="no distance"):
+        applied(tmp_path, ours, parent, tolerance=float("inf"))
 
 
 def test_a_table_that_selects_nothing_is_refused(tmp_path: Path) -> None:

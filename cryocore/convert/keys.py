@@ -24,6 +24,8 @@ from cryocore.types import Bools, Floats, Ints
 
 LARGEST = 1e7
 """Coordinates beyond are none."""
+SMALLEST_PIXEL = 1e-3
+"""Pixels in Å below are none."""
 NAMED = 5
 _BY_CRYOSPARC = re.compile(r"^(?:\d{15,21}_)*(.+?)(?:_(?:patch|rigid)_aligned(?:_doseweighted)?)?$")
 
@@ -77,8 +79,7 @@ class Side:
         """Coordinates ``(n, 2)`` in pixels of the micrograph, NaN where there are none."""
         if not self.has(*COORDINATES):
             return None
-        found = np.stack([self.numbers(label) for label in COORDINATES], axis=1)
-        return np.where(np.abs(found).max(axis=1, keepdims=True) <= LARGEST, found, np.nan)
+        return bounded(np.stack([self.numbers(label) for label in COORDINATES], axis=1))
 
     @cached_property
     def micrograph_pixel(self) -> Floats | None:
@@ -87,7 +88,7 @@ class Side:
         if label is None:
             return None
         pixel = self.numbers(label)
-        return pixel if len(pixel) and (pixel > 0).all() else None
+        return pixel if len(pixel) and ((pixel > SMALLEST_PIXEL) & (pixel < LARGEST)).all() else None
 
     @cached_property
     def defocus(self) -> Floats | None:
@@ -116,6 +117,11 @@ class Side:
             return np.zeros(len(self), dtype=bool)
         code, _, number = self.images(IMAGE_NAME)
         return key_of(code, number).duplicated()
+
+
+def bounded(positions: Floats) -> Floats:
+    """Positions ``(n, 2)``, NaN where they can be none."""
+    return np.where(np.abs(positions).max(axis=1, keepdims=True) <= LARGEST, positions, np.nan)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy.spatial import KDTree
 
-from cryocore.convert.keys import Found, Side, alike, common_names, key_of, lacking, require_found
+from cryocore.convert.keys import Found, Side, alike, bounded, common_names, key_of, lacking, require_found
 from cryocore.formats.cs import SIDES
 from cryocore.ingest.particles import ORIGINS_ANGSTROM
 from cryocore.types import Floats, Ints
@@ -73,7 +73,7 @@ def views(ours: Side, theirs: Side) -> list[tuple[str, Floats, Floats]]:
             for p, side, pixel in ((a, ours, pixels[0]), (b, theirs, pixels[1]))
         )
         found.append(("Particles were centred anew: coordinates are compared less the origins.", a, b))
-    return found
+    return [(note, bounded(a), bounded(b)) for note, a, b in found]
 
 
 def _nearest(ours: Side, mine: Points, others: Points, tolerance: float) -> Found:

@@ -137,7 +137,8 @@ def identify(path: str | Path, begin: bytes | None = None, *, but: str = "") -> 
     found = _by_content(begin, path) or _SUFFIXES.get(path.suffix.lower())
     if found is None and begin and not is_binary(begin):
         found = Known("text", "Give an MRC file" if but == "mrc" else TABLE, "text")
-    return None if found is None or found.kind == but or (found.kind == "text" and but == "star") else found
+    own = {but, "text"} if but == "star" else {but}
+    return None if found is None or (but and found.kind in own) else found
 
 
 def _first_bytes(path: Path) -> bytes:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from cryocore.errors import InputError
+from cryocore.formats.foreign import identify
 from cryocore.tables.io import atomic_path
 
 if TYPE_CHECKING:  # pandas takes a third of a second that rules and replays do without
@@ -39,8 +40,11 @@ def kind_of(path: str | Path) -> Kind:
 
 
 def require_format(path: str | Path) -> None:
-    """Refuse a name whose suffix is of none of the formats."""
+    """Refuse a name whose suffix is of none of the formats; a file of another program is called by its name."""
     if Path(path).suffix.lower() not in (".star", ".cs", ".thu"):
+        found = identify(path) if Path(path).is_file() else None
+        if found is not None and found.kind not in ("star", "text"):
+            raise InputError(f"it is {found.name}", file=path, fix=found.fix)
         problem = "its suffix names no format of particles"
         raise InputError(problem, file=path, fix="Give a file that ends in .star, .cs or .thu")
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cryocore.convert.convert import convert
 from cryocore.convert.info import describe
 from cryocore.errors import InputError
 from cryocore.formats.foreign import identify
@@ -83,8 +84,10 @@ def test_named_by_every_reader(tmp_path: Path, name: str, reader: str) -> None:
     if reader == "map" and content.startswith(b"\x1f\x8b"):
         pytest.skip("gzipped maps are read")
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(InputError, match=f"it is {says}"):
+    with pytest.raises(InputError, match=f"it is {says}") as caught:
         READERS[reader](tmp_path / name)
+    if reader == "info" and not name.endswith((".star", ".cs")):
+        assert caught.value.problem.startswith("it is")
 
 
 @pytest.mark.parametrize("name", sorted({*FILES} - BY_NAME))
@@ -110,6 +113,14 @@ def test_own_files_are_no_foreign_ones(tmp_path: Path) -> None:
         read_header(star)
     with pytest.raises(InputError, match="not a cryoSPARC file: it is a STAR file"):
         read_tables(star.rename(tmp_path / "a.cs"))
+
+
+def test_convert_names_its_source(tmp_path: Path) -> None:
+    (tmp_path / "a.csg").write_text(GROUP)
+    with pytest.raises(InputError, match=r"a.csg: it is a cryoSPARC result group.*names: J5_particles.cs"):
+        convert(tmp_path / "a.csg", tmp_path / "a.star")
+    with pytest.raises(InputError, match=r"its suffix names no format of particles"):
+        convert(write_data_set(tmp_path).rename(tmp_path / "a.txt"), tmp_path / "a.cs")
 
 
 def test_a_map_under_any_name_is_described(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ from cryocore.formats.star import IMAGE_NAME
 from cryocore.ingest.columns import MAG_MATRIX, Columns
 from cryocore.ingest.optics import DETECTOR, MAGNIFICATION, Groups, find_groups
 from cryocore.ingest.particles import ORIGINS_ANGSTROM, ORIGINS_PIXEL, ids_of, quaternions_of, shifts_angstrom
-from cryocore.ingest.stacks import ImageNames, find_root, parse_image_names
+from cryocore.ingest.stacks import MAX_PARENTS, ImageNames, find_root, parse_image_names
 from cryocore.types import Floats, Ints
 
 HELD = frozenset(
@@ -220,7 +220,8 @@ def micrograph_sides(columns: Columns, root: str | None) -> Floats | None:
     if not all(columns.has(label) for label in ("rlnMicrographName", *COORDINATES)):
         return None
     code, names = pd.factorize(columns.texts("rlnMicrographName"))
-    folders = [Path(root)] if root is not None else [columns.tables.path.parent, Path()]
+    path = columns.tables.path
+    folders = [path.parent, Path(), *path.resolve().parents[1 : 1 + MAX_PARENTS]] if root is None else [Path(root)]
     folder = next((f for f in folders if (f / str(names[0])).is_file()), None)
     if folder is None:
         return None

@@ -47,7 +47,7 @@ def write_thu(
         special[i] = part
     for i, part in zip((20, 21), _origins(columns, pixel_size_angstrom).T, strict=True):
         special[i] = -part
-    special[CLASS] = columns.numbers("rlnClassNumber", 1.0).astype(np.int64) - 1
+    special[CLASS] = _counts(columns, "rlnClassNumber", columns.numbers("rlnClassNumber", 1.0)) - 1
     texts = [_column(columns, i, special.get(i)) for i in range(len(COLUMNS))]
     with atomic_path(out) as temporary, temporary.open("wb") as file:
         file.write(b"" if root is None else record(root, out, out))
@@ -69,8 +69,14 @@ def _column(columns: Columns, i: int, values: Any) -> pa.Array:
             values = columns.numbers(column.label or "", None if column.label == "rlnDefocusU" else default)
             values = values / column.scale
     if i in WHOLE:
-        return as_array(np.asarray(values).astype(np.int64))
+        return as_array(_counts(columns, column.label or "", np.asarray(values)))
     return as_array(np.round(np.asarray(values, dtype=np.float64), DECIMALS))
+
+
+def _counts(columns: Columns, label: str, values: Any) -> Any:
+    """Values ``(n,)`` as integers."""
+    columns.require(np.abs(values) < 2**31, label, values, "a count", "Correct it or remove the column")
+    return values.astype(np.int64)
 
 
 def _names(columns: Columns, i: int) -> pa.Array:

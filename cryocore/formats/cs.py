@@ -270,9 +270,8 @@ def left_out(fields: Fields, alignment: Alignment | None) -> list[str]:
     held |= frozenset() if alignment is None else alignment.field_names
     held |= {"ctf/tilt_A"} if fields.has(_named(fields, "ctf/cs_mm")) else set()
     held |= set(CENTRES) if fields.has(SHAPE) else set()
-    held |= (
-        {"blob/shape"} if fields.has("blob/shape") and np.ptp(fields.values("blob/shape"), axis=1).max() == 0 else set()
-    )
+    sides = fields.values("blob/shape") if fields.has("blob/shape") else None
+    held |= {"blob/shape"} if sides is not None and np.array_equal(sides[:, 0], sides[:, 1]) else set()
     return [name for name in fields.names if name not in held and not _says_nothing(name, fields.values(name))]
 
 

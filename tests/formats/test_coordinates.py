@@ -54,6 +54,10 @@ def test_sizes_come_from_the_micrographs(tmp_path: Path) -> None:
     records = read_records(tmp_path / "a.cs")
     assert records["location/micrograph_shape"].tolist() == [[32, 64]] * 8
     assert records["location/center_x_frac"].tolist() == records["location/center_y_frac"].tolist() == [0.125] * 8
+    job = tmp_path / "Refine3D" / "job005"
+    job.mkdir(parents=True)
+    below = convert(star.rename(job / "run_data.star"), tmp_path / "b.cs")
+    assert below.lost == done.lost
 
 
 def test_upside_down_twice_is_as_before(particles: Particles, tmp_path: Path) -> None:

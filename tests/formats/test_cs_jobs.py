@@ -311,3 +311,9 @@ def test_without_poses_what_goes_with_them_is_lost(tmp_path: Path) -> None:
     for label in ("half sets", "rlnAnglePsi", "rlnOriginX", "rlnClassNumber"):
         assert label in lost, label
     assert "rlnAnglePsi" in "; ".join(convert(star, tmp_path / "a.thu").lost)
+
+
+def test_numbers_that_thunder_does_not_count_to(tmp_path: Path) -> None:
+    star = write_data_set(tmp_path, particles=particle_columns() | {"rlnClassNumber": [1, 1e30, *[1] * 6]})
+    with pytest.raises(InputError, match=r"row 2, column rlnClassNumber: 1e\+30 is not a count"):
+        convert(star, tmp_path / "a.thu")

@@ -104,7 +104,10 @@ def given(path):
     return [] if path is None else path
 
 
-# Where the particles come from: simulated, planted with errors, or as they are.
+# Where the particles come from: simulated, planted with errors, or as they are; several files are joined first.
+SOURCES = [given(path) for path in CONFIG.input.files]
+SOURCE = "<results>/joined/particles.star" if len(SOURCES) > 1 else SOURCES[0] if SOURCES else []
+
 if CONFIG.input.star is None:
     STAR = "<results>/simulated/particles.star"
     IMAGES = "<results>/simulated/particles.mrcs"
@@ -116,7 +119,7 @@ elif CONFIG.input.plant.total > 0:
     TRUTH = "<results>/planted/truth.parquet"
     TRUE_MAP = given(CONFIG.input.true_map)
 else:
-    STAR = given(CONFIG.input.star)
+    STAR = SOURCE
     IMAGES = []  # the STAR file names them; stacks of a microscope do not change
     TRUTH = given(CONFIG.input.truth)
     TRUE_MAP = given(CONFIG.input.true_map)

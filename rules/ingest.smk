@@ -30,10 +30,31 @@ rule simulate:
         command("simulate", "{params.out_dir:q}")
 
 
+rule join:
+    """Make one file of particles of several."""
+    input:
+        sources=SOURCES,
+    output:
+        star="<results>/joined/particles.star",
+    log:
+        "<logs>/join.log",
+    benchmark:
+        "<logs>/join.tsv"
+    conda:
+        "../envs/cryocore.yaml"
+    params:
+        *code("join"),
+        **program("join"),
+    message:
+        "Joining {input.sources}"
+    shell:
+        command("join", "{output.star:q} {input.sources:q}")
+
+
 rule plant:
     """Plant errors into a real data set, and write down which."""
     input:
-        star=given(CONFIG.input.star),
+        star=SOURCE,
         passthrough=given(CONFIG.input.passthrough),
     output:
         star="<results>/planted/particles.star",
@@ -60,7 +81,7 @@ rule ingest:
     input:
         star=STAR,
         images=IMAGES,
-        passthrough=given(CONFIG.input.passthrough) if STAR == CONFIG.input.star else [],
+        passthrough=given(CONFIG.input.passthrough) if STAR in SOURCES else [],
     output:
         particles="<results>/particles.parquet",
     log:

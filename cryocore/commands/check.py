@@ -22,7 +22,7 @@ def check(
     from cryocore.config.file import read_config
 
     config = read_config(file)
-    particles = config.input.star or f"{config.input.simulate.n_particles} simulated particles"
+    particles = ", ".join(config.input.files) or f"{config.input.simulate.n_particles} simulated particles"
     rounds = "1 round" if config.n_rounds == 1 else f"{config.n_rounds} rounds"
     text = f"{file} is valid: run {config.run}, {rounds} on {particles}, {config.symmetry}"
     answer(text, config.model_dump(mode="json"), as_json)

@@ -18,6 +18,7 @@ from cryocore.commands.stages.cache import cache
 from cryocore.commands.stages.classify import classify
 from cryocore.commands.stages.gather import gather
 from cryocore.commands.stages.ingest import ingest
+from cryocore.commands.stages.join import join
 from cryocore.commands.stages.noise import noise
 from cryocore.commands.stages.plant import plant
 from cryocore.commands.stages.reconstruct import reconstruct
@@ -112,6 +113,7 @@ def _named(config: Config) -> dict[str, Any]:
 
 VERBS = (
     verb(simulate, tell.simulated),
+    verb(join),
     verb(plant),
     verb(ingest, tell.ingested),
     verb(cache),

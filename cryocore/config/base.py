@@ -36,15 +36,26 @@ def _as_name(value: str) -> str:
     return path
 
 
+def _as_names(value: Any) -> Any:
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list | tuple) or not texts or not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"{value!r:.80} should be a valid string, or a list of them")
+    names = [_as_name(text) for text in texts]
+    if len(set(names)) < len(names):
+        raise ValueError(f"{value!r:.80} names a file twice")
+    return names[0] if isinstance(value, str) else names
+
+
 Range = Annotated[tuple[Positive, Positive], AfterValidator(_ascending)]
 PerRound = BeforeValidator(_as_list)
 FileName = Annotated[str, AfterValidator(_as_name)]
+FileNames = Annotated[str | list[str], BeforeValidator(_as_names)]
 
 
 class Section(BaseModel):
     """A block of settings in which unknown keys are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, serialize_by_alias=True)
 
     @field_validator("*", mode="before")
     @classmethod

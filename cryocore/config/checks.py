@@ -61,7 +61,7 @@ def _in_words(fault: Any, section: type[BaseModel]) -> str:
 
 def _keys(section: type[BaseModel]) -> list[str]:
     """All keys of a section and of those inside it, the latter first."""
-    names = list(section.model_fields)
+    names = [field.alias or name for name, field in section.model_fields.items()]
     for name, field in section.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             names = [f"{name}.{inner}" for inner in _keys(field.annotation)] + names

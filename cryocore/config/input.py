@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
-from cryocore.config.base import FileName, Positive, Section
+from cryocore.config.base import FileName, FileNames, Positive, Rate, Section
 from cryocore.config.plant import PlantedErrors
 from cryocore.config.simulate import Simulate
 
@@ -12,8 +14,8 @@ from cryocore.config.simulate import Simulate
 class Input(Section):
     """Where the particles come from: a file of them, or a simulation when there is none."""
 
-    star: FileName | None = Field(
-        default=None, description="RELION STAR, cryoSPARC .cs or THUNDER .thu file of particles"
+    star: FileNames | None = Field(
+        default=None, description="RELION STAR, cryoSPARC .cs or THUNDER .thu file, or a list of files"
     )
     passthrough: FileName | None = Field(
         default=None, description="passthrough file of a .cs file (default: found beside it)"
@@ -22,6 +24,21 @@ class Input(Section):
         default=None, description="directory that image paths start from (default: found by looking)"
     )
     pixel_size_angstrom: Positive | None = Field(default=None, description="overrides the file's; null: read it")
+    class_number: int | None = Field(
+        default=None,
+        alias="class",
+        ge=0,
+        description="read this class alone, counted as in the file (.cs: from 0); null: all",
+    )
+    copies: Literal["auto", "keep", "remove"] = Field(
+        default="auto", description="of an image; auto: those of symmetry expansion"
+    )
+    min_distance_angstrom: Positive | None = Field(
+        default=None, description="of particles closer than this on a micrograph the first is read"
+    )
+    duplicate_share: Rate = Field(
+        default=0.1, description="of the image's side: what is closer is reported, as picked twice"
+    )
     truth: FileName | None = Field(
         default=None, description="Parquet table with particle_id and is_correct, where the truth is known"
     )
@@ -34,10 +51,15 @@ class Input(Section):
         default=PlantedErrors(), description="errors made on purpose, in simulated or real particles"
     )
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files of particles; none where they are simulated."""
+        return () if self.star is None else (self.star,) if isinstance(self.star, str) else tuple(self.star)
+
     @model_validator(mode="after")
     def _one_truth(self) -> Input:
-        if self.passthrough and not (self.star or "").lower().endswith(".cs"):
-            raise ValueError("passthrough: only a cryoSPARC .cs file has one")
+        if self.passthrough and not (len(self.files) == 1 and self.files[0].lower().endswith(".cs")):
+            raise ValueError("passthrough: only a single cryoSPARC .cs file has one")
         if self.star is None and (self.truth or self.true_map):
             raise ValueError("a simulation knows its own truth: truth and true_map need a star")
         if self.truth and self.plant.total > 0.0:

@@ -114,9 +114,10 @@ def _yaml_lines(section: BaseModel, depth: int = 0) -> Iterator[str]:
             yield from ["", f"{indent}{name}:  # {remark}"] if depth == 0 else [f"{indent}{name}:  # {remark}"]
             yield from _yaml_lines(value, depth + 1)
         else:
-            choice = _choices(properties[name])
+            key = field.alias or name
+            choice = _choices(properties[key])
             comment = f"{choice}; {remark}" if 0 < len(choice) <= LONGEST_CHOICE else remark
-            yield f"{indent}{name}: {_plain(value)}".ljust(43) + f"  # {comment}"
+            yield f"{indent}{key}: {_plain(value)}".ljust(43) + f"  # {comment}"
 
 
 def _tables(section: BaseModel, prefix: str, known: dict[type[BaseModel], str]) -> Iterator[str]:
@@ -139,7 +140,8 @@ def _tables(section: BaseModel, prefix: str, known: dict[type[BaseModel], str]) 
             inner.append((f"{prefix}.{name}".lstrip("."), default if prefix else type(default)()))
         else:
             meaning = (field.description or "").replace("<", "&lt;")
-            rows.append((f"`{name}`", f"`{_plain(default)}`", _allowed(properties[name]), meaning))
+            key = field.alias or name
+            rows.append((f"`{key}`", f"`{_plain(default)}`", _allowed(properties[key]), meaning))
     yield table(["key", "default", "allowed", "meaning"], rows)
     for path, part in inner:
         yield from _tables(part, path, known)

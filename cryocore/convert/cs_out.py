@@ -152,7 +152,7 @@ def _sides(columns: Columns, names: ImageNames, root: str | None) -> Ints:
         sides = columns.numbers("rlnImageSize")
         columns.require((sides >= 1) & (sides < 2**16), "rlnImageSize", sides, "the side of an image", "Correct it")
         return sides.astype(np.int64)
-    found = find_root(columns.tables.path, names, root)
+    found = find_root(columns, names, root)
     return np.array([read_header(Path(found) / path).width for path in names.paths])[names.stack]
 
 

@@ -19,7 +19,8 @@ from cryocore.errors import InputError
 from cryocore.formats.cs import COORDINATES, UID_LABEL
 from cryocore.formats.star import IMAGE_NAME
 from cryocore.ingest.columns import PIXEL_SIZES, Columns
-from cryocore.ingest.particles import DEFOCUS_U, DEFOCUS_V, MICROGRAPH
+from cryocore.ingest.copies import MICROGRAPH
+from cryocore.ingest.particles import DEFOCUS_U, DEFOCUS_V
 from cryocore.types import Bools, Floats, Ints
 
 LARGEST = 1e7

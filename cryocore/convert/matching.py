@@ -13,8 +13,9 @@ from cryocore.convert.keys import Found, Side, common_names, key_of, lacking, lo
 from cryocore.convert.places import TOLERANCE, by_coordinates, micrograph_codes, views
 from cryocore.errors import InputError
 from cryocore.formats.cs import COORDINATES
+from cryocore.formats.kinds import PARTICLE_ID
 from cryocore.formats.star import IMAGE_NAME
-from cryocore.ingest.particles import PARTICLE_ID, ids_of, particle_ids
+from cryocore.ingest.particles import ids_of, particle_ids
 from cryocore.types import Ints
 
 BY = ("uid", "image", "original", "coordinates", "number")

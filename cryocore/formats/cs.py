@@ -6,6 +6,7 @@ sign as RELION's; image numbers, half sets, classes and exposure groups start at
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -21,10 +22,12 @@ from scipy.spatial.transform import Rotation
 
 from cryocore.errors import InputError
 from cryocore.formats.csg import write_group
-from cryocore.formats.records import UID, Fields, read_fields, read_records, write_records
+from cryocore.formats.records import UID, Fields, Records, Source, read_fields, read_records, write_records
 from cryocore.formats.star import IMAGE_NAME, StarTables
 from cryocore.geometry.rotations import matrix_to_euler
 from cryocore.types import Bools, Floats, Ints
+
+log = logging.getLogger(__name__)
 
 ALIGNMENT = "alignments3D"
 MULTI = "alignments3D_multi"
@@ -488,14 +491,35 @@ def _short(values: NDArray[Any]) -> Floats:
     return np.where(code < 0, np.nan, numbers[code]).reshape(values.shape)
 
 
-def filter_cs(parent: str | Path, keep: Bools, out: str | Path, root: str | None = None) -> None:
+def filter_cs(
+    parent: str | Path, keep: Bools, out: str | Path, root: str | None = None, half: Ints | None = None
+) -> None:
     """Write the rows of ``parent`` that ``keep`` ``(n,)`` says with all their fields, and their result group.
 
-    The group names ``root``, the directory that image paths start from.
+    The group names ``root``, the directory that image paths start from. ``half`` is the half set, 1 or 2, of each row
+    that is kept, where it is not that of ``parent``.
     """
     records = read_records(parent)
     if len(keep) != len(records):
         problem = f"has {len(records)} particles where {len(keep)} are expected"
         raise InputError(problem, file=parent, fix="The file has changed: run the workflow from the start")
-    write_records(out, records[np.asarray(keep, dtype=bool)])
+    kept = records[np.asarray(keep, dtype=bool)]
+    write_records(out, kept if half is None else _with_split(kept, half, Path(parent)))
     write_group(out, root, parent)
+
+
+def _with_split(records: Records, half: Ints, parent: Path) -> Records:
+    """The rows with their half sets in every alignment that they have."""
+    alignment = find_alignment(Fields((Source(parent, records),)))
+    if alignment is None:
+        log.warning("%s holds no alignments: the half sets made here stay in particles.parquet", parent)
+        return records
+    names = [f"{prefix}/split" for prefix in alignment.prefixes]
+    known = records.dtype.names or ()
+    fields = [(name, records.dtype[name]) for name in known]
+    made = np.empty(len(records), [*fields, *((name, np.dtype("<u4")) for name in names if name not in known)])
+    for name in known:
+        made[name] = records[name]
+    for name in names:
+        made[name] = (half - 1).reshape(-1, *(1,) * (made[name].ndim - 1))
+    return made

@@ -21,6 +21,9 @@ if TYPE_CHECKING:  # pandas takes a third of a second that rules and replays do 
     from cryocore.types import Bools
 
 Kind = Literal["star", "cs", "thu"]
+HALF_SET = "rlnRandomSubset"
+PARTICLE_ID = "cryocoreParticleId"
+"""The column of ids in a STAR file whose ids are not those that the names of its images give."""
 TITLES: dict[Kind, str] = {"star": "RELION STAR file", "cs": "cryoSPARC file", "thu": "THUNDER file"}
 
 
@@ -82,9 +85,10 @@ def filter_particles(
 ) -> None:
     """Write the particles of ``parent`` that ``keep`` ``(n,)`` says, in its own format.
 
-    Lines of STAR and ``.thu`` files stay byte for byte, rows of ``.cs`` files keep all their fields. Only a STAR file
-    takes the ``extra`` columns. What is written names the directory that image paths start from: ``root``, else
-    that which ``parent`` names (:mod:`cryocore.formats.roots`).
+    Lines of STAR and ``.thu`` files stay byte for byte, rows of ``.cs`` files keep all their fields. A STAR file takes
+    all of the ``extra`` columns, a ``.cs`` file the half sets among them, a ``.thu`` file none. What is written names
+    the directory that image paths start from: ``root``, else that which ``parent`` names
+    (:mod:`cryocore.formats.roots`).
 
     Raises
     ------
@@ -95,9 +99,12 @@ def filter_particles(
         raise InputError(problem, file=out, fix="End both names alike; cryocore convert changes the format")
     match kind_of(parent):
         case "cs":
+            import numpy as np
+
             from cryocore.formats.cs import filter_cs
 
-            filter_cs(parent, keep, out, root)
+            half = extra.get(HALF_SET)
+            filter_cs(parent, keep, out, root, None if half is None else np.asarray(half))
         case "thu":
             from cryocore.formats.thu import filter_thu
 

@@ -46,6 +46,10 @@ class Columns:
             return self._in_optics(label)
         return label in self.tables.particles or self._in_optics(label)
 
+    def row(self, index: int | np.integer[Any]) -> int:
+        """The row of the file, from 1, that a particle has."""
+        return int(self.tables.rows[index]) + 1 if self.tables.rows is not None else int(index) + 1
+
     def name(self, label: str) -> str:
         """What the file calls the column."""
         return self.tables.names.get(label, label)
@@ -63,7 +67,7 @@ class Columns:
             raise InputError(
                 f"{str(column.iloc[index].iloc[bad[0]])!r} is not a finite number{others(bad)}",
                 file=self.tables.path,
-                row=int(bad[0]) + 1,
+                row=self.row(bad[0]),
                 column=self.name(label),
                 fix="Correct the value or remove the row",
             )
@@ -86,9 +90,9 @@ class Columns:
         """Refuse the first row for which ``ok`` is false."""
         bad = np.flatnonzero(~ok)
         if len(bad):
-            row = int(bad[0])
-            problem = f"{values[row]:g} is not {expected}{others(bad)}"
-            raise InputError(problem, file=self.tables.path, row=row + 1, column=self.name(label), fix=fix)
+            problem = f"{values[bad[0]]:g} is not {expected}{others(bad)}"
+            row = self.row(bad[0])
+            raise InputError(problem, file=self.tables.path, row=row, column=self.name(label), fix=fix)
 
     def _in_optics(self, label: str) -> bool:
         return self.tables.optics is not None and label in self.tables.optics
@@ -130,7 +134,7 @@ def columns_of(tables: StarTables) -> Columns:
         raise InputError(
             f"optics group {tables.particles[GROUP].iloc[bad[0]]} is not in data_optics{others(bad)}",
             file=path,
-            row=int(bad[0]) + 1,
+            row=Columns(tables, row).row(bad[0]),
             column=GROUP,
             fix="Add the group to data_optics or correct the row",
         )

@@ -169,7 +169,7 @@ def _zernike(columns: Columns, label: str, text: str, row: int) -> tuple[float, 
     if not np.isfinite(coefficients).all():
         fix = "Write the coefficients as [0.1,0.2]"
         problem = f"{text!r} is not a list of finite numbers"
-        raise InputError(problem, file=columns.tables.path, row=int(row) + 1, column=label, fix=fix)
+        raise InputError(problem, file=columns.tables.path, row=columns.row(row), column=label, fix=fix)
     return coefficients
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,26 @@ from numpy.typing import NDArray
 
 from cryocore.conventions import euler_to_matrix
 from cryocore.errors import InputError
-from cryocore.formats.kinds import read_tables
+from cryocore.formats.kinds import PARTICLE_ID, read_tables
 from cryocore.formats.star import IMAGE_NAME, StarTables
 from cryocore.geometry.rotations import matrix_to_quaternion
-from cryocore.ingest.columns import Columns, columns_of
-from cryocore.ingest.halves import half_sets
-from cryocore.ingest.optics import find_groups
-from cryocore.ingest.stacks import ImageNames, check_images, check_stacks, find_root, parse_image_names
-from cryocore.tables.particles import GIVEN_SCORES, Particles, particles_schema
-from cryocore.types import Floats
+from cryocore.hashing import mix
+from cryocore.ingest.classes import of_class
+from cryocore.ingest.columns import Columns, columns_of, others
+from cryocore.ingest.copies import ALL, MICROGRAPH, Choice, close_pairs, named_images, positions, settled, thinned
+from cryocore.ingest.halves import TUBE, Units, half_sets, require_two
+from cryocore.ingest.optics import find_groups, pixel_sizes
+from cryocore.ingest.stacks import (
+    ImageNames,
+    check_halves,
+    check_images,
+    check_stacks,
+    find_root,
+    parse_image_names,
+    require_images,
+)
+from cryocore.tables.particles import GIVEN_SCORES, IMAGE, Particles, particles_schema
+from cryocore.types import Bools, Floats, Ints
 
 log = logging.getLogger(__name__)
 
@@ -31,15 +43,11 @@ ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
 ORIGINS_ANGSTROM = ("rlnOriginXAngst", "rlnOriginYAngst")
 ORIGINS_PIXEL = ("rlnOriginX", "rlnOriginY")
 DEFOCUS_U, DEFOCUS_V, DEFOCUS_ANGLE = "rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle"
-MICROGRAPH = "rlnMicrographName"
 
 MAX_DEFOCUS_ANGSTROM = 3e5
 MICROMETRE_DEFOCUS = 50.0
 ROWS_PER_CHUNK = 1 << 17
-
-
-PARTICLE_ID = "cryocoreParticleId"
-"""The column of ids in a STAR file whose images have other names than those that the ids are made from."""
+MOST_MIXED = 8
 
 
 def particle_ids(names: Iterable[str]) -> NDArray[np.uint64]:
@@ -53,12 +61,35 @@ def particle_ids(names: Iterable[str]) -> NDArray[np.uint64]:
 
 
 def ids_of(tables: StarTables) -> NDArray[np.uint64]:
-    """Stable ids ``(n,)`` of the particles of a file: its own, or those of its image names."""
+    """Stable ids ``(n,)`` of the particles of a file, all different: its own, or those of its image names.
+
+    Copies of an image are told apart by their order; what is handed on holds their ids.
+    """
+    return distinct(_ids_of_file(tables))
+
+
+def _ids_of_file(tables: StarTables) -> NDArray[np.uint64]:
+    """The ids ``(n,)`` that a file gives its particles, the same to copies of an image."""
     if tables.ids is not None:
         return tables.ids
     if PARTICLE_ID in tables.particles:
         return _given_ids(tables)
     return particle_ids(tables.particles[IMAGE_NAME].astype(str))
+
+
+def distinct(ids: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Ids ``(n,)`` of which no two are equal: each that was there before is mixed with how often it was.
+
+    >>> distinct(np.array([5, 6, 5], dtype=np.uint64))[:2].tolist()
+    [5, 6]
+    """
+    known = pd.Series(ids)
+    for _ in range(MOST_MIXED):
+        if not known.duplicated().any():
+            break
+        before = known.groupby(known).cumcount().to_numpy().astype(np.uint64)
+        known = known.where(before == 0, mix(known.to_numpy() ^ mix(before)))
+    return known.to_numpy()
 
 
 def _given_ids(tables: StarTables) -> NDArray[np.uint64]:
@@ -68,6 +99,13 @@ def _given_ids(tables: StarTables) -> NDArray[np.uint64]:
         problem = f"{texts[wrong]!r:.80} is no id of a particle"
         fix = "Remove the column; ids are then made from the names of the images"
         raise InputError(problem, file=tables.path, row=wrong + 1, column=PARTICLE_ID, fix=fix)
+    first = pd.Series(np.arange(len(texts))).groupby(texts).transform("first").to_numpy()
+    names = tables.particles[IMAGE_NAME].astype(str).to_numpy(dtype=object)
+    other = np.flatnonzero(names != names[first])
+    if len(other):
+        row, fix = int(other[0]), "Remove the column; ids are then made from the names of the images"
+        problem = f"the id of row {first[row] + 1}, which has another image{others(other)}"
+        raise InputError(problem, file=tables.path, row=row + 1, column=PARTICLE_ID, fix=fix)
     return np.array([int(text) for text in texts], dtype=np.uint64)
 
 
@@ -78,6 +116,7 @@ def ingest(
     pixel_size_angstrom: float | None,
     seed: int,
     passthrough: str | Path | None = None,
+    choice: Choice = ALL,
 ) -> Particles:
     """Read a file of particles and check everything that later stages rely on, images included.
 
@@ -88,13 +127,14 @@ def ingest(
     pixel_size_angstrom : replaces that of the file
     seed : of the half sets, where the file has none
     passthrough : .cs file with more fields of the same particles; None looks beside the file if some are missing
+    choice : which of the particles are read
 
     Raises
     ------
     InputError  for the first fault found, with its file, row, column and fix.
     """
     particles = read_particles(
-        star, root=root, pixel_size_angstrom=pixel_size_angstrom, seed=seed, passthrough=passthrough
+        star, root=root, pixel_size_angstrom=pixel_size_angstrom, seed=seed, passthrough=passthrough, choice=choice
     )
     check_images(particles)
     return particles
@@ -107,30 +147,108 @@ def read_particles(
     pixel_size_angstrom: float | None,
     seed: int,
     passthrough: str | Path | None = None,
+    choice: Choice = ALL,
 ) -> Particles:
     """As :func:`ingest`, without reading the images: only the headers of their stacks."""
     star = Path(star)
     tables = read_tables(star, passthrough)
     for notice in tables.notices:
         log.info("%s: %s", star, notice)
+    require_images(columns_of(tables))
+    given = _ids_of_file(tables)
+    ids = distinct(given)
+    n, tables = len(tables), of_class(replace(tables, ids=ids), choice.class_number)
     columns = columns_of(tables)
+    require_two(columns)
     names = parse_image_names(columns)
-    ids = ids_of(tables)
+    _require_poses(columns)
+    stays = _stay(columns, names, choice, root, pixel_size_angstrom)
+    if not stays.all():
+        tables = tables.take(np.flatnonzero(stays))
+        columns = columns_of(tables)
+        names = parse_image_names(columns)
     groups = find_groups(columns, pixel_size_angstrom)
     x, y = shifts_angstrom(columns, groups.pixel_size_angstrom).T
     values = {**_poses(columns), "shift_x_angstrom": x, "shift_y_angstrom": y, **_ctf(columns)}
     values |= {name: columns.numbers_or_nan(label) for label, name in GIVEN_SCORES.items() if columns.has(label)}
-    micrographs = columns.texts(MICROGRAPH)
-    half = half_sets(columns, ids, micrographs, seed)
-    found = find_root(star, names, root)
-    boxes = check_stacks(columns, names, groups, found, half)
-    _report_long_shifts(star, values, boxes[groups.index] * groups.pixel_size_angstrom)
-    table = _table(ids, names, micrographs, {**values, "optics_group": groups.index, "half": half})
-    return Particles(table, groups.optics(boxes), str(star), found)
+    found = find_root(columns, names, root)
+    boxes = check_stacks(columns, names, groups, found)
+    side = boxes[groups.index] * groups.pixel_size_angstrom
+    _report_long_shifts(star, values, side)
+    image = named_images(names, found)
+    places = positions(columns, np.stack([x, y], axis=1), groups.pixel_size_angstrom)
+    pairs = _close_pairs(columns, places, choice.duplicate_share * side, image)
+    micrographs, ids_made = columns.texts(MICROGRAPH), not np.array_equal(ids, given)
+    ids = ids if tables.rows is None else ids[tables.rows]
+    half, made = half_sets(columns, ids, Units.of(columns, micrographs, image, pairs), seed)
+    check_halves(columns, boxes[groups.index], half)
+    _report_pairs(star, pairs, half, choice.duplicate_share)
+    values |= {"optics_group": groups.index, "half": half}
+    first = pd.Series(np.arange(len(image))).groupby(image).transform("first").to_numpy()
+    values |= {IMAGE: ids[first]} if np.any(first != np.arange(len(image))) else {}
+    values["source_row"] = np.arange(n, dtype=np.int64) if tables.rows is None else tables.rows
+    table = _table(ids, names, micrographs, values)
+    n_parent = None if tables.rows is None else n
+    return Particles(table, groups.optics(boxes), str(star), found, made, n_parent, ids_made)
+
+
+def _stay(
+    columns: Columns, names: ImageNames, choice: Choice, root: str | None, pixel_size_angstrom: float | None
+) -> Bools:
+    """Which particles ``(n,)`` stay: without copies that are not meant, and without those too close to others."""
+
+    image = named_images(names, None)
+    stays = settled(columns, names, image, lambda: quaternions_of(columns), choice.copies)
+    by_name, image = len(pd.unique(image)), named_images(names, find_root(columns, names, root))
+    if len(pd.unique(image)) < by_name:
+        stays &= settled(columns, names, image, lambda: quaternions_of(columns), choice.copies)
+    if choice.min_distance_angstrom:
+        pixel = pixel_sizes(columns, pixel_size_angstrom)
+        places = positions(columns, shifts_angstrom(columns, pixel), pixel)
+        if places is None:
+            problem = "nothing says where on their micrographs the particles are"
+            fix = "Leave input.min_distance_angstrom out"
+            raise InputError(problem, file=columns.tables.path, column=columns.name("rlnCoordinateX"), fix=fix)
+        among = np.flatnonzero(stays & ~pd.Series(image).duplicated().to_numpy())
+        distance = np.full(len(columns), choice.min_distance_angstrom)
+        near = thinned(len(columns), close_pairs(columns, places, distance, among))
+        gone = ~near[pd.Series(np.arange(len(image))).groupby(image).transform("first").to_numpy()]
+        message = "%s: removed %d of %d particles, less than %g Å from one that stands before them"
+        log.warning(message, columns.tables.path, (stays & gone).sum(), len(stays), choice.min_distance_angstrom)
+        stays &= ~gone
+    return stays
+
+
+def _close_pairs(columns: Columns, places: Floats | None, distance: Floats, image: Ints) -> Ints:
+    """Pairs of rows ``(m, 2)`` that are too close to be two particles, other than segments of one filament."""
+    if places is None:
+        return np.zeros((0, 2), dtype=np.int64)
+    among = np.flatnonzero(~pd.Series(image).duplicated().to_numpy())
+    pairs = close_pairs(columns, places, distance, among)
+    if not columns.has(TUBE):
+        return pairs
+    tube = columns.texts(TUBE)
+    return pairs[tube[pairs[:, 0]] != tube[pairs[:, 1]]]
+
+
+def _report_pairs(star: Path, pairs: Ints, half: Ints, share: float) -> None:
+    """Say how many particles seem to have been picked twice, and of which each half set has one image."""
+    if len(pairs):
+        parted = int((half[pairs[:, 0]] != half[pairs[:, 1]]).sum())
+        message = (
+            "%s: %d pairs of particles are closer than %g of the image's side on a micrograph, picked twice perhaps; "
+            "of %d each half set has one, which raises the FSC. input.min_distance_angstrom removes them"
+        )
+        log.warning(message, star, len(pairs), share, parted)
 
 
 def _poses(columns: Columns) -> dict[str, Floats]:
     """Quaternions from the three Euler angles."""
+    quaternions = quaternions_of(columns)
+    return {f"quat_{c}": quaternions[:, i] for i, c in enumerate("wxyz")}
+
+
+def _require_poses(columns: Columns) -> None:
     missing = next((a for a in ANGLES if a not in columns.tables.particles), None)
     fix = "Refine the particles in 3-D and give the file of the refinement"
     if missing is not None:
@@ -138,8 +256,6 @@ def _poses(columns: Columns) -> dict[str, Floats]:
     if not any(columns.numbers(a).any() for a in ANGLES[:2]):
         problem = "rot and tilt are 0 in every row: the particles have no 3-D poses"
         raise InputError(problem, file=columns.tables.path, column=columns.name(ANGLES[1]), fix=fix)
-    quaternions = quaternions_of(columns)
-    return {f"quat_{c}": quaternions[:, i] for i, c in enumerate("wxyz")}
 
 
 def quaternions_of(columns: Columns) -> Floats:
@@ -201,7 +317,6 @@ def _table(
     code, unique = pd.factorize(micrographs)
     columns: dict[str, Any] = {
         "particle_id": ids,
-        "source_row": np.arange(len(ids), dtype=np.int64),
         "stack": pa.DictionaryArray.from_arrays(names.stack.astype(np.int32), list(names.paths)),
         "slice": names.slice,
         "micrograph": pa.DictionaryArray.from_arrays(code.astype(np.int32), [str(u) for u in unique]),

@@ -6,17 +6,23 @@ import logging
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from cryocore.errors import InputError
+from cryocore.formats.kinds import HALF_SET
 from cryocore.formats.roots import first_relative, recorded_roots
 from cryocore.formats.stacks import StackHeader, batch_size, batches, read_header
 from cryocore.formats.star import IMAGE_NAME
 from cryocore.ingest.columns import Columns, others
+from cryocore.ingest.halves import is_parted
 from cryocore.ingest.optics import Groups
 from cryocore.tables.particles import Particles
 from cryocore.types import Ints
@@ -28,6 +34,9 @@ OTHER_FORMATS = ("spi", "img", "hed", "hdf", "h5", "tif", "tiff", "eer", "ser", 
 """What may stand behind the colon of ``stack:format``: MRC by its names, and what is not read."""
 
 MAX_PARENTS = 4
+NUMBER_AND_STACK = "(?s)^(?P<number>[0-9]{1,9})@(?P<stack>.+)$"
+MARKED_ROWS = 8
+"""Rows of an image that it is recognised by."""
 LARGEST_PIXEL = 1e18
 """Squares of larger pixels leave float32."""
 
@@ -42,45 +51,33 @@ class ImageNames:
 
 
 def parse_image_names(columns: Columns) -> ImageNames:
-    """Split ``000001@stack.mrcs``; refuse subtomograms, faulty names and images named twice."""
+    """Split ``000001@stack.mrcs``; refuse subtomograms and faulty names."""
     file = columns.tables.path
     require_images(columns)
-    parts = [name.partition("@") for name in columns.texts(IMAGE_NAME)]
-    valid = np.array([sep == "@" and p != "" and n.isascii() and n.isdigit() and len(n) < 10 for n, sep, p in parts])
-    bad = np.flatnonzero(~valid)
+    texts = pa.array(columns.texts(IMAGE_NAME), pa.string())
+    parts = pc.extract_regex(texts, NUMBER_AND_STACK)
+    bad = np.flatnonzero(pc.is_null(parts).to_numpy(zero_copy_only=False))
     if len(bad):
         raise InputError(
-            f"{''.join(parts[bad[0]])!r} is not number@stack{others(bad)}; "
+            f"{texts[int(bad[0])].as_py()!r} is not number@stack{others(bad)}; "
             "only stacks of single-particle images are read, not subtomograms",
             file=file,
-            row=int(bad[0]) + 1,
+            row=columns.row(bad[0]),
             column=columns.name(IMAGE_NAME),
             fix="Extract the particles into stacks",
         )
-    image = np.array([int(n) for n, _, _ in parts], dtype=np.int64) - 1
+    image = pc.struct_field(parts, "number").cast(pa.int64()).to_numpy() - 1
     columns.require(image >= 0, IMAGE_NAME, image + 1, "an image number (they start at 1)", "Count images from 1")
-    stack, paths = _stacks([p for _, _, p in parts], columns)
-    same = pd.factorize(np.array([os.path.normpath(p) for p in paths], dtype=object))[0][stack]
-    twice = np.flatnonzero(pd.DataFrame({"stack": same, "image": image}).duplicated())
-    if len(twice):
-        row = int(twice[0])
-        first = int(np.flatnonzero((same == same[row]) & (image == image[row]))[0])
-        raise InputError(
-            f"{''.join(parts[row])!r} is the image of row {first + 1} already{others(twice)}",
-            file=file,
-            row=row + 1,
-            column=columns.name(IMAGE_NAME),
-            fix="Remove duplicate particles",
-        )
-    return ImageNames(stack.astype(np.int64), image, tuple(map(str, paths)))
+    stack = pc.struct_field(parts, "stack").dictionary_encode()
+    code, paths = _stacks(stack.indices.to_numpy().astype(np.int64), stack.dictionary.to_pylist(), columns)
+    return ImageNames(code, image, tuple(paths))
 
 
-def _stacks(names: list[str], columns: Columns) -> tuple[Ints, list[str]]:
-    """Number of each row's stack, and the stacks' paths.
+def _stacks(code: Ints, found: list[str], columns: Columns) -> tuple[Ints, list[str]]:
+    """Number of each row's stack ``(n,)``, and the stacks' paths, of numbers and names as they stand in the file.
 
     They are without the format that RELION and EMAN take behind a colon, as in ``particles.mrc:mrcs``.
     """
-    code, found = pd.factorize(np.array(names, dtype=object))
     plain = [name if suffix.lower() in FORMATS else path for path, name, suffix in map(_split_format, found)]
     foreign = [i for i, path in enumerate(found) if _split_format(path)[2].lower() in OTHER_FORMATS]
     if foreign:
@@ -118,7 +115,7 @@ def require_images(columns: Columns) -> None:
         raise InputError("the particles have no images", file=file, column=columns.name(IMAGE_NAME), fix=fix)
 
 
-def find_root(star: Path, names: ImageNames, root: str | None) -> str:
+def find_root(columns: Columns, names: ImageNames, root: str | None) -> str:
     """The directory that image paths start from: the given one, or the first of the usual ones with the first stack.
 
     The usual ones: those that the file names, that of the STAR file, the working directory, the parents.
@@ -131,15 +128,15 @@ def find_root(star: Path, names: ImageNames, root: str | None) -> str:
     code = next((i for i, p in enumerate(names.paths) if not Path(p).is_absolute()), None)
     if code is None:
         return "."
-    relative = names.paths[code]
+    relative, star = names.paths[code], columns.tables.path
     candidates = _usual_roots(star)
     found = next((c for c in candidates if os.path.isfile(Path(c) / relative)), None)
     if found is None:
         raise InputError(
             f"the stack {relative} does not exist; looked in {', '.join(candidates)}",
             file=star,
-            row=int(np.argmax(names.stack == code)) + 1,
-            column=IMAGE_NAME,
+            row=columns.row(np.argmax(names.stack == code)),
+            column=columns.name(IMAGE_NAME),
             fix="Give the directory that image paths start from (input.root, --root)",
         )
     if found != ".":
@@ -160,7 +157,7 @@ def _usual_roots(path: Path) -> list[str]:
     return [*recorded_roots(path), str(path.parent), ".", *above]
 
 
-def check_stacks(columns: Columns, names: ImageNames, groups: Groups, root: str, half: Ints) -> Ints:
+def check_stacks(columns: Columns, names: ImageNames, groups: Groups, root: str) -> Ints:
     """Check every stack's header against the rows that use it.
 
     Returns
@@ -181,12 +178,12 @@ def check_stacks(columns: Columns, names: ImageNames, groups: Groups, root: str,
             f"image {names.slice[row] + 1} of {names.paths[names.stack[row]]}, which has {n_images[names.stack[row]]}"
             f"{others(over)}",
             file=columns.tables.path,
-            row=row + 1,
+            row=columns.row(row),
             column=columns.name(IMAGE_NAME),
             fix="Give the stack that belongs to this STAR file",
         )
     box = sides[:, 0][names.stack]
-    _check_boxes(columns, groups, box, half)
+    _check_boxes(columns, groups, box)
     _compare_pixel_sizes(columns, names, groups, headers)
     return box[groups.first_row]
 
@@ -203,11 +200,11 @@ def _read_headers(columns: Columns, names: ImageNames, root: str) -> list[StackH
         code, error = faults[0]
         rows = np.flatnonzero(names.stack == code)
         more = f"; {len(faults) - 1} more stacks are faulty" if len(faults) > 1 else ""
-        used = f"rows {rows[0] + 1} to {rows[-1] + 1} of {columns.tables.path}, {len(rows)} particles"
+        used = f"rows {columns.row(rows[0])} to {columns.row(rows[-1])} of {columns.tables.path}, {len(rows)} particles"
         raise InputError(
             f"{error.problem} ({used}{more})",
             file=error.file,
-            row=int(rows[0]) + 1,
+            row=columns.row(rows[0]),
             column=columns.name(IMAGE_NAME),
             fix=error.fix,
         )
@@ -225,13 +222,13 @@ def _refuse(
         raise InputError(
             f"the images are {size}, {fault} ({len(rows)} particles of {columns.tables.path})",
             file=Path(root) / names.paths[code],
-            row=int(rows[0]) + 1,
+            row=columns.row(rows[0]),
             fix=fix,
         )
 
 
-def _check_boxes(columns: Columns, groups: Groups, box: Ints, half: Ints) -> None:
-    """One box per optics group, as declared; the same boxes in both half sets."""
+def _check_boxes(columns: Columns, groups: Groups, box: Ints) -> None:
+    """One box per optics group, as declared."""
     file, label = columns.tables.path, "rlnImageSize"
     expected = box[groups.first_row][groups.index]
     other = np.flatnonzero(box != expected)
@@ -239,18 +236,23 @@ def _check_boxes(columns: Columns, groups: Groups, box: Ints, half: Ints) -> Non
         row = int(other[0])
         problem = f"box {box[row]} in an optics group of box {expected[row]}{others(other)}"
         fix = "Give images of another box an optics group of their own"
-        raise InputError(problem, file=file, row=row + 1, column=columns.name(IMAGE_NAME), fix=fix)
+        raise InputError(problem, file=file, row=columns.row(row), column=columns.name(IMAGE_NAME), fix=fix)
     if columns.has(label):
         declared = columns.numbers(label)
         wrong = np.flatnonzero(declared != box)
         if len(wrong):
             row = int(wrong[0])
             problem = f"says {declared[row]:g} but the image is {box[row]} pixels wide{others(wrong)}"
-            raise InputError(problem, file=file, row=row + 1, column=label, fix="Correct the size or give its stack")
+            fix = "Correct the size or give its stack"
+            raise InputError(problem, file=file, row=columns.row(row), column=label, fix=fix)
+
+
+def check_halves(columns: Columns, box: Ints, half: Ints) -> None:
+    """Refuse half sets of which one lacks images of a ``box``; both are ``(n,)``."""
     boxes = [set(box[half == h].tolist()) for h in (1, 2)]
     if boxes[0] != boxes[1]:
         problem = f"half set 1 has images of box {sorted(boxes[0])}, half set 2 of box {sorted(boxes[1])}"
-        raise InputError(problem, file=file, column="rlnRandomSubset", fix="Spread each box over both half sets")
+        raise InputError(problem, file=columns.tables.path, column=HALF_SET, fix="Spread each box over both half sets")
 
 
 def _compare_pixel_sizes(columns: Columns, names: ImageNames, groups: Groups, headers: list[StackHeader]) -> None:
@@ -263,8 +265,13 @@ def _compare_pixel_sizes(columns: Columns, names: ImageNames, groups: Groups, he
 
 
 def check_images(particles: Particles) -> None:
-    """Read every image once and refuse NaN, infinite and absurd pixels; single blank images are only reported."""
+    """Read every image once and refuse NaN, infinite and absurd pixels; single blank images are only reported.
+
+    Images that are alike pixel by pixel under different names, as in a stack and a copy of it, are refused if half sets
+    share them, else reported.
+    """
     blank = 0
+    marks = np.zeros(len(particles), dtype=np.uint64)
     size = batch_size(max(o.box for o in particles.optics))
     for rows, images in batches(particles, np.arange(len(particles)), size, progress="check images"):
         highest, lowest = images.max(axis=(1, 2)), images.min(axis=(1, 2))
@@ -277,13 +284,47 @@ def check_images(particles: Particles) -> None:
             raise InputError(
                 f"image {image} of {stack} has {fault}",
                 file=particles.parent,
-                row=row + 1,
+                row=int(particles.column("source_row")[row]) + 1,
                 column=IMAGE_NAME,
                 fix="Remove the particle or extract it again",
             )
         blank += int((highest == lowest).sum())
+        marks[rows] = np.where(highest == lowest, 0, _marks(images))
     if blank == len(particles):
         problem = "all images are blank: the pixels of each are equal"
         raise InputError(problem, file=particles.parent, column=IMAGE_NAME, fix="Extract the particles again")
     if blank:
         log.warning("%s: %d images are blank: all their pixels are equal", particles.parent, blank)
+    _compare_marks(particles, marks)
+
+
+def _marks(images: NDArray[Any]) -> NDArray[np.uint64]:
+    """A number ``(n,)`` by which images ``(n, d, d)`` can be told apart: a hash of the rows in their middle.
+
+    A mask leaves pixels there, and a few thousand of them are alike in no two images.
+    """
+    middle = images.shape[1] // 2
+    parts = np.ascontiguousarray(images[:, max(middle - MARKED_ROWS // 2, 0) : middle + MARKED_ROWS // 2])
+    return np.frombuffer(b"".join(blake2b(part, digest_size=8).digest() for part in parts), dtype="<u8")
+
+
+def _compare_marks(particles: Particles, marks: NDArray[np.uint64]) -> None:
+    """Look for images that are alike under different names, by their ``marks`` ``(n,)``, 0 for those not compared."""
+    image, half, row_of = particles.images, particles.column("half"), particles.column("source_row")
+    first = np.flatnonzero((marks != 0) & ~pd.Series(image).duplicated().to_numpy())
+    alike = first[pd.Series(marks[first]).duplicated(keep=False).to_numpy()]
+    if not len(alike):
+        return
+    parted = alike[is_parted(half[alike], pd.factorize(marks[alike])[0])]
+    a = int((parted if len(parted) else alike)[0])
+    b = int(next(row for row in alike if row != a and marks[row] == marks[a]))
+    if len(parted):
+        b = int(next(row for row in parted if marks[row] == marks[a] and half[row] != half[a]))
+    names = [f"{particles.column('slice')[row] + 1} of {particles.column('stack')[row]}" for row in (a, b)]
+    n = len(alike) - len(np.unique(marks[alike]))
+    problem = f"image {names[0]} is image {names[1]} (row {row_of[b] + 1}) under another name, pixel by pixel"
+    problem += f"; {n} images are there twice"
+    if len(parted):
+        fix = "Remove one of each: half maps that share images agree in their noise"
+        raise InputError(problem, file=particles.parent, row=int(row_of[a]) + 1, column=IMAGE_NAME, fix=fix)
+    log.warning("%s: %s, in one half set; remove one of each", particles.parent, problem)

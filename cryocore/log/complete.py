@@ -16,6 +16,7 @@ from cryocore.log.error_rate import ErrorRate, estimate_from
 from cryocore.log.mixture import MIXTURE_COLUMNS, NEEDED_COLUMNS, evidence, evidence_log_odds, fit_evidence
 from cryocore.log.names import MIXTURE
 from cryocore.tables.io import open_table, read_schema, read_table, write_tables
+from cryocore.tables.particles import IMAGE
 from cryocore.types import Floats
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ def write_log(out: Path, parts: Sequence[Path], *, seed: int) -> None:
     seed : of what the mixture is fitted to where there are many particles, and of the interval of the error rate
     """
     known = read_schema(parts[0]).names
-    names = ["particle_id", "half", *(n for n in (*MIXTURE_COLUMNS, "random_pose_z") if n in known)]
+    names = ["particle_id", "half", *(n for n in (IMAGE, *MIXTURE_COLUMNS, "random_pose_z") if n in known)]
     odds, rate = assessed(table_columns(pa.concat_tables(read_table(part, names) for part in parts)), seed)
 
     def tables() -> Iterator[pa.Table]:
@@ -64,5 +65,5 @@ def assessed(columns: Mapping[str, NDArray[Any]], seed: int) -> tuple[Floats, Er
     if not data.known.any():
         return nothing, None
     model = fit_evidence(data, ids=ids, seed=seed)
-    rate = estimate_from(data, model, columns, ids=ids, half=half, seed=seed)
+    rate = estimate_from(data, model, columns, ids=columns.get(IMAGE, ids), half=half, seed=seed)
     return evidence_log_odds(model, data), rate

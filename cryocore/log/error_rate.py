@@ -77,7 +77,7 @@ def estimate(columns: Mapping[str, NDArray[Any]], *, ids: Ids, half: NDArray[np.
     ----------
     columns : those of ``cryocore.log.mixture.MIXTURE_COLUMNS`` that the log has, each ``(n,)``, and random_pose_z
         ``(n, k)``
-    ids : (n,)   stable ids
+    ids : (n,)   stable ids; copies of an image share its id, and are drawn together
     half : (n,)  half sets, kept equal in size when particles are resampled
     seed : of the resampling
     """
@@ -112,7 +112,7 @@ def resampled(data: Evidence, model: Mixture, *, ids: Ids, half: NDArray[np.int8
     """Error rates ``(BOOTSTRAP,)`` of models fitted to particles drawn with replacement within each half set.
 
     Of more than 1,000 particles a part is drawn, and deviations from the model's error rate shrink by the root of the
-    ratio.
+    ratio. Particles of one id, copies of an image, are drawn together, since they are right or wrong together.
     """
     rows = np.flatnonzero(data.known)
     part = rows[hashed_order(ids[rows], seed=seed, stream=12, most=RESAMPLED)]
@@ -120,11 +120,16 @@ def resampled(data: Evidence, model: Mixture, *, ids: Ids, half: NDArray[np.int8
     start = expectation_maximisation(sample, np.ones(len(part)), model, tolerance=1e-6)
     rng = np.random.default_rng(seed)
     rates = np.empty(BOOTSTRAP)
+    first = np.unique(ids[part], return_index=True)[1]
+    one_each = len(first) == len(part)
+    unit = np.arange(len(part)) if one_each else np.unique(ids[part], return_inverse=True)[1]
+    halves = halves if one_each else halves[first]
     for i in range(BOOTSTRAP):
-        counts = np.zeros(len(part))
+        drawn = np.zeros(len(halves))
         for h in np.unique(halves):
             members = np.flatnonzero(halves == h)
-            counts[members] = np.bincount(rng.integers(len(members), size=len(members)), minlength=len(members))
+            drawn[members] = np.bincount(rng.integers(len(members), size=len(members)), minlength=len(members))
+        counts = drawn[unit]
         rates[i] = expectation_maximisation(sample, counts, start, tolerance=1e-5).error_rate
     return model.error_rate + (rates - start.error_rate) * np.sqrt(len(part) / len(rows))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,9 @@ from numpy.typing import NDArray
 from cryocore.config.run import Config
 from cryocore.errors import InputError
 from cryocore.figures.look import save_both, style
-from cryocore.formats.kinds import copy_particles, read_tables
-from cryocore.formats.star import IMAGE_NAME
+from cryocore.formats.kinds import copy_particles
+from cryocore.formats.source import Source
 from cryocore.geometry.symmetry import point_group
-from cryocore.ingest.stacks import known_root
 from cryocore.log.names import lower_is_better
 from cryocore.log.rounds import open_round
 from cryocore.maps.curves import FscCurves
@@ -32,6 +32,7 @@ from cryocore.report.orientation import orientation_section
 from cryocore.report.page import Contents, Provenance, write_report
 from cryocore.report.verdict import recommended_sentence, warnings
 from cryocore.tables.io import read_table, table_metadata, write_table
+from cryocore.tables.particles import Particles
 from cryocore.validate import figures
 from cryocore.validate.stopping import (
     Samples,
@@ -203,8 +204,11 @@ def _copy_subset(run_dir: Path, number: int, star: Path, out: Path, root: str | 
     """The file of a round's particles under another name; image paths in it start from the same root."""
     if number:
         return copy_particles(run_dir / f"round_{number}" / f"subset{out.suffix}", out)
-    copy_particles(star, out, root or known_root(star, read_tables(star).particles.get(IMAGE_NAME, ())))
-    return None
+    source = Source.of(Particles.read(run_dir / "particles.parquet"), star)
+    source = replace(source, root=root or source.root)
+    if not source.is_as_read:
+        return source.write(np.ones(len(source.rows), dtype=bool), {}, out)
+    return copy_particles(star, out, source.root)
 
 
 def _log(run_dir: Path, number: int) -> Path:

@@ -37,10 +37,13 @@ def recommended_sentence(rounds: Sequence[Metrics], stop: Stop) -> str:
     """Which round to stop at, and how it compares with the best."""
     recommended, best = rounds[stop.recommended], rounds[stop.best]
     share = 100 * recommended["n_kept"] / recommended["n_particles"]
-    unlike = abs(recommended["n_effective"] - recommended["n_kept"]) > UNLIKE_LIST * recommended["n_kept"]
+    images = f" of {recommended['n_kept_images']:,} images" if "n_kept_images" in recommended else ""
+    listed = recommended["n_kept_images"] if images else recommended["n_kept"]
+    unlike = abs(recommended["n_effective"] - listed) > UNLIKE_LIST * listed
     worth = f"; the map weighs particles and is worth {recommended['n_effective']:,.0f} equal ones" if unlike else ""
     subject = (
-        f"Recommended subset: round {recommended['round']}, {recommended['n_kept']:,} particles ({share:.0f} %{worth})"
+        f"Recommended subset: round {recommended['round']}, {recommended['n_kept']:,} particles{images} "
+        f"({share:.0f} %{worth})"
     )
     if stop.recommended == stop.best:
         return f"{subject}. Its half-map FSC has the largest area of all rounds."

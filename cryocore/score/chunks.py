@@ -58,7 +58,7 @@ def chunk_sums(
         self_contribution = (weights * comparison.reference.self_contribution).astype(np.float32)
         fill(sums, part, np.arange(n), self_contribution, comparison, progress)
         return sums
-    fold = folds.of(part.ids)
+    fold = folds.of(part.images)
     for f in np.unique(fold):
         name = f"{progress}, fold {f + 1} of {len(folds)}"
         of_fold = np.flatnonzero(fold == f), np.zeros_like(weights)

@@ -37,7 +37,7 @@ class Folds:
         return len(self.maps)
 
     def of(self, ids: NDArray[np.uint64]) -> NDArray[np.intp]:
-        """The fold of each particle, ``(n,)``."""
+        """The fold of each particle, ``(n,)``, by the id of its image."""
         return fold_of(ids, len(self), self.seed)
 
 
@@ -61,7 +61,7 @@ def informative_bands(signal: NDArray[np.float64], power: NDArray[np.float64], n
 
 
 def fold_of(ids: NDArray[np.uint64], n_folds: int, seed: int) -> NDArray[np.intp]:
-    """The fold of each particle, ``(n,)``, from 0: a function of its id and the seed."""
+    """The fold of each particle, ``(n,)``, from 0: a function of the id of its image and the seed."""
     return (hashed_uniform(ids, 1, seed=seed, stream=5)[:, 0] * n_folds).astype(np.intp)
 
 

@@ -32,7 +32,7 @@ def make_folds(data: Particles, weights: Floats32, round_dir: Path, comparison: 
     InputError  if a fold has no particle that is part of its half map.
     """
     k, backend = comparison.settings.n_folds, comparison.backend
-    fold = fold_of(data.ids, k, comparison.seed)
+    fold = fold_of(data.images, k, comparison.seed)
     require_particles_in_folds(fold[weights > 0], data.column("half")[weights > 0], k)
     mask, _ = read_map(round_dir / "mask.mrc")
     grid = sampling_grid(data, read_sampling(round_dir / "sampling.npz"))

@@ -12,7 +12,7 @@ from cryocore.geometry.rotations import viewing_direction
 from cryocore.log.names import EXPECTED, SCORES, SUGGESTED_POSE
 from cryocore.score.chunks import ChunkSums
 from cryocore.score.scores import BAND_COLUMNS, Assessment, best_alternative
-from cryocore.tables.particles import GIVEN_SCORES, Particles
+from cryocore.tables.particles import GIVEN_SCORES, IMAGE, Particles
 from cryocore.types import Floats
 
 
@@ -34,6 +34,8 @@ def log_table(
     columns: dict[str, Any] = {
         "particle_id": part.table.column("particle_id"),
     }
+    if part.has_copies:
+        columns[IMAGE] = part.table.column(IMAGE)
     for name in ("stack", "slice", "micrograph", "optics_group", "half", "quat_w", "quat_x", "quat_y", "quat_z"):
         columns[name] = part.table.column(name)
     for i, name in enumerate(("view_x", "view_y", "view_z")):

@@ -18,6 +18,7 @@ from cryocore.log.names import MIXTURE, lower_is_better
 from cryocore.select.groups import BIN_COLUMNS, bins, normalised
 from cryocore.select.rules import Candidates, Scores
 from cryocore.statistics import effective_number, posterior
+from cryocore.tables.particles import IMAGE
 
 Columns = Mapping[str, NDArray[Any]]
 
@@ -63,7 +64,7 @@ def columns_needed(settings: Select, available: Sequence[str], *, described: boo
             column=missing[0],
             fix="Choose another select.rule or select.score, or score the particles again",
         )
-    optional = [MIXTURE] if described and MIXTURE in available else []
+    optional = [name for name in ((MIXTURE, IMAGE) if described else (IMAGE,)) if name in available]
     return list(dict.fromkeys([*required, *optional]))
 
 
@@ -119,7 +120,7 @@ def choose(
         weights[members] = rule.weigh(Candidates(own, ids[members], likely[members], bin_index, share, before), value)
         estimate = rate if rule.score == MIXTURE else None
         shown = abs(value) if is_loss else value
-        require_enough(weights[members], settings, shown, h, round_number, estimate)
+        require_enough(weights[members], settings, shown, h, round_number, estimate, part.get(IMAGE))
     return Selection(weights, rule.selected(weights), None if odds is None else likely, rate)
 
 
@@ -158,9 +159,13 @@ def require_enough(
     half: int,
     round_number: int,
     estimate: ErrorRate | None = None,
+    images: NDArray[np.uint64] | None = None,
 ) -> None:
-    """Refuse a selection that leaves too few particles in the map of a half set, or on its list."""
-    kept, count = int(np.count_nonzero(weights)), effective_number(weights)
+    """Refuse a selection that leaves too few particles in the map of a half set, or on its list.
+
+    Copies of an image, of the ids ``images`` ``(n,)``, count once.
+    """
+    kept, count = int(np.count_nonzero(weights)), effective_number(weights, images)
     listed = int(np.count_nonzero(RULES[settings.rule].selected(weights)))
     if count < settings.minimum - 1e-3:
         weighed = "" if round(count) == kept else f", whose weights are worth {count:.1f} equal ones"

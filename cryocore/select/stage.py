@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from cryocore.config.select import Select
 from cryocore.errors import InputError
-from cryocore.formats.kinds import filter_particles, kind_of
-from cryocore.formats.roots import first_relative
+from cryocore.formats.kinds import kind_of
+from cryocore.formats.source import Source
 from cryocore.log.columns import score_columns
 from cryocore.log.error_rate import ErrorRate
 from cryocore.log.names import MIXTURE
@@ -42,8 +42,9 @@ def select(
     """Write the subset of a round: a table of all particles, and the kept ones in the format of the parent file.
 
     The table holds ``particle_id``, ``weight``, ``selected`` and, where the log allows one, ``posterior``; its metadata
-    the estimated error rate. ``out_star`` is the parent file without the rows that are not kept; a STAR file has the
-    weights as ``rlnParticleFigureOfMerit`` and the scores as further columns (``cryocoreDual`` and so on).
+    the estimated error rate. ``out_star`` is the parent file without the rows that are not kept, with the half sets if
+    they were made here; a STAR file has the weights as ``rlnParticleFigureOfMerit`` and the scores as further columns
+    (``cryocoreDual`` and so on).
 
     Parameters
     ----------
@@ -59,7 +60,7 @@ def select(
     except InputError as error:
         raise error.about(scores) from None
     metadata = subset_metadata(settings, seed, round_number, selection)
-    write_kept(Path(data.parent), last, selection.weights, selection.selected, out_star, root_of(data))
+    write_kept(Source.of(data), last, selection.weights, selection.selected, out_star)
     write_table(out_table, subset_table(data.ids, selection), **metadata)
     log.info("round %d keeps %d of %d particles", round_number, selection.selected.sum(), len(data))
 
@@ -83,31 +84,21 @@ def subset_metadata(settings: Select, seed: int, round_number: int, selection: S
     }
 
 
-def root_of(data: Particles) -> str | None:
-    """The directory that image paths of a data set start from; None if all are absolute."""
-    stacks = data.table.column("stack").unique().to_pylist()
-    return None if first_relative(stacks) is None else data.root
-
-
 def write_kept(
-    parent: Path,
-    last: LogRound,
-    weights: NDArray[np.float32],
-    kept: NDArray[np.bool_],
-    out: Path,
-    root: str | None = None,
+    source: Source, last: LogRound, weights: NDArray[np.float32], kept: NDArray[np.bool_], out: Path
 ) -> None:
-    """Write the rows of the parent file that are kept ``(n,)``; a STAR file with weights and scores as columns.
+    """Write the particles that are kept ``(n,)`` as their file has them; a STAR file also with weights and scores.
 
-    The weights are RELION's figure of merit: ``relion_reconstruct --fom_weighting`` weighs by it. The file names
-    ``root``, from where its image paths start, so that it can be read where it lies.
+    The weights are RELION's figure of merit: ``relion_reconstruct --fom_weighting`` weighs by it. Half sets that were
+    made here are written, so that whoever goes on with the particles keeps them. The file names the directory that its
+    image paths start from, so that it can be read where it lies.
     """
-    is_star = kind_of(parent) == "star"
+    is_star = kind_of(source.path) == "star"
     has_already = {MIXTURE, *GIVEN_SCORES.values()}
     names = [n for n in score_columns(last.schema) if n not in has_already] if is_star else []
     found = last.table(names)
-    extra = {FIGURE_OF_MERIT: weights[kept]} if is_star else {}
-    filter_particles(parent, kept, extra | {_label(n): found.column(n).to_numpy()[kept] for n in names}, out, root)
+    extra = {FIGURE_OF_MERIT: weights} if is_star else {}
+    source.write(kept, extra | {_label(n): found.column(n).to_numpy() for n in names}, out)
 
 
 def _label(name: str) -> str:

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from cryocore.config.plant import PlantedErrors
 from cryocore.errors import InputError
-from cryocore.formats.kinds import kind_of, read_tables
+from cryocore.formats.kinds import PARTICLE_ID, kind_of, read_tables
 from cryocore.formats.stacks import StackReader, batch_size
 from cryocore.formats.star import IMAGE_NAME, edit_star
 from cryocore.formats.star_out import write_star
 from cryocore.geometry.rotations import matrix_to_euler, matrix_to_quaternion, random_rotations, rotations_by_angle
-from cryocore.ingest.particles import ANGLES, ORIGINS_ANGSTROM, ORIGINS_PIXEL, PARTICLE_ID, particle_ids, read_particles
+from cryocore.ingest.copies import ALL, Choice
+from cryocore.ingest.particles import ANGLES, ORIGINS_ANGSTROM, ORIGINS_PIXEL, distinct, particle_ids, read_particles
 from cryocore.maps.mrc import write_stack
 from cryocore.tables.io import write_table
 from cryocore.tables.particles import Particles
@@ -114,10 +115,12 @@ def plant(
     seed: int,
     out_dir: Path,
     passthrough: str | Path | None = None,
+    choice: Choice = ALL,
 ) -> None:
     """Write a copy of a STAR file with planted errors: particles.star, truth.parquet and, with junk, junk.mrcs.
 
-    Particles of another format are brought into a STAR file first.
+    Particles of another format are brought into a STAR file first. Of a file of which not all particles are read, by
+    ``choice``, the copy has those that are.
 
     The copy differs from ``star`` in its first lines, which say where image paths start from, and in the angles,
     origins and image names of the particles made incorrect. The poses of ``star`` count as true. If junk has several
@@ -125,7 +128,7 @@ def plant(
     """
     star, out_dir = Path(star), Path(out_dir)
     particles = read_particles(
-        star, root=root, pixel_size_angstrom=pixel_size_angstrom, seed=seed, passthrough=passthrough
+        star, root=root, pixel_size_angstrom=pixel_size_angstrom, seed=seed, passthrough=passthrough, choice=choice
     )
     rng = np.random.default_rng(seed)
     kinds = assign_errors(len(particles), settings, rng)
@@ -133,26 +136,30 @@ def plant(
     rotations, shifts = perturb_poses(kinds, particles.rotations, particles.shifts_angstrom, settings, rng)
 
     tables = read_tables(star, passthrough)
-    names = tables.particles[IMAGE_NAME].tolist()
+    source = particles.column("source_row")
+    names = tables.particles[IMAGE_NAME].iloc[source].tolist()
     junk = _write_junk(particles, np.flatnonzero(kinds == "junk"), rng, out_dir)
-    ids = particle_ids(f"junk {name}" if row in junk else name for row, name in enumerate(names))
-    edits: dict[int, dict[str, Any]] = {row: {IMAGE_NAME: name} for row, name in junk.items()}
+    ids = distinct(particle_ids(f"junk {name}" if row in junk else name for row, name in enumerate(names)))
+    edits: dict[int, dict[str, Any]] = {int(source[row]): {IMAGE_NAME: name} for row, name in junk.items()}
     turned = np.flatnonzero((kinds == "wrong_pose") | (kinds == "local_pose"))
-    for row, angles in zip(turned.tolist(), matrix_to_euler(rotations[turned]), strict=True):
+    for row, angles in zip(source[turned].tolist(), matrix_to_euler(rotations[turned]), strict=True):
         edits[row] = {label: f"{angle:.6f}" for label, angle in zip(ANGLES, angles, strict=True)}
     moved = np.flatnonzero(kinds == "wrong_shift")
     origins, columns = _origins(tables.particles.columns.tolist(), tables.optics is None, particles, shifts)
     for row in moved.tolist() if columns == {} else []:
-        edits[row] = {label: f"{values[row]:.6f}" for label, values in origins.items()}
+        edits[int(source[row])] = {label: f"{values[row]:.6f}" for label, values in origins.items()}
     with TemporaryDirectory() as folder:
         given = star
         if kind_of(star) != "star":
             given = Path(folder) / "particles.star"
             write_star(tables.particles, tables.optics, given)
         extra = columns if len(moved) else {}
-        if junk:  # the names of these images depend on where they lie, which must decide nothing
+        # the names of junk depend on where it lies, which must decide nothing; copies of an image share its name
+        if junk or particles.has_copies or PARTICLE_ID in tables.particles:
             extra = extra | {PARTICLE_ID: [str(i) for i in ids.tolist()]}
-        edit_star(given, out_dir / "particles.star", extra=extra or None, edits=edits, root=particles.root)
+        keep = np.zeros(len(tables), dtype=bool)
+        keep[source] = True
+        edit_star(given, out_dir / "particles.star", keep=keep, extra=extra or None, edits=edits, root=particles.root)
     truth = truth_table(ids, kinds, particles.rotations, particles.shifts_angstrom)
     write_table(out_dir / "truth.parquet", truth, seed=seed, parent=str(star))
     log.info("%s: %s", star, ", ".join(f"{(kinds == k).sum()} {k}" for k in (*KINDS, CORRECT)))

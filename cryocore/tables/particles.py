@@ -105,20 +105,33 @@ GIVEN_SCORES = {
 """What a file of particles says of how well they fit, and the columns that hold it: scores to compare with."""
 
 
+IMAGE = "image_id"
+"""The column of images' ids, in data sets in which particles share images: that of the first particle of each."""
+
+
 def particles_schema(names: Iterable[str]) -> pa.Schema:
-    """That of a table of particles with some of the given scores."""
-    given = [name for name in GIVEN_SCORES.values() if name in set(names)]
-    return pa.schema([*PARTICLES_SCHEMA, *((name, pa.float32()) for name in given)])
+    """That of a table of particles with some of the given scores, and with the ids of images where it has them."""
+    known = set(names)
+    given = [name for name in GIVEN_SCORES.values() if name in known]
+    images = [(IMAGE, pa.uint64())] if IMAGE in known else []
+    return pa.schema([*PARTICLES_SCHEMA, *images, *((name, pa.float32()) for name in given)])
 
 
 @dataclass(frozen=True)
 class Particles:
-    """The data set: one row per particle, its optics groups, its STAR file and the root of image paths."""
+    """The data set: one row per particle, its optics groups, its STAR file and the root of image paths.
+
+    ``halves_made`` says that the half sets are not those of the file, ``ids_made`` that ids are not, since it gives
+    copies of an image one; ``n_parent`` how many particles it has, where not all of them are read.
+    """
 
     table: pa.Table
     optics: tuple[Optics, ...]
     parent: str = ""
     root: str = "."
+    halves_made: bool = False
+    n_parent: int | None = None
+    ids_made: bool = False
 
     def __post_init__(self) -> None:
         if self.table.schema.names != particles_schema(self.table.schema.names).names:
@@ -135,6 +148,21 @@ class Particles:
     def ids(self) -> NDArray[np.uint64]:
         """Stable particle ids, ``(n,)``."""
         return self.column("particle_id")
+
+    @property
+    def parent_rows(self) -> int:
+        """How many particles the parent file has."""
+        return len(self) if self.n_parent is None else self.n_parent
+
+    @property
+    def has_copies(self) -> bool:
+        """Whether particles share images, as those of a symmetry-expanded set do."""
+        return IMAGE in self.table.schema.names
+
+    @property
+    def images(self) -> NDArray[np.uint64]:
+        """The id of the first particle that has the image of each, ``(n,)``: copies of an image share it."""
+        return self.column(IMAGE if self.has_copies else "particle_id")
 
     @property
     def quaternions(self) -> Floats:
@@ -168,6 +196,9 @@ class Particles:
             optics=[asdict(o) for o in self.optics],
             parent=self.parent,
             root=self.root,
+            halves_made=self.halves_made,
+            n_parent=self.n_parent,
+            ids_made=self.ids_made,
         )
 
     @classmethod
@@ -178,7 +209,9 @@ class Particles:
         fix = "Give the particles.parquet of a run"
         try:
             optics = tuple(map(Optics.from_dict, meta["optics"]))
-            parent, root = str(meta["parent"]), str(meta["root"])
+            parent, root, made = str(meta["parent"]), str(meta["root"]), bool(meta["halves_made"])
+            n_parent = None if meta["n_parent"] is None else int(meta["n_parent"])
+            ids_made = bool(meta["ids_made"])
         except (KeyError, TypeError, ValueError):
             raise InputError("not a table of particles", file=path, fix=fix) from None
         table = conforming(found, particles_schema(found.schema.names), file=path, fix=fix)
@@ -186,7 +219,7 @@ class Particles:
             fix = AGAIN if shard == WHOLE else "There are more shards than particles: lower n_shards"
             raise InputError("it has no particles" if shard == WHOLE else "a shard is empty", file=path, fix=fix)
         _check_particles(table, len(optics), path)
-        return cls(table, optics, parent, root)
+        return cls(table, optics, parent, root, made, n_parent, ids_made)
 
 
 def quaternions_of(table: pa.Table) -> Floats:

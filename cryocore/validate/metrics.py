@@ -24,6 +24,7 @@ from cryocore.maps.fsc import fsc, resolution_at
 from cryocore.maps.mrc import read_map, require_contrast
 from cryocore.statistics import effective_number
 from cryocore.tables.io import write_json
+from cryocore.tables.particles import IMAGE
 from cryocore.types import Bools
 from cryocore.validate.epochs import epoch_metrics
 
@@ -66,7 +67,7 @@ def validate_round(
     log_round = open_round(scores, beside=[] if probability is None else [probability])
     names = [n for n in score_columns(log_round.schema) if n != MIXTURE or log_round.posterior() is not None]
     _require_score(score_name, names, scores)
-    columns = log_round.read([*NEEDED, *(n for n in VIEW if n in log_round.columns)])
+    columns = log_round.read([*NEEDED, *(n for n in (*VIEW, IMAGE) if n in log_round.columns)])
     flags = None if truth is None else read_truth(truth, columns["particle_id"])
     metrics = {
         **_selection_metrics(columns),
@@ -102,10 +103,18 @@ def _selection_metrics(columns: Columns) -> dict[str, Any]:
     return {
         "n_particles": n,
         "n_kept": kept,
-        "n_effective": round(effective_number(columns["weight"]), 1),
+        "n_effective": round(effective_number(columns["weight"], columns.get(IMAGE)), 1),
+        **_image_metrics(columns, selected),
         "kept_share": share(kept, n),
         **{f"n_kept_half{h}": int(np.count_nonzero(selected & (half == h))) for h in (1, 2)},
     }
+
+
+def _image_metrics(columns: Columns, selected: Bools) -> dict[str, int]:
+    """How many images there are and are kept, where particles share some."""
+    if IMAGE not in columns:
+        return {}
+    return {"n_images": len(np.unique(columns[IMAGE])), "n_kept_images": len(np.unique(columns[IMAGE][selected]))}
 
 
 def _sampling_metrics(columns: Columns, symmetry: str) -> dict[str, float | None]:

@@ -11,6 +11,7 @@ from cryocore.config.run import Config
 
 Stage = Literal[
     "simulate",
+    "join",
     "plant",
     "ingest",
     "cache",
@@ -44,19 +45,31 @@ def stage_settings(config: Config, stage: Stage, round_number: int = 0) -> dict[
     """
     common = {"symmetry": config.symmetry, "seed": config.seed}
     real = config.input.star is not None
+    joined = len(config.input.files) > 1
     files = {
-        "root": config.input.root if real else None,
+        # join has written paths that start from the working directory
+        "root": config.input.root if real and not joined else None,
         "pixel_size_angstrom": config.input.pixel_size_angstrom if real else None,
         "seed": config.seed,
         "passthrough": config.input.passthrough,
     }
+    chosen = {
+        "class_number": config.input.class_number if real and not joined else None,
+        **_dump_only(config.input, "copies", "min_distance_angstrom", "duplicate_share"),
+    }
+    planted = real and config.input.plant.total > 0.0
     match stage:
         case "simulate":
             return {"simulate": _dump(config.input.simulate), "plant": _dump(config.input.plant), **common}
+        case "join":
+            pixel, number = config.input.pixel_size_angstrom, config.input.class_number
+            return {"root": config.input.root, "pixel_size_angstrom": pixel, "class_number": number}
         case "plant":
-            return {"plant": _dump(config.input.plant), **files}
+            return {"plant": _dump(config.input.plant), "choice": chosen, **files}
         case "ingest":
-            return files
+            # plant has chosen among the particles already, and turns copies of images
+            done = {"class_number": None, "copies": "keep", "min_distance_angstrom": None}
+            return {"choice": {**chosen, **done} if planted else chosen, **files}
         case "cache":
             return {"max_resolution_angstrom": config.reconstruct.max_resolution_angstrom}
         case "sum":

@@ -85,7 +85,7 @@ def test_real_programs_end_the_same_way(valid: Path, tmp_path: Path, program: st
     name, speaker = PROGRAMS[program]
     case, folder = CASES[name], copied(valid, tmp_path / "x")
     case.breaks(folder / case.file)
-    settings = '{"root": null, "pixel_size_angstrom": null, "seed": 0, "passthrough": null}'
+    settings = '{"root": null, "pixel_size_angstrom": null, "seed": 0, "passthrough": null, "choice": {}}'
     arguments = {
         "ingest": ["-P", str(ROOT / program), "particles.star", "out/p.parquet", "--settings", settings],
         "cryocore": ["-m", "cryocore", "check", case.file],

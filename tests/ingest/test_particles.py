@@ -15,7 +15,7 @@ from cryocore.errors import InputError
 from cryocore.formats.stacks import StackReader
 from cryocore.formats.star import filter_star, read_star
 from cryocore.ingest.columns import columns_of
-from cryocore.ingest.halves import split
+from cryocore.ingest.halves import Units, split
 from cryocore.ingest.optics import find_groups
 from cryocore.ingest.particles import particle_ids
 from cryocore.log.columns import score_columns
@@ -81,7 +81,7 @@ def test_ribosome_tilts(shared_data: Path, caplog: pytest.LogCaptureFixture) -> 
 
 
 def test_microtubule(shared_data: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.WARNING):
         particles = load(shared_data / "particles/microtubule5/relion31.star", root=None)
     assert "rlnRandomSubset is 1 in every row and is ignored" in caplog.text
     assert sorted(particles.column("half")) == [1, 1, 1, 2, 2]
@@ -307,28 +307,34 @@ def test_micrographs_stay_whole_and_halves_balanced(tmp_path: Path, caplog: pyte
     assert len(pairs) == 4
 
 
+def units(micrographs: np.ndarray, image: np.ndarray | None = None, tubes: np.ndarray | None = None) -> Units:
+    """Those of particles with an image each, unless they share some."""
+    own = np.arange(len(micrographs)) if image is None else image
+    return Units(np.unique(micrographs, return_inverse=True)[1], tubes, own, own)
+
+
 def test_split() -> None:
     rng = np.random.default_rng(2)
     ids = rng.integers(2**63, size=5000, dtype=np.uint64)
     micrographs = np.array([f"m{int(i)}" for i in rng.geometric(0.03, 5000)], dtype=object)
-    half, unit = split(ids, micrographs, 1)
+    half, unit = split(ids, units(micrographs), 1)
     assert unit == "micrograph"
     assert abs(Counter(half.tolist())[1] - 2500) <= 1
     assert len({*zip(micrographs, half.tolist(), strict=True)}) == len(set(micrographs))
-    assert not np.array_equal(half, split(ids, micrographs, 2)[0])
+    assert not np.array_equal(half, split(ids, units(micrographs), 2)[0])
 
     for seed in range(5):  # one micrograph as large as all others together
         sizes = np.repeat(["a", "b", "c", "d", "e"], [100, 100, 400, 100, 100]).astype(object)
-        half, unit = split(ids[:800], sizes, seed)
+        half, unit = split(ids[:800], units(sizes), seed)
         assert (unit, Counter(half.tolist())) == ("micrograph", {1: 400, 2: 400})
 
     for lopsided in (np.full(5000, ""), np.where(np.arange(5000) < 4000, "a", "b")):
-        half, unit = split(ids, lopsided.astype(object), 1)
+        half, unit = split(ids, units(lopsided), 1)
         assert unit == "particle"
         assert Counter(half.tolist()) == {1: 2500, 2: 2500}
-        backwards, _ = split(ids[::-1], lopsided.astype(object), 1)
+        backwards, _ = split(ids[::-1], units(lopsided), 1)
         np.testing.assert_array_equal(backwards[::-1], half)
-        other, _ = split(ids, lopsided.astype(object), 2)
+        other, _ = split(ids, units(lopsided), 2)
         assert abs((half == other).mean() - 0.5) < 0.05
 
 

@@ -7,7 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from cryocore.log.error_rate import disagreement, estimate, storey
+from cryocore.log.error_rate import disagreement, estimate, resampled, storey
+from cryocore.log.mixture import evidence, fit_evidence
 from tests.select.logs import KINDS, PlantedLog, permuted, planted_log
 
 
@@ -40,6 +41,19 @@ def test_no_error_is_within_the_interval() -> None:
 def test_more_particles_narrow_the_interval() -> None:
     widths = [(e.high - e.low) for e in (of(planted_log(n, {"misoriented": 0.3}, strength=3.0)) for n in (300, 6000))]
     assert widths[1] < 0.8 * widths[0]  # what the model itself may be wrong by stays
+
+
+def test_copies_of_an_image_are_drawn_together() -> None:
+    """Four copies of each say no more than one: the estimate spreads twice as far as that of so many images."""
+    log = planted_log(200, {"misoriented": 0.3}, strength=4.0)
+    columns = {name: np.repeat(values, 4, axis=0) for name, values in log.columns.items()}
+    data, own = evidence(columns), np.arange(800, dtype=np.uint64)
+    model = fit_evidence(data, ids=own, seed=0)
+    spread = [
+        np.std(resampled(data, model, ids=ids, half=columns["half"], seed=1)) for ids in (own, columns["particle_id"])
+    ]
+    # each of the two from 50 draws, whose spread is known to 10 %
+    assert spread[1] / spread[0] == pytest.approx(2.0, rel=0.35)
 
 
 def test_second_opinion_sees_misoriented_and_junk_only() -> None:

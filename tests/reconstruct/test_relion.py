@@ -14,6 +14,7 @@ from cryocore.backend import get_backend
 from cryocore.config.plant import PlantedErrors
 from cryocore.config.reconstruct import Reconstruct
 from cryocore.config.simulate import Simulate
+from cryocore.formats.source import Source
 from cryocore.formats.star import filter_star
 from cryocore.ingest.particles import ingest
 from cryocore.log.rounds import open_round
@@ -91,7 +92,7 @@ def test_relion_makes_the_weighted_map_of_a_soft_selection(tmp_path: Path) -> No
     write_table(tmp_path / "subset.parquet", pa.table({"particle_id": data.ids, "weight": weights}))
     write_table(tmp_path / "log.parquet", pa.table({"particle_id": data.ids, "half": data.column("half")}))
     log = open_round(tmp_path / "log.parquet")
-    write_kept(tmp_path / "particles.star", log, weights, weights > 0, tmp_path / "subset.star")
+    write_kept(Source.of(data), log, weights, weights > 0, tmp_path / "subset.star")
     how = {"settings": Reconstruct(), "symmetry": "C1", "backend": backend}
     reconstruct(table, tmp_path / "subset.parquet", None, **how, out_dir=tmp_path)
 

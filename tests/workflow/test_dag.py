@@ -247,6 +247,27 @@ def test_own_particles(workflow: Workflow, settings: dict[str, Any], first: set[
     assert not any("truth" in c for c in commands if not any(name in c for name in readers))
 
 
+def test_several_files_are_joined_first(workflow: Workflow) -> None:
+    for name in ("a b.star", "c.cs"):
+        (workflow.work / name).touch()
+    given = {"star": ["a b.star", "c.cs"], "class": 2, "root": "images"}
+    name = workflow.configure(run="mine", n_rounds=1, symmetry="C1", input=given)
+    first = {"Joining a b.star c.cs", "Reading results/mine/joined/particles.star"}
+    assert workflow.jobs("--configfile", name) == first | rounds(0, 1) | REPORT
+    text = workflow.snakemake("-n", "--printshellcmds", "--configfile", name).stdout
+    joins, reads = (next(c for c in text.splitlines() if f"{s}.py" in c) for s in ("join", "ingest"))
+    assert "results/mine/joined/particles.star 'a b.star' c.cs" in joins and '"class_number": 2' in joins
+    assert '"class_number": null' in reads and '"root": null' in reads
+    name = workflow.configure(run="mine", n_rounds=1, symmetry="C1", input={**given, "plant": {"wrong_pose": 0.1}})
+    planted = {"Planting errors into results/mine/joined/particles.star"}
+    read = {"Reading results/mine/planted/particles.star"}
+    jobs = workflow.jobs("--configfile", name)
+    assert jobs == {"Joining a b.star c.cs"} | planted | read | TRUTH | rounds(0, 1) | REPORT
+    (workflow.work / "c.cs").unlink()
+    done = workflow.snakemake("-n", "--configfile", name, check=False)
+    assert "c.cs: the configuration names this file, and it does not exist" in done.stdout
+
+
 def test_selections_are_in_the_format_of_the_particles(workflow: Workflow) -> None:
     for name in ("J1_particles.cs", "other.cs"):
         (workflow.work / name).touch()

@@ -86,7 +86,25 @@ def test_a_simulation_ignores_where_real_images_are() -> None:
     assert stage_settings(parse_config({"symmetry": "C1", "input": real}), "ingest")["root"] == "images"
     simulated = parse_config({"input": {**real, "star": None}})
     files = {"root": None, "pixel_size_angstrom": None, "passthrough": None, "seed": 0}
-    assert stage_settings(simulated, "ingest") == files
+    values = stage_settings(simulated, "ingest")
+    assert values.pop("choice")["class_number"] is None and values == files
+
+
+def test_which_particles_are_read_is_settled_once() -> None:
+    """By join or plant, where these write the file that ingest reads."""
+    one = {"star": "a.star", "class": 3, "copies": "remove", "min_distance_angstrom": 20.0, "root": "r"}
+    alone = parse_config({"symmetry": "C1", "input": one})
+    assert alone.input.class_number == 3 and alone.model_dump()["input"]["class"] == 3
+    chosen = {"class_number": 3, "copies": "remove", "min_distance_angstrom": 20.0, "duplicate_share": 0.1}
+    assert stage_settings(alone, "ingest")["choice"] == chosen
+    planted = parse_config({"symmetry": "C1", "input": {**one, "plant": {"junk": 0.1}}})
+    assert stage_settings(planted, "plant")["choice"] == chosen
+    left = {"class_number": None, "copies": "keep", "min_distance_angstrom": None, "duplicate_share": 0.1}
+    assert stage_settings(planted, "ingest")["choice"] == left
+    several = parse_config({"symmetry": "C1", "input": {**one, "star": ["a.star", "b.cs"]}})
+    assert stage_settings(several, "join") == {"root": "r", "pixel_size_angstrom": None, "class_number": 3}
+    values = stage_settings(several, "ingest")
+    assert values["root"] is None and values["choice"] == {**chosen, "class_number": None}
 
 
 @pytest.mark.parametrize(

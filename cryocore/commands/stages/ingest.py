@@ -22,6 +22,7 @@ def ingest(
 
     `cryocore ingest run_data.star particles.parquet --config my.yaml`
     """
+    from cryocore.ingest.copies import Choice
     from cryocore.ingest.particles import ingest as run
 
     data = run(
@@ -30,5 +31,6 @@ def ingest(
         pixel_size_angstrom=settings["pixel_size_angstrom"],
         seed=settings["seed"],
         passthrough=settings["passthrough"],
+        choice=Choice(**settings["choice"]),
     )
     data.write(particles)

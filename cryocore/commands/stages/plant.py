@@ -25,6 +25,7 @@ def plant(
     `cryocore plant run_data.star planted --config my.yaml`
     """
     from cryocore.config.plant import PlantedErrors
+    from cryocore.ingest.copies import Choice
     from cryocore.simulate.plant import plant as run
 
     run(
@@ -34,5 +35,6 @@ def plant(
         pixel_size_angstrom=settings["pixel_size_angstrom"],
         seed=settings["seed"],
         passthrough=settings["passthrough"],
+        choice=Choice(**settings["choice"]),
         out_dir=out_dir,
     )

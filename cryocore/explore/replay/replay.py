@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -20,7 +20,8 @@ from cryocore.explore.replay.outcome import Outcome, Overlap, Rates
 from cryocore.explore.replay.request import Plan, Request, plan
 from cryocore.explore.replay.resolution import Prediction, predict
 from cryocore.explore.replay.views import view_shift
-from cryocore.formats.kinds import read_tables, require_other_file
+from cryocore.formats.kinds import HALF_SET, read_tables, require_other_file
+from cryocore.formats.source import Source
 from cryocore.geometry.sphere import Views
 from cryocore.geometry.symmetry import point_group
 from cryocore.log.error_rate import ErrorRate
@@ -29,7 +30,7 @@ from cryocore.log.rates import auc, selection_rates
 from cryocore.log.rounds import LogRound, aligned, find_rounds, wanted_rounds
 from cryocore.select.choose import choose, columns_needed
 from cryocore.select.groups import view_bins
-from cryocore.select.stage import root_of, subset_metadata, subset_table, write_kept
+from cryocore.select.stage import subset_metadata, subset_table, write_kept
 from cryocore.tables.io import write_table
 from cryocore.tables.particles import Particles, require_same_particles
 from cryocore.types import Floats32
@@ -241,18 +242,23 @@ def write_star(outcome: Outcome, log_round: LogRound, out: Path, parent: Path | 
                 "the log lies in no run's directory", file=log_round.path, fix="Name the particles' file too"
             )
         data = Particles.read(log_round.run_dir / "particles.parquet")
-        parent, ids = _parent_file(data.parent, log_round.run_dir), data.ids
-        root = root_of(data)
-        if root is not None:
-            images = data.table.column("stack").unique().to_pylist()
-            root = known_root(parent, images) or str(_parent_file(root, log_round.run_dir))
+        source, ids = Source.of(data, _parent_file(data.parent, log_round.run_dir)), data.ids
+        if source.root is not None:
+            found = known_root(source.path, data.table.column("stack").unique().to_pylist())
+            source = replace(source, root=found or str(_parent_file(source.root, log_round.run_dir)))
     else:
         tables = read_tables(parent)
-        ids, root = ids_of(tables), known_root(parent, tables.particles.get(IMAGE_NAME, ()))
+        known, half = ids_of(tables), log_round.read(["half"])["half"].astype(np.int64)
+        rows = np.flatnonzero(np.isin(known, outcome.ids))
+        given = tables.particles.get(HALF_SET)
+        is_given = given is not None and np.array_equal(given.to_numpy()[rows], half)
+        root = known_root(parent, tables.particles.get(IMAGE_NAME, ()))
+        source = Source(parent, rows, len(known), {} if is_given else {HALF_SET: half}, root)
+        ids = known[rows]
     fix = "Give the file that the run read"
-    require_same_particles(outcome.ids, ids, file=parent, fix=fix)
-    require_other_file(out, parent)
-    write_kept(parent, log_round, outcome.selection.weights, outcome.kept, out, root)
+    require_same_particles(outcome.ids, ids, file=source.path, fix=fix)
+    require_other_file(out, source.path)
+    write_kept(source, log_round, outcome.selection.weights, outcome.kept, out)
 
 
 def _parent_file(name: str, run_dir: Path) -> Path:

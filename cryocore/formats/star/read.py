@@ -6,7 +6,7 @@ import codecs
 import csv
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +52,7 @@ class StarTables:
     ``particles`` and ``optics`` have one column per label, without the underscore; ``optics`` is None for
     RELION <= 3.0. ``lines`` is the line number (from 1) of each particle; ``notices`` is what a user should know.
     Readers of other formats give ``names``, what the file itself calls a label, and ``ids`` ``(n,)``, where the file
-    numbers its particles.
+    numbers its particles. ``rows`` ``(n,)`` are those of the file, from 0, where :meth:`take` left some out.
     """
 
     path: Path
@@ -64,9 +64,20 @@ class StarTables:
     lines: Ints
     names: Mapping[str, str] = field(default_factory=dict)
     ids: NDArray[np.uint64] | None = None
+    rows: Ints | None = None
 
     def __len__(self) -> int:
         return len(self.particles)
+
+    def take(self, index: Ints) -> StarTables:
+        """The particles of ``index`` ``(m,)``, in that order, with all optics groups."""
+        return replace(
+            self,
+            particles=self.particles.iloc[index].reset_index(drop=True),
+            lines=self.lines[index],
+            ids=None if self.ids is None else self.ids[index],
+            rows=index if self.rows is None else self.rows[index],
+        )
 
 
 def read_star(path: str | Path) -> StarTables:

@@ -15,12 +15,14 @@ from cryocore.errors import InputError
 from cryocore.formats.roots import record, without_record
 from cryocore.formats.star.layout import TOKEN, Block, Lines, check_counts, find_blocks, particle_block, read_lines
 from cryocore.tables.io import atomic_path
-from cryocore.types import Bools
+from cryocore.types import Bools, Ints
 
 log = logging.getLogger(__name__)
 
 Values = Sequence[Any] | NDArray[Any]
 
+BODY = re.compile(r"images_body_\d+")
+"""The tables of a multi-body refinement, which RELION reads row by row with that of the particles."""
 _BUFFER = 1 << 22
 _LINE_ENDS = "\n\r\0\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 _SIGNS, _WORDS = "\"'#_;$[]", ("data_", "loop_", "save_", "stop_", "global_")
@@ -37,7 +39,8 @@ def filter_star(
     parent : STAR file with n particles
     keep : (n,)       rows to keep
     extra : label -> (n_kept,) values of the kept rows; those of a label that the parent has are replaced
-    out : file to write; headers, comments and other blocks are those of the parent
+    out : file to write; headers, comments and other blocks are those of the parent, tables of bodies without the rows
+        of particles that are not kept
     root : directory that image paths start from; None: that which the parent names, if it names one
 
     Raises
@@ -67,7 +70,8 @@ def edit_star(
     """
     parent = Path(parent)
     lines = read_lines(parent)
-    block = particle_block(parent, lines, find_blocks(parent, lines))
+    blocks = find_blocks(parent, lines)
+    block = particle_block(parent, lines, blocks)
     if not block.is_loop:
         raise InputError("its particles are not in a loop_", file=parent, fix="Write them as loop_, labels, rows")
     check_counts(parent, lines, block)
@@ -88,7 +92,28 @@ def edit_star(
         edits = {row: {**of_row.get(row, {}), **(edits or {}).get(row, {})} for row in {*of_row, *(edits or {})}}
     with atomic_path(out) as temporary, temporary.open("wb", buffering=_BUFFER) as file:
         file.write(record(root, parent, out))
-        _write(file, lines, block, kept, texts, edits or {})
+        _write(file, lines, block, kept, texts, edits or {}, _left_out(parent, blocks, kept))
+
+
+def _left_out(parent: Path, blocks: list[Block], kept: Bools) -> Ints:
+    """The lines of tables of bodies, whose row i is of particle i, that go with the particles that are not kept."""
+    bodies = [b for b in blocks if BODY.fullmatch(b.name)]
+    for body in bodies:
+        if len(body.rows) != len(kept):
+            problem = f"{body.title} has {len(body.rows)} rows for {len(kept)} particles"
+            raise InputError(problem, file=parent, fix="Remove the table, or give it a row for every particle")
+    return np.concatenate([np.zeros(0, dtype=np.int64), *(body.rows[~kept] for body in bodies)])
+
+
+def _between(lines: Lines, low: int, high: int, left_out: Ints) -> bytes:
+    """The bytes from line ``low`` to before line ``high``, without the lines that are left out."""
+    gone = np.sort(left_out[(left_out >= low) & (left_out < high)])
+    if not len(gone):
+        return lines.text(low, high)
+    lengths = np.diff(np.append(lines.start, len(lines.data)))[low:high]
+    stays = np.ones(high - low, dtype=bool)
+    stays[gone - low] = False
+    return np.frombuffer(lines.text(low, high), dtype=np.uint8)[np.repeat(stays, lengths)].tobytes()
 
 
 def _write(
@@ -98,11 +123,12 @@ def _write(
     kept: Bools,
     texts: dict[str, list[bytes]],
     edits: Mapping[int, Mapping[str, Any]],
+    left_out: Ints,
 ) -> None:
-    """Write the file: all before the rows, the rows, all after them."""
+    """Write the file: all before the rows, the rows, all after them, without the lines ``left_out`` among these."""
     first, last = int(block.rows[0]), int(block.rows[-1])
     after_labels = block.label_lines[-1] + 1
-    file.write(without_record(lines.text(0, after_labels)))
+    file.write(without_record(_between(lines, 0, after_labels, left_out)))
     file.write(_new_labels(lines, block, list(texts)))
     file.write(lines.text(after_labels, first))
     new_line = lines.line_end(block.label_lines[-1]) or b"\n"
@@ -117,7 +143,7 @@ def _write(
             text = _replace(lines[line], block.labels, edits[row]) if row in edits else lines[line]
             file.write(text + (appended[n_written] if appended else b"") + (lines.line_end(line) or new_line))
             n_written += 1
-    file.write(lines.text(last + 1, len(lines)))
+    file.write(_between(lines, last + 1, len(lines), left_out))
 
 
 def _new_labels(lines: Lines, block: Block, labels: list[str]) -> bytes:

@@ -5,6 +5,8 @@ rule simulate:
     """Make a synthetic data set with planted errors, and the truth about it."""
     input:
         volume=given(CONFIG.input.simulate.volume),
+        poses=given(CONFIG.input.simulate.poses),
+        background_images=given(CONFIG.input.simulate.background_images),
     output:
         star="<results>/simulated/particles.star",
         images="<results>/simulated/particles.mrcs",

@@ -28,11 +28,17 @@ class Simulate(Section):
     snr: Positive = Field(
         default=0.01, description="signal variance / noise variance per pixel inside the particle's disc"
     )
-    orientations: Literal["uniform", "preferred"] = Field(
-        default="preferred", description="how viewing directions spread"
+    orientations: Literal["uniform", "preferred", "single"] = Field(
+        default="preferred", description="viewing directions; single: 95 % along z"
+    )
+    poses: FileName | None = Field(
+        default=None, description="particles from whose viewing directions they are drawn instead"
     )
     noise: Literal["white", "coloured"] = Field(
         default="white", description="coloured noise is stronger at low resolution"
+    )
+    background_images: FileName | None = Field(
+        default=None, description="stack of particle-free images that noise is cropped from"
     )
     scale_spread: float = Field(
         default=0.0, ge=0.0, description="standard deviation of the logarithm of images' scales"

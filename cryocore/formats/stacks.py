@@ -90,6 +90,18 @@ def read_header(path: str | Path) -> StackHeader:
     )
 
 
+def read_images(path: str | Path) -> Floats32:
+    """All images ``(n, h, w)`` of a stack that fits the memory.
+
+    Raises
+    ------
+    InputError  as :func:`read_header`.
+    """
+    header = read_header(path)
+    shape = (header.n_images, header.height, header.width)
+    return np.array(np.memmap(path, header.dtype, "r", header.offset, shape), dtype=np.float32)
+
+
 @dataclass(frozen=True)
 class _OpenStack:
     descriptor: int

@@ -15,6 +15,9 @@ BLOCK = 16_384
 """Views that are reduced to the asymmetric unit at a time."""
 DECIMALS = 9
 """To which directions are rounded: poses on a grid lie on the borders of bins, where a last bit would decide."""
+DENSITY_NSIDE = 8
+KERNEL_DEG = 8.0
+"""Resolution of the bins in which densities are counted, 7 degrees, and standard deviation of what smooths them."""
 _REFERENCE = np.array([0.2673, 0.5345, 0.8018])
 """A direction on no symmetry axis or plane: of its symmetry equivalents each direction is represented by the one
 nearest to it."""
@@ -61,6 +64,19 @@ def nside_for(n: int, per_bin: int = PER_BIN, coarsest: int = 2) -> int:
     (2, 2, 16)
     """
     return next((side for side in (16, 8, 4, 2) if 12 * per_bin * side**2 <= n), coarsest)
+
+
+def densities(directions: Floats, group: Floats) -> Floats:
+    """How many views ``(n,)`` lie around each of the directions ``(n, 3)``, per view of an even spread.
+
+    Views and their symmetry equivalents under the point group ``(m, 3, 3)`` are counted in HEALPix bins, and spread by
+    a kernel of 8 degrees.
+    """
+    middles = centres(DENSITY_NSIDE)
+    counts = bin_counts(np.round(directions, DECIMALS), DENSITY_NSIDE, group)
+    kernel = np.exp((middles @ middles.T - 1.0) / np.deg2rad(KERNEL_DEG) ** 2)
+    smooth = np.einsum("ij,j->i", kernel / kernel.mean(axis=1, keepdims=True), counts) / max(counts.sum(), 1.0)
+    return np.asarray(smooth[healpix.vec2pix(DENSITY_NSIDE, *np.round(directions, DECIMALS).T)])
 
 
 def bin_counts(directions: Floats, nside: int, group: Floats | None = None, weights: Floats | None = None) -> Floats:

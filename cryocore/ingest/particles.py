@@ -169,7 +169,8 @@ def read_particles(
         names = parse_image_names(columns)
     groups = find_groups(columns, pixel_size_angstrom)
     x, y = shifts_angstrom(columns, groups.pixel_size_angstrom).T
-    values = {**_poses(columns), "shift_x_angstrom": x, "shift_y_angstrom": y, **_ctf(columns)}
+    poses = {f"quat_{c}": values for c, values in zip("wxyz", poses_of(columns).T, strict=True)}
+    values = {**poses, "shift_x_angstrom": x, "shift_y_angstrom": y, **_ctf(columns)}
     values |= {name: columns.numbers_or_nan(label) for label, name in GIVEN_SCORES.items() if columns.has(label)}
     found = find_root(columns, names, root)
     boxes = check_stacks(columns, names, groups, found)
@@ -242,10 +243,15 @@ def _report_pairs(star: Path, pairs: Ints, half: Ints, share: float) -> None:
         log.warning(message, star, len(pairs), share, parted)
 
 
-def _poses(columns: Columns) -> dict[str, Floats]:
-    """Quaternions from the three Euler angles."""
-    quaternions = quaternions_of(columns)
-    return {f"quat_{c}": quaternions[:, i] for i, c in enumerate("wxyz")}
+def poses_of(columns: Columns) -> Floats:
+    """Poses ``(n, 4)`` as (w, x, y, z), from the three Euler angles.
+
+    Raises
+    ------
+    InputError  if the particles have none.
+    """
+    _require_poses(columns)
+    return quaternions_of(columns)
 
 
 def _require_poses(columns: Columns) -> None:

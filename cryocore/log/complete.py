@@ -10,12 +10,23 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from cryocore.log.columns import table_columns
 from cryocore.log.error_rate import ErrorRate, estimate_from
-from cryocore.log.mixture import MIXTURE_COLUMNS, NEEDED_COLUMNS, evidence, evidence_log_odds, fit_evidence
+from cryocore.log.mixture import (
+    FEWEST,
+    MIXTURE_COLUMNS,
+    NEEDED_COLUMNS,
+    evidence,
+    fit_evidence,
+    odds,
+    ratio_and_prior,
+)
 from cryocore.log.names import MIXTURE
-from cryocore.tables.io import open_table, read_schema, read_table, write_tables
+from cryocore.log.prior import COVARIATE_COLUMNS, GROUP_COLUMNS, group_effects, numbers
+from cryocore.log.signal import signal_of
+from cryocore.tables.io import open_table, read_schema, read_table, table_metadata, write_tables
 from cryocore.tables.particles import IMAGE
 from cryocore.types import Floats
 
@@ -32,9 +43,19 @@ def write_log(out: Path, parts: Sequence[Path], *, seed: int) -> None:
     parts : tables of scores, of the same columns and metadata
     seed : of what the mixture is fitted to where there are many particles, and of the interval of the error rate
     """
-    known = read_schema(parts[0]).names
-    names = ["particle_id", "half", *(n for n in (IMAGE, *MIXTURE_COLUMNS, "random_pose_z") if n in known)]
-    odds, rate = assessed(table_columns(pa.concat_tables(read_table(part, names) for part in parts)), seed)
+    schema = read_schema(parts[0])
+
+    def read(*names: str) -> dict[str, NDArray[Any]]:
+        known = [name for name in names if name in schema.names]
+        return table_columns(pa.concat_tables(read_table(part, known) for part in parts))
+
+    # one after the other, so that not all is in memory twice
+    columns: dict[str, NDArray[Any]] = {name: numbers(values) for name, values in read(*GROUP_COLUMNS).items()}
+    columns |= {name: values.astype(np.float32) for name, values in read(*COVARIATE_COLUMNS).items()}
+    columns |= read("particle_id", "half", IMAGE, *MIXTURE_COLUMNS, "random_pose_z")
+    symmetry = table_metadata(schema).get("symmetry")
+    odds, rate = assessed(columns, seed, symmetry)
+    signal = signal_of(columns).as_dict() if "z" in columns else None
 
     def tables() -> Iterator[pa.Table]:
         start = 0
@@ -46,24 +67,33 @@ def write_log(out: Path, parts: Sequence[Path], *, seed: int) -> None:
                     yield rows.append_column(MIXTURE, pa.array(odds[start:stop].astype(np.float32)))
                     start = stop
 
-    write_tables(out, tables(), error_rate=rate and rate.as_dict())
+    write_tables(out, tables(), error_rate=rate and rate.as_dict(), signal=signal)
     if rate is not None:
         low, value, high = (100 * v for v in (rate.low, rate.value, rate.high))
         log.info("error rate %.1f %% (%.1f to %.1f)%s", value, low, high, f"; {rate.note}" if rate.note else "")
 
 
-def assessed(columns: Mapping[str, NDArray[Any]], seed: int) -> tuple[Floats, ErrorRate | None]:
+def assessed(
+    columns: Mapping[str, NDArray[Any]], seed: int, symmetry: str | None = None
+) -> tuple[Floats, ErrorRate | None]:
     """Log odds of being correct ``(n,)``, NaN where the scores do not say, and the error rate, None likewise.
 
-    ``columns`` are particle_id, half and those that :func:`cryocore.log.error_rate.estimate` reads.
+    ``columns`` are particle_id, half, and those of the mixture and of its prior, as far as there are any; ``symmetry``
+    is the point group.
     """
     ids, half = columns["particle_id"], columns["half"]
     nothing = np.full(len(ids), np.nan)
     if any(name not in columns for name in NEEDED_COLUMNS):
         return nothing, None
-    data = evidence(columns)
+    data = evidence(columns, symmetry)
     if not data.known.any():
         return nothing, None
     model = fit_evidence(data, ids=ids, seed=seed)
-    rate = estimate_from(data, model, columns, ids=columns.get(IMAGE, ids), half=half, seed=seed)
-    return evidence_log_odds(model, data), rate
+    ratio, prior = ratio_and_prior(model, data)
+    known = np.flatnonzero(data.known)
+    for name in GROUP_COLUMNS if len(known) >= FEWEST else ():
+        if name in columns:
+            prior[known] += group_effects(ratio[known], prior[known], numbers(columns[name])[known])
+    share = float(1.0 - np.mean(np.sort(expit(ratio[known] + prior[known]))))  # the same sum in any order of rows
+    rate = estimate_from(data, model, columns, ids=columns.get(IMAGE, ids), half=half, seed=seed, share=share)
+    return odds(model, ratio, prior), rate

@@ -70,7 +70,14 @@ class ErrorRate:
         return cls(**values)
 
 
-def estimate(columns: Mapping[str, NDArray[Any]], *, ids: Ids, half: NDArray[np.int8], seed: int = 0) -> ErrorRate:
+def estimate(
+    columns: Mapping[str, NDArray[Any]],
+    *,
+    ids: Ids,
+    half: NDArray[np.int8],
+    seed: int = 0,
+    symmetry: str | None = None,
+) -> ErrorRate:
     """The error rate of a data set from the log of one round.
 
     Parameters
@@ -81,7 +88,7 @@ def estimate(columns: Mapping[str, NDArray[Any]], *, ids: Ids, half: NDArray[np.
     half : (n,)  half sets, kept equal in size when particles are resampled
     seed : of the resampling
     """
-    data = evidence(columns)
+    data = evidence(columns, symmetry)
     return estimate_from(data, fit_evidence(data, ids=ids, seed=seed), columns, ids=ids, half=half, seed=seed)
 
 
@@ -93,13 +100,14 @@ def estimate_from(
     ids: Ids,
     half: NDArray[np.int8],
     seed: int = 0,
+    share: float | None = None,
 ) -> ErrorRate:
-    """:func:`estimate` for a model that is fitted already."""
+    """:func:`estimate` for a model that is fitted already; ``share`` is the estimate where it is known better."""
     second = storey(columns, data)
     if data.known.sum() < FEWEST:
         return ErrorRate(second if np.isfinite(second) else 0.0, 0.0, 1.0, "none", second, "too few particles")
-    value = model.error_rate
-    deviations = resampled(data, model, ids=ids, half=half, seed=seed) - value
+    value = model.error_rate if share is None else share
+    deviations = resampled(data, model, ids=ids, half=half, seed=seed) - model.error_rate
     below, above = np.quantile(deviations, [0.025, 0.975])
     likely = np.sort(posterior(evidence_log_odds(model, data))[data.known])  # the same sum in any order of rows
     own = ndtri(0.975) * (MODEL_ERROR + PER_AMBIGUITY * float(np.mean(likely * (1.0 - likely))))
@@ -117,7 +125,7 @@ def resampled(data: Evidence, model: Mixture, *, ids: Ids, half: NDArray[np.int8
     rows = np.flatnonzero(data.known)
     part = rows[hashed_order(ids[rows], seed=seed, stream=12, most=RESAMPLED)]
     sample, halves = data.take(part), half[part]
-    start = expectation_maximisation(sample, np.ones(len(part)), model, tolerance=1e-6)
+    start = expectation_maximisation(sample, np.ones(len(part)), model, tolerance=1e-6, learn=False)
     rng = np.random.default_rng(seed)
     rates = np.empty(BOOTSTRAP)
     first = np.unique(ids[part], return_index=True)[1]
@@ -130,7 +138,7 @@ def resampled(data: Evidence, model: Mixture, *, ids: Ids, half: NDArray[np.int8
             members = np.flatnonzero(halves == h)
             drawn[members] = np.bincount(rng.integers(len(members), size=len(members)), minlength=len(members))
         counts = drawn[unit]
-        rates[i] = expectation_maximisation(sample, counts, start, tolerance=1e-5).error_rate
+        rates[i] = expectation_maximisation(sample, counts, start, tolerance=1e-5, learn=False).error_rate
     return model.error_rate + (rates - start.error_rate) * np.sqrt(len(part) / len(rows))
 
 

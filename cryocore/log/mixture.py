@@ -2,25 +2,28 @@
 
 What a correct particle scores is known: zc and ldac have unit variance, and k times their expected values in the mean.
 They are read as ldac and what is left of zc once ldac is taken out, two scores whose noise is independent: pose errors
-of some degrees change the first and hardly the second. What is not correct is one of
+of some degrees change the first and hardly the second. k may differ from particle to particle: it follows the
+brightness of the image, for images that are scaled as a whole, and is spread, for weak and strong particles are correct
+as well. What is not correct is one of
 
 - misoriented: seen from any other direction; both scores are 0 in the mean;
-- junk: nothing of the prediction is in the image, also where the shift is far off;
+- junk: nothing of the prediction is in the image, also where the shift is far off; z, which other views of the same
+  object raise, is 0 in the mean as well;
 - slightly_misoriented: off by some degrees. Either one of the perturbed poses is the true one, or the true one lies
   between them, and then ldac keeps an unknown part of what is expected of it;
 - miscentred: one of the perturbed shifts is the true one.
 
-Against junk, perturbed poses and perturbed shifts the log holds log-likelihood ratios: that of k times the prediction,
-from z; ``local``; and ``shift``. They are used as they are, so that only k, for each score its own, two covariances and
-the shares of the five classes are fitted, by expectation maximisation (Dempster, Laird & Rubin 1977). These few numbers
-are all that the half sets share.
+Against perturbed poses and perturbed shifts the log holds log-likelihood ratios, ``local`` and ``shift``. They are used
+as they are, so that only k, for each score its own, its spread, two covariances, how frequent the kinds of errors are,
+and the prior (:mod:`cryocore.log.prior`) are fitted, by expectation maximisation (Dempster, Laird & Rubin 1977). These
+few numbers are all that the half sets share.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -29,6 +32,7 @@ from numpy.typing import NDArray
 
 from cryocore.errors import InputError
 from cryocore.hashing import hashed_order
+from cryocore.log.prior import Prior, covariates_of
 from cryocore.types import Floats, Ids
 
 log = logging.getLogger(__name__)
@@ -38,17 +42,21 @@ Columns = Mapping[str, NDArray[Any]]
 NEEDED_COLUMNS = ("z", "expected_z")
 CENTRED_COLUMNS = ("zc", "expected_zc")
 DISCERNING_COLUMNS = ("ldac", "expected_ldac")
-MIXTURE_COLUMNS = (*NEEDED_COLUMNS, *CENTRED_COLUMNS, *DISCERNING_COLUMNS, "local", "shift")
+MIXTURE_COLUMNS = (*NEEDED_COLUMNS, *CENTRED_COLUMNS, *DISCERNING_COLUMNS, "local", "shift", "noise_factor")
 """Columns of the log that the model reads; all but z and expected_z may be missing, or NaN throughout."""
 
 SUBSAMPLE = 20_000
 """Most particles that the model is fitted to; it is evaluated for all."""
 BLOCK = 16_384
 """Particles that are evaluated at a time."""
+FIRST_STEPS = 20
+"""Steps in which the prior becomes a function, while the likelihood hardly changes."""
 FEWEST = 100
 """Fewer scored particles than this are scored by the theory alone."""
 LEAST_SHARE = 0.003
 """Every kind of error counts as at least so frequent, so that the log odds rank where none was found."""
+MOST_FADED = 1.5
+"""Bound of the logarithm of the brightness that k follows."""
 STARTS = (1.0, 1.8)
 """Values of k from which the fit starts; k exceeds 1 where incorrect particles have diluted the map."""
 SLOPE = (0.6, 4.0)
@@ -61,8 +69,14 @@ correct."""
 CORRECT_SD = (1.0, 1.7)
 MISORIENTED_SD = (0.9, 1.3)
 """Bounds of the standard deviations, 1 by theory: models differ from images, and other poses resemble the true one."""
+VARIANCE = (1.0, 4.0)
+"""Bounds of the variance of z, to which all low-frequency background adds."""
+SPREAD = (0.01, 0.5)
+"""Bounds of the standard deviation of k over correct particles, relative to k."""
 PRIOR_COUNT = 10.0
 """Particles of unit variance that are added to each class."""
+EXPONENT = (0.0, 1.0)
+"""Bounds of the exponent of the brightness in k."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +86,9 @@ class Evidence:
     ``observed``, ``expected`` : ``(n, d)``, independent scores of unit variance, and what is expected of correct
         particles. d = 2: zc without ldac, and ldac; d = 1: zc, or z, where the log has not more
     ``z``, ``expected_z`` : ``(n,)``
+    ``brightness`` : ``(n,)``, half the logarithm of the noise power over that of all; 0 where unknown
     ``ratios`` : kind of error -> ``(n,)``, log-likelihood ratio of correct to that kind; 0 where unknown
+    ``covariates`` : ``(n, k)``, what is known before any score
     ``classes`` : the kinds that can be distinguished, correct first; junk only where the log has zc
     """
 
@@ -80,7 +96,9 @@ class Evidence:
     expected: Floats
     z: Floats
     expected_z: Floats
+    brightness: Floats
     ratios: dict[str, Floats]
+    covariates: Floats
     classes: tuple[str, ...]
 
     @cached_property
@@ -91,9 +109,16 @@ class Evidence:
 
     def take(self, rows: NDArray[np.integer] | NDArray[np.bool_]) -> Evidence:
         """The evidence of some particles."""
-        ratios = {kind: ratio[rows] for kind, ratio in self.ratios.items()}
-        parts = self.observed[rows], self.expected[rows], self.z[rows], self.expected_z[rows]
-        return Evidence(*parts, ratios, self.classes)
+        return Evidence(
+            self.observed[rows],
+            self.expected[rows],
+            self.z[rows],
+            self.expected_z[rows],
+            self.brightness[rows],
+            {kind: ratio[rows] for kind, ratio in self.ratios.items()},
+            self.covariates[rows],
+            self.classes,
+        )
 
 
 @dataclass(frozen=True)
@@ -101,17 +126,26 @@ class Mixture:
     """A fitted model.
 
     ``classes``, ``shares`` : the kinds, correct first, and how frequent each is
-    ``slopes`` : ``(d,)``, k of each score; ``scale`` that of z
-    ``correct``, ``misoriented`` : ``(d, d)``, covariances of the scores of correct particles and of misoriented ones
+    ``slopes`` : ``(d,)``, k of each score, for an image of brightness 1
+    ``exponent`` : of the brightness in k; 0 if only the noise of images differs, 1 if images are scaled as a whole
+    ``scale`` : k of z
+    ``spread`` : standard deviation of k over correct particles, relative to k
+    ``correct``, ``misoriented`` : ``(d, d)``, covariances of the scores of correct particles, and of misoriented ones
+    ``variance`` : of the z of correct particles
+    ``prior`` : log odds of being correct before any score
     ``log_likelihood`` : of the ``n_fitted`` particles
     """
 
     classes: tuple[str, ...]
     shares: Floats
     slopes: Floats
+    exponent: float
     scale: float
+    spread: float
     correct: Floats
     misoriented: Floats
+    variance: float
+    prior: Prior
     log_likelihood: float
     n_fitted: int
 
@@ -120,9 +154,25 @@ class Mixture:
         """Share of the particles that are not correct."""
         return float(1.0 - self.shares[0])
 
+    @property
+    def kinds(self) -> Floats:
+        """How the incorrect ones share into kinds, ``(classes - 1,)``."""
+        return np.asarray(self.shares[1:] / self.shares[1:].sum())
 
-def evidence(columns: Columns) -> Evidence:
+    def scaled(self, expected: Floats, data: Evidence) -> Floats:
+        """What is expected ``(n,)`` of images as bright as they are."""
+        return np.asarray(expected * np.exp(self.exponent * data.brightness))
+
+    def means(self, data: Evidence) -> Floats:
+        """What correct particles score in the mean, ``(n, d)``."""
+        return np.stack([k * self.scaled(e, data) for k, e in zip(self.slopes, data.expected.T, strict=True)], axis=1)
+
+
+def evidence(columns: Columns, symmetry: str | None = None) -> Evidence:
     """Sort the columns of a log, each ``(n,)``, into what the model reads.
+
+    ``symmetry`` is the point group of the views on which the prior depends; None: it depends on the expected score
+    alone.
 
     Raises
     ------
@@ -133,10 +183,11 @@ def evidence(columns: Columns) -> Evidence:
             raise InputError(f"the log lacks {name}", column=name, fix="Score the particles again")
     z, expected_z = (_floats(columns[name]) for name in NEEDED_COLUMNS)
     classes, ratios = ["correct", "misoriented"], {}
-    observed, expected = z[:, None], expected_z[:, None]
+    observed, expected, whole = z[:, None], expected_z[:, None], expected_z
     if _has(columns, *CENTRED_COLUMNS):
         classes.append("junk")
         observed, expected = (_floats(columns[name])[:, None] for name in CENTRED_COLUMNS)
+        whole = expected[:, 0]
         if _has(columns, *DISCERNING_COLUMNS):
             ldac, expected_ldac = (_floats(columns[name])[:, None] for name in DISCERNING_COLUMNS)
             observed, expected = _parted(observed, expected, ldac, expected_ldac)
@@ -145,22 +196,31 @@ def evidence(columns: Columns) -> Evidence:
             ratios[kind] = np.nan_to_num(_floats(columns[name]), nan=0.0)
         if kind in ratios or (kind == "slightly_misoriented" and observed.shape[1] == 2):
             classes.append(kind)
-    return Evidence(observed, expected, z, expected_z, ratios, tuple(classes))
+    return Evidence(
+        observed=observed,
+        expected=expected,
+        z=z,
+        expected_z=expected_z,
+        brightness=_brightness(columns, len(z)),
+        ratios=ratios,
+        covariates=covariates_of(columns, whole, symmetry),
+        classes=tuple(classes),
+    )
 
 
-def fit(columns: Columns, *, ids: Ids, seed: int = 0) -> Mixture:
+def fit(columns: Columns, *, ids: Ids, seed: int = 0, symmetry: str | None = None) -> Mixture:
     """Fit the model to the scores of one round.
 
     Parameters
     ----------
-    columns : those of ``MIXTURE_COLUMNS`` that the log has, each ``(n,)``
+    columns : those of ``MIXTURE_COLUMNS`` that the log has, each ``(n,)``, and those of the prior
     ids : (n,)  stable ids; they and the seed decide which particles are fitted where there are many
 
     Returns
     -------
     Mixture; the theory with assumed shares, and a warning, where fewer than 100 particles are scored.
     """
-    return fit_evidence(evidence(columns), ids=ids, seed=seed)
+    return fit_evidence(evidence(columns, symmetry), ids=ids, seed=seed)
 
 
 def fit_evidence(data: Evidence, *, ids: Ids, seed: int = 0) -> Mixture:
@@ -181,83 +241,154 @@ def theory(data: Evidence, k: float) -> Mixture:
     incorrect, scores = len(data.classes) - 1, data.observed.shape[1]
     shares = np.array([0.7, *([0.3 / incorrect] * incorrect)])
     unit = np.eye(scores)
-    return Mixture(data.classes, shares, np.full(scores, k), k, unit, unit, -np.inf, int(data.known.sum()))
+    return Mixture(
+        classes=data.classes,
+        shares=shares,
+        slopes=np.full(scores, k),
+        exponent=1.0 if data.brightness.any() else 0.0,
+        scale=k,
+        spread=0.1,
+        correct=unit,
+        misoriented=unit,
+        variance=1.0,
+        prior=Prior.constant(float(shares[0]), data.covariates[data.known]),
+        log_likelihood=-np.inf,
+        n_fitted=int(data.known.sum()),
+    )
 
 
 def expectation_maximisation(
-    data: Evidence, weights: Floats, start: Mixture, *, tolerance: float, steps: int = 500
+    data: Evidence, weights: Floats, start: Mixture, *, tolerance: float, steps: int = 500, learn: bool = True
 ) -> Mixture:
     """Improve a model until the mean log-likelihood changes by less than a tolerance.
 
-    ``weights`` ``(n,)`` says how often each particle counts. k is fitted to correct particles alone, though other
-    classes depend on it as well; so the likelihood need not grow in every step.
+    ``weights`` ``(n,)`` says how often each particle counts; ``learn`` whether the prior may become another function.
+    k is fitted to correct particles alone, though other classes depend on it as well; so the likelihood need not grow
+    in every step.
     """
     model, last, total = start, -np.inf, weights.sum()
-    for _ in range(steps):
-        joint = class_densities(model, data)
-        joint += np.log(model.shares)
+    design = start.prior.design(data.covariates)
+    for step in range(steps):
+        joint, scales = class_densities(model, data)
+        joint += log_shares(model, model.prior.log_odds(design))
         parts, sums, each = _exp_and_log_sum(joint)
-        reached = float(np.sum(weights * each))
-        if abs(reached - last) < tolerance * total:
+        reached = float(np.sum(weights * each)) - model.prior.penalty
+        if abs(reached - last) < tolerance * total and (step > FIRST_STEPS or not learn):
             break
         last = reached
         parts /= sums[:, None]
+        prior = model.prior.improved(design, parts[:, 0], weights, learn=learn)
         parts *= weights[:, None]
-        model = maximisation(data, parts, model, reached)
+        model = replace(maximisation(data, parts, scales, model, reached), prior=prior)
     return model
 
 
-def maximisation(data: Evidence, parts: Floats, model: Mixture, log_likelihood: float) -> Mixture:
-    """The best model within its bounds for the parts ``(n, classes)`` that each class has in each particle."""
+def log_shares(model: Mixture, prior: Floats) -> Floats:
+    """Logarithm of how frequent each class is, ``(n, classes)``, where the prior log odds are ``(n,)``."""
+    correct, incorrect = -np.logaddexp(0.0, -prior), -np.logaddexp(0.0, prior)
+    return np.stack([correct, *(incorrect + np.log(share) for share in model.kinds)]).T
+
+
+def maximisation(
+    data: Evidence, parts: Floats, scales: tuple[Floats, Floats], model: Mixture, log_likelihood: float
+) -> Mixture:
+    """The best model within its bounds for the parts ``(n, classes)`` that each class has in each particle.
+
+    ``scales`` are the mean and the mean square ``(n,)`` of each correct particle's own k, relative to k.
+    """
     shares = (parts.sum(axis=0) + 0.5) / (parts.sum() + 0.5 * parts.shape[1])
-    own = parts[:, 0]
-    slopes = _slope(own, data.observed, data.expected)
-    scale = float(_slope(own, data.z, data.expected_z))
-    correct = _covariance(data.observed - slopes * data.expected, own, CORRECT_SD)
-    misoriented = _covariance(data.observed, parts[:, 1], MISORIENTED_SD)
-    return Mixture(model.classes, shares, slopes, scale, correct, misoriented, log_likelihood, len(parts))
+    own, (first, second) = parts[:, 0], scales
+    slopes = [
+        _slope(own * second, observed * first / second, model.scaled(expected, data))
+        for observed, expected in zip(data.observed.T, data.expected.T, strict=True)
+    ]
+    better = replace(model, slopes=np.array(slopes), exponent=_exponent(own, scales, model, data))
+    means = better.means(data)
+    scale = float(_slope(own * second, data.z * first / second, model.scaled(data.expected_z, data)))
+    left = data.z - scale * better.scaled(data.expected_z, data)
+    variance = (_times(own, left**2) + PRIOR_COUNT) / (own.sum() + PRIOR_COUNT)
+    spread = float(np.sqrt(_times(own, second - 2.0 * first + 1.0) / max(own.sum(), 1e-9)))
+    return replace(
+        better,
+        shares=shares,
+        scale=scale,
+        spread=float(np.clip(spread, *SPREAD)),
+        correct=_covariance(data.observed, own, CORRECT_SD, means, scales),
+        misoriented=_covariance(data.observed, parts[:, 1], MISORIENTED_SD),
+        variance=float(np.clip(variance, *VARIANCE)),
+        log_likelihood=log_likelihood,
+        n_fitted=len(parts),
+    )
 
 
-def class_densities(model: Mixture, data: Evidence) -> Floats:
-    """Log density of each particle under each class, ``(n, classes)``."""
+def class_densities(model: Mixture, data: Evidence) -> tuple[Floats, tuple[Floats, Floats]]:
+    """Log density of each particle under each class, ``(n, classes)``, and its own k if it is correct.
+
+    k of a correct particle is normal about that of all; the second result is its mean and mean square ``(n,)``,
+    relative to that of all.
+    """
     whitening = np.linalg.cholesky(np.linalg.inv(model.correct))
-    white = _combined(data.observed - model.slopes * data.expected, whitening)
-    correct = _log_normal(white, whitening)
+    means = model.means(data)
+    white, along = _combined(data.observed - means, whitening), _combined(means, whitening)
+    typical = _log_normal(white, whitening)
+    strength, match = _squares(along, along), _squares(along, white)
+    precision = model.spread**-2 + strength
+    correct = typical + 0.5 * match**2 / precision - 0.5 * np.log1p(model.spread**2 * strength)
+    first = 1.0 + match / precision
     other = np.linalg.cholesky(np.linalg.inv(model.misoriented))
-    columns = [correct, _log_normal(_combined(data.observed, other), other)]
+    misoriented = _log_normal(_combined(data.observed, other), other)
+    columns = [correct, misoriented]
     if "junk" in model.classes:
-        columns.append(correct - model.scale * data.expected_z * (data.z - 0.5 * model.scale * data.expected_z))
+        whole = model.scale * model.scaled(data.expected_z, data)
+        columns.append(typical - whole * (data.z - 0.5 * whole) / model.variance)
     if "slightly_misoriented" in model.classes:
         # a map of k times the contrast would score k times as much
-        kinds = (
-            [-model.slopes[-1] * data.ratios["slightly_misoriented"]] if "slightly_misoriented" in data.ratios else []
-        )
+        local = data.ratios.get("slightly_misoriented")
+        kinds = [] if local is None else [-model.slopes[-1] * model.scaled(local, data)]
         if data.observed.shape[1] == 2:
             slope = _combined(white, whitening[1][:, None])[:, 0]
-            kinds.append(_faded(slope, whitening[1] @ whitening[1], model.slopes[1] * data.expected[:, 1]))
-        columns.append(correct + np.logaddexp.reduce(kinds, axis=0) - np.log(len(kinds)) - MARGIN)
+            kinds.append(_faded(slope, whitening[1] @ whitening[1], means[:, 1]))
+        columns.append(typical + np.logaddexp.reduce(kinds, axis=0) - np.log(len(kinds)) - MARGIN)
     if "miscentred" in model.classes:
-        columns.append(correct - model.scale * data.ratios["miscentred"] - MARGIN)
-    return np.stack(columns).T  # sums over classes are quick if each class lies in one piece
+        columns.append(typical - model.scale * model.scaled(data.ratios["miscentred"], data) - MARGIN)
+    # sums over classes are quick if each class lies in one piece
+    return np.stack(columns).T, (first, first**2 + 1.0 / precision)
 
 
-def log_odds(model: Mixture, columns: Columns) -> Floats:
+def log_odds(model: Mixture, columns: Columns, symmetry: str | None = None) -> Floats:
     """Log odds ``(n,)`` that each particle is correct; NaN for a particle without a score.
 
     No kind of error counts as rarer than 0.3 %, so that particles are ranked even where all seem correct.
     """
-    return evidence_log_odds(model, evidence(columns))
+    return evidence_log_odds(model, evidence(columns, symmetry))
 
 
 def evidence_log_odds(model: Mixture, data: Evidence) -> Floats:
     """:func:`log_odds` for evidence that is at hand."""
-    out = np.full(len(data.observed), np.nan)
-    rows, prior = np.flatnonzero(data.known), np.log(np.maximum(model.shares, LEAST_SHARE))
+    return odds(model, *ratio_and_prior(model, data))
+
+
+def ratio_and_prior(model: Mixture, data: Evidence) -> tuple[Floats, Floats]:
+    """Log-likelihood ratio of correct to incorrect by the scores, and log odds before them, ``(n,)`` each; NaN for
+    particles without a score."""
+    ratio, prior = (np.full(len(data.observed), np.nan) for _ in range(2))
+    rows = np.flatnonzero(data.known)
+    kinds = np.maximum(model.shares[1:], LEAST_SHARE)
+    share = np.log(kinds / kinds.sum())
     for start in range(0, len(rows), BLOCK):
         block = rows[start : start + BLOCK]
-        joint = class_densities(model, data.take(block))
-        joint += prior
-        out[block] = joint[:, 0] - _exp_and_log_sum(joint[:, 1:])[2]
+        part = data.take(block)
+        densities, _ = class_densities(model, part)
+        ratio[block] = densities[:, 0] - _exp_and_log_sum(densities[:, 1:] + share)[2]
+        prior[block] = model.prior.log_odds(model.prior.design(part.covariates))
+    return ratio, prior
+
+
+def odds(model: Mixture, ratio: Floats, prior: Floats) -> Floats:
+    """Log odds ``(n,)`` of ratios and prior log odds; incorrect particles count as frequent enough to be ranked."""
+    known, least = np.isfinite(ratio), np.log(LEAST_SHARE * (len(model.classes) - 1))
+    out, before = np.full(len(ratio), np.nan), prior[known]
+    out[known] = ratio[known] - np.logaddexp(0.0, -before) - np.maximum(-np.logaddexp(0.0, before), least)
     return out
 
 
@@ -267,6 +398,13 @@ def _floats(values: NDArray[Any]) -> Floats:
 
 def _has(columns: Columns, *names: str) -> bool:
     return all(name in columns and np.isfinite(columns[name]).any() for name in names)
+
+
+def _brightness(columns: Columns, n: int) -> Floats:
+    if not _has(columns, "noise_factor"):
+        return np.zeros(n)
+    factor = np.nan_to_num(_floats(columns["noise_factor"]), nan=1.0)
+    return 0.5 * np.clip(np.log(np.maximum(factor, 1e-6)), -2.0 * MOST_FADED, 2.0 * MOST_FADED)
 
 
 def _parted(zc: Floats, expected_zc: Floats, ldac: Floats, expected_ldac: Floats) -> tuple[Floats, Floats]:
@@ -309,21 +447,46 @@ def _exp_and_log_sum(logs: Floats) -> tuple[Floats, Floats, Floats]:
 
 
 def _slope(weights: Floats, values: Floats, expected: Floats) -> Floats:
-    """k of values about k times what is expected, ``(n,)`` or ``(n, d)``, within its bounds."""
+    """k of values about k times what is expected, ``(n,)``, within its bounds."""
     energy = np.maximum(_times(weights, expected**2), 1e-9)
     return np.asarray(np.clip(_times(weights, values * expected) / energy, *SLOPE))
 
 
+def _exponent(own: Floats, scales: tuple[Floats, Floats], model: Mixture, data: Evidence) -> float:
+    """A Gauss-Newton step of the exponent of the brightness, within its bounds."""
+    if not data.brightness.any():
+        return model.exponent
+    means, (first, second) = model.means(data), scales
+    slopes = means * data.brightness[:, None]
+    left = first[:, None] * data.observed - second[:, None] * means
+    energy = max(float(_times(own * second, _squares(slopes, slopes))), 1e-9)
+    return float(np.clip(model.exponent + _times(own, _squares(slopes, left)) / energy, *EXPONENT))
+
+
 def _log_normal(white: Floats, whitening: Floats) -> Floats:
     """Log density ``(n,)`` of normal values, ``(n, d)`` once whitened; the same constant left out of all."""
-    squares = sum(white[:, i] * white[:, i] for i in range(white.shape[1]))
-    return np.asarray(np.log(np.diag(whitening)).sum() - 0.5 * squares)
+    return np.asarray(np.log(np.diag(whitening)).sum() - 0.5 * _squares(white, white))
 
 
-def _covariance(values: Floats, weights: Floats, sd: tuple[float, float]) -> Floats:
-    """Second moments ``(d, d)`` of values ``(n, d)`` about 0, the standard deviation within bounds in any direction."""
-    unit = PRIOR_COUNT * np.eye(values.shape[1])
-    moments = (_times((values * weights[:, None]).T, values) + unit) / (weights.sum() + PRIOR_COUNT)
+def _squares(first: Floats, second: Floats) -> Floats:
+    """Inner products ``(n,)`` of rows ``(n, d)``."""
+    return np.asarray(np.sum(first * second, axis=1))
+
+
+def _covariance(
+    values: Floats,
+    weights: Floats,
+    sd: tuple[float, float],
+    means: Floats | None = None,
+    scales: tuple[Floats, Floats] | None = None,
+) -> Floats:
+    """Second moments ``(d, d)`` of values ``(n, d)`` about 0, the standard deviation within bounds in any direction;
+    about means ``(n, d)`` times scales of mean and mean square ``(n,)``, if they are given."""
+    moments = _times((values * weights[:, None]).T, values)
+    if means is not None and scales is not None:
+        cross = _times((means * (weights * scales[0])[:, None]).T, values)
+        moments = moments - cross - cross.T + _times((means * (weights * scales[1])[:, None]).T, means)
+    moments = (moments + PRIOR_COUNT * np.eye(values.shape[1])) / (weights.sum() + PRIOR_COUNT)
     variances, axes = np.linalg.eigh(moments)
     return np.asarray((axes * np.clip(variances, sd[0] ** 2, sd[1] ** 2)) @ axes.T)
 

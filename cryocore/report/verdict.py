@@ -13,6 +13,8 @@ UNEVEN_SHARE = 0.05
 CHANCE_AUC = 0.6
 AREA_LOSS = 0.005
 DROPPED_MARGIN = 0.02
+FEW_INCORRECT = 0.01
+"""Estimated share of incorrect particles up to which none needs to be removed, if the interval reaches 0."""
 FLAT = 1.1
 """Ratio of the coarsest to the finest resolution within the FSC's errors, from which on the number means little."""
 UNLIKE_LIST = 0.05
@@ -34,7 +36,20 @@ def verdict(first: Metrics, last: Metrics) -> str:
 
 
 def recommended_sentence(rounds: Sequence[Metrics], stop: Stop) -> str:
-    """Which round to stop at, and how it compares with the best."""
+    """Whether anything needs to be removed, which round to stop at, and how it compares with the best."""
+    return _nothing_to_remove(rounds[-1]["error_rate"]) + _which_round(rounds, stop)
+
+
+def _nothing_to_remove(rate: dict[str, Any] | None) -> str:
+    """A first sentence where the scores find no incorrect particles; else nothing."""
+    if rate is None or rate["method"] != "mixture" or rate["low"] > 0.0 or rate["value"] > FEW_INCORRECT:
+        return ""
+    value, high = 100 * rate["value"], 100 * rate["high"]
+    found = f"{value:.1f} % of the particles (at most {high:.1f} %) are estimated to be incorrect"
+    return f"Nothing needs to be removed: {found}. "
+
+
+def _which_round(rounds: Sequence[Metrics], stop: Stop) -> str:
     recommended, best = rounds[stop.recommended], rounds[stop.best]
     share = 100 * recommended["n_kept"] / recommended["n_particles"]
     images = f" of {recommended['n_kept_images']:,} images" if "n_kept_images" in recommended else ""

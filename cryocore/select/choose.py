@@ -171,15 +171,28 @@ def require_enough(
         weighed = "" if round(count) == kept else f", whose weights are worth {count:.1f} equal ones"
         raise InputError(
             f"{settings.rule} {value:g} keeps {kept} of the {len(weights)} particles of half set {half} in "
-            f"round {round_number}{weighed}; at least {settings.minimum} are wanted"
-            + (f". {100 * estimate.value:.0f} % are estimated to be incorrect" if estimate else ""),
+            f"round {round_number}{weighed}; at least {settings.minimum} are wanted" + _estimated(estimate),
             setting="select.value",
-            fix="Loosen select.value, or lower select.minimum",
+            fix=_most_are_incorrect(estimate) + "Loosen select.value, or lower select.minimum",
         )
     if listed < settings.minimum:
         raise InputError(
             f"{settings.rule} {value:g} finds {listed} of the {len(weights)} particles of half set {half} more likely "
-            f"correct than not in round {round_number}; at least {settings.minimum} are wanted",
+            f"correct than not in round {round_number}; at least {settings.minimum} are wanted" + _estimated(estimate),
             setting="select.value",
-            fix="Use more particles, another rule such as fraction, or lower select.minimum",
+            fix=_most_are_incorrect(estimate) + "Use another rule such as fraction, or lower select.minimum",
         )
+
+
+def _estimated(rate: ErrorRate | None) -> str:
+    if rate is None or rate.method != "mixture":
+        return ""
+    low, high = 100 * rate.low, 100 * rate.high
+    return f". {100 * rate.value:.0f} % of all particles are estimated to be incorrect ({low:.0f} to {high:.0f} %)"
+
+
+def _most_are_incorrect(rate: ErrorRate | None) -> str:
+    """The likely cause, where it is the particles and not their number."""
+    if rate is None or rate.method != "mixture" or rate.low < 0.5:
+        return ""
+    return "Most particles do not fit the map at their poses: estimate these anew, or classify the particles, first. "

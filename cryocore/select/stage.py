@@ -18,6 +18,7 @@ from cryocore.log.columns import score_columns
 from cryocore.log.error_rate import ErrorRate
 from cryocore.log.names import MIXTURE
 from cryocore.log.rounds import LogRound, open_round
+from cryocore.log.signal import Signal
 from cryocore.select.choose import Selection, choose, columns_needed
 from cryocore.tables.io import write_table
 from cryocore.tables.particles import GIVEN_SCORES, Particles, require_same_particles
@@ -56,6 +57,7 @@ def select(
     try:
         columns = last.read(columns_needed(settings, last.columns))
         require_same_particles(columns["particle_id"], data.ids, file=scores)
+        require_signal(Signal.of(last.metadata), last.number)
         selection = choose(columns, settings, round_number, symmetry=symmetry, rate=ErrorRate.of(last.metadata))
     except InputError as error:
         raise error.about(scores) from None
@@ -63,6 +65,22 @@ def select(
     write_kept(Source.of(data), last, selection.weights, selection.selected, out_star)
     write_table(out_table, subset_table(data.ids, selection), **metadata)
     log.info("round %d keeps %d of %d particles", round_number, selection.selected.sum(), len(data))
+
+
+def require_signal(signal: Signal | None, round_number: int) -> None:
+    """Refuse to select from a set that is no different from noise: what a rule would keep is chance.
+
+    Raises
+    ------
+    InputError  if images match the map no better at their own poses than at random ones.
+    """
+    if signal is not None and signal.is_missing:
+        raise InputError(
+            f"no signal: in round {round_number} the {signal.n:,} images match the map at random poses as well as at "
+            f"their own (z differs by {signal.gain:.3f}, {signal.standard_errors:.1f} standard errors), as noise does",
+            fix="Look at the images and at the half maps of that round: particles without density, poses of another "
+            "file, or inverted contrast look like this",
+        )
 
 
 def subset_table(ids: NDArray[np.uint64], selection: Selection) -> pa.Table:

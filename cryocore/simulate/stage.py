@@ -7,7 +7,7 @@ goes to ``truth.parquet``, which only ``validate`` reads.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,15 +22,18 @@ from cryocore.backend import Backend
 from cryocore.config.plant import PlantedErrors
 from cryocore.config.simulate import Simulate
 from cryocore.errors import InputError
+from cryocore.formats.kinds import read_tables
+from cryocore.formats.stacks import read_images
 from cryocore.formats.star_out import write_star
-from cryocore.geometry.rotations import matrix_to_euler, random_rotations
+from cryocore.geometry.rotations import matrix_to_euler, quaternion_to_matrix, random_rotations, rotations_by_angle
 from cryocore.geometry.symmetry import point_group
 from cryocore.imaging.ctf import ctf
 from cryocore.imaging.grid import FourierGrid
 from cryocore.imaging.image_geometry import ImageGeometry
 from cryocore.imaging.slices import project
 from cryocore.imaging.volumes import map_to_grid
-from cryocore.ingest.particles import particle_ids
+from cryocore.ingest.columns import columns_of
+from cryocore.ingest.particles import particle_ids, poses_of
 from cryocore.maps.mrc import read_map, read_placement, require_contrast, write_map, write_stack
 from cryocore.maps.placement import require_same_voxel
 from cryocore.simulate.molecules import molecule_map
@@ -42,6 +45,13 @@ from cryocore.types import Floats, Floats32, Ints
 log = logging.getLogger(__name__)
 
 BATCH = 128
+PREFERENCES = {
+    "preferred": ((0.45, (0.0, 0.0, 1.0)), (0.35, (1.0, 0.0, 0.0))),
+    "single": ((0.95, (0.0, 0.0, 1.0)),),
+}
+"""Shares of the particles that look along an axis."""
+DRAWN_SPREAD_DEG = 3.0
+"""Poses drawn from a file are turned by about so much, as several are drawn from one."""
 STACK = "particles.mrcs"
 
 
@@ -107,9 +117,7 @@ def true_map(settings: Simulate) -> Floats32:
 def draw_truth(settings: Simulate, symmetry: str, rng: np.random.Generator) -> Truth:
     """Draw poses, shifts and defoci; the particles of a micrograph have similar defoci."""
     n = settings.n_particles
-    rotations = (
-        random_rotations(n, rng) if settings.orientations == "uniform" else preferred_rotations(n, symmetry, rng)
-    )
+    rotations = true_rotations(settings, symmetry, rng)
     micrograph = np.sort(rng.integers(settings.n_micrographs, size=n))
     low, high = settings.defocus_angstrom
     mean = rng.uniform(low, high, settings.n_micrographs)[micrograph] + rng.normal(0.0, 200.0, n)
@@ -119,14 +127,41 @@ def draw_truth(settings: Simulate, symmetry: str, rng: np.random.Generator) -> T
     return Truth(rotations, rng.normal(0.0, settings.shift_angstrom, (n, 2)), defocus, micrograph)
 
 
-def preferred_rotations(n: int, symmetry: str, rng: np.random.Generator) -> Floats:
-    """Poses of which 45 % look along the z axis within some 15 degrees, 35 % along x, the rest anywhere.
+def true_rotations(settings: Simulate, symmetry: str, rng: np.random.Generator) -> Floats:
+    """Poses ``(n, 3, 3)`` as the settings want their viewing directions to spread."""
+    n = settings.n_particles
+    if settings.poses is not None:
+        return drawn_rotations(settings.poses, n, rng)
+    if settings.orientations == "uniform":
+        return random_rotations(n, rng)
+    return preferred_rotations(n, PREFERENCES[settings.orientations], symmetry, rng)
+
+
+def drawn_rotations(file: str | Path, n: int, rng: np.random.Generator) -> Floats:
+    """Poses ``(n, 3, 3)`` drawn from those of a file of particles, each turned in plane and by some degrees anyhow.
+
+    Raises
+    ------
+    InputError  if the file has no 3-D poses.
+    """
+    known = quaternion_to_matrix(poses_of(columns_of(read_tables(file))))
+    chosen = known[rng.integers(len(known), size=n)]
+    tilted = rotations_by_angle(rng.normal(size=(n, 3)), np.abs(rng.normal(0.0, DRAWN_SPREAD_DEG, n)))
+    in_plane = rotations_by_angle(np.tile([0.0, 0.0, 1.0], (n, 1)), rng.uniform(0.0, 360.0, n))
+    return np.asarray(in_plane @ tilted @ chosen)
+
+
+def preferred_rotations(
+    n: int, preferences: tuple[tuple[float, tuple[float, float, float]], ...], symmetry: str, rng: np.random.Generator
+) -> Floats:
+    """Poses ``(n, 3, 3)``: shares of them look along axes within some 15 degrees, the rest anywhere.
 
     The symmetry equivalents of the point group spread each preference over its equivalents.
     """
     rotations = random_rotations(n, rng)
-    choice = rng.choice(3, size=n, p=[0.45, 0.35, 0.2])
-    for kind, axis in ((0, [0.0, 0.0, 1.0]), (1, [1.0, 0.0, 0.0])):
+    shares = [share for share, _ in preferences]
+    choice = rng.choice(len(shares) + 1, size=n, p=[*shares, 1.0 - sum(shares)])
+    for kind, (_, axis) in enumerate(preferences):
         rows = np.flatnonzero(choice == kind)
         view = np.array(axis) + 0.26 * rng.normal(size=(len(rows), 3)) / np.sqrt(2)
         view /= np.linalg.norm(view, axis=1, keepdims=True)
@@ -147,7 +182,7 @@ def noisy_images(
 ) -> Iterator[Floats32]:
     """Batches of images with unit noise; the signal is scaled to the wanted ratio, found on a first batch."""
     box = settings.box
-    spectrum = noise_spectrum(settings)
+    draw_noise = noise_source(settings, rng)
     disc = particle_disc(volume)
     grid = backend.to_device(map_to_grid(volume, simulation_grid(settings))[None])
     first = np.flatnonzero(~junk)[:512] if not junk.all() else np.arange(min(512, len(junk)))
@@ -156,8 +191,7 @@ def noisy_images(
     with tqdm(total=len(junk), desc="simulate", unit="image", disable=None) as bar:
         for start in range(0, len(junk), BATCH):
             rows = np.arange(start, min(start + BATCH, len(junk)))
-            noise = rng.standard_normal((len(rows), box, box), dtype=np.float32)
-            noise = scipy.fft.irfft2(scipy.fft.rfft2(noise) * spectrum, s=(box, box))
+            noise = draw_noise(len(rows))
             signal = clean_images(grid, truth, rows, settings, backend)
             signal[junk[rows]] = 0.0
             images = amplitude * signal + noise
@@ -167,6 +201,48 @@ def noisy_images(
                 images *= np.exp(rng.normal(0.0, settings.scale_spread, len(rows)))[:, None, None]
             bar.update(len(rows))
             yield images.astype(np.float32)
+
+
+def noise_source(settings: Simulate, rng: np.random.Generator) -> Callable[[int], Floats32]:
+    """A function that draws some images ``(m, n, n)`` of noise of unit variance.
+
+    Raises
+    ------
+    InputError  if the background images are smaller than the box.
+    """
+    box = settings.box
+    if settings.background_images is not None:
+        patches = background_patches(settings.background_images, box)
+        return lambda m: cropped(patches, m, box, rng)
+    spectrum = noise_spectrum(settings)
+
+    def gaussian(m: int) -> Floats32:
+        noise = rng.standard_normal((m, box, box), dtype=np.float32)
+        return scipy.fft.irfft2(scipy.fft.rfft2(noise) * spectrum, s=(box, box))
+
+    return gaussian
+
+
+def background_patches(file: str | Path, box: int) -> Floats32:
+    """Images without particles ``(k, h, w)``, of mean 0 and variance 1 each."""
+    patches = np.asarray(read_images(file), dtype=np.float32)
+    if min(patches.shape[1:]) < box:
+        problem = f"the images are {patches.shape[2]} x {patches.shape[1]} pixels, the box is {box}"
+        raise InputError(problem, file=file, fix="Give larger images, or lower input.simulate.box")
+    patches -= patches.mean(axis=(1, 2), keepdims=True)
+    return patches / patches.std(axis=(1, 2), keepdims=True)
+
+
+def cropped(patches: Floats32, m: int, box: int, rng: np.random.Generator) -> Floats32:
+    """Crops ``(m, box, box)`` at random places, turned by quarters and mirrored at random, of unit variance."""
+    which = rng.integers(len(patches), size=m)
+    y, x = (rng.integers(side - box + 1, size=m) for side in patches.shape[1:])
+    turns, mirror = rng.integers(4, size=m), rng.integers(2, size=m)
+    out = np.empty((m, box, box), dtype=np.float32)
+    for i in range(m):
+        crop = np.rot90(patches[which[i], y[i] : y[i] + box, x[i] : x[i] + box], turns[i])
+        out[i] = crop[:, ::-1] if mirror[i] else crop
+    return out
 
 
 def gradients(spread: float, n: int, box: int, rng: np.random.Generator) -> Floats32:

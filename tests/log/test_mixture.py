@@ -9,7 +9,8 @@ import pytest
 
 from cryocore.errors import InputError
 from cryocore.log import mixture
-from cryocore.log.mixture import MIXTURE_COLUMNS, fit, log_odds
+from cryocore.log.mixture import MIXTURE_COLUMNS, evidence_log_odds, fit, log_odds
+from cryocore.log.prior import Prior, group_effects
 from cryocore.log.rates import auc
 from cryocore.statistics import posterior
 from tests.select.logs import KINDS, permuted, planted_log
@@ -70,19 +71,23 @@ def test_scores_of_right_particles_may_spread_wider_than_the_noise() -> None:
     more = np.where(log.correct, np.sqrt(1.5**2 - 1.0), 0.0)[:, None] * np.random.default_rng(0).normal(size=(3000, 2))
     data = replace(data, observed=data.observed + more)
     model = mixture.fit_evidence(data, ids=log.columns["particle_id"])
+    variances = np.diag(model.correct) + model.spread**2 * np.mean(model.means(data)[log.correct] ** 2, axis=0)
     # slightly misoriented ones take part of the tail of the second score
-    np.testing.assert_allclose(np.diag(model.correct), 1.5**2, rtol=0.25)
+    np.testing.assert_allclose(variances, 1.5**2, rtol=0.25)
 
 
 def test_rare_errors_count_as_frequent_enough_to_rank() -> None:
     log = planted_log(1000, MIXED)
     data = mixture.evidence(log.columns)
     model = mixture.theory(data, 1.0)
-    shares = [np.array([0.98, *[share] * 4]) for share in (1e-12, 1e-9, 0.003, 0.005)]
-    found = [log_odds(replace(model, shares=s), log.columns) for s in shares]
+    shares, none = (1e-12, 1e-9, 0.003, 0.005), data.covariates[:, :0]
+    models = [
+        replace(model, shares=np.array([1 - 4 * s, *[s] * 4]), prior=Prior.constant(1 - 4 * s, none)) for s in shares
+    ]
+    found = [evidence_log_odds(m, replace(data, covariates=none)) for m in models]
     np.testing.assert_array_equal(found[0], found[1])
-    np.testing.assert_allclose(found[0], found[2], rtol=1e-12)
-    np.testing.assert_allclose(found[2] - found[3], np.log(0.005 / 0.003), rtol=1e-9)
+    np.testing.assert_allclose(found[0] - found[2], -np.log(1 - 4 * 0.003), atol=1e-5)
+    np.testing.assert_allclose(found[2] - found[3], np.log(0.005 / 0.003) + np.log(0.988 / 0.98), rtol=1e-9)
 
 
 def test_scores_are_parted_into_independent_ones() -> None:
@@ -114,7 +119,8 @@ def test_covariances_are_drawn_to_the_theory_as_by_ten_particles() -> None:
     noise = np.sqrt(np.array([2.4, 1.6])[kind])[:, None] * signs
     expected = np.full((80, 2), 4.0)
     data = replace(data, observed=noise + np.where(kind == 0, 1.0, 0.0)[:, None] * slopes * expected, expected=expected)
-    model = mixture.maximisation(data, np.eye(len(data.classes))[kind], mixture.theory(data, 1.0), 0.0)
+    alike = np.ones(80), np.ones(80)
+    model = mixture.maximisation(data, np.eye(len(data.classes))[kind], alike, mixture.theory(data, 1.0), 0.0)
     np.testing.assert_allclose(model.slopes, slopes, rtol=1e-12)
     np.testing.assert_allclose(model.correct, np.eye(2) * (0.8 * 2.4 + 0.2), atol=1e-12)
     np.testing.assert_allclose(model.misoriented, np.eye(2) * (0.8 * 1.6 + 0.2), atol=1e-12)
@@ -174,3 +180,74 @@ def test_fewer_than_100_particles_are_scored_by_the_theory(caplog: pytest.LogCap
 def test_a_log_without_expected_scores_is_refused() -> None:
     with pytest.raises(InputError, match=r"the log lacks expected_z.*Score the particles again"):
         fit({"z": np.ones(5)}, ids=np.arange(5, dtype=np.uint64))
+
+
+def test_the_prior_learns_where_incorrect_particles_are() -> None:
+    """Incorrect ones have low expected scores: the share of correct ones rises from 0.2 to 1 with it."""
+    rng = np.random.default_rng(4)
+    rank = rng.random(4000)
+    log = planted_log(4000, {"misoriented": 0.4}, strength=3.0)
+    order = np.argsort(np.where(log.correct, rank**0.4, rank), kind="stable")
+    columns = {n: v for n, v in log.columns.items() if n in MIXTURE_COLUMNS}
+    # particles keep their scores relative to what is expected, which is as the order says
+    wanted = np.empty(4000)
+    wanted[order] = np.sort(columns["expected_zc"])
+    shift = np.where(log.correct, wanted - columns["expected_zc"], 0.0)
+    for name in ("z", "zc"):
+        columns[name] = columns[name] + shift
+        columns[f"expected_{name}"] = columns[f"expected_{name}"] + wanted - log.columns["expected_zc"]
+    columns = {n: v for n, v in columns.items() if n not in ("ldac", "expected_ldac", "local", "shift")}
+    model = fit(columns, ids=log.columns["particle_id"])
+    low, high = (
+        float(np.mean(1 / (1 + np.exp(-model.prior.log_odds(model.prior.design(wanted[rows, None]))))))
+        for rows in (np.argsort(wanted)[:800], np.argsort(wanted)[-800:])
+    )
+    truth = [float(log.correct[np.argsort(wanted)[rows]].mean()) for rows in (slice(800), slice(-800, None))]
+    np.testing.assert_allclose([low, high], truth, atol=0.08)
+    assert truth[1] - truth[0] > 0.2 and model.error_rate == pytest.approx(0.4, abs=0.04)
+
+
+def test_the_prior_is_the_same_for_all_where_there_is_nothing_to_learn() -> None:
+    log = planted_log(4000, {"misoriented": 0.3}, strength=4.0)
+    model = fit(log.columns, ids=log.columns["particle_id"], symmetry="C1")
+    odds = model.prior.log_odds(model.prior.design(mixture.evidence(log.columns, "C1").covariates))
+    assert odds.std() < 0.25
+    assert odds.mean() == pytest.approx(np.log(0.7 / 0.3), abs=0.15)
+
+
+def test_weak_and_strong_particles_are_correct_as_well() -> None:
+    """k spreads by 0.3 about 1, and so nothing is called wrong."""
+    log = planted_log(3000, {}, strength=5.0)
+    data = mixture.evidence(log.columns)
+    k = np.random.default_rng(1).normal(1.0, 0.3, 3000)
+    data = replace(data, observed=data.observed + (k - 1.0)[:, None] * data.expected)
+    data = replace(data, ratios={}, classes=data.classes[:4])
+    model = mixture.fit_evidence(data, ids=log.columns["particle_id"])
+    assert model.spread == pytest.approx(0.3, abs=0.05)
+    assert model.error_rate < 0.02
+
+
+def test_images_scaled_as_a_whole_score_by_their_brightness() -> None:
+    log = planted_log(3000, {"misoriented": 0.2}, strength=5.0)
+    factor = np.exp(np.random.default_rng(2).normal(0.0, 0.6, 3000))
+    columns = dict(log.columns)
+    for name in ("expected_z", "expected_zc", "expected_ldac"):
+        columns[name] = columns[name] / np.sqrt(factor)
+    for name in ("local", "shift"):
+        columns[name] = columns[name] / np.sqrt(factor)
+    model = fit(columns | {"noise_factor": factor}, ids=log.columns["particle_id"])
+    assert model.exponent == pytest.approx(1.0, abs=0.05)
+    assert model.error_rate == pytest.approx(0.2, abs=0.02)
+
+
+def test_bad_groups_are_found_and_equal_ones_left_alone() -> None:
+    rng = np.random.default_rng(3)
+    group = np.repeat(np.arange(40), 50)
+    correct = rng.random(2000) < np.where(group < 4, 0.2, 0.9)
+    ratio = 2.0 * rng.normal(size=2000) + np.where(correct, 2.0, -2.0)
+    prior = np.full(2000, np.log(0.83 / 0.17))
+    effect = group_effects(ratio, prior, group)
+    assert effect[group < 4].max() < -1.0 and effect[group >= 4].min() > -1.0
+    even = rng.random(2000) < 0.83
+    same = group_effects(2.0 * rng.normal(size=2000) + np.where(even, 2.0, -2.0), prior, group)
+    assert np.abs(same).max() < 0.6

@@ -91,3 +91,12 @@ def test_verdict():
     assert verdict(BASE, last).replace("\xa0", " ") == sentence
     blind = {**last, "correct_rate": None, "auc": None}
     assert verdict(BASE, blind).replace("\xa0", " ") == "Kept 680 of 1,000 particles (68 %); resolution 8.00 → 7.25 Å."
+
+
+@pytest.mark.parametrize("value, low, begins", [(0.004, 0.0, True), (0.03, 0.0, False), (0.008, 0.002, False)])
+def test_a_run_that_needs_to_remove_nothing_says_so_first(value, low, begins):
+    rate = {"value": value, "low": low, "high": 0.02, "second_opinion": 0.0, "method": "mixture", "note": ""}
+    rounds = [BASE, {**BASE, "round": 1, "error_rate": rate}]
+    found = recommended_sentence(rounds, Stop(best=0, recommended=0, comparisons=()))
+    assert found.startswith("Nothing needs to be removed: 0.4 % of the particles (at most 2.0 %)") == begins
+    assert "Recommended subset: round 0" in found

@@ -249,7 +249,9 @@ def test_too_few_particles_to_judge_are_all_kept() -> None:
 def test_a_selection_that_leaves_too_few_says_what_was_estimated() -> None:
     incorrect = planted_log(600, {"misoriented": 0.9}, strength=5.0).columns
     incorrect[MIXTURE], rate = assessed(incorrect, seed=0)
-    with pytest.raises(InputError, match=r"at least 200 are wanted\. (8|9)\d % are estimated to be incorrect"):
+    with pytest.raises(
+        InputError, match=r"at least 200 are wanted\. (8|9)\d % of all particles are estimated to be incorrect"
+    ):
         choose(incorrect, Select(rule="mixture", minimum=200), 1, symmetry="C4", rate=rate)
 
 

@@ -1,0 +1,61 @@
+"""Viewing directions and noise that come from real data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cryocore.config.simulate import Simulate
+from cryocore.errors import InputError
+from cryocore.formats.star_out import write_star
+from cryocore.geometry.rotations import matrix_to_euler, random_rotations, viewing_direction
+from cryocore.maps.mrc import write_stack
+from cryocore.simulate.stage import noise_source, true_rotations
+
+
+def settings(**changes: object) -> Simulate:
+    return Simulate(**{"n_particles": 2000, "box": 32, **changes})
+
+
+def test_poses_are_drawn_from_those_of_a_file(tmp_path: Path) -> None:
+    """Within some degrees of a view of the file, any way round in the plane."""
+    import pandas as pd
+
+    rng = np.random.default_rng(0)
+    known = random_rotations(5, rng)
+    angles = matrix_to_euler(known)
+    names = [f"{i + 1:06d}@a.mrcs" for i in range(5)]
+    columns = dict(zip(("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"), angles.T, strict=True))
+    write_star(pd.DataFrame({"rlnImageName": names, **columns}), None, tmp_path / "views.star")
+    found = true_rotations(settings(poses=str(tmp_path / "views.star")), "C1", rng)
+    nearest = np.rad2deg(np.arccos(np.clip(viewing_direction(found) @ viewing_direction(known).T, -1, 1)))
+    assert nearest.min(axis=1).max() < 15.0
+    assert np.bincount(nearest.argmin(axis=1), minlength=5).min() > 300
+    in_plane = matrix_to_euler(found)[:, 2]
+    assert np.histogram(in_plane, bins=6, range=(-180, 180))[0].min() > 250
+
+
+def test_a_single_view() -> None:
+    view = viewing_direction(true_rotations(settings(orientations="single"), "C1", np.random.default_rng(1)))
+    assert np.mean(view[:, 2] > np.cos(np.deg2rad(40.0))) == pytest.approx(0.95 + 0.05 * 0.117, abs=0.02)
+
+
+def test_noise_is_cropped_from_images_without_particles(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    x = np.arange(64)
+    stripes = np.sin(2 * np.pi * x / 8)[None, None, :] * np.ones((3, 64, 1))
+    write_stack(tmp_path / "background.mrcs", [(5.0 + 2.0 * stripes).astype(np.float32)], 1.0)
+    images = noise_source(settings(background_images=str(tmp_path / "background.mrcs")), rng)(40)
+    assert images.shape == (40, 32, 32) and images.dtype == np.float32
+    np.testing.assert_allclose(images.std(axis=(1, 2)), 1.0, atol=1e-3)
+    power = np.abs(np.fft.fft2(images)) ** 2
+    along_x, along_y = power[:, 0, 4] > 1e4, power[:, 4, 0] > 1e4
+    assert along_x.sum() > 8 and along_y.sum() > 8 and np.all(along_x ^ along_y)
+
+
+def test_too_small_images_of_background_are_refused(tmp_path: Path) -> None:
+    write_stack(tmp_path / "small.mrcs", [np.random.default_rng(3).normal(size=(2, 24, 24)).astype(np.float32)], 1.0)
+    with pytest.raises(InputError, match="24 x 24 pixels, the box is 32"):
+        noise_source(settings(background_images=str(tmp_path / "small.mrcs")), np.random.default_rng(0))

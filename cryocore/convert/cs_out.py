@@ -38,7 +38,14 @@ from cryocore.formats.stacks import read_header
 from cryocore.formats.star import IMAGE_NAME
 from cryocore.ingest.columns import MAG_MATRIX, Columns
 from cryocore.ingest.optics import DETECTOR, MAGNIFICATION, Groups, find_groups
-from cryocore.ingest.particles import ORIGINS_ANGSTROM, ORIGINS_PIXEL, ids_of, quaternions_of, shifts_angstrom
+from cryocore.ingest.particles import (
+    ORIGINS_ANGSTROM,
+    ORIGINS_PIXEL,
+    distinct,
+    ids_of,
+    quaternions_of,
+    shifts_angstrom,
+)
 from cryocore.ingest.stacks import MAX_PARENTS, ImageNames, find_root, parse_image_names
 from cryocore.types import Floats, Ints
 
@@ -96,17 +103,23 @@ def cs_records(columns: Columns, *, pixel_size_angstrom: float | None = None, ro
 
 
 def uids(columns: Columns) -> NDArray[np.uint64]:
-    """The numbers ``(n,)`` that cryoSPARC knows the particles by, all different; else their ids."""
+    """The numbers ``(n,)`` that cryoSPARC knows the particles by, all different; else their ids.
+
+    Copies of an image that share a number are told apart as by :func:`ids_of`.
+    """
     tables = columns.tables
     if tables.ids is not None or UID_LABEL not in tables.particles:
         return ids_of(tables)
     numbers = _whole_numbers(columns, UID_LABEL)
-    twice = np.flatnonzero(pd.Series(numbers).duplicated())
+    if not pd.Series(numbers).duplicated().any():
+        return numbers
+    images = pd.Series(columns.texts(IMAGE_NAME))
+    twice = np.flatnonzero(images != images.groupby(numbers).transform("first"))
     if len(twice):
         row = int(twice[0])
         problem = f"{numbers[row]} appears twice"
         raise InputError(problem, file=tables.path, row=row + 1, column=UID_LABEL, fix="Remove duplicates")
-    return numbers
+    return distinct(numbers)
 
 
 def _whole_numbers(columns: Columns, label: str) -> NDArray[np.uint64]:

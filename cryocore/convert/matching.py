@@ -8,6 +8,7 @@ from os.path import normpath
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from cryocore.convert.keys import Found, Side, common_names, key_of, lacking, look_up, rows_text
 from cryocore.convert.places import TOLERANCE, by_coordinates, micrograph_codes, views
@@ -15,7 +16,8 @@ from cryocore.errors import InputError
 from cryocore.formats.cs import COORDINATES
 from cryocore.formats.kinds import PARTICLE_ID
 from cryocore.formats.star import IMAGE_NAME
-from cryocore.ingest.particles import ids_of, particle_ids
+from cryocore.ingest.columns import Columns
+from cryocore.ingest.particles import distinct, ids_of, particle_ids
 from cryocore.types import Ints
 
 BY = ("uid", "image", "original", "coordinates", "number")
@@ -96,18 +98,26 @@ def _by_image(ours: Side, theirs: Side) -> Found:
         return lacking(lacks)
     if ours.ids is not None and theirs.columns is not None:
         given = PARTICLE_ID in theirs.columns.tables.particles
-        known = ids_of(theirs.columns.tables) if given else particle_ids(theirs.columns.texts(IMAGE_NAME))
+        known = ids_of(theirs.columns.tables) if given else _ids_by(theirs.columns, IMAGE_NAME)
         return look_up(ours, ours.ids, pd.Index(known))
+    if ours.columns is not None and theirs.columns is not None and ours.has(PARTICLE_ID) and theirs.copies.any():
+        # only ids tell which of the parent's copies of an image are selected
+        return look_up(ours, *(pd.Index(ids_of(columns.tables)) for columns in (ours.columns, theirs.columns)))
     return _by_names(ours, theirs, IMAGE_NAME, IMAGE_NAME)
 
 
 def _by_original(ours: Side, theirs: Side) -> Found:
     """Images before their signal was subtracted: those of either file, or of both."""
     if ours.ids is not None and theirs.columns is not None and theirs.has(ORIGINAL_NAME):
-        return look_up(ours, ours.ids, pd.Index(particle_ids(theirs.columns.texts(ORIGINAL_NAME))))
+        return look_up(ours, ours.ids, pd.Index(_ids_by(theirs.columns, ORIGINAL_NAME)))
     pairs = [(a, b) for a in (ORIGINAL_NAME, IMAGE_NAME) for b in (ORIGINAL_NAME, IMAGE_NAME)][:3]
     found = [_by_names(ours, theirs, a, b) for a, b in pairs if ours.has(a) and theirs.has(b)]
     return next((f for f in found if not f.fault), found[0] if found else Found(None, f"no {ORIGINAL_NAME}"))
+
+
+def _ids_by(columns: Columns, label: str) -> NDArray[np.uint64]:
+    """The ids ``(n,)`` that a run gives particles whose images have these names."""
+    return distinct(particle_ids(columns.texts(label)))
 
 
 def _by_names(ours: Side, theirs: Side, our_label: str, their_label: str) -> Found:

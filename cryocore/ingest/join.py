@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -90,7 +90,7 @@ def _part(path: Path, root: str | None, pixel_size_angstrom: float | None, class
     for notice in tables.notices:
         log.info("%s: %s", path, notice)
     require_images(columns_of(tables))
-    tables = of_class(tables, class_number)
+    tables = of_class(replace(tables, ids=ids_of(tables)), class_number)
     columns = columns_of(tables)
     names = parse_image_names(columns)
     found = find_root(columns, names, root)

@@ -65,10 +65,10 @@ def ids_of(tables: StarTables) -> NDArray[np.uint64]:
 
     Copies of an image are told apart by their order; what is handed on holds their ids.
     """
-    return distinct(_ids_of_file(tables))
+    return distinct(ids_of_file(tables))
 
 
-def _ids_of_file(tables: StarTables) -> NDArray[np.uint64]:
+def ids_of_file(tables: StarTables) -> NDArray[np.uint64]:
     """The ids ``(n,)`` that a file gives its particles, the same to copies of an image."""
     if tables.ids is not None:
         return tables.ids
@@ -155,7 +155,7 @@ def read_particles(
     for notice in tables.notices:
         log.info("%s: %s", star, notice)
     require_images(columns_of(tables))
-    given = _ids_of_file(tables)
+    given = ids_of_file(tables)
     ids = distinct(given)
     n, tables = len(tables), of_class(replace(tables, ids=ids), choice.class_number)
     columns = columns_of(tables)

@@ -99,6 +99,25 @@ def test_by_image_and_table(tmp_path: Path) -> None:
         apply_selection(tmp_path / "ids.parquet", parent, tmp_path / "c.star")
 
 
+def test_copies_of_an_image_are_selected_one_by_one(tmp_path: Path) -> None:
+    """A selection of a symmetry-expanded set, as a table and as the STAR file that a run writes."""
+    twice = {label: [value for value in values for _ in range(2)] for label, values in columns("m{}.mrcs").items()}
+    optics = table("optics", optics_columns())
+    parent = tmp_path / "expanded.star"
+    parent.write_text(optics + table("particles", twice))
+    kept = np.arange(2 * N) % 3 == 1
+    ids = ids_of(read_star(parent))
+    write_table(tmp_path / "subset.parquet", pa.table({"particle_id": ids, "selected": kept}))
+    filter_particles(parent, kept, {"cryocoreParticleId": ids[kept]}, tmp_path / "recommended.star")
+    filter_particles(parent, kept, {}, tmp_path / "expected.star")
+    for name in ("subset.parquet", "recommended.star"):
+        done = apply_selection(tmp_path / name, parent, tmp_path / "a.star")
+        assert (done.by, done.n_selected) == ("image", 2 * N // 3)
+        assert (tmp_path / "a.star").read_bytes() == (tmp_path / "expected.star").read_bytes()
+    with pytest.raises(InputError, match="rows 1 and 2 of the parent are alike"):
+        apply_selection(tmp_path / "expected.star", parent, tmp_path / "b.star")
+
+
 def test_by_uid(particles: Particles, tmp_path: Path) -> None:
     fields = cs_fields(particles)
     binned, full = write_fields(tmp_path / "a.cs", fields), dict(fields)

@@ -20,7 +20,7 @@ from cryocore.formats.records import read_records, write_records
 from cryocore.formats.star import read_star
 from cryocore.geometry.rotations import angular_distance_deg
 from cryocore.ingest.columns import columns_of
-from cryocore.ingest.particles import read_particles
+from cryocore.ingest.particles import ids_of, read_particles
 from cryocore.ingest.stacks import ImageNames
 from cryocore.tables.particles import Particles
 from tests.formats.samples import cs_fields, write_fields
@@ -265,6 +265,29 @@ def test_symmetry_expanded_particles_share_their_images(particles: Particles, tm
     table = read_star(tmp_path / "a.star").particles
     assert [int(uid) for uid in table["cryosparcSourceUid"]] == fields["sym_expand/src_uid"].tolist()
     assert [int(copy) for copy in table["cryosparcSymmetryIndex"]] == [0, 1, 2, 3] * 80
+
+
+@pytest.mark.parametrize("numbered", [True, False])
+def test_an_expanded_set_comes_back_from_a_star_file(particles: Particles, tmp_path: Path, numbered: bool) -> None:
+    """Copies have numbers of their own or, in files made elsewhere, that of the particle they were made of."""
+    fields = expanded(cs_fields(particles), 4)
+    fields = fields if numbered else fields | {"uid": fields["sym_expand/src_uid"]}
+    path = write_fields(tmp_path / "a.cs", fields)
+    convert(path, tmp_path / "a.star")
+    convert(tmp_path / "a.star", tmp_path / "b.cs")
+    first, back = read_cs(path), read_cs(tmp_path / "b.cs")
+    records = read_records(tmp_path / "b.cs")
+    assert ids_of(back).tolist() == ids_of(first).tolist() and len(set(records["uid"].tolist())) == 320
+    if numbered:
+        assert records["uid"].tolist() == fields["uid"].tolist()
+    for name in ("sym_expand/src_uid", "sym_expand/idx", "blob/idx", "alignments3D/split", "alignments3D/class"):
+        assert records[name].tolist() == fields[name].tolist(), name
+    assert [path.lstrip(b">") for path in fields["blob/path"]] == records["blob/path"].tolist()
+    turn = Rotation.from_rotvec(records["alignments3D/pose"]).inv() * Rotation.from_rotvec(fields["alignments3D/pose"])
+    assert np.rad2deg(turn.magnitude()).max() < 1e-4
+    np.testing.assert_allclose(records["alignments3D/shift"], fields["alignments3D/shift"], atol=1e-5)
+    image = [(row["blob/path"], int(row["blob/idx"])) for row in records]
+    assert len(set(image)) == 80 and all(image.count(one) == 4 for one in set(image))
 
 
 def test_copies_may_share_their_number_if_they_share_their_image(particles: Particles, tmp_path: Path) -> None:

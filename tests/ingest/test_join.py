@@ -129,6 +129,17 @@ def test_particles_that_two_files_share_are_found(tmp_path: Path, monkeypatch: p
     assert load(star, choice=Choice(copies="remove")).ids.tolist() == load(first).ids.tolist()
 
 
+def test_copies_of_one_class_keep_their_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    copies = {k: [v for v in values[: N // 2] for _ in range(2)] for k, values in particle_columns().items()}
+    copies = copies | {"rlnClassNumber": [1, 2] * (N // 2)}
+    del copies["rlnOpticsGroup"]
+    first = data_set(Path("one"), 0, **copies)
+    second = data_set(Path("two"), 1, rlnClassNumber=[2] * N)
+    found = load(joined(tmp_path, first, second, class_number=2))
+    assert found.ids[: N // 2].tolist() == load(first, choice=Choice(class_number=2)).ids.tolist()
+
+
 def test_one_class_of_each_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     files = [data_set(Path(name), i, rlnClassNumber=[1, 2] * 4) for i, name in enumerate(("one", "two"))]

@@ -20,7 +20,7 @@ from cryocore.explore.replay.outcome import Outcome, Overlap, Rates
 from cryocore.explore.replay.request import Plan, Request, plan
 from cryocore.explore.replay.resolution import Prediction, predict
 from cryocore.explore.replay.views import view_shift
-from cryocore.formats.kinds import HALF_SET, read_tables, require_other_file
+from cryocore.formats.kinds import HALF_SET, PARTICLE_ID, read_tables, require_other_file
 from cryocore.formats.source import Source
 from cryocore.geometry.sphere import Views
 from cryocore.geometry.symmetry import point_group
@@ -233,7 +233,7 @@ def write_star(outcome: Outcome, log_round: LogRound, out: Path, parent: Path | 
     InputError  if the file is not known, or its particles are not those of the log.
     """
     from cryocore.formats.star import IMAGE_NAME
-    from cryocore.ingest.particles import ids_of
+    from cryocore.ingest.particles import ids_of, ids_of_file
     from cryocore.ingest.stacks import known_root
 
     if parent is None:
@@ -253,7 +253,9 @@ def write_star(outcome: Outcome, log_round: LogRound, out: Path, parent: Path | 
         given = tables.particles.get(HALF_SET)
         is_given = given is not None and np.array_equal(given.to_numpy()[rows], half)
         root = known_root(parent, tables.particles.get(IMAGE_NAME, ()))
-        source = Source(parent, rows, len(known), {} if is_given else {HALF_SET: half}, root)
+        columns: dict[str, NDArray[Any]] = {} if is_given else {HALF_SET: half}
+        columns |= {} if np.array_equal(known, ids_of_file(tables)) else {PARTICLE_ID: known[rows]}
+        source = Source(parent, rows, len(known), columns, root)
         ids = known[rows]
     fix = "Give the file that the run read"
     require_same_particles(outcome.ids, ids, file=source.path, fix=fix)

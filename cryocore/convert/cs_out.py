@@ -33,6 +33,7 @@ from cryocore.formats.cs import (
     UID_LABEL,
     Scalar,
 )
+from cryocore.formats.kinds import PARTICLE_ID
 from cryocore.formats.records import Records
 from cryocore.formats.stacks import read_header
 from cryocore.formats.star import IMAGE_NAME
@@ -71,7 +72,8 @@ def held(columns: Columns, records: Records) -> frozenset[str]:
     numbered = columns.has(OPTICS_NAME) and all(
         re.fullmatch(rf"{GROUP_NAME}\d{{1,9}}(_\d+)?|opticsGroup\d+", name) for name in set(columns.texts(OPTICS_NAME))
     )
-    return found | ({OPTICS_NAME} if numbered else set())
+    is_uid = PARTICLE_ID in columns.tables.particles and np.array_equal(records["uid"], ids_of(columns.tables))
+    return found | ({OPTICS_NAME} if numbered else set()) | ({PARTICLE_ID} if is_uid else set())
 
 
 def cs_records(columns: Columns, *, pixel_size_angstrom: float | None = None, root: str | None = None) -> Records:

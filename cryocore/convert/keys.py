@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from cryocore.convert.cs_out import uids
@@ -30,8 +32,8 @@ SMALLEST_PIXEL = 1e-3
 NAMED = 5
 _BY_CRYOSPARC = re.compile(r"^(?:\d{15,21}_)*(.+?)(?:_(?:patch|rigid)_aligned(?:_doseweighted)?)?$")
 
-Images = tuple[Ints, list[str], NDArray[np.object_]]
-"""Stack of each image ``(n,)``, the stacks, and the number of each image as text without zeros before it."""
+Images = tuple[Ints, list[str], NDArray[np.uint64]]
+"""Stack of each image ``(n,)``, the stacks, and a hash of each image's number as text without zeros before it."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,16 @@ class Side:
         return self._split(IMAGE_NAME)
 
     def _split(self, label: str) -> Images:
-        parts = [] if self.columns is None else [name.partition("@") for name in self.columns.texts(label)]
-        code, stacks = pd.factorize(np.array([stack for _, _, stack in parts], dtype=object))
-        number = np.array([n.lstrip("0") for n, _, _ in parts], dtype=object)
-        return code.astype(np.int64), list(map(str, stacks)), number
+        texts = pa.array(() if self.columns is None else self.columns.texts(label), pa.string())
+        parts = pc.split_pattern(pc.binary_join_element_wise(texts, "", "@"), "@", max_splits=1)
+        stack = pc.utf8_slice_codeunits(pc.list_element(parts, 1), 0, stop=-1).dictionary_encode()
+        number = pc.utf8_ltrim(pc.list_element(parts, 0), "0").dictionary_encode()
+        hashes = pd.util.hash_array(number.dictionary.to_numpy(zero_copy_only=False))
+        return (
+            stack.indices.to_numpy().astype(np.int64),
+            stack.dictionary.to_pylist(),
+            hashes[number.indices.to_numpy()],
+        )
 
     @cached_property
     def micrographs(self) -> tuple[Ints, list[str]] | None:

@@ -313,6 +313,16 @@ def test_copies_of_a_star_file_are_told_apart(particles: Particles) -> None:
     assert _expansion(columns, alone, np.arange(3, dtype=np.uint64)) == {}
 
 
+def test_ids_of_copies_become_numbers_of_cryosparc(tmp_path: Path) -> None:
+    columns = {label: [v for v in values[:4] for _ in range(2)] for label, values in particle_columns().items()}
+    star = write_data_set(tmp_path, particles=columns | {"cryocoreParticleId": range(8, 0, -1)})
+    done = convert(star, tmp_path / "a.cs")
+    assert read_records(tmp_path / "a.cs")["uid"].tolist() == [8, 7, 6, 5, 4, 3, 2, 1]
+    assert "cryocoreParticleId" not in done.text
+    star = write_data_set(tmp_path, particles=columns | {"cryocoreParticleId": range(8), "cryocoreUid": range(1, 9)})
+    assert "cryocoreParticleId" in "; ".join(convert(star, tmp_path / "a.cs").lost)
+
+
 def test_values_that_cryosparc_has_no_number_for(tmp_path: Path) -> None:
     """Half sets that are not assigned yet stay out; a class 0 is refused."""
     star = write_data_set(tmp_path, particles=particle_columns() | {"rlnRandomSubset": [0] * 8})

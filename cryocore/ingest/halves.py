@@ -15,7 +15,7 @@ from cryocore.errors import InputError
 from cryocore.formats.kinds import HALF_SET
 from cryocore.hashing import mix
 from cryocore.ingest.columns import Columns
-from cryocore.types import Ids, Ints
+from cryocore.types import Floats, Ids, Ints
 
 log = logging.getLogger(__name__)
 
@@ -65,10 +65,8 @@ def half_sets(columns: Columns, ids: NDArray[np.uint64], units: Units, seed: int
     """
     file = columns.tables.path
     require_two(columns)
-    if columns.has(HALF_SET):
-        given = columns.numbers(HALF_SET)
-        if given.any():
-            _refuse_unassigned(columns, given)
+    given = known_halves(columns)
+    if given is not None:
         if given.min() != given.max():
             return _given(columns, given.astype(np.int64), units), False
         log.warning("%s: %s is %d in every row and is ignored", file, columns.name(HALF_SET), int(given[0]))
@@ -80,9 +78,19 @@ def half_sets(columns: Columns, ids: NDArray[np.uint64], units: Units, seed: int
     return half, True
 
 
-def is_assigned(given: pd.Series) -> bool:
-    """Whether a column of half sets has both, and no particle in neither."""
-    return set(pd.unique(given)) == {1, 2}
+def known_halves(columns: Columns) -> Floats | None:
+    """What the file says of half sets ``(n,)``: 1 or 2, or 0 in every row; None without the column.
+
+    Raises
+    ------
+    InputError  for other values, and where only some particles are assigned.
+    """
+    if not columns.has(HALF_SET):
+        return None
+    given = columns.numbers(HALF_SET)
+    if given.any():
+        _refuse_unassigned(columns, given)
+    return given
 
 
 def require_two(columns: Columns) -> None:

@@ -20,9 +20,20 @@ from cryocore.formats.star_out import write_star
 from cryocore.ingest.classes import of_class
 from cryocore.ingest.columns import GROUP, PIXEL_SIZES, columns_of
 from cryocore.ingest.copies import MICROGRAPH
-from cryocore.ingest.halves import is_assigned
+from cryocore.ingest.halves import known_halves
 from cryocore.ingest.optics import CONTRAST, CS, DEFAULTS, DETECTOR, MAGNIFICATION, VOLTAGE, find_groups
-from cryocore.ingest.particles import ORIGINS_ANGSTROM, ORIGINS_PIXEL, ids_of, particle_ids, shifts_angstrom
+from cryocore.ingest.particles import (
+    DEFOCUS_ANGLE,
+    DEFOCUS_U,
+    DEFOCUS_V,
+    ORIGINS_ANGSTROM,
+    ORIGINS_PIXEL,
+    ids_of,
+    particle_ids,
+    require_defocus,
+    require_poses,
+    shifts_angstrom,
+)
 from cryocore.ingest.stacks import find_root, parse_image_names, require_images
 from cryocore.types import Ints
 
@@ -30,7 +41,7 @@ log = logging.getLogger(__name__)
 
 OPTICS_NAME, GROUP_NUMBER = "rlnOpticsGroupName", "rlnGroupNumber"
 ZERNIKE = ("rlnOddZernike", "rlnEvenZernike")
-NEUTRAL = {"rlnPhaseShift": 0.0, "rlnCtfBfactor": 0.0, "rlnCtfScalefactor": 1.0}
+NEUTRAL = {DEFOCUS_ANGLE: 0.0, "rlnPhaseShift": 0.0, "rlnCtfBfactor": 0.0, "rlnCtfScalefactor": 1.0}
 """What a column of particles is where a file lacks it; others that not all files have are left out."""
 AT_REST = {k: v for k, v in DEFAULTS.items() if k not in (VOLTAGE, CS, CONTRAST)} | dict.fromkeys(ZERNIKE, "[]")
 """Values of optics groups that say nothing."""
@@ -93,6 +104,8 @@ def _part(path: Path, root: str | None, pixel_size_angstrom: float | None, class
     tables = of_class(replace(tables, ids=ids_of(tables)), class_number)
     columns = columns_of(tables)
     names = parse_image_names(columns)
+    require_poses(columns)
+    require_defocus(columns)
     found = find_root(columns, names, root)
     groups = find_groups(columns, pixel_size_angstrom)
     rows = tables.particles.drop(columns=[*DEFAULTS, *PIXEL_SIZES, *ZERNIKE, *ORIGINS_PIXEL], errors="ignore")
@@ -104,6 +117,11 @@ def _part(path: Path, root: str | None, pixel_size_angstrom: float | None, class
         rows[MICROGRAPH] = np.array([_from_here(str(name), found) for name in micrographs], dtype=object)[code]
     for label, values in zip(ORIGINS_ANGSTROM, shifts_angstrom(columns, groups.pixel_size_angstrom).T, strict=True):
         rows[label] = values
+    halves = known_halves(columns)
+    if halves is not None:
+        rows[HALF_SET] = halves.astype(np.int64)
+    if not columns.has(DEFOCUS_V):
+        rows[DEFOCUS_V] = columns.numbers(DEFOCUS_U)
     rows[GROUP] = groups.index
     if GROUP_NUMBER in rows:
         rows[GROUP_NUMBER] = pd.factorize(columns.texts(GROUP_NUMBER))[0] + 1
@@ -159,11 +177,12 @@ def _with_same_columns(parts: Sequence[Part], frames: Sequence[pd.DataFrame]) ->
     """Tables of particles with the same columns, and with groups of micrographs numbered one after the other."""
     labels = list(dict.fromkeys(str(label) for frame in frames for label in frame))
     held = [label for label in labels if label in NEUTRAL or all(label in frame for frame in frames)]
-    halves = [HALF_SET in frame and is_assigned(frame[HALF_SET]) for frame in frames]
-    if any(halves) and not all(halves):
-        path = parts[halves.index(False)].path
-        log.warning("%s has no half sets: those of all files are made again", path)
-    if not all(halves):
+    halves = [set(pd.unique(frame[HALF_SET])) if HALF_SET in frame else set() for frame in frames]
+    lacks = [part.path for part, found in zip(parts, halves, strict=True) if found != {1, 2}]
+    # files of one value have none, but where each is one of the half sets
+    if lacks and not (all(len(found) == 1 for found in halves) and set().union(*halves) == {1, 2}):
+        if len(lacks) < len(parts):
+            log.warning("%s has no half sets: those of all files are made again", lacks[0])
         held = [label for label in held if label != HALF_SET]
     _report_lost(set(labels) - {*held, HALF_SET})
     made, before = [], 0

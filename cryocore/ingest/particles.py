@@ -161,7 +161,7 @@ def read_particles(
     columns = columns_of(tables)
     require_two(columns)
     names = parse_image_names(columns)
-    _require_poses(columns)
+    require_poses(columns)
     stays = _stay(columns, names, choice, root, pixel_size_angstrom)
     if not stays.all():
         tables = tables.take(np.flatnonzero(stays))
@@ -254,7 +254,8 @@ def poses_of(columns: Columns) -> Floats:
     return quaternions_of(columns)
 
 
-def _require_poses(columns: Columns) -> None:
+def require_poses(columns: Columns) -> None:
+    """Refuse particles without 3-D poses."""
     missing = next((a for a in ANGLES if a not in columns.tables.particles), None)
     fix = "Refine the particles in 3-D and give the file of the refinement"
     if missing is not None:
@@ -289,12 +290,17 @@ def _report_long_shifts(star: Path, values: dict[str, Floats], side_angstrom: Fl
         log.warning("%s: %d shifts are longer than half the image; are the origins in the right unit?", star, outside)
 
 
+def require_defocus(columns: Columns) -> None:
+    """Refuse particles without a defocus."""
+    if not columns.has(DEFOCUS_U):
+        fix, column = "Estimate the CTF of the micrographs and extract the particles again", columns.name(DEFOCUS_U)
+        raise InputError("the particles have no defocus", file=columns.tables.path, column=column, fix=fix)
+
+
 def _ctf(columns: Columns) -> dict[str, Floats]:
     """Defocus and the other CTF values of each particle, with RELION's defaults."""
     file = columns.tables.path
-    if not columns.has(DEFOCUS_U):
-        fix = "Estimate the CTF of the micrographs and extract the particles again"
-        raise InputError("the particles have no defocus", file=file, column=columns.name(DEFOCUS_U), fix=fix)
+    require_defocus(columns)
     u = columns.numbers(DEFOCUS_U)
     v = columns.numbers(DEFOCUS_V) if columns.has(DEFOCUS_V) else u
     fix = f"Give defocus in Å, at most {MAX_DEFOCUS_ANGSTROM:g}"

@@ -118,7 +118,8 @@ def require_images(columns: Columns) -> None:
 def find_root(columns: Columns, names: ImageNames, root: str | None) -> str:
     """The directory that image paths start from: the given one, or the first of the usual ones with the first stack.
 
-    The usual ones: those that the file names, that of the STAR file, the working directory, the parents.
+    The usual ones: those that the file names, that of the STAR file, the working directory, that of the file that it is
+    a link to, the parents.
     """
     if root is not None:
         root = os.path.expanduser(root)
@@ -153,8 +154,9 @@ def known_root(path: Path, images: Iterable[str]) -> str | None:
 
 
 def _usual_roots(path: Path) -> list[str]:
-    above = [str(p) for p in path.resolve().parents[1 : 1 + MAX_PARENTS]]
-    return [*recorded_roots(path), str(path.parent), ".", *above]
+    linked = path.resolve()
+    above = [str(p) for p in linked.parents[0 if path.is_symlink() else 1 : 1 + MAX_PARENTS]]
+    return list(dict.fromkeys([*recorded_roots(path), str(path.parent), ".", *above]))
 
 
 def check_stacks(columns: Columns, names: ImageNames, groups: Groups, root: str) -> Ints:

@@ -19,7 +19,7 @@ from cryocore.formats.star import read_star
 from cryocore.ingest.particles import read_particles
 from cryocore.tables.particles import Particles
 from tests.formats.samples import cs_fields, thu_rows, write_fields
-from tests.ingest.samples import BOX, optics_columns, particle_columns, table, write_mrc
+from tests.ingest.samples import BOX, load, optics_columns, particle_columns, table, write_data_set, write_mrc
 
 N = 12
 KEEP = np.arange(N) % 3 > 0
@@ -116,3 +116,12 @@ def test_images_of_absolute_names_need_no_folder(tmp_path: Path) -> None:
     apply_selection(parent, parent, tmp_path / "out.star")
     assert (tmp_path / "out.star").read_bytes() == parent.read_bytes()
     assert recorded_roots(tmp_path / "out.star") == recorded_roots(tmp_path / "nothing.star") == []
+
+
+def test_images_are_found_beside_the_file_that_a_link_leads_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "data").mkdir()
+    star = write_data_set(tmp_path / "data")
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    Path("linked.star").symlink_to(star)
+    assert load(Path("linked.star")).root == str(star.parent.resolve())

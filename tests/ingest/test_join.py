@@ -108,6 +108,44 @@ def test_half_sets_that_one_file_lacks_are_made_for_all(
     assert "two/particles.star has no half sets: those of all files are made again" in caplog.text
 
 
+def test_files_of_one_half_set_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    files = [data_set(Path(str(half)), half, rlnRandomSubset=[half] * N) for half in (1, 2)]
+    particles = load(joined(tmp_path, *files))
+    assert not particles.halves_made and particles.column("half").tolist() == [1] * N + [2] * N
+    assert load(joined(tmp_path, files[0], data_set(Path("three"), 3, rlnRandomSubset=[1] * N))).halves_made
+
+
+@pytest.mark.parametrize(
+    ("label", "values", "problem"),
+    [
+        ("rlnRandomSubset", [1, 2, 0, 1, 2, 1, 2, 1], "row 3, column rlnRandomSubset: 0 is not a half set"),
+        ("rlnDefocusU", None, "column rlnDefocusU: the particles have no defocus"),
+        ("rlnAngleTilt", None, "column rlnAngleTilt: the particles have no poses"),
+    ],
+)
+def test_what_one_file_lacks_is_refused_by_its_name(
+    label: str, values: Any, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    first, columns = data_set(Path("one"), 0), particle_columns() | {label: values}
+    write_mrc(Path("two/a.mrcs"), noise_images(seed=1), pixel_size=1.5)
+    second = write_data_set(Path("two"), particles={k: v for k, v in columns.items() if v is not None})
+    with pytest.raises(InputError, match=f"two/particles.star, {problem}"):
+        joined(tmp_path, first, second)
+
+
+def test_astigmatism_that_one_file_lacks_stays_with_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    first, columns = data_set(Path("one"), 0), particle_columns()
+    del columns["rlnDefocusV"], columns["rlnDefocusAngle"]
+    write_mrc(Path("two/a.mrcs"), noise_images(seed=1), pixel_size=1.5)
+    second = write_data_set(Path("two"), particles=columns)
+    particles, own = load(joined(tmp_path, first, second)), [load(first), load(second)]
+    for name in ("defocus_u_angstrom", "defocus_v_angstrom", "defocus_angle_deg"):
+        assert particles.column(name).tolist() == [*own[0].column(name), *own[1].column(name)], name
+
+
 def test_what_not_all_files_have_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -14,12 +14,13 @@ from cryocore.convert.keys import Side
 from cryocore.convert.matching import match
 from cryocore.convert.places import MAX_TOLERANCE, TOLERANCE
 from cryocore.errors import InputError
-from cryocore.formats.kinds import filter_particles, read_tables, require_other_file
+from cryocore.formats.kinds import HALF_SET, filter_particles, kind_of, read_tables, require_other_file
 from cryocore.formats.star import IMAGE_NAME
 from cryocore.ingest.columns import Columns, columns_of
 from cryocore.ingest.optics import pixel_sizes
 from cryocore.ingest.stacks import known_root
 from cryocore.tables.io import read_table
+from cryocore.types import Ints
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ def apply_selection(
 ) -> Applied:
     """Write the particles of ``parent`` that a selection names, in the parent's format, order and bytes.
 
+    A parent without half sets gets those of the selection.
+
     Parameters
     ----------
     selection : subset.star, .cs or .thu, whose particles are those selected; or a Parquet table with ``particle_id``
@@ -79,8 +82,10 @@ def apply_selection(
     keep = np.zeros(len(theirs), dtype=bool)
     keep[found.at] = True
     root = known_root(Path(parent), theirs.tables.particles.get(IMAGE_NAME, ()))
-    filter_particles(parent, keep, {}, out, root)
-    notes = (*found.notes, *(() if ours is None else _compare(ours, theirs)))
+    half = None if ours is None else _halves(ours, theirs, found.at)
+    filter_particles(parent, keep, {} if half is None else {HALF_SET: half[keep]}, out, root)
+    notes = found.notes if half is None else (*found.notes, "The half sets are the selection's: the parent has none.")
+    notes = (*notes, *(() if ours is None else _compare(ours, theirs)))
     return Applied(str(selection), str(parent), str(out), found.by, int(keep.sum()), len(keep), notes)
 
 
@@ -97,6 +102,20 @@ def _selected_ids(table: str | Path) -> pd.Index:
     if not kept.any():
         raise InputError("it selects no particle", file=table, column=deciding, fix="Give the table of another round")
     return pd.Index(found.column("particle_id").to_numpy()[kept].astype(np.uint64))
+
+
+def _halves(ours: Columns, theirs: Columns, at: Ints) -> Ints | None:
+    """Half set of each row of the parent ``(n,)``, 0 where it is not selected; None where the parent has its own."""
+    if kind_of(theirs.tables.path) == "thu" or not ours.has(HALF_SET):
+        return None
+    if theirs.has(HALF_SET) and len(pd.unique(theirs.numbers_or_nan(HALF_SET))) > 1:
+        return None
+    given = ours.numbers_or_nan(HALF_SET)
+    if set(pd.unique(given)) != {1.0, 2.0}:
+        return None
+    half = np.zeros(len(theirs), dtype=np.int64)
+    half[at] = given
+    return half
 
 
 def _compare(ours: Columns, theirs: Columns) -> tuple[str, ...]:

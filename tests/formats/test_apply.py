@@ -118,6 +118,26 @@ def test_copies_of_an_image_are_selected_one_by_one(tmp_path: Path) -> None:
         apply_selection(tmp_path / "expected.star", parent, tmp_path / "b.star")
 
 
+def test_half_sets_go_to_a_parent_that_has_none(particles: Particles, tmp_path: Path) -> None:
+    made = columns("m{}.mrcs")
+    recommended, halves = selected(tmp_path, made), np.array(made["rlnRandomSubset"])[KEEP].tolist()
+    for name, own in (("none", None), ("zero", [0] * N), ("one", [1] * N)):
+        rest = {k: v for k, v in made.items() if k != "rlnRandomSubset"} | ({"rlnRandomSubset": own} if own else {})
+        done = apply_selection(recommended, write(tmp_path / f"{name}.star", rest, 1, 128), tmp_path / "out.star")
+        assert read_star(tmp_path / "out.star").particles["rlnRandomSubset"].tolist() == halves
+        assert "The half sets are the selection's" in done.text
+    other = made | {"rlnRandomSubset": made["rlnRandomSubset"][::-1]}
+    done = apply_selection(recommended, write(tmp_path / "own.star", other, 1, 128), tmp_path / "out.star")
+    assert read_star(tmp_path / "out.star").particles["rlnRandomSubset"].tolist() == [3 - half for half in halves]
+    assert "half sets" not in done.text
+    fields = cs_fields(particles)
+    selection = write_fields(tmp_path / "s.cs", {name: v[::-2] for name, v in fields.items()})
+    del fields["alignments3D/split"]
+    apply_selection(selection, write_fields(tmp_path / "p.cs", fields), tmp_path / "q.cs")
+    found = read_records(tmp_path / "q.cs")["alignments3D/split"]
+    assert found.tolist() == read_records(selection)["alignments3D/split"][::-1].tolist()
+
+
 def test_by_uid(particles: Particles, tmp_path: Path) -> None:
     fields = cs_fields(particles)
     binned, full = write_fields(tmp_path / "a.cs", fields), dict(fields)

@@ -131,8 +131,8 @@ def _compare(ours: Columns, theirs: Columns) -> tuple[str, ...]:
     if factor < 0.999:
         notes.append("Warning: the parent is coarser than the selection; were the files exchanged?")
     if all(columns.has("rlnImageSize") for columns in (ours, theirs)):
-        boxes = [float(np.median(columns.numbers("rlnImageSize"))) for columns in (ours, theirs)]
-        if abs(boxes[1] / boxes[0] / factor - 1) > 0.02:
+        boxes = [float(np.median(columns.numbers_or_nan("rlnImageSize"))) for columns in (ours, theirs)]
+        if min(boxes) > 0 and abs(boxes[1] / boxes[0] / factor - 1) > 0.02:
             sides = [box * pixel for box, pixel in zip(boxes, pixels, strict=True)]
             notes.append(f"Warning: the images show {sides[0]:.4g} Å in the selection, {sides[1]:.4g} Å in the parent.")
     return tuple(notes)

@@ -22,7 +22,8 @@ from scipy.spatial.transform import Rotation
 
 from cryocore.errors import InputError
 from cryocore.formats.csg import write_group
-from cryocore.formats.records import UID, Fields, Records, Source, read_fields, read_records, write_records
+from cryocore.formats.records import UID, Fields, Records, Source, read_fields, read_records, read_shape, write_records
+from cryocore.formats.roots import recorded_origin
 from cryocore.formats.star import IMAGE_NAME, StarTables
 from cryocore.geometry.rotations import matrix_to_euler
 from cryocore.types import Bools, Floats, Ints
@@ -505,7 +506,12 @@ def filter_cs(
         raise InputError(problem, file=parent, fix="The file has changed: run the workflow from the start")
     kept = records[np.asarray(keep, dtype=bool)]
     write_records(out, kept if half is None else _with_split(kept, half, Path(parent)))
-    write_group(out, root, parent)
+    write_group(out, root, parent, origin_of(parent))
+
+
+def origin_of(path: str | Path) -> str | None:
+    """The file beside which the passthrough files of particles lie; None if they need none."""
+    return recorded_origin(path) or (str(path) if lacking(read_shape(path)[1]) else None)
 
 
 def _with_split(records: Records, half: Ints, parent: Path) -> Records:

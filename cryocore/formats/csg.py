@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from cryocore.formats.records import read_shape
-from cryocore.formats.roots import record
+from cryocore.formats.roots import record, record_origin
 from cryocore.tables.io import atomic_path
 
 CREATED = "2000-01-01 00:00:00.000000"
@@ -19,11 +19,14 @@ VERSION = "v4.4.1"
 ONE_CLASS = re.compile(r"alignments_class(3D)?_\d+")
 
 
-def write_group(path: str | Path, root: str | None = None, parent: str | Path | None = None) -> None:
+def write_group(
+    path: str | Path, root: str | None = None, parent: str | Path | None = None, origin: str | Path | None = None
+) -> None:
     """Write the result group of the particles in ``path``, a ``.cs`` file, beside it.
 
     Every prefix of its fields is one result (``blob``, ``ctf``, ``alignments3D``, ...). The first lines, which YAML
-    takes for comments, name ``root``, the directory that image paths start from, or that which ``parent`` names.
+    takes for comments, name ``root``, the directory that image paths start from, or that which ``parent`` names, and
+    ``origin``, the ``.cs`` file beside which passthrough files of the particles lie.
     """
     path = Path(path)
     n, names = read_shape(path)
@@ -36,6 +39,7 @@ def write_group(path: str | Path, root: str | None = None, parent: str | Path | 
     content = {"created": CREATED, "group": group, "results": results, "version": VERSION}
     with atomic_path(path.with_suffix(".csg")) as temporary:
         begin = b"" if root is None and parent is None else record(root, parent or path, path)
+        begin += b"" if origin is None else record_origin(origin, path)
         temporary.write_bytes(begin + yaml.safe_dump(content).encode())
 
 

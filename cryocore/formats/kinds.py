@@ -125,6 +125,7 @@ def copy_particles(parent: str | Path, out: str | Path, root: str | None = None)
         else:
             temporary.write_bytes(record(root, parent, out) + without_record(Path(parent).read_bytes()))
     if kind_of(out) == "cs":
+        from cryocore.formats.cs import origin_of
         from cryocore.formats.csg import write_group
 
-        write_group(out, root, parent)
+        write_group(out, root, parent, origin_of(parent))

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from cryocore.errors import InputError
 from cryocore.formats.foreign import identify
+from cryocore.formats.roots import recorded_origin
 from cryocore.tables.io import atomic_path
 from cryocore.types import Ints
 
@@ -213,8 +214,9 @@ def read_fields(
 ) -> Fields:
     """A ``.cs`` file and, joined by ``uid``, the passthrough files that have what it lacks.
 
-    Passthrough files of the folder are joined that have all the particles and something that is still lacking: first
-    those of the file's own job, by their names, then others, as long as these agree with each other.
+    Passthrough files are joined that have all the particles and something that is still lacking, of the folder and, for
+    a selection, of that of its parent: first those of the file's own job, by their names, then others, as long as these
+    agree with each other.
 
     Parameters
     ----------
@@ -238,12 +240,14 @@ def read_fields(
     if not lacking(fields.names):
         return fields
     known = {source.path.resolve() for source in fields.sources}
-    near = [p for p in sorted(path.parent.glob(PASSTHROUGH)) if p.resolve() not in known]
-    job = _job(path)
-    for place in (p for p in near if job is not None and _job(p) == job):
+    origin = recorded_origin(path)
+    folders = [path.parent, *([] if origin is None else [Path(origin).parent])]
+    near = {p.resolve(): p for folder in folders for p in sorted(folder.glob(PASSTHROUGH)) if p.resolve() not in known}
+    job = _job(path) or (None if origin is None else _job(Path(origin)))
+    for place in (p for p in near.values() if job is not None and _job(p) == job):
         if _gain(fields, place, lacking) and (source := _joined_quietly(ids, place)):
             fields = Fields((*fields.sources, source))
-    others = [p for p in near if (job is None or _job(p) != job) and _gain(fields, p, lacking)]
+    others = [p for p in near.values() if (job is None or _job(p) != job) and _gain(fields, p, lacking)]
     found = [source for p in others if (source := _joined_quietly(ids, p))]
     _require_agreement(found, lacking(fields.names))
     for source in found:

@@ -7,6 +7,10 @@ from: relative to the file, for a project that is moved as a whole, and absolute
     # image paths start from ../../data
     # image paths start from /project/data
 
+A selection of a ``.cs`` file that needs passthrough files names that file in the same way, in its ``.csg``::
+
+    # passthrough files lie beside ../../J9/J9_005_particles.cs
+
 RELION and cisTEM take what follows ``data_`` for a block wherever it stands in a line, comments included, and THUNDER
 knows no second ``#``: such characters are written as ``%5F`` and ``%23``.
 """
@@ -21,6 +25,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 MARK = "# image paths start from "
+BESIDE = "# passthrough files lie beside "
 
 _CODED = re.compile("[%#\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]|(?<=data)_|^[ \u00a0\u3000]+|[ \u00a0\u3000]+$")
 _MOST_LINES = 100
@@ -37,23 +42,39 @@ def record(root: str | None, parent: str | Path, out: str | Path) -> bytes:
     if root is None:
         known = recorded_roots(parent)
         root = next((folder for folder in known if os.path.isdir(folder)), known[-1] if known else None)
-    if root is None:
-        return b""
-    absolute = os.path.realpath(root)
+    return b"" if root is None else _lines(MARK, root, out)
+
+
+def record_origin(origin: str | Path, out: str | Path) -> bytes:
+    """The lines of the ``.csg`` of ``out`` that name the ``.cs`` file beside which its passthrough files lie."""
+    return _lines(BESIDE, origin, out)
+
+
+def _lines(mark: str, place: str | Path, out: str | Path) -> bytes:
+    absolute = os.path.realpath(place)
     relative = os.path.relpath(absolute, os.path.dirname(os.path.realpath(out)))
-    return b"".join(f"{MARK}{_coded(folder)}\n".encode() for folder in (relative, absolute))
+    return b"".join(f"{mark}{_coded(path)}\n".encode() for path in (relative, absolute))
 
 
 def recorded_roots(path: str | Path) -> list[str]:
     """The folders that a file names, as they are reached from the working directory; the likeliest first."""
-    path = Path(path)
+    return _recorded(Path(path), MARK)
+
+
+def recorded_origin(path: str | Path) -> str | None:
+    """The ``.cs`` file beside which the passthrough files of a selection lie, the likeliest; None: it names none."""
+    known = _recorded(Path(path), BESIDE)
+    return next((origin for origin in known if os.path.isfile(origin)), known[-1] if known else None)
+
+
+def _recorded(path: Path, mark: str) -> list[str]:
     try:
         with (path.with_suffix(".csg") if path.suffix.lower() == ".cs" else path).open("rb") as file:
             lines = [file.readline(1 << 16) for _ in range(_MOST_LINES)]
     except (OSError, ValueError):
         return []
     home = os.path.dirname(os.path.realpath(path))
-    found = map(_folder, itertools.takewhile(lambda line: line.startswith(b"#"), lines))
+    found = (_folder(line, mark) for line in itertools.takewhile(lambda line: line.startswith(b"#"), lines))
     return [_short(os.path.normpath(os.path.join(home, folder))) for folder in found if folder and "\0" not in folder]
 
 
@@ -73,9 +94,9 @@ def first_relative(names: Iterable[str]) -> str | None:
     return next((path for path in paths if not os.path.isabs(path)), None)
 
 
-def _folder(line: bytes) -> str | None:
+def _folder(line: bytes, mark: str = MARK) -> str | None:
     text = line.decode(errors="replace")
-    return unquote(text[len(MARK) :].strip(), errors="surrogateescape") if text.startswith(MARK) else None
+    return unquote(text[len(mark) :].strip(), errors="surrogateescape") if text.startswith(mark) else None
 
 
 def _coded(folder: str) -> str:

@@ -181,6 +181,14 @@ def test_exchanged_files_and_other_boxes_are_said(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("size", ["0", "x", "nan"])
+def test_a_box_that_is_none_is_not_compared(size: str, tmp_path: Path) -> None:
+    parent = write(tmp_path / "parent.star", columns("m{}.mrcs"), 1, 128)
+    parent.write_text(parent.read_text().replace(" 128 ", f" {size} "))
+    done = apply_selection(selected(tmp_path, columns("m{}.mrcs")), parent, tmp_path / "out.star")
+    assert done.n_selected == KEEP.sum() and "the images show" not in done.text
+
+
 def test_command(tmp_path: Path) -> None:
     recommended = selected(tmp_path, columns("a/m{}.mrcs"))
     parent = write(tmp_path / "full.star", columns("b/m{}.mrcs"), 1, 128)

@@ -110,6 +110,37 @@ def test_other_formats(particles: Particles, tmp_path: Path) -> None:
         root_of(tmp_path / "results" / "kept.cs")
 
 
+def test_a_selection_finds_the_passthrough_files_of_its_parent(particles: Particles, tmp_path: Path) -> None:
+    """Images in one file, CTFs in another; where the selection lies, moved alone, and moved with its project."""
+    fields = cs_fields(particles)
+    project, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
+    (project / "J9").mkdir(parents=True)
+    (project / "results").mkdir()
+    names = {"005": "alignments3D/", "passthrough": ("blob/", "location/"), "passthrough_ctf": "ctf/"}
+    for name, prefix in names.items():
+        part = {k: v for k, v in fields.items() if k == "uid" or k.startswith(prefix)}
+        write_fields(project / "J9" / f"cryosparc_P1_J9_{name}_particles.cs", part)
+    other = {"uid": fields["uid"], "ctf/df1_A": fields["ctf/df1_A"] + 1}
+    write_fields(project / "J9" / "cryosparc_P1_J7_passthrough_particles.cs", other)
+    parent = project / "J9" / "cryosparc_P1_J9_005_particles.cs"
+    keep = np.arange(len(particles)) % 2 > 0
+    filter_particles(parent, keep, {}, project / "results" / "subset.cs")
+    copy_particles(project / "results" / "subset.cs", project / "results" / "recommended.cs")
+    (tmp_path / "alone").mkdir()
+    for suffix in (".cs", ".csg"):
+        shutil.copy(project / "results" / f"recommended{suffix}", tmp_path / "alone")
+    options = {"root": particles.root, "pixel_size_angstrom": None, "seed": 0}
+    for folder in (project / "results", tmp_path / "alone", elsewhere / "results"):
+        if folder.parent == elsewhere:
+            project.rename(elsewhere)
+        found = read_particles(folder / "recommended.cs", **options)
+        assert found.ids.tolist() == fields["uid"][keep].tolist()
+        np.testing.assert_allclose(found.column("defocus_u_angstrom"), fields["ctf/df1_A"][keep])
+    whole = write_fields(tmp_path / "whole.cs", fields)
+    filter_particles(whole, keep, {}, tmp_path / "half.cs")
+    assert "passthrough" not in (tmp_path / "half.csg").read_text()
+
+
 def test_images_of_absolute_names_need_no_folder(tmp_path: Path) -> None:
     parent = parent_in(tmp_path)
     parent.write_text(parent.read_text().replace("@stacks", f"@{tmp_path}/job/stacks"))

@@ -250,7 +250,7 @@ def poses_of(columns: Columns) -> Floats:
     ------
     InputError  if the particles have none.
     """
-    _require_poses(columns)
+    require_poses(columns)
     return quaternions_of(columns)
 
 

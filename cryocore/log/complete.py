@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,12 @@ from cryocore.log.mixture import (
     FEWEST,
     MIXTURE_COLUMNS,
     NEEDED_COLUMNS,
+    by_kind,
     evidence,
     fit_evidence,
     odds,
-    ratio_and_prior,
 )
-from cryocore.log.names import MIXTURE
+from cryocore.log.names import LIKELY_KIND, MIXTURE
 from cryocore.log.prior import COVARIATE_COLUMNS, GROUP_COLUMNS, group_effects, numbers
 from cryocore.log.signal import signal_of
 from cryocore.tables.io import open_table, read_schema, read_table, table_metadata, write_tables
@@ -54,7 +55,9 @@ def write_log(out: Path, parts: Sequence[Path], *, seed: int) -> None:
     columns |= {name: values.astype(np.float32) for name, values in read(*COVARIATE_COLUMNS).items()}
     columns |= read("particle_id", "half", IMAGE, *MIXTURE_COLUMNS, "random_pose_z")
     symmetry = table_metadata(schema).get("symmetry")
-    odds, rate = assessed(columns, seed, symmetry)
+    found = assessed(columns, seed, symmetry)
+    odds, rate = found.odds.astype(np.float32), found.error_rate
+    kinds = pa.DictionaryArray.from_arrays(found.kind, list(found.kinds))
     signal = signal_of(columns).as_dict() if "z" in columns else None
 
     def tables() -> Iterator[pa.Table]:
@@ -64,7 +67,8 @@ def write_log(out: Path, parts: Sequence[Path], *, seed: int) -> None:
                 for group in range(file.num_row_groups):
                     rows = file.read_row_group(group)
                     stop = start + len(rows)
-                    yield rows.append_column(MIXTURE, pa.array(odds[start:stop].astype(np.float32)))
+                    rows = rows.append_column(MIXTURE, pa.array(odds[start:stop]))
+                    yield rows.append_column(LIKELY_KIND, kinds[start:stop])
                     start = stop
 
     write_tables(out, tables(), error_rate=rate and rate.as_dict(), signal=signal)
@@ -73,27 +77,43 @@ def write_log(out: Path, parts: Sequence[Path], *, seed: int) -> None:
         log.info("error rate %.1f %% (%.1f to %.1f)%s", value, low, high, f"; {rate.note}" if rate.note else "")
 
 
-def assessed(
-    columns: Mapping[str, NDArray[Any]], seed: int, symmetry: str | None = None
-) -> tuple[Floats, ErrorRate | None]:
-    """Log odds of being correct ``(n,)``, NaN where the scores do not say, and the error rate, None likewise.
+@dataclass(frozen=True)
+class Assessed:
+    """What all scores of a round say together.
+
+    ``odds`` : ``(n,)``, log odds of being correct; NaN where the scores do not say
+    ``kind`` : ``(n,)``, what a particle most probably is, an index of ``kinds``; the last is "unknown"
+    ``error_rate`` : None where no particle has a score
+    """
+
+    odds: Floats
+    kind: NDArray[np.int8]
+    kinds: tuple[str, ...]
+    error_rate: ErrorRate | None
+
+
+def assessed(columns: Mapping[str, NDArray[Any]], seed: int, symmetry: str | None = None) -> Assessed:
+    """Fit the mixture to a round, and say what its particles are.
 
     ``columns`` are particle_id, half, and those of the mixture and of its prior, as far as there are any; ``symmetry``
     is the point group.
     """
     ids, half = columns["particle_id"], columns["half"]
-    nothing = np.full(len(ids), np.nan)
+    nothing = Assessed(np.full(len(ids), np.nan), np.zeros(len(ids), dtype=np.int8), ("unknown",), None)
     if any(name not in columns for name in NEEDED_COLUMNS):
-        return nothing, None
+        return nothing
     data = evidence(columns, symmetry)
     if not data.known.any():
-        return nothing, None
+        return nothing
     model = fit_evidence(data, ids=ids, seed=seed)
-    ratio, prior = ratio_and_prior(model, data)
+    ratio, prior, kind = by_kind(model, data)
     known = np.flatnonzero(data.known)
     for name in GROUP_COLUMNS if len(known) >= FEWEST else ():
         if name in columns:
             prior[known] += group_effects(ratio[known], prior[known], numbers(columns[name])[known])
     share = float(1.0 - np.mean(np.sort(expit(ratio[known] + prior[known]))))  # the same sum in any order of rows
     rate = estimate_from(data, model, columns, ids=columns.get(IMAGE, ids), half=half, seed=seed, share=share)
-    return odds(model, ratio, prior), rate
+    log_odds = odds(model, ratio, prior)
+    kind[log_odds > 0] = 0
+    kind[~data.known] = len(model.classes)
+    return Assessed(log_odds, kind, (*model.classes, "unknown"), rate)

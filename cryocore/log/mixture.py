@@ -371,7 +371,13 @@ def evidence_log_odds(model: Mixture, data: Evidence) -> Floats:
 def ratio_and_prior(model: Mixture, data: Evidence) -> tuple[Floats, Floats]:
     """Log-likelihood ratio of correct to incorrect by the scores, and log odds before them, ``(n,)`` each; NaN for
     particles without a score."""
+    return by_kind(model, data)[:2]
+
+
+def by_kind(model: Mixture, data: Evidence) -> tuple[Floats, Floats, NDArray[np.int8]]:
+    """:func:`ratio_and_prior`, and the likeliest kind of error of each particle ``(n,)``, an index of the classes."""
     ratio, prior = (np.full(len(data.observed), np.nan) for _ in range(2))
+    likeliest = np.zeros(len(data.observed), dtype=np.int8)
     rows = np.flatnonzero(data.known)
     kinds = np.maximum(model.shares[1:], LEAST_SHARE)
     share = np.log(kinds / kinds.sum())
@@ -379,9 +385,11 @@ def ratio_and_prior(model: Mixture, data: Evidence) -> tuple[Floats, Floats]:
         block = rows[start : start + BLOCK]
         part = data.take(block)
         densities, _ = class_densities(model, part)
-        ratio[block] = densities[:, 0] - _exp_and_log_sum(densities[:, 1:] + share)[2]
+        incorrect = densities[:, 1:] + share
+        likeliest[block] = 1 + incorrect.argmax(axis=1)
+        ratio[block] = densities[:, 0] - _exp_and_log_sum(incorrect)[2]
         prior[block] = model.prior.log_odds(model.prior.design(part.covariates))
-    return ratio, prior
+    return ratio, prior, likeliest
 
 
 def odds(model: Mixture, ratio: Floats, prior: Floats) -> Floats:

@@ -2,6 +2,8 @@
 
 MIXTURE = "mixture"
 """Column of the log: log odds of being correct."""
+LIKELY_KIND = "likely_kind"
+"""Column of the log: what a particle most probably is, correct or a kind of error."""
 PROBABILITY = "probability"
 """Column of probability.parquet: that of being correct, by a classifier."""
 TRUTH = "is_correct"

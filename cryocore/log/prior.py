@@ -18,7 +18,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
@@ -162,6 +161,8 @@ def group_effects(ratio: Floats, prior: Floats, group: Ints) -> Floats:
 
 def numbers(labels: NDArray[Any]) -> Ints:
     """The group of each particle as a number from 0, ``(n,)``, of its label."""
+    import pandas as pd  # slow to import, and replays do without
+
     return np.asarray(pd.factorize(labels)[0], dtype=np.int64)
 
 

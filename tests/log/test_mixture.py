@@ -9,6 +9,7 @@ import pytest
 
 from cryocore.errors import InputError
 from cryocore.log import mixture
+from cryocore.log.complete import assessed
 from cryocore.log.mixture import MIXTURE_COLUMNS, evidence_log_odds, fit, log_odds
 from cryocore.log.prior import Prior, group_effects
 from cryocore.log.rates import auc
@@ -251,3 +252,20 @@ def test_bad_groups_are_found_and_equal_ones_left_alone() -> None:
     even = rng.random(2000) < 0.83
     same = group_effects(2.0 * rng.normal(size=2000) + np.where(even, 2.0, -2.0), prior, group)
     assert np.abs(same).max() < 0.6
+
+
+def test_particles_are_told_what_they_most_probably_are() -> None:
+    log = planted_log(4000, MIXED, strength=6.0)
+    found = assessed(log.columns, seed=0)
+    named = np.array(found.kinds)[found.kind]
+    assert np.array_equal(named == "correct", found.odds > 0)
+    for kind, row in zip(("misoriented", "junk", "slightly_misoriented", "miscentred"), (1, 2, 3, 4), strict=True):
+        of_kind = named[(log.kind == row) & (named != "correct")]
+        assert np.mean(of_kind == kind) > 0.6
+
+
+def test_particles_without_a_score_are_unknown() -> None:
+    columns = planted_log(500, {"misoriented": 0.3}).columns
+    gone = {n: np.where(np.arange(500) < 5, np.nan, v) if n == "zc" else v for n, v in columns.items()}
+    found = assessed(gone, seed=0)
+    assert [found.kinds[k] for k in found.kind[:5]] == ["unknown"] * 5 and np.isnan(found.odds[:5]).all()

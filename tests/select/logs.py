@@ -19,10 +19,11 @@ COARSE = 6
 
 @dataclass(frozen=True)
 class PlantedLog:
-    """Columns of a log, and which particles are correct."""
+    """Columns of a log, which particles are correct, and the kind of each: 0 or one more than its place in KINDS."""
 
     columns: dict[str, NDArray[Any]]
     correct: NDArray[np.bool_]
+    kind: NDArray[np.integer]
 
 
 def planted_log(
@@ -87,7 +88,7 @@ def planted_log(
     columns["dual"] = columns["zc"] + 0.1 * columns["local"]
     columns["l2_loss"] = -columns["z"]
     columns["probability"] = expit(columns["ldac"] - 0.5 * columns["expected_ldac"])
-    return PlantedLog(columns, kind == 0)
+    return PlantedLog(columns, kind == 0, kind)
 
 
 def permuted(log: PlantedLog, order: NDArray[np.integer[Any]]) -> dict[str, NDArray[Any]]:

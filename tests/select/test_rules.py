@@ -21,7 +21,8 @@ from cryocore.select.stage import subset_table
 from tests.select.logs import permuted, planted_log
 
 LOG = planted_log(1000, {"misoriented": 0.2, "junk": 0.1}, strength=5.0)
-ODDS, RATE = assessed(LOG.columns, seed=0)
+ASSESSED = assessed(LOG.columns, seed=0)
+ODDS, RATE = ASSESSED.odds, ASSESSED.error_rate
 COLUMNS = LOG.columns
 COLUMNS[MIXTURE] = ODDS
 HALF = COLUMNS["half"]
@@ -38,7 +39,7 @@ KEEP_ALL = ("softmax", "absolute", "huber", "student")
 """Rules that give every particle a weight, however small."""
 
 MANY = planted_log(4000, {"misoriented": 0.3}, strength=5.0).columns
-MANY[MIXTURE] = assessed(MANY, seed=0)[0]
+MANY[MIXTURE] = assessed(MANY, seed=0).odds
 
 
 def select(rule: str, score: str = "zc", **changes: Any) -> Select:
@@ -180,7 +181,7 @@ def test_balanced_keeps_the_same_share_of_small_cells_and_of_those_with_unknown_
 
 def test_whole_micrographs_are_dropped() -> None:
     log = planted_log(2000, {"misoriented": 0.3}, strength=5.0)
-    columns = {**log.columns, MIXTURE: assessed(log.columns, seed=0)[0]}
+    columns = {**log.columns, MIXTURE: assessed(log.columns, seed=0).odds}
     micrographs = columns["micrograph"].copy()
     incorrect = np.flatnonzero(~log.correct)
     micrographs[incorrect[:500]] = np.where(np.arange(500) % 2 < 1, "m3", "m4")
@@ -240,7 +241,8 @@ def test_missing_columns_are_named() -> None:
 
 def test_too_few_particles_to_judge_are_all_kept() -> None:
     few = {name: values[:80] for name, values in COLUMNS.items()}
-    few[MIXTURE], rate = assessed(few, seed=0)
+    found = assessed(few, seed=0)
+    few[MIXTURE], rate = found.odds, found.error_rate
     selection = choose(few, select("mixture"), 1, symmetry="C4", rate=rate)
     assert selection.error_rate is not None and selection.error_rate.method == "none"
     assert np.all(selection.weights == 1)
@@ -248,7 +250,8 @@ def test_too_few_particles_to_judge_are_all_kept() -> None:
 
 def test_a_selection_that_leaves_too_few_says_what_was_estimated() -> None:
     incorrect = planted_log(600, {"misoriented": 0.9}, strength=5.0).columns
-    incorrect[MIXTURE], rate = assessed(incorrect, seed=0)
+    found = assessed(incorrect, seed=0)
+    incorrect[MIXTURE], rate = found.odds, found.error_rate
     with pytest.raises(
         InputError, match=r"at least 200 are wanted\. (8|9)\d % of all particles are estimated to be incorrect"
     ):

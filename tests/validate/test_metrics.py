@@ -86,7 +86,7 @@ def test_how_evenly_the_views_of_the_map_sample_it(finished_run, one_round):
 
 def test_the_log_is_the_scores_with_their_mixture(finished_run):
     table = read_table(finished_run.log(1))
-    assert table.column_names[-1] == "mixture" and "round" not in table.column_names
+    assert table.column_names[-2:] == ["mixture", "likely_kind"] and "round" not in table.column_names
     assert table_metadata(table.schema)["config_hash"] == "abc"
     assert pq.ParquetFile(finished_run.log(1)).num_row_groups == 3
 
@@ -229,6 +229,6 @@ def test_the_log_is_completed_row_group_by_row_group(make_run, tmp_path):
 def without_mixture(log, out):
     """The scores that a log was made of, in its row groups."""
     with pq.ParquetFile(log) as file:
-        groups = (file.read_row_group(g).drop_columns(["mixture"]) for g in range(file.num_row_groups))
+        groups = (file.read_row_group(g).drop_columns(["mixture", "likely_kind"]) for g in range(file.num_row_groups))
         write_tables(out, groups)
     return out

@@ -48,6 +48,10 @@ class SyntheticRun:
         return self.folder / "log" / f"round={number}" / "log.parquet"
 
 
+ALL = "# all\n\ndata_\n\nloop_\n_rlnImageName #1\n1@a.mrcs\n2@a.mrcs\n"
+"""The file of all particles, of which reports copy the text."""
+
+
 def blobs(box: int, rng: np.random.Generator) -> np.ndarray:
     grid = np.indices((box, box, box)) - box // 2
     volume = np.zeros((box, box, box))
@@ -97,7 +101,7 @@ def make_run() -> Callable[..., SyntheticRun]:
             (into / "scores.parquet").unlink()
             if r:
                 (into / "subset.star").write_text(f"round {r}\n")
-        (folder / "particles.star").write_text("all\n")
+        (folder / "particles.star").write_text(ALL)
         return SyntheticRun(folder, folder / "simulated" / "truth.parquet", folder / "true_map.mrc", correct, n)
 
     return make

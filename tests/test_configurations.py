@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from benchmarks.configurations import RESULTS, as_table, configurations, run
+from cryocore.formats.roots import without_record
 from cryocore.formats.star import read_star
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -104,7 +105,12 @@ def test_kernels_give_the_same_bits_for_every_instruction_set(here: Path, tmp_pa
     there = made(tmp_path / "there", "kernels x86-64-v2")
     files = [path.relative_to(here) for path in sorted(here.rglob("*")) if path.is_file()]
     assert {"scores.parquet", "half1.mrc", "particles.mrcs"} <= {file.name for file in files}
-    assert [str(file) for file in files if (here / file).read_bytes() != (there / file).read_bytes()] == []
+
+    def content(folder: Path, file: Path) -> bytes:
+        found = (folder / file).read_bytes()
+        return without_record(found) if file.name == "subset.star" else found  # it says where it lies
+
+    assert [str(file) for file in files if content(here, file) != content(there, file)] == []
 
 
 WHAT_RUNS = """

@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from cryocore.config.run import Config
 from cryocore.errors import InputError
 from cryocore.figures.look import save_both, style
-from cryocore.formats.kinds import copy_particles
+from cryocore.formats.kinds import copy_particles, read_tables
 from cryocore.formats.source import Source
+from cryocore.formats.star import IMAGE_NAME
 from cryocore.geometry.symmetry import point_group
+from cryocore.ingest.stacks import known_root
 from cryocore.log.names import lower_is_better
 from cryocore.log.rounds import open_round
 from cryocore.maps.curves import FscCurves
@@ -204,11 +206,13 @@ def _copy_subset(run_dir: Path, number: int, star: Path, out: Path, root: str | 
     """The file of a round's particles under another name; image paths in it start from the same root."""
     if number:
         return copy_particles(run_dir / f"round_{number}" / f"subset{out.suffix}", out)
-    source = Source.of(Particles.read(run_dir / "particles.parquet"), star)
-    source = replace(source, root=root or source.root)
-    if not source.is_as_read:
-        return source.write(np.ones(len(source.rows), dtype=bool), {}, out)
-    return copy_particles(star, out, source.root)
+    known = run_dir / "particles.parquet"
+    if known.exists():
+        source = Source.of(Particles.read(known), star)
+        root = root or source.root
+        if not source.is_as_read:
+            return replace(source, root=root).write(np.ones(len(source.rows), dtype=bool), {}, out)
+    return copy_particles(star, out, root or known_root(star, read_tables(star).particles.get(IMAGE_NAME, ())))
 
 
 def _log(run_dir: Path, number: int) -> Path:

@@ -16,6 +16,7 @@ from cryocore.maps.mrc import read_map
 from cryocore.report import summarise
 from cryocore.validate.surfaces import surface_level
 from tests.report.conftest import report
+from tests.runs import ALL
 
 pytestmark = pytest.mark.slow
 
@@ -73,8 +74,8 @@ def test_the_recommended_subset_is_marked_and_copied(finished_report):
     table = pq.read_table(finished_report / "rounds.parquet")
     recommended = table["round"].to_numpy()[table["is_recommended"].to_numpy()]
     assert len(recommended) == 1
-    named = "all" if recommended[0] == 0 else f"round {recommended[0]}"
-    assert (finished_report / "recommended.star").read_text() == f"{named}\n"
+    text = ALL if recommended[0] == 0 else f"round {recommended[0]}\n"
+    assert (finished_report / "recommended.star").read_text() == text
     best = np.argmax(table["fsc_area_difference"].to_numpy())
     assert table["fsc_area_difference_sd"][int(best)].as_py() == 0
     assert table["n_effective"].to_pylist() == table["n_kept"].to_pylist()

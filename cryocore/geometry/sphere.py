@@ -72,11 +72,11 @@ def densities(directions: Floats, group: Floats) -> Floats:
     Views and their symmetry equivalents under the point group ``(m, 3, 3)`` are counted in HEALPix bins, and spread by
     a kernel of 8 degrees.
     """
-    middles = centres(DENSITY_NSIDE)
-    counts = bin_counts(np.round(directions, DECIMALS), DENSITY_NSIDE, group)
+    middles, rounded = centres(DENSITY_NSIDE), np.round(directions, DECIMALS)
+    counts = bin_counts(rounded, DENSITY_NSIDE, group)
     kernel = np.exp((middles @ middles.T - 1.0) / np.deg2rad(KERNEL_DEG) ** 2)
     smooth = np.einsum("ij,j->i", kernel / kernel.mean(axis=1, keepdims=True), counts) / max(counts.sum(), 1.0)
-    return np.asarray(smooth[healpix.vec2pix(DENSITY_NSIDE, *np.round(directions, DECIMALS).T)])
+    return np.asarray(smooth[healpix.vec2pix(DENSITY_NSIDE, *rounded.T)])
 
 
 def bin_counts(directions: Floats, nside: int, group: Floats | None = None, weights: Floats | None = None) -> Floats:

@@ -7,10 +7,11 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.spatial import KDTree
 from scipy.spatial.transform import Rotation
 
@@ -68,6 +69,16 @@ def named_images(names: ImageNames, root: str | None) -> Ints:
     return np.asarray(pd.factorize(stack * (int(names.slice.max(initial=0)) + 1) + names.slice)[0], dtype=np.int64)
 
 
+def first_rows(values: NDArray[Any]) -> Ints:
+    """The first row that has the same value as each row, ``(n,)``.
+
+    >>> first_rows(np.array([7, 5, 7])).tolist()
+    [0, 1, 0]
+    """
+    code = pd.factorize(values)[0]
+    return np.asarray(np.unique(code, return_index=True)[1][code])
+
+
 def _file_of(path: Path) -> str:
     """What a file is called by whatever link it is reached."""
     try:
@@ -122,7 +133,7 @@ def is_expanded(image: Ints, quaternions: Floats) -> bool:
     ``quaternions`` ``(n, 4)`` are the poses, object to image: seen from the object, all copies of an image are turned
     against its first one by one of the operators of a group, whichever copies of it are there.
     """
-    first = pd.Series(np.arange(len(image))).groupby(image).transform("first").to_numpy()
+    first = first_rows(image)
     copy = np.flatnonzero(first != np.arange(len(image)))
     pose = Rotation.from_quat(quaternions, scalar_first=True)
     turn = (pose[first[copy]].inv() * pose[copy]).as_quat(scalar_first=True)

@@ -22,7 +22,17 @@ from cryocore.geometry.rotations import matrix_to_quaternion
 from cryocore.hashing import mix
 from cryocore.ingest.classes import of_class
 from cryocore.ingest.columns import Columns, columns_of, others
-from cryocore.ingest.copies import ALL, MICROGRAPH, Choice, close_pairs, named_images, positions, settled, thinned
+from cryocore.ingest.copies import (
+    ALL,
+    MICROGRAPH,
+    Choice,
+    close_pairs,
+    first_rows,
+    named_images,
+    positions,
+    settled,
+    thinned,
+)
 from cryocore.ingest.halves import TUBE, Units, half_sets, require_two
 from cryocore.ingest.optics import find_groups, pixel_sizes
 from cryocore.ingest.stacks import (
@@ -99,7 +109,7 @@ def _given_ids(tables: StarTables) -> NDArray[np.uint64]:
         problem = f"{texts[wrong]!r:.80} is no id of a particle"
         fix = "Remove the column; ids are then made from the names of the images"
         raise InputError(problem, file=tables.path, row=wrong + 1, column=PARTICLE_ID, fix=fix)
-    first = pd.Series(np.arange(len(texts))).groupby(texts).transform("first").to_numpy()
+    first = first_rows(np.array(texts, dtype=object))
     names = tables.particles[IMAGE_NAME].astype(str).to_numpy(dtype=object)
     other = np.flatnonzero(names != names[first])
     if len(other):
@@ -162,21 +172,19 @@ def read_particles(
     require_two(columns)
     names = parse_image_names(columns)
     require_poses(columns)
-    stays = _stay(columns, names, choice, root, pixel_size_angstrom)
+    stays, found, image = _stay(columns, names, choice, root, pixel_size_angstrom)
     if not stays.all():
         tables = tables.take(np.flatnonzero(stays))
         columns = columns_of(tables)
-        names = parse_image_names(columns)
+        names, image = parse_image_names(columns), pd.factorize(image[stays])[0].astype(np.int64)
     groups = find_groups(columns, pixel_size_angstrom)
     x, y = shifts_angstrom(columns, groups.pixel_size_angstrom).T
-    poses = {f"quat_{c}": values for c, values in zip("wxyz", poses_of(columns).T, strict=True)}
+    poses = {f"quat_{c}": values for c, values in zip("wxyz", quaternions_of(columns).T, strict=True)}
     values = {**poses, "shift_x_angstrom": x, "shift_y_angstrom": y, **_ctf(columns)}
     values |= {name: columns.numbers_or_nan(label) for label, name in GIVEN_SCORES.items() if columns.has(label)}
-    found = find_root(columns, names, root)
     boxes = check_stacks(columns, names, groups, found)
     side = boxes[groups.index] * groups.pixel_size_angstrom
     _report_long_shifts(star, values, side)
-    image = named_images(names, found)
     places = positions(columns, np.stack([x, y], axis=1), groups.pixel_size_angstrom)
     pairs = _close_pairs(columns, places, choice.duplicate_share * side, image)
     micrographs, ids_made = columns.texts(MICROGRAPH), not np.array_equal(ids, given)
@@ -185,7 +193,7 @@ def read_particles(
     check_halves(columns, boxes[groups.index], half)
     _report_pairs(star, pairs, half, choice.duplicate_share)
     values |= {"optics_group": groups.index, "half": half}
-    first = pd.Series(np.arange(len(image))).groupby(image).transform("first").to_numpy()
+    first = first_rows(image)
     values |= {IMAGE: ids[first]} if np.any(first != np.arange(len(image))) else {}
     values["source_row"] = np.arange(n, dtype=np.int64) if tables.rows is None else tables.rows
     table = _table(ids, names, micrographs, values)
@@ -195,12 +203,15 @@ def read_particles(
 
 def _stay(
     columns: Columns, names: ImageNames, choice: Choice, root: str | None, pixel_size_angstrom: float | None
-) -> Bools:
-    """Which particles ``(n,)`` stay: without copies that are not meant, and without those too close to others."""
+) -> tuple[Bools, str, Ints]:
+    """Which particles ``(n,)`` stay: without copies that are not meant, and without those too close to others.
 
+    Beside it the directory that image paths start from, and the number of each particle's image ``(n,)``.
+    """
     image = named_images(names, None)
     stays = settled(columns, names, image, lambda: quaternions_of(columns), choice.copies)
-    by_name, image = len(pd.unique(image)), named_images(names, find_root(columns, names, root))
+    by_name, found = len(pd.unique(image)), find_root(columns, names, root)
+    image = named_images(names, found)
     if len(pd.unique(image)) < by_name:
         stays &= settled(columns, names, image, lambda: quaternions_of(columns), choice.copies)
     if choice.min_distance_angstrom:
@@ -210,21 +221,22 @@ def _stay(
             problem = "nothing says where on their micrographs the particles are"
             fix = "Leave input.min_distance_angstrom out"
             raise InputError(problem, file=columns.tables.path, column=columns.name("rlnCoordinateX"), fix=fix)
-        among = np.flatnonzero(stays & ~pd.Series(image).duplicated().to_numpy())
+        first = first_rows(image)
+        among = np.flatnonzero(stays & (first == np.arange(len(image))))
         distance = np.full(len(columns), choice.min_distance_angstrom)
         near = thinned(len(columns), close_pairs(columns, places, distance, among))
-        gone = ~near[pd.Series(np.arange(len(image))).groupby(image).transform("first").to_numpy()]
+        gone = ~near[first]
         message = "%s: removed %d of %d particles, less than %g Å from one that stands before them"
         log.warning(message, columns.tables.path, (stays & gone).sum(), len(stays), choice.min_distance_angstrom)
         stays &= ~gone
-    return stays
+    return stays, found, image
 
 
 def _close_pairs(columns: Columns, places: Floats | None, distance: Floats, image: Ints) -> Ints:
     """Pairs of rows ``(m, 2)`` that are too close to be two particles, other than segments of one filament."""
     if places is None:
         return np.zeros((0, 2), dtype=np.int64)
-    among = np.flatnonzero(~pd.Series(image).duplicated().to_numpy())
+    among = np.flatnonzero(first_rows(image) == np.arange(len(image)))
     pairs = close_pairs(columns, places, distance, among)
     if not columns.has(TUBE):
         return pairs

@@ -51,7 +51,7 @@ def write_log(out: Path, parts: Sequence[Path], *, seed: int) -> None:
         return table_columns(pa.concat_tables(read_table(part, known) for part in parts))
 
     # one after the other, so that not all is in memory twice
-    columns: dict[str, NDArray[Any]] = {name: numbers(values) for name, values in read(*GROUP_COLUMNS).items()}
+    columns = read(*GROUP_COLUMNS)
     columns |= {name: values.astype(np.float32) for name, values in read(*COVARIATE_COLUMNS).items()}
     columns |= read("particle_id", "half", IMAGE, *MIXTURE_COLUMNS, "random_pose_z")
     symmetry = table_metadata(schema).get("symmetry")
@@ -107,12 +107,13 @@ def assessed(columns: Mapping[str, NDArray[Any]], seed: int, symmetry: str | Non
         return nothing
     model = fit_evidence(data, ids=ids, seed=seed)
     ratio, prior, kind = by_kind(model, data)
+    of_each = odds(model, ratio, prior)
     known = np.flatnonzero(data.known)
     for name in GROUP_COLUMNS if len(known) >= FEWEST else ():
         if name in columns:
             prior[known] += group_effects(ratio[known], prior[known], numbers(columns[name])[known])
     share = float(1.0 - np.mean(np.sort(expit(ratio[known] + prior[known]))))  # the same sum in any order of rows
-    rate = estimate_from(data, model, columns, ids=columns.get(IMAGE, ids), half=half, seed=seed, share=share)
+    rate = estimate_from(data, model, of_each, columns, ids=columns.get(IMAGE, ids), half=half, seed=seed, share=share)
     log_odds = odds(model, ratio, prior)
     kind[log_odds > 0] = 0
     kind[~data.known] = len(model.classes)

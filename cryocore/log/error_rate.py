@@ -89,12 +89,15 @@ def estimate(
     seed : of the resampling
     """
     data = evidence(columns, symmetry)
-    return estimate_from(data, fit_evidence(data, ids=ids, seed=seed), columns, ids=ids, half=half, seed=seed)
+    model = fit_evidence(data, ids=ids, seed=seed)
+    log_odds = evidence_log_odds(model, data)
+    return estimate_from(data, model, log_odds, columns, ids=ids, half=half, seed=seed)
 
 
 def estimate_from(
     data: Evidence,
     model: Mixture,
+    log_odds: Floats,
     columns: Mapping[str, NDArray[Any]],
     *,
     ids: Ids,
@@ -102,14 +105,17 @@ def estimate_from(
     seed: int = 0,
     share: float | None = None,
 ) -> ErrorRate:
-    """:func:`estimate` for a model that is fitted already; ``share`` is the estimate where it is known better."""
+    """:func:`estimate` for a model that is fitted already, and the log odds ``(n,)`` by it.
+
+    ``share`` is the estimate where it is known better.
+    """
     second = storey(columns, data)
     if data.known.sum() < FEWEST:
         return ErrorRate(second if np.isfinite(second) else 0.0, 0.0, 1.0, "none", second, "too few particles")
     value = model.error_rate if share is None else share
     deviations = resampled(data, model, ids=ids, half=half, seed=seed) - model.error_rate
     below, above = np.quantile(deviations, [0.025, 0.975])
-    likely = np.sort(posterior(evidence_log_odds(model, data))[data.known])  # the same sum in any order of rows
+    likely = np.sort(posterior(log_odds)[data.known])  # the same sum in any order of rows
     own = ndtri(0.975) * (MODEL_ERROR + PER_AMBIGUITY * float(np.mean(likely * (1.0 - likely))))
     low = max(0.0, value - float(np.hypot(max(above, 0.0), own)))
     high = min(1.0, value + float(np.hypot(max(-below, 0.0), own)))

@@ -34,7 +34,8 @@ GROUP_COLUMNS = ("optics_group", "micrograph")
 
 ORDERS = {"expected": 4, "density": 4, "defocus": 3}
 """Cosines of each covariate; the k-th is drawn to 0 k times as strongly, which makes the function smooth."""
-N_QUANTILES = 129
+LEVELS = np.linspace(0.0, 1.0, 129)
+"""Ranks of the quantiles by which values become ranks."""
 SPREADS = (0.03, 3.0)
 """Bounds of the standard deviations of terms."""
 MAX_ODDS = 12.0
@@ -59,9 +60,8 @@ class Prior:
 
     @classmethod
     def constant(cls, share: float, covariates: Floats) -> Prior:
-        """The same share of correct ones for all, before it has seen a score; ``covariates`` as in :func:`design`."""
-        levels = np.linspace(0.0, 1.0, N_QUANTILES)
-        quantiles = np.stack([np.quantile(v[np.isfinite(v)], levels) for v in covariates.T] or [np.zeros(0)])
+        """The same share of correct ones for all, before it has seen a score; ``covariates`` as in :meth:`design`."""
+        quantiles = np.stack([np.quantile(v[np.isfinite(v)], LEVELS) for v in covariates.T] or [np.zeros(0)])
         coefficients = np.zeros(1 + sum(list(ORDERS.values())[: covariates.shape[1]]))
         coefficients[0] = logit(share)
         return cls(quantiles, coefficients, np.ones(covariates.shape[1]))
@@ -73,9 +73,8 @@ class Prior:
     def design(self, covariates: Floats) -> Floats:
         """The terms ``(n, p)`` of covariates ``(n, k)``: 1, and cosines of ranks; 0 where a covariate is NaN."""
         columns = [np.ones(len(covariates))]
-        levels = np.linspace(0.0, 1.0, N_QUANTILES)
         for values, quantiles, order in zip(covariates.T, self.quantiles, ORDERS.values(), strict=False):
-            rank = np.interp(values, quantiles, levels)
+            rank = np.interp(values, quantiles, LEVELS)
             columns += [np.where(np.isfinite(values), np.cos(np.pi * k * rank), 0.0) for k in range(1, order + 1)]
         return np.stack(columns, axis=1)
 

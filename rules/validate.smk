@@ -53,6 +53,7 @@ rule report:
             labels={"figure": "{name}"},
         ),
         star=shown(f"<results>/recommended.{KIND}", "recommended", "particles to go on with"),
+        assessed=["<results>/assessed.star"] if KIND == "star" else [],
         group_file=["<results>/recommended.csg"] if KIND == "cs" else [],
         script="<results>/maps.cxc",
     log:
@@ -71,6 +72,6 @@ rule report:
         command(
             "report",
             "{params.run_dir:q} {input.star:q} {output.table:q} {output.report:q} {output.figures:q} {output.star:q}"
-            " {output.script:q}",
+            " {output.script:q}" + (" --assessed {output.assessed:q}" if KIND == "star" else ""),
         )
         + " > {output.text:q}"

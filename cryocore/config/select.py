@@ -31,6 +31,9 @@ class Select(Section):
     normalise: Literal["none", "view", "micrograph", "defocus"] = Field(
         default="none", description="scores relative to those of a group"
     )
+    guard_rare_views: bool = Field(
+        default=True, description="soft: list the likeliest of views without which directions would be empty"
+    )
     minimum: int = Field(default=50, ge=1, description="fewest particles that a half set may keep")
 
     @model_validator(mode="before")

@@ -15,6 +15,9 @@ from cryocore.formats.roots import first_relative
 from cryocore.tables.particles import Particles
 from cryocore.types import Bools, Ints
 
+FIGURE_OF_MERIT = "rlnParticleFigureOfMerit"
+"""Label of a particle's weight in STAR files: ``relion_reconstruct --fom_weighting`` weighs by it."""
+
 
 @dataclass(frozen=True)
 class Source:

@@ -27,9 +27,10 @@ from cryocore.log.mixture import (
 from cryocore.log.names import LIKELY_KIND, MIXTURE
 from cryocore.log.prior import COVARIATE_COLUMNS, GROUP_COLUMNS, group_effects, numbers
 from cryocore.log.signal import signal_of
+from cryocore.statistics import posterior
 from cryocore.tables.io import open_table, read_schema, read_table, table_metadata, write_tables
 from cryocore.tables.particles import IMAGE
-from cryocore.types import Floats
+from cryocore.types import Floats, Floats32
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ def write_log(out: Path, parts: Sequence[Path], *, seed: int) -> None:
                     yield rows.append_column(LIKELY_KIND, kinds[start:stop])
                     start = stop
 
-    write_tables(out, tables(), error_rate=rate and rate.as_dict(), signal=signal)
+    write_tables(out, tables(), error_rate=rate and rate.as_dict(), signal=signal, kinds=found.kinds_expected)
     if rate is not None:
         low, value, high = (100 * v for v in (rate.low, rate.value, rate.high))
         log.info("error rate %.1f %% (%.1f to %.1f)%s", value, low, high, f"; {rate.note}" if rate.note else "")
@@ -84,12 +85,23 @@ class Assessed:
     ``odds`` : ``(n,)``, log odds of being correct; NaN where the scores do not say
     ``kind`` : ``(n,)``, what a particle most probably is, an index of ``kinds``; the last is "unknown"
     ``error_rate`` : None where no particle has a score
+    ``confusion`` : ``(k, k)``, how many of the particles that are most probably of a kind (rows, without "unknown") are
+        expected to be of each; None where no particle has a score
     """
 
     odds: Floats
     kind: NDArray[np.int8]
     kinds: tuple[str, ...]
     error_rate: ErrorRate | None
+    confusion: Floats | None = None
+
+    @property
+    def kinds_expected(self) -> dict[str, dict[str, float]] | None:
+        """``confusion`` by name, for JSON."""
+        if self.confusion is None:
+            return None
+        named = zip(self.kinds, self.confusion.round(1).tolist(), strict=False)
+        return {kind: dict(zip(self.kinds, row, strict=False)) for kind, row in named}
 
 
 def assessed(columns: Mapping[str, NDArray[Any]], seed: int, symmetry: str | None = None) -> Assessed:
@@ -106,7 +118,7 @@ def assessed(columns: Mapping[str, NDArray[Any]], seed: int, symmetry: str | Non
     if not data.known.any():
         return nothing
     model = fit_evidence(data, ids=ids, seed=seed)
-    ratio, prior, kind = by_kind(model, data)
+    ratio, prior, kinds = by_kind(model, data)
     of_each = odds(model, ratio, prior)
     known = np.flatnonzero(data.known)
     for name in GROUP_COLUMNS if len(known) >= FEWEST else ():
@@ -115,6 +127,27 @@ def assessed(columns: Mapping[str, NDArray[Any]], seed: int, symmetry: str | Non
     share = float(1.0 - np.mean(np.sort(expit(ratio[known] + prior[known]))))  # the same sum in any order of rows
     rate = estimate_from(data, model, of_each, columns, ids=columns.get(IMAGE, ids), half=half, seed=seed, share=share)
     log_odds = odds(model, ratio, prior)
+    kind = (1 + kinds.argmax(axis=1)).astype(np.int8)
     kind[log_odds > 0] = 0
     kind[~data.known] = len(model.classes)
-    return Assessed(log_odds, kind, (*model.classes, "unknown"), rate)
+    return Assessed(log_odds, kind, (*model.classes, "unknown"), rate, confusion_of(log_odds, kinds, kind))
+
+
+def confusion_of(log_odds: Floats, kinds: Floats32, kind: NDArray[np.int8]) -> Floats:
+    """How many of the particles that are most probably of each class are expected to be of each, ``(classes,
+    classes)``.
+
+    Parameters
+    ----------
+    log_odds : (n,)  of being correct; NaN for particles without a score
+    kinds : (n, classes - 1)  how likely each kind of error is if the particle is incorrect
+    kind : (n,)  what each most probably is; ``classes`` for particles without a score
+
+    >>> confusion_of(np.array([2.2, -2.2]), np.array([[1.0], [1.0]], dtype=np.float32), np.array([0, 1])).round(1)
+    array([[0.9, 0.1],
+           [0.1, 0.9]])
+    """
+    classes = kinds.shape[1] + 1
+    likely = posterior(log_odds)
+    parts = np.column_stack([likely, (1.0 - likely)[:, None] * kinds])
+    return np.stack([np.sort(parts[kind == k], axis=0).sum(axis=0) for k in range(classes)])

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from cryocore.errors import InputError
 from cryocore.hashing import hashed_order
 from cryocore.log.prior import Prior, covariates_of
-from cryocore.types import Floats, Ids
+from cryocore.types import Floats, Floats32, Ids
 
 log = logging.getLogger(__name__)
 
@@ -374,10 +374,11 @@ def ratio_and_prior(model: Mixture, data: Evidence) -> tuple[Floats, Floats]:
     return by_kind(model, data)[:2]
 
 
-def by_kind(model: Mixture, data: Evidence) -> tuple[Floats, Floats, NDArray[np.int8]]:
-    """:func:`ratio_and_prior`, and the likeliest kind of error of each particle ``(n,)``, an index of the classes."""
+def by_kind(model: Mixture, data: Evidence) -> tuple[Floats, Floats, Floats32]:
+    """:func:`ratio_and_prior`, and how likely each kind of error is if the particle is incorrect,
+    ``(n, classes - 1)``."""
     ratio, prior = (np.full(len(data.observed), np.nan) for _ in range(2))
-    likeliest = np.zeros(len(data.observed), dtype=np.int8)
+    kind = np.zeros((len(data.observed), len(model.classes) - 1), dtype=np.float32)
     rows = np.flatnonzero(data.known)
     kinds = np.maximum(model.shares[1:], LEAST_SHARE)
     share = np.log(kinds / kinds.sum())
@@ -386,10 +387,11 @@ def by_kind(model: Mixture, data: Evidence) -> tuple[Floats, Floats, NDArray[np.
         part = data.take(block)
         densities, _ = class_densities(model, part)
         incorrect = densities[:, 1:] + share
-        likeliest[block] = 1 + incorrect.argmax(axis=1)
-        ratio[block] = densities[:, 0] - _exp_and_log_sum(incorrect)[2]
+        parts, sums, each = _exp_and_log_sum(incorrect)
+        kind[block] = parts / sums[:, None]
+        ratio[block] = densities[:, 0] - each
         prior[block] = model.prior.log_odds(model.prior.design(part.covariates))
-    return ratio, prior, likeliest
+    return ratio, prior, kind
 
 
 def odds(model: Mixture, ratio: Floats, prior: Floats) -> Floats:

@@ -143,6 +143,28 @@ def resolution_at(curve: ArrayLike, resolution_angstrom: ArrayLike, threshold: f
     return float(1.0 / (frequency[s - 1] + share * (frequency[s] - frequency[s - 1])))
 
 
+def above_chance(curve: ArrayLike, n_operators: int) -> float:
+    """How far the FSC of two maps lies above that of noise, over all shells, in standard deviations.
+
+    The FSC of noise is 0 in the mean, with a variance of one over the independent samples of its shell. A shell of the
+    full transform has as many samples as coefficients, over the operators of the point group; each shell counts alike
+    once it is in units of its standard deviation.
+
+    Parameters
+    ----------
+    curve : (shells,) FSC of maps without a mask, from shell 0
+    n_operators : of the point group by which both maps are symmetrised
+
+    >>> rng = np.random.default_rng(0)
+    >>> signal, first, second = rng.normal(size=(3, 32, 32, 32))
+    >>> round(above_chance(fsc(first, second), 1)), above_chance(fsc(first + signal, second + signal), 1) > 20
+    (0, True)
+    """
+    values = np.nan_to_num(np.asarray(curve, dtype=np.float64))[1:]
+    samples = np.maximum(4.0 * np.pi * np.arange(1, len(values) + 1) ** 2 / n_operators, 1.0)
+    return float(np.sum(np.sqrt(samples) * values) / np.sqrt(max(len(values), 1)))
+
+
 def fsc_weight(curve: ArrayLike, *, merged: bool = False) -> Floats:
     """Weight W of each shell in [0, 1]: how much of the map there is signal.
 

@@ -16,11 +16,11 @@ from cryocore.config.run import Config
 from cryocore.errors import InputError
 from cryocore.figures.look import save_both, style
 from cryocore.formats.kinds import copy_particles, read_tables
-from cryocore.formats.source import Source
+from cryocore.formats.source import FIGURE_OF_MERIT, Source
 from cryocore.formats.star import IMAGE_NAME
 from cryocore.geometry.symmetry import point_group
 from cryocore.ingest.stacks import known_root
-from cryocore.log.names import lower_is_better
+from cryocore.log.names import REASON, lower_is_better
 from cryocore.log.rounds import open_round
 from cryocore.maps.curves import FscCurves
 from cryocore.maps.mrc import read_map
@@ -32,6 +32,7 @@ from cryocore.report.groups import groups_section
 from cryocore.report.loss import loss_section
 from cryocore.report.orientation import orientation_section
 from cryocore.report.page import Contents, Provenance, write_report
+from cryocore.report.reasons import reasons_section
 from cryocore.report.verdict import recommended_sentence, warnings
 from cryocore.tables.io import read_table, table_metadata, write_table
 from cryocore.tables.particles import Particles
@@ -67,6 +68,7 @@ def summarise(
     star: Path,
     out_star: Path,
     out_script: Path,
+    out_assessed: Path | None = None,
 ) -> None:
     """Write the table of rounds, figures, report, file of the recommended subset and script; print the table.
 
@@ -81,6 +83,7 @@ def summarise(
     star : file of all particles: STAR, .cs or .thu
     out_star : the particles of the round to stop at, in the same format
     out_script : commands for ChimeraX that open the maps
+    out_assessed : STAR file of all particles, with weight and reason in that round; None: there is none
     """
     settings = config.model_dump(mode="json") if isinstance(config, Config) else config
     rounds = read_rounds(run_dir, n_rounds)
@@ -91,16 +94,19 @@ def summarise(
     stop = _stop(run_dir, rounds, curves, samples)
     table = rounds_table(rounds, stop)
     write_table(out_table, table, run=str(settings.get("run", run_dir.name)))
-    print(console_table(table), recommended_sentence(rounds, stop), sep="\n\n")
     root = (settings.get("input") or {}).get("root")
     _copy_subset(run_dir, stop.recommended, star, out_star, root)
+    if out_assessed is not None:
+        _write_assessed(run_dir, stop.recommended, out_assessed)
     level = _level(run_dir, rounds[-1]["round"])
     maps = _shown_maps([m["round"] for m in rounds], stop, level)
     write_script(out_script, run_dir, maps, run=str(settings.get("run", run_dir.name)))
     drawn = [_curve(m, c) for m, c in zip(rounds, curves, strict=True)]
     _draw(run_dir, rounds, drawn, table, level, out_figures)
     last, seed = rounds[-1]["round"], int(settings.get("seed", 0))
+    assessed = rounds[max(stop.recommended - 1, 0)]
     sections = [
+        reasons_section(rounds[stop.recommended], assessed, "" if out_assessed is None else out_assessed.name),
         loss_section(run_dir, last, seed=seed),
         orientation_section(run_dir, rounds, seed=seed),
         groups_section(run_dir, last),
@@ -111,6 +117,9 @@ def summarise(
     found = warnings(rounds, n_rounds=n_rounds)
     chart = fsc_chart(drawn)
     told = [*found, *(w for s in sections for w in s.warnings)]
+    print(console_table(table), recommended_sentence(rounds, stop), sep="\n\n")
+    if told:
+        print("", *(f"Look at this first: {sentence}" for sentence in told), sep="\n")
     contents = Contents(rounds, stop, told, chart, sections, out_star.name)
     metadata = table_metadata(read_table(_log(run_dir, last), ["particle_id"]).schema)
     write_report(out_report, contents, out_figures, Provenance.of(settings, metadata))
@@ -213,6 +222,18 @@ def _copy_subset(run_dir: Path, number: int, star: Path, out: Path, root: str | 
         if not source.is_as_read:
             return replace(source, root=root).write(np.ones(len(source.rows), dtype=bool), {}, out)
     return copy_particles(star, out, root or known_root(star, read_tables(star).particles.get(IMAGE_NAME, ())))
+
+
+def _write_assessed(run_dir: Path, number: int, out: Path) -> None:
+    """All particles in the format of their STAR file, with what a round makes of each."""
+    known = open_round(_log(run_dir, number), beside=[])
+    found = known.read(["weight", "selected"])
+    codes, names = known.labels(REASON) or (np.zeros(len(found["weight"]), dtype=np.int32), ["unknown"])
+    said = np.array(["none" if name == "unknown" else name for name in names], dtype=object)[codes]
+    said[~found["selected"].astype(bool) & (said == "none")] = "unknown"
+    columns = {FIGURE_OF_MERIT: found["weight"], "cryocoreSelected": found["selected"].astype(np.int8)}
+    data = Particles.read(run_dir / "particles.parquet")
+    Source.of(data).write(np.ones(len(data), dtype=bool), columns | {"cryocoreReason": said}, out)
 
 
 def _log(run_dir: Path, number: int) -> Path:

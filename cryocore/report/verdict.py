@@ -17,6 +17,10 @@ FEW_INCORRECT = 0.01
 """Estimated share of incorrect particles up to which none needs to be removed, if the interval reaches 0."""
 FLAT = 1.1
 """Ratio of the coarsest to the finest resolution within the FSC's errors, from which on the number means little."""
+UNCOVERED_SHARE = 0.05
+"""Share of the directions that a list may leave out."""
+LEAST_AGREEMENT = 4.0
+"""Standard errors by which the FSC of half maps lies above chance, at least, if there is a signal."""
 UNLIKE_LIST = 0.05
 """Difference of the effective number of particles from that of the list, from which on both are named."""
 
@@ -75,16 +79,39 @@ def warnings(rounds: Sequence[Metrics], *, n_rounds: int) -> list[str]:
     """Everything in a run that its reader should look at before believing it."""
     first, last = rounds[0], rounds[-1]
     found = [
+        *_noise_warnings(first),
         *_resolution_warnings(rounds),
         *_truth_warnings(first, last),
         *_half_set_warnings(last),
         *_error_rate_warnings(rounds),
+        *_view_warnings(last),
     ]
     if last["n_unscored"]:
         found.append(f"{last['n_unscored']:,} particles have no {last['score']} score in round {last['round']}.")
     if last["round"] < n_rounds:
         found.append(f"The run asks for {n_rounds} rounds; this report ends at round {last['round']}.")
     return found
+
+
+def _noise_warnings(first: Metrics) -> list[str]:
+    agreement = first["half_map_agreement"]
+    if agreement is None or agreement >= LEAST_AGREEMENT:
+        return []
+    return [
+        "No signal is found: the half maps of all particles agree no better than those of noise "
+        f"({agreement:.1f} standard errors above chance), and nothing else in this report can be relied on."
+    ]
+
+
+def _view_warnings(last: Metrics) -> list[str]:
+    left_out = last["uncovered_share"]
+    if left_out is None or left_out <= UNCOVERED_SHARE:
+        return []
+    return [
+        f"The list of round {last['round']} leaves out most of what the particles say of {100 * left_out:.0f} % of the "
+        "directions of Fourier space, those of rare views: a map of the listed particles alone is worse there than "
+        "this run's."
+    ]
 
 
 def _resolution_warnings(rounds: Sequence[Metrics]) -> list[str]:

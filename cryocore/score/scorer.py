@@ -20,7 +20,7 @@ from cryocore.config.score import Score
 from cryocore.geometry.symmetry import point_group
 from cryocore.imaging.cache import image_source
 from cryocore.maps.curves import FscCurves
-from cryocore.maps.fsc import fsc_weight
+from cryocore.maps.fsc import above_chance, fsc_weight
 from cryocore.score.bands import band_means
 from cryocore.score.chunks import chunk_sums
 from cryocore.score.comparison import Comparison, informative_bands
@@ -39,6 +39,7 @@ class Scorer:
     ``noise`` : that of the data set's particles, row by row
     ``signal`` : ``(bands,)``, share of the half maps that is signal
     ``cryosieve_band`` : the first one of CryoSieve's score
+    ``agreement`` : of the half maps, in standard deviations of that of noise
     """
 
     comparison: Comparison
@@ -47,6 +48,7 @@ class Scorer:
     cryosieve_band: int
     round_number: int
     symmetry: str
+    agreement: float
 
     @classmethod
     def of(
@@ -87,7 +89,8 @@ class Scorer:
         noise = estimate_noise(data, weights, comparison) if noise is None else noise
         comparison = replace(comparison, alternative_bands=informative_bands(signal, reference.power, noise.groups))
         band = first_band(reference.edges, data, per_round(settings.cryosieve_angstrom, round_number + 1))
-        return cls(comparison, noise, signal, band, round_number, symmetry)
+        agreement = above_chance(curves.unmasked[: reference.edges[-1]], len(comparison.group))
+        return cls(comparison, noise, signal, band, round_number, symmetry, agreement)
 
     def table(
         self,
@@ -137,6 +140,7 @@ class Scorer:
             "band_edges": reference.edges.tolist(),
             "noise_power": [[v if np.isfinite(v) else None for v in row] for row in self.noise.groups.tolist()],
             "signal_share": self.signal.tolist(),
+            "half_map_agreement": round(self.agreement, 2),
             "rotational_average": reference.rotational_average.tolist(),
             "neighbour_correlation": reference.view_correlation.tolist(),
             "coefficients": self.coefficients.tolist(),

@@ -12,11 +12,12 @@ import numpy as np
 from cryocore.backend import Backend
 from cryocore.config.score import Score
 from cryocore.log.complete import write_log
+from cryocore.log.names import REASON
 from cryocore.score.chunks import CHUNK
 from cryocore.score.noise import read_noise, write_noise
 from cryocore.score.scorer import Scorer
 from cryocore.tables.io import write_tables
-from cryocore.tables.particles import Particles, read_quaternions, read_subset, read_weights
+from cryocore.tables.particles import Particles, read_quaternions, read_reasons, read_subset, read_weights
 from cryocore.tables.shards import WHOLE, Shard
 
 log = logging.getLogger(__name__)
@@ -50,12 +51,16 @@ def score(
     """
     data = Particles.read(particles, shard)
     weights, selected = read_subset(subset, data, shard)
+    reason = read_reasons(subset, len(data), shard)
     given: dict[str, Any] = {"symmetry": symmetry, "round_number": round_number, "seed": seed, "cache": cache}
     if noise is not None:
         given |= {"noise": read_noise(noise, data, shard), "poses": read_quaternions(particles)}
     scorer = Scorer.of(data, weights, round_dir, settings, backend=backend, **given)
     chunks = (np.arange(start, min(start + CHUNK, len(data))) for start in range(0, len(data), CHUNK))
-    tables = (scorer.table(data, rows, weights, selected=selected) for rows in chunks)
+    tables = (
+        scorer.table(data, rows, weights, selected=selected).append_column(REASON, reason.slice(rows[0], len(rows)))
+        for rows in chunks
+    )
     if shard != WHOLE:
         write_tables(out, tables, **scorer.metadata(data))
     else:

@@ -14,13 +14,16 @@ from cryocore.config.rules import RULES
 from cryocore.config.select import Select
 from cryocore.errors import InputError
 from cryocore.log.error_rate import ErrorRate
-from cryocore.log.names import MIXTURE, lower_is_better
+from cryocore.log.names import LIKELY_KIND, MIXTURE, lower_is_better
 from cryocore.select.groups import BIN_COLUMNS, bins, normalised
 from cryocore.select.rules import Candidates, Scores
 from cryocore.statistics import effective_number, posterior
 from cryocore.tables.particles import IMAGE
+from cryocore.types import Bools
 
 Columns = Mapping[str, NDArray[Any]]
+
+VIEW = BIN_COLUMNS["view"]
 
 
 @dataclass(frozen=True)
@@ -29,12 +32,16 @@ class Selection:
 
     ``weights`` : float32 ``(n,)``, 0 for particles that are dropped
     ``selected`` : ``(n,)``, those that are selected
+    ``guarded`` : ``(n,)``, those of them that are selected for their rare views alone
+    ``kinds`` : ``(n,)``, what each particle most probably is; None where the log does not say
     ``posterior`` : ``(n,)``, probability of being correct; None where the log does not allow one
     ``error_rate`` : None likewise
     """
 
     weights: NDArray[np.float32]
     selected: NDArray[np.bool_]
+    guarded: NDArray[np.bool_]
+    kinds: NDArray[np.object_] | None
     posterior: Scores | None
     error_rate: ErrorRate | None
 
@@ -64,8 +71,13 @@ def columns_needed(settings: Select, available: Sequence[str], *, described: boo
             column=missing[0],
             fix="Choose another select.rule or select.score, or score the particles again",
         )
-    optional = [name for name in ((MIXTURE, IMAGE) if described else (IMAGE,)) if name in available]
-    return list(dict.fromkeys([*required, *optional]))
+    optional = (*((MIXTURE, LIKELY_KIND) if described else ()), IMAGE, *(VIEW if _is_guarded(settings) else ()))
+    return list(dict.fromkeys([*required, *(name for name in optional if name in available)]))
+
+
+def _is_guarded(settings: Select) -> bool:
+    """Whether a list is made of weights, and rare views are guarded in it."""
+    return settings.guard_rare_views and RULES[settings.rule].listed > 0
 
 
 def choose(
@@ -106,7 +118,8 @@ def choose(
     likely = np.full(len(ids), np.nan) if odds is None else posterior(odds)
     if settings.rule == "threshold" and is_loss:
         value = -value
-    weights = np.zeros(len(ids), dtype=np.float32)
+    weights, selected = np.zeros(len(ids), dtype=np.float32), np.zeros(len(ids), dtype=bool)
+    guarded = np.zeros(len(ids), dtype=bool)
     for h in (1, 2):
         members = np.flatnonzero(half == h)
         part = {n: v[members] for n, v in columns.items()}
@@ -118,10 +131,25 @@ def choose(
         share = np.nan if rate is None else rate.value if rate.method == "mixture" else 0.0
         before = part["weight"].astype(np.float64) if rule.goes_on else np.ones(len(members))
         weights[members] = rule.weigh(Candidates(own, ids[members], likely[members], bin_index, share, before), value)
+        selected[members] = rule.selected(weights[members])
+        if _is_guarded(settings) and all(name in part for name in VIEW):
+            rescued = guard(likely[members], selected[members], weights[members] > 0, part, symmetry)
+            guarded[members] = rescued & ~selected[members]
+            selected[members] = rescued
         estimate = rate if rule.score == MIXTURE else None
         shown = abs(value) if is_loss else value
-        require_enough(weights[members], settings, shown, h, round_number, estimate, part.get(IMAGE))
-    return Selection(weights, rule.selected(weights), None if odds is None else likely, rate)
+        listed = int(np.count_nonzero(selected[members]))
+        require_enough(weights[members], listed, settings, shown, h, round_number, estimate, part.get(IMAGE))
+    return Selection(weights, selected, guarded, columns.get(LIKELY_KIND), None if odds is None else likely, rate)
+
+
+def guard(likely: Scores, listed: Bools, candidates: Bools, columns: Columns, symmetry: str) -> Bools:
+    """:func:`cryocore.select.view_guard.guarded` for the columns of a log."""
+    from cryocore.geometry.symmetry import point_group  # slow to import, and other rules do without
+    from cryocore.select.view_guard import guarded
+
+    views = np.stack([columns[name].astype(np.float64) for name in VIEW], axis=1)
+    return guarded(likely, listed, candidates, views, point_group(symmetry))
 
 
 def _log_odds(columns: Columns) -> Scores | None:
@@ -148,12 +176,13 @@ def require_informative(scores: Scores, name: str, half: int) -> None:
     raise InputError(
         f"in half set {half} {what}: nothing can be chosen by {name}",
         setting="select.score",
-        fix="Look at the FSC of that round: maps that agree nowhere score nothing. Use more particles",
+        fix="Look at the half maps of that round and their FSC: where they agree nowhere, no image can be scored",
     )
 
 
 def require_enough(
     weights: NDArray[np.float32],
+    listed: int,
     settings: Select,
     value: float,
     half: int,
@@ -163,10 +192,9 @@ def require_enough(
 ) -> None:
     """Refuse a selection that leaves too few particles in the map of a half set, or on its list.
 
-    Copies of an image, of the ids ``images`` ``(n,)``, count once.
+    ``listed`` is how many are on the list. Copies of an image, of the ids ``images`` ``(n,)``, count once.
     """
     kept, count = int(np.count_nonzero(weights)), effective_number(weights, images)
-    listed = int(np.count_nonzero(RULES[settings.rule].selected(weights)))
     if count < settings.minimum - 1e-3:
         weighed = "" if round(count) == kept else f", whose weights are worth {count:.1f} equal ones"
         raise InputError(

@@ -13,19 +13,18 @@ from numpy.typing import NDArray
 from cryocore.config.select import Select
 from cryocore.errors import InputError
 from cryocore.formats.kinds import kind_of
-from cryocore.formats.source import Source
+from cryocore.formats.source import FIGURE_OF_MERIT, Source
 from cryocore.log.columns import score_columns
 from cryocore.log.error_rate import ErrorRate
 from cryocore.log.names import MIXTURE
 from cryocore.log.rounds import LogRound, open_round
 from cryocore.log.signal import Signal
 from cryocore.select.choose import Selection, choose, columns_needed
+from cryocore.select.reasons import reasons
 from cryocore.tables.io import write_table
 from cryocore.tables.particles import GIVEN_SCORES, Particles, require_same_particles
 
 log = logging.getLogger(__name__)
-
-FIGURE_OF_MERIT = "rlnParticleFigureOfMerit"
 
 
 def select(
@@ -42,10 +41,10 @@ def select(
 ) -> None:
     """Write the subset of a round: a table of all particles, and the kept ones in the format of the parent file.
 
-    The table holds ``particle_id``, ``weight``, ``selected`` and, where the log allows one, ``posterior``; its metadata
-    the estimated error rate. ``out_star`` is the parent file without the rows that are not kept, with the half sets if
-    they were made here; a STAR file has the weights as ``rlnParticleFigureOfMerit`` and the scores as further columns
-    (``cryocoreDual`` and so on).
+    The table holds ``particle_id``, ``weight``, ``selected``, ``reason`` (:mod:`cryocore.select.reasons`) and, where
+    the log allows one, ``posterior``; its metadata the estimated error rate. ``out_star`` is the parent file without
+    the rows that are not kept, with the half sets if they were made here; a STAR file has the weights as
+    ``rlnParticleFigureOfMerit`` and the scores as further columns (``cryocoreDual`` and so on).
 
     Parameters
     ----------
@@ -64,7 +63,9 @@ def select(
     metadata = subset_metadata(settings, seed, round_number, selection)
     write_kept(Source.of(data), last, selection.weights, selection.selected, out_star)
     write_table(out_table, subset_table(data.ids, selection), **metadata)
-    log.info("round %d keeps %d of %d particles", round_number, selection.selected.sum(), len(data))
+    n_selected, n_guarded = selection.selected.sum(), selection.guarded.sum()
+    guard = f", {n_guarded:,} of them for their rare views" if n_guarded else ""
+    log.info("round %d keeps %d of %d particles%s", round_number, n_selected, len(data), guard)
 
 
 def require_signal(signal: Signal | None, round_number: int) -> None:
@@ -85,7 +86,9 @@ def require_signal(signal: Signal | None, round_number: int) -> None:
 
 def subset_table(ids: NDArray[np.uint64], selection: Selection) -> pa.Table:
     """One row per particle of the data set."""
-    table = {"particle_id": ids, "weight": selection.weights, "selected": selection.selected}
+    kinds = np.full(len(ids), "unknown", dtype=object) if selection.kinds is None else selection.kinds
+    reason = reasons(kinds, selection.selected, selection.guarded)
+    table = {"particle_id": ids, "weight": selection.weights, "selected": selection.selected, "reason": reason}
     if selection.posterior is not None:
         table["posterior"] = selection.posterior.astype(np.float32)
     return pa.table(table)

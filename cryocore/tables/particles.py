@@ -276,6 +276,15 @@ def read_subset(
     return np.asarray(weights, dtype=np.float32), as_numpy(table.column("selected")) if tells else weights > 0
 
 
+def read_reasons(subset: str | Path | None, n: int, shard: Shard = WHOLE) -> pa.ChunkedArray:
+    """Why each of the ``n`` particles of a shard is not selected, or is although its scores speak against it; null
+    where nothing is said."""
+    kind = pa.dictionary(pa.int8(), pa.string())
+    if subset is None or "reason" not in read_schema(subset).names:
+        return pa.chunked_array([pa.nulls(n, kind)])
+    return read_table(subset, ["reason"], shard=shard).column(0).cast(kind)
+
+
 def require_same_particles(
     ids: NDArray[np.uint64],
     expected: NDArray[np.uint64],

@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryocore.errors import InputError
+from cryocore.geometry.coverage import uncovered
 from cryocore.geometry.sampling import sampling_of
 from cryocore.geometry.symmetry import point_group
 from cryocore.log.columns import score_columns
-from cryocore.log.names import MIXTURE, lower_is_better
+from cryocore.log.names import MIXTURE, REASON, lower_is_better
 from cryocore.log.rates import auc, rates_by_kind, rounded, selection_rates, share
-from cryocore.log.rounds import open_round
+from cryocore.log.rounds import LogRound, open_round
 from cryocore.log.truth import Truth, read_truth
 from cryocore.maps.cones import cone_metrics, round_cones
 from cryocore.maps.curves import FscCurves
@@ -25,7 +26,7 @@ from cryocore.maps.mrc import read_map, require_contrast
 from cryocore.statistics import effective_number
 from cryocore.tables.io import write_json
 from cryocore.tables.particles import IMAGE
-from cryocore.types import Bools
+from cryocore.types import Bools, Floats32
 from cryocore.validate.epochs import epoch_metrics
 
 Columns = Mapping[str, NDArray[Any]]
@@ -73,10 +74,11 @@ def validate_round(
         **_selection_metrics(columns),
         **_resolution_metrics(FscCurves.read(round_dir / "fsc.parquet")),
         **cone_metrics(round_cones(round_dir)),
-        **_sampling_metrics(columns, log_round.symmetry),
+        **_sampling_metrics(columns, log_round.symmetry, log_round.posterior()),
         **truth_map_metrics(round_dir, true_map),
         **_flag_metrics(names, log_round.values, columns["selected"].astype(bool), flags, score_name),
-        "error_rate": log_round.metadata.get("error_rate"),
+        **{name: log_round.metadata.get(name) for name in ("error_rate", "kinds", "half_map_agreement")},
+        "reasons": _reasons(log_round),
     }
     if batches is not None:
         nothing = np.zeros(len(columns["half"]), dtype=bool)
@@ -117,14 +119,30 @@ def _image_metrics(columns: Columns, selected: Bools) -> dict[str, int]:
     return {"n_images": len(np.unique(columns[IMAGE])), "n_kept_images": len(np.unique(columns[IMAGE][selected]))}
 
 
-def _sampling_metrics(columns: Columns, symmetry: str) -> dict[str, float | None]:
-    """How evenly the particles in the map sample Fourier space; null where views are not known."""
+def _sampling_metrics(columns: Columns, symmetry: str, likely: Floats32 | None) -> dict[str, float | None]:
+    """How evenly the particles in the map sample Fourier space, and how much of it the list leaves out; null where
+    views, or probabilities ``likely`` ``(n,)`` of being correct, are not known."""
     if any(name not in columns for name in VIEW):
-        return {"sampling_compensation_factor": None, "unsampled_share": None}
-    rows = columns["weight"] > 0
-    views = np.stack([columns[name][rows].astype(np.float64) for name in VIEW], axis=1)
-    found = sampling_of(views, point_group(symmetry), columns["weight"][rows])
-    return {"sampling_compensation_factor": round(found.factor, 6), "unsampled_share": round(found.unsampled, 6)}
+        return dict.fromkeys(("sampling_compensation_factor", "unsampled_share", "uncovered_share"))
+    views = np.stack([columns[name].astype(np.float64) for name in VIEW], axis=1)
+    rows, group = columns["weight"] > 0, point_group(symmetry)
+    found = sampling_of(views[rows], group, columns["weight"][rows])
+    left_out = None if likely is None else uncovered(likely, columns["selected"].astype(bool), views, group)
+    return {
+        "sampling_compensation_factor": round(found.factor, 6),
+        "unsampled_share": round(found.unsampled, 6),
+        "uncovered_share": None if left_out is None else round(left_out, 6),
+    }
+
+
+def _reasons(log_round: LogRound) -> dict[str, int]:
+    """How many particles are left out, or kept, for each reason."""
+    labels = log_round.labels(REASON)
+    if labels is None:
+        return {}
+    codes, names = labels
+    counts = np.bincount(codes, minlength=len(names))[:-1].tolist()
+    return {name: n for name, n in zip(names, counts, strict=False) if n}
 
 
 def _resolution_metrics(curves: FscCurves) -> dict[str, Any]:

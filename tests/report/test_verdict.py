@@ -13,6 +13,7 @@ BASE = {
     "n_unscored": 0, "resolution_angstrom": 8.0, "resolution_low_angstrom": 8.2, "resolution_high_angstrom": 7.8,
     "nyquist_angstrom": 4.0, "box": 64, "pixel_size_angstrom": 2.0,
     "correct_rate": 0.7, "auc": 0.9, "fsc_truth_area": 0.6, "fsc_area": 0.5, "error_rate": None,
+    "half_map_agreement": 20.0, "uncovered_share": 0.0,
 }  # fmt: skip
 
 
@@ -32,6 +33,7 @@ def sentences(last, *, n_rounds=1):
         ({"auc": 0.55}, {}, "hardly tells"),
         ({"fsc_truth_area": 0.5}, {}, "moved away from the true one: FSC area 0.600 → 0.500"),
         ({"n_kept_half1": 800, "n_kept_half2": 200}, {}, "uneven: 800 and 200"),
+        ({"uncovered_share": 0.1}, {}, "leaves out most of what the particles say of 10 % of the directions"),
         ({"n_unscored": 3}, {}, "3 particles have no dual score"),
         ({}, {"n_rounds": 4}, "asks for 4 rounds"),
         ({"correct_rate": None, "auc": None, "fsc_truth_area": None}, {}, None),
@@ -60,6 +62,13 @@ def test_more_is_dropped_than_is_wrong(kept, rate, expected):
     rounds = [{**BASE, "error_rate": rate}, {**BASE, "round": 1, "n_kept": kept, "n_effective": float(kept)}]
     found = warnings(rounds, n_rounds=1)
     assert (found == []) if expected is None else (len(found) == 1 and expected in found[0])
+
+
+def test_half_maps_that_agree_by_chance_come_first():
+    noise = [{**BASE, "half_map_agreement": 1.2}, {**BASE, "round": 1, "auc": 0.5}]
+    first, second = warnings(noise, n_rounds=1)
+    assert first.startswith("No signal is found: the half maps of all particles agree no better than those of noise")
+    assert warnings([BASE, {**BASE, "round": 1, "auc": 0.5}], n_rounds=1) == [second]
 
 
 def test_a_short_list_is_no_loss_where_the_map_counts_the_others():

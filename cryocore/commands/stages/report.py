@@ -20,6 +20,9 @@ def report(
     out_script: Annotated[Path, typer.Argument(help="Commands for ChimeraX to write, .cxc.", metavar="SCRIPT")],
     *,
     settings: options.Settings,
+    assessed: Annotated[
+        Path | None, typer.Option(help="STAR file to write of all particles, each with weight and reason.")
+    ] = None,
 ) -> None:
     """Write all rounds as one table, the page that explains them, and the particles to go on with; print the table.
 
@@ -41,4 +44,5 @@ def report(
         out_figures=out_figures,
         out_star=out_star,
         out_script=out_script,
+        out_assessed=assessed,
     )

@@ -1,0 +1,47 @@
+"""Why a particle is not selected, or is although its scores speak against it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from cryocore.types import Bools
+
+ORIENTATION, POSITION, NO_PARTICLE, QUALITY, VIEW_GUARD, UNKNOWN = REASONS = (
+    "orientation",
+    "position",
+    "no_particle",
+    "quality",
+    "view_guard",
+    "unknown",
+)
+REASON_TYPE = pa.dictionary(pa.int8(), pa.string())
+BY_KIND = {
+    "misoriented": ORIENTATION,
+    "slightly_misoriented": ORIENTATION,
+    "miscentred": POSITION,
+    "junk": NO_PARTICLE,
+    "correct": QUALITY,
+}
+"""Reason of a particle that is not selected, by what it most probably is."""
+
+
+def reasons(kinds: NDArray[np.object_], selected: Bools, guarded: Bools) -> pa.DictionaryArray:
+    """The reason of each particle ``(n,)``; null for one that is selected on its own merit.
+
+    Parameters
+    ----------
+    kinds : (n,)  what each most probably is; "unknown" where nothing is known
+    selected : (n,)
+    guarded : (n,)  those of them that are selected only for their views
+
+    >>> reasons(np.array(["junk", "correct", "correct", "misoriented"], dtype=object),
+    ...         np.array([False, False, True, True]), np.array([False, False, False, True])).to_pylist()
+    ['no_particle', 'quality', None, 'view_guard']
+    """
+    names = sorted(set(kinds.tolist()))
+    of_name = np.array([REASONS.index(BY_KIND.get(name, UNKNOWN)) for name in names] or [0], dtype=np.int8)
+    codes = of_name[np.searchsorted(np.array(names, dtype=object), kinds)]
+    codes[guarded] = REASONS.index(VIEW_GUARD)
+    return pa.DictionaryArray.from_arrays(pa.array(codes, mask=selected & ~guarded), list(REASONS))

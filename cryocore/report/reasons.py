@@ -9,19 +9,12 @@ from cryocore.report.section import Section, Table
 Metrics = dict[str, Any]
 
 NAMED = "reasons", "Left out", "Why are particles left out?"
-WORDS = {
-    "orientation": "the image shows another view, or one turned by some degrees",
-    "position": "the particle lies elsewhere in the image",
-    "no_particle": "nothing of the map is in the image",
-    "quality": "most probably correct, but not good enough for the rule",
-    "unknown": "there is no score, or the log does not tell",
-    "view_guard": "listed although its scores speak against it: few others show its view",
-}
+REASONS = ("orientation", "position", "no_particle", "quality", "unknown", "view_guard")
 KINDS = {
     "correct": "correct",
     "misoriented": "another view",
-    "slightly_misoriented": "turned by some degrees",
-    "miscentred": "elsewhere in the image",
+    "slightly_misoriented": "turned a little",
+    "miscentred": "off centre",
     "junk": "no particle",
 }
 UNSURE = 0.5
@@ -29,9 +22,11 @@ UNSURE = 0.5
 FEW = 0.05
 """Share of all incorrect particles up to which the model may find a kind where there is none."""
 READING = (
-    "A reason is the likeliest one. The second table says what the particles of each are expected to be by the model "
-    "of the scores. A kind is not told apart if its particles are mostly expected to be of other kinds, or if less "
-    "than 5 % of the incorrect ones are of it: then its number means little."
+    "Orientation: another view than the pose says, or one turned by some degrees. Position: the particle lies "
+    "elsewhere in the image. No particle: nothing of the map is in it. Quality: probably correct, but not good enough "
+    "for the rule. View guard: listed all the same, for its rare view. The second table says what the particles of "
+    "each kind are expected to be by the model of the scores. A kind is not clear if most are expected to be of "
+    "others, or if less than 5 % of the incorrect ones are of it: then its number means little."
 )
 
 
@@ -45,17 +40,17 @@ def reasons_section(recommended: Metrics, assessed: Metrics, file: str) -> Secti
     rescued = f" {guarded:,} are listed for their rare views alone." if guarded else ""
     where = f" {file} holds all particles, each with its reason." if file else ""
     rows = tuple(
-        (name.replace("_", " "), f"{counts[name]:,}", f"{100 * counts[name] / n:.1f} %", WORDS[name])
-        for name in WORDS
+        (name.replace("_", " "), f"{counts[name]:,}", f"{100 * counts[name] / n:.1f} %")
+        for name in REASONS
         if name in counts
     )
     kinds = assessed["kinds"]
-    tables = [Table("Reasons", ("Reason", "Particles", "Of all", "Meaning"), rows)] if rows else []
+    tables = [Table("Reasons", ("Reason", "Particles", "Of all"), rows)] if rows else []
     return Section(
         *NAMED,
         f"Round {recommended['round']} leaves out {dropped:,} of {n:,} particles.{rescued}{where}",
         tables=(*tables, *([kinds_table(kinds)] if kinds else [])),
-        reading=READING if kinds else "",
+        reading=READING,
     )
 
 
@@ -69,8 +64,8 @@ def kinds_table(kinds: dict[str, dict[str, float]]) -> Table:
         if n < 0.5:
             continue
         own, enough = expected[name] / n, name == "correct" or total[name] > FEW * incorrect
-        others = sorted(((v / n, other) for other, v in expected.items() if other != name), reverse=True)
-        told = ", ".join(f"{100 * share:.0f} % {KINDS[other]}" for share, other in others if share >= 0.01)
+        share, other = max((v / n, other) for other, v in expected.items() if other != name)
+        told = f"{100 * share:.0f} % {KINDS[other]}" if share >= 0.01 else ""
         rows.append((KINDS[name], f"{n:,.0f}", f"{100 * own:.0f} %", told, "yes" if own >= UNSURE and enough else "no"))
-    head = ("Most probably", "Particles", "Expected to be", "Expected to be another kind", "Told apart")
+    head = ("Most probably", "Particles", "Expected", "Or else", "Clear")
     return Table("How surely kinds are told apart", head, tuple(rows))

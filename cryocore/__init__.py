@@ -4,6 +4,7 @@ The loop, with poses fixed::
 
     ingest        files -> a table of particles: pose, shift, CTF, half set
     reconstruct   particles of the round -> two half maps        (round 0: all particles)
+    examine       images and poses of round 0 -> does the data set have the point group of the run?
     score         map, projected at every pose -> how well each particle fits
     select        scores -> the particles of the next round
     validate      half maps, scores, truth where known -> resolution, error rates, report
@@ -14,7 +15,8 @@ lies below them::
     commands
     report, workflow
     convert, explore                files of other programs, questions to a finished run
-    the stages                      ingest, simulate, reconstruct, score, select, validate, classify
+    the stages                      ingest, simulate, reconstruct, examine, score, select,
+                                    validate, classify
     config                          their settings
     log                             what they write of each particle
     imaging, maps

@@ -50,6 +50,7 @@ else:
     include: "reconstruct_direct.smk"
 
 
+include: "examine.smk"
 include: "score.smk"
 
 

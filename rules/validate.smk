@@ -34,6 +34,7 @@ rule report:
         star=STAR,
         subsets=expand("<results>/round_{r}/subset.{kind}", r=range(1, N + 1), kind=KIND),
         metrics=expand("<results>/round_{r}/metrics.json", r=range(N + 1)),
+        examined="<results>/examine.json",
         log=expand(LOG, r=range(N + 1)),
         truth=KNOWN,
         probability=expand(PROBABILITY, r=range(N + 1)) if CLASSIFIES else [],

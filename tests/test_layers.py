@@ -17,7 +17,7 @@ LAYERS = (
     {"imaging", "maps"},
     {"log"},
     {"config"},
-    {"ingest", "simulate", "reconstruct", "score", "select", "validate", "classify"},
+    {"ingest", "simulate", "reconstruct", "examine", "score", "select", "validate", "classify"},
     {"convert", "explore"},
     {"report", "workflow"},
     {"commands"},

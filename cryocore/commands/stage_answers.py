@@ -44,6 +44,12 @@ def reconstructed(out_dir: Path) -> Told:
     return text, {"resolution_angstrom": resolution, "files": _in(out_dir, names)}
 
 
+def examined(out: Path) -> Told:
+    """What was found, in sentences."""
+    value = json.loads(out.read_text())
+    return " ".join(answer["sentence"] for answer in value.values()), value
+
+
 def scored(out: Path, round_number: int) -> Told:
     """How many particles were scored."""
     from cryocore.tables.io import open_table

@@ -16,6 +16,7 @@ from cryocore.commands import stage_answers as tell
 from cryocore.commands.output import AsJson, answer
 from cryocore.commands.stages.cache import cache
 from cryocore.commands.stages.classify import classify
+from cryocore.commands.stages.examine import examine
 from cryocore.commands.stages.gather import gather
 from cryocore.commands.stages.ingest import ingest
 from cryocore.commands.stages.join import join
@@ -119,6 +120,7 @@ VERBS = (
     verb(cache),
     verb(sum),
     verb(reconstruct, tell.reconstructed),
+    verb(examine, tell.examined),
     verb(noise),
     verb(score, tell.scored),
     verb(gather),

@@ -20,6 +20,7 @@ Stage = Literal[
     "noise",
     "score",
     "gather",
+    "examine",
     "truth",
     "classify",
     "select",
@@ -78,6 +79,8 @@ def stage_settings(config: Config, stage: Stage, round_number: int = 0) -> dict[
             return {"score": _dump_only(config.score, "n_bands", "noise"), **common}
         case "gather":
             return {"seed": config.seed}
+        case "examine":
+            return common
         case "truth":
             return {}
         case "reconstruct":

@@ -21,6 +21,7 @@ ROUND_FILES = {
     "validating": ("metrics.json",),
 }
 REPORT = {"Writing the report"}
+EXAMINED = {"Examining the data set"}
 CACHE = {"Keeping transforms of the images"}
 FRACTIONS = RULES["fraction"].values.default
 
@@ -34,7 +35,7 @@ def rounds(first: int, last: int = N, *, start: str = "selecting") -> set[str]:
 
 TRUTH = {"Checking the truth"}
 SIMULATED = {"Simulating particles", "Reading results/demo/simulated/particles.star"} | TRUTH
-EVERYTHING = SIMULATED | rounds(0) | REPORT
+EVERYTHING = SIMULATED | EXAMINED | rounds(0) | REPORT
 
 
 def results(workflow: Workflow, n_rounds: int = N) -> None:
@@ -44,6 +45,7 @@ def results(workflow: Workflow, n_rounds: int = N) -> None:
     names += [
         "particles.parquet",
         "truth.parquet",
+        "examine.json",
         "rounds.parquet",
         "rounds.txt",
         "report.html",
@@ -94,7 +96,7 @@ def test_a_fresh_start_lists_every_job(workflow: Workflow) -> None:
         pytest.param({"n_rounds": N - 1}, REPORT, id="one round less"),
         pytest.param({"select": {"score": "z"}}, rounds(1) | {"Round 0: validating"} | REPORT, id="score that selects"),
         pytest.param({"score": {"n_perturbed_poses": 0}}, rounds(0, start="scoring") | REPORT, id="score settings"),
-        pytest.param({"reconstruct": {"padding": 1}}, rounds(0) | REPORT, id="reconstruct settings"),
+        pytest.param({"reconstruct": {"padding": 1}}, EXAMINED | rounds(0) | REPORT, id="reconstruct settings"),
         pytest.param({"input": {"simulate": {"snr": 0.03}}}, EVERYTHING, id="simulate settings"),
     ],
 )
@@ -108,10 +110,11 @@ def test_settings(run: Workflow, changes: dict[str, Any], expected: set[str]) ->
     [
         (["cryocore/validate/__init__.py"], {f"Round {r}: validating" for r in range(N + 1)} | REPORT),
         (["cryocore/report/page.css", "cryocore/config/run.py", "cryocore/config/solve.py"], REPORT),
+        (["cryocore/examine/__init__.py"], EXAMINED | REPORT),
         (["cryocore/select/__init__.py"], rounds(1) | REPORT),
         (["scripts/select.py"], rounds(1) | REPORT),
         (["cryocore/backend/kernels/score.cu"], rounds(0, start="scoring") | REPORT),
-        (["cryocore/backend/kernels/host/insert_binned.cpp"], rounds(0) | REPORT),
+        (["cryocore/backend/kernels/host/insert_binned.cpp"], EXAMINED | rounds(0) | REPORT),
         (["cryocore/config/simulate.py"], EVERYTHING),
         (
             [
@@ -173,7 +176,7 @@ def test_lost_log_is_written_again(run: Workflow) -> None:
 
 def test_a_cache_is_made_if_asked_for_and_every_round_reads_it(run: Workflow) -> None:
     name = run.configure(**BASE, input={"cache": True, "plant": {"wrong_pose": 0.3}})
-    assert run.jobs("--configfile", name) == CACHE | rounds(0) | REPORT
+    assert run.jobs("--configfile", name) == CACHE | EXAMINED | rounds(0) | REPORT
     text = run.snakemake("-n", "--printshellcmds", "--configfile", name).stdout
     commands = [line for line in text.splitlines() if line.startswith("Shell command:")]
     reading = [c for c in commands if "--cache results/demo/cache/transforms.npz" in c]
@@ -184,7 +187,7 @@ def test_a_cache_is_made_if_asked_for_and_every_round_reads_it(run: Workflow) ->
 def test_a_robust_loss_replaces_the_direct_inversion(run: Workflow) -> None:
     robust = {"method": "iterative", "iterative": {"processes": 2}}
     name = run.configure(**BASE, reconstruct=robust)
-    assert run.jobs("--configfile", name) == rounds(0) | REPORT
+    assert run.jobs("--configfile", name) == EXAMINED | rounds(0) | REPORT
     text = run.snakemake("-n", "--printshellcmds", "--configfile", name).stdout
     commands = [line for line in text.splitlines() if line.startswith("Shell command:")]
     solving = [c for c in commands if "solve.py" in c]
@@ -238,7 +241,7 @@ def test_own_particles(workflow: Workflow, settings: dict[str, Any], first: set[
         (workflow.work / name).touch()
     name = workflow.configure(run="mine", n_rounds=1, symmetry="C1", input=settings)
     known = TRUTH if truth else set()
-    assert workflow.jobs("--configfile", name) == first | known | rounds(0, 1) | REPORT
+    assert workflow.jobs("--configfile", name) == first | known | EXAMINED | rounds(0, 1) | REPORT
     text = workflow.snakemake("-n", "--printshellcmds", "--configfile", name).stdout
     commands = [line for line in text.splitlines() if line.startswith("Shell command:")]
     assert {("--truth" in c) for c in commands if "validate.py" in c} == {bool(truth)}
@@ -253,7 +256,7 @@ def test_several_files_are_joined_first(workflow: Workflow) -> None:
     given = {"star": ["a b.star", "c.cs"], "class": 2, "root": "images"}
     name = workflow.configure(run="mine", n_rounds=1, symmetry="C1", input=given)
     first = {"Joining a b.star c.cs", "Reading results/mine/joined/particles.star"}
-    assert workflow.jobs("--configfile", name) == first | rounds(0, 1) | REPORT
+    assert workflow.jobs("--configfile", name) == first | EXAMINED | rounds(0, 1) | REPORT
     text = workflow.snakemake("-n", "--printshellcmds", "--configfile", name).stdout
     joins, reads = (next(c for c in text.splitlines() if f"{s}.py" in c) for s in ("join", "ingest"))
     assert "results/mine/joined/particles.star 'a b.star' c.cs" in joins and '"class_number": 2' in joins
@@ -262,7 +265,7 @@ def test_several_files_are_joined_first(workflow: Workflow) -> None:
     planted = {"Planting errors into results/mine/joined/particles.star"}
     read = {"Reading results/mine/planted/particles.star"}
     jobs = workflow.jobs("--configfile", name)
-    assert jobs == {"Joining a b.star c.cs"} | planted | read | TRUTH | rounds(0, 1) | REPORT
+    assert jobs == {"Joining a b.star c.cs"} | planted | read | TRUTH | EXAMINED | rounds(0, 1) | REPORT
     (workflow.work / "c.cs").unlink()
     done = workflow.snakemake("-n", "--configfile", name, check=False)
     assert "c.cs: the configuration names this file, and it does not exist" in done.stdout
@@ -299,7 +302,7 @@ def test_slurm_profile_plans_the_same_jobs(workflow: Workflow) -> None:
 
 
 def test_drawings(workflow: Workflow) -> None:
-    assert workflow.snakemake("--rulegraph").stdout.count("label") == 9
+    assert workflow.snakemake("--rulegraph").stdout.count("label") == 10
     drawing = workflow.snakemake("--dag").stdout
     assert drawing.count("label") == len(EVERYTHING) + 1
     assert "code" not in drawing
@@ -322,10 +325,10 @@ def in_shards(jobs: set[str], count: int) -> set[str]:
 
 
 def test_shards_are_jobs_of_their_own_and_leave_the_particles_as_they_are(run: Workflow) -> None:
-    assert run.jobs("--configfile", run.configure(**BASE, n_shards=3)) == in_shards(rounds(0) | REPORT, 3)
+    assert run.jobs("--configfile", run.configure(**BASE, n_shards=3)) == in_shards(EXAMINED | rounds(0) | REPORT, 3)
     name = run.configure(**BASE, n_shards=2, reconstruct={"method": "iterative"})
     apart = in_shards(rounds(0), 2)
-    assert run.jobs("--configfile", name) == {job for job in apart if "summing" not in job} | REPORT
+    assert run.jobs("--configfile", name) == {job for job in apart if "summing" not in job} | EXAMINED | REPORT
 
 
 def test_ten_million_particles_are_planned_at_once(workflow: Workflow) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -26,7 +27,9 @@ UNSAMPLED = 0.3
 """Coefficients with less than this share of their shell's mean density count as unknown."""
 EDGE = 3.0
 """Width of the mask's soft edge, voxels."""
-AZIMUTHS = 48
+AZIMUTHS, FINENESS = 48, 2
+"""Of the mean over turns about z: turns, and points per shell."""
+Complex = NDArray[np.complex128]
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class HalfMaps:
         """The last shell that can be interpolated."""
         return self.grid.last_shell - 1
 
-    def at(self, k: Floats) -> tuple[NDArray[np.complex128], Floats]:
+    def at(self, k: Floats) -> tuple[Complex, Floats]:
         """Coefficients of both halves ``(2, n)`` and how well they are known ``(n,)`` at ``k`` ``(n, 3)`` in shells."""
         mate = k[:, 2] < 0
         points = np.where(mate[:, None], -k, k)
@@ -68,27 +71,35 @@ class HalfMaps:
         known = map_coordinates(self.density, _places(self.density, points), order=1, mode="nearest")
         return np.where(mate, values.conj(), values), np.where(known < UNSAMPLED, 0.0, known).astype(np.float64)
 
-    def axial(self, k: Floats) -> NDArray[np.complex128]:
-        """The mean of the halves over all turns about z ``(2, n)`` at ``k`` ``(n, 3)``."""
-        last = self.last_shell
-        radius, height = np.meshgrid(np.arange(0, last + 1, 0.5), np.arange(-last, last + 0.5, 0.5), indexing="ij")
-        angle = 2 * np.pi * np.arange(AZIMUTHS) / AZIMUTHS
-        ring = np.stack(
-            [np.multiply.outer(radius, np.cos(angle)), np.multiply.outer(radius, np.sin(angle))], axis=-1
-        ).reshape(-1, 2)
-        points = np.column_stack([ring, np.repeat(height.ravel(), AZIMUTHS)])
-        inside = np.linalg.norm(points, axis=1) <= last + 1
-        values, known = self.at(np.where(inside[:, None], points, 0.0))
-        values, known = values.reshape(2, *radius.shape, AZIMUTHS), known.reshape(*radius.shape, AZIMUTHS)
-        mean = np.sum(values * known, axis=-1) / np.maximum(known.sum(axis=-1), 1e-9)
-        at = [2 * np.hypot(k[:, 0], k[:, 1]), 2 * (k[:, 2] + last)]
-        return np.stack([_mapped(m, at) for m in mean])
+    def axial(self, k: Floats) -> Complex:
+        """The mean of both halves over all turns about z ``(2, n)`` at ``k`` ``(n, 3)``."""
+        at = np.stack([FINENESS * np.hypot(k[:, 0], k[:, 1]), FINENESS * (k[:, 2] + self.last_shell)])
+        return np.stack([_mapped(profile, at) for profile in self._profiles])
 
-    def spherical(self, k: Floats) -> NDArray[np.complex128]:
-        """The mean of the halves over all rotations ``(2, n)`` at ``k`` ``(n, 3)``."""
+    def spherical(self, k: Floats) -> Complex:
+        """The mean of both halves over all rotations ``(2, n)`` at ``k`` ``(n, 3)``."""
         distance = np.linalg.norm(k, axis=1)
         means = [shell_means(t.real, self.grid) for t in self.transforms]
         return np.stack([np.interp(distance, np.arange(len(m)), m) for m in means]).astype(np.complex128)
+
+    @cached_property
+    def _profiles(self) -> Complex:
+        """Means over turns about z, by distance from the axis and height, in steps of 1 / FINENESS shells."""
+        last, step = self.last_shell, 1.0 / FINENESS
+        distance, height = np.meshgrid(
+            np.arange(0, last + step, step), np.arange(-last, last + step, step), indexing="ij"
+        )
+        angle = 2.0 * np.pi / AZIMUTHS * np.arange(AZIMUTHS)
+        points = np.empty((*distance.shape, AZIMUTHS, 3))
+        points[..., 0], points[..., 1] = distance[..., None] * np.cos(angle), distance[..., None] * np.sin(angle)
+        points[..., 2] = height[..., None]
+        profiles = np.zeros((2, *distance.shape), dtype=np.complex128)
+        inside = np.hypot(distance, height) < last + 1
+        values, known = self.at(points[inside].reshape(-1, 3))
+        known = known.reshape(-1, AZIMUTHS)
+        total = np.sum(values.reshape(2, -1, AZIMUTHS) * known, axis=-1)
+        profiles[:, inside] = total / np.maximum(known.sum(axis=-1), 1e-9)
+        return profiles
 
 
 def radius_of(mask: Floats32) -> float:
@@ -131,7 +142,7 @@ def known_share(sums: FourierSums) -> Floats32:
     return (smooth / np.interp(distance, np.arange(len(means)), means)).astype(np.float32)
 
 
-def _interpolated(transform: NDArray[np.complex64], points: Floats) -> NDArray[np.complex128]:
+def _interpolated(transform: NDArray[np.complex64], points: Floats) -> Complex:
     return _mapped(transform, _places(transform, points))
 
 
@@ -141,6 +152,6 @@ def _places(values: NDArray[np.generic], points: Floats) -> Floats:
     return np.stack([points[:, 2], points[:, 1] + middle, points[:, 0] + middle])
 
 
-def _mapped(values: NDArray[np.complexfloating], at: Floats | list[Floats]) -> NDArray[np.complex128]:
+def _mapped(values: NDArray[np.complexfloating], at: Floats | list[Floats]) -> Complex:
     parts = [map_coordinates(part, at, order=1, mode="nearest") for part in (values.real, values.imag)]
     return parts[0].astype(np.float64) + 1j * parts[1]

@@ -7,7 +7,8 @@ and however many poses are wrong; what both halves have in common in it speaks a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -27,13 +28,18 @@ Verdict = Literal["supported", "contradicted", "undecided"]
 
 MOST_PARTICLES = 5000
 """Particles that the maps are made of, at most."""
+DRAWN = 8
+"""Particles looked at, over those taken: some are copies of an image, or from a micrograph of the other half set."""
+ENOUGH = 1500
+"""Particles of a half set that suffice."""
 CERTAIN = 4.0
 """Standard errors that what speaks against a group has to exceed, and what could tell at all."""
-LIMIT, MARGIN = 0.3, 2.5
-"""A group is contradicted or supported where the ratio is above or below the limit by so many standard errors. Where
-views are few and one-sided, ratios of 0.1 to 0.2 occur under the right group."""
+MARGIN = 2.5
+"""Standard errors by which a ratio has to lie beyond the limits."""
+MOST_SUPPORTED, LEAST_CONTRADICTED = 0.5, 0.3
+"""A ratio below the one supports a group, if it is not both above LEAST and surely above 0; one above the other
+contradicts it. Where views are few and one-sided, 0.1 to 0.2 occur under the right group."""
 LEAST = 0.1
-"""A ratio that is surely 0 or more than this supports nothing."""
 RANK: dict[Verdict, int] = {"contradicted": 0, "supported": 1, "undecided": 2}
 
 
@@ -45,6 +51,7 @@ class Candidate:
         holds, about 1 where its rotations mean nothing; NaN where nothing is known
     ``error`` : standard error of the ratio
     ``within`` : the smaller group whose symmetry was taken as given, C1: none
+    ``broken`` : whether it is contradicted by this comparison, not only with one of its subgroups
     """
 
     group: str
@@ -52,6 +59,7 @@ class Candidate:
     ratio: float
     error: float
     verdict: Verdict
+    broken: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,23 +78,37 @@ class PointGroupTest:
     @property
     def sentence(self) -> str:
         """The answer, and what follows from it."""
-        larger = order(self.best) > order(self.given)
-        hint = f" They support {self.best} as well: consider symmetry: {self.best}." if larger else ""
-        match self.verdict:
-            case "contradicted":
-                found = next(c for c in self.candidates if c.group == self.given)
-                supported = f"support {self.best}" if self.best != "C1" else "support no symmetry"
-                return (
-                    f"The particles contradict {self.given} (ratio {found.ratio:.2f} ± {found.error:.2f}, 0 where it "
-                    f"holds) and {supported}. Run with symmetry: {self.best}."
-                )
-            case "supported" if self.given == "C1":
-                return hint.lstrip() or "No point group was given, and none is supported."
-            case "supported":
-                return f"The particles support {self.given}.{hint}"
-            case _:
-                part = f"; they support {self.best}" if self.best != "C1" else ""
-                return f"The particles do not tell whether {self.given} holds{part}."
+        if self.verdict == "contradicted":
+            supported = f"support {self.best}" if self.best != "C1" else "support no other for sure"
+            return (
+                f"The particles contradict {self.given}{self._why} and {supported}. Run with symmetry: {self.best}."
+                f"{self._open}"
+            )
+        hint = f"Nothing is seen against {self.best}: consider symmetry: {self.best} if the molecule can have it."
+        if self.verdict == "undecided":
+            part = f"; they support {self.best}" if self.best != "C1" else ""
+            return f"The particles do not tell whether {self.given} holds{part}."
+        if order(self.best) <= order(self.given):
+            return f"The particles support {self.given}."
+        return hint if self.given == "C1" else f"The particles support {self.given}. {hint}"
+
+    @property
+    def _why(self) -> str:
+        """The group inside the given one that breaks, and how far, in parentheses."""
+        broken = [c for c in self.candidates if c.verdict == "contradicted" and contains(self.given, c.group)]
+        why = next(c for c in broken if c.broken)
+        named = "" if why.group == self.given else f"{why.group}: "
+        return f" ({named}ratio {why.ratio:.2f} ± {why.error:.2f}, 0 where it holds)"
+
+    @property
+    def _open(self) -> str:
+        """Subgroups that may hold."""
+        names = [
+            c.group
+            for c in self.candidates
+            if c.verdict == "undecided" and contains(self.given, c.group) and order(c.group) > order(self.best)
+        ]
+        return f" Undecided: {', '.join(names)}." if names else ""
 
     def as_dict(self) -> dict[str, Any]:
         """Values for JSON, rounded; None for what is not a number."""
@@ -110,28 +132,44 @@ def examine_point_group(
 
 
 def sample(particles: Particles, seed: int) -> NDArray[np.intp]:
-    """Rows of at most MOST_PARTICLES particles by their ids, ascending, one of each image."""
-    rows = hashed_order(particles.ids, seed=seed, stream=21)
+    """Rows of at most MOST_PARTICLES particles by their ids, ascending, one of each image.
+
+    Where there are enough, the half sets come from different micrographs: a particle that was picked twice would bring
+    its noise into both.
+    """
+    rows = hashed_order(particles.ids, seed=seed, stream=21, most=DRAWN * MOST_PARTICLES)
     _, first = np.unique(particles.images[rows], return_index=True)
-    return np.sort(rows[np.sort(first)[:MOST_PARTICLES]])
+    rows = rows[np.sort(first)]
+    half = particles.column("half")[rows]
+    apart = rows[of_half(particles.column("micrograph")[rows]) == half]
+    if np.bincount(particles.column("half")[apart], minlength=3)[1:].min() >= ENOUGH:
+        rows = apart
+    return np.sort(rows[:MOST_PARTICLES])
+
+
+def of_half(micrographs: NDArray[np.object_]) -> NDArray[np.int8]:
+    """The half set, 1 or 2, that each particle's micrograph is for, by its name."""
+    names, member = np.unique(micrographs.astype(str), return_inverse=True)
+    return np.array([1 + zlib.crc32(name.encode()) % 2 for name in names], dtype=np.int8)[member]
 
 
 def judge(maps: HalfMaps, symmetry: str, n_particles: int) -> PointGroupTest:
-    """Test a group, its subgroups unless it is supported itself, and from what is supported on ever larger groups."""
+    """Test a group, its subgroups where it is contradicted, and from what is supported on ever larger groups."""
     given = name_of(symmetry)
-    for new in (chain(given), subgroups(given)):
-        found: dict[str, Candidate] = {}
-        for name in new:
+    found: dict[str, Candidate] = {}
+
+    def add(names: Iterable[str]) -> None:
+        for name in sorted({*names} - {*found}, key=lambda name: (order(name), name)):
             found[name] = assess(maps, name, found)
-        if found[given].verdict == "supported":
-            break
-    while True:
+
+    add(chain(given))
+    if found[given].verdict == "contradicted":
+        add(subgroups(given))
+    seen = 0
+    while seen < len(found):
+        seen = len(found)
         supported = [name for name, c in found.items() if c.verdict == "supported"]
-        larger = {name for top in maximal(supported) for name in next_larger(top)} - {*found}
-        if not larger:
-            break
-        for name in sorted(larger, key=lambda name: (order(name), name)):
-            found[name] = assess(maps, name, found)
+        add(larger for top in maximal(supported) for larger in next_larger(top))
     best = max(supported, key=lambda name: (order(name), name == given))
     told = tuple(c for c in found.values() if c.group != "C1")
     return PointGroupTest(given, best, found[given].verdict, n_particles, told)
@@ -152,19 +190,19 @@ def assess(maps: HalfMaps, name: str, found: Mapping[str, Candidate]) -> Candida
         if verdict == "supported" and found[h].verdict != "supported":
             verdicts[h] = "undecided"
     telling = min(split, key=lambda h: (RANK[verdicts[h]], split[h].error))
-    broken = any(found[h].verdict == "contradicted" for h in inside)
-    verdict = "contradicted" if broken else verdicts[telling]
-    return Candidate(name, telling, split[telling].ratio, split[telling].error, verdict)
+    is_broken_inside = any(found[h].verdict == "contradicted" for h in inside)
+    verdict = "contradicted" if is_broken_inside else verdicts[telling]
+    ratio, error = split[telling].ratio, split[telling].error
+    return Candidate(name, telling, ratio, error, verdict, verdicts[telling] == "contradicted")
 
 
 def verdict_of(split: Split) -> Verdict:
     """What a comparison of two groups says of the larger one."""
     margin, broken = MARGIN * split.error, split.rest_errors > CERTAIN
-    if broken and split.ratio - margin > LIMIT:
+    if broken and split.ratio - margin > LEAST_CONTRADICTED:
         return "contradicted"
-    if split.signal_errors > CERTAIN and split.ratio + margin < LIMIT and not (broken and split.ratio > LEAST):
-        return "supported"
-    return "undecided"
+    is_close = split.ratio + margin < MOST_SUPPORTED and not (broken and split.ratio > LEAST)
+    return "supported" if is_close and split.signal_errors > CERTAIN else "undecided"
 
 
 def _plain(value: Any) -> Any:

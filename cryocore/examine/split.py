@@ -16,12 +16,14 @@ from cryocore.types import Floats
 Complex = NDArray[np.complex128]
 
 FIRST_SHELL = 2
-LEAST_FSC = 0.1
+LEAST_FSC = 0.2
 """Shells count up to the first whose FSC, in the part that has the larger group's symmetry, is below this."""
 SMOOTHING = np.array([1.0, 2.0, 3.0, 2.0, 1.0])
 TURN = Rotation.from_rotvec([0.3, 0.5, 0.2]).as_matrix()
 """Turns the points of comparison off grid and axes, so that none is interpolated better than its equivalents."""
 GENERIC = np.array([0.31, 0.47, 0.83])
+FEWEST = 12
+"""Independent coefficients below which sums have no standard error, and nothing is known."""
 TINY = 1e-30
 
 
@@ -60,6 +62,9 @@ def split_by(maps: HalfMaps, larger: str, smaller: str) -> Split:
     without = weight * np.sum(known * rest[:, 0].conj() * rest[:, 1], axis=0)
     having = weight * total * centred[0].conj() * centred[1]
     expected = np.sum(weight * total * share) / max(np.sum(weight * total), TINY)
+    counted = weight * total * np.sum(known * np.abs(values[:, 0] * values[:, 1]), axis=0)
+    if np.sum(counted) ** 2 <= FEWEST * maps.repeated * np.sum(counted**2):
+        return Split(np.nan, np.nan, 0.0, 0.0)
     return _split(without, having, float(expected), maps.repeated)
 
 
@@ -67,8 +72,6 @@ def _split(without: Complex, having: Complex, expected: float, repeated: float) 
     """From the halves' products without and with the symmetry, and the former's share if symmetry meant nothing."""
     rest, signal = without.real.sum(), without.real.sum() + having.real.sum()
     rest_error, having_error = (np.sqrt(repeated * np.sum(x.imag**2)) for x in (without, having))
-    if not (rest_error > 0.0 and expected > 0.0):
-        return Split(np.nan, np.nan, 0.0, 0.0)
     share = rest / signal
     error = np.hypot((1.0 - share) * rest_error, share * having_error) / abs(signal)
     return Split(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import logging
 from pathlib import Path
 
 from cryocore.backend import Backend
 from cryocore.examine.point_group import examine_point_group
-from cryocore.tables.io import atomic_path
+from cryocore.tables.io import write_json
 from cryocore.tables.particles import Particles
+
+log = logging.getLogger(__name__)
 
 
 def examine(particles: Path, round_dir: Path, *, symmetry: str, seed: int, backend: Backend, out: Path) -> None:
@@ -21,8 +23,6 @@ def examine(particles: Path, round_dir: Path, *, symmetry: str, seed: int, backe
     symmetry : the point group that the run has
     """
     data = Particles.read(particles)
-    answers = {
-        "point_group": examine_point_group(data, round_dir / "mask.mrc", symmetry, seed=seed, backend=backend).as_dict()
-    }
-    with atomic_path(out) as temporary:
-        temporary.write_text(json.dumps(answers, indent=1) + "\n")
+    group = examine_point_group(data, round_dir / "mask.mrc", symmetry, seed=seed, backend=backend)
+    log.log(logging.WARNING if group.verdict == "contradicted" else logging.INFO, group.sentence)
+    write_json(out, {"point_group": group.as_dict()})

@@ -28,6 +28,7 @@ from cryocore.markdown import aligned_text
 from cryocore.report.chart import fsc_chart
 from cryocore.report.chimerax import ShownMaps, write_script
 from cryocore.report.classifier import classifier_section
+from cryocore.report.examined import examined_sections
 from cryocore.report.groups import groups_section
 from cryocore.report.loss import loss_section
 from cryocore.report.orientation import orientation_section
@@ -74,7 +75,7 @@ def summarise(
 
     Parameters
     ----------
-    run_dir : holds round_{r}/ and log/round={r}/log.parquet
+    run_dir : holds round_{r}/, log/round={r}/log.parquet and maybe examine.json
     n_rounds : the last round to look for; rounds after the first gap are left out
     config : the run's configuration
     out_table : Parquet, one row per round
@@ -94,6 +95,8 @@ def summarise(
     stop = _stop(run_dir, rounds, curves, samples)
     table = rounds_table(rounds, stop)
     write_table(out_table, table, run=str(settings.get("run", run_dir.name)))
+    examined = examined_sections(run_dir)
+    first = [warning for section in examined for warning in section.warnings]
     root = (settings.get("input") or {}).get("root")
     _copy_subset(run_dir, stop.recommended, star, out_star, root)
     if out_assessed is not None:
@@ -116,11 +119,11 @@ def summarise(
         save_both(drawing.figure, out_figures, drawing.name)
     found = warnings(rounds, n_rounds=n_rounds)
     chart = fsc_chart(drawn)
-    told = [*found, *(w for s in sections for w in s.warnings)]
+    told = [*first, *found, *(w for s in sections for w in s.warnings)]
     print(console_table(table), recommended_sentence(rounds, stop), sep="\n\n")
     if told:
         print("", *(f"Look at this first: {sentence}" for sentence in told), sep="\n")
-    contents = Contents(rounds, stop, told, chart, sections, out_star.name)
+    contents = Contents(rounds, stop, told, chart, [*examined, *sections], out_star.name)
     metadata = table_metadata(read_table(_log(run_dir, last), ["particle_id"]).schema)
     write_report(out_report, contents, out_figures, Provenance.of(settings, metadata))
 

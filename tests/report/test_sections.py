@@ -7,11 +7,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from cryocore.errors import InputError
 from cryocore.report.chart import BOTTOM, LEFT, RIGHT, TOP, fsc_chart
+from cryocore.report.examined import examined_sections
 from cryocore.report.groups import groups_section
 from cryocore.report.loss import loss_section
 from cryocore.report.orientation import orientation_section
 from cryocore.report.summary import read_rounds
+from cryocore.tables.io import write_json
 from cryocore.validate.figures import Curve
 
 
@@ -106,3 +109,28 @@ def test_the_chart_is_to_scale(with_truth):
     assert all(LEFT <= t.at <= RIGHT for t in chart.x_ticks) and all(
         TOP <= t.at <= BOTTOM for p in chart.panels for t in p.y_ticks
     )
+
+
+def test_the_point_group_has_a_section_and_a_warning_where_it_is_contradicted(tmp_path):
+    def candidate(group, ratio, verdict):
+        return {"group": group, "within": "C1", "ratio": ratio, "error": ratio and 0.05, "verdict": verdict}
+
+    assert examined_sections(tmp_path) == []
+    answer = {
+        "given": "C4",
+        "verdict": "contradicted",
+        "sentence": "The particles contradict C4.",
+        "n_particles": 5000,
+        "candidates": [candidate("C2", 0.01, "supported"), candidate("C4", 1.1, "contradicted")],
+    }
+    write_json(tmp_path / "examine.json", {"point_group": answer})
+    (section,) = examined_sections(tmp_path)
+    assert section.answer == "The particles contradict C4." and section.warnings == (section.answer,)
+    assert section.tables[0].rows[1] == ("C4", "C1", "1.10 ± 0.05", "contradicted ◂")
+    unknown = {**answer, "verdict": "undecided", "candidates": [candidate("C4", None, "undecided")]}
+    write_json(tmp_path / "examine.json", {"point_group": unknown})
+    (section,) = examined_sections(tmp_path)
+    assert section.warnings == () and section.tables[0].rows == (("C4", "C1", "–", "undecided ◂"),)
+    (tmp_path / "examine.json").write_text("{")
+    with pytest.raises(InputError, match=r"examine\.json: not the answers of examine"):
+        examined_sections(tmp_path)

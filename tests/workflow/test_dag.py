@@ -339,4 +339,4 @@ def test_ten_million_particles_are_planned_at_once(workflow: Workflow) -> None:
         words[0]: int(words[1]) for line in text.splitlines() if len(words := line.split()) == 2 and words[1].isdigit()
     }
     assert counts["sum"] == counts["score"] == 100 * (N + 1)
-    assert counts["total"] == 2 * 100 * (N + 1) + 4 * (N + 1) + N + 5
+    assert counts["total"] == 2 * 100 * (N + 1) + 4 * (N + 1) + N + 6

@@ -135,7 +135,7 @@ def test_another_formula_of_a_kernel_reruns_what_launches_it(
         ("cryocore/score/comparison.py", "ALTERNATIVE_SHARE = 0.99", "ALTERNATIVE_SHARE = 0.9", COMPARING),
         ("cryocore/select/rules.py", "round(share *", "int(share *", {"select", "report"}),
         ("cryocore/config/rules.py", "rates(0.05)", "rates(0.1)", {"select", "report"}),
-        ("cryocore/examine/split.py", "LEAST_FSC = 0.1", "LEAST_FSC = 0.2", {"examine"}),
+        ("cryocore/examine/split.py", "LEAST_FSC = 0.2", "LEAST_FSC = 0.1", {"examine"}),
         ("cryocore/log/gather.py", "Shard(i,", "Shard(i + 1,", {"gather"}),
         ("cryocore/validate/metrics.py", "", "\nN = 1\n", {"validate", "report"}),
         ("cryocore/classify/network.py", "", "\nN = 1\n", {"classify", "report"}),

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cryocore.config.plant import PlantedErrors
+from cryocore.config.plant import ErrorShares
 from cryocore.formats.stacks import Reader
 from cryocore.geometry.rotations import matrix_to_quaternion
 from cryocore.hashing import hashed_uniform
@@ -91,7 +91,7 @@ class Planted:
         return replace(scorer, comparison=replace(comparison, source=source))
 
 
-def plant_errors(data: Particles, rows: NDArray[np.intp], errors: PlantedErrors, seed: int) -> Planted:
+def plant_errors(data: Particles, rows: NDArray[np.intp], errors: ErrorShares, seed: int) -> Planted:
     """Make the particles of ``rows`` incorrect; the shares of the kinds are those of ``errors``, whatever their sum."""
     rng = np.random.default_rng([seed, STREAM_ROWS])
     shares = errors.model_copy(update={kind: getattr(errors, kind) / errors.total for kind in KINDS})

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from cryocore.config.base import FileName, Positive, Section
-from cryocore.config.plant import PlantedErrors
+from cryocore.config.plant import ErrorShares
 
 CLASSIFIERS = ("logistic", "boosting", "cnn")
 """Models that a run can make itself."""
@@ -33,8 +33,8 @@ class Classify(Section):
     patience: int = Field(default=8, ge=1, description="cnn: epochs without a lower loss to stop after")
     batch_size: int = Field(default=64, ge=2, description="cnn: images per step")
     learning_rate: Positive = Field(default=1e-3, description="cnn: the highest one")
-    errors: PlantedErrors = Field(
-        default=PlantedErrors(wrong_pose=0.4, local_pose=0.2, wrong_shift=0.2, junk=0.2),
+    errors: ErrorShares = Field(
+        default=ErrorShares(wrong_pose=0.4, local_pose=0.2, wrong_shift=0.2, junk=0.2),
         description="planted: kinds and shares",
     )
 

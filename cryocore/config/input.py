@@ -64,4 +64,6 @@ class Input(Section):
             raise ValueError("a simulation knows its own truth: truth and true_map need a star")
         if self.truth and self.plant.total > 0.0:
             raise ValueError("planted errors make their own truth: give truth or plant, not both")
+        if self.star and self.plant.duplicate > 0.0:
+            raise ValueError("plant.duplicate: images of a file cannot be cut anew; duplicates are simulated only")
         return self

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from cryocore.config.base import Range, Rate, Section
 
 
-class PlantedErrors(Section):
+class ErrorShares(Section):
     """Shares of the particles that are made incorrect on purpose; at most 1 together."""
 
     wrong_pose: Rate = Field(default=0.0, description="pose replaced by a uniformly random rotation")
@@ -23,7 +23,16 @@ class PlantedErrors(Section):
         return self.wrong_pose + self.local_pose + self.wrong_shift + self.junk
 
     @model_validator(mode="after")
-    def _at_most_everything(self) -> PlantedErrors:
+    def _at_most_everything(self) -> ErrorShares:
         if self.total > 1.0:
             raise ValueError(f"the rates add up to {self.total:g}; they may not exceed 1")
         return self
+
+
+class PlantedErrors(ErrorShares):
+    """Shares of the particles that are made incorrect on purpose, at most 1 together, and of those there twice."""
+
+    duplicate: float = Field(
+        default=0.0, ge=0.0, le=0.5, description="in simulations: image cut beside that of a correct particle"
+    )
+    duplicate_angstrom: Range = Field(default=(10.0, 20.0), description="range of how far beside")

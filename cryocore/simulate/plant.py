@@ -14,7 +14,7 @@ import pyarrow as pa
 import scipy.fft
 from numpy.typing import NDArray
 
-from cryocore.config.plant import PlantedErrors
+from cryocore.config.plant import ErrorShares, PlantedErrors
 from cryocore.errors import InputError
 from cryocore.formats.kinds import PARTICLE_ID, kind_of, read_tables
 from cryocore.formats.stacks import StackReader, batch_size
@@ -36,7 +36,7 @@ CORRECT = "none"
 KINDS = ("wrong_pose", "local_pose", "wrong_shift", "junk")
 
 
-def assign_errors(n: int, settings: PlantedErrors, rng: np.random.Generator) -> Kinds:
+def assign_errors(n: int, settings: ErrorShares, rng: np.random.Generator) -> Kinds:
     """The kind of error of each of ``n`` particles, ``(n,)``: one of ``KINDS`` or ``"none"``.
 
     Every kind gets ``round(rate * n)`` particles at random places.
@@ -51,7 +51,7 @@ def assign_errors(n: int, settings: PlantedErrors, rng: np.random.Generator) -> 
 
 
 def perturb_poses(
-    kinds: Kinds, rotations: Floats, shifts_angstrom: Floats, settings: PlantedErrors, rng: np.random.Generator
+    kinds: Kinds, rotations: Floats, shifts_angstrom: Floats, settings: ErrorShares, rng: np.random.Generator
 ) -> tuple[Floats, Floats]:
     """Poses with the planted errors.
 

@@ -36,6 +36,7 @@ from cryocore.ingest.columns import columns_of
 from cryocore.ingest.particles import particle_ids, poses_of
 from cryocore.maps.mrc import read_map, read_placement, require_contrast, write_map, write_stack
 from cryocore.maps.placement import require_same_voxel
+from cryocore.simulate.duplicates import Duplicates, draw_duplicates
 from cryocore.simulate.molecules import molecule_map
 from cryocore.simulate.plant import assign_errors, perturb_poses, truth_table
 from cryocore.tables.io import write_table
@@ -73,17 +74,22 @@ def simulate(
     truth_map = true_map(settings)
     truth = draw_truth(settings, symmetry, rng)
     kinds = assign_errors(settings.n_particles, plant, rng)
+    duplicates = draw_duplicates(truth.micrograph, kinds, plant, settings.pixel_size_angstrom, seed=seed)
+    truth = with_duplicates(truth, duplicates, settings.pixel_size_angstrom)
     rotations, shifts = perturb_poses(kinds, truth.rotations, truth.shifts_angstrom, plant, rng)
 
     out_dir.mkdir(parents=True, exist_ok=True)
     write_map(out_dir / "true_map.mrc", truth_map, settings.pixel_size_angstrom)
-    images = noisy_images(truth_map, truth, kinds == "junk", settings, rng, backend)
+    images = noisy_images(truth_map, truth, kinds == "junk", duplicates, settings, rng, backend)
     precision = np.float16 if settings.half_precision else np.float32
     write_stack(out_dir / STACK, images, settings.pixel_size_angstrom, dtype=precision)
     names = [f"{i + 1:06d}@{STACK}" for i in range(settings.n_particles)]
     half = rng.permutation(np.arange(len(names)) % 2) + 1
     write_star(*star_tables(names, rotations, shifts, truth, settings, half), out_dir / "particles.star")
-    table = truth_table(particle_ids(names), kinds, truth.rotations, truth.shifts_angstrom)
+    ids = particle_ids(names)
+    table = truth_table(ids, kinds, truth.rotations, truth.shifts_angstrom)
+    if len(duplicates):
+        table = table.append_column("duplicate_of", duplicates.originals(ids))
     write_table(out_dir / "truth.parquet", table, seed=seed)
 
 
@@ -125,6 +131,15 @@ def draw_truth(settings: Simulate, symmetry: str, rng: np.random.Generator) -> T
     angle = rng.uniform(0.0, 180.0, settings.n_micrographs)[micrograph]
     defocus = np.stack([mean + difference / 2, mean - difference / 2, angle], axis=1)
     return Truth(rotations, rng.normal(0.0, settings.shift_angstrom, (n, 2)), defocus, micrograph)
+
+
+def with_duplicates(truth: Truth, duplicates: Duplicates, pixel_size_angstrom: float) -> Truth:
+    """The truth in which each duplicate has its original's pose and defocus, and a shift that says where it was cut."""
+    rotations, shifts, defocus = truth.rotations.copy(), truth.shifts_angstrom.copy(), truth.defocus.copy()
+    rotations[duplicates.row] = rotations[duplicates.original]
+    defocus[duplicates.row] = defocus[duplicates.original]
+    shifts[duplicates.row] = shifts[duplicates.original] + duplicates.offset * pixel_size_angstrom
+    return Truth(rotations, shifts, defocus, truth.micrograph)
 
 
 def true_rotations(settings: Simulate, symmetry: str, rng: np.random.Generator) -> Floats:
@@ -176,13 +191,21 @@ def noisy_images(
     volume: Floats32,
     truth: Truth,
     junk: NDArray[np.bool_],
+    duplicates: Duplicates,
     settings: Simulate,
     rng: np.random.Generator,
     backend: Backend,
 ) -> Iterator[Floats32]:
     """Batches of images with unit noise; the signal is scaled to the wanted ratio, found on a first batch."""
     box = settings.box
-    draw_noise = noise_source(settings, rng)
+    draw_noise = noise_source(settings, box + duplicates.reach)
+
+    def backdrop(side: int, seeded: np.random.Generator) -> tuple[Floats32, float]:
+        noise = draw_noise(1, side, seeded)
+        if settings.background:
+            noise += gradients(settings.background, 1, side, seeded)
+        return noise[0], float(np.exp(seeded.normal(0.0, settings.scale_spread)))
+
     disc = particle_disc(volume)
     grid = backend.to_device(map_to_grid(volume, simulation_grid(settings))[None])
     first = np.flatnonzero(~junk)[:512] if not junk.all() else np.arange(min(512, len(junk)))
@@ -191,43 +214,43 @@ def noisy_images(
     with tqdm(total=len(junk), desc="simulate", unit="image", disable=None) as bar:
         for start in range(0, len(junk), BATCH):
             rows = np.arange(start, min(start + BATCH, len(junk)))
-            noise = draw_noise(len(rows))
+            noise, scale = draw_noise(len(rows), box, rng), np.ones(len(rows))
             signal = clean_images(grid, truth, rows, settings, backend)
             signal[junk[rows]] = 0.0
-            images = amplitude * signal + noise
-            if settings.background:
-                images += gradients(settings.background, len(rows), box, rng)
+            tilt = gradients(settings.background, len(rows), box, rng) if settings.background else np.zeros_like(noise)
             if settings.scale_spread:
-                images *= np.exp(rng.normal(0.0, settings.scale_spread, len(rows)))[:, None, None]
+                scale = np.exp(rng.normal(0.0, settings.scale_spread, len(rows)))
+            for i, found, factor in duplicates.backdrops(rows, box, backdrop):
+                noise[i], tilt[i], scale[i] = found, 0.0, factor
+            images = (amplitude * signal + noise + tilt) * scale[:, None, None]
             bar.update(len(rows))
             yield images.astype(np.float32)
 
 
-def noise_source(settings: Simulate, rng: np.random.Generator) -> Callable[[int], Floats32]:
-    """A function that draws some images ``(m, n, n)`` of noise of unit variance.
+def noise_source(settings: Simulate, largest: int) -> Callable[[int, int, np.random.Generator], Floats32]:
+    """A function of a number, a side up to ``largest`` and a generator: images ``(m, n, n)`` of noise, unit variance.
 
     Raises
     ------
-    InputError  if the background images are smaller than the box.
+    InputError  if the background images are smaller than the largest side.
     """
-    box = settings.box
     if settings.background_images is not None:
-        patches = background_patches(settings.background_images, box)
-        return lambda m: cropped(patches, m, box, rng)
-    spectrum = noise_spectrum(settings)
+        patches = background_patches(settings.background_images, largest)
+        return lambda m, side, rng: cropped(patches, m, side, rng)
 
-    def gaussian(m: int) -> Floats32:
-        noise = rng.standard_normal((m, box, box), dtype=np.float32)
-        return scipy.fft.irfft2(scipy.fft.rfft2(noise) * spectrum, s=(box, box))
+    def gaussian(m: int, side: int, rng: np.random.Generator) -> Floats32:
+        noise = rng.standard_normal((m, side, side), dtype=np.float32)
+        return scipy.fft.irfft2(scipy.fft.rfft2(noise) * noise_spectrum(settings.noise, side), s=(side, side))
 
     return gaussian
 
 
-def background_patches(file: str | Path, box: int) -> Floats32:
+def background_patches(file: str | Path, largest: int) -> Floats32:
     """Images without particles ``(k, h, w)``, of mean 0 and variance 1 each."""
     patches = np.asarray(read_images(file), dtype=np.float32)
-    if min(patches.shape[1:]) < box:
-        problem = f"the images are {patches.shape[2]} x {patches.shape[1]} pixels, the box is {box}"
+    if min(patches.shape[1:]) < largest:
+        what = f"the box, with its planted duplicates, is {largest}"
+        problem = f"the images are {patches.shape[2]} x {patches.shape[1]} pixels, {what}"
         raise InputError(problem, file=file, fix="Give larger images, or lower input.simulate.box")
     patches -= patches.mean(axis=(1, 2), keepdims=True)
     return patches / patches.std(axis=(1, 2), keepdims=True)
@@ -253,10 +276,10 @@ def gradients(spread: float, n: int, box: int, rng: np.random.Generator) -> Floa
     return (x[:, None, None] * along + y[:, None, None] * along[:, None]).astype(np.float32)
 
 
-def noise_spectrum(settings: Simulate) -> Floats32:
+def noise_spectrum(noise: str, side: int) -> Floats32:
     """Amplitude of the noise over ``rfft2`` coefficients, unit power on average; coloured noise falls off."""
-    f = np.hypot(scipy.fft.fftfreq(settings.box)[:, None], scipy.fft.rfftfreq(settings.box)[None, :])
-    power = np.ones_like(f) if settings.noise == "white" else 0.4 + 2.0 / (1.0 + (f / 0.08) ** 2)
+    f = np.hypot(scipy.fft.fftfreq(side)[:, None], scipy.fft.rfftfreq(side)[None, :])
+    power = np.ones_like(f) if noise == "white" else 0.4 + 2.0 / (1.0 + (f / 0.08) ** 2)
     return np.sqrt(power / power.mean()).astype(np.float32)
 
 

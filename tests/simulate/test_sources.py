@@ -47,7 +47,7 @@ def test_noise_is_cropped_from_images_without_particles(tmp_path: Path) -> None:
     x = np.arange(64)
     stripes = np.sin(2 * np.pi * x / 8)[None, None, :] * np.ones((3, 64, 1))
     write_stack(tmp_path / "background.mrcs", [(5.0 + 2.0 * stripes).astype(np.float32)], 1.0)
-    images = noise_source(settings(background_images=str(tmp_path / "background.mrcs")), rng)(40)
+    images = noise_source(settings(background_images=str(tmp_path / "background.mrcs")), 32)(40, 32, rng)
     assert images.shape == (40, 32, 32) and images.dtype == np.float32
     np.testing.assert_allclose(images.std(axis=(1, 2)), 1.0, atol=1e-3)
     power = np.abs(np.fft.fft2(images)) ** 2
@@ -57,5 +57,5 @@ def test_noise_is_cropped_from_images_without_particles(tmp_path: Path) -> None:
 
 def test_too_small_images_of_background_are_refused(tmp_path: Path) -> None:
     write_stack(tmp_path / "small.mrcs", [np.random.default_rng(3).normal(size=(2, 24, 24)).astype(np.float32)], 1.0)
-    with pytest.raises(InputError, match="24 x 24 pixels, the box is 32"):
-        noise_source(settings(background_images=str(tmp_path / "small.mrcs")), np.random.default_rng(0))
+    with pytest.raises(InputError, match="24 x 24 pixels, the box, with its planted duplicates, is 32"):
+        noise_source(settings(background_images=str(tmp_path / "small.mrcs")), 32)

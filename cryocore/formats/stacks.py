@@ -14,7 +14,6 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -118,7 +117,7 @@ class StackReader:
 
     def __init__(self, particles: Particles) -> None:
         self._root = Path(particles.root)
-        self._stack, self._names = stack_codes(particles)
+        self._stack, self._names = particles.codes("stack")
         self._slice = particles.column("slice").astype(np.int64)
         self._box = np.array([o.box for o in particles.optics])[particles.column("optics_group")]
         self._dark = np.array([o.image_sign < 0 for o in particles.optics])[particles.column("optics_group")]
@@ -305,20 +304,9 @@ def _plan(particles: Particles, rows: Ints, size: int) -> list[Ints]:
     if size < 1:
         raise ValueError(f"a batch holds at least 1 image; got {size}")
     group = particles.column("optics_group")[rows]
-    stack, _ = stack_codes(particles)
+    stack, _ = particles.codes("stack")
     order = np.lexsort((particles.column("slice")[rows], stack[rows], group))
     plan: list[Ints] = []
     for members in np.split(order, np.flatnonzero(np.diff(group[order])) + 1):
         plan += [rows[members[i : i + size]] for i in range(0, len(members), size)]
     return plan
-
-
-def stack_codes(particles: Particles) -> tuple[Ints, list[str]]:
-    """Number of each row's stack, ``(n,)``, in order of first appearance, and the stacks' names."""
-    column = particles.table.column("stack")
-    if not pa.types.is_dictionary(column.type):
-        column = column.dictionary_encode()
-    column = column.unify_dictionaries().combine_chunks()
-    if isinstance(column, pa.ChunkedArray):
-        column = column.chunk(0) if column.num_chunks else pa.array([], pa.string()).dictionary_encode()
-    return column.indices.to_numpy(zero_copy_only=False).astype(np.int64), column.dictionary.to_pylist()

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from cryocore.errors import InputError
 from cryocore.formats.mrc_header import HEADER_BYTES
-from cryocore.formats.stacks import Source, StackReader, read_bytes, stack_codes
+from cryocore.formats.stacks import Source, StackReader, read_bytes
 from cryocore.imaging.packed import Records, record_type
 from cryocore.tables.io import AGAIN, ARCHIVE_ERRORS, atomic_path, open_arrays, why
 from cryocore.tables.particles import Particles
@@ -36,7 +36,7 @@ LOCAL_HEADER_BYTES = 30
 
 def particles_digest(particles: Particles) -> str:
     """What tells the images: each particle's id, its stack and slice, and the box; no pose, no CTF."""
-    codes, names = stack_codes(particles)
+    codes, names = particles.codes("stack")
     digest = hashlib.sha256("\0".join(names).encode())
     for values in (codes, particles.column("slice"), particles.column("optics_group")):
         digest.update(np.ascontiguousarray(values, dtype=np.int64).tobytes())
@@ -47,7 +47,7 @@ def particles_digest(particles: Particles) -> str:
 
 def stack_digests(particles: Particles) -> list[str]:
     """The state of each stack: its header, size and time of change."""
-    return [_stack_digest(Path(particles.root) / name) for name in stack_codes(particles)[1]]
+    return [_stack_digest(Path(particles.root) / name) for name in particles.codes("stack")[1]]
 
 
 def _stack_digest(path: Path) -> str:
@@ -140,7 +140,7 @@ class Transforms:
             )
         changed = np.flatnonzero(made["identity_stacks"] != np.array(stack_digests(particles)))
         if len(changed):
-            name = stack_codes(particles)[1][changed[0]]
+            name = particles.codes("stack")[1][changed[0]]
             raise InputError(f"made before {name} changed", file=path, fix=AGAIN)
         count = np.bincount(particles.column("optics_group"), minlength=len(shells))
         offsets = [

@@ -144,6 +144,16 @@ class Particles:
         """One column as a NumPy array (strings as objects)."""
         return self.table.column(name).to_numpy()
 
+    def codes(self, name: str) -> tuple[NDArray[np.int64], list[str]]:
+        """A column of texts as numbers ``(n,)``, and the text of each."""
+        column = self.table.column(name)
+        if not pa.types.is_dictionary(column.type):
+            column = column.dictionary_encode()
+        column = column.unify_dictionaries().combine_chunks()
+        if isinstance(column, pa.ChunkedArray):
+            column = column.chunk(0) if column.num_chunks else pa.array([], pa.string()).dictionary_encode()
+        return column.indices.to_numpy(zero_copy_only=False).astype(np.int64), column.dictionary.to_pylist()
+
     @property
     def ids(self) -> NDArray[np.uint64]:
         """Stable particle ids, ``(n,)``."""

@@ -4,7 +4,7 @@ The loop, with poses fixed::
 
     ingest        files -> a table of particles: pose, shift, CTF, half set
     reconstruct   particles of the round -> two half maps        (round 0: all particles)
-    examine       images and poses of round 0 -> does the data set have the point group of the run?
+    examine       images and poses of round 0 -> the point group of the run? particles that are there twice?
     score         map, projected at every pose -> how well each particle fits
     select        scores -> the particles of the next round
     validate      half maps, scores, truth where known -> resolution, error rates, report

@@ -2,13 +2,14 @@
 
 
 rule examine:
-    """Ask whether the particles have the point group of the run."""
+    """Ask whether the particles have the point group of the run, and whether some are there twice."""
     input:
         particles="<results>/particles.parquet",
         images=IMAGES,
         mask="<results>/round_0/mask.mrc",
     output:
         answers="<results>/examine.json",
+        duplicates="<results>/duplicates.parquet",
     log:
         "<logs>/examine.log",
     benchmark:

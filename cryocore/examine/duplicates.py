@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -164,6 +165,17 @@ class Duplicates:
         return (
             f"{found} {self.across_share:.0%} of the pairs have one in each half set: noise alone gives an FSC of "
             f"about {self.noise_fsc:.2f}, and the resolution is too good."
+        )
+
+    def warning(self, listed: Path, parent: str) -> str | None:
+        """What a user has to know and can do, or None; ``listed`` has :meth:`table`, of the particles of ``parent``."""
+        if not self.noticed:
+            return None
+        without = Path(parent).with_suffix("").name + "_unique" + Path(parent).suffix
+        which = "" if self.complete else f", as far as found ({len(self.first):,})"
+        return (
+            f"{self.sentence} `cryocore transfer-selection {listed} {parent} {without}` leaves them out{which}; so "
+            "does `input.min_distance_angstrom`, where the file has coordinates."
         )
 
     def table(self, ids: Ids) -> pa.Table:

@@ -6,15 +6,18 @@ import logging
 from pathlib import Path
 
 from cryocore.backend import Backend
+from cryocore.examine.duplicates import find_duplicates
 from cryocore.examine.point_group import examine_point_group
-from cryocore.tables.io import write_json
+from cryocore.tables.io import write_json, write_table
 from cryocore.tables.particles import Particles
 
 log = logging.getLogger(__name__)
 
+DUPLICATES = "duplicates.parquet"
+
 
 def examine(particles: Path, round_dir: Path, *, symmetry: str, seed: int, backend: Backend, out: Path) -> None:
-    """Write the answers as JSON, each under the name of its question.
+    """Write the answers as JSON, each under the name of its question, and duplicates.parquet beside them.
 
     Parameters
     ----------
@@ -25,4 +28,8 @@ def examine(particles: Path, round_dir: Path, *, symmetry: str, seed: int, backe
     data = Particles.read(particles)
     group = examine_point_group(data, round_dir / "mask.mrc", symmetry, seed=seed, backend=backend)
     log.log(logging.WARNING if group.verdict == "contradicted" else logging.INFO, group.sentence)
-    write_json(out, {"point_group": group.as_dict()})
+    duplicates, listed = find_duplicates(data, symmetry, seed=seed), out.with_name(DUPLICATES)
+    warning = duplicates.warning(listed, data.parent)
+    log.log(logging.WARNING if warning else logging.INFO, warning or duplicates.sentence)
+    write_table(listed, duplicates.table(data.ids), complete=duplicates.complete)
+    write_json(out, {"point_group": group.as_dict(), "duplicates": duplicates.as_dict() | {"warning": warning}})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,10 @@ import pytest
 
 from cryocore.backend import get_backend
 from cryocore.config.plant import PlantedErrors
+from cryocore.config.reconstruct import Reconstruct
 from cryocore.config.simulate import Simulate
+from cryocore.convert.apply import apply_selection
+from cryocore.examine import examine
 from cryocore.examine.duplicates import (
     WITHIN_DEG,
     Compared,
@@ -36,6 +40,7 @@ from cryocore.geometry.rotations import (
 )
 from cryocore.geometry.symmetry import point_group
 from cryocore.ingest.particles import ingest
+from cryocore.reconstruct import reconstruct
 from cryocore.simulate.stage import noise_spectrum, simulate
 from cryocore.tables.particles import Particles
 from cryocore.types import Floats, Floats32, Ints
@@ -304,3 +309,21 @@ def test_a_few_pairs_are_no_warning() -> None:
     assert not some.noticed
     three = replace(some, first=ids(3), share=0.02)
     assert three.noticed and not replace(three, share=0.009).noticed
+
+
+def test_the_stage_writes_a_selection_without_them(tmp_path: Path) -> None:
+    data = simulated(tmp_path, 0.15, snr=0.1)
+    backend, file = get_backend("cpu"), tmp_path / "particles.parquet"
+    data.write(file)
+    common = {"symmetry": "C1", "backend": backend}
+    reconstruct(file, None, None, settings=Reconstruct(), out_dir=tmp_path / "round_0", **common)
+    examine(file, tmp_path / "round_0", seed=0, out=tmp_path / "examine.json", **common)
+    answer = json.loads((tmp_path / "examine.json").read_text())["duplicates"]
+    assert answer["noticed"] and answer["n_found"] == 90 and answer["complete"]
+    star = tmp_path / "particles.star"
+    assert f"transfer-selection {tmp_path}/duplicates.parquet {star} particles_unique.star" in answer["warning"]
+    done = apply_selection(tmp_path / "duplicates.parquet", star, tmp_path / "particles_unique.star")
+    assert (done.n_selected, done.n_parent) == (510, 600)
+    left = ingest(tmp_path / "particles_unique.star", root=None, pixel_size_angstrom=None, seed=0)
+    after = find_duplicates(left, "C1", seed=0)
+    assert after.n_compared > 0 and not len(after.first) and after.warning(file, str(star)) is None

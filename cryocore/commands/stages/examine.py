@@ -19,7 +19,9 @@ def examine(
     backend: options.Backend = "auto",
     threads: options.Threads = 2,
 ) -> None:
-    """Ask of the data set as a whole whether it has the point group that the run gives it.
+    """Ask of the data set as a whole whether it has the run's point group, and whether particles are there twice.
+
+    Beside the answers duplicates.parquet is written, a selection that leaves out the second of each pair.
 
     **Examples**
 

@@ -337,8 +337,11 @@ def compare(
         threshold[chosen] = least_height(n, np.concatenate(others))
     shift = particles.shifts_angstrom
     expected = (shift[pairs[:, 1]] - shift[pairs[:, 0]]) / pixel[group][:, None]
-    apart = np.linalg.norm(offset - expected, axis=1)
-    return Compared(pairs, shared, offset, apart, threshold, box[group], pixel[group])
+    # a correlation by transforms tells offsets but for whole boxes: of these the nearest to one particle is taken
+    side = box[group][:, None]
+    between = (offset - expected + side / 2) % side - side / 2
+    apart = np.linalg.norm(between, axis=1)
+    return Compared(pairs, shared, expected + between, apart, threshold, box[group], pixel[group])
 
 
 def phases(images: Floats32 | NDArray[Any]) -> Complex64:
@@ -356,16 +359,15 @@ def phases(images: Floats32 | NDArray[Any]) -> Complex64:
 def peaks(first: Complex64, second: Complex64, n: int) -> tuple[Floats, Floats]:
     """Height ``(m,)`` and place ``(m, 2)``, pixels (x, y), of the highest correlation of two sets of phases.
 
-    A peak at (x, y) says that pixel p + (x, y) of the first image is pixel p of the second. NaN where a filter has left
-    too little to compare.
+    A peak at (x, y) says that pixel p + (x, y) of the first image, modulo n, is pixel p of the second. NaN where a filter
+    has left too little to compare.
     """
     product = first * second.conj()
     surface = scipy.fft.irfft2(product, s=(n, n))
     flat = surface.reshape(len(surface), n * n)
     top = np.argmax(flat, axis=1)
     y, x = np.divmod(top, n)
-    place = np.stack([x, y], axis=1)
-    place = np.where(place >= (n + 1) // 2, place - n, place).astype(np.float64)
+    place = np.stack([x, y], axis=1).astype(np.float64)
     # the other half of the plane holds the Friedel mates; a coefficient without a phase counts for nothing
     number = np.count_nonzero(product, axis=(1, 2)) + np.count_nonzero(product[:, :, 1 : (n + 1) // 2], axis=(1, 2))
     height = flat[np.arange(len(flat)), top].astype(np.float64) * n**2 / np.maximum(number, 1)

@@ -153,6 +153,17 @@ def test_crops_of_real_background_that_overlap_are_noticed() -> None:
     np.testing.assert_array_equal(found.offset_pixels, np.tile([-3.0, 7.0], (12, 1)))
 
 
+@pytest.mark.parametrize(("x", "y"), [(32, 0), (-40, 5), (20, -24)])
+def test_one_particle_in_two_boxes_far_apart(x: int, y: int) -> None:
+    """One is off its box's centre by half of it and more, and its shift says so."""
+    canvas = coloured((20, 160, 160), np.random.default_rng(7))
+    images = np.concatenate([canvas[:, 48:112, 48:112], canvas[:, 48 + y : 112 + y, 48 + x : 112 + x]])
+    shifts = np.repeat([[0.0, 0.0], [x + 0.3, y - 0.4]], 20, axis=0)
+    found = compared(images, np.tile(np.arange(20), 2), shifts=shifts)
+    assert found.is_duplicate.mean() >= 0.9
+    np.testing.assert_allclose(found.offset_pixels[found.is_duplicate], [[x, y]] * found.is_duplicate.sum(), atol=1e-6)
+
+
 @pytest.mark.parametrize("kind", ["gradient", "lattice", "edge of a mask", "fixed pattern"])
 def test_what_images_of_a_micrograph_have_in_common_is_no_shared_noise(kind: str) -> None:
     rng, n = np.random.default_rng(0), 64
@@ -199,7 +210,7 @@ def test_overlapping_boxes_of_two_particles_are_told_from_one(step: int, is_foun
     assert found.noise_is_shared.mean() == pytest.approx(float(is_found), abs=0.1)
     assert not found.is_duplicate.any()
     if is_found:
-        assert found.apart_pixels[found.noise_is_shared].tolist() == pytest.approx([step] * 30)
+        assert found.apart_pixels[found.noise_is_shared].tolist() == pytest.approx([step] * 30, abs=1e-6)
 
 
 def test_threshold() -> None:

@@ -359,8 +359,8 @@ def phases(images: Floats32 | NDArray[Any]) -> Complex64:
 def peaks(first: Complex64, second: Complex64, n: int) -> tuple[Floats, Floats]:
     """Height ``(m,)`` and place ``(m, 2)``, pixels (x, y), of the highest correlation of two sets of phases.
 
-    A peak at (x, y) says that pixel p + (x, y) of the first image, modulo n, is pixel p of the second. NaN where a filter
-    has left too little to compare.
+    A peak at (x, y) says that pixel p + (x, y) of the first image, modulo n, is pixel p of the second. Where a filter
+    has left too little to compare, the height is NaN.
     """
     product = first * second.conj()
     surface = scipy.fft.irfft2(product, s=(n, n))

@@ -60,8 +60,9 @@ FALSE_PEAKS = 1e-4
 """Share of pairs without shared noise that pass for having it."""
 OVER_OTHERS = 1.3
 """How far a peak has to rise above that which 95 % of pairs of different micrographs stay below."""
-ONE_PARTICLE = 0.1
-"""Share of the box: centres closer than this are one particle; farther apart, the boxes of two overlap."""
+SAME_PLACE_ANGSTROM = 10.0
+SAME_PLACE_PIXELS = 2.0
+"""Centres closer than the larger of these are one particle; between others noise agrees at low resolution at most."""
 
 FEWEST = 3
 LEAST_SHARE = 0.01
@@ -97,7 +98,6 @@ class Compared:
     offset_pixels: Floats
     apart_pixels: Floats
     threshold: Floats
-    box: Ints
     pixel_size_angstrom: Floats
 
     @property
@@ -108,7 +108,8 @@ class Compared:
     @property
     def is_duplicate(self) -> Bools:
         """Whether they are so on one particle, ``(m,)``."""
-        return self.noise_is_shared & (self.apart_pixels < ONE_PARTICLE * self.box)
+        near = np.maximum(SAME_PLACE_ANGSTROM / self.pixel_size_angstrom, SAME_PLACE_PIXELS)
+        return self.noise_is_shared & (self.apart_pixels < near)
 
 
 @dataclass(frozen=True)
@@ -341,7 +342,7 @@ def compare(
     side = box[group][:, None]
     between = (offset - expected + side / 2) % side - side / 2
     apart = np.linalg.norm(between, axis=1)
-    return Compared(pairs, shared, expected + between, apart, threshold, box[group], pixel[group])
+    return Compared(pairs, shared, expected + between, apart, threshold, pixel[group])
 
 
 def phases(images: Floats32 | NDArray[Any]) -> Complex64:

@@ -146,7 +146,10 @@ class Duplicates:
 
     @property
     def noise_fsc(self) -> float:
-        """The FSC that noise alone has between the half maps: the share of a half map's noise that both contain."""
+        """The FSC that noise alone has between the half maps: the share of a half map's noise that both contain.
+
+        Less where poses or shifts of a pair differ by what is resolved.
+        """
         return 2.0 * self.share * (self.across_share or 0.0)
 
     @property
@@ -165,7 +168,7 @@ class Duplicates:
             return found
         return (
             f"{found} {self.across_share:.0%} of the pairs have one in each half set: noise alone gives an FSC of "
-            f"about {self.noise_fsc:.2f}, and the resolution is too good."
+            f"up to about {self.noise_fsc:.2f}, and the resolution is too good."
         )
 
     def warning(self, listed: Path, parent: str) -> str | None:

@@ -117,7 +117,7 @@ class Duplicates:
     """Particles that are there twice.
 
     ``first``, ``second`` : (k,) ids of the pairs that were found, by row; ``distance_angstrom`` (k,) of their boxes
-    ``share``, ``low``, ``high`` : second ones per particle of the data set, estimated, with its interval of 95 %
+    ``share``, ``low``, ``high`` : such pairs per particle of the data set, estimated, with its interval of 95 %
     ``across_share`` : of the pairs found, those whose particles are in different half sets; None of none
     ``n_overlapping`` : pairs found that share noise, and not their particle
     ``complete`` : whether all pairs of all micrographs were compared
@@ -159,16 +159,17 @@ class Duplicates:
             return "Duplicates were not looked for: no two particles of a micrograph can be compared."
         if not len(self.first):
             return f"No duplicates among {self.n_compared:,} pairs of particles with nearly equal poses."
+        share, low, high = (100 * value for value in (self.share, self.low, self.high))
         found = (
-            f"{self.share:.1%} of the particles ({self.low:.1%} to {self.high:.1%}) are there twice: their boxes are "
+            f"{share:.1f} % of the particles ({low:.1f} to {high:.1f}) are there twice: their boxes are "
             f"{np.median(self.distance_pixels):.1f} pixels ({np.median(self.distance_angstrom):.0f} Å) beside those of "
             "others, and show the same noise."
         )
         if self.noise_fsc < LEAST_SHARE:
             return found
         return (
-            f"{found} {self.across_share:.0%} of the pairs have one in each half set: noise alone gives an FSC of "
-            f"up to about {self.noise_fsc:.2f}, and the resolution is too good."
+            f"{found} {100 * (self.across_share or 0.0):.0f} % of the pairs have one in each half set: noise alone "
+            f"gives an FSC of up to about {self.noise_fsc:.2f}, and the resolution is too good."
         )
 
     def warning(self, listed: Path, parent: str) -> str | None:

@@ -114,7 +114,7 @@ def test_planted_duplicates_are_found_and_no_other_pair(
     half = dict(zip(data.ids.tolist(), data.column("half").tolist(), strict=True))
     across = np.mean([half[a] != half[b] for a, b in wanted])
     assert found.across_share == pytest.approx(across) and found.noise_fsc == pytest.approx(0.3 * across)
-    assert "15.0% of the particles" in found.sentence and "one in each half set" in found.sentence
+    assert "15.0 % of the particles" in found.sentence and "one in each half set" in found.sentence
     table = found.table(data.ids)
     assert pa.compute.sum(table.column("selected")).as_py() == 510
     left_out = table.filter(table.column("duplicate_of").is_valid()).to_pydict()

@@ -22,7 +22,7 @@ import pyarrow as pa
 import scipy.fft
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
-from scipy.stats import beta, norm
+from scipy.special import betaincinv, ndtri
 
 from cryocore.formats.stacks import StackReader
 from cryocore.geometry.rotations import matrix_to_quaternion, quaternion_to_matrix
@@ -382,7 +382,7 @@ def peaks(first: Complex64, second: Complex64, n: int) -> tuple[Floats, Floats]:
 def least_height(n: int, others: Floats) -> float:
     """Height from which on images of side ``n`` share noise, given the peaks ``(m,)`` of pairs that cannot."""
     number = int(np.count_nonzero(np.hypot(scipy.fft.fftfreq(n)[:, None], scipy.fft.fftfreq(n)) >= LOWEST_FREQUENCY))
-    by_chance = norm.isf(FALSE_PEAKS / n**2) / np.sqrt(number)
+    by_chance = -ndtri(FALSE_PEAKS / n**2) / np.sqrt(number)
     others = others[np.isfinite(others)]
     usual = float(np.quantile(others, 0.95)) if len(others) >= 20 else 0.0
     return float(max(LEAST_SHARED, by_chance, OVER_OTHERS * usual))
@@ -429,8 +429,8 @@ def interval(k: int, n: int) -> tuple[float, float]:
     [0.016, 0.113]
     """
     tail = (1.0 - CONFIDENCE) / 2.0
-    low = float(beta.ppf(tail, k, n - k + 1)) if k else 0.0
-    high = float(beta.isf(tail, k + 1, n - k)) if k < n else float(n > 0)
+    low = float(betaincinv(k, n - k + 1, tail)) if k else 0.0
+    high = float(betaincinv(k + 1, n - k, 1.0 - tail)) if k < n else float(n > 0)
     return low, high
 
 

@@ -177,10 +177,10 @@ class Duplicates:
         if not self.noticed:
             return None
         without = Path(parent).with_suffix("").name + "_unique" + Path(parent).suffix
-        which = "" if self.complete else f", as far as found ({len(self.first):,})"
+        which = "" if self.complete else f", as far as they were found ({len(self.first):,})"
         return (
-            f"{self.sentence} `cryocore transfer-selection {listed} {parent} {without}` leaves them out{which}; so "
-            "does `input.min_distance_angstrom`, where the file has coordinates."
+            f"{self.sentence} To leave them out{which}, run cryocore transfer-selection {listed} {parent} {without}, "
+            "and start from what it writes; where the file has coordinates, input.min_distance_angstrom does as well."
         )
 
     def table(self, ids: Ids) -> pa.Table:
@@ -238,7 +238,8 @@ def find_duplicates(particles: Particles, symmetry: str, *, seed: int) -> Duplic
     most = min(MOST_COMPARED, max(1, MOST_PIXELS // largest**2))
     near = found.angle_deg < NEAREST_DEG
     rng = np.random.default_rng((seed, 1))
-    first = _sample(np.flatnonzero(near), most, rng)
+    n_rest = min(int(np.count_nonzero(~near)), most // 5)  # at least so many of those farther apart
+    first = _sample(np.flatnonzero(near), most - n_rest, rng)
     rest = _sample(np.flatnonzero(~near), most - len(first), rng)
     with StackReader(particles) as reader:
         compared = compare(particles, found.pairs[np.concatenate([first, rest])], member, reader.read)

@@ -19,6 +19,11 @@ READING = (
     "smaller group, whose symmetry is then given. Poses that were found under a wrong group have its symmetry and "
     "cannot speak against it."
 )
+DUPLICATES = "duplicates", "Duplicates", "Are particles there twice?"
+READING_DUPLICATES = (
+    "Particles of a micrograph with nearly equal poses are compared by the noise of their images, which is the same "
+    "where two boxes lie on one particle. The list is in duplicates.parquet."
+)
 
 
 def examined_sections(run_dir: Path) -> list[Section]:
@@ -49,8 +54,31 @@ def point_group_section(answer: Answer) -> Section:
     )
 
 
+def duplicates_section(answer: Answer) -> Section:
+    """How many particles are there twice, and some of them."""
+    rows = tuple(
+        (str(e["particle_id"]), str(e["duplicate_of"]), e["micrograph"], f"{e['distance_angstrom']:.1f}")
+        for e in answer["examples"]
+    )
+    parts = (
+        "" if answer["complete"] else f"{answer['n_compared']:,} of {answer['n_candidates']:,} pairs were compared.",
+        f"The boxes of {answer['n_overlapping']:,} pairs of different particles overlap."
+        if answer["n_overlapping"]
+        else "",
+    )
+    return Section(
+        *DUPLICATES,
+        answer["sentence"],
+        points=tuple(filter(None, parts)),
+        tables=(Table(f"The first of {answer['n_found']:,} pairs", HEAD_DUPLICATES, rows),) if rows else (),
+        reading=READING_DUPLICATES,
+        warnings=(answer["warning"],) if answer["warning"] else (),
+    )
+
+
 HEAD = ("Group", "Within", "Ratio", "Verdict")
-SECTIONS = {"point_group": point_group_section}
+HEAD_DUPLICATES = ("Particle", "Duplicate of", "Micrograph", "Distance, Å")
+SECTIONS = {"point_group": point_group_section, "duplicates": duplicates_section}
 
 
 def _ratio(value: float | None, error: float | None) -> str:

@@ -255,6 +255,17 @@ def test_candidates_are_the_close_pairs_of_a_micrograph(symmetry: str) -> None:
     np.testing.assert_allclose(found.angle_deg, angle[tuple(found.pairs.T)], atol=1e-4)
 
 
+def test_no_pairs_are_no_duplicates() -> None:
+    data = in_memory(np.zeros((3, 32, 32), np.float32), np.arange(3))
+    found = find_duplicates(data, "C1", seed=0)
+    assert (found.n_candidates, found.share, found.noticed) == (0, 0.0, False)
+    assert found.sentence.startswith("Duplicates were not looked for")
+    assert (
+        found.as_dict()["distance_pixels"] is None
+        and found.table(data.ids).column("selected").to_pylist() == [True] * 3
+    )
+
+
 def test_copies_of_an_image_are_no_pair() -> None:
     same = np.tile([1.0, 0.0, 0.0, 0.0], (4, 1))
     images = np.array([7, 7, 8, 8], dtype=np.uint64)
@@ -332,7 +343,7 @@ def test_the_stage_writes_a_selection_without_them(tmp_path: Path) -> None:
     answer = json.loads((tmp_path / "examine.json").read_text())["duplicates"]
     assert answer["noticed"] and answer["n_found"] == 90 and answer["complete"]
     star = tmp_path / "particles.star"
-    assert f"transfer-selection {tmp_path}/duplicates.parquet {star} particles_unique.star" in answer["warning"]
+    assert f"transfer-selection {tmp_path}/duplicates.parquet {star} particles_unique.star," in answer["warning"]
     done = apply_selection(tmp_path / "duplicates.parquet", star, tmp_path / "particles_unique.star")
     assert (done.n_selected, done.n_parent) == (510, 600)
     left = ingest(tmp_path / "particles_unique.star", root=None, pixel_size_angstrom=None, seed=0)

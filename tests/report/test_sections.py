@@ -134,3 +134,21 @@ def test_the_point_group_has_a_section_and_a_warning_where_it_is_contradicted(tm
     (tmp_path / "examine.json").write_text("{")
     with pytest.raises(InputError, match=r"examine\.json: not the answers of examine"):
         examined_sections(tmp_path)
+
+
+def test_duplicates_are_a_section_and_a_warning(tmp_path):
+    pair = {"particle_id": 2, "duplicate_of": 1, "micrograph": "a.mrc", "distance_angstrom": 15.42}
+    counts = {"n_found": 7, "n_overlapping": 3, "n_compared": 40, "n_candidates": 90, "complete": False}
+    answer = {"sentence": "Some are there twice.", "warning": "Leave them out.", "examples": [pair], **counts}
+    write_json(tmp_path / "examine.json", {"duplicates": answer})
+    (section,) = examined_sections(tmp_path)
+    assert (section.answer, section.warnings) == ("Some are there twice.", ("Leave them out.",))
+    assert section.tables[0].rows == (("2", "1", "a.mrc", "15.4"),) and "7 pairs" in section.tables[0].title
+    assert section.points == (
+        "40 of 90 pairs were compared.",
+        "The boxes of 3 pairs of different particles overlap.",
+    )
+    none = answer | {"warning": None, "examples": [], "n_found": 0, "n_overlapping": 0, "complete": True}
+    write_json(tmp_path / "examine.json", {"duplicates": none})
+    (section,) = examined_sections(tmp_path)
+    assert (section.warnings, section.tables, section.points) == ((), (), ())

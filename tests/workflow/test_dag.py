@@ -46,6 +46,7 @@ def results(workflow: Workflow, n_rounds: int = N) -> None:
         "particles.parquet",
         "truth.parquet",
         "examine.json",
+        "duplicates.parquet",
         "rounds.parquet",
         "rounds.txt",
         "report.html",

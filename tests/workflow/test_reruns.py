@@ -136,6 +136,7 @@ def test_another_formula_of_a_kernel_reruns_what_launches_it(
         ("cryocore/select/rules.py", "round(share *", "int(share *", {"select", "report"}),
         ("cryocore/config/rules.py", "rates(0.05)", "rates(0.1)", {"select", "report"}),
         ("cryocore/examine/split.py", "LEAST_FSC = 0.2", "LEAST_FSC = 0.1", {"examine"}),
+        ("cryocore/examine/duplicates.py", "LEAST_SHARED = 0.15", "LEAST_SHARED = 0.2", {"examine"}),
         ("cryocore/log/gather.py", "Shard(i,", "Shard(i + 1,", {"gather"}),
         ("cryocore/validate/metrics.py", "", "\nN = 1\n", {"validate", "report"}),
         ("cryocore/classify/network.py", "", "\nN = 1\n", {"classify", "report"}),

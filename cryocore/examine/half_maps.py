@@ -15,6 +15,7 @@ from cryocore.imaging.accumulate import accumulate
 from cryocore.imaging.grid import FourierGrid, FourierSums
 from cryocore.imaging.solve import Solver, sampling_density
 from cryocore.imaging.volumes import map_to_grid, shell_means
+from cryocore.maps.masks import soft_ball
 from cryocore.tables.particles import Particles
 from cryocore.types import Floats, Floats32
 
@@ -37,8 +38,7 @@ class HalfMaps:
     """Both half maps inside a ball, on the grid of their transform.
 
     ``transforms`` : complex64 ``(2, *grid.shape)``
-    ``density`` : float32, on the grid without padding: how well a coefficient is known, in the mean of its shell;
-        0 where it is not
+    ``density`` : float32, on the grid without padding: how well a coefficient is known, 1 in the mean of a shell
     ``repeated`` : how many coefficients one shell apart tell the same, since the ball is smaller than the box
     """
 
@@ -53,10 +53,16 @@ class HalfMaps:
         grid = coarse_grid(particles)
         sums = accumulate(particles, np.ones(len(particles), dtype=np.float32), grid, backend, progress="examine")
         solver = Solver(sums, np.eye(3)[None])
-        ball = soft_ball(grid.box, radius_angstrom / grid.pixel_size_angstrom)
-        transforms = np.stack([map_to_grid(solver.half(h) * ball, grid) for h in range(2)])
+        halves = np.stack([solver.half(h) for h in range(2)])
+        return cls.within(halves, radius_angstrom / grid.pixel_size_angstrom, known_share(sums), grid)
+
+    @classmethod
+    def within(cls, halves: Floats32, radius: float, density: Floats32, grid: FourierGrid) -> Self:
+        """From maps ``(2, n, n, n)``, cut by a soft ball of a radius in voxels that ends within the box."""
+        ball = soft_ball(grid.box, min(radius, grid.box / 2 - EDGE - 1), EDGE)
         square = ball.astype(np.float64) ** 2
-        return cls(transforms, known_share(sums), grid, float(ball.size * np.sum(square**2) / np.sum(square) ** 2))
+        repeated = float(ball.size * np.sum(square**2) / np.sum(square) ** 2)
+        return cls(np.stack([map_to_grid(half * ball, grid) for half in halves]), density, grid, repeated)
 
     @property
     def last_shell(self) -> int:
@@ -67,7 +73,7 @@ class HalfMaps:
         """Coefficients of both halves ``(2, n)`` and how well they are known ``(n,)`` at ``k`` ``(n, 3)`` in shells."""
         mate = k[:, 2] < 0
         points = np.where(mate[:, None], -k, k)
-        values = np.stack([_interpolated(t, self.grid.padding * points) for t in self.transforms])
+        values = np.stack([_mapped(t, _places(t, self.grid.padding * points)) for t in self.transforms])
         known = map_coordinates(self.density, _places(self.density, points), order=1, mode="nearest")
         return np.where(mate, values.conj(), values), np.where(known < UNSAMPLED, 0.0, known).astype(np.float64)
 
@@ -120,14 +126,6 @@ def coarse_grid(particles: Particles) -> FourierGrid:
     return FourierGrid.of(box, optics.pixel_size_angstrom * optics.box / box, PADDING, last)
 
 
-def soft_ball(box: int, radius: float) -> Floats32:
-    """A ball ``(box, box, box)`` of a radius in voxels, 1 inside, with a cosine edge that ends within the box."""
-    along = np.arange(box) - box // 2
-    distance = np.sqrt(along[:, None, None] ** 2 + along[None, :, None] ** 2 + along[None, None, :] ** 2)
-    radius = min(radius, box / 2 - EDGE - 1)
-    return (0.5 + 0.5 * np.cos(np.pi * np.clip((distance - radius) / EDGE, 0.0, 1.0))).astype(np.float32)
-
-
 def known_share(sums: FourierSums) -> Floats32:
     """The density of samples of both halves, smoothed, in units of the mean of its shell."""
     density = sampling_density(sums).sum(axis=0)
@@ -142,16 +140,13 @@ def known_share(sums: FourierSums) -> Floats32:
     return (smooth / np.interp(distance, np.arange(len(means)), means)).astype(np.float32)
 
 
-def _interpolated(transform: NDArray[np.complex64], points: Floats) -> Complex:
-    return _mapped(transform, _places(transform, points))
-
-
 def _places(values: NDArray[np.generic], points: Floats) -> Floats:
     """Indices [kz, ky, kx] of points (x, y, z) in grid steps, kz >= 0."""
     middle = values.shape[1] // 2
     return np.stack([points[:, 2], points[:, 1] + middle, points[:, 0] + middle])
 
 
-def _mapped(values: NDArray[np.complexfloating], at: Floats | list[Floats]) -> Complex:
+def _mapped(values: NDArray[np.complexfloating], at: Floats) -> Complex:
+    """Linear interpolation at indices ``(d, n)``."""
     parts = [map_coordinates(part, at, order=1, mode="nearest") for part in (values.real, values.imag)]
     return parts[0].astype(np.float64) + 1j * parts[1]

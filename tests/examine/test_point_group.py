@@ -14,13 +14,13 @@ from cryocore.backend import get_backend
 from cryocore.config.plant import PlantedErrors
 from cryocore.examine import examine
 from cryocore.examine.groups import chain, contains, cosets, maximal, next_larger, order, subgroups
-from cryocore.examine.half_maps import HalfMaps, radius_of, soft_ball
+from cryocore.examine.half_maps import HalfMaps, radius_of
 from cryocore.examine.point_group import judge, sample
 from cryocore.examine.split import Split, split_by
 from cryocore.geometry.rotations import matrix_to_quaternion
 from cryocore.geometry.symmetry import point_group
 from cryocore.imaging.grid import FourierGrid
-from cryocore.imaging.volumes import map_to_grid
+from cryocore.maps import soft_ball
 from cryocore.tables.particles import IMAGE, Particles
 from tests.phantoms import Blobs, optics, particles
 from tests.score.simulated import simulated
@@ -35,14 +35,14 @@ def half_maps(group: str, noise: float, seed: int = 0, atoms: int = 12) -> HalfM
     rng = np.random.default_rng(seed)
     blobs = Blobs.random(atoms, 3.0, 1.3, seed=4).symmetrised(point_group(group))
     volume = blobs.map(BOX)
-    grid, ball = FourierGrid.of(BOX, 4.0, 2.0), soft_ball(BOX, RADIUS)
-    halves = [volume + noise * volume.std() * rng.normal(size=volume.shape) for _ in range(2)]
-    transforms = np.stack([map_to_grid((half * ball).astype(np.float32), grid) for half in halves])
+    halves = np.stack([volume + noise * volume.std() * rng.normal(size=volume.shape) for _ in range(2)])
+    return evenly_sampled(halves)
+
+
+def evenly_sampled(halves: np.ndarray) -> HalfMaps:
+    grid = FourierGrid.of(BOX, 4.0, 2.0)
     coarse = FourierGrid(BOX, 4.0, BOX, grid.last_shell)
-    square = ball.astype(np.float64) ** 2
-    return HalfMaps(
-        transforms, np.ones(coarse.shape, np.float32), grid, ball.size * np.sum(square**2) / np.sum(square) ** 2
-    )
+    return HalfMaps.within(halves.astype(np.float32), RADIUS, np.ones(coarse.shape, np.float32), grid)
 
 
 @pytest.mark.parametrize(
@@ -97,10 +97,7 @@ def test_an_axis_of_revolution_leaves_turns_about_it_undecided() -> None:
     rng = np.random.default_rng(0)
     rings = [Blobs(np.array([[0.0, 0.0, z]]), np.ones(1), 3.0) for z in (-5.0, 4.0)]
     volume = sum(ring.map(BOX) for ring in rings)
-    even = half_maps("C1", noise=1.0)
-    ball = soft_ball(BOX, RADIUS)
-    halves = [(volume + 2.0 * volume.std() * rng.normal(size=volume.shape)) * ball for _ in range(2)]
-    maps = replace(even, transforms=np.stack([map_to_grid(h.astype(np.float32), even.grid) for h in halves]))
+    maps = evenly_sampled(np.stack([volume + 2.0 * volume.std() * rng.normal(size=volume.shape) for _ in range(2)]))
     assert judge(maps, "C6", 1000).verdict == "undecided"
 
 
@@ -155,7 +152,7 @@ def test_what_follows_is_said() -> None:
 
 
 def test_radius_of_a_mask() -> None:
-    assert radius_of(soft_ball(32, 9.0)) == pytest.approx(10.0, abs=1.0)
+    assert radius_of(soft_ball(32, 9.0, 3.0)) == pytest.approx(10.5, abs=0.5)
 
 
 @pytest.fixture(scope="module")

@@ -12,15 +12,18 @@ from cryocore.types import Floats
 
 STEPS = (2, 3, 5, 7)
 """Numbers of times that an axis on z may turn faster in the next larger group."""
-CUBIC = ("T", "O", "I1", "I2", "I3", "I4")
+CUBIC = {"T": 12, "O": 24, "I1": 60, "I2": 60, "I3": 60, "I4": 60}
 LARGEST = 120
 """Order up to which larger groups are considered."""
 
 
-@cache
 def order(name: str) -> int:
-    """Number of rotations."""
-    return len(point_group(name))
+    """Number of rotations.
+
+    >>> [order(name) for name in ("C4", "D7", "I2")]
+    [4, 14, 60]
+    """
+    return CUBIC[name] if name in CUBIC else int(name[1:]) * (2 if name[0] == "D" else 1)
 
 
 @cache
@@ -37,7 +40,7 @@ def contains(larger: str, smaller: str) -> bool:
 
 
 def name_of(name: str) -> str:
-    """The name that a group has here: D1 to Dn, I2 for I.
+    """The name that a group has here.
 
     >>> name_of(" i "), name_of("c4")
     ('I2', 'C4')
@@ -52,7 +55,7 @@ def subgroups(name: str) -> list[str]:
     >>> subgroups("D4")
     ['C1', 'C2', 'D1', 'C4', 'D2', 'D4']
     """
-    named = [f"{kind}{n}" for n in range(1, order(name) + 1) for kind in "CD"] + list(CUBIC)
+    named = [f"{kind}{n}" for n in range(1, order(name) + 1) for kind in "CD"] + [*CUBIC]
     found = [other for other in named if order(name) % order(other) == 0 and contains(name, other)]
     return sorted({*found, name}, key=lambda g: (order(g), g))
 

@@ -79,10 +79,10 @@ class PointGroupTest:
     def sentence(self) -> str:
         """The answer, and what follows from it."""
         if self.verdict == "contradicted":
-            supported = f"support {self.best}" if self.best != "C1" else "support no other for sure"
+            supported = self.best if self.best != "C1" else "no other group"
             return (
-                f"The particles contradict {self.given}{self._why} and {supported}. Run with symmetry: {self.best}."
-                f"{self._open}"
+                f"The particles contradict {self.given}{self._why}; they support {supported}. "
+                f"Run with symmetry: {self.best}.{self._open}"
             )
         hint = f"Nothing is seen against {self.best}: consider symmetry: {self.best} if the molecule can have it."
         if self.verdict == "undecided":

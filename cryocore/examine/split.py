@@ -92,8 +92,10 @@ def lattice(last_shell: int) -> Floats:
 
 def one_of_each(k: Floats, group: Floats) -> Floats:
     """One of each set of symmetry equivalents and Friedel mates of points ``(n, 3)``."""
-    along = np.abs(k @ (group @ GENERIC).T)
-    return k[along[:, 0] >= along.max(axis=1) * (1.0 - 1e-12)]
+    own, most = np.abs(k @ GENERIC), np.zeros(len(k))
+    for g in group:
+        np.maximum(most, np.abs(k @ (g @ GENERIC)), out=most)
+    return k[own >= most * (1.0 - 1e-12)]
 
 
 def equivalents(maps: HalfMaps, k: Floats, larger: str, smaller: str) -> tuple[Complex, Floats]:

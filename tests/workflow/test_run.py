@@ -87,7 +87,7 @@ def test_subset_says_how_likely_each_particle_is_correct(finished: tuple[Workflo
 def test_messages_are_logged_and_jobs_timed(finished: tuple[Workflow, str]) -> None:
     workflow, output = finished
     logs = workflow.work / "logs" / "tiny"
-    assert len(list(logs.rglob("*.log"))) == len(list(logs.rglob("*.tsv"))) == 15
+    assert len(list(logs.rglob("*.log"))) == len(list(logs.rglob("*.tsv"))) == 16
     message = "keeps 140 of 200 particles"
     assert message in output
     assert message in (logs / "select/round_2.log").read_text()

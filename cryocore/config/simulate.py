@@ -43,6 +43,19 @@ class Simulate(Section):
     scale_spread: float = Field(
         default=0.0, ge=0.0, description="standard deviation of the logarithm of images' scales"
     )
+    weak: Rate = Field(default=0.0, description="share of the correct particles with 0.3 times the signal")
+    neighbours: Rate = Field(default=0.0, description="share of the images with a second molecule at the edge")
+    beads: Rate = Field(default=0.0, description="share of the images with a gold bead")
+    bead_angstrom: Positive = Field(default=100.0, description="diameter of beads")
+    bead_contrast: float = Field(
+        default=10.0, description="height of beads, in standard deviations of the noise; negative: dark"
+    )
+    pose_jitter_deg: float = Field(
+        default=0.0, ge=0.0, description="correct poses turned by this times t of 3 degrees of freedom"
+    )
+    wrong_defocus: Rate = Field(
+        default=0.0, description="share of the micrographs recorded 3000 to 8000 Å too high in defocus"
+    )
     background: float = Field(
         default=0.0, ge=0.0, description="standard deviation of linear gradients, in that of the noise"
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,15 @@ from cryocore.maps.mrc import read_map, read_placement, require_contrast, write_
 from cryocore.maps.placement import require_same_voxel
 from cryocore.simulate.duplicates import Duplicates, draw_duplicates
 from cryocore.simulate.molecules import molecule_map
+from cryocore.simulate.nuisances import (
+    ImageNuisances,
+    at_the_edge,
+    beads,
+    draw_nuisances,
+    stream,
+    with_jitter,
+    with_wrong_defocus,
+)
 from cryocore.simulate.plant import assign_errors, perturb_poses, truth_table
 from cryocore.tables.io import write_table
 from cryocore.tables.particles import Optics
@@ -77,15 +86,23 @@ def simulate(
     duplicates = draw_duplicates(truth.micrograph, kinds, plant, settings.pixel_size_angstrom, seed=seed)
     truth = with_duplicates(truth, duplicates, settings.pixel_size_angstrom)
     rotations, shifts = perturb_poses(kinds, truth.rotations, truth.shifts_angstrom, plant, rng)
+    recorded = truth
+    if settings.pose_jitter_deg:
+        kinds, rotations = with_jitter(kinds, rotations, settings, plant, stream(seed, "jitter"))
+    if settings.wrong_defocus:
+        rng_defocus = stream(seed, "defocus")
+        kinds, defocus = with_wrong_defocus(kinds, truth.defocus, truth.micrograph, settings, rng_defocus)
+        recorded = replace(truth, defocus=defocus)
+    nuisances = draw_nuisances(kinds, settings, seed)
 
     out_dir.mkdir(parents=True, exist_ok=True)
     write_map(out_dir / "true_map.mrc", truth_map, settings.pixel_size_angstrom)
-    images = noisy_images(truth_map, truth, kinds == "junk", duplicates, settings, rng, backend)
+    images = noisy_images(truth_map, truth, kinds == "junk", duplicates, nuisances, settings, rng, backend)
     precision = np.float16 if settings.half_precision else np.float32
     write_stack(out_dir / STACK, images, settings.pixel_size_angstrom, dtype=precision)
     names = [f"{i + 1:06d}@{STACK}" for i in range(settings.n_particles)]
     half = rng.permutation(np.arange(len(names)) % 2) + 1
-    write_star(*star_tables(names, rotations, shifts, truth, settings, half), out_dir / "particles.star")
+    write_star(*star_tables(names, rotations, shifts, recorded, settings, half), out_dir / "particles.star")
     ids = particle_ids(names)
     table = truth_table(ids, kinds, truth.rotations, truth.shifts_angstrom)
     if len(duplicates):
@@ -192,6 +209,7 @@ def noisy_images(
     truth: Truth,
     junk: NDArray[np.bool_],
     duplicates: Duplicates,
+    nuisances: ImageNuisances,
     settings: Simulate,
     rng: np.random.Generator,
     backend: Backend,
@@ -217,14 +235,33 @@ def noisy_images(
             noise, scale = draw_noise(len(rows), box, rng), np.ones(len(rows))
             signal = clean_images(grid, truth, rows, settings, backend)
             signal[junk[rows]] = 0.0
+            signal *= nuisances.scales[rows, None, None]
+            if (beside := nuisances.has_neighbour[rows]).any():
+                signal[beside] += neighbours(grid, truth, rows[beside], settings, nuisances.neighbour_rng, backend)
             tilt = gradients(settings.background, len(rows), box, rng) if settings.background else np.zeros_like(noise)
             if settings.scale_spread:
                 scale = np.exp(rng.normal(0.0, settings.scale_spread, len(rows)))
             for i, found, factor in duplicates.backdrops(rows, box, backdrop):
                 noise[i], tilt[i], scale[i] = found, 0.0, factor
+            if (spoilt := nuisances.has_bead[rows]).any():
+                noise[spoilt] += beads(int(spoilt.sum()), settings, nuisances.bead_rng)
             images = (amplitude * signal + noise + tilt) * scale[:, None, None]
             bar.update(len(rows))
             yield images.astype(np.float32)
+
+
+def neighbours(
+    grid: Any,
+    truth: Truth,
+    rows: NDArray[np.int64],
+    settings: Simulate,
+    rng: np.random.Generator,
+    backend: Backend,
+) -> Floats32:
+    """The molecule at random poses at the edge of the images of some particles, ``(m, n, n)``, with their CTF."""
+    m = len(rows)
+    others = Truth(random_rotations(m, rng), np.zeros((m, 2)), truth.defocus[rows], truth.micrograph[rows])
+    return at_the_edge(clean_images(grid, others, np.arange(m), settings, backend), rng)
 
 
 def noise_source(settings: Simulate, largest: int) -> Callable[[int, int, np.random.Generator], Floats32]:

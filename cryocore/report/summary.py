@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from cryocore.report.loss import loss_section
 from cryocore.report.orientation import orientation_section
 from cryocore.report.page import Contents, Provenance, write_report
 from cryocore.report.reasons import reasons_section
+from cryocore.report.section import Section
 from cryocore.report.verdict import recommended_sentence, warnings
 from cryocore.tables.io import read_table, table_metadata, write_table
 from cryocore.tables.particles import Particles
@@ -87,16 +88,13 @@ def summarise(
     out_assessed : STAR file of all particles, with weight and reason in that round; None: there is none
     """
     settings = config.model_dump(mode="json") if isinstance(config, Config) else config
-    rounds = read_rounds(run_dir, n_rounds)
-    mask, _ = read_map(run_dir / "round_0" / "mask.mrc")
-    samples = independent_samples(mask, len(point_group(settings.get("symmetry") or "C1")))
-    curves = [FscCurves.read(run_dir / f"round_{m['round']}" / "fsc.parquet") for m in rounds]
-    rounds = [{**m, **_range_of_resolution(c, samples)} for m, c in zip(rounds, curves, strict=True)]
-    stop = _stop(run_dir, rounds, curves, samples)
+    found = findings(run_dir, n_rounds, settings, "" if out_assessed is None else out_assessed.name)
+    rounds, curves, stop = found.rounds, found.curves, found.stop
     table = rounds_table(rounds, stop)
     write_table(out_table, table, run=str(settings.get("run", run_dir.name)))
-    examined = examined_sections(run_dir)
-    first = [warning for section in examined for warning in section.warnings]
+    print(console_table(table), recommended_sentence(rounds, stop), sep="\n\n")
+    if found.warnings:
+        print("", *(f"Look at this first: {sentence}" for sentence in found.warnings), sep="\n")
     root = (settings.get("input") or {}).get("root")
     _copy_subset(run_dir, stop.recommended, star, out_star, root)
     if out_assessed is not None:
@@ -106,26 +104,52 @@ def summarise(
     write_script(out_script, run_dir, maps, run=str(settings.get("run", run_dir.name)))
     drawn = [_curve(m, c) for m, c in zip(rounds, curves, strict=True)]
     _draw(run_dir, rounds, drawn, table, level, out_figures)
+    for drawing in (drawing for section in found.sections for drawing in section.drawings):
+        save_both(drawing.figure, out_figures, drawing.name)
+    contents = Contents(rounds, stop, found.warnings, fsc_chart(drawn), found.sections, out_star.name)
+    metadata = table_metadata(read_table(_log(run_dir, rounds[-1]["round"]), ["particle_id"]).schema)
+    write_report(out_report, contents, out_figures, Provenance.of(settings, metadata))
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a report says of a run, before it is drawn.
+
+    ``rounds`` and ``curves`` : metrics and FSC of each round; ``warnings`` : all of them, those of the examination
+    first, those of other ``sections`` last
+    """
+
+    rounds: list[Metrics]
+    curves: list[FscCurves]
+    stop: Stop
+    sections: list[Section]
+    warnings: list[str]
+
+
+def findings(run_dir: Path, n_rounds: int, settings: dict[str, Any], assessed: str = "") -> Findings:
+    """Everything that a run's report tells its reader.
+
+    ``settings`` is the run's configuration as plain values, ``assessed`` the name of the file of all particles, if there
+    is one.
+    """
+    rounds = read_rounds(run_dir, n_rounds)
+    mask, _ = read_map(run_dir / "round_0" / "mask.mrc")
+    samples = independent_samples(mask, len(point_group(settings.get("symmetry") or "C1")))
+    curves = [FscCurves.read(run_dir / f"round_{m['round']}" / "fsc.parquet") for m in rounds]
+    rounds = [{**m, **_range_of_resolution(c, samples)} for m, c in zip(rounds, curves, strict=True)]
+    stop = _stop(run_dir, rounds, curves, samples)
+    examined = examined_sections(run_dir)
+    first = [warning for section in examined for warning in section.warnings]
     last, seed = rounds[-1]["round"], int(settings.get("seed", 0))
-    assessed = rounds[max(stop.recommended - 1, 0)]
     sections = [
-        reasons_section(rounds[stop.recommended], assessed, "" if out_assessed is None else out_assessed.name),
+        reasons_section(rounds[stop.recommended], rounds[max(stop.recommended - 1, 0)], assessed),
         loss_section(run_dir, last, seed=seed),
         orientation_section(run_dir, rounds, seed=seed),
         groups_section(run_dir, last),
         *filter(None, [classifier_section(run_dir, last, rounds[-1]["aucs"], **_classifier(settings))]),
     ]
-    for drawing in (drawing for section in sections for drawing in section.drawings):
-        save_both(drawing.figure, out_figures, drawing.name)
-    found = warnings(rounds, n_rounds=n_rounds)
-    chart = fsc_chart(drawn)
-    told = [*first, *found, *(w for s in sections for w in s.warnings)]
-    print(console_table(table), recommended_sentence(rounds, stop), sep="\n\n")
-    if told:
-        print("", *(f"Look at this first: {sentence}" for sentence in told), sep="\n")
-    contents = Contents(rounds, stop, told, chart, [*examined, *sections], out_star.name)
-    metadata = table_metadata(read_table(_log(run_dir, last), ["particle_id"]).schema)
-    write_report(out_report, contents, out_figures, Provenance.of(settings, metadata))
+    told = [*first, *warnings(rounds, n_rounds=n_rounds), *(w for section in sections for w in section.warnings)]
+    return Findings(rounds, curves, stop, [*examined, *sections], told)
 
 
 def read_rounds(run_dir: Path, n_rounds: int) -> list[Metrics]:

@@ -25,12 +25,14 @@ from cryocore.maps.fsc import fsc
 from cryocore.maps.mrc import read_map, write_map
 from cryocore.reconstruct import reconstruct
 from cryocore.score import score
+from cryocore.score.chunks import CHUNK
 from cryocore.score.reference import first_band
+from cryocore.score.scorer import Scorer
 from cryocore.score.scores import BAND_COLUMNS, BandStatistics, cryosieve
 from cryocore.select.rules import weights_of
 from cryocore.statistics import posterior
-from cryocore.tables.io import read_table, table_metadata, write_table
-from cryocore.tables.particles import Particles
+from cryocore.tables.io import read_table, write_table
+from cryocore.tables.particles import Particles, read_subset
 from cryocore.types import Bools, Floats
 from cryocore.validate.metrics import truth_map_metrics
 
@@ -246,12 +248,14 @@ def write_no_share(path: Path, like: Path) -> None:
 
 def band_sums(run: Run, round_dir: Path, subset: Path | None) -> tuple[BandStatistics, Floats, NDArray[np.int32]]:
     """Band sums of all particles at their poses, coefficients per band and edges of the bands."""
-    common: dict[str, Any] = {"symmetry": run.config.symmetry, "seed": run.config.seed, "backend": run.backend}
-    out = run.folder / "scores.parquet"
     settings = Score(n_bands=64, n_random_poses=0, n_perturbed_poses=0, n_perturbed_shifts=0)
-    score(run.particles, round_dir, subset, settings=settings, round_number=0, out=out, **common)
-    table = read_table(out, list(BAND_COLUMNS))
-    about = table_metadata(table.schema)
+    data = Particles.read(run.particles)
+    weights, selected = read_subset(subset, data)
+    common: dict[str, Any] = {"symmetry": run.config.symmetry, "seed": run.config.seed, "backend": run.backend}
+    scorer = Scorer.of(data, weights, round_dir, settings, round_number=0, **common)
+    chunks = (np.arange(start, min(start + CHUNK, len(data))) for start in range(0, len(data), CHUNK))
+    table = pa.concat_tables(scorer.table(data, rows, weights, selected=selected) for rows in chunks)
+    about = scorer.metadata(data)
     columns = [table.column(name).combine_chunks().flatten().to_numpy() for name in BAND_COLUMNS]
     sums = BandStatistics(*(values.reshape(len(table), -1).astype(np.float64) for values in columns))
     return sums, np.maximum(np.array(about["coefficients"][0]), 1.0), np.array(about["band_edges"], dtype=np.int32)

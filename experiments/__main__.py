@@ -75,10 +75,10 @@ def classifiers(
 
 @app.command()
 def table() -> None:
-    """Write the pages of docs/measurements on experiments, weighting and classifiers from what was measured."""
-    from experiments import classifiers_page, page, solvers_page  # matplotlib is not needed otherwise
+    """Write the pages of docs/measurements on experiments, trouble, weighting and classifiers."""
+    from experiments import classifiers_page, page, solvers_page, trouble_page  # matplotlib is not needed otherwise
 
-    for written in (page.write_page(), solvers_page.write_page(), classifiers_page.write_page()):
+    for written in (module.write_page() for module in (page, trouble_page, solvers_page, classifiers_page)):
         if written:
             print(f"{written} written")
 

@@ -1,8 +1,8 @@
-"""``grid.yaml`` expanded to cases: a name, its factors and an ordinary configuration each."""
+"""``grid.yaml`` and ``trouble.yaml`` expanded to cases: a name, its factors and an ordinary configuration each."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from itertools import product
@@ -14,12 +14,16 @@ import yaml
 from cryocore.errors import InputError
 
 GRID = Path(__file__).with_name("grid.yaml")
-FACTORS = ("molecule", "kind", "rate", "snr", "n", "seed")
+TROUBLE = GRID.with_name("trouble.yaml")
+FACTORS = ("molecule", "kind", "rate", "snr", "n", "row", "seed")
 SETS = {
     "table": "named rows of the page, with reference values",
     "repeats": "one small case with many seeds, for the coverage of intervals",
     "real": "images of known structures and real images, from the shared data",
     "grid": "every combination of factors",
+    "trouble": "what real data sets have, a row each with several seeds",
+    "clean": "those of them with nothing wrong",
+    "noise": "no molecule at all, with many seeds",
 }
 
 
@@ -40,9 +44,9 @@ class Case:
     reference: dict[str, float] = field(default_factory=dict)
 
 
-def read_cases(path: Path = GRID) -> list[Case]:
-    """All cases of a grid file, the named rows first."""
-    return expand(yaml.safe_load(path.read_text()))
+def read_cases(grid: Path = GRID, trouble: Path = TROUBLE) -> list[Case]:
+    """All cases of both files, the named rows of the grid first."""
+    return [*expand(yaml.safe_load(grid.read_text())), *expand_trouble(yaml.safe_load(trouble.read_text()))]
 
 
 def expand(grid: dict[str, Any]) -> list[Case]:
@@ -111,6 +115,31 @@ def from_shared_data(grid: dict[str, Any], entry: dict[str, Any], kind: str, rat
     config = merged(entry["settings"], {"input": {"plant": _planted(grid, kind, rate)}})
     factors = {"molecule": entry["molecule"], "kind": kind, "rate": rate, "seed": 0}
     return Case(name, factors, _with_defaults(grid, config, rate), ("real",), f"{entry['label']}, {kind}")
+
+
+def expand_trouble(plan: dict[str, Any]) -> Iterator[Case]:
+    """The rows of trouble with each seed, then noise.
+
+    Raises
+    ------
+    InputError  if a row has a base that is not declared.
+    """
+    for row in plan["rows"]:
+        own = {key: value for key, value in row.items() if key not in ("name", "label", "clean", "base")}
+        config = merged(merged(plan["settings"], _entry(plan, "bases", row["base"])), own)
+        sets = ("trouble", "clean") if row.get("clean") else ("trouble",)
+        for seed in range(plan["seeds"]):
+            yield _of_trouble(row["name"], row["label"], config, sets, seed)
+    for kind, simulate in plan["noise"]["kinds"].items():
+        config = merged(plan["settings"], plan["noise"]["settings"])
+        config = merged(config, {"input": {"simulate": simulate}})
+        for seed in range(plan["noise"]["seeds"]):
+            sets = ("trouble", "noise") if seed < plan["seeds"] else ("noise",)
+            yield _of_trouble(f"noise-{kind}", f"noise alone, {kind}", config, sets, seed)
+
+
+def _of_trouble(row: str, label: str, config: dict[str, Any], sets: tuple[str, ...], seed: int) -> Case:
+    return Case(f"trouble-{row}-seed{seed}", {"row": row, "seed": seed}, {**config, "seed": seed}, sets, label)
 
 
 def _entry(grid: dict[str, Any], section: str, name: str) -> Any:

@@ -11,7 +11,7 @@ from benchmarks.validation.common import ROOT
 from cryocore.figures.look import save
 from cryocore.markdown import table
 from cryocore.tables.io import atomic_path
-from experiments.cases import SETS, read_cases
+from experiments.cases import read_cases
 from experiments.evaluate import VARIANTS
 from experiments.figures import rounds_figure, subsets_figure, with_cryosieve
 from experiments.runs import STORE
@@ -30,6 +30,7 @@ Values = dict[str, Any]
 PAGE = ROOT / "docs" / "measurements" / "experiments.md"
 SHOWN = 3
 """How many scores of the highest mean AUC a table has, beside the best of any case and those with a reference value."""
+SETS_HERE = frozenset(SET_TITLES)
 SUBSETS = {
     "all": "all",
     "cryosieve": "CryoSieve's rule",
@@ -39,7 +40,7 @@ SUBSETS = {
 
 def write_page(store: Path = STORE, page: Path = PAGE) -> Path:
     """Write the page, and the figures of the named rows to ``images/`` beside it; returns the page's path."""
-    cases = read_measured(store)
+    cases = [case for case in read_measured(store) if SETS_HERE.intersection(case["sets"])]
     rows = [case for case in cases if "table" in case["sets"]]
     drawn = [case for case in rows if case["oracle"]]
     if drawn:
@@ -65,7 +66,7 @@ def read_measured(store: Path) -> list[Values]:
 def page_text(cases: Sequence[Values], *, with_figures: bool) -> str:
     """The whole page."""
     parts = [HEAD]
-    for name in SETS:
+    for name in SET_TITLES:
         members = [c for c in cases if name in c["sets"] and (name != "grid" or set(c["sets"]) == {"grid"})]
         if name == "repeats" or not members:
             continue

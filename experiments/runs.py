@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,13 +28,20 @@ from cryocore.errors import InputError
 from cryocore.tables.io import write_json
 from cryocore.workflow.provenance import code_version
 from cryocore.workflow.settings import STAGES
+from experiments import trouble
 from experiments.cases import Case
-from experiments.evaluate import evaluate
+from experiments.densities import in_box
+from experiments.evaluate import evaluate, log_of
 
 WORK = ROOT / "results" / "experiments"
+DENSITIES = WORK / "densities"
 STORE = ROOT / "benchmarks" / "results" / "experiments"
 RUN = "run"
 SHARED = "shared:"
+IN_BOX = re.compile(r"(?P<source>.+)@(?P<box>\d+)")
+"""A map that is brought to a box."""
+MEASURING = ("evaluate", "comparisons")
+"""Modules that measure any case."""
 STEPS = re.compile(r"^(\d+) of (\d+) steps")
 
 
@@ -84,14 +91,13 @@ def run_case(case: Case, *, cores: int, discard: bool, work: Path, store: Path, 
     except (Skipped, InputError) as reason:
         return ended("skipped" if isinstance(reason, Skipped) else "failed", str(reason))
     home.mkdir(parents=True, exist_ok=True)
-    wanted = fingerprint(config)
+    wanted = fingerprint(config, MEASURING + (("trouble",) if is_trouble(case) else ()))
+    tell = trouble.headline if is_trouble(case) else headline
     if result.exists() and _read(home / "measured.json").get("fingerprint") == wanted:
-        return ended("up to date", headline(_read(result)))
+        return ended("up to date", tell(_read(result)))
     try:
         with locked(home):
-            run_workflow(home, config, cores, bar, *measures(config))
-            backend = get_backend(config.backend, threads=cores)
-            values = evaluate(home, config, backend, progress=bar.set_postfix_str)
+            values = values_of(case, home, config, cores, bar)
             about = {"name": case.name, "label": case.label, "sets": case.sets, "reference": case.reference}
             write_json(result, {**about, **case.factors, "cryocore": __version__, **values})
             write_json(home / "measured.json", {"fingerprint": wanted})
@@ -105,7 +111,39 @@ def run_case(case: Case, *, cores: int, discard: bool, work: Path, store: Path, 
     except Exception:  # whatever goes wrong with one case, the others shall run
         (home / "error.log").write_text(traceback.format_exc())
         return ended("failed", f"see {home / 'error.log'}")
-    return ended("done", headline(values))
+    return ended("done", tell(values))
+
+
+def values_of(case: Case, home: Path, config: Config, cores: int, bar: tqdm[Any]) -> dict[str, Any]:
+    """Run a case and measure it. A case of trouble may end with a message to the user, which is what is measured.
+
+    Raises
+    ------
+    WorkflowFailed  if the workflow ends with an error that is no such message.
+    """
+    progress: Callable[[str], None] = bar.set_postfix_str
+    if is_trouble(case):
+        targets = [f"results/{RUN}/round_1/subset.parquet"] if "noise" in case.sets else measures(config)
+        message = None
+        try:
+            run_workflow(home, config, cores, bar, *targets)
+        except WorkflowFailed:
+            message = trouble.stop_message(home / "logs" / RUN)
+            if message is None:
+                raise
+        if "noise" in case.sets:
+            return trouble.measure_noise(home, config, message)
+        if message:
+            logged = [r for r in range(config.n_rounds + 1) if log_of(home / "results" / RUN, r).exists()]
+            run_workflow(home, config, cores, bar, *measures(config)[: len(logged)])
+        return trouble.measure(home, config, get_backend(config.backend, threads=cores), message, progress)
+    run_workflow(home, config, cores, bar, *measures(config))
+    return evaluate(home, config, get_backend(config.backend, threads=cores), progress=progress)
+
+
+def is_trouble(case: Case) -> bool:
+    """Whether a case is one of ``trouble.yaml``."""
+    return bool({"trouble", "noise"}.intersection(case.sets))
 
 
 def configuration(case: Case) -> Config:
@@ -122,17 +160,19 @@ def configuration(case: Case) -> Config:
 def _with_shared_files(values: Any) -> Any:
     if isinstance(values, dict):
         return {key: _with_shared_files(value) for key, value in values.items()}
-    if isinstance(values, str) and values.startswith(SHARED):
-        return str(need_data(values.removeprefix(SHARED)).resolve())
-    return values
+    if not isinstance(values, str):
+        return values
+    if found := IN_BOX.fullmatch(values):
+        return str(in_box(_with_shared_files(found["source"]), int(found["box"]), DENSITIES).resolve())
+    return str(need_data(values.removeprefix(SHARED)).resolve()) if values.startswith(SHARED) else values
 
 
-def fingerprint(config: Config) -> str:
-    """Digest of what decides about a case's numbers: its settings, the code of the stages and that which measures."""
+def fingerprint(config: Config, measuring: Sequence[str]) -> str:
+    """Digest of what decides about a case's numbers: its settings, the code of the stages and that of the modules that
+    measure it."""
     scripts = [f"scripts/{stage}.py" for stage in STAGES if stage != "report"]
-    measuring = [f"experiments/{name}.py" for name in ("evaluate", "comparisons")]
     code: dict[str, str] = {}
-    for file in scripts + measuring:
+    for file in scripts + [f"experiments/{name}.py" for name in measuring]:
         code |= code_version(file, root=ROOT)
     text = json.dumps([config.model_dump(mode="json", exclude={"backend"}), code], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -32,7 +32,7 @@ def test_named_rows_belong_to_the_grid_and_keep_their_reference() -> None:
     assert {case.factors["kind"] for case in rows} == {"uniform", "local", "junk", "shift", "mixed"}
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if c.factors.get("n", 1000) == 1000 and "real" not in c.sets][::7])
+@pytest.mark.parametrize("case", [c for c in CASES if c.factors.get("n") == 1000][::7])
 def test_cases_are_configurations_with_the_declared_errors(case: Any) -> None:
     config = parse_config({"run": "run", **case.config})
     assert config.input.plant.total == pytest.approx(case.factors["rate"])

@@ -146,7 +146,7 @@ def kind_of(warning: str) -> str:
     >>> kind_of("12 particles have no dual score in round 1.")
     'N particles have no dual score in round N.'
     """
-    clause = re.split(r"(?<=\.) +(?=[A-Z])|[:;] ", warning)[0]
+    clause = re.split(r"(?<=\.) +(?=[A-Z])|[:;] | \(", warning)[0]
     return re.sub(r"\d[\d,]*(?:\.\d+)?", "N", clause)
 
 

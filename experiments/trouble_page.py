@@ -18,7 +18,13 @@ from experiments.trouble import first_sentence, kind_of
 
 Values = dict[str, Any]
 PAGE = ROOT / "docs" / "measurements" / "trouble.md"
-SUBSETS = {"random": "random", "cryosieve": "CryoSieve's rule", "chosen": "chosen", "correct": "correct ones"}
+SUBSETS = {
+    "random": "random",
+    "cryosieve": "CryoSieve's rule",
+    "chosen": "chosen",
+    "recommended": "recommended",
+    "correct": "correct ones",
+}
 
 HEAD = """\
 # Trouble
@@ -51,13 +57,13 @@ MAP_TEXT = """\
 FSC with the true map under one mask, mean over all shells and seeds: of all particles, and what others gain or lose
 against them, ± the standard deviation over the seeds. *Random*: as many as are chosen. *CryoSieve's rule*: a fifth
 dropped per round by its score, above a cut-off that climbs from 40 Å to Nyquist, self-contribution left in; after its
-last round. *Chosen*: the map of the last round.
+last round. *Chosen*: the map of the last round. *Recommended*: that of the round that the report recommends.
 """
 TOLD_TEXT = """\
 ## What the user is told
 
 First the message of a run that is stopped, or the recommendation of its report, of the first seed; then all warnings of
-the row's runs, numbers as N.
+the row's runs, numbers as N. These runs know the truth, and some warnings are of it.
 """
 
 
@@ -138,8 +144,15 @@ def width(case: Values) -> float:
 
 def gains(cases: Sequence[Values], subset: str) -> list[float]:
     """FSC area of a subset's map less that of all particles, of the runs that have both."""
-    areas = [case["areas"] for case in cases if case.get("areas")]
-    return [a[subset] - a["all"] for a in areas if a.get(subset) is not None and a["all"] is not None]
+    pairs = [(areas.get(subset), areas["all"]) for areas in map(areas_of, cases)]
+    return [area - all_ for area, all_ in pairs if area is not None and all_ is not None]
+
+
+def areas_of(case: Values) -> dict[str, float | None]:
+    """FSC area of each subset's map, with that of the recommended round."""
+    number = case["told"]["recommended_round"]
+    recommended = {} if number is None else {"recommended": case["rounds"][number]["fsc_truth_area"]}
+    return case["areas"] | recommended
 
 
 def differs(cases: Sequence[Values], *, worse: bool) -> bool:

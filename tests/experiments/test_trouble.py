@@ -126,6 +126,7 @@ def test_a_fault_of_the_program_is_no_message(tmp_path: Path, text: str) -> None
 def test_warnings_of_a_kind_are_one_whatever_their_numbers() -> None:
     texts = ["The half sets are uneven: 1,200 and 950 particles.", "The half sets are uneven: 3 and 95.5 particles."]
     assert {kind_of(text) for text in texts} == {"The half sets are uneven"}
+    assert kind_of("2 views are removed (tilt 4°, rot 5°).") == "N views are removed"
     assert kind_of("Round 3 drops 4.5 % of the particles, where 1 is wrong: look.") == (
         "Round N drops N % of the particles, where N is wrong"
     )
@@ -139,8 +140,9 @@ def finished(
     seed: int, *, label: str = "a", sets: tuple[str, ...] = ("trouble",), gain: float = 0.02, **changes: Any
 ) -> dict[str, Any]:
     """A result as ``measure`` leaves it."""
-    last = {"kept_share": 0.8, "correct_rate": 0.95, "recall": 0.9}
-    told = {"stop": None, "recommended": "Recommended subset: round 3. It is the best.", "warnings": []}
+    last = {"kept_share": 0.8, "correct_rate": 0.95, "recall": 0.9, "fsc_truth_area": 0.51}
+    recommended = "Recommended subset: round 1. It is the best."
+    told = {"stop": None, "recommended": recommended, "recommended_round": 1, "warnings": []}
     areas = {"all": 0.5, "chosen": 0.5 + gain, "random": 0.45, "correct": 0.54, "cryosieve": 0.48}
     return {
         "name": f"{label}-{seed}",
@@ -186,7 +188,8 @@ def test_the_summary_counts_intervals_maps_and_stops() -> None:
 
 
 def test_false_alarms_are_counted_on_clean_cases_alone() -> None:
-    warned = {"stop": None, "recommended": "", "warnings": ["Odd: 1 and 2.", "Odd: 3."]}
+    warnings = ["Odd: 1 and 2.", "Odd: 3."]
+    warned = {"stop": None, "recommended": "", "recommended_round": None, "warnings": warnings}
     estimate = {"value": 0.05, "low": 0.01, "high": 0.1}
     clean = ("trouble", "clean")
     rows = trouble_page.by_row(
@@ -208,8 +211,8 @@ def test_the_page_shows_lists_maps_and_messages() -> None:
     cases = [finished(0), finished(1, gain=0.04), early, stopped(0, "noise alone, white", ("trouble", "noise"))]
     text = trouble_page.page_text(cases)
     assert "| a | 20.0 % | 22.0 % | 2 of 2 | 8.0 % | 80.0 % | 95.0 % | 90.0 % | 0.970 | 0.960 `zc` |" in text
-    assert "| a | 0.500 | -0.050 ± 0.000 | -0.020 ± 0.000 | +0.030 ± 0.014 | +0.040 ± 0.000 |" in text
-    assert "| early | 0.300 | - | -0.100 | - | +0.100 |" in text
+    assert "| a | 0.500 | -0.050 ± 0.000 | -0.020 ± 0.000 | +0.030 ± 0.014 | +0.010 ± 0.000 | +0.040 ± 0.000 |" in text
+    assert "| early | 0.300 | - | -0.100 | - | - | +0.100 |" in text
     assert "| early | 20.0 % | 22.0 % | 1 of 1 | 8.0 % | - | - | - | 0.970 | 0.960 `zc` |" in text
     assert "| early | the list would be too short. | - |" in text
     assert "| noise alone, white | no signal. | - |" in text and "Noise alone, white: 1 of 1 stopped." in text

@@ -123,7 +123,8 @@ def values_of(case: Case, home: Path, config: Config, cores: int, bar: tqdm[Any]
     """
     progress: Callable[[str], None] = bar.set_postfix_str
     if is_trouble(case):
-        targets = [f"results/{RUN}/round_1/subset.parquet"] if "noise" in case.sets else measures(config)
+        first = [f"results/{RUN}/round_1/subset.parquet"]
+        targets = first if "noise" in case.sets else [f"results/{RUN}/examine.json", *measures(config)]
         message = None
         try:
             run_workflow(home, config, cores, bar, *targets)

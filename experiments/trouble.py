@@ -139,14 +139,15 @@ def first_sentence(told: Values) -> str:
 
 
 def kind_of(warning: str) -> str:
-    """A warning without what differs from run to run: its first clause, numbers as N.
+    """A warning without what differs from run to run: its first clause without brackets, numbers as N.
 
     >>> kind_of("Resolution got worse: 7.10 Å in round 0, 8.32 Å in round 3. Keep more particles.")
     'Resolution got worse'
-    >>> kind_of("12 particles have no dual score in round 1.")
-    'N particles have no dual score in round N.'
+    >>> kind_of("3.1 % of the particles (2.0 to 4.0; all pairs) are odd.")
+    'N % of the particles are odd.'
     """
-    clause = re.split(r"(?<=\.) +(?=[A-Z])|[:;] | \(", warning)[0]
+    plain = re.sub(r" \([^()]*\)", "", warning)
+    clause = re.split(r"(?<=\.) +(?=[A-Z])|[:;] ", plain)[0]
     return re.sub(r"\d[\d,]*(?:\.\d+)?", "N", clause)
 
 

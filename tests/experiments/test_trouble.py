@@ -126,7 +126,7 @@ def test_a_fault_of_the_program_is_no_message(tmp_path: Path, text: str) -> None
 def test_warnings_of_a_kind_are_one_whatever_their_numbers() -> None:
     texts = ["The half sets are uneven: 1,200 and 950 particles.", "The half sets are uneven: 3 and 95.5 particles."]
     assert {kind_of(text) for text in texts} == {"The half sets are uneven"}
-    assert kind_of("2 views are removed (tilt 4°, rot 5°).") == "N views are removed"
+    assert kind_of("2 views are removed (tilt 4°, rot 5°; more).") == "N views are removed."
     assert kind_of("Round 3 drops 4.5 % of the particles, where 1 is wrong: look.") == (
         "Round N drops N % of the particles, where N is wrong"
     )

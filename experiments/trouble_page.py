@@ -171,11 +171,16 @@ def false_alarms(rows: dict[str, list[Values]]) -> str:
     clean = [case for cases in rows.values() for case in cases if "clean" in case["sets"]]
     if not clean:
         return ""
-    counts = Counter(kind for case in clean for kind in {kind_of(w) for w in case["told"]["warnings"]})
+    counts = warned(clean)
     found = {"stopped with a message": sum(bool(case["told"]["stop"]) for case in clean)}
     found["an interval that excludes 0"] = sum(has_estimate(c) and c["estimate"]["low"] > 0 for c in clean)
     lines = [[text, f"{n} of {len(clean)}"] for text, n in (*found.items(), *counts.most_common())]
     return "Where nothing is wrong, this comes up:\n\n" + table(["", "runs"], lines)
+
+
+def warned(cases: Sequence[Values]) -> Counter[str]:
+    """How many runs have a warning of each kind, in the order in which they come up."""
+    return Counter(kind for case in cases for kind in dict.fromkeys(map(kind_of, case["told"]["warnings"])))
 
 
 def list_table(rows: dict[str, list[Values]]) -> str:
@@ -234,9 +239,8 @@ def told(rows: dict[str, list[Values]]) -> Iterator[str]:
     """What the user is told, row by row."""
     lines = []
     for label, cases in rows.items():
-        counts = Counter(kind for case in cases for kind in {kind_of(w) for w in case["told"]["warnings"]})
-        warned = "; ".join(f"{text.rstrip('.')} ({n} of {len(cases)})" for text, n in counts.most_common())
-        lines.append([label, first_sentence(cases[0]["told"]) or "-", warned or "-"])
+        found = (f"{text.rstrip('.')} ({n} of {len(cases)})" for text, n in warned(cases).most_common())
+        lines.append([label, first_sentence(cases[0]["told"]) or "-", "; ".join(found) or "-"])
     yield table(["row", "first", "warnings"], lines)
 
 

@@ -99,14 +99,16 @@ class Status:
             yield "Nothing is at work, and the report is not written: run the same snakemake command again."
 
 
-def run_status(logs: Path, now: float | None = None) -> Status:
+def run_status(logs: Path, now: float | None = None, *, ended: bool = False) -> Status:
     """The state of a run, from ``logs/<run>`` and SLURM's own logs in ``logs/slurm``, ``now`` (s since the epoch).
+
+    ``ended`` says that Snakemake has nothing more at work, though its locks are there.
 
     Raises
     ------
     InputError  if no job has begun.
     """
-    runs = any((logs.parent.parent / ".snakemake" / "locks").glob("*"))
+    runs = not ended and any((logs.parent.parent / ".snakemake" / "locks").glob("*"))
     found = [_job(path, now or time.time(), locked=runs) for path in sorted(logs.rglob("*.log"))]
     jobs = [job for job in found if job.stage in STAGES]
     if not jobs:

@@ -152,13 +152,15 @@ def test_verbs_of_parts_and_of_what_is_around_them(
 
 
 def test_rules_hand_over_every_file_that_a_stage_takes() -> None:
-    """A rule's inputs are options of its stage by their names: none of the options is left without."""
+    """A rule's inputs are options of its stage by their names: none of the options is left without, but those that it
+    writes, which its command names."""
     named: dict[str, set[str]] = {}
     for file in sorted((ROOT / "rules").glob("*.smk")):
         for rule in file.read_text().split("\nrule ")[1:]:
             inputs = re.search(r"    input:\n((?:        .*\n)+)", rule)
             for stage in re.findall(r"program\(\"(\w+)\"", rule):
                 named.setdefault(stage, set()).update(re.findall(r"^        (\w+)=", inputs[1], re.MULTILINE))
+                named[stage].update(re.findall(r" --(\w+) \{output", rule))
     stages = {path.stem for path in (ROOT / "scripts").glob("*.py")}
     assert set(named) == stages
     for stage in stages:

@@ -75,7 +75,7 @@ def test_log_holds_every_particle_in_every_round(finished: tuple[Workflow, str])
 def test_subset_says_how_likely_each_particle_is_correct(finished: tuple[Workflow, str]) -> None:
     folder = finished[0].work / "results/tiny"
     table = pq.read_table(folder / "round_2/subset.parquet")
-    assert table.column_names == ["particle_id", "weight", "selected", "posterior"]
+    assert table.column_names == ["particle_id", "weight", "selected", "reason", "posterior"]
     correct = open_round(folder / "log/round=1/log.parquet").flags() == 1
     likely = table.column("posterior").to_numpy()
     assert likely[correct].mean() > likely[~correct].mean() + 0.3

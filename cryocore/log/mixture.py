@@ -4,7 +4,8 @@ What a correct particle scores is known: zc and ldac have unit variance, and k t
 They are read as ldac and what is left of zc once ldac is taken out, two scores whose noise is independent: pose errors
 of some degrees change the first and hardly the second. k may differ from particle to particle: it follows the
 brightness of the image, for images that are scaled as a whole, and is spread, for weak and strong particles are correct
-as well. What is not correct is one of
+as well; and it follows how many particles show a view, for a map is worse where it has few. What is not correct is one
+of
 
 - misoriented: seen from any other direction; both scores are 0 in the mean;
 - junk: nothing of the prediction is in the image, also where the shift is far off; z, which other views of the same
@@ -33,6 +34,7 @@ from numpy.typing import NDArray
 from cryocore.errors import InputError
 from cryocore.hashing import hashed_order
 from cryocore.log.prior import Prior, covariates_of
+from cryocore.statistics import centre_and_spread
 from cryocore.types import Floats, Floats32, Ids
 
 log = logging.getLogger(__name__)
@@ -55,8 +57,9 @@ FEWEST = 100
 """Fewer scored particles than this are scored by the theory alone."""
 LEAST_SHARE = 0.003
 """Every kind of error counts as at least so frequent, so that the log odds rank where none was found."""
-MOST_FADED = 1.5
-"""Bound of the logarithm of the brightness that k follows."""
+MOST_FADED, MOST_DEVIATIONS = 1.5, 4.0
+"""Bounds of the logarithm of the brightness that k follows, as it is and in robust standard deviations: what lies
+beyond is an image with something in it, such as a gold bead."""
 STARTS = (1.0, 1.8)
 """Values of k from which the fit starts; k exceeds 1 where incorrect particles have diluted the map."""
 SLOPE = (0.6, 4.0)
@@ -75,6 +78,10 @@ SPREAD = (0.01, 0.5)
 """Bounds of the standard deviation of k over correct particles, relative to k."""
 PRIOR_COUNT = 10.0
 """Particles of unit variance that are added to each class."""
+CROWDS, CROWD_SD = (-0.3, 0.5), 0.1
+"""Bounds of the exponents of the density of views in k, and standard deviation of what they are before any score."""
+MOST_CROWDED = 4.0
+"""Bound of the logarithm of the density of views that k follows."""
 EXPONENT = (0.0, 1.0)
 """Bounds of the exponent of the brightness in k."""
 
@@ -87,6 +94,7 @@ class Evidence:
         particles. d = 2: zc without ldac, and ldac; d = 1: zc, or z, where the log has not more
     ``z``, ``expected_z`` : ``(n,)``
     ``brightness`` : ``(n,)``, half the logarithm of the noise power over that of all; 0 where unknown
+    ``crowding`` : ``(n,)``, logarithm of the density of views around a particle's own, over the median; 0 where unknown
     ``ratios`` : kind of error -> ``(n,)``, log-likelihood ratio of correct to that kind; 0 where unknown
     ``covariates`` : ``(n, k)``, what is known before any score
     ``classes`` : the kinds that can be distinguished, correct first; junk only where the log has zc
@@ -97,6 +105,7 @@ class Evidence:
     z: Floats
     expected_z: Floats
     brightness: Floats
+    crowding: Floats
     ratios: dict[str, Floats]
     covariates: Floats
     classes: tuple[str, ...]
@@ -115,6 +124,7 @@ class Evidence:
             self.z[rows],
             self.expected_z[rows],
             self.brightness[rows],
+            self.crowding[rows],
             {kind: ratio[rows] for kind, ratio in self.ratios.items()},
             self.covariates[rows],
             self.classes,
@@ -128,6 +138,7 @@ class Mixture:
     ``classes``, ``shares`` : the kinds, correct first, and how frequent each is
     ``slopes`` : ``(d,)``, k of each score, for an image of brightness 1
     ``exponent`` : of the brightness in k; 0 if only the noise of images differs, 1 if images are scaled as a whole
+    ``crowds`` : ``(d,)``, exponents of the density of views in k
     ``scale`` : k of z
     ``spread`` : standard deviation of k over correct particles, relative to k
     ``correct``, ``misoriented`` : ``(d, d)``, covariances of the scores of correct particles, and of misoriented ones
@@ -140,6 +151,7 @@ class Mixture:
     shares: Floats
     slopes: Floats
     exponent: float
+    crowds: Floats
     scale: float
     spread: float
     correct: Floats
@@ -165,7 +177,8 @@ class Mixture:
 
     def means(self, data: Evidence) -> Floats:
         """What correct particles score in the mean, ``(n, d)``."""
-        return np.stack([k * self.scaled(e, data) for k, e in zip(self.slopes, data.expected.T, strict=True)], axis=1)
+        terms = zip(self.slopes, self.crowds, data.expected.T, strict=True)
+        return np.stack([k * self.scaled(e, data) * np.exp(c * data.crowding) for k, c, e in terms], axis=1)
 
 
 def evidence(columns: Columns, symmetry: str | None = None) -> Evidence:
@@ -191,6 +204,7 @@ def evidence(columns: Columns, symmetry: str | None = None) -> Evidence:
         if _has(columns, *DISCERNING_COLUMNS):
             ldac, expected_ldac = (_floats(columns[name])[:, None] for name in DISCERNING_COLUMNS)
             observed, expected = _parted(observed, expected, ldac, expected_ldac)
+    covariates = covariates_of(columns, whole, symmetry)
     for kind, name in (("slightly_misoriented", "local"), ("miscentred", "shift")):
         if _has(columns, name):
             ratios[kind] = np.nan_to_num(_floats(columns[name]), nan=0.0)
@@ -202,8 +216,9 @@ def evidence(columns: Columns, symmetry: str | None = None) -> Evidence:
         z=z,
         expected_z=expected_z,
         brightness=_brightness(columns, len(z)),
+        crowding=_crowding(covariates),
         ratios=ratios,
-        covariates=covariates_of(columns, whole, symmetry),
+        covariates=covariates,
         classes=tuple(classes),
     )
 
@@ -246,6 +261,7 @@ def theory(data: Evidence, k: float) -> Mixture:
         shares=shares,
         slopes=np.full(scores, k),
         exponent=1.0 if data.brightness.any() else 0.0,
+        crowds=np.zeros(scores),
         scale=k,
         spread=0.1,
         correct=unit,
@@ -298,11 +314,17 @@ def maximisation(
     """
     shares = (parts.sum(axis=0) + 0.5) / (parts.sum() + 0.5 * parts.shape[1])
     own, (first, second) = parts[:, 0], scales
+    ones = replace(model, slopes=np.ones(data.observed.shape[1])).means(data)
     slopes = [
-        _slope(own * second, observed * first / second, model.scaled(expected, data))
-        for observed, expected in zip(data.observed.T, data.expected.T, strict=True)
+        _slope(own * second, observed * first / second, expected)
+        for observed, expected in zip(data.observed.T, ones.T, strict=True)
     ]
-    better = replace(model, slopes=np.array(slopes), exponent=_exponent(own, scales, model, data))
+    better = replace(
+        model,
+        slopes=np.array(slopes),
+        exponent=_exponent(own, scales, model, data),
+        crowds=_crowds(own, scales, model, data),
+    )
     means = better.means(data)
     scale = float(_slope(own * second, data.z * first / second, model.scaled(data.expected_z, data)))
     left = data.z - scale * better.scaled(data.expected_z, data)
@@ -344,7 +366,8 @@ def class_densities(model: Mixture, data: Evidence) -> tuple[Floats, tuple[Float
     if "slightly_misoriented" in model.classes:
         # a map of k times the contrast would score k times as much
         local = data.ratios.get("slightly_misoriented")
-        kinds = [] if local is None else [-model.slopes[-1] * model.scaled(local, data)]
+        faded = model.slopes[-1] * np.exp(model.crowds[-1] * data.crowding)
+        kinds = [] if local is None else [-faded * model.scaled(local, data)]
         if data.observed.shape[1] == 2:
             slope = _combined(white, whitening[1][:, None])[:, 0]
             kinds.append(_faded(slope, whitening[1] @ whitening[1], means[:, 1]))
@@ -414,7 +437,17 @@ def _brightness(columns: Columns, n: int) -> Floats:
     if not _has(columns, "noise_factor"):
         return np.zeros(n)
     factor = np.nan_to_num(_floats(columns["noise_factor"]), nan=1.0)
-    return 0.5 * np.clip(np.log(np.maximum(factor, 1e-6)), -2.0 * MOST_FADED, 2.0 * MOST_FADED)
+    brightness = 0.5 * np.log(np.maximum(factor, 1e-6))
+    centre, spread = centre_and_spread(brightness)
+    reach = min(MOST_DEVIATIONS * spread, MOST_FADED)
+    return np.where(np.abs(brightness - centre) <= reach, brightness, 0.0)
+
+
+def _crowding(covariates: Floats) -> Floats:
+    if covariates.shape[1] < 2:
+        return np.zeros(len(covariates))
+    density = np.log(np.maximum(covariates[:, 1], 1e-3))
+    return np.clip(np.nan_to_num(density - np.nanmedian(density)), -MOST_CROWDED, MOST_CROWDED)
 
 
 def _parted(zc: Floats, expected_zc: Floats, ldac: Floats, expected_ldac: Floats) -> tuple[Floats, Floats]:
@@ -471,6 +504,19 @@ def _exponent(own: Floats, scales: tuple[Floats, Floats], model: Mixture, data: 
     left = first[:, None] * data.observed - second[:, None] * means
     energy = max(float(_times(own * second, _squares(slopes, slopes))), 1e-9)
     return float(np.clip(model.exponent + _times(own, _squares(slopes, left)) / energy, *EXPONENT))
+
+
+def _crowds(own: Floats, scales: tuple[Floats, Floats], model: Mixture, data: Evidence) -> Floats:
+    """A Gauss-Newton step of the exponents of the density of views ``(d,)``, with a normal prior about 0."""
+    if not data.crowding.any():
+        return model.crowds
+    means, (first, second) = model.means(data), scales
+    slopes = means * data.crowding[:, None]
+    left = first[:, None] * data.observed - second[:, None] * means
+    pull = CROWD_SD**-2
+    gradient = np.array([_times(own, column) for column in (slopes * left).T]) - pull * model.crowds
+    energy = np.array([_times(own * second, column) for column in (slopes**2).T]) + pull
+    return np.asarray(np.clip(model.crowds + gradient / energy, *CROWDS))
 
 
 def _log_normal(white: Floats, whitening: Floats) -> Floats:

@@ -129,8 +129,8 @@ class Findings:
 def findings(run_dir: Path, n_rounds: int, settings: dict[str, Any], assessed: str = "") -> Findings:
     """Everything that a run's report tells its reader.
 
-    ``settings`` is the run's configuration as plain values, ``assessed`` the name of the file of all particles, if there
-    is one.
+    ``settings`` is the run's configuration as plain values, ``assessed`` the name of the file of all particles, if
+    there is one.
     """
     rounds = read_rounds(run_dir, n_rounds)
     mask, _ = read_map(run_dir / "round_0" / "mask.mrc")

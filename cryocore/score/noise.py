@@ -22,6 +22,8 @@ SAMPLE = 1000
 """Particles per optics group from which the noise is estimated before the pass."""
 MICROGRAPH_SAMPLE = 64
 """The same per micrograph."""
+MOST_POWER = 4.0
+"""Power of a particle in a band, over the median, beyond which it is not noise that others have as well."""
 FEWEST = 20
 """Particles below which a micrograph has the noise of its group; others are drawn to it as by so many particles."""
 
@@ -62,7 +64,9 @@ def read_noise(path: Path, part: Particles, shard: Shard) -> Noise:
 def estimate_noise(data: Particles, weights: NDArray[np.float32], comparison: Comparison) -> Noise:
     """Mean residual of a sample of each optics group and, where asked for, of each micrograph, drawn to its group's.
 
-    Memory is that of a chunk of particles and of one spectrum per set.
+    In each band, a particle counts with at most ``MOST_POWER`` times the median of the first particles of its group:
+    a few images with something in them, such as gold beads, do not make noise of all. Memory is that of a chunk of
+    particles and of one spectrum per set.
     """
     reference, per, seed = comparison.reference, comparison.settings.noise, comparison.seed
     group = data.column("optics_group").astype(np.intp)
@@ -70,10 +74,15 @@ def estimate_noise(data: Particles, weights: NDArray[np.float32], comparison: Co
     chosen = sample_rows(data.ids, member, SAMPLE if per == "optics_group" else MICROGRAPH_SAMPLE, seed)
     sums, counts = np.zeros((len(of_set), reference.n_bands)), np.bincount(member[chosen], minlength=len(of_set))
     alone = replace(comparison, settings=Score(n_random_poses=0, n_perturbed_poses=0, n_perturbed_shifts=0))
+    most = np.full((len(data.optics), reference.n_bands), np.nan)
     for start in range(0, len(chosen), CHUNK):
         rows = chosen[start : start + CHUNK]
-        found = chunk_sums(data.take(rows), weights[rows], alone, progress="noise")
-        np.add.at(sums, member[rows], residual(BandStatistics.of(found.own)))
+        found = residual(BandStatistics.of(chunk_sums(data.take(rows), weights[rows], alone, progress="noise").own))
+        for g in np.unique(group[rows]):
+            if np.isnan(most[g]).all():
+                typical = np.median(found[group[rows] == g], axis=0)
+                most[g] = np.where(typical > 0, MOST_POWER * typical, np.inf)
+        np.add.at(sums, member[rows], np.minimum(found, most[group[rows]]))
     coefficients = np.stack([samples.coefficients for samples in reference.samples])
     reached = coefficients > 0
     per_group = [of_set == g for g in range(len(data.optics))]

@@ -71,7 +71,7 @@ def columns_needed(settings: Select, available: Sequence[str], *, described: boo
             column=missing[0],
             fix="Choose another select.rule or select.score, or score the particles again",
         )
-    optional = (*((MIXTURE, LIKELY_KIND) if described else ()), IMAGE, *(VIEW if _is_guarded(settings) else ()))
+    optional = (*((MIXTURE,) if described else ()), LIKELY_KIND, IMAGE, *(VIEW if _is_guarded(settings) else ()))
     return list(dict.fromkeys([*required, *(name for name in optional if name in available)]))
 
 

@@ -32,7 +32,7 @@ def reasons(kinds: NDArray[np.object_], selected: Bools, guarded: Bools) -> pa.D
 
     Parameters
     ----------
-    kinds : (n,)  what each most probably is; "unknown" where nothing is known
+    kinds : (n,)  what each most probably is; "unknown" or None where nothing is known
     selected : (n,)
     guarded : (n,)  those of them that are selected only for their views
 
@@ -40,8 +40,7 @@ def reasons(kinds: NDArray[np.object_], selected: Bools, guarded: Bools) -> pa.D
     ...         np.array([False, False, True, True]), np.array([False, False, False, True])).to_pylist()
     ['no_particle', 'quality', None, 'view_guard']
     """
-    names = sorted(set(kinds.tolist()))
-    of_name = np.array([REASONS.index(BY_KIND.get(name, UNKNOWN)) for name in names] or [0], dtype=np.int8)
-    codes = of_name[np.searchsorted(np.array(names, dtype=object), kinds)]
+    of_kind = {kind: REASONS.index(BY_KIND.get(kind, UNKNOWN)) for kind in set(kinds.tolist())}
+    codes = np.fromiter((of_kind[kind] for kind in kinds.tolist()), dtype=np.int8, count=len(kinds))
     codes[guarded] = REASONS.index(VIEW_GUARD)
     return pa.DictionaryArray.from_arrays(pa.array(codes, mask=selected & ~guarded), list(REASONS))

@@ -327,9 +327,17 @@ def refuse_rows(bad: NDArray[Any], values: NDArray[Any], column: str, fault: str
 
 
 def as_numpy(column: pa.ChunkedArray) -> NDArray[Any]:
-    """A column ``(n,)``, maybe read-only; without starting pandas where these are numbers or flags, none missing."""
+    """A column ``(n,)``, maybe read-only; without starting pandas where these are numbers or flags, none missing,
+    or names in a dictionary, None where one is missing."""
     if pa.types.is_boolean(column.type) and not column.null_count:
         return as_numpy(column.cast(pa.uint8())).astype(bool)
+    if pa.types.is_dictionary(column.type) and len(column):
+        codes = column.unify_dictionaries().combine_chunks()
+        names = [*codes.dictionary.to_pylist(), None]
+        places = codes.indices.cast(pa.int32())
+        if column.null_count:
+            places = places.fill_null(len(names) - 1)
+        return np.array(names, dtype=object)[as_numpy(pa.chunked_array([places]))]
     number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
     if not number or column.null_count or not column.num_chunks:
         return np.asarray(column.to_numpy())

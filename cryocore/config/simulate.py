@@ -43,6 +43,12 @@ class Simulate(Section):
     scale_spread: float = Field(
         default=0.0, ge=0.0, description="standard deviation of the logarithm of images' scales"
     )
+    micrograph_bfactor_sd_angstrom2: float = Field(
+        default=0.0, ge=0.0, description="standard deviation of micrographs' B-factors"
+    )
+    particle_bfactor_sd_angstrom2: float = Field(
+        default=0.0, ge=0.0, description="standard deviation of what particles add to these"
+    )
     weak: Rate = Field(default=0.0, description="share of the correct particles with 0.3 times the signal")
     neighbours: Rate = Field(default=0.0, description="share of the images with a second molecule at the edge")
     beads: Rate = Field(default=0.0, description="share of the images with a gold bead")

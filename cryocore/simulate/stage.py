@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import scipy.fft
 from numpy.typing import NDArray
 from tqdm import tqdm
@@ -67,12 +68,14 @@ STACK = "particles.mrcs"
 
 @dataclass(frozen=True)
 class Truth:
-    """The true state of every particle: poses ``(n, 3, 3)``, shifts ``(n, 2)`` Å, defocus U, V (Å) and angle."""
+    """The true state of every particle: poses ``(n, 3, 3)``, shifts ``(n, 2)`` Å, defocus U, V (Å) and angle, and its
+    own B-factor ``(n,)`` in Å², by which its image falls off beside that of the molecule."""
 
     rotations: Floats
     shifts_angstrom: Floats
     defocus: Floats
     micrograph: NDArray[np.int64]
+    bfactor_angstrom2: Floats
 
 
 def simulate(
@@ -81,7 +84,7 @@ def simulate(
     """Write particles.star, particles.mrcs, truth.parquet and true_map.mrc into ``out_dir``."""
     rng = np.random.default_rng(seed)
     truth_map = true_map(settings)
-    truth = draw_truth(settings, symmetry, rng)
+    truth = draw_truth(settings, symmetry, rng, seed)
     kinds = assign_errors(settings.n_particles, plant, rng)
     duplicates = draw_duplicates(truth.micrograph, kinds, plant, settings.pixel_size_angstrom, seed=seed)
     truth = with_duplicates(truth, duplicates, settings.pixel_size_angstrom)
@@ -107,6 +110,8 @@ def simulate(
     table = truth_table(ids, kinds, truth.rotations, truth.shifts_angstrom)
     if len(duplicates):
         table = table.append_column("duplicate_of", duplicates.originals(ids))
+    if truth.bfactor_angstrom2.any():
+        table = table.append_column("bfactor_angstrom2", pa.array(truth.bfactor_angstrom2))
     write_table(out_dir / "truth.parquet", table, seed=seed)
 
 
@@ -137,8 +142,11 @@ def true_map(settings: Simulate) -> Floats32:
     return volume
 
 
-def draw_truth(settings: Simulate, symmetry: str, rng: np.random.Generator) -> Truth:
-    """Draw poses, shifts and defoci; the particles of a micrograph have similar defoci."""
+def draw_truth(settings: Simulate, symmetry: str, rng: np.random.Generator, seed: int) -> Truth:
+    """Draw poses, shifts and defoci; the particles of a micrograph have similar defoci.
+
+    B-factors have a generator of their own: data sets of one ``seed`` differ in nothing else.
+    """
     n = settings.n_particles
     rotations = true_rotations(settings, symmetry, rng)
     micrograph = np.sort(rng.integers(settings.n_micrographs, size=n))
@@ -147,16 +155,26 @@ def draw_truth(settings: Simulate, symmetry: str, rng: np.random.Generator) -> T
     difference = rng.uniform(0.0, settings.astigmatism_angstrom, settings.n_micrographs)[micrograph]
     angle = rng.uniform(0.0, 180.0, settings.n_micrographs)[micrograph]
     defocus = np.stack([mean + difference / 2, mean - difference / 2, angle], axis=1)
-    return Truth(rotations, rng.normal(0.0, settings.shift_angstrom, (n, 2)), defocus, micrograph)
+    shifts = rng.normal(0.0, settings.shift_angstrom, (n, 2))
+    return Truth(rotations, shifts, defocus, micrograph, own_bfactors(settings, micrograph, seed))
+
+
+def own_bfactors(settings: Simulate, micrograph: Ints, seed: int) -> Floats:
+    """The B-factor of each particle ``(n,)``, Å², beside that of the molecule: its micrograph's, and what it adds."""
+    rng = stream(seed, "bfactor")
+    shared = rng.normal(0.0, settings.micrograph_bfactor_sd_angstrom2, settings.n_micrographs)[micrograph]
+    return shared + rng.normal(0.0, settings.particle_bfactor_sd_angstrom2, len(micrograph))
 
 
 def with_duplicates(truth: Truth, duplicates: Duplicates, pixel_size_angstrom: float) -> Truth:
     """The truth in which each duplicate has its original's pose and defocus, and a shift that says where it was cut."""
     rotations, shifts, defocus = truth.rotations.copy(), truth.shifts_angstrom.copy(), truth.defocus.copy()
+    bfactor = truth.bfactor_angstrom2.copy()
     rotations[duplicates.row] = rotations[duplicates.original]
     defocus[duplicates.row] = defocus[duplicates.original]
+    bfactor[duplicates.row] = bfactor[duplicates.original]
     shifts[duplicates.row] = shifts[duplicates.original] + duplicates.offset * pixel_size_angstrom
-    return Truth(rotations, shifts, defocus, truth.micrograph)
+    return Truth(rotations, shifts, defocus, truth.micrograph, bfactor)
 
 
 def true_rotations(settings: Simulate, symmetry: str, rng: np.random.Generator) -> Floats:
@@ -214,7 +232,8 @@ def noisy_images(
     rng: np.random.Generator,
     backend: Backend,
 ) -> Iterator[Floats32]:
-    """Batches of images with unit noise; the signal is scaled to the wanted ratio, found on a first batch."""
+    """Batches of images with unit noise; the signal is scaled to the wanted ratio, found on a first batch without
+    B-factors of its own."""
     box = settings.box
     draw_noise = noise_source(settings, box + duplicates.reach)
 
@@ -227,7 +246,8 @@ def noisy_images(
     disc = particle_disc(volume)
     grid = backend.to_device(map_to_grid(volume, simulation_grid(settings))[None])
     first = np.flatnonzero(~junk)[:512] if not junk.all() else np.arange(min(512, len(junk)))
-    clean = clean_images(grid, truth, first, settings, backend)
+    sharp = replace(truth, bfactor_angstrom2=np.zeros_like(truth.bfactor_angstrom2))
+    clean = clean_images(grid, sharp, first, settings, backend)
     amplitude = np.float32(np.sqrt(settings.snr / clean[:, disc].var(axis=1).mean()))
     with tqdm(total=len(junk), desc="simulate", unit="image", disable=None) as bar:
         for start in range(0, len(junk), BATCH):
@@ -260,7 +280,8 @@ def neighbours(
 ) -> Floats32:
     """The molecule at random poses at the edge of the images of some particles, ``(m, n, n)``, with their CTF."""
     m = len(rows)
-    others = Truth(random_rotations(m, rng), np.zeros((m, 2)), truth.defocus[rows], truth.micrograph[rows])
+    of_image = truth.defocus[rows], truth.micrograph[rows], truth.bfactor_angstrom2[rows]
+    others = Truth(random_rotations(m, rng), np.zeros((m, 2)), *of_image)
     return at_the_edge(clean_images(grid, others, np.arange(m), settings, backend), rng)
 
 
@@ -341,6 +362,7 @@ def clean_images(grid: Any, truth: Truth, rows: NDArray[np.int64], settings: Sim
     spectra = np.zeros((len(rows), box, box // 2 + 1), dtype=np.complex64)
     for i, row in enumerate(rows):
         contrast = ctf(step * kx, step * ky, optics, *truth.defocus[row])
+        contrast *= np.exp(-0.25 * truth.bfactor_angstrom2[row] * step**2 * (kx**2 + ky**2))
         # the image is centred when moved by the shift, hence recorded off centre by its opposite
         offset = box // 2 - truth.shifts_angstrom[row] / settings.pixel_size_angstrom
         ramp = np.exp(-2j * np.pi / box * (kx * offset[0] + ky * offset[1]))

@@ -1,0 +1,48 @@
+"""B-factors of single images: what they do to them, and that nothing else depends on them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from cryocore.backend import get_backend
+from cryocore.config.plant import PlantedErrors
+from cryocore.config.simulate import Simulate
+from cryocore.formats.stacks import read_images
+from cryocore.simulate.stage import own_bfactors, simulate
+
+BOX, PIXEL = 32, 4.0
+
+
+def simulated(folder: Path, **changes: float) -> Path:
+    """Images of next to no noise."""
+    settings = Simulate(molecule="small", n_particles=40, box=BOX, pixel_size_angstrom=PIXEL, snr=1e8, **changes)
+    simulate(settings, PlantedErrors(), symmetry="C1", seed=1, out_dir=folder, backend=get_backend("cpu"))
+    return folder
+
+
+def test_images_fall_off_by_their_own_bfactor(tmp_path: Path) -> None:
+    sharp = simulated(tmp_path / "sharp")
+    both = {"micrograph_bfactor_sd_angstrom2": 60.0, "particle_bfactor_sd_angstrom2": 30.0}
+    dull = simulated(tmp_path / "dull", **both)
+    assert (sharp / "particles.star").read_bytes() == (dull / "particles.star").read_bytes()
+    assert "bfactor_angstrom2" not in pq.read_schema(sharp / "truth.parquet").names
+    bfactor = pq.read_table(dull / "truth.parquet")["bfactor_angstrom2"].to_numpy()
+    power = [np.abs(np.fft.rfft2(read_images(f / "particles.mrcs"))) ** 2 for f in (sharp, dull)]
+    s = np.hypot(*np.meshgrid(np.fft.rfftfreq(BOX, PIXEL), np.fft.fftfreq(BOX, PIXEL)))
+    inside = (s > 0.3 / BOX) & (s < 10 / (BOX * PIXEL))
+    for i in range(40):
+        ratio = (power[1][i] / power[0][i])[inside]
+        expected = np.exp(-0.5 * bfactor[i] * s[inside] ** 2)
+        assert abs(np.median(ratio / expected) - 1) < 0.02
+
+
+def test_spreads_are_as_wanted() -> None:
+    settings = Simulate(micrograph_bfactor_sd_angstrom2=80.0, particle_bfactor_sd_angstrom2=30.0, n_micrographs=2000)
+    micrograph = np.repeat(np.arange(2000), 10)
+    bfactor = own_bfactors(settings, micrograph, seed=2)
+    of_micrograph = bfactor.reshape(2000, 10)
+    assert abs(of_micrograph.std(axis=1, ddof=1).mean() / 30.0 - 1) < 0.06
+    assert abs(of_micrograph.mean(axis=1).std() / np.hypot(80.0, 30.0 / np.sqrt(10)) - 1) < 0.06

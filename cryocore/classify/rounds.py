@@ -66,7 +66,7 @@ class ScoredRound:
         cache: Path | None = None,
     ) -> ScoredRound:
         """From the files of a round; ``scores`` is its log."""
-        data = Particles.read(particles)
+        data = Particles.read(particles).with_quality(subset)
         weights, selected = read_subset(subset, data)
         schema = read_schema(scores)
         metadata = table_metadata(schema)

@@ -75,7 +75,7 @@ def replay(
     if star:
         write_star(outcomes[0], chosen[0], star, parent)
     if out:
-        write_subset(outcomes[0], out)
+        write_subset(outcomes[0], chosen[0], out)
     if plot:
         from cryocore.explore.replay.figures import cut_figure
         from cryocore.figures.look import save

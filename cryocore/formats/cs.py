@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -493,19 +493,27 @@ def _short(values: NDArray[Any]) -> Floats:
 
 
 def filter_cs(
-    parent: str | Path, keep: Bools, out: str | Path, root: str | None = None, half: Ints | None = None
+    parent: str | Path,
+    keep: Bools,
+    out: str | Path,
+    root: str | None = None,
+    half: Ints | None = None,
+    bfactor_angstrom2: Floats | None = None,
 ) -> None:
     """Write the rows of ``parent`` that ``keep`` ``(n,)`` says with all their fields, and their result group.
 
     The group names ``root``, the directory that image paths start from. ``half`` is the half set, 1 or 2, of each row
-    that is kept, where it is not that of ``parent``.
+    that is kept, and ``bfactor_angstrom2`` the B-factor of its CTF, where these are not those of ``parent``.
     """
     records = read_records(parent)
     if len(keep) != len(records):
         problem = f"has {len(records)} particles where {len(keep)} are expected"
         raise InputError(problem, file=parent, fix="The file has changed: run the workflow from the start")
     kept = records[np.asarray(keep, dtype=bool)]
-    write_records(out, kept if half is None else _with_split(kept, half, Path(parent)))
+    kept = kept if half is None else _with_split(kept, half, Path(parent))
+    if bfactor_angstrom2 is not None:
+        kept = _with_fields(kept, {"ctf/bfactor": bfactor_angstrom2}, "<f4")
+    write_records(out, kept)
     write_group(out, root, parent, origin_of(parent))
 
 
@@ -520,12 +528,16 @@ def _with_split(records: Records, half: Ints, parent: Path) -> Records:
     if alignment is None:
         log.warning("%s holds no alignments: the half sets made here stay in particles.parquet", parent)
         return records
-    names = [f"{prefix}/split" for prefix in alignment.prefixes]
+    return _with_fields(records, {f"{prefix}/split": half - 1 for prefix in alignment.prefixes}, "<u4")
+
+
+def _with_fields(records: Records, values: Mapping[str, NDArray[Any]], kind: str) -> Records:
+    """The rows with values ``(n,)`` in place of those of fields, or in fields that are added, of the given type."""
     known = records.dtype.names or ()
     fields = [(name, records.dtype[name]) for name in known]
-    made = np.empty(len(records), [*fields, *((name, np.dtype("<u4")) for name in names if name not in known)])
+    made = np.empty(len(records), [*fields, *((name, np.dtype(kind)) for name in values if name not in known)])
     for name in known:
         made[name] = records[name]
-    for name in names:
-        made[name] = (half - 1).reshape(-1, *(1,) * (made[name].ndim - 1))
+    for name, column in values.items():
+        made[name] = column.reshape(-1, *(1,) * (made[name].ndim - 1))
     return made

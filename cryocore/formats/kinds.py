@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # pandas takes a third of a second that rules and replays do 
 
 Kind = Literal["star", "cs", "thu"]
 HALF_SET = "rlnRandomSubset"
+CTF_BFACTOR = "rlnCtfBfactor"
 PARTICLE_ID = "cryocoreParticleId"
 """The column of ids in a STAR file whose ids are not those that the names of its images give."""
 TITLES: dict[Kind, str] = {"star": "RELION STAR file", "cs": "cryoSPARC file", "thu": "THUNDER file"}
@@ -86,8 +87,8 @@ def filter_particles(
     """Write the particles of ``parent`` that ``keep`` ``(n,)`` says, in its own format.
 
     Lines of STAR and ``.thu`` files stay byte for byte, rows of ``.cs`` files keep all their fields. A STAR file takes
-    all of the ``extra`` columns, a ``.cs`` file the half sets among them, a ``.thu`` file none. What is written names
-    the directory that image paths start from: ``root``, else that which ``parent`` names
+    all of the ``extra`` columns, a ``.cs`` file the half sets and the B-factors among them, a ``.thu`` file none. What
+    is written names the directory that image paths start from: ``root``, else that which ``parent`` names
     (:mod:`cryocore.formats.roots`).
 
     Raises
@@ -103,8 +104,10 @@ def filter_particles(
 
             from cryocore.formats.cs import filter_cs
 
-            half = extra.get(HALF_SET)
-            filter_cs(parent, keep, out, root, None if half is None else np.asarray(half))
+            half, bfactor = (
+                None if extra.get(label) is None else np.asarray(extra[label]) for label in (HALF_SET, CTF_BFACTOR)
+            )
+            filter_cs(parent, keep, out, root, half, bfactor)
         case "thu":
             from cryocore.formats.thu import filter_thu
 

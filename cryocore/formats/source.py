@@ -13,10 +13,19 @@ from numpy.typing import NDArray
 from cryocore.formats.kinds import HALF_SET, PARTICLE_ID, filter_particles
 from cryocore.formats.roots import first_relative
 from cryocore.tables.particles import Particles
-from cryocore.types import Bools, Ints
+from cryocore.types import Bools, Floats32, Ints
 
 FIGURE_OF_MERIT = "rlnParticleFigureOfMerit"
 """Label of a particle's weight in STAR files: ``relion_reconstruct --fom_weighting`` weighs by it."""
+
+
+def in_full(values: Floats32) -> NDArray[np.object_]:
+    """Numbers ``(n,)`` in the fewest digits that are them, for a STAR file, which has seven otherwise.
+
+    >>> in_full(np.array([108.12345, -0.5], dtype=np.float32)).tolist()
+    ['108.12345', '-0.5']
+    """
+    return np.array([str(value) for value in values], dtype=object)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ LIKELY_KIND = "likely_kind"
 """Column of the log: what a particle most probably is, correct or a kind of error."""
 REASON = "reason"
 """Column of subset.parquet and the log: why a particle is not selected, or is although its scores speak against it."""
+APPLIED_BFACTOR = "quality_bfactor_angstrom2"
+"""Column of the log: B-factor beside that of the file that predictions have, of particles of unequal quality."""
 PROBABILITY = "probability"
 """Column of probability.parquet: that of being correct, by a classifier."""
 TRUTH = "is_correct"
@@ -30,7 +32,15 @@ SUGGESTED_POSE = (
 NOT_SCORES = frozenset(
     [f"quat_{c}" for c in "wxyz"]
     + [f"view_{c}" for c in "xyz"]
-    + ["defocus_u_angstrom", "defocus_v_angstrom", "weight", "noise_factor", *EXPECTED, *SUGGESTED_POSE]
+    + [
+        "defocus_u_angstrom",
+        "defocus_v_angstrom",
+        "weight",
+        "noise_factor",
+        APPLIED_BFACTOR,
+        *EXPECTED,
+        *SUGGESTED_POSE,
+    ]
 )
 """Floating-point columns of the log that describe a particle; every other one scores it."""
 

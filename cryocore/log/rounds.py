@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -67,6 +67,12 @@ class LogRound:
     def read(self, names: list[str]) -> dict[str, NDArray[Any]]:
         """Columns as arrays; see ``cryocore.log.columns.read_columns``."""
         return numeric_columns(self.table(names), self.path)
+
+    def row_groups(self, names: list[str]) -> Iterator[dict[str, NDArray[Any]]]:
+        """Columns of the file itself as arrays, a row group after the other."""
+        with open_table(self.path) as file:
+            for group in range(file.num_row_groups):
+                yield numeric_columns(file.read_row_group(group, columns=names), self.path)
 
     def table(self, names: list[str]) -> pa.Table:
         """Columns of the file and of the tables beside it, in the order of ``names``.

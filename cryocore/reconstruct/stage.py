@@ -55,13 +55,14 @@ def reconstruct(
     Parameters
     ----------
     particles : the data set
-    subset : weights of the particles; None: all particles, weight 1
+    subset : weights of the particles, and B-factors where they are of unequal quality; None: all particles, weight 1
     mask : mask for the FSC and the scores; None: settings.mask, or one made from the map
-    previous_sums : sums of the round before, to be changed where weights changed; None: all particles are summed
+    previous_sums : sums of the round before, to be changed where weights changed; None: all particles are summed, as
+        they are where CTFs changed
     cache : transforms to read instead of the stacks
     sums_of_shards : what :func:`sum_shard` wrote, in order: no image is read, and no sums are kept
     """
-    data = Particles.read(particles)
+    data = Particles.read(particles).with_quality(subset)
     weights = read_weights(subset, data)
     require_both_halves(weights, data.column("half"), subset)
     group, pixel, grid = point_group(symmetry), data.reference_optics.pixel_size_angstrom, sums_grid(data, settings)
@@ -109,7 +110,7 @@ def sum_shard(
     cache: Path | None = None,
 ) -> None:
     """Write the Fourier sums of one shard of the particles; parameters as those of :func:`reconstruct`."""
-    data = Particles.read(particles, shard)
+    data = Particles.read(particles, shard).with_quality(subset, shard)
     weights = read_weights(subset, data, shard)
     grid = sums_grid(data, settings)
     source = image_source(cache, data, used_shells(data.optics, grid))

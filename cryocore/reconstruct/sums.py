@@ -1,7 +1,8 @@
 """Fourier sums from round to round: what left is subtracted, what came is added, and the rest is not read again.
 
 Sums are linear in the weights, so that sums(w) = sums(v) + sums(w - v): only particles whose weight changes are
-inserted. Float32 sums keep a rounding error of some 1e-7 of what was ever in them; a full reconstruction starts afresh.
+inserted, as long as all have the CTF that they had before. Float32 sums keep a rounding error of some 1e-7 of what was
+ever in them; a full reconstruction starts afresh.
 """
 
 from __future__ import annotations
@@ -44,6 +45,9 @@ def round_sums(
     if previous is None:
         return accumulate(data, weights, grid, backend, source=source)
     change = weights - read_weights_of_sums(previous, data)
+    if not _same_bfactors(previous, data):
+        log.info("in full: B-factors changed")
+        return accumulate(data, weights, grid, backend, source=source)
     moved, kept = np.count_nonzero(change), np.count_nonzero(weights)
     if moved > MOST_CHANGED * kept:
         log.info("in full: %d of %d particles changed", moved, len(data))
@@ -53,11 +57,12 @@ def round_sums(
 
 
 def write_sums(path: Path, sums: FourierSums, weights: Floats32, data: Particles) -> None:
-    """Keep the sums of a round, the weights of its particles and what tells the particles."""
+    """Keep the sums of a round, the weights of its particles and what tells the particles and their B-factors."""
     with atomic_path(path) as temporary:
         np.savez(
             temporary,
-            particles=np.array(_digest(data)),
+            particles=np.array(_digest(data.ids)),
+            bfactors=np.array(_digest(data.column("ctf_bfactor"))),
             weights=weights,
             grid=_signature(sums.grid),
             numerator=sums.numerator,
@@ -68,9 +73,15 @@ def write_sums(path: Path, sums: FourierSums, weights: Floats32, data: Particles
 def read_weights_of_sums(path: Path, data: Particles) -> Floats32:
     """The weight ``(n,)`` of each particle in kept sums; refused if they are of other particles."""
     with open_arrays(path, WHAT) as file:
-        if str(file["particles"]) != _digest(data):
+        if str(file["particles"]) != _digest(data.ids):
             raise InputError("Fourier sums of other particles", file=path, fix=_FIX)
         return file.of("weights", (len(data),), np.float32)
+
+
+def _same_bfactors(path: Path, data: Particles) -> bool:
+    """Whether kept sums are of CTFs with the same B-factors."""
+    with open_arrays(path, WHAT) as file:
+        return str(file["bfactors"]) == _digest(data.column("ctf_bfactor"))
 
 
 def read_sums(path: Path, grid: FourierGrid) -> FourierSums:
@@ -87,13 +98,15 @@ def read_sums(path: Path, grid: FourierGrid) -> FourierSums:
 def merged_sums(paths: list[Path], data: Particles, weights: Floats32, grid: FourierGrid) -> FourierSums:
     """The sums of all shards, added plane by plane in their order and in double precision.
 
-    Each shard has to be of its own range of the particles, with the weights that they have in this round.
+    Each shard has to be of its own range of the particles, with the weights and B-factors that they have in this round.
     """
     for i, path in enumerate(paths):
         rows = Shard(i, len(paths)).row_range(len(data))
         part = replace(data, table=data.table.slice(rows.start, rows.stop - rows.start))
         if not np.array_equal(read_weights_of_sums(path, part), weights[rows]):
             raise InputError("Fourier sums with other weights", file=path, fix=_FIX)
+        if not _same_bfactors(path, part):
+            raise InputError("Fourier sums with other B-factors", file=path, fix=_FIX)
         with open_arrays(path, WHAT) as file:
             require_grid(file, grid, path)
     numerator = np.empty((2, *grid.shape), dtype=np.complex64)
@@ -120,8 +133,8 @@ WHAT = "Fourier sums"
 _FIX = "Delete it and run snakemake again"
 
 
-def _digest(data: Particles) -> str:
-    return hashlib.sha256(np.ascontiguousarray(data.ids).tobytes()).hexdigest()[:32]
+def _digest(column: NDArray[Any]) -> str:
+    return hashlib.sha256(np.ascontiguousarray(column).tobytes()).hexdigest()[:32]
 
 
 def _signature(grid: FourierGrid) -> NDArray[np.float64]:

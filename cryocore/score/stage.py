@@ -8,16 +8,25 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
 from cryocore.backend import Backend
 from cryocore.config.score import Score
 from cryocore.log.complete import write_log
-from cryocore.log.names import REASON
+from cryocore.log.names import APPLIED_BFACTOR, REASON
 from cryocore.score.chunks import CHUNK
 from cryocore.score.noise import read_noise, write_noise
 from cryocore.score.scorer import Scorer
 from cryocore.tables.io import write_tables
-from cryocore.tables.particles import Particles, read_quaternions, read_reasons, read_subset, read_weights
+from cryocore.tables.particles import (
+    Particles,
+    read_bfactors,
+    read_quaternions,
+    read_reasons,
+    read_subset,
+    read_weights,
+)
 from cryocore.tables.shards import WHOLE, Shard
 
 log = logging.getLogger(__name__)
@@ -49,18 +58,23 @@ def score(
     shard : the part of the particles to score; of a part only the scores are written, which ``gather`` completes
     noise : what :func:`noise_of_round` wrote; None: the noise is estimated first
     """
-    data = Particles.read(particles, shard)
+    data = Particles.read(particles, shard).with_quality(subset, shard)
     weights, selected = read_subset(subset, data, shard)
+    bfactor = read_bfactors(subset, data, shard)
     reason = read_reasons(subset, len(data), shard)
     given: dict[str, Any] = {"symmetry": symmetry, "round_number": round_number, "seed": seed, "cache": cache}
     if noise is not None:
         given |= {"noise": read_noise(noise, data, shard), "poses": read_quaternions(particles)}
     scorer = Scorer.of(data, weights, round_dir, settings, backend=backend, **given)
     chunks = (np.arange(start, min(start + CHUNK, len(data))) for start in range(0, len(data), CHUNK))
-    tables = (
-        scorer.table(data, rows, weights, selected=selected).append_column(REASON, reason.slice(rows[0], len(rows)))
-        for rows in chunks
-    )
+
+    def rows_of_log(rows: NDArray[np.intp]) -> pa.Table:
+        table = scorer.table(data, rows, weights, selected=selected)
+        if bfactor is not None:
+            table = table.append_column(APPLIED_BFACTOR, pa.array(bfactor[rows]))
+        return table.append_column(REASON, reason.slice(rows[0], len(rows)))
+
+    tables = map(rows_of_log, chunks)
     if shard != WHOLE:
         write_tables(out, tables, **scorer.metadata(data))
     else:
@@ -84,6 +98,6 @@ def noise_of_round(
     out: Path,
 ) -> None:
     """Write the noise that all shards of a round are scored with; parameters as those of :func:`score`."""
-    data = Particles.read(particles)
+    data = Particles.read(particles).with_quality(subset)
     given: dict[str, Any] = {"symmetry": symmetry, "round_number": 0, "seed": seed, "backend": backend}
     write_noise(out, Scorer.of(data, read_weights(subset, data), round_dir, settings, **given).noise, data)

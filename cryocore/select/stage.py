@@ -12,17 +12,19 @@ from numpy.typing import NDArray
 
 from cryocore.config.select import Select
 from cryocore.errors import InputError
-from cryocore.formats.kinds import kind_of
-from cryocore.formats.source import FIGURE_OF_MERIT, Source
+from cryocore.formats.kinds import CTF_BFACTOR, kind_of
+from cryocore.formats.source import FIGURE_OF_MERIT, Source, in_full
 from cryocore.log.columns import score_columns
 from cryocore.log.error_rate import ErrorRate
 from cryocore.log.names import MIXTURE
+from cryocore.log.quality import Quality, quality
 from cryocore.log.rounds import LogRound, open_round
 from cryocore.log.signal import Signal
 from cryocore.select.choose import Selection, choose, columns_needed
 from cryocore.select.reasons import reasons
 from cryocore.tables.io import write_table
-from cryocore.tables.particles import GIVEN_SCORES, Particles, require_same_particles
+from cryocore.tables.particles import BFACTOR, GIVEN_SCORES, Particles, require_same_particles
+from cryocore.types import Floats32
 
 log = logging.getLogger(__name__)
 
@@ -41,10 +43,11 @@ def select(
 ) -> None:
     """Write the subset of a round: a table of all particles, and the kept ones in the format of the parent file.
 
-    The table holds ``particle_id``, ``weight``, ``selected``, ``reason`` (:mod:`cryocore.select.reasons`) and, where
-    the log allows one, ``posterior``; its metadata the estimated error rate. ``out_star`` is the parent file without
-    the rows that are not kept, with the half sets if they were made here; a STAR file has the weights as
-    ``rlnParticleFigureOfMerit`` and the scores as further columns (``cryocoreDual`` and so on).
+    The table holds ``particle_id``, ``weight``, ``selected`` and ``reason`` (:mod:`cryocore.select.reasons`), with
+    ``posterior`` where the log allows one and ``bfactor_angstrom2`` where particles are of unequal quality
+    (:mod:`cryocore.log.quality`); its metadata the estimated error rate. ``out_star`` is the parent file without the
+    rows that are not kept, with the half sets if they were made here, and with B-factors where there are any; a STAR
+    file has the weights as ``rlnParticleFigureOfMerit`` and the scores as further columns (``cryocoreDual`` and so on).
 
     Parameters
     ----------
@@ -60,12 +63,23 @@ def select(
         selection = choose(columns, settings, round_number, symmetry=symmetry, rate=ErrorRate.of(last.metadata))
     except InputError as error:
         raise error.about(scores) from None
-    metadata = subset_metadata(settings, seed, round_number, selection)
-    write_kept(Source.of(data), last, selection.weights, selection.selected, out_star)
-    write_table(out_table, subset_table(data.ids, selection), **metadata)
+    found = quality_of(last, settings, seed)
+    metadata = subset_metadata(settings, seed, round_number, selection, found)
+    write_kept(Source.of(data), last, selection.weights, selection.selected, out_star, total_bfactor(data, found))
+    write_table(out_table, subset_table(data.ids, selection, found), **metadata)
     n_selected, n_guarded = selection.selected.sum(), selection.guarded.sum()
     guard = f", {n_guarded:,} of them for their rare views" if n_guarded else ""
     log.info("round %d keeps %d of %d particles%s", round_number, n_selected, len(data), guard)
+
+
+def quality_of(last: LogRound, settings: Select, seed: int) -> Quality | None:
+    """The B-factors of particles by a log, where the settings want any and particles differ."""
+    return None if settings.quality == "none" else quality(last, seed=seed)
+
+
+def total_bfactor(data: Particles, found: Quality | None) -> Floats32 | None:
+    """The B-factors ``(n,)`` of particles in Å², those of their file and those that were found; None without these."""
+    return None if found is None else data.column("ctf_bfactor") + found.bfactor_angstrom2
 
 
 def require_signal(signal: Signal | None, round_number: int) -> None:
@@ -84,20 +98,25 @@ def require_signal(signal: Signal | None, round_number: int) -> None:
         )
 
 
-def subset_table(ids: NDArray[np.uint64], selection: Selection) -> pa.Table:
+def subset_table(ids: NDArray[np.uint64], selection: Selection, found: Quality | None = None) -> pa.Table:
     """One row per particle of the data set."""
     kinds = np.full(len(ids), "unknown", dtype=object) if selection.kinds is None else selection.kinds
     reason = reasons(kinds, selection.selected, selection.guarded)
     table = {"particle_id": ids, "weight": selection.weights, "selected": selection.selected, "reason": reason}
     if selection.posterior is not None:
         table["posterior"] = selection.posterior.astype(np.float32)
+    if found is not None:
+        table[BFACTOR] = found.bfactor_angstrom2
     return pa.table(table)
 
 
-def subset_metadata(settings: Select, seed: int, round_number: int, selection: Selection) -> dict[str, Any]:
-    """What made a subset, and the error rate that was estimated on the way."""
+def subset_metadata(
+    settings: Select, seed: int, round_number: int, selection: Selection, found: Quality | None = None
+) -> dict[str, Any]:
+    """What made a subset, and the error rate and the spread of B-factors that were estimated on the way."""
     rate = selection.error_rate
-    return {
+    described = {} if found is None else {"quality": found.as_dict()}
+    return described | {
         "round": round_number,
         "settings": settings.model_dump(),
         "seed": seed,
@@ -106,19 +125,26 @@ def subset_metadata(settings: Select, seed: int, round_number: int, selection: S
 
 
 def write_kept(
-    source: Source, last: LogRound, weights: NDArray[np.float32], kept: NDArray[np.bool_], out: Path
+    source: Source,
+    last: LogRound,
+    weights: NDArray[np.float32],
+    kept: NDArray[np.bool_],
+    out: Path,
+    bfactor_angstrom2: Floats32 | None = None,
 ) -> None:
     """Write the particles that are kept ``(n,)`` as their file has them; a STAR file also with weights and scores.
 
     The weights are RELION's figure of merit: ``relion_reconstruct --fom_weighting`` weighs by it. Half sets that were
-    made here are written, so that whoever goes on with the particles keeps them. The file names the directory that its
-    image paths start from, so that it can be read where it lies.
+    made here are written, so that whoever goes on with the particles keeps them, and so are the B-factors of their CTFs
+    ``(n,)``. The file names the directory that its image paths start from, so that it can be read where it lies.
     """
     is_star = kind_of(source.path) == "star"
     has_already = {MIXTURE, *GIVEN_SCORES.values()}
     names = [n for n in score_columns(last.schema) if n not in has_already] if is_star else []
     found = last.table(names)
-    extra = {FIGURE_OF_MERIT: weights} if is_star else {}
+    extra: dict[str, NDArray[Any]] = {FIGURE_OF_MERIT: weights} if is_star else {}
+    if bfactor_angstrom2 is not None:
+        extra[CTF_BFACTOR] = in_full(bfactor_angstrom2) if is_star else bfactor_angstrom2
     source.write(kept, extra | {_label(n): found.column(n).to_numpy() for n in names}, out)
 
 

@@ -198,6 +198,15 @@ class Particles:
         """The particles of the given rows, in that order."""
         return replace(self, table=self.table.take(pa.array(rows)))
 
+    def with_quality(self, subset: str | Path | None, shard: Shard = WHOLE) -> Particles:
+        """The particles of a shard with the B-factors that a subset gives them, added to those of their CTFs."""
+        bfactor = read_bfactors(subset, self, shard)
+        if bfactor is None:
+            return self
+        column = self.table.schema.get_field_index("ctf_bfactor")
+        total = pa.array(self.column("ctf_bfactor") + bfactor)
+        return replace(self, table=self.table.set_column(column, self.table.schema.field(column), total))
+
     def write(self, path: str | Path) -> None:
         """Write ``particles.parquet``."""
         write_table(
@@ -284,6 +293,23 @@ def read_subset(
     weights = as_numpy(table.column("weight"))
     refuse_rows(~((weights >= 0) & (weights < np.inf)), weights, "weight", "is not a weight", file=subset)
     return np.asarray(weights, dtype=np.float32), as_numpy(table.column("selected")) if tells else weights > 0
+
+
+BFACTOR = "bfactor_angstrom2"
+"""Column of a subset of particles of unequal quality: the B-factor of each beside that of its file, Å²."""
+
+
+def read_bfactors(subset: str | Path | None, particles: Particles, shard: Shard = WHOLE) -> Floats32 | None:
+    """The B-factor that a subset gives each particle of a shard beside that of its file, ``(n,)`` in Å²; None where it
+    gives none."""
+    if subset is None or BFACTOR not in read_schema(subset).names:
+        return None
+    schema = pa.schema([("particle_id", pa.uint64()), (BFACTOR, pa.float32())])
+    table = conforming(read_table(subset, schema.names, shard=shard), schema, file=subset)
+    require_same_particles(as_numpy(table.column("particle_id")), particles.ids, file=subset)
+    bfactor = as_numpy(table.column(BFACTOR))
+    refuse_rows(~np.isfinite(bfactor), bfactor, BFACTOR, "is no B-factor", file=subset)
+    return np.asarray(bfactor, dtype=np.float32)
 
 
 def read_reasons(subset: str | Path | None, n: int, shard: Shard = WHOLE) -> pa.ChunkedArray:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from cryocore.backend import get_backend
@@ -14,7 +15,8 @@ from cryocore.geometry.rotations import random_rotations
 from cryocore.imaging.accumulate import accumulate
 from cryocore.imaging.grid import FourierGrid, FourierSums
 from cryocore.maps.mrc import write_stack
-from cryocore.reconstruct.sums import read_sums, round_sums, write_sums
+from cryocore.reconstruct.sums import merged_sums, read_sums, round_sums, write_sums
+from cryocore.tables.io import write_table
 from cryocore.tables.particles import Particles
 from tests.phantoms import BACKENDS, optics, particles
 
@@ -73,6 +75,29 @@ def test_only_what_changed_is_read(tmp_path: Path, data: Particles, monkeypatch:
     full = round_sums(data, weights, GRID, backend, path)
     assert len(seen) == N - N // 2 - 1
     assert np.array_equal(full.numerator, accumulate(data, weights, GRID, backend).numerator)
+
+
+def test_other_bfactors_are_summed_in_full(tmp_path: Path, data: Particles) -> None:
+    """A subset adds them to those of the file; sums of particles with other CTFs are never changed."""
+    backend, weights, path = get_backend("cpu"), np.ones(N, np.float32), tmp_path / "sums.npz"
+    write_sums(path, accumulate(data, weights, GRID, backend), weights, data)
+    bfactor = np.linspace(-40, 90, N).astype(np.float32)
+    write_table(tmp_path / "subset.parquet", pa.table({"particle_id": data.ids, "bfactor_angstrom2": bfactor}))
+    dull = data.with_quality(tmp_path / "subset.parquet").with_quality(tmp_path / "subset.parquet")
+    np.testing.assert_array_equal(dull.column("ctf_bfactor"), 2 * bfactor)
+    weights[3] = 0.0
+    found, expected = round_sums(dull, weights, GRID, backend, path), accumulate(dull, weights, GRID, backend)
+    assert np.array_equal(found.numerator, expected.numerator)
+    assert distance(expected, accumulate(data, weights, GRID, backend)) > 0.01
+    with pytest.raises(InputError, match="Fourier sums with other B-factors"):
+        merged_sums([path], dull, np.ones(N, np.float32), GRID)
+
+
+def test_a_bfactor_that_is_no_number_is_refused(tmp_path: Path, data: Particles) -> None:
+    bfactor = np.where(np.arange(N) == 6, np.nan, 1.0).astype(np.float32)
+    write_table(tmp_path / "subset.parquet", pa.table({"particle_id": data.ids, "bfactor_angstrom2": bfactor}))
+    with pytest.raises(InputError, match=r"subset\.parquet, row 7, column bfactor_angstrom2"):
+        data.with_quality(tmp_path / "subset.parquet")
 
 
 def test_sums_of_other_particles_grids_or_broken_files_are_refused(tmp_path: Path, data: Particles) -> None:

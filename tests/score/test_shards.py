@@ -19,6 +19,7 @@ from cryocore.ingest.cache import cache
 from cryocore.log.columns import score_columns
 from cryocore.log.gather import gather
 from cryocore.score import noise_of_round, score
+from cryocore.tables.io import write_table
 from cryocore.tables.particles import Particles
 from cryocore.tables.shards import Shard
 from tests.score.simulated import simulated
@@ -105,3 +106,29 @@ def test_given_scores_go_into_the_log(run: Path) -> None:
     log = pq.read_table(run / "with_given.parquet")
     assert log.column("given_error_loss").to_pylist() == values.to_pylist()[50:100]
     assert "given_error_loss" in score_columns(log.schema)
+
+
+def test_bfactors_of_a_subset_are_those_of_the_file(run: Path, tmp_path: Path) -> None:
+    """Scores, whole and by shards, are those of particles whose file has the B-factors; the log says which they are."""
+    data = Particles.read(run / "particles.parquet")
+    bfactor = np.linspace(-60, 90, len(data)).astype(np.float32)
+    subset = tmp_path / "subset.parquet"
+    columns = {"particle_id": data.ids, "weight": np.ones(len(data), np.float32), "bfactor_angstrom2": bfactor}
+    write_table(subset, pa.table(columns))
+    data.with_quality(subset).write(tmp_path / "dull.parquet")
+    settings = Score()
+    how = given(run, settings) | {"subset": subset}
+    score(**how, round_number=1, out=tmp_path / "added.parquet")
+    score(
+        **{**how, "particles": tmp_path / "dull.parquet", "subset": None}, round_number=1, out=tmp_path / "own.parquet"
+    )
+    noise_of_round(**how, out=tmp_path / "noise.npz")
+    parts = [tmp_path / f"{i}.parquet" for i in range(K)]
+    for i, part in enumerate(parts):
+        score(**how, shard=Shard(i, K), round_number=1, out=part, noise=tmp_path / "noise.npz")
+    gather(run / "particles.parquet", parts, seed=0, out=tmp_path / "gathered.parquet")
+    added, own, gathered = (pq.read_table(tmp_path / f"{name}.parquet") for name in ("added", "own", "gathered"))
+    assert np.array_equal(added["quality_bfactor_angstrom2"].to_numpy(), bfactor)
+    assert added.drop_columns(["quality_bfactor_angstrom2"]).equals(own)
+    assert gathered.equals(added)
+    assert "quality_bfactor_angstrom2" not in score_columns(added.schema)

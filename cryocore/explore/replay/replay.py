@@ -20,7 +20,7 @@ from cryocore.explore.replay.outcome import Outcome, Overlap, Rates
 from cryocore.explore.replay.request import Plan, Request, plan
 from cryocore.explore.replay.resolution import Prediction, predict
 from cryocore.explore.replay.views import view_shift
-from cryocore.formats.kinds import HALF_SET, PARTICLE_ID, read_tables, require_other_file
+from cryocore.formats.kinds import CTF_BFACTOR, HALF_SET, PARTICLE_ID, read_tables, require_other_file
 from cryocore.formats.source import Source
 from cryocore.geometry.sphere import Views
 from cryocore.geometry.symmetry import point_group
@@ -30,7 +30,7 @@ from cryocore.log.rates import auc, selection_rates
 from cryocore.log.rounds import LogRound, aligned, find_rounds, wanted_rounds
 from cryocore.select.choose import choose, columns_needed
 from cryocore.select.groups import view_bins
-from cryocore.select.stage import subset_metadata, subset_table, write_kept
+from cryocore.select.stage import quality_of, subset_metadata, subset_table, write_kept
 from cryocore.tables.io import write_table
 from cryocore.tables.particles import Particles, require_same_particles
 from cryocore.types import Floats32
@@ -216,11 +216,12 @@ def require_one(n: int) -> None:
         raise InputError(f"there are {n} selections and one is wanted", fix="Choose one by --round, and one rule")
 
 
-def write_subset(outcome: Outcome, out: Path) -> None:
+def write_subset(outcome: Outcome, log_round: LogRound, out: Path) -> None:
     """Write a selection as the select stage does; see docs/reference/selection-rules.md."""
     p = outcome.plan
-    metadata = subset_metadata(p.settings, p.seed, p.selection, outcome.selection)
-    write_table(out, subset_table(outcome.ids, outcome.selection), **metadata)
+    found = quality_of(log_round, p.settings, p.seed)
+    metadata = subset_metadata(p.settings, p.seed, p.selection, outcome.selection, found)
+    write_table(out, subset_table(outcome.ids, outcome.selection, found), **metadata)
 
 
 def write_star(outcome: Outcome, log_round: LogRound, out: Path, parent: Path | None = None) -> None:
@@ -233,6 +234,7 @@ def write_star(outcome: Outcome, log_round: LogRound, out: Path, parent: Path | 
     InputError  if the file is not known, or its particles are not those of the log.
     """
     from cryocore.formats.star import IMAGE_NAME
+    from cryocore.ingest.columns import columns_of
     from cryocore.ingest.particles import ids_of, ids_of_file
     from cryocore.ingest.stacks import known_root
 
@@ -243,6 +245,7 @@ def write_star(outcome: Outcome, log_round: LogRound, out: Path, parent: Path | 
             )
         data = Particles.read(log_round.run_dir / "particles.parquet")
         source, ids = Source.of(data, _parent_file(data.parent, log_round.run_dir)), data.ids
+        bfactor = data.column("ctf_bfactor")
         if source.root is not None:
             found = known_root(source.path, data.table.column("stack").unique().to_pylist())
             source = replace(source, root=found or str(_parent_file(source.root, log_round.run_dir)))
@@ -256,11 +259,13 @@ def write_star(outcome: Outcome, log_round: LogRound, out: Path, parent: Path | 
         columns: dict[str, NDArray[Any]] = {} if is_given else {HALF_SET: half}
         columns |= {} if np.array_equal(known, ids_of_file(tables)) else {PARTICLE_ID: known[rows]}
         source = Source(parent, rows, len(known), columns, root)
-        ids = known[rows]
+        ids, bfactor = known[rows], columns_of(tables).numbers(CTF_BFACTOR, 0.0)[rows]
     fix = "Give the file that the run read"
     require_same_particles(outcome.ids, ids, file=source.path, fix=fix)
     require_other_file(out, source.path)
-    write_kept(source, log_round, outcome.selection.weights, outcome.kept, out)
+    better = quality_of(log_round, outcome.plan.settings, outcome.plan.seed)
+    total = None if better is None else (bfactor + better.bfactor_angstrom2).astype(np.float32)
+    write_kept(source, log_round, outcome.selection.weights, outcome.kept, out, total)
 
 
 def _parent_file(name: str, run_dir: Path) -> Path:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from cryocore.reconstruct.iterative.optimise import Epoch
 from cryocore.reconstruct.iterative.sweep import Ledger
 from cryocore.tables.io import read_table, write_table, write_tables
-from cryocore.tables.particles import Particles
+from cryocore.tables.particles import BFACTOR, Particles
+from cryocore.types import Floats32
 
 
 class BatchLog:
@@ -73,8 +74,15 @@ def write_epochs(path: Path, history: list[Epoch]) -> None:
     write_table(path, pa.table({name: [r[name] for r in rows] for name in rows[0]}))
 
 
-def write_weights(path: Path, particles: Particles, ledger: Ledger, selected: NDArray[np.bool_]) -> None:
-    """The weight of each particle in the maps, as a subset has it, with what it was scored by."""
+def write_weights(
+    path: Path,
+    particles: Particles,
+    ledger: Ledger,
+    selected: NDArray[np.bool_],
+    bfactor_angstrom2: Floats32 | None = None,
+) -> None:
+    """The weight of each particle in the maps, as a subset has it, with what it was scored by, and the B-factor that
+    the subset gave it."""
     weight = ledger.weight.astype(np.float32)
     columns: dict[str, Any] = {
         "particle_id": particles.ids,
@@ -84,4 +92,6 @@ def write_weights(path: Path, particles: Particles, ledger: Ledger, selected: ND
         "plain": ledger.plain.astype(np.float32),
         "cross": ledger.cross.astype(np.float32),
     }
+    if bfactor_angstrom2 is not None:
+        columns[BFACTOR] = bfactor_angstrom2
     write_table(path, pa.table(columns))

@@ -37,7 +37,7 @@ from cryocore.score.comparison import Comparison
 from cryocore.score.noise import estimate_noise
 from cryocore.score.reference import Reference, make_reference
 from cryocore.tables.io import atomic_path
-from cryocore.tables.particles import Particles, read_subset
+from cryocore.tables.particles import Particles, read_bfactors, read_subset
 from cryocore.training import checkpoint
 from cryocore.training.scalars import Scalars
 from cryocore.types import Floats, Floats32
@@ -101,7 +101,7 @@ def solve(
     Beside them weights.parquet (of the particles in the maps), epochs.parquet and batches.parquet. A run that is
     killed continues after its last whole epoch.
     """
-    data = Particles.read(particles)
+    data = Particles.read(particles).with_quality(subset)
     weights, selected = read_subset(subset, data)
     require_both_halves(weights, data.column("half"), subset)
     optics = data.reference_optics
@@ -117,7 +117,7 @@ def solve(
     start = direct(problem, mask, ranks, particles)
     fit = set_up(problem, start, settings.iterative, seed)
     known = settings.model_dump(mode="json"), symmetry, seed, ranks.world
-    columns = data.ids, weights, data.quaternions, data.shifts_angstrom
+    columns = data.ids, weights, data.quaternions, data.shifts_angstrom, data.column("ctf_bfactor")
     state, unknown = minimise(fit, ranks, seed, out_dir, checkpoint.identity(*known, *columns))
     halves = half_maps(fit.model, unknown)
     require_finite(halves, particles)
@@ -126,7 +126,8 @@ def solve(
         density = sampling_density(symmetrise(all_sums(problem, used, ranks), problem.group, backend))
     if ranks.first:
         write_maps(fit, halves, density, settings.padding, out_dir)
-        write_weights(out_dir / "weights.parquet", data, state.ledger, selected)
+        bfactor = read_bfactors(subset, data)
+        write_weights(out_dir / "weights.parquet", data, state.ledger, selected, bfactor)
         write_epochs(out_dir / "epochs.parquet", state.history)
         merge_batches(out_dir / PARTS, len(state.history), ranks.world, out_dir / "batches.parquet")
         shutil.rmtree(out_dir / PARTS)

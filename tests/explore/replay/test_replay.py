@@ -37,7 +37,7 @@ VALUES = {"fraction": 0.6, "count": 300, "threshold": 1.0, "trimmed": 1.0, "bala
 
 def test_the_runs_own_rule_gives_the_next_rounds_subset(small_run: Path, tmp_path: Path) -> None:
     (outcome,) = replay(small_run, [Request()], rounds="0")
-    write_subset(outcome, tmp_path / "subset.parquet")
+    write_subset(outcome, find_rounds(small_run)[0], tmp_path / "subset.parquet")
     write_star(outcome, find_rounds(small_run)[0], tmp_path / "subset.star")
     own, again = read_table(small_run / "round_1" / "subset.parquet"), read_table(tmp_path / "subset.parquet")
     assert again.equals(own)

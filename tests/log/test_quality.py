@@ -1,0 +1,198 @@
+"""B-factors of particles: band sums drawn from their law, and what is found in them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from cryocore.log.bands import mean_squared_frequency
+from cryocore.log.quality import Bands, Beliefs, Grid, Quality, Spreads, Tree, fit, log_likelihood, of_nodes, quality
+from cryocore.log.rounds import open_round
+from cryocore.tables.io import with_metadata
+from cryocore.types import Floats
+
+BOX, PIXEL, N = 64, 2.0, 2000
+METADATA: dict[str, Any] = {
+    "band_edges": [*range(1, 26)],
+    "box": BOX,
+    "pixel_size_angstrom": PIXEL,
+    "noise_power": [[1.0] * 24, [1.0] * 24],
+    "signal_share": (1.0 / (1.0 + np.exp((np.arange(24) - 15) / 2.0))).tolist(),
+    "score_settings": {"noise_per_particle": True},
+}
+FREQUENCY2 = mean_squared_frequency(METADATA)
+
+
+def drawn(bfactor: Floats, micrograph: Floats, seed: int, *, correct: float = 1.0, strength: float = 4.0) -> pa.Table:
+    """A log of particles with B-factors ``(n,)`` whose noise is independent, of the same power in each coefficient.
+
+    The map that predicts has noise itself, as its signal share says; images of incorrect particles do not show it.
+    """
+    rng, n = np.random.default_rng([seed, 8]), len(bfactor)
+    share = np.asarray(METADATA["signal_share"])
+    signal = strength * rng.uniform(0.5, 1.5, (n, 1)) * np.linspace(2.0, 0.5, 24)
+    is_correct = rng.random(n) < correct
+    envelope = np.exp(-0.25 * bfactor[:, None] * FREQUENCY2) * is_correct[:, None]
+    power = signal / share
+    columns = {
+        "particle_id": np.arange(n, dtype=np.uint64),
+        "half": (1 + np.arange(n) % 2).astype(np.int8),
+        "optics_group": np.zeros(n, dtype=np.int32),
+        "mixture": np.where(is_correct, 6.0, -6.0).astype(np.float32),
+        "noise_factor": np.ones(n, dtype=np.float32),
+    }
+    table = pa.table(columns).append_column(
+        "micrograph", pa.array([f"m{m:.0f}" for m in micrograph]).dictionary_encode()
+    )
+    for name, values in (
+        ("inner_product", envelope * signal + np.sqrt(power) * rng.normal(size=signal.shape)),
+        ("projection_power", power),
+    ):
+        flat = pa.array(values.astype(np.float32).ravel())
+        table = table.append_column(name, pa.FixedSizeListArray.from_arrays(flat, 24))
+    return table
+
+
+def estimated(folder: Path, table: pa.Table, *, row_group: int = 700, **changes: Any) -> Quality | None:
+    pq.write_table(with_metadata(table, **{**METADATA, **changes}), folder / "log.parquet", row_group_size=row_group)
+    return quality(open_round(folder / "log.parquet", beside=[]))
+
+
+def on_micrographs(seed: int, sd: float, n: int = N, count: int = 40) -> tuple[Floats, Floats]:
+    rng = np.random.default_rng(seed)
+    micrograph = rng.integers(count, size=n).astype(np.float64)
+    return rng.normal(0.0, sd, count)[micrograph.astype(int)] if sd else np.zeros(n), micrograph
+
+
+def test_nothing_is_found_where_there_is_nothing(tmp_path: Path) -> None:
+    found = [estimated(tmp_path, drawn(*on_micrographs(seed, 0.0), seed)) for seed in range(20)]
+    assert sum(q is None for q in found) >= 19
+    assert all(q is None or np.abs(q.bfactor_angstrom2).max() < 60.0 for q in found)
+
+
+def test_micrographs_that_differ_are_found(tmp_path: Path) -> None:
+    """The spread, and B-factors whose truth is what they say in the mean: slope 1."""
+    slopes, spreads = [], []
+    for seed in range(6):
+        bfactor, micrograph = on_micrographs(seed, 80.0)
+        found = estimated(tmp_path, drawn(bfactor, micrograph, seed))
+        assert found is not None and found.spreads.optics_group == 0.0
+        values = found.bfactor_angstrom2
+        assert np.corrcoef(values, bfactor)[0, 1] > 0.8
+        slopes.append(np.polyfit(values, bfactor, 1)[0])
+        spreads.append(found.spreads.micrograph)
+    assert np.mean(slopes) == pytest.approx(1.0, abs=0.1)
+    assert np.mean(spreads) == pytest.approx(80.0, rel=0.25)
+
+
+def test_particles_that_differ_are_found(tmp_path: Path) -> None:
+    _, micrograph = on_micrographs(0, 0.0)
+    bfactor = np.random.default_rng(3).normal(0.0, 120.0, N)
+    found = estimated(tmp_path, drawn(bfactor, micrograph, 0, strength=20.0))
+    assert found is not None and found.spreads.particle == pytest.approx(120.0, rel=0.25)
+    assert np.corrcoef(found.bfactor_angstrom2, bfactor)[0, 1] > 0.6
+    assert np.polyfit(found.bfactor_angstrom2, bfactor, 1)[0] == pytest.approx(1.0, abs=0.15)
+
+
+def test_optics_groups_that_differ_are_found(tmp_path: Path) -> None:
+    _, micrograph = on_micrographs(0, 0.0)
+    group = (micrograph >= 20).astype(np.int32)
+    table = drawn(300.0 * group, micrograph, 1)
+    at = table.schema.get_field_index("optics_group")
+    found = estimated(tmp_path, table.set_column(at, "optics_group", pa.array(group)))
+    assert found is not None
+    means = [found.bfactor_angstrom2[group == g].mean() for g in (0, 1)]
+    assert means[1] - means[0] == pytest.approx(300.0, rel=0.25)
+
+
+def test_incorrect_particles_have_the_bfactor_of_their_micrograph(tmp_path: Path) -> None:
+    """They say nothing: the others give what they give without them."""
+    bfactor, micrograph = on_micrographs(2, 80.0)
+    table = drawn(bfactor, micrograph, 2, correct=0.8)
+    found = estimated(tmp_path, table)
+    alone = estimated(tmp_path, table.filter(pa.array(table["mixture"].to_numpy() > 0)))
+    assert found is not None and alone is not None
+    correct = table["mixture"].to_numpy() > 0
+    np.testing.assert_allclose(found.bfactor_angstrom2[correct], alone.bfactor_angstrom2, atol=2.0)
+    assert np.corrcoef(found.bfactor_angstrom2[~correct], bfactor[~correct])[0, 1] > 0.8
+
+
+def test_the_mean_of_each_half_set_is_zero(tmp_path: Path) -> None:
+    found = estimated(tmp_path, drawn(*on_micrographs(4, 80.0), 4))
+    assert found is not None
+    assert all(abs(found.bfactor_angstrom2[h::2].mean()) < 0.1 for h in (0, 1))
+
+
+def test_row_groups_do_not_matter(tmp_path: Path) -> None:
+    table = drawn(*on_micrographs(5, 80.0), 5)
+    one, many = (estimated(tmp_path, table, row_group=size) for size in (N, 97))
+    assert one is not None and many is not None
+    np.testing.assert_allclose(one.bfactor_angstrom2, many.bfactor_angstrom2, atol=0.011)
+
+
+def test_predictions_that_have_bfactors_already(tmp_path: Path) -> None:
+    """What is found is the whole, not the rest."""
+    bfactor, micrograph = on_micrographs(6, 80.0)
+    table = drawn(bfactor, micrograph, 6)
+    plain = estimated(tmp_path, table)
+    applied = 0.7 * bfactor
+    envelope = np.exp(-0.25 * applied[:, None] * FREQUENCY2)
+    for name, power in (("inner_product", 1), ("projection_power", 2)):
+        values = np.stack(table[name].to_numpy()) * envelope**power
+        column = pa.FixedSizeListArray.from_arrays(pa.array(values.astype(np.float32).ravel()), 24)
+        table = table.set_column(table.schema.get_field_index(name), name, column)
+    again = estimated(tmp_path, table.append_column("quality_bfactor_angstrom2", pa.array(applied.astype(np.float32))))
+    assert plain is not None and again is not None
+    assert np.corrcoef(plain.bfactor_angstrom2, again.bfactor_angstrom2)[0, 1] > 0.99
+    assert np.polyfit(plain.bfactor_angstrom2, again.bfactor_angstrom2, 1)[0] == pytest.approx(1.0, abs=0.1)
+
+
+def test_half_sets_know_nothing_of_each_other() -> None:
+    """At given spreads, whatever happens to one half set changes nothing in the other."""
+    rng = np.random.default_rng(7)
+    energy = rng.uniform(0.5, 2.0, (600, 24))
+    matched = energy + np.sqrt(energy) * rng.normal(size=energy.shape)
+    node = np.arange(600) % 20
+    tree = Tree(group=np.arange(20) % 2, half=np.array([0, 1]))
+    grid, spreads = Grid.of(FREQUENCY2, energy.sum(axis=0)), Spreads(0.0, 70.0, 50.0, 0.1)
+    means = []
+    for factor in (1.0, 0.2):
+        changed = np.where(node[:, None] % 2 == 1, factor, 1.0) * matched
+        bands = Bands(changed, energy, np.ones(600), node)
+        own = log_likelihood(bands, grid, spreads.scale)
+        nodes = of_nodes(np.log(np.exp(own - 50.0) @ grid.kernel(50.0).T) + 50.0, node, 20)
+        means.append(Beliefs.of(nodes, tree, spreads, grid).particles(bands))
+    even = node % 2 == 0
+    assert np.array_equal(means[0][even], means[1][even])
+    assert np.abs(means[0][~even] - means[1][~even]).mean() > 20.0
+
+
+def test_the_scale_is_integrated_as_by_quadrature() -> None:
+    """The closed form against a sum over scales."""
+    rng = np.random.default_rng(8)
+    bands = Bands(rng.normal(1.0, 1.0, (5, 24)), rng.uniform(0.1, 1.0, (5, 24)), np.ones(5), np.zeros(5, dtype=int))
+    grid, sd = Grid.of(FREQUENCY2, np.ones(24)), 0.3
+    scale = np.linspace(1 - 8 * sd, 1 + 8 * sd, 4001)
+    density = np.exp(-0.5 * ((scale - 1) / sd) ** 2)
+    density /= density.sum()
+    n, d = bands.matched @ grid.envelope.T, bands.energy @ (grid.envelope**2).T
+    expected = np.log(np.einsum("g,nmg->nm", density, np.exp(n[..., None] * scale - 0.5 * d[..., None] * scale**2)))
+    np.testing.assert_allclose(log_likelihood(bands, grid, sd), expected, atol=1e-6)
+
+
+def test_spreads_between_grid_points_are_none() -> None:
+    bands = Bands(np.ones((4, 24)), np.ones((4, 24)), np.ones(4), np.arange(4))
+    grid = Grid.of(FREQUENCY2, np.ones(24))
+    assert not fit(bands, Tree(np.array([0, 1, 0, 1]), np.array([0, 1])), grid).found
+
+
+@pytest.mark.parametrize("missing", ["mixture", "inner_product", "noise_factor"])
+def test_logs_that_do_not_say(tmp_path: Path, missing: str) -> None:
+    table = drawn(*on_micrographs(9, 80.0), 9)
+    assert estimated(tmp_path, table.drop_columns([missing])) is None
+    assert estimated(tmp_path, table.slice(0, 60)) is None

@@ -53,6 +53,8 @@ SCALES = np.array([0.0, 0.1, 0.2, 0.4])
 """Standard deviations of the scale g that are tried."""
 SIGNIFICANT = 4.0
 """Log-likelihood that the spread of a level has to add: by chance alone it does so in one of 400 data sets."""
+SIGNIFICANT_AGAIN = 1.0
+"""The same where predictions have B-factors already: what was found stays, unless the data speak against it."""
 GAIN_COUNT = 100.0
 """Information by which a band's mean ratio of image to prediction is drawn to 1: as known to ±0.1 beforehand."""
 LEVELS = ("optics_group", "micrograph", "particle")
@@ -150,7 +152,7 @@ def of_nodes(log_values: Floats, node: Ints, n_nodes: int) -> Floats:
     return sums
 
 
-def fit(bands: Bands, tree: Tree, grid: Grid) -> Spreads:
+def fit(bands: Bands, tree: Tree, grid: Grid, significant: float = SIGNIFICANT) -> Spreads:
     """The spreads of highest marginal likelihood, of which those that do not add to it significantly are 0."""
     end = grid.values[-1]
     kernels = [grid.kernel(spread * end) for spread in SPREADS]
@@ -165,12 +167,12 @@ def fit(bands: Bands, tree: Tree, grid: Grid) -> Spreads:
                 groups = of_nodes(spread_out(nodes, kernels[m]) if m else nodes, tree.group, len(tree.half))
                 halves = of_nodes(spread_out(groups, kernels[g]) if g else groups, tree.half, 2)
                 table[g, m, p, k] = np.logaddexp.reduce(halves, axis=1).sum()
-    best = _significant(table)
+    best = _significant(table, significant)
     group, micrograph, particle = (float(SPREADS[i] * end) for i in best[:3])
     return Spreads(group, micrograph, particle, float(SCALES[best[3]]))
 
 
-def _significant(table: Floats) -> tuple[int, ...]:
+def _significant(table: Floats, least: float) -> tuple[int, ...]:
     """Where a table of log-likelihoods by spreads is highest once levels that add too little are held at 0."""
     held: set[int] = set()
     while True:
@@ -178,7 +180,7 @@ def _significant(table: Floats) -> tuple[int, ...]:
         best = np.unravel_index(int(np.argmax(allowed)), allowed.shape)
         used = [axis for axis in range(len(LEVELS)) if best[axis]]
         added = {axis: float(allowed.max() - allowed.take([0], axis=axis).max()) for axis in used}
-        weak = [axis for axis in used if added[axis] < SIGNIFICANT]
+        weak = [axis for axis in used if added[axis] < least]
         if not weak:
             return tuple(map(int, best))
         held.add(min(weak, key=lambda axis: added[axis]))
@@ -277,7 +279,8 @@ def quality(log_round: LogRound, *, seed: int = 0) -> Quality | None:
     gains = _gains(raw, members.half[rows])
     sample = _joined([part for part, _ in _bands(log_round, members, gains, rows)])
     grid = Grid.of(frequency2, np.einsum("n,nb->b", sample.weight, sample.energy))
-    spreads = fit(sample, members.tree, grid)
+    again = APPLIED_BFACTOR in log_round.columns
+    spreads = fit(sample, members.tree, grid, SIGNIFICANT_AGAIN if again else SIGNIFICANT)
     if not spreads.found:
         return None
     kernel = grid.kernel(spreads.particle)

@@ -196,3 +196,19 @@ def test_logs_that_do_not_say(tmp_path: Path, missing: str) -> None:
     table = drawn(*on_micrographs(9, 80.0), 9)
     assert estimated(tmp_path, table.drop_columns([missing])) is None
     assert estimated(tmp_path, table.slice(0, 60)) is None
+
+
+def test_what_was_found_stays_unless_the_data_speak_against_it(tmp_path: Path) -> None:
+    """A spread that just fails the test is kept where predictions have B-factors, and one of chance is not."""
+    zeros = pa.array(np.zeros(N, dtype=np.float32))
+    kept = {"weak": 0, "none": 0}
+    for seed in range(12):
+        for name, sd in (("weak", 12.0), ("none", 0.0)):
+            table = drawn(*on_micrographs(seed, sd), seed)
+            first, again = (
+                estimated(tmp_path, t) is not None
+                for t in (table, table.append_column("quality_bfactor_angstrom2", zeros))
+            )
+            assert again or not first
+            kept[name] += again and not first
+    assert kept["weak"] >= 1 and kept["none"] <= 3

@@ -54,7 +54,8 @@ SCALES = np.array([0.0, 0.1, 0.2, 0.4])
 SIGNIFICANT = 4.0
 """Log-likelihood that the spread of a level has to add: by chance alone it does so in one of 400 data sets."""
 SIGNIFICANT_AGAIN = 1.0
-"""The same where predictions have B-factors already: what was found stays, unless the data speak against it."""
+"""The same of a level by which predictions have B-factors already: what was found stays, unless the data speak against
+it."""
 GAIN_COUNT = 100.0
 """Information by which a band's mean ratio of image to prediction is drawn to 1: as known to ±0.1 beforehand."""
 LEVELS = ("optics_group", "micrograph", "particle")
@@ -152,8 +153,8 @@ def of_nodes(log_values: Floats, node: Ints, n_nodes: int) -> Floats:
     return sums
 
 
-def fit(bands: Bands, tree: Tree, grid: Grid, significant: float = SIGNIFICANT) -> Spreads:
-    """The spreads of highest marginal likelihood, of which those that do not add to it significantly are 0."""
+def fit(bands: Bands, tree: Tree, grid: Grid, least: tuple[float, ...] = (SIGNIFICANT,) * len(LEVELS)) -> Spreads:
+    """The spreads of highest marginal likelihood; a level that does not add the ``least`` of its own to it has none."""
     end = grid.values[-1]
     kernels = [grid.kernel(spread * end) for spread in SPREADS]
     several = len(tree.half) > len(np.unique(tree.half))
@@ -167,12 +168,12 @@ def fit(bands: Bands, tree: Tree, grid: Grid, significant: float = SIGNIFICANT) 
                 groups = of_nodes(spread_out(nodes, kernels[m]) if m else nodes, tree.group, len(tree.half))
                 halves = of_nodes(spread_out(groups, kernels[g]) if g else groups, tree.half, 2)
                 table[g, m, p, k] = np.logaddexp.reduce(halves, axis=1).sum()
-    best = _significant(table, significant)
+    best = _significant(table, least)
     group, micrograph, particle = (float(SPREADS[i] * end) for i in best[:3])
     return Spreads(group, micrograph, particle, float(SCALES[best[3]]))
 
 
-def _significant(table: Floats, least: float) -> tuple[int, ...]:
+def _significant(table: Floats, least: tuple[float, ...]) -> tuple[int, ...]:
     """Where a table of log-likelihoods by spreads is highest once levels that add too little are held at 0."""
     held: set[int] = set()
     while True:
@@ -180,10 +181,10 @@ def _significant(table: Floats, least: float) -> tuple[int, ...]:
         best = np.unravel_index(int(np.argmax(allowed)), allowed.shape)
         used = [axis for axis in range(len(LEVELS)) if best[axis]]
         added = {axis: float(allowed.max() - allowed.take([0], axis=axis).max()) for axis in used}
-        weak = [axis for axis in used if added[axis] < least]
+        weak = [axis for axis in used if added[axis] < least[axis]]
         if not weak:
             return tuple(map(int, best))
-        held.add(min(weak, key=lambda axis: added[axis]))
+        held.add(min(weak, key=lambda axis: added[axis] - least[axis]))
 
 
 @dataclass(frozen=True)
@@ -279,8 +280,7 @@ def quality(log_round: LogRound, *, seed: int = 0) -> Quality | None:
     gains = _gains(raw, members.half[rows])
     sample = _joined([part for part, _ in _bands(log_round, members, gains, rows)])
     grid = Grid.of(frequency2, np.einsum("n,nb->b", sample.weight, sample.energy))
-    again = APPLIED_BFACTOR in log_round.columns
-    spreads = fit(sample, members.tree, grid, SIGNIFICANT_AGAIN if again else SIGNIFICANT)
+    spreads = fit(sample, members.tree, grid, _least(log_round, members))
     if not spreads.found:
         return None
     kernel = grid.kernel(spreads.particle)
@@ -364,6 +364,17 @@ def _bands(
             undone = np.exp(0.25 * columns[APPLIED_BFACTOR].astype(np.float64)[:, None] * frequency2)
             matched, energy = undone * matched, undone**2 * energy
         yield Bands(matched, energy, members.weight[at], members.node[at]), at
+
+
+def _least(log_round: LogRound, members: Members) -> tuple[float, ...]:
+    """What each level has to add to the log-likelihood; less if predictions have B-factors that differ by it."""
+    applied = log_round.column(APPLIED_BFACTOR)
+    if applied is None:
+        return (SIGNIFICANT,) * len(LEVELS)
+    of_node = np.zeros(len(members.tree.group))
+    of_node[members.node] = applied
+    within = bool(np.any(applied != of_node[members.node]))
+    return SIGNIFICANT_AGAIN, SIGNIFICANT_AGAIN, SIGNIFICANT_AGAIN if within else SIGNIFICANT
 
 
 def _joined(parts: list[Bands]) -> Bands:

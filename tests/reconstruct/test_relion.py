@@ -23,7 +23,7 @@ from cryocore.maps.mrc import read_map
 from cryocore.reconstruct import reconstruct
 from cryocore.select.stage import write_kept
 from cryocore.simulate.stage import simulate
-from cryocore.tables.io import write_table
+from cryocore.tables.io import read_table, write_table
 
 pytestmark = pytest.mark.skipif(shutil.which("relion_reconstruct") is None, reason="no relion_reconstruct on the PATH")
 
@@ -103,4 +103,33 @@ def test_relion_makes_the_weighted_map_of_a_soft_selection(tmp_path: Path) -> No
     )
     shells = slice(1, int(0.45 * BOX) + 1)
     assert fsc(ours, weighted)[shells].min() > 0.99
+    assert fsc(ours, plain)[shells].min() < 0.9
+
+
+def test_relion_makes_the_map_of_particles_of_unequal_quality(tmp_path: Path) -> None:
+    """From the list alone, whose B-factors are those of the file and of the subset: without these it is another map."""
+    settings = SIMULATIONS["C1"].model_copy(
+        update={"n_particles": 300, "snr": 0.5, "orientations": "uniform", "particle_bfactor_sd_angstrom2": 300.0}
+    )
+    backend, table = get_backend("cpu"), tmp_path / "particles.parquet"
+    simulate(settings, PlantedErrors(), symmetry="C1", seed=1, out_dir=tmp_path, backend=backend)
+    own = {"rlnCtfBfactor": np.linspace(0.0, 60.0, 300)}
+    filter_star(tmp_path / "particles.star", np.ones(300, dtype=bool), own, tmp_path / "own.star")
+    data = ingest(tmp_path / "own.star", root=None, pixel_size_angstrom=None, seed=0)
+    data.write(table)
+    bfactor = read_table(tmp_path / "truth.parquet", ["bfactor_angstrom2"]).column(0).to_numpy().astype(np.float32)
+    weights = np.ones(300, dtype=np.float32)
+    columns = {"particle_id": data.ids, "weight": weights, "bfactor_angstrom2": bfactor}
+    write_table(tmp_path / "subset.parquet", pa.table(columns))
+    write_table(tmp_path / "log.parquet", pa.table({"particle_id": data.ids, "half": data.column("half")}))
+    log, total = open_round(tmp_path / "log.parquet"), data.column("ctf_bfactor") + bfactor
+    write_kept(Source.of(data), log, weights, weights > 0, tmp_path / "subset.star", total)
+    how = {"settings": Reconstruct(), "symmetry": "C1", "backend": backend}
+    reconstruct(table, tmp_path / "subset.parquet", None, **how, out_dir=tmp_path)
+
+    ball = np.linalg.norm(np.mgrid[0:BOX, 0:BOX, 0:BOX] - BOX // 2, axis=0) < BOX // 2
+    ours = read_map(tmp_path / "half1.mrc")[0] * ball
+    listed, plain = (relion_half_map(tmp_path, name, 1, "C1") * ball for name in ("subset.star", "own.star"))
+    shells = slice(1, int(0.45 * BOX) + 1)
+    assert fsc(ours, listed)[shells].min() > 0.99
     assert fsc(ours, plain)[shells].min() < 0.9

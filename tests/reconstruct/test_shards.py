@@ -55,6 +55,20 @@ def grid_of(data: Particles) -> FourierGrid:
     return sums_grid(data, SETTINGS)
 
 
+def test_shards_have_the_bfactors_of_the_subset(folder: Path) -> None:
+    weights = np.ones(N, dtype=np.float32)
+    data, subset = weighted(folder, weights)
+    bfactor = np.linspace(-50.0, 120.0, N).astype(np.float32)
+    columns = {"particle_id": data.ids, "weight": weights, "bfactor_angstrom2": bfactor}
+    write_table(subset, pa.table(columns))
+    paths, grid, dull = summed(folder, subset), grid_of(data), data.with_quality(subset)
+    merged = merged_sums(paths, dull, weights, grid)
+    expected = accumulate(dull, weights, grid, get_backend("cpu"))
+    assert np.linalg.norm(merged.numerator - expected.numerator) < 1e-5 * np.linalg.norm(expected.numerator)
+    with pytest.raises(InputError, match="Fourier sums with other B-factors"):
+        merged_sums(paths, data, weights, grid)
+
+
 def test_merged_shards_are_the_double_precision_sum_of_their_files(folder: Path) -> None:
     weights = np.random.default_rng(1).uniform(0.5, 1.5, N).astype(np.float32)
     weights[: N // K] = 0  # nothing of the first shard is in use

@@ -320,11 +320,12 @@ class Members:
         half, group = columns["half"].astype(np.int64) - 1, columns["optics_group"].astype(np.int64)
         named = log_round.labels("micrograph")
         code = np.zeros(len(half), dtype=np.int64) if named is None else named[0].astype(np.int64)
-        members, node = np.unique(np.stack([half, group, code]), axis=1, return_inverse=True)
-        groups, of_node = np.unique(members[:2], axis=1, return_inverse=True)
-        micrograph = np.unique(np.stack([group, code]), axis=1, return_inverse=True)[1]
+        n_groups = int(group.max()) + 1
+        nodes, node = np.unique((code * n_groups + group) * 2 + half, return_inverse=True)
+        groups, of_node = np.unique(nodes // 2 % n_groups * 2 + nodes % 2, return_inverse=True)
+        micrograph = np.unique(nodes // 2, return_inverse=True)[1]
         weight = posterior(columns[MIXTURE].astype(np.float64))
-        return cls(half, weight, node.ravel(), micrograph.ravel(), Tree(of_node.ravel(), groups[0]))
+        return cls(half, weight, node, micrograph[node], Tree(of_node, groups % 2))
 
     def sample(self, seed: int) -> NDArray[np.intp]:
         """Rows of whole micrographs, drawn until there are as many as are fitted, in ascending order."""

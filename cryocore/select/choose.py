@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,8 @@ from cryocore.types import Bools
 Columns = Mapping[str, NDArray[Any]]
 
 VIEW = BIN_COLUMNS["view"]
+DESCRIBING = (MIXTURE, LIKELY_KIND)
+"""Columns of the log that say what each particle is, whatever the rule decides by."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def columns_needed(settings: Select, available: Sequence[str], *, described: boo
             column=missing[0],
             fix="Choose another select.rule or select.score, or score the particles again",
         )
-    optional = (*((MIXTURE,) if described else ()), LIKELY_KIND, IMAGE, *(VIEW if _is_guarded(settings) else ()))
+    optional = (*(DESCRIBING if described else ()), IMAGE, *(VIEW if _is_guarded(settings) else ()))
     return list(dict.fromkeys([*required, *(name for name in optional if name in available)]))
 
 
@@ -140,7 +142,13 @@ def choose(
         shown = abs(value) if is_loss else value
         listed = int(np.count_nonzero(selected[members]))
         require_enough(weights[members], listed, settings, shown, h, round_number, estimate, part.get(IMAGE))
-    return Selection(weights, selected, guarded, columns.get(LIKELY_KIND), None if odds is None else likely, rate)
+    return described(Selection(weights, selected, guarded, None, None, rate), columns)
+
+
+def described(selection: Selection, columns: Columns) -> Selection:
+    """A selection with what the columns :data:`DESCRIBING`, each ``(n,)``, say of its particles."""
+    odds = _log_odds(columns)
+    return replace(selection, kinds=columns.get(LIKELY_KIND), posterior=None if odds is None else posterior(odds))
 
 
 def guard(likely: Scores, listed: Bools, candidates: Bools, columns: Columns, symmetry: str) -> Bools:

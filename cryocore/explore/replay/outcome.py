@@ -149,7 +149,7 @@ def outcome_text(outcome: Outcome) -> str:
                 f"predicted; FSC area {p.fsc_area_change:+.4f}"
             )
     head = f"Round {outcome.plan.selection} by the scores of round {outcome.round}: {outcome.plan}"
-    text = "\n".join([head, *(f"  {name:<19}{value}" for name, value in lines.items())])
+    text = "\n".join([head, *(f"  {name:<20}{value}" for name, value in lines.items())])
     return "\n".join([text, *(_losers(kind, r) for kind, r in outcome.dropped.items() if len(r) > 1)])
 
 

@@ -28,7 +28,7 @@ from cryocore.log.error_rate import ErrorRate
 from cryocore.log.names import MIXTURE, lower_is_better
 from cryocore.log.rates import auc, selection_rates
 from cryocore.log.rounds import LogRound, aligned, find_rounds, wanted_rounds
-from cryocore.select.choose import choose, columns_needed
+from cryocore.select.choose import DESCRIBING, choose, columns_needed, described
 from cryocore.select.groups import view_bins
 from cryocore.select.stage import quality_of, subset_metadata, subset_table, write_kept
 from cryocore.tables.io import write_table
@@ -219,9 +219,10 @@ def require_one(n: int) -> None:
 def write_subset(outcome: Outcome, log_round: LogRound, out: Path) -> None:
     """Write a selection as the select stage does; see docs/reference/selection-rules.md."""
     p = outcome.plan
+    selection = described(outcome.selection, log_round.read([n for n in DESCRIBING if n in log_round.columns]))
     found = quality_of(log_round, p.settings, p.seed)
-    metadata = subset_metadata(p.settings, p.seed, p.selection, outcome.selection, found)
-    write_table(out, subset_table(outcome.ids, outcome.selection, found), **metadata)
+    metadata = subset_metadata(p.settings, p.seed, p.selection, selection, found)
+    write_table(out, subset_table(outcome.ids, selection, found), **metadata)
 
 
 def write_star(outcome: Outcome, log_round: LogRound, out: Path, parent: Path | None = None) -> None:

@@ -64,9 +64,11 @@ def test_every_rule_keeps_what_the_select_stage_keeps(rule: str, small_run: Path
     how = {"settings": settings, "symmetry": "C1", "seed": SEED, "round_number": 2}
     select(small_run / "particles.parquet", small_run / "log" / "round=1" / "log.parquet", **how, **outs)
     (outcome,) = replay(small_run, [asked], rounds="last")
-    wanted = read_table(tmp_path / "subset.parquet", ["weight"]).column(0).to_numpy()
-    np.testing.assert_array_equal(outcome.selection.weights, wanted)
-    assert wanted.std() > 0
+    write_subset(outcome, find_rounds(small_run)[-1], tmp_path / "again.parquet")
+    wanted, again = (read_table(tmp_path / f"{name}.parquet") for name in ("subset", "again"))
+    assert again.equals(wanted) and "posterior" in wanted.column_names
+    np.testing.assert_array_equal(outcome.selection.weights, wanted.column("weight").to_numpy())
+    assert outcome.selection.weights.std() > 0
 
 
 @pytest.mark.parametrize("name", RECOMPUTABLE)

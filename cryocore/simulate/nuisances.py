@@ -88,7 +88,7 @@ class ImageNuisances:
 
 
 def draw_nuisances(kinds: Kinds, settings: Simulate, seed: int) -> ImageNuisances:
-    """Choose weak ones among the correct particles of ``kinds`` ``(n,)``, neighbours and beads among all."""
+    """Choose weak ones among the correct particles of planted ``kinds`` ``(n,)``, neighbours and beads among all."""
     scales = np.ones(len(kinds), dtype=np.float32)
     correct = np.flatnonzero(kinds == CORRECT)
     scales[correct[affected(len(correct), settings.weak, stream(seed, "weak"))]] = WEAK_SCALE

@@ -89,6 +89,7 @@ def simulate(
     duplicates = draw_duplicates(truth.micrograph, kinds, plant, settings.pixel_size_angstrom, seed=seed)
     truth = with_duplicates(truth, duplicates, settings.pixel_size_angstrom)
     rotations, shifts = perturb_poses(kinds, truth.rotations, truth.shifts_angstrom, plant, rng)
+    nuisances = draw_nuisances(kinds, settings, seed)
     recorded = truth
     if settings.pose_jitter_deg:
         kinds, rotations = with_jitter(kinds, rotations, settings, plant, stream(seed, "jitter"))
@@ -96,7 +97,6 @@ def simulate(
         rng_defocus = stream(seed, "defocus")
         kinds, defocus = with_wrong_defocus(kinds, truth.defocus, truth.micrograph, settings, rng_defocus)
         recorded = replace(truth, defocus=defocus)
-    nuisances = draw_nuisances(kinds, settings, seed)
 
     out_dir.mkdir(parents=True, exist_ok=True)
     write_map(out_dir / "true_map.mrc", truth_map, settings.pixel_size_angstrom)

@@ -149,6 +149,14 @@ def test_whole_micrographs_have_a_wrong_defocus(plain: Made, tmp_path: Path) -> 
     assert (found.kinds[plain.kinds != "none"] == plain.kinds[plain.kinds != "none"]).all()
 
 
+def test_what_is_recorded_wrongly_changes_no_image(tmp_path: Path) -> None:
+    """Nor which particles are weak, though fewer are correct."""
+    images = {"weak": 0.4, "neighbours": 0.2, "beads": 0.1}
+    one = make(tmp_path / "a", **images)
+    two = make(tmp_path / "b", **images, pose_jitter_deg=3.0, wrong_defocus=0.3)
+    assert (two.kinds != one.kinds).any() and not two.changed(one).any()
+
+
 def test_the_same_seed_plants_the_same(tmp_path: Path) -> None:
     every = {"weak": 0.2, "neighbours": 0.2, "beads": 0.2, "pose_jitter_deg": 1.0, "wrong_defocus": 0.2}
     one, two = (make(tmp_path / name, **every) for name in "ab")

@@ -10,6 +10,7 @@ everywhere, of a known width.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -155,8 +156,13 @@ class Duplicates:
     @property
     def sentence(self) -> str:
         """What was found, in words."""
+        if not self.n_candidates:
+            return "No duplicates: no two particles of a micrograph have nearly equal poses."
         if not self.n_compared:
-            return "Duplicates were not looked for: no two particles of a micrograph can be compared."
+            return (
+                f"Duplicates are not told: the images of {self.n_candidates:,} pairs of particles with nearly equal "
+                "poses lack the high frequencies by which they are compared."
+            )
         if not len(self.first):
             return f"No duplicates among {self.n_compared:,} pairs of particles with nearly equal poses."
         share, low, high = (100 * value for value in (self.share, self.low, self.high))
@@ -176,11 +182,12 @@ class Duplicates:
         """What a user has to know and can do, or None; ``listed`` has :meth:`table`, of the particles of ``parent``."""
         if not self.noticed:
             return None
-        without = Path(parent).with_suffix("").name + "_unique" + Path(parent).suffix
+        without = Path(parent).stem + "_unique" + Path(parent).suffix
+        command = shlex.join(["cryocore", "transfer-selection", str(listed), parent, without])
         which = "" if self.complete else f", as far as they were found ({len(self.first):,})"
         return (
-            f"{self.sentence} To leave them out{which}, run cryocore transfer-selection {listed} {parent} {without}, "
-            "and start from what it writes; where the file has coordinates, input.min_distance_angstrom does as well."
+            f"{self.sentence} To leave them out{which}, run {command} and start from what it writes; where the file "
+            "has coordinates, input.min_distance_angstrom does as well."
         )
 
     def table(self, ids: Ids) -> pa.Table:

@@ -89,7 +89,8 @@ class PointGroupTest:
             part = f"; they support {self.best}" if self.best != "C1" else ""
             return f"The particles do not tell whether {self.given} holds{part}."
         if order(self.best) <= order(self.given):
-            return f"The particles support {self.given}."
+            more = ", which any particles do: nothing is seen for a larger group" if self.given == "C1" else ""
+            return f"The particles support {self.given}{more}."
         return hint if self.given == "C1" else f"The particles support {self.given}. {hint}"
 
     @property

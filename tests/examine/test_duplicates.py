@@ -40,6 +40,7 @@ from cryocore.geometry.rotations import (
 )
 from cryocore.geometry.symmetry import point_group
 from cryocore.ingest.particles import ingest
+from cryocore.maps.mrc import write_stack
 from cryocore.reconstruct import reconstruct
 from cryocore.simulate.stage import noise_spectrum, simulate
 from cryocore.tables.particles import Particles
@@ -235,6 +236,14 @@ def test_images_without_high_frequencies_are_not_compared() -> None:
         assert np.isnan(found.shared).all() and not found.noise_is_shared.any()
 
 
+def test_pairs_that_cannot_be_compared_are_not_called_different(tmp_path: Path) -> None:
+    data = simulated(tmp_path, 0.15, n_particles=100, n_micrographs=1, orientations="single")
+    write_stack(tmp_path / "particles.mrcs", [np.zeros((100, 48, 48), np.float32)], PIXEL)
+    found = find_duplicates(data, "C1", seed=0)
+    assert found.n_candidates > 0 and (found.n_compared, found.complete, found.noticed) == (0, False, False)
+    assert found.sentence.startswith(f"Duplicates are not told: the images of {found.n_candidates:,} pairs")
+
+
 def ids(n: int) -> np.ndarray:
     return np.arange(n, dtype=np.uint64)
 
@@ -259,7 +268,7 @@ def test_no_pairs_are_no_duplicates() -> None:
     data = in_memory(np.zeros((3, 32, 32), np.float32), np.arange(3))
     found = find_duplicates(data, "C1", seed=0)
     assert (found.n_candidates, found.share, found.noticed) == (0, 0.0, False)
-    assert found.sentence.startswith("Duplicates were not looked for")
+    assert found.sentence == "No duplicates: no two particles of a micrograph have nearly equal poses."
     assert (
         found.as_dict()["distance_pixels"] is None
         and found.table(data.ids).column("selected").to_pylist() == [True] * 3
@@ -330,6 +339,8 @@ def test_a_few_pairs_are_no_warning() -> None:
     )
     assert not some.noticed
     three = replace(some, first=ids(3), share=0.02)
+    named = three.warning(Path("results/a/duplicates.parquet"), "my data/run.v2.star")
+    assert named and "duplicates.parquet 'my data/run.v2.star' run.v2_unique.star and" in named
     assert three.noticed and not replace(three, share=0.009).noticed
 
 
@@ -343,7 +354,7 @@ def test_the_stage_writes_a_selection_without_them(tmp_path: Path) -> None:
     answer = json.loads((tmp_path / "examine.json").read_text())["duplicates"]
     assert answer["noticed"] and answer["n_found"] == 90 and answer["complete"]
     star = tmp_path / "particles.star"
-    assert f"transfer-selection {tmp_path}/duplicates.parquet {star} particles_unique.star," in answer["warning"]
+    assert f"transfer-selection {tmp_path}/duplicates.parquet {star} particles_unique.star and" in answer["warning"]
     done = apply_selection(tmp_path / "duplicates.parquet", star, tmp_path / "particles_unique.star")
     assert (done.n_selected, done.n_parent) == (510, 600)
     left = ingest(tmp_path / "particles_unique.star", root=None, pixel_size_angstrom=None, seed=0)

@@ -146,6 +146,8 @@ def test_what_follows_is_said() -> None:
     assert judge(maps, "C2", 1).sentence.endswith("consider symmetry: D2 if the molecule can have it.")
     told = judge(maps, "D4", 1).sentence
     assert told.startswith("The particles contradict D4 (C4: ratio ") and "support D2. Run with symmetry: D2." in told
+    without = judge(half_maps("C1", noise=1.0), "C1", 1).sentence
+    assert without == "The particles support C1, which any particles do: nothing is seen for a larger group."
     noise = judge(half_maps("D2", noise=300.0), "D2", 1)
     assert noise.sentence == "The particles do not tell whether D2 holds."
     assert json.loads(json.dumps(noise.as_dict()))["verdict"] == "undecided"

@@ -98,7 +98,7 @@ def summarise(
     root = (settings.get("input") or {}).get("root")
     _copy_subset(run_dir, stop.recommended, star, out_star, root)
     if out_assessed is not None:
-        _write_assessed(run_dir, stop.recommended, out_assessed)
+        write_assessed(run_dir, stop.recommended, out_assessed)
     level = _level(run_dir, rounds[-1]["round"])
     maps = _shown_maps([m["round"] for m in rounds], stop, level)
     write_script(out_script, run_dir, maps, run=str(settings.get("run", run_dir.name)))
@@ -251,7 +251,7 @@ def _copy_subset(run_dir: Path, number: int, star: Path, out: Path, root: str | 
     return copy_particles(star, out, root or known_root(star, read_tables(star).particles.get(IMAGE_NAME, ())))
 
 
-def _write_assessed(run_dir: Path, number: int, out: Path) -> None:
+def write_assessed(run_dir: Path, number: int, out: Path) -> None:
     """All particles in the format of their STAR file, with what a round makes of each and the B-factors of its map."""
     known = open_round(_log(run_dir, number), beside=[])
     found = known.read(["weight", "selected"])

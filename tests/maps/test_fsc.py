@@ -11,6 +11,7 @@ import pytest
 import scipy.fft
 
 from cryocore.maps import fsc, fsc_weight, half_map_fsc, resolution_at, shell_index, soft_ball, write_map
+from cryocore.maps.fsc import above_chance
 
 
 def direct_fsc(first, second):
@@ -222,3 +223,10 @@ def test_a_weak_first_shell_does_not_end_the_weights():
     weight = fsc_weight([1.0, -0.14, 0.06, 0.30, 0.27, 0.25, 0.02, 0.0, 0.0, 0.3])
     assert weight[3:5].min() > 0.15
     assert weight[8:].max() == 0.0
+
+
+def test_noise_agrees_by_chance_as_often_as_a_normal_variable():
+    rng = np.random.default_rng(7)
+    found = np.array([above_chance(fsc(*rng.normal(size=(2, 24, 24, 24))), 1) for _ in range(200)])
+    assert abs(found.mean()) < 0.35 and 0.75 < found.std() < 1.2
+    assert np.abs(found).max() < 4

@@ -53,7 +53,7 @@ def config_yaml() -> str:
 
 def configuration_page() -> str:
     """The reference page, one table per block."""
-    return PAGE_HEAD + "".join(_tables(Config(), "", {}))
+    return PAGE_HEAD + "".join(_tables(Config(), ""))
 
 
 def configuration_schema() -> str:
@@ -120,16 +120,11 @@ def _yaml_lines(section: BaseModel, depth: int = 0) -> Iterator[str]:
             yield f"{indent}{key}: {_plain(value)}".ljust(43) + f"  # {comment}"
 
 
-def _tables(section: BaseModel, prefix: str, known: dict[type[BaseModel], str]) -> Iterator[str]:
-    """The table of a section, and of those in it; of a model that is in ``known`` by another path, its defaults."""
+def _tables(section: BaseModel, prefix: str) -> Iterator[str]:
+    """The table of a section, and of those in it."""
     model = type(section)
     properties = model.model_json_schema()["properties"]
     title = f"`{prefix}`" if prefix else "The run"
-    if model in known:
-        defaults = ", ".join(f"`{name}` {_plain(value)}" for name, value in section.model_dump().items())
-        yield f"\n## {title}\n\nThe keys of `{known[model]}`, with the defaults {defaults}.\n"
-        return
-    known[model] = prefix
     yield f"\n## {title}\n\n{(model.__doc__ or '').strip()}\n\n"
     inner: list[tuple[str, BaseModel]] = []
     rows = []
@@ -144,7 +139,7 @@ def _tables(section: BaseModel, prefix: str, known: dict[type[BaseModel], str]) 
             rows.append((f"`{key}`", f"`{_plain(default)}`", _allowed(properties[key]), meaning))
     yield table(["key", "default", "allowed", "meaning"], rows)
     for path, part in inner:
-        yield from _tables(part, path, known)
+        yield from _tables(part, path)
 
 
 def _shown(section: BaseModel, name: str) -> Any:

@@ -58,9 +58,10 @@ def score(
     shard : the part of the particles to score; of a part only the scores are written, which ``gather`` completes
     noise : what :func:`noise_of_round` wrote; None: the noise is estimated first
     """
-    data = Particles.read(particles, shard).with_quality(subset, shard)
+    data = Particles.read(particles, shard)
     weights, selected = read_subset(subset, data, shard)
     bfactor = read_bfactors(subset, data, shard)
+    data = data.with_bfactors(bfactor)
     reason = read_reasons(subset, len(data), shard)
     given: dict[str, Any] = {"symmetry": symmetry, "round_number": round_number, "seed": seed, "cache": cache}
     if noise is not None:

@@ -16,7 +16,6 @@ ORIENTATION, POSITION, NO_PARTICLE, QUALITY, VIEW_GUARD, UNKNOWN = REASONS = (
     "view_guard",
     "unknown",
 )
-REASON_TYPE = pa.dictionary(pa.int8(), pa.string())
 BY_KIND = {
     "misoriented": ORIENTATION,
     "slightly_misoriented": ORIENTATION,

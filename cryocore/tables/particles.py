@@ -200,7 +200,10 @@ class Particles:
 
     def with_quality(self, subset: str | Path | None, shard: Shard = WHOLE) -> Particles:
         """The particles of a shard with the B-factors that a subset gives them, added to those of their CTFs."""
-        bfactor = read_bfactors(subset, self, shard)
+        return self.with_bfactors(read_bfactors(subset, self, shard))
+
+    def with_bfactors(self, bfactor: Floats32 | None) -> Particles:
+        """The particles with B-factors ``(n,)`` in Å² added to those of their CTFs; None: as they are."""
         if bfactor is None:
             return self
         column = self.table.schema.get_field_index("ctf_bfactor")

@@ -101,8 +101,10 @@ def solve(
     Beside them weights.parquet (of the particles in the maps), epochs.parquet and batches.parquet. A run that is
     killed continues after its last whole epoch.
     """
-    data = Particles.read(particles).with_quality(subset)
+    data = Particles.read(particles)
     weights, selected = read_subset(subset, data)
+    bfactor = read_bfactors(subset, data)
+    data = data.with_bfactors(bfactor)
     require_both_halves(weights, data.column("half"), subset)
     optics = data.reference_optics
     pixel, box = optics.pixel_size_angstrom, optics.box
@@ -126,7 +128,6 @@ def solve(
         density = sampling_density(symmetrise(all_sums(problem, used, ranks), problem.group, backend))
     if ranks.first:
         write_maps(fit, halves, density, settings.padding, out_dir)
-        bfactor = read_bfactors(subset, data)
         write_weights(out_dir / "weights.parquet", data, state.ledger, selected, bfactor)
         write_epochs(out_dir / "epochs.parquet", state.history)
         merge_batches(out_dir / PARTS, len(state.history), ranks.world, out_dir / "batches.parquet")

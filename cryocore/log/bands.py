@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cryocore.log.names import APPLIED_BFACTOR
 from cryocore.types import Floats
+
+BAND_SUMS = ("inner_product", "projection_power", "noise_factor")
+"""Columns that say what the bands of a particle's image have of its prediction."""
+GAIN_COUNT = 100.0
+"""Information by which a band's mean ratio of image to prediction is drawn to 1: as known to ±0.1 beforehand."""
 
 
 def mean_squared_frequency(metadata: Mapping[str, Any]) -> Floats:
@@ -17,10 +23,15 @@ def mean_squared_frequency(metadata: Mapping[str, Any]) -> Floats:
     >>> mean_squared_frequency({"band_edges": [1, 2, 4], "box": 10, "pixel_size_angstrom": 1.0}).round(3).tolist()
     [0.01, 0.07]
     """
+    return of_coefficients(metadata, lambda s2: s2)
+
+
+def of_coefficients(metadata: Mapping[str, Any], function: Callable[[Floats], Floats]) -> Floats:
+    """Mean of a function of s² in 1/Å² over the coefficients of each band, ``(..., bands)``."""
     edges = np.asarray(metadata["band_edges"], dtype=np.int64)
     shell = np.arange(edges[-1], dtype=np.float64)
-    of_band = np.add.reduceat(shell**3, edges[:-1]) / np.add.reduceat(shell, edges[:-1])
-    return np.asarray(of_band / (metadata["box"] * metadata["pixel_size_angstrom"]) ** 2)
+    values = function((shell / (metadata["box"] * metadata["pixel_size_angstrom"])) ** 2) * shell
+    return np.asarray(np.add.reduceat(values, edges[:-1], axis=-1) / np.add.reduceat(shell, edges[:-1]))
 
 
 def coefficients_noise(metadata: Mapping[str, Any], columns: Mapping[str, NDArray[Any]]) -> Floats:
@@ -36,3 +47,24 @@ def coefficients_noise(metadata: Mapping[str, Any], columns: Mapping[str, NDArra
     if metadata["score_settings"]["noise_per_particle"]:
         power = power * columns["noise_factor"].astype(np.float64)[:, None]
     return np.asarray(power)
+
+
+def signal_to_noise(
+    metadata: Mapping[str, Any], columns: Mapping[str, NDArray[Any]], gain: Floats | float = 1.0
+) -> tuple[Floats, Floats]:
+    """c / sigma² and e / sigma² of some particles, ``(n, bands)`` each: of their image with its prediction, and of the
+    prediction, shrunk to the share of the map that is signal and multiplied by ``gain``."""
+    factor = np.asarray(metadata["signal_share"]) * gain
+    noise = coefficients_noise(metadata, columns)
+    return factor / noise * columns["inner_product"], factor**2 / noise * columns["projection_power"]
+
+
+def without_bfactor(
+    metadata: Mapping[str, Any], columns: Mapping[str, NDArray[Any]], matched: Floats, energy: Floats
+) -> tuple[Floats, Floats]:
+    """What :func:`signal_to_noise` gives for predictions that have no B-factor of their own, where the log has it."""
+    if APPLIED_BFACTOR not in columns:
+        return matched, energy
+    applied = columns[APPLIED_BFACTOR].astype(np.float64)[:, None]
+    undone = np.exp(0.25 * applied * mean_squared_frequency(metadata))
+    return undone * matched, undone**2 * energy

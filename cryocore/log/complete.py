@@ -13,7 +13,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from cryocore.log.bands import BAND_SUMS
 from cryocore.log.columns import table_columns
+from cryocore.log.defocus import TOLD, WrongDefocus, wrong_defocus
 from cryocore.log.error_rate import ErrorRate, estimate_from
 from cryocore.log.mixture import (
     FEWEST,
@@ -24,7 +26,7 @@ from cryocore.log.mixture import (
     fit_evidence,
     odds,
 )
-from cryocore.log.names import LIKELY_KIND, MIXTURE
+from cryocore.log.names import APPLIED_BFACTOR, LIKELY_KIND, MIXTURE, WRONG_DEFOCUS
 from cryocore.log.prior import COVARIATE_COLUMNS, GROUP_COLUMNS, group_effects, numbers
 from cryocore.log.signal import signal_of
 from cryocore.statistics import posterior
@@ -55,8 +57,9 @@ def write_log(out: Path, parts: Sequence[Path], *, seed: int) -> None:
     columns = read(*GROUP_COLUMNS)
     columns |= {name: values.astype(np.float32) for name, values in read(*COVARIATE_COLUMNS).items()}
     columns |= read("particle_id", "half", IMAGE, *MIXTURE_COLUMNS, "random_pose_z")
-    symmetry = table_metadata(schema).get("symmetry")
-    found = assessed(columns, seed, symmetry)
+    metadata = table_metadata(schema)
+    defocus = _defocus(parts, schema, metadata, columns)
+    found = assessed(columns, seed, metadata.get("symmetry"), defocus)
     odds, rate = found.odds.astype(np.float32), found.error_rate
     kinds = pa.DictionaryArray.from_arrays(found.kind, list(found.kinds))
     signal = signal_of(columns).as_dict() if "z" in columns else None
@@ -72,7 +75,14 @@ def write_log(out: Path, parts: Sequence[Path], *, seed: int) -> None:
                     yield rows.append_column(LIKELY_KIND, kinds[start:stop])
                     start = stop
 
-    write_tables(out, tables(), error_rate=rate and rate.as_dict(), signal=signal, kinds=found.kinds_expected)
+    write_tables(
+        out,
+        tables(),
+        error_rate=rate and rate.as_dict(),
+        signal=signal,
+        kinds=found.kinds_expected,
+        wrong_defocus=defocus and named(defocus, columns["micrograph"]),
+    )
     if rate is not None:
         low, value, high = (100 * v for v in (rate.low, rate.value, rate.high))
         log.info("error rate %.1f %% (%.1f to %.1f)%s", value, low, high, f"; {rate.note}" if rate.note else "")
@@ -104,11 +114,50 @@ class Assessed:
         return {kind: dict(zip(self.kinds, row, strict=False)) for kind, row in named}
 
 
-def assessed(columns: Mapping[str, NDArray[Any]], seed: int, symmetry: str | None = None) -> Assessed:
+def _defocus(
+    parts: Sequence[Path], schema: pa.Schema, metadata: dict[str, Any], columns: Mapping[str, NDArray[Any]]
+) -> WrongDefocus | None:
+    if "micrograph" not in columns or not {*BAND_SUMS, "optics_group"} <= {*schema.names}:
+        return None
+    names = ["optics_group", *BAND_SUMS, *(name for name in ("noise_power", APPLIED_BFACTOR) if name in schema.names)]
+
+    def row_groups() -> Iterator[dict[str, NDArray[Any]]]:
+        for path in parts:
+            with open_table(path) as file:
+                for group in range(file.num_row_groups):
+                    yield table_columns(file.read_row_group(group, columns=names))
+
+    return wrong_defocus(row_groups, metadata, numbers(columns["micrograph"]))
+
+
+def named(defocus: WrongDefocus, micrograph: NDArray[Any]) -> dict[str, Any]:
+    """The micrographs whose defocus is wrong, for JSON, the surest first; ``micrograph`` ``(n,)`` is that of each
+    particle."""
+    codes = numbers(micrograph)
+    first = np.unique(codes, return_index=True)[1][-len(defocus.probability) :]
+    told = [i for i in np.argsort(-defocus.probability, kind="stable") if defocus.probability[i] > TOLD]
+    return {
+        "gain": round(defocus.gain, 2),
+        "expected": round(float(defocus.probability.sum()), 2),
+        "n_micrographs": len(defocus.probability),
+        "micrographs": [
+            {
+                "name": str(micrograph[first[i]]),
+                "probability": round(float(defocus.probability[i]), 4),
+                "offset_angstrom": round(float(defocus.offset_angstrom[i]), -2),
+            }
+            for i in told
+        ],
+    }
+
+
+def assessed(
+    columns: Mapping[str, NDArray[Any]], seed: int, symmetry: str | None = None, defocus: WrongDefocus | None = None
+) -> Assessed:
     """Fit the mixture to a round, and say what its particles are.
 
     ``columns`` are particle_id, half, and those of the mixture and of its prior, as far as there are any; ``symmetry``
-    is the point group.
+    is the point group; ``defocus`` says which micrographs have a wrong one, and ``columns`` then have the micrographs.
     """
     ids, half = columns["particle_id"], columns["half"]
     nothing = Assessed(np.full(len(ids), np.nan), np.zeros(len(ids), dtype=np.int8), ("unknown",), None)
@@ -124,13 +173,41 @@ def assessed(columns: Mapping[str, NDArray[Any]], seed: int, symmetry: str | Non
     for name in GROUP_COLUMNS if len(known) >= FEWEST else ():
         if name in columns:
             prior[known] += group_effects(ratio[known], prior[known], numbers(columns[name])[known])
-    share = float(1.0 - np.mean(np.sort(expit(ratio[known] + prior[known]))))  # the same sum in any order of rows
-    rate = estimate_from(data, model, of_each, columns, ids=columns.get(IMAGE, ids), half=half, seed=seed, share=share)
-    log_odds = odds(model, ratio, prior)
+    log_odds, likely, classes, doubt = odds(model, ratio, prior), expit(ratio[known] + prior[known]), model.classes, 0.0
+    if defocus is not None:
+        micrograph = numbers(columns["micrograph"])
+        faulty, doubt = defocus.of_particles(micrograph), defocus.doubt(micrograph[known])
+        likely *= 1.0 - faulty[known]
+        log_odds, kinds = with_faulty(log_odds, kinds, faulty)
+        classes = (*classes, WRONG_DEFOCUS)
+    share = float(1.0 - np.mean(np.sort(likely)))  # the same sum in any order of rows
+    images = columns.get(IMAGE, ids)
+    rate = estimate_from(data, model, of_each, columns, ids=images, half=half, seed=seed, share=share, doubt=doubt)
     kind = (1 + kinds.argmax(axis=1)).astype(np.int8)
     kind[log_odds > 0] = 0
-    kind[~data.known] = len(model.classes)
-    return Assessed(log_odds, kind, (*model.classes, "unknown"), rate, confusion_of(log_odds, kinds, kind))
+    kind[~data.known] = len(classes)
+    return Assessed(log_odds, kind, (*classes, "unknown"), rate, confusion_of(log_odds, kinds, kind))
+
+
+def with_faulty(log_odds: Floats, kinds: Floats32, faulty: Floats) -> tuple[Floats, Floats32]:
+    """Log odds of being correct ``(n,)``, and how likely each kind is if not ``(n, k + 1)``, once a particle is correct
+    only if its micrograph is.
+
+    Parameters
+    ----------
+    log_odds : (n,)  by what the particle itself scores
+    kinds : (n, k)  how likely each kind of error is if it is incorrect by that
+    faulty : (n,)  probability that the micrograph is wrong; the last kind of the result
+
+    >>> odds, kinds = with_faulty(np.array([0.0]), np.array([[1.0]], dtype=np.float32), np.array([0.5]))
+    >>> (1.0 / (1.0 + np.exp(-odds))).round(3).tolist(), kinds.round(3).tolist()
+    ([0.25], [[0.6669999957084656, 0.3330000042915344]])
+    """
+    faulty = np.clip(faulty, 1e-300, 1.0 - 1e-12)
+    beside = np.logaddexp(0.0, log_odds + np.log(faulty))
+    by_micrograph = np.exp(log_odds + np.log(faulty) - beside).astype(np.float32)
+    own = kinds * (1.0 - by_micrograph)[:, None]
+    return log_odds + np.log1p(-faulty) - beside, np.column_stack([own, by_micrograph])
 
 
 def confusion_of(log_odds: Floats, kinds: Floats32, kind: NDArray[np.int8]) -> Floats:

@@ -104,10 +104,12 @@ def estimate_from(
     half: NDArray[np.int8],
     seed: int = 0,
     share: float | None = None,
+    doubt: float = 0.0,
 ) -> ErrorRate:
     """:func:`estimate` for a model that is fitted already, and the log odds ``(n,)`` by it.
 
-    ``share`` is the estimate where it is known better.
+    ``share`` is the estimate where it is known better, and ``doubt`` the standard deviation of what is known beside the
+    model.
     """
     second = storey(columns, data)
     if data.known.sum() < FEWEST:
@@ -116,7 +118,8 @@ def estimate_from(
     deviations = resampled(data, model, ids=ids, half=half, seed=seed) - model.error_rate
     below, above = np.quantile(deviations, [0.025, 0.975])
     likely = np.sort(posterior(log_odds)[data.known])  # the same sum in any order of rows
-    own = ndtri(0.975) * (MODEL_ERROR + PER_AMBIGUITY * float(np.mean(likely * (1.0 - likely))))
+    own = MODEL_ERROR + PER_AMBIGUITY * float(np.mean(likely * (1.0 - likely)))
+    own = ndtri(0.975) * float(np.hypot(own, doubt))
     low = max(0.0, value - float(np.hypot(max(above, 0.0), own)))
     high = min(1.0, value + float(np.hypot(max(-below, 0.0), own)))
     return ErrorRate(value, low, high, "mixture", second, disagreement(value, low, high, second))

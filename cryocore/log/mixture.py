@@ -60,6 +60,8 @@ LEAST_SHARE = 0.003
 MOST_FADED, MOST_DEVIATIONS = 1.5, 4.0
 """Bounds of the logarithm of the brightness that k follows, as it is and in robust standard deviations: what lies
 beyond is an image with something in it, such as a gold bead."""
+FEWEST_SPOILT = 20
+"""Spoilt images whose scores say how wide they spread."""
 STARTS = (1.0, 1.8)
 """Values of k from which the fit starts; k exceeds 1 where incorrect particles have diluted the map."""
 SLOPE = (0.6, 4.0)
@@ -76,6 +78,12 @@ VARIANCE = (1.0, 4.0)
 """Bounds of the variance of z, to which all low-frequency background adds."""
 SPREAD = (0.01, 0.5)
 """Bounds of the standard deviation of k over correct particles, relative to k."""
+WEAK = np.linspace(0.1, 0.7, 5)
+"""What k of weak particles is, relative to that of all, all as likely."""
+MOST_WEAK = 0.6
+"""Bound of the share of weak particles among the correct ones."""
+SIGNIFICANT = 4.0
+"""Log-likelihood that weak particles have to add, or there are none."""
 PRIOR_COUNT = 10.0
 """Particles of unit variance that are added to each class."""
 CROWDS, CROWD_SD = (-0.3, 0.5), 0.1
@@ -132,6 +140,21 @@ class Evidence:
 
 
 @dataclass(frozen=True)
+class Strength:
+    """How strong each particle is if it is correct: its own k relative to that of all, ``(n,)`` each.
+
+    ``first``, ``second`` : mean of k and of its square
+    ``weak`` : probability of being weak
+    ``spread`` : mean square of k - 1, if it is not weak
+    """
+
+    first: Floats
+    second: Floats
+    weak: Floats
+    spread: Floats
+
+
+@dataclass(frozen=True)
 class Mixture:
     """A fitted model.
 
@@ -140,7 +163,8 @@ class Mixture:
     ``exponent`` : of the brightness in k; 0 if only the noise of images differs, 1 if images are scaled as a whole
     ``crowds`` : ``(d,)``, exponents of the density of views in k
     ``scale`` : k of z
-    ``spread`` : standard deviation of k over correct particles, relative to k
+    ``spread`` : standard deviation of k over correct particles, relative to k, weak ones left out
+    ``weak`` : share of the correct particles that are weak, of a k far below that of all
     ``correct``, ``misoriented`` : ``(d, d)``, covariances of the scores of correct particles, and of misoriented ones
     ``variance`` : of the z of correct particles
     ``prior`` : log odds of being correct before any score
@@ -154,6 +178,7 @@ class Mixture:
     crowds: Floats
     scale: float
     spread: float
+    weak: float
     correct: Floats
     misoriented: Floats
     variance: float
@@ -210,12 +235,16 @@ def evidence(columns: Columns, symmetry: str | None = None) -> Evidence:
             ratios[kind] = np.nan_to_num(_floats(columns[name]), nan=0.0)
         if kind in ratios or (kind == "slightly_misoriented" and observed.shape[1] == 2):
             classes.append(kind)
+    brightness, spoilt = _brightness(columns, len(z))
+    excess = _excess(np.column_stack([observed, z]), spoilt)
+    for kind, ratio in ratios.items():
+        ratios[kind] = ratio / excess[:, 0 if kind == "miscentred" else observed.shape[1] - 1] ** 2
     return Evidence(
-        observed=observed,
-        expected=expected,
-        z=z,
-        expected_z=expected_z,
-        brightness=_brightness(columns, len(z)),
+        observed=observed / excess[:, :-1],
+        expected=expected / excess[:, :-1],
+        z=z / excess[:, -1],
+        expected_z=expected_z / excess[:, -1],
+        brightness=brightness,
         crowding=_crowding(covariates),
         ratios=ratios,
         covariates=covariates,
@@ -264,6 +293,7 @@ def theory(data: Evidence, k: float) -> Mixture:
         crowds=np.zeros(scores),
         scale=k,
         spread=0.1,
+        weak=0.1,
         correct=unit,
         misoriented=unit,
         variance=1.0,
@@ -285,7 +315,7 @@ def expectation_maximisation(
     model, last, total = start, -np.inf, weights.sum()
     design = start.prior.design(data.covariates)
     for step in range(steps):
-        joint, scales = class_densities(model, data)
+        joint, strength = class_densities(model, data)
         joint += log_shares(model, model.prior.log_odds(design))
         parts, sums, each = _exp_and_log_sum(joint)
         reached = float(np.sum(weights * each)) - model.prior.penalty
@@ -295,7 +325,7 @@ def expectation_maximisation(
         parts /= sums[:, None]
         prior = model.prior.improved(design, parts[:, 0], weights, learn=learn)
         parts *= weights[:, None]
-        model = replace(maximisation(data, parts, scales, model, reached), prior=prior)
+        model = replace(maximisation(data, parts, strength, model, reached), prior=prior)
     return model
 
 
@@ -305,15 +335,10 @@ def log_shares(model: Mixture, prior: Floats) -> Floats:
     return np.stack([correct, *(incorrect + np.log(share) for share in model.kinds)]).T
 
 
-def maximisation(
-    data: Evidence, parts: Floats, scales: tuple[Floats, Floats], model: Mixture, log_likelihood: float
-) -> Mixture:
-    """The best model within its bounds for the parts ``(n, classes)`` that each class has in each particle.
-
-    ``scales`` are the mean and the mean square ``(n,)`` of each correct particle's own k, relative to k.
-    """
+def maximisation(data: Evidence, parts: Floats, strength: Strength, model: Mixture, log_likelihood: float) -> Mixture:
+    """The best model within its bounds for the parts ``(n, classes)`` that each class has in each particle."""
     shares = (parts.sum(axis=0) + 0.5) / (parts.sum() + 0.5 * parts.shape[1])
-    own, (first, second) = parts[:, 0], scales
+    own, first, second = parts[:, 0], strength.first, strength.second
     ones = replace(model, slopes=np.ones(data.observed.shape[1])).means(data)
     slopes = [
         _slope(own * second, observed * first / second, expected)
@@ -322,20 +347,24 @@ def maximisation(
     better = replace(
         model,
         slopes=np.array(slopes),
-        exponent=_exponent(own, scales, model, data),
-        crowds=_crowds(own, scales, model, data),
+        exponent=_exponent(own, strength, model, data),
+        crowds=_crowds(own, strength, model, data),
     )
     means = better.means(data)
     scale = float(_slope(own * second, data.z * first / second, model.scaled(data.expected_z, data)))
-    left = data.z - scale * better.scaled(data.expected_z, data)
-    variance = (_times(own, left**2) + PRIOR_COUNT) / (own.sum() + PRIOR_COUNT)
-    spread = float(np.sqrt(_times(own, second - 2.0 * first + 1.0) / max(own.sum(), 1e-9)))
+    whole = scale * better.scaled(data.expected_z, data)
+    left = data.z**2 - 2.0 * first * data.z * whole + second * whole**2
+    variance = (_times(own, left) + PRIOR_COUNT) / (own.sum() + PRIOR_COUNT)
+    strong = own * (1.0 - strength.weak)
+    spread = float(np.sqrt(_times(strong, strength.spread) / max(strong.sum(), 1e-9)))
+    weak = float(np.clip(_times(own, strength.weak) / (own.sum() + PRIOR_COUNT), 0.0, MOST_WEAK))
     return replace(
         better,
         shares=shares,
         scale=scale,
         spread=float(np.clip(spread, *SPREAD)),
-        correct=_covariance(data.observed, own, CORRECT_SD, means, scales),
+        weak=weak,
+        correct=_covariance(data.observed, own, CORRECT_SD, means, strength),
         misoriented=_covariance(data.observed, parts[:, 1], MISORIENTED_SD),
         variance=float(np.clip(variance, *VARIANCE)),
         log_likelihood=log_likelihood,
@@ -343,20 +372,23 @@ def maximisation(
     )
 
 
-def class_densities(model: Mixture, data: Evidence) -> tuple[Floats, tuple[Floats, Floats]]:
+def class_densities(model: Mixture, data: Evidence) -> tuple[Floats, Strength]:
     """Log density of each particle under each class, ``(n, classes)``, and its own k if it is correct.
 
-    k of a correct particle is normal about that of all; the second result is its mean and mean square ``(n,)``,
-    relative to that of all.
+    k of a correct particle is normal about that of all, or that of a weak one.
     """
     whitening = np.linalg.cholesky(np.linalg.inv(model.correct))
     means = model.means(data)
     white, along = _combined(data.observed - means, whitening), _combined(means, whitening)
     typical = _log_normal(white, whitening)
-    strength, match = _squares(along, along), _squares(along, white)
-    precision = model.spread**-2 + strength
-    correct = typical + 0.5 * match**2 / precision - 0.5 * np.log1p(model.spread**2 * strength)
+    energy, match = _squares(along, along), _squares(along, white)
+    precision = model.spread**-2 + energy
+    correct = typical + 0.5 * match**2 / precision - 0.5 * np.log1p(model.spread**2 * energy)
     first = 1.0 + match / precision
+    second = first**2 + 1.0 / precision
+    strength = Strength(first, second, np.zeros(len(typical)), second - 2.0 * first + 1.0)
+    if model.weak > 0.0:
+        correct, strength = _with_weak(model.weak, typical, correct, energy, match, strength)
     other = np.linalg.cholesky(np.linalg.inv(model.misoriented))
     misoriented = _log_normal(_combined(data.observed, other), other)
     columns = [correct, misoriented]
@@ -375,7 +407,7 @@ def class_densities(model: Mixture, data: Evidence) -> tuple[Floats, tuple[Float
     if "miscentred" in model.classes:
         columns.append(typical - model.scale * model.scaled(data.ratios["miscentred"], data) - MARGIN)
     # sums over classes are quick if each class lies in one piece
-    return np.stack(columns).T, (first, first**2 + 1.0 / precision)
+    return np.stack(columns).T, strength
 
 
 def log_odds(model: Mixture, columns: Columns, symmetry: str | None = None) -> Floats:
@@ -433,14 +465,27 @@ def _has(columns: Columns, *names: str) -> bool:
     return all(name in columns and np.isfinite(columns[name]).any() for name in names)
 
 
-def _brightness(columns: Columns, n: int) -> Floats:
+def _brightness(columns: Columns, n: int) -> tuple[Floats, NDArray[np.bool_]]:
+    """The brightness that k follows, and which images are spoilt: noisier than images of any brightness are."""
     if not _has(columns, "noise_factor"):
-        return np.zeros(n)
+        return np.zeros(n), np.zeros(n, dtype=bool)
     factor = np.nan_to_num(_floats(columns["noise_factor"]), nan=1.0)
     brightness = 0.5 * np.log(np.maximum(factor, 1e-6))
     centre, spread = centre_and_spread(brightness)
     reach = min(MOST_DEVIATIONS * spread, MOST_FADED)
-    return np.where(np.abs(brightness - centre) <= reach, brightness, 0.0)
+    return np.where(np.abs(brightness - centre) <= reach, brightness, 0.0), brightness > centre + reach
+
+
+def _excess(scores: Floats, spoilt: NDArray[np.bool_]) -> Floats:
+    """How much wider than by theory the scores ``(n, k)`` of spoilt images spread, ``(n, k)``; 1 for all others.
+
+    Something else in an image, such as a gold bead, is no noise of the power that its scores suppose.
+    """
+    found = np.ones_like(scores)
+    rows = np.flatnonzero(spoilt & np.isfinite(scores).all(axis=1))
+    if len(rows) >= FEWEST_SPOILT:
+        found[rows] = [max(1.0, centre_and_spread(column)[1]) for column in scores[rows].T]
+    return found
 
 
 def _crowding(covariates: Floats) -> Floats:
@@ -462,6 +507,25 @@ def _parted(zc: Floats, expected_zc: Floats, ldac: Floats, expected_ldac: Floats
     rest = np.sqrt(1.0 - correlation**2)
     observed = np.concatenate([(zc - correlation * ldac) / rest, ldac], axis=1)
     return observed, np.concatenate([rest * expected_zc, expected_ldac], axis=1)
+
+
+def _with_weak(
+    share: float, typical: Floats, strong: Floats, energy: Floats, match: Floats, strength: Strength
+) -> tuple[Floats, Strength]:
+    """Log density of correct particles ``(n,)`` once some are weak, and how strong each is.
+
+    ``typical``, ``strong`` : log density if k is that of all, and if it is spread about it
+    ``energy``, ``match`` : ``(n,)``, of the whitened mean with itself, and with what is left of the scores
+    """
+    less = 1.0 - WEAK
+    parts, sums, each = _exp_and_log_sum(-(match[:, None] * less + energy[:, None] * (0.5 * less**2)))
+    parts /= sums[:, None]
+    weak = typical + each - np.log(len(WEAK)) + np.log(share)
+    both = np.logaddexp(np.log1p(-share) + strong, weak)
+    is_weak = np.exp(weak - both)
+    first = strength.first + is_weak * (_times(parts, WEAK[:, None])[:, 0] - strength.first)
+    second = strength.second + is_weak * (_times(parts, WEAK[:, None] ** 2)[:, 0] - strength.second)
+    return both, replace(strength, first=first, second=second, weak=is_weak)
 
 
 def _faded(slope: Floats, curvature: float, whole: Floats) -> Floats:
@@ -495,22 +559,22 @@ def _slope(weights: Floats, values: Floats, expected: Floats) -> Floats:
     return np.asarray(np.clip(_times(weights, values * expected) / energy, *SLOPE))
 
 
-def _exponent(own: Floats, scales: tuple[Floats, Floats], model: Mixture, data: Evidence) -> float:
+def _exponent(own: Floats, strength: Strength, model: Mixture, data: Evidence) -> float:
     """A Gauss-Newton step of the exponent of the brightness, within its bounds."""
     if not data.brightness.any():
         return model.exponent
-    means, (first, second) = model.means(data), scales
+    means, first, second = model.means(data), strength.first, strength.second
     slopes = means * data.brightness[:, None]
     left = first[:, None] * data.observed - second[:, None] * means
     energy = max(float(_times(own * second, _squares(slopes, slopes))), 1e-9)
     return float(np.clip(model.exponent + _times(own, _squares(slopes, left)) / energy, *EXPONENT))
 
 
-def _crowds(own: Floats, scales: tuple[Floats, Floats], model: Mixture, data: Evidence) -> Floats:
+def _crowds(own: Floats, strength: Strength, model: Mixture, data: Evidence) -> Floats:
     """A Gauss-Newton step of the exponents of the density of views ``(d,)``, with a normal prior about 0."""
     if not data.crowding.any():
         return model.crowds
-    means, (first, second) = model.means(data), scales
+    means, first, second = model.means(data), strength.first, strength.second
     slopes = means * data.crowding[:, None]
     left = first[:, None] * data.observed - second[:, None] * means
     pull = CROWD_SD**-2
@@ -534,14 +598,14 @@ def _covariance(
     weights: Floats,
     sd: tuple[float, float],
     means: Floats | None = None,
-    scales: tuple[Floats, Floats] | None = None,
+    strength: Strength | None = None,
 ) -> Floats:
     """Second moments ``(d, d)`` of values ``(n, d)`` about 0, the standard deviation within bounds in any direction;
-    about means ``(n, d)`` times scales of mean and mean square ``(n,)``, if they are given."""
+    about means ``(n, d)`` times each particle's own k, if they are given."""
     moments = _times((values * weights[:, None]).T, values)
-    if means is not None and scales is not None:
-        cross = _times((means * (weights * scales[0])[:, None]).T, values)
-        moments = moments - cross - cross.T + _times((means * (weights * scales[1])[:, None]).T, means)
+    if means is not None and strength is not None:
+        cross = _times((means * (weights * strength.first)[:, None]).T, values)
+        moments = moments - cross - cross.T + _times((means * (weights * strength.second)[:, None]).T, means)
     moments = (moments + PRIOR_COUNT * np.eye(values.shape[1])) / (weights.sum() + PRIOR_COUNT)
     variances, axes = np.linalg.eigh(moments)
     return np.asarray((axes * np.clip(variances, sd[0] ** 2, sd[1] ** 2)) @ axes.T)

@@ -28,14 +28,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryocore.hashing import hashed_order
-from cryocore.log.bands import coefficients_noise, mean_squared_frequency
+from cryocore.log.bands import BAND_SUMS, GAIN_COUNT, mean_squared_frequency, signal_to_noise, without_bfactor
 from cryocore.log.names import APPLIED_BFACTOR, MIXTURE
 from cryocore.log.rounds import LogRound
 from cryocore.statistics import posterior
 from cryocore.types import Floats, Floats32, Ints
 
-BANDS = ("inner_product", "projection_power", "noise_factor")
-NEEDED = ("half", MIXTURE, *BANDS)
+NEEDED = ("half", MIXTURE, *BAND_SUMS)
 """Columns of the log without which nothing is estimated; the others are ``OPTIONAL``."""
 OPTIONAL = ("optics_group", "noise_power", APPLIED_BFACTOR)
 SAMPLE = 20_000
@@ -56,8 +55,6 @@ SIGNIFICANT = 4.0
 SIGNIFICANT_AGAIN = 1.0
 """The same of a level by which predictions have B-factors already: what was found stays, unless the data speak against
 it."""
-GAIN_COUNT = 100.0
-"""Information by which a band's mean ratio of image to prediction is drawn to 1: as known to ±0.1 beforehand."""
 LEVELS = ("optics_group", "micrograph", "particle")
 TINY = 1e-290
 
@@ -345,8 +342,7 @@ def _bands(
     Without ``gains`` ``(2, bands)`` predictions are those of the log, else what they are of a particle without B-factor
     of its own.
     """
-    metadata, names = log_round.metadata, ["optics_group", *BANDS]
-    share, frequency2 = np.asarray(metadata["signal_share"]), mean_squared_frequency(metadata)
+    metadata, names = log_round.metadata, ["optics_group", *BAND_SUMS]
     names += [name for name in OPTIONAL if name in log_round.columns and name not in names]
     start = 0
     for columns in log_round.row_groups(names):
@@ -356,14 +352,9 @@ def _bands(
         if rows is not None:
             at = rows[np.searchsorted(rows, at[0]) : np.searchsorted(rows, at[-1], side="right")]
             columns = {name: values[at - (start - n)] for name, values in columns.items()}
-        factor = np.broadcast_to(share, (len(at), len(share)))
-        noise = coefficients_noise(metadata, columns)
+        matched, energy = signal_to_noise(metadata, columns, 1.0 if gains is None else gains[members.half[at]])
         if gains is not None:
-            factor = factor * gains[members.half[at]]
-        matched, energy = factor / noise * columns["inner_product"], factor**2 / noise * columns["projection_power"]
-        if gains is not None and APPLIED_BFACTOR in columns:
-            undone = np.exp(0.25 * columns[APPLIED_BFACTOR].astype(np.float64)[:, None] * frequency2)
-            matched, energy = undone * matched, undone**2 * energy
+            matched, energy = without_bfactor(metadata, columns, matched, energy)
         yield Bands(matched, energy, members.weight[at], members.node[at]), at
 
 

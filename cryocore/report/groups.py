@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from cryocore.errors import InputError
 from cryocore.explore.replay.figures import groups_figure
@@ -11,6 +12,8 @@ from cryocore.log.rounds import find_rounds
 from cryocore.report.section import Drawing, Section, Table
 
 NAMED = "groups", "Groups", "Which micrographs, optics groups and defocus are bad?"
+SURE = 4.0
+"""Log-likelihood that wrong defoci have to add before the report warns of them: by chance in one of 400 data sets."""
 LISTED = 10
 """Groups of one kind in a table at most."""
 FEWEST_LISTED = 3
@@ -35,6 +38,7 @@ def groups_section(run_dir: Path, number: int) -> Section:
         source = incorrectness(log).source
     except InputError as error:
         return Section(*NAMED, f"Not answered: {error.problem}.")
+    defocus = log.metadata.get("wrong_defocus")
     if not ranked:
         return Section(*NAMED, "The log knows of no groups: one micrograph, optics group and defocus, or none.")
     parts = [f"{int(r.worse.sum()) or 'none'} of {len(r):,} {NAMES[kind][1]}" for kind, r in ranked.items()]
@@ -43,10 +47,35 @@ def groups_section(run_dir: Path, number: int) -> Section:
         *NAMED,
         f"Worse than chance explains: {_listed(parts)} (round {number}, {SOURCES[source]}).",
         drawings=(Drawing("groups", groups_figure(ranked), "Share of incorrect particles by group, with intervals"),),
-        tables=tuple(_table(kind, ranking) for kind, ranking in ranked.items()),
+        tables=(*defocus_tables(defocus), *(_table(kind, ranking) for kind, ranking in ranked.items())),
         reading=READING,
-        warnings=(f"{_listed(worse)} hold more incorrect particles than chance explains.",) if worse else (),
+        warnings=(
+            *defocus_warnings(defocus),
+            *([f"{_listed(worse)} hold more incorrect particles than chance explains."] if worse else []),
+        ),
     )
+
+
+def defocus_warnings(defocus: dict[str, Any] | None) -> list[str]:
+    """The sentence on micrographs whose defocus is wrong, where the log is sure that there are some."""
+    if defocus is None or defocus["gain"] < SURE or not defocus["micrographs"]:
+        return []
+    n = len(defocus["micrographs"])
+    what = "micrograph seems" if n == 1 else "micrographs seem"
+    return [f"{n:,} of {defocus['n_micrographs']:,} {what} to have a wrong defocus: estimate the CTF of these again."]
+
+
+def defocus_tables(defocus: dict[str, Any] | None) -> list[Table]:
+    """The micrographs whose defocus is most surely wrong, if there are any."""
+    if defocus is None or not defocus["micrographs"]:
+        return []
+    head = ("Micrograph", "Wrong with probability", "Off by about")
+    rows = tuple(
+        (m["name"], f"{100 * m['probability']:.1f} %", f"{m['offset_angstrom']:,.0f} Å")
+        for m in defocus["micrographs"][:LISTED]
+    )
+    more = f", {len(rows)} of {len(defocus['micrographs']):,}" if len(defocus["micrographs"]) > LISTED else ""
+    return [Table(f"Micrographs of a wrong defocus{more}", head, rows)]
 
 
 def _listed(parts: list[str]) -> str:

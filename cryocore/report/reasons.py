@@ -9,13 +9,14 @@ from cryocore.report.section import Section, Table
 Metrics = dict[str, Any]
 
 NAMED = "reasons", "Left out", "Why are particles left out?"
-REASONS = ("orientation", "position", "no_particle", "quality", "unknown", "view_guard")
+REASONS = ("orientation", "position", "no_particle", "defocus", "quality", "unknown", "view_guard")
 KINDS = {
     "correct": "correct",
     "misoriented": "another view",
     "slightly_misoriented": "turned a little",
     "miscentred": "off centre",
     "junk": "no particle",
+    "wrong_defocus": "wrong defocus",
 }
 UNSURE = 0.5
 """Share of a kind's particles that are expected to be of it, below which it is not told apart."""
@@ -23,10 +24,11 @@ FEW = 0.05
 """Share of all incorrect particles up to which the model may find a kind where there is none."""
 READING = (
     "Orientation: another view than the pose says, or one turned by some degrees. Position: the particle lies "
-    "elsewhere in the image. No particle: nothing of the map is in it. Quality: probably correct, but not good enough "
-    "for the rule. View guard: listed all the same, for its rare view. The second table says what the particles of "
-    "each kind are expected to be by the model of the scores. A kind is not clear if most are expected to be of "
-    "others, or if less than 5 % of the incorrect ones are of it: then its number means little."
+    "elsewhere in the image. No particle: nothing of the map is in it. Defocus: that of its micrograph is wrong. "
+    "Quality: probably correct, but not good enough for the rule. View guard: listed all the same, for its rare view. "
+    "The second table says what the particles of each kind are expected to be by the model of the scores. A kind is "
+    "not clear if most are expected to be of others, or if less than 5 % of the incorrect ones are of it: then its "
+    "number means little."
 )
 
 

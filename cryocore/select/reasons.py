@@ -6,12 +6,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from cryocore.log.names import WRONG_DEFOCUS
 from cryocore.types import Bools
 
-ORIENTATION, POSITION, NO_PARTICLE, QUALITY, VIEW_GUARD, UNKNOWN = REASONS = (
+ORIENTATION, POSITION, NO_PARTICLE, DEFOCUS, QUALITY, VIEW_GUARD, UNKNOWN = REASONS = (
     "orientation",
     "position",
     "no_particle",
+    "defocus",
     "quality",
     "view_guard",
     "unknown",
@@ -21,6 +23,7 @@ BY_KIND = {
     "slightly_misoriented": ORIENTATION,
     "miscentred": POSITION,
     "junk": NO_PARTICLE,
+    WRONG_DEFOCUS: DEFOCUS,
     "correct": QUALITY,
 }
 """Reason of a particle that is not selected, by what it most probably is."""

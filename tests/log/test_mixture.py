@@ -120,7 +120,7 @@ def test_covariances_are_drawn_to_the_theory_as_by_ten_particles() -> None:
     noise = np.sqrt(np.array([2.4, 1.6])[kind])[:, None] * signs
     expected = np.full((80, 2), 4.0)
     data = replace(data, observed=noise + np.where(kind == 0, 1.0, 0.0)[:, None] * slopes * expected, expected=expected)
-    alike = np.ones(80), np.ones(80)
+    alike = mixture.Strength(np.ones(80), np.ones(80), np.zeros(80), np.zeros(80))
     model = mixture.maximisation(data, np.eye(len(data.classes))[kind], alike, mixture.theory(data, 1.0), 0.0)
     np.testing.assert_allclose(model.slopes, slopes, rtol=1e-12)
     np.testing.assert_allclose(model.correct, np.eye(2) * (0.8 * 2.4 + 0.2), atol=1e-12)
@@ -226,6 +226,50 @@ def test_weak_and_strong_particles_are_correct_as_well() -> None:
     model = mixture.fit_evidence(data, ids=log.columns["particle_id"])
     assert model.spread == pytest.approx(0.3, abs=0.05)
     assert model.error_rate < 0.02
+
+
+def test_weak_particles_are_not_wrong_ones() -> None:
+    """A third of the correct ones shows 0.3 of what is expected of them; 20 % are of another view."""
+    weak, rates = [], []
+    for seed in range(6):
+        log = planted_log(3000, {"misoriented": 0.2}, strength=5.0, seed=seed)
+        data = mixture.evidence(log.columns)
+        rng = np.random.default_rng([seed, 1])
+        lost = np.where(log.correct & (rng.random(3000) < 1 / 3), 0.7, 0.0)
+        data = replace(data, observed=data.observed - lost[:, None] * data.expected, z=data.z - lost * data.expected_z)
+        data = replace(data, ratios={}, classes=data.classes[:4])
+        model = mixture.fit_evidence(data, ids=log.columns["particle_id"])
+        weak.append(model.weak)
+        rates.append(model.error_rate)
+    # some weak ones are called slightly misoriented; if all counted as wrong, the rate would be 0.47
+    assert np.mean(weak) == pytest.approx(1 / 3, abs=0.06)
+    assert np.mean(rates) == pytest.approx(0.2, abs=0.07)
+
+
+def test_none_is_weak_where_all_are_alike() -> None:
+    for rates in ({}, {"misoriented": 0.3}, MIXED):
+        log = planted_log(3000, rates, strength=4.0)
+        assert fit(log.columns, ids=log.columns["particle_id"]).weak < 0.03
+
+
+def test_spoilt_images_tell_what_they_can() -> None:
+    """Something in a tenth of the images makes their scores spread four times as wide, and their noise 1.5 times."""
+    log = planted_log(3000, {"misoriented": 0.2}, strength=5.0)
+    rng = np.random.default_rng(5)
+    spoilt = rng.random(3000) < 0.1
+    columns = dict(log.columns)
+    for name in ("z", "zc", "ldac", "local", "shift"):
+        more = np.sqrt(15.0) * (log.columns["expected_z"] if name in ("local", "shift") else 1.0)
+        columns[name] = columns[name] + np.where(spoilt, more * rng.normal(size=3000), 0.0)
+    unaware = fit(columns, ids=columns["particle_id"])
+    factor = np.exp(rng.normal(0.0, 0.03, 3000)) * np.where(spoilt, 1.5, 1.0)
+    columns["noise_factor"] = factor
+    model = fit(columns, ids=columns["particle_id"])
+    assert model.error_rate == pytest.approx(0.2, abs=0.02) and unaware.error_rate > 0.22
+    odds, before = log_odds(model, columns), log_odds(unaware, columns)
+    assert auc(odds, log.correct) > auc(before, log.correct) + 0.01
+    # what they say is little: hardly any is sure
+    assert np.abs(odds[spoilt]).mean() < 0.5 * np.abs(odds[~spoilt]).mean()
 
 
 def test_images_scaled_as_a_whole_score_by_their_brightness() -> None:

@@ -36,12 +36,12 @@ WAVELENGTH_ANGSTROM = 0.0197
 """At 300 kV. At 200 kV the offsets are smaller by a fifth."""
 BFACTORS_ANGSTROM2 = np.linspace(-100.0, 300.0, 9)
 """Of right micrographs, relative to the prediction."""
-EMPTY = np.array([0.03, 0.1, 0.2, 0.35, 0.5, 0.7, 0.85])
+EMPTY = np.array([0.03, 0.1, 0.2, 0.35, 0.5, 0.7, 0.85, 0.93])
 """Shares of images that show nothing of their prediction; one holds for all micrographs."""
 FEWEST = 5
 """Micrographs below which none is called wrong."""
-MOST = 0.9
-"""Bound of the share of wrong micrographs."""
+MOST = 0.5
+"""Share of wrong micrographs beyond which none is called wrong: the map, which is made of them, cannot tell."""
 STEPS = 50
 """Bisections in which it is found."""
 LEAST_GAIN = 1.0
@@ -119,7 +119,7 @@ def from_likelihoods(table: Floats, n_right: int) -> WrongDefocus | None:
     wrong = table[:, best, n_right:]
     ratio = _log_mean(wrong) - right[:, best]
     share = likeliest_share(ratio)
-    if share == 0.0:
+    if not 0.0 < share < MOST:
         return None
     gain = float(np.sum(np.logaddexp(np.log1p(-share), np.log(share) + ratio)))
     if gain < LEAST_GAIN:
@@ -134,7 +134,7 @@ def likeliest_share(ratio: Floats) -> float:
     """The share of wrong ones at which log-likelihood ratios ``(m,)`` of wrong to right are likeliest.
 
     >>> round(likeliest_share(np.array([8.0, 9.0, -3.0, -4.0, -3.0, -5.0])), 2)
-    0.32
+    0.34
     >>> likeliest_share(np.array([0.1, -1.0, -1.0]))
     0.0
     """
@@ -143,7 +143,7 @@ def likeliest_share(ratio: Floats) -> float:
     def slope(share: float) -> float:
         return float(np.sum(excess / (1.0 + share * excess)))
 
-    low, high = 0.0, MOST
+    low, high = 0.0, 1.0
     if slope(low) <= 0.0:
         return low
     for _ in range(STEPS):  # the slope falls
@@ -166,7 +166,7 @@ def _relative_gain(row_groups: Callable[[], Iterable[Columns]], metadata: Mappin
     mean = matched.sum() / max(float(energy.sum()), 1e-290)
     if mean <= 0.0:
         return np.ones(len(energy))
-    return np.asarray(np.maximum(GAIN_COUNT + matched / mean, 0.0) / (GAIN_COUNT + energy))
+    return np.asarray(np.maximum(GAIN_COUNT + mean * matched, 0.0) / (GAIN_COUNT + mean**2 * energy))
 
 
 def _log_mean(values: Floats) -> Floats:

@@ -76,6 +76,15 @@ def test_none_is_found_where_all_are_right() -> None:
     assert all(r is None or r.gain < 4.0 for r in results)
 
 
+def test_none_is_found_where_nearly_all_particles_are_wrong_or_the_map_is() -> None:
+    for seed in range(5):
+        micrograph = offsets(seed)[1]
+        result = found(off_by(np.zeros(40), micrograph, seed, correct=0.1), micrograph)
+        assert result is None or result.gain < 4.0
+        everywhere = np.full(40, 5000.0)
+        assert found(off_by(everywhere, micrograph, seed), micrograph) is None
+
+
 def test_micrographs_of_junk_are_not_of_wrong_defocus() -> None:
     """Nothing of the prediction is in their images."""
     rng = np.random.default_rng(0)
@@ -125,7 +134,7 @@ def test_share_of_wrong_ones_is_the_likeliest() -> None:
     wrong = rng.random(20_000) < 0.15
     ratio = np.where(wrong, 2.0, -2.0) + 2.0 * rng.normal(size=len(wrong))
     assert likeliest_share(ratio) == pytest.approx(0.15, abs=0.01)
-    assert likeliest_share(np.full(10, 20.0)) == 0.9
+    assert likeliest_share(np.full(10, 20.0)) == pytest.approx(1.0)
 
 
 def test_a_particle_is_correct_only_if_its_micrograph_is() -> None:

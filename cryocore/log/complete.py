@@ -25,8 +25,9 @@ from cryocore.log.mixture import (
     evidence,
     fit_evidence,
     odds,
+    outlying,
 )
-from cryocore.log.names import APPLIED_BFACTOR, LIKELY_KIND, MIXTURE, WRONG_DEFOCUS
+from cryocore.log.names import APPLIED_BFACTOR, LIKELY_KIND, MIXTURE, SPOILT, WRONG_DEFOCUS
 from cryocore.log.prior import COVARIATE_COLUMNS, GROUP_COLUMNS, group_effects, numbers
 from cryocore.log.signal import signal_of
 from cryocore.statistics import posterior
@@ -93,9 +94,9 @@ class Assessed:
     """What all scores of a round say together.
 
     ``odds`` : ``(n,)``, log odds of being correct; NaN where the scores do not say
-    ``kind`` : ``(n,)``, what a particle most probably is, an index of ``kinds``; the last is "unknown"
+    ``kind`` : ``(n,)``, what a particle most probably is, an index of ``kinds``; the last are "spoilt" and "unknown"
     ``error_rate`` : None where no particle has a score
-    ``confusion`` : ``(k, k)``, how many of the particles that are most probably of a kind (rows, without "unknown") are
+    ``confusion`` : ``(k, k)``, how many of the particles that are most probably of a kind (rows; not the last two) are
         expected to be of each; None where no particle has a score
     """
 
@@ -127,7 +128,7 @@ def _defocus(
                 for group in range(file.num_row_groups):
                     yield table_columns(file.read_row_group(group, columns=names))
 
-    return wrong_defocus(row_groups, metadata, numbers(columns["micrograph"]))
+    return wrong_defocus(row_groups, metadata, np.where(outlying(columns), -1, numbers(columns["micrograph"])))
 
 
 def named(defocus: WrongDefocus, micrograph: NDArray[Any]) -> dict[str, Any]:
@@ -185,8 +186,9 @@ def assessed(
     rate = estimate_from(data, model, of_each, columns, ids=images, half=half, seed=seed, share=share, doubt=doubt)
     kind = (1 + kinds.argmax(axis=1)).astype(np.int8)
     kind[log_odds > 0] = 0
-    kind[~data.known] = len(classes)
-    return Assessed(log_odds, kind, (*classes, "unknown"), rate, confusion_of(log_odds, kinds, kind))
+    kind[data.spoilt] = len(classes)
+    kind[~data.known] = len(classes) + 1
+    return Assessed(log_odds, kind, (*classes, SPOILT, "unknown"), rate, confusion_of(log_odds, kinds, kind))
 
 
 def with_faulty(log_odds: Floats, kinds: Floats32, faulty: Floats) -> tuple[Floats, Floats32]:
@@ -218,7 +220,7 @@ def confusion_of(log_odds: Floats, kinds: Floats32, kind: NDArray[np.int8]) -> F
     ----------
     log_odds : (n,)  of being correct; NaN for particles without a score
     kinds : (n, classes - 1)  how likely each kind of error is if the particle is incorrect
-    kind : (n,)  what each most probably is; ``classes`` for particles without a score
+    kind : (n,)  what each most probably is; ``classes`` or more for those that are not counted
 
     >>> confusion_of(np.array([2.2, -2.2]), np.array([[1.0], [1.0]], dtype=np.float32), np.array([0, 1])).round(1)
     array([[0.9, 0.1],

@@ -61,7 +61,9 @@ MOST_FADED, MOST_DEVIATIONS = 1.5, 4.0
 """Bounds of the logarithm of the brightness that k follows, as it is and in robust standard deviations: what lies
 beyond is an image with something in it, such as a gold bead."""
 FEWEST_SPOILT = 20
-"""Spoilt images whose scores say how wide they spread."""
+"""Images that are noisier than images of any brightness, whose scores say how wide they spread."""
+SPOILT_EXCESS = 2.0
+"""How much wider than by theory scores of spoilt images spread: their noise has four times the power."""
 STARTS = (1.0, 1.8)
 """Values of k from which the fit starts; k exceeds 1 where incorrect particles have diluted the map."""
 SLOPE = (0.6, 4.0)
@@ -105,6 +107,7 @@ class Evidence:
     ``crowding`` : ``(n,)``, logarithm of the density of views around a particle's own, over the median; 0 where unknown
     ``ratios`` : kind of error -> ``(n,)``, log-likelihood ratio of correct to that kind; 0 where unknown
     ``covariates`` : ``(n, k)``, what is known before any score
+    ``spoilt`` : ``(n,)``, images with something in them, whose scores say little
     ``classes`` : the kinds that can be distinguished, correct first; junk only where the log has zc
     """
 
@@ -116,6 +119,7 @@ class Evidence:
     crowding: Floats
     ratios: dict[str, Floats]
     covariates: Floats
+    spoilt: NDArray[np.bool_]
     classes: tuple[str, ...]
 
     @cached_property
@@ -135,6 +139,7 @@ class Evidence:
             self.crowding[rows],
             {kind: ratio[rows] for kind, ratio in self.ratios.items()},
             self.covariates[rows],
+            self.spoilt[rows],
             self.classes,
         )
 
@@ -235,8 +240,7 @@ def evidence(columns: Columns, symmetry: str | None = None) -> Evidence:
             ratios[kind] = np.nan_to_num(_floats(columns[name]), nan=0.0)
         if kind in ratios or (kind == "slightly_misoriented" and observed.shape[1] == 2):
             classes.append(kind)
-    brightness, spoilt = _brightness(columns, len(z))
-    excess = _excess(np.column_stack([observed, z]), spoilt)
+    excess = _excess(np.column_stack([observed, z]), outlying(columns))
     for kind, ratio in ratios.items():
         ratios[kind] = ratio / excess[:, 0 if kind == "miscentred" else observed.shape[1] - 1] ** 2
     return Evidence(
@@ -244,10 +248,11 @@ def evidence(columns: Columns, symmetry: str | None = None) -> Evidence:
         expected=expected / excess[:, :-1],
         z=z / excess[:, -1],
         expected_z=expected_z / excess[:, -1],
-        brightness=brightness,
+        brightness=_brightness(columns),
         crowding=_crowding(covariates),
         ratios=ratios,
         covariates=covariates,
+        spoilt=excess.max(axis=1) >= SPOILT_EXCESS,
         classes=tuple(classes),
     )
 
@@ -465,24 +470,32 @@ def _has(columns: Columns, *names: str) -> bool:
     return all(name in columns and np.isfinite(columns[name]).any() for name in names)
 
 
-def _brightness(columns: Columns, n: int) -> tuple[Floats, NDArray[np.bool_]]:
-    """The brightness that k follows, and which images are spoilt: noisier than images of any brightness are."""
-    if not _has(columns, "noise_factor"):
-        return np.zeros(n), np.zeros(n, dtype=bool)
-    factor = np.nan_to_num(_floats(columns["noise_factor"]), nan=1.0)
-    brightness = 0.5 * np.log(np.maximum(factor, 1e-6))
+def outlying(columns: Columns) -> NDArray[np.bool_]:
+    """Images ``(n,)`` that are noisier than images of any brightness are: something else is in them."""
+    brightness, centre, reach = _log_brightness(columns)
+    return brightness > centre + reach
+
+
+def _brightness(columns: Columns) -> Floats:
+    brightness, centre, reach = _log_brightness(columns)
+    return np.where(np.abs(brightness - centre) <= reach, brightness, 0.0)
+
+
+def _log_brightness(columns: Columns) -> tuple[Floats, float, float]:
+    """Half the logarithm of each image's noise factor ``(n,)``, its median, and how far from it brightness may be."""
+    factor = _floats(columns.get("noise_factor", np.ones(len(columns["z"]))))
+    brightness = 0.5 * np.log(np.maximum(np.nan_to_num(factor, nan=1.0), 1e-6))
     centre, spread = centre_and_spread(brightness)
-    reach = min(MOST_DEVIATIONS * spread, MOST_FADED)
-    return np.where(np.abs(brightness - centre) <= reach, brightness, 0.0), brightness > centre + reach
+    return brightness, centre, min(MOST_DEVIATIONS * spread, MOST_FADED)
 
 
-def _excess(scores: Floats, spoilt: NDArray[np.bool_]) -> Floats:
-    """How much wider than by theory the scores ``(n, k)`` of spoilt images spread, ``(n, k)``; 1 for all others.
+def _excess(scores: Floats, outlying: NDArray[np.bool_]) -> Floats:
+    """How much wider than by theory the scores ``(n, k)`` of outlying images spread, ``(n, k)``; 1 for all others.
 
     Something else in an image, such as a gold bead, is no noise of the power that its scores suppose.
     """
     found = np.ones_like(scores)
-    rows = np.flatnonzero(spoilt & np.isfinite(scores).all(axis=1))
+    rows = np.flatnonzero(outlying & np.isfinite(scores).all(axis=1))
     if len(rows) >= FEWEST_SPOILT:
         found[rows] = [max(1.0, centre_and_spread(column)[1]) for column in scores[rows].T]
     return found

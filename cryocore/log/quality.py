@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from cryocore.hashing import hashed_order
 from cryocore.log.bands import BAND_SUMS, GAIN_COUNT, mean_squared_frequency, signal_to_noise, without_bfactor
-from cryocore.log.names import APPLIED_BFACTOR, MIXTURE
+from cryocore.log.names import APPLIED_BFACTOR, LIKELY_KIND, MIXTURE, SPOILT
 from cryocore.log.rounds import LogRound
 from cryocore.statistics import posterior
 from cryocore.types import Floats, Floats32, Ints
@@ -322,6 +322,9 @@ class Members:
         groups, of_node = np.unique(nodes // 2 % n_groups * 2 + nodes % 2, return_inverse=True)
         micrograph = np.unique(nodes // 2, return_inverse=True)[1]
         weight = posterior(columns[MIXTURE].astype(np.float64))
+        kinds = log_round.labels(LIKELY_KIND)
+        if kinds is not None and SPOILT in kinds[1]:
+            weight[kinds[0] == kinds[1].index(SPOILT)] = 0.0
         return cls(half, weight, node, micrograph[node], Tree(of_node, groups % 2))
 
     def sample(self, seed: int) -> NDArray[np.intp]:

@@ -61,8 +61,10 @@ def defocus_warnings(defocus: dict[str, Any] | None) -> list[str]:
     if defocus is None or defocus["gain"] < SURE or not defocus["micrographs"]:
         return []
     n = len(defocus["micrographs"])
-    what = "micrograph seems" if n == 1 else "micrographs seem"
-    return [f"{n:,} of {defocus['n_micrographs']:,} {what} to have a wrong defocus: estimate the CTF of these again."]
+    return [
+        f"{n:,} of {defocus['n_micrographs']:,} micrographs {'seems' if n == 1 else 'seem'} to have a wrong defocus: "
+        "estimate the CTF again."
+    ]
 
 
 def defocus_tables(defocus: dict[str, Any] | None) -> list[Table]:

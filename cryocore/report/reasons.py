@@ -9,7 +9,7 @@ from cryocore.report.section import Section, Table
 Metrics = dict[str, Any]
 
 NAMED = "reasons", "Left out", "Why are particles left out?"
-REASONS = ("orientation", "position", "no_particle", "defocus", "quality", "unknown", "view_guard")
+REASONS = ("orientation", "position", "no_particle", "defocus", "spoilt", "quality", "unknown", "view_guard")
 KINDS = {
     "correct": "correct",
     "misoriented": "another view",
@@ -25,6 +25,7 @@ FEW = 0.05
 READING = (
     "Orientation: another view than the pose says, or one turned by some degrees. Position: the particle lies "
     "elsewhere in the image. No particle: nothing of the map is in it. Defocus: that of its micrograph is wrong. "
+    "Spoilt: something else in the image, such as a gold bead, hides the particle. "
     "Quality: probably correct, but not good enough for the rule. View guard: listed all the same, for its rare view. "
     "The second table says what the particles of each kind are expected to be by the model of the scores. A kind is "
     "not clear if most are expected to be of others, or if less than 5 % of the incorrect ones are of it: then its "

@@ -14,7 +14,7 @@ from cryocore.config.rules import RULES
 from cryocore.config.select import Select
 from cryocore.errors import InputError
 from cryocore.log.error_rate import ErrorRate
-from cryocore.log.names import LIKELY_KIND, MIXTURE, lower_is_better
+from cryocore.log.names import LIKELY_KIND, MIXTURE, SPOILT, lower_is_better
 from cryocore.select.groups import BIN_COLUMNS, bins, normalised
 from cryocore.select.rules import Candidates, Scores
 from cryocore.statistics import effective_number, posterior
@@ -66,6 +66,7 @@ def columns_needed(settings: Select, available: Sequence[str], *, described: boo
     kinds = (rule.grouped_by, None if settings.normalise == "none" else settings.normalise)
     required += [name for kind in kinds if kind for name in BIN_COLUMNS[kind]]
     required += ["weight"] if rule.goes_on else []
+    deciding = [LIKELY_KIND] if rule.score == MIXTURE else []
     missing = [name for name in required if name not in available]
     if missing:
         raise InputError(
@@ -73,7 +74,7 @@ def columns_needed(settings: Select, available: Sequence[str], *, described: boo
             column=missing[0],
             fix="Choose another select.rule or select.score, or score the particles again",
         )
-    optional = (*(DESCRIBING if described else ()), IMAGE, *(VIEW if _is_guarded(settings) else ()))
+    optional = (*(DESCRIBING if described else deciding), IMAGE, *(VIEW if _is_guarded(settings) else ()))
     return list(dict.fromkeys([*required, *(name for name in optional if name in available)]))
 
 
@@ -118,6 +119,9 @@ def choose(
     scores, name = scores_of(columns, settings, odds)
     is_loss = lower_is_better(settings.score)
     likely = np.full(len(ids), np.nan) if odds is None else posterior(odds)
+    if rule.score == MIXTURE and LIKELY_KIND in columns:
+        spoilt = columns[LIKELY_KIND] == SPOILT
+        scores, likely = np.where(spoilt, np.nan, scores), np.where(spoilt, 0.0, likely)
     if settings.rule == "threshold" and is_loss:
         value = -value
     weights, selected = np.zeros(len(ids), dtype=np.float32), np.zeros(len(ids), dtype=bool)

@@ -6,14 +6,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cryocore.log.names import WRONG_DEFOCUS
+from cryocore.log import names
 from cryocore.types import Bools
 
-ORIENTATION, POSITION, NO_PARTICLE, DEFOCUS, QUALITY, VIEW_GUARD, UNKNOWN = REASONS = (
+ORIENTATION, POSITION, NO_PARTICLE, DEFOCUS, SPOILT, QUALITY, VIEW_GUARD, UNKNOWN = REASONS = (
     "orientation",
     "position",
     "no_particle",
     "defocus",
+    "spoilt",
     "quality",
     "view_guard",
     "unknown",
@@ -23,7 +24,8 @@ BY_KIND = {
     "slightly_misoriented": ORIENTATION,
     "miscentred": POSITION,
     "junk": NO_PARTICLE,
-    WRONG_DEFOCUS: DEFOCUS,
+    names.WRONG_DEFOCUS: DEFOCUS,
+    names.SPOILT: SPOILT,
     "correct": QUALITY,
 }
 """Reason of a particle that is not selected, by what it most probably is."""

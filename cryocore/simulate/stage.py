@@ -63,6 +63,8 @@ PREFERENCES = {
 """Shares of the particles that look along an axis."""
 DRAWN_SPREAD_DEG = 3.0
 """Poses drawn from a file are turned by about so much, as several are drawn from one."""
+MOST_REDRAWN = 100
+"""Times that a crop of the background is drawn again if it has been drawn before."""
 STACK = "particles.mrcs"
 
 
@@ -293,8 +295,7 @@ def noise_source(settings: Simulate, largest: int) -> Callable[[int, int, np.ran
     InputError  if the background images are smaller than the largest side.
     """
     if settings.background_images is not None:
-        patches = background_patches(settings.background_images, largest)
-        return lambda m, side, rng: cropped(patches, m, side, rng)
+        return crops(background_patches(settings.background_images, largest))
 
     def gaussian(m: int, side: int, rng: np.random.Generator) -> Floats32:
         noise = rng.standard_normal((m, side, side), dtype=np.float32)
@@ -314,16 +315,31 @@ def background_patches(file: str | Path, largest: int) -> Floats32:
     return patches / patches.std(axis=(1, 2), keepdims=True)
 
 
-def cropped(patches: Floats32, m: int, box: int, rng: np.random.Generator) -> Floats32:
-    """Crops ``(m, box, box)`` at random places, turned by quarters and mirrored at random, of unit variance."""
-    which = rng.integers(len(patches), size=m)
-    y, x = (rng.integers(side - box + 1, size=m) for side in patches.shape[1:])
-    turns, mirror = rng.integers(4, size=m), rng.integers(2, size=m)
-    out = np.empty((m, box, box), dtype=np.float32)
-    for i in range(m):
-        crop = np.rot90(patches[which[i], y[i] : y[i] + box, x[i] : x[i] + box], turns[i])
-        out[i] = crop[:, ::-1] if mirror[i] else crop
-    return out
+def crops(patches: Floats32) -> Callable[[int, int, np.random.Generator], Floats32]:
+    """A :func:`noise_source` of crops at random places, turned by quarters and mirrored at random, of unit variance.
+
+    None is drawn twice, as images that are the same are one particle; unless there are hardly any others.
+    """
+    seen: set[tuple[int, ...]] = set()
+
+    def drawn(m: int, side: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        y, x = (length - side + 1 for length in patches.shape[1:])
+        return np.stack([rng.integers(bound, size=m) for bound in (len(patches), y, x, 4, 2)], axis=1)
+
+    def cropped(m: int, side: int, rng: np.random.Generator) -> Floats32:
+        places, out = drawn(m, side, rng), np.empty((m, side, side), dtype=np.float32)
+        for place, image in zip(places, out, strict=True):
+            for _ in range(MOST_REDRAWN):
+                if (side, *place.tolist()) not in seen:
+                    break
+                place[:] = drawn(1, side, rng)[0]
+            seen.add((side, *place.tolist()))
+            which, y, x, turns, mirror = place
+            crop = np.rot90(patches[which, y : y + side, x : x + side], turns)
+            image[:] = crop[:, ::-1] if mirror else crop
+        return out
+
+    return cropped
 
 
 def gradients(spread: float, n: int, box: int, rng: np.random.Generator) -> Floats32:

@@ -270,6 +270,10 @@ def test_spoilt_images_tell_what_they_can() -> None:
     assert auc(odds, log.correct) > auc(before, log.correct) + 0.01
     # what they say is little: hardly any is sure
     assert np.abs(odds[spoilt]).mean() < 0.5 * np.abs(odds[~spoilt]).mean()
+    found = assessed(columns, seed=0)
+    np.testing.assert_array_equal(found.kind == found.kinds.index("spoilt"), spoilt)
+    few = columns | {"noise_factor": np.where(np.cumsum(spoilt) <= 15, factor, np.minimum(factor, 1.05))}
+    assert not mixture.evidence(few).spoilt.any()
 
 
 def test_images_scaled_as_a_whole_score_by_their_brightness() -> None:

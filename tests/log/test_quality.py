@@ -111,6 +111,22 @@ def test_optics_groups_that_differ_are_found(tmp_path: Path) -> None:
     assert means[1] - means[0] == pytest.approx(300.0, rel=0.25)
 
 
+def test_spoilt_images_say_nothing(tmp_path: Path) -> None:
+    """What is in them would look like B-factors of their micrographs."""
+    bfactor, micrograph = on_micrographs(4, 80.0)
+    table = drawn(bfactor, micrograph, 4)
+    spoilt = np.random.default_rng(4).random(N) < 0.1
+    values = np.asarray(table["inner_product"].combine_chunks().flatten()).reshape(N, 24).copy()
+    values[spoilt, :3] += 60.0
+    at = table.schema.get_field_index("inner_product")
+    flat = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), 24)
+    kinds = pa.array(np.where(spoilt, "spoilt", "correct")).dictionary_encode()
+    found = estimated(tmp_path, table.set_column(at, "inner_product", flat).append_column("likely_kind", kinds))
+    alone = estimated(tmp_path, table.filter(pa.array(~spoilt)))
+    assert found is not None and alone is not None
+    np.testing.assert_allclose(found.bfactor_angstrom2[~spoilt], alone.bfactor_angstrom2, atol=3.0)
+
+
 def test_incorrect_particles_have_the_bfactor_of_their_micrograph(tmp_path: Path) -> None:
     """They say nothing: the others give what they give without them."""
     bfactor, micrograph = on_micrographs(2, 80.0)

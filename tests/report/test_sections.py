@@ -10,11 +10,11 @@ import pytest
 from cryocore.errors import InputError
 from cryocore.report.chart import BOTTOM, LEFT, RIGHT, TOP, fsc_chart
 from cryocore.report.examined import examined_sections
-from cryocore.report.groups import groups_section
+from cryocore.report.groups import defocus_tables, defocus_warnings, groups_section
 from cryocore.report.loss import loss_section
 from cryocore.report.orientation import orientation_section
 from cryocore.report.summary import read_rounds
-from cryocore.tables.io import write_json
+from cryocore.tables.io import table_metadata, with_metadata, write_json
 from cryocore.validate.figures import Curve
 
 
@@ -69,6 +69,20 @@ def test_a_bad_micrograph_is_named_and_warned_of(finished_run, tmp_path):
     (table,) = section.tables
     assert table.rows[0][0] == "m007.mrc" and table.rows[0][-1].endswith("◂")
     assert len(table.rows) == 3 and "◂" not in table.rows[1][-1]
+
+
+def test_micrographs_of_a_wrong_defocus_are_named(finished_run, tmp_path):
+    named = [{"name": "m003.mrc", "probability": 0.987, "offset_angstrom": 5200.0}]
+    found = {"gain": 9.0, "expected": 1.1, "n_micrographs": 20, "micrographs": named}
+    folder = changed_log(finished_run, tmp_path)
+    path = folder / "log" / "round=2" / "log.parquet"
+    table = pq.read_table(path)
+    pq.write_table(with_metadata(table, **{**table_metadata(table.schema), "wrong_defocus": found}), path)
+    section = groups_section(folder, 2)
+    assert section.warnings[0].startswith("1 of 20 micrographs seems to have a wrong defocus")
+    assert section.tables[0].rows == (("m003.mrc", "98.7 %", "5,200 Å"),)
+    # one of which chance is not excluded is listed, and not warned of
+    assert defocus_warnings({**found, "gain": 2.0}) == [] and len(defocus_tables({**found, "gain": 2.0})) == 1
 
 
 def test_nobody_knows_who_is_wrong(finished_run, tmp_path):

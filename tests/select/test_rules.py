@@ -139,6 +139,21 @@ def test_rules_of_the_posterior() -> None:
     assert weights(select("mixture", value=[0.0])).sum() == 1000
 
 
+def test_spoilt_images_are_left_out_by_rules_of_the_mixture_alone() -> None:
+    spoilt = np.arange(1000) % 10 == 0
+    kinds = np.where(spoilt, "spoilt", "correct").astype(object)
+    for rule in ("soft", "mixture", "posterior"):
+        settings, names = select(rule), columns_needed(select(rule), [*COLUMNS, "likely_kind"], described=False)
+        assert "likely_kind" in names
+        found = choose({**COLUMNS, "likely_kind": kinds}, settings, 1, rate=RATE)
+        assert not found.weights[spoilt].any() and not found.selected[spoilt].any()
+        reason = subset_table(COLUMNS["particle_id"], found)["reason"].to_pylist()
+        assert {reason[i] for i in np.flatnonzero(spoilt)} == {"spoilt"}
+    by_rank = select("fraction", value=[0.6])
+    assert "likely_kind" not in columns_needed(by_rank, [*COLUMNS, "likely_kind"], described=False)
+    np.testing.assert_array_equal(weights(by_rank, {**COLUMNS, "likely_kind": kinds}), weights(by_rank))
+
+
 def test_those_that_count_at_least_half_are_the_list() -> None:
     selection = choose(COLUMNS, select("soft"), 1, rate=RATE)
     table = subset_table(COLUMNS["particle_id"], selection)

@@ -55,6 +55,16 @@ def test_noise_is_cropped_from_images_without_particles(tmp_path: Path) -> None:
     assert along_x.sum() > 8 and along_y.sum() > 8 and np.all(along_x ^ along_y)
 
 
+def test_no_crop_is_drawn_twice(tmp_path: Path) -> None:
+    """288 crops of 8 x 8 are in an image of 13 x 13, 250 are drawn; then hardly any are left, and it goes on."""
+    rng = np.random.default_rng(4)
+    write_stack(tmp_path / "background.mrcs", [rng.normal(size=(1, 13, 13)).astype(np.float32)], 1.0)
+    draw = noise_source(settings(background_images=str(tmp_path / "background.mrcs")), 8)
+    images = np.concatenate([draw(m, 8, rng) for m in (100, 150)])
+    assert len(np.unique(images.reshape(250, -1), axis=0)) == 250
+    assert len(draw(100, 8, rng)) == 100
+
+
 def test_too_small_images_of_background_are_refused(tmp_path: Path) -> None:
     write_stack(tmp_path / "small.mrcs", [np.random.default_rng(3).normal(size=(2, 24, 24)).astype(np.float32)], 1.0)
     with pytest.raises(InputError, match="24 x 24 pixels, the box, with its planted duplicates, is 32"):

@@ -17,16 +17,8 @@ from cryocore.log.bands import BAND_SUMS
 from cryocore.log.columns import table_columns
 from cryocore.log.defocus import TOLD, WrongDefocus, wrong_defocus
 from cryocore.log.error_rate import ErrorRate, estimate_from
-from cryocore.log.mixture import (
-    FEWEST,
-    MIXTURE_COLUMNS,
-    NEEDED_COLUMNS,
-    by_kind,
-    evidence,
-    fit_evidence,
-    odds,
-    outlying,
-)
+from cryocore.log.evidence import MIXTURE_COLUMNS, NEEDED_COLUMNS, evidence, outlying
+from cryocore.log.mixture import FEWEST, by_kind, fit_evidence, odds
 from cryocore.log.names import APPLIED_BFACTOR, LIKELY_KIND, MIXTURE, SPOILT, WRONG_DEFOCUS
 from cryocore.log.prior import COVARIATE_COLUMNS, GROUP_COLUMNS, group_effects, numbers
 from cryocore.log.signal import signal_of

@@ -12,15 +12,8 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from cryocore.hashing import hashed_order
-from cryocore.log.mixture import (
-    FEWEST,
-    Evidence,
-    Mixture,
-    evidence,
-    evidence_log_odds,
-    expectation_maximisation,
-    fit_evidence,
-)
+from cryocore.log.evidence import Evidence, evidence
+from cryocore.log.mixture import FEWEST, Mixture, evidence_log_odds, expectation_maximisation, fit_evidence
 from cryocore.statistics import posterior
 from cryocore.types import Floats, Ids
 
@@ -82,7 +75,7 @@ def estimate(
 
     Parameters
     ----------
-    columns : those of ``cryocore.log.mixture.MIXTURE_COLUMNS`` that the log has, each ``(n,)``, and random_pose_z
+    columns : those of ``cryocore.log.evidence.MIXTURE_COLUMNS`` that the log has, each ``(n,)``, and random_pose_z
         ``(n, k)``
     ids : (n,)   stable ids; copies of an image share its id, and are drawn together
     half : (n,)  half sets, kept equal in size when particles are resampled

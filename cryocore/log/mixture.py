@@ -3,9 +3,9 @@
 What a correct particle scores is known: zc and ldac have unit variance, and k times their expected values in the mean.
 They are read as ldac and what is left of zc once ldac is taken out, two scores whose noise is independent: pose errors
 of some degrees change the first and hardly the second. k may differ from particle to particle: it follows the
-brightness of the image, for images that are scaled as a whole, and is spread, for weak and strong particles are correct
-as well; and it follows how many particles show a view, for a map is worse where it has few. What is not correct is one
-of
+brightness of the image, for images that are scaled as a whole; it is spread, and far below that of all for a share of
+them, for weak particles are correct as well; and it follows how many particles show a view, for a map is worse where it
+has few. What is not correct is one of
 
 - misoriented: seen from any other direction; both scores are 0 in the mean;
 - junk: nothing of the prediction is in the image, also where the shift is far off; z, which other views of the same
@@ -23,29 +23,16 @@ few numbers are all that the half sets share.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from cryocore.errors import InputError
 from cryocore.hashing import hashed_order
-from cryocore.log.prior import Prior, covariates_of
-from cryocore.statistics import centre_and_spread
+from cryocore.log.evidence import Columns, Evidence, evidence
+from cryocore.log.prior import Prior
 from cryocore.types import Floats, Floats32, Ids
 
 log = logging.getLogger(__name__)
-
-Columns = Mapping[str, NDArray[Any]]
-
-NEEDED_COLUMNS = ("z", "expected_z")
-CENTRED_COLUMNS = ("zc", "expected_zc")
-DISCERNING_COLUMNS = ("ldac", "expected_ldac")
-MIXTURE_COLUMNS = (*NEEDED_COLUMNS, *CENTRED_COLUMNS, *DISCERNING_COLUMNS, "local", "shift", "noise_factor")
-"""Columns of the log that the model reads; all but z and expected_z may be missing, or NaN throughout."""
 
 SUBSAMPLE = 20_000
 """Most particles that the model is fitted to; it is evaluated for all."""
@@ -57,13 +44,6 @@ FEWEST = 100
 """Fewer scored particles than this are scored by the theory alone."""
 LEAST_SHARE = 0.003
 """Every kind of error counts as at least so frequent, so that the log odds rank where none was found."""
-MOST_FADED, MOST_DEVIATIONS = 1.5, 4.0
-"""Bounds of the logarithm of the brightness that k follows, as it is and in robust standard deviations: what lies
-beyond is an image with something in it, such as a gold bead."""
-FEWEST_SPOILT = 20
-"""Images that are noisier than images of any brightness, whose scores say how wide they spread."""
-SPOILT_EXCESS = 2.0
-"""How much wider than by theory scores of spoilt images spread: their noise has four times the power."""
 STARTS = (1.0, 1.8)
 """Values of k from which the fit starts; k exceeds 1 where incorrect particles have diluted the map."""
 SLOPE = (0.6, 4.0)
@@ -84,64 +64,12 @@ WEAK = np.linspace(0.1, 0.7, 5)
 """What k of weak particles is, relative to that of all, all as likely."""
 MOST_WEAK = 0.6
 """Bound of the share of weak particles among the correct ones."""
-SIGNIFICANT = 4.0
-"""Log-likelihood that weak particles have to add, or there are none."""
 PRIOR_COUNT = 10.0
-"""Particles of unit variance that are added to each class."""
+"""Particles of unit variance that are added to each class, and strong ones to the correct ones."""
 CROWDS, CROWD_SD = (-0.3, 0.5), 0.1
 """Bounds of the exponents of the density of views in k, and standard deviation of what they are before any score."""
-MOST_CROWDED = 4.0
-"""Bound of the logarithm of the density of views that k follows."""
 EXPONENT = (0.0, 1.0)
 """Bounds of the exponent of the brightness in k."""
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What the log says of n particles.
-
-    ``observed``, ``expected`` : ``(n, d)``, independent scores of unit variance, and what is expected of correct
-        particles. d = 2: zc without ldac, and ldac; d = 1: zc, or z, where the log has not more
-    ``z``, ``expected_z`` : ``(n,)``
-    ``brightness`` : ``(n,)``, half the logarithm of the noise power over that of all; 0 where unknown
-    ``crowding`` : ``(n,)``, logarithm of the density of views around a particle's own, over the median; 0 where unknown
-    ``ratios`` : kind of error -> ``(n,)``, log-likelihood ratio of correct to that kind; 0 where unknown
-    ``covariates`` : ``(n, k)``, what is known before any score
-    ``spoilt`` : ``(n,)``, images with something in them, whose scores say little
-    ``classes`` : the kinds that can be distinguished, correct first; junk only where the log has zc
-    """
-
-    observed: Floats
-    expected: Floats
-    z: Floats
-    expected_z: Floats
-    brightness: Floats
-    crowding: Floats
-    ratios: dict[str, Floats]
-    covariates: Floats
-    spoilt: NDArray[np.bool_]
-    classes: tuple[str, ...]
-
-    @cached_property
-    def known(self) -> NDArray[np.bool_]:
-        """Particles that have a score at all, ``(n,)``."""
-        finite = np.isfinite(self.observed).all(axis=1) & np.isfinite(self.z) & np.isfinite(self.expected_z)
-        return finite & (self.expected[:, 0] > 0) & (self.expected_z > 0)
-
-    def take(self, rows: NDArray[np.integer] | NDArray[np.bool_]) -> Evidence:
-        """The evidence of some particles."""
-        return Evidence(
-            self.observed[rows],
-            self.expected[rows],
-            self.z[rows],
-            self.expected_z[rows],
-            self.brightness[rows],
-            self.crowding[rows],
-            {kind: ratio[rows] for kind, ratio in self.ratios.items()},
-            self.covariates[rows],
-            self.spoilt[rows],
-            self.classes,
-        )
 
 
 @dataclass(frozen=True)
@@ -209,52 +137,6 @@ class Mixture:
         """What correct particles score in the mean, ``(n, d)``."""
         terms = zip(self.slopes, self.crowds, data.expected.T, strict=True)
         return np.stack([k * self.scaled(e, data) * np.exp(c * data.crowding) for k, c, e in terms], axis=1)
-
-
-def evidence(columns: Columns, symmetry: str | None = None) -> Evidence:
-    """Sort the columns of a log, each ``(n,)``, into what the model reads.
-
-    ``symmetry`` is the point group of the views on which the prior depends; None: it depends on the expected score
-    alone.
-
-    Raises
-    ------
-    InputError  if z or expected_z is missing.
-    """
-    for name in NEEDED_COLUMNS:
-        if name not in columns:
-            raise InputError(f"the log lacks {name}", column=name, fix="Score the particles again")
-    z, expected_z = (_floats(columns[name]) for name in NEEDED_COLUMNS)
-    classes, ratios = ["correct", "misoriented"], {}
-    observed, expected, whole = z[:, None], expected_z[:, None], expected_z
-    if _has(columns, *CENTRED_COLUMNS):
-        classes.append("junk")
-        observed, expected = (_floats(columns[name])[:, None] for name in CENTRED_COLUMNS)
-        whole = expected[:, 0]
-        if _has(columns, *DISCERNING_COLUMNS):
-            ldac, expected_ldac = (_floats(columns[name])[:, None] for name in DISCERNING_COLUMNS)
-            observed, expected = _parted(observed, expected, ldac, expected_ldac)
-    covariates = covariates_of(columns, whole, symmetry)
-    for kind, name in (("slightly_misoriented", "local"), ("miscentred", "shift")):
-        if _has(columns, name):
-            ratios[kind] = np.nan_to_num(_floats(columns[name]), nan=0.0)
-        if kind in ratios or (kind == "slightly_misoriented" and observed.shape[1] == 2):
-            classes.append(kind)
-    excess = _excess(np.column_stack([observed, z]), outlying(columns))
-    for kind, ratio in ratios.items():
-        ratios[kind] = ratio / excess[:, 0 if kind == "miscentred" else observed.shape[1] - 1] ** 2
-    return Evidence(
-        observed=observed / excess[:, :-1],
-        expected=expected / excess[:, :-1],
-        z=z / excess[:, -1],
-        expected_z=expected_z / excess[:, -1],
-        brightness=_brightness(columns),
-        crowding=_crowding(covariates),
-        ratios=ratios,
-        covariates=covariates,
-        spoilt=excess.max(axis=1) >= SPOILT_EXCESS,
-        classes=tuple(classes),
-    )
 
 
 def fit(columns: Columns, *, ids: Ids, seed: int = 0, symmetry: str | None = None) -> Mixture:
@@ -460,66 +342,6 @@ def odds(model: Mixture, ratio: Floats, prior: Floats) -> Floats:
     out, before = np.full(len(ratio), np.nan), prior[known]
     out[known] = ratio[known] - np.logaddexp(0.0, -before) - np.maximum(-np.logaddexp(0.0, before), least)
     return out
-
-
-def _floats(values: NDArray[Any]) -> Floats:
-    return np.asarray(values, dtype=np.float64)
-
-
-def _has(columns: Columns, *names: str) -> bool:
-    return all(name in columns and np.isfinite(columns[name]).any() for name in names)
-
-
-def outlying(columns: Columns) -> NDArray[np.bool_]:
-    """Images ``(n,)`` that are noisier than images of any brightness are: something else is in them."""
-    brightness, centre, reach = _log_brightness(columns)
-    return brightness > centre + reach
-
-
-def _brightness(columns: Columns) -> Floats:
-    brightness, centre, reach = _log_brightness(columns)
-    return np.where(np.abs(brightness - centre) <= reach, brightness, 0.0)
-
-
-def _log_brightness(columns: Columns) -> tuple[Floats, float, float]:
-    """Half the logarithm of each image's noise factor ``(n,)``, its median, and how far from it brightness may be."""
-    factor = _floats(columns.get("noise_factor", np.ones(len(columns["z"]))))
-    brightness = 0.5 * np.log(np.maximum(np.nan_to_num(factor, nan=1.0), 1e-6))
-    centre, spread = centre_and_spread(brightness)
-    return brightness, centre, min(MOST_DEVIATIONS * spread, MOST_FADED)
-
-
-def _excess(scores: Floats, outlying: NDArray[np.bool_]) -> Floats:
-    """How much wider than by theory the scores ``(n, k)`` of outlying images spread, ``(n, k)``; 1 for all others.
-
-    Something else in an image, such as a gold bead, is no noise of the power that its scores suppose.
-    """
-    found = np.ones_like(scores)
-    rows = np.flatnonzero(outlying & np.isfinite(scores).all(axis=1))
-    if len(rows) >= FEWEST_SPOILT:
-        found[rows] = [max(1.0, centre_and_spread(column)[1]) for column in scores[rows].T]
-    return found
-
-
-def _crowding(covariates: Floats) -> Floats:
-    if covariates.shape[1] < 2:
-        return np.zeros(len(covariates))
-    density = np.log(np.maximum(covariates[:, 1], 1e-3))
-    return np.clip(np.nan_to_num(density - np.nanmedian(density)), -MOST_CROWDED, MOST_CROWDED)
-
-
-def _parted(zc: Floats, expected_zc: Floats, ldac: Floats, expected_ldac: Floats) -> tuple[Floats, Floats]:
-    """zc without ldac and ldac, ``(n, 2)``, and what is expected of them; ldac counts for nothing where it is unknown.
-
-    Both are sums over the same noise, and correlate by the ratio of what is expected of them.
-    """
-    known = np.isfinite(ldac) & np.isfinite(expected_ldac) & (expected_zc > 0)
-    ldac, expected_ldac = np.where(known, ldac, 0.0), np.where(known, expected_ldac, 0.0)
-    ratio = np.divide(expected_ldac, expected_zc, out=np.zeros_like(zc), where=known)
-    correlation = np.clip(ratio, 0.0, 0.99)
-    rest = np.sqrt(1.0 - correlation**2)
-    observed = np.concatenate([(zc - correlation * ldac) / rest, ldac], axis=1)
-    return observed, np.concatenate([rest * expected_zc, expected_ldac], axis=1)
 
 
 def _with_weak(

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from cryocore.log.error_rate import disagreement, estimate, resampled, storey
-from cryocore.log.mixture import evidence, fit_evidence
+from cryocore.log.evidence import evidence
+from cryocore.log.mixture import fit_evidence
 from tests.select.logs import KINDS, PlantedLog, permuted, planted_log
 
 

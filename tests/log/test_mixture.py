@@ -10,7 +10,8 @@ import pytest
 from cryocore.errors import InputError
 from cryocore.log import mixture
 from cryocore.log.complete import assessed
-from cryocore.log.mixture import MIXTURE_COLUMNS, evidence_log_odds, fit, log_odds
+from cryocore.log.evidence import MIXTURE_COLUMNS, evidence
+from cryocore.log.mixture import evidence_log_odds, fit, log_odds
 from cryocore.log.prior import Prior, group_effects
 from cryocore.log.rates import auc
 from cryocore.statistics import posterior
@@ -68,7 +69,7 @@ def test_map_diluted_by_wrong_particles(rate: float, k: float) -> None:
 def test_scores_of_right_particles_may_spread_wider_than_the_noise() -> None:
     """Images differ from the model: standard deviation 1.5 instead of 1."""
     log = planted_log(3000, {"misoriented": 0.3}, strength=6.0)
-    data = mixture.evidence(log.columns)
+    data = evidence(log.columns)
     more = np.where(log.correct, np.sqrt(1.5**2 - 1.0), 0.0)[:, None] * np.random.default_rng(0).normal(size=(3000, 2))
     data = replace(data, observed=data.observed + more)
     model = mixture.fit_evidence(data, ids=log.columns["particle_id"])
@@ -79,7 +80,7 @@ def test_scores_of_right_particles_may_spread_wider_than_the_noise() -> None:
 
 def test_rare_errors_count_as_frequent_enough_to_rank() -> None:
     log = planted_log(1000, MIXED)
-    data = mixture.evidence(log.columns)
+    data = evidence(log.columns)
     model = mixture.theory(data, 1.0)
     shares, none = (1e-12, 1e-9, 0.003, 0.005), data.covariates[:, :0]
     models = [
@@ -95,7 +96,7 @@ def test_scores_are_parted_into_independent_ones() -> None:
     """Correct particles: unit variance, no correlation, the expected means; slightly misoriented ones differ in the
     second score."""
     log = planted_log(6000, {"slightly_misoriented": 0.5}, strength=6.0)
-    data = mixture.evidence(log.columns)
+    data = evidence(log.columns)
     left = data.observed - data.expected
     np.testing.assert_allclose(np.cov(left[log.correct].T), np.eye(2), atol=0.06)
     np.testing.assert_allclose(left[log.correct].mean(axis=0), 0.0, atol=0.06)
@@ -114,7 +115,7 @@ def test_near_poses_are_found_without_neighbours() -> None:
 def test_covariances_are_drawn_to_the_theory_as_by_ten_particles() -> None:
     """40 correct particles and 40 misoriented ones, whose variances are exactly 2.4 and 1.6: a fifth of 50 is
     theory."""
-    data = mixture.evidence(planted_log(80, {}).columns)
+    data = evidence(planted_log(80, {}).columns)
     kind, slopes = np.repeat([0, 1], 40), np.array([1.2, 0.8])
     signs = np.tile([[1, 1], [1, -1], [-1, 1], [-1, -1]], (20, 1))
     noise = np.sqrt(np.array([2.4, 1.6])[kind])[:, None] * signs
@@ -161,7 +162,7 @@ def test_particles_without_scores() -> None:
     columns["local"][60:70] = np.nan
     columns["ldac"][70:80] = np.nan
     columns["expected_zc"][80:90] = 0.0
-    data = mixture.evidence(columns)
+    data = evidence(columns)
     np.testing.assert_array_equal(data.observed[70:80], np.stack([columns["zc"][70:80], np.zeros(10)], axis=1))
     odds = log_odds(fit(columns, ids=columns["particle_id"]), columns)
     np.testing.assert_array_equal(np.flatnonzero(np.isnan(odds)), [*range(60), *range(80, 90)])
@@ -211,7 +212,7 @@ def test_the_prior_learns_where_incorrect_particles_are() -> None:
 def test_the_prior_is_the_same_for_all_where_there_is_nothing_to_learn() -> None:
     log = planted_log(4000, {"misoriented": 0.3}, strength=4.0)
     model = fit(log.columns, ids=log.columns["particle_id"], symmetry="C1")
-    odds = model.prior.log_odds(model.prior.design(mixture.evidence(log.columns, "C1").covariates))
+    odds = model.prior.log_odds(model.prior.design(evidence(log.columns, "C1").covariates))
     assert odds.std() < 0.25
     assert odds.mean() == pytest.approx(np.log(0.7 / 0.3), abs=0.15)
 
@@ -219,7 +220,7 @@ def test_the_prior_is_the_same_for_all_where_there_is_nothing_to_learn() -> None
 def test_weak_and_strong_particles_are_correct_as_well() -> None:
     """k spreads by 0.3 about 1, and so nothing is called wrong."""
     log = planted_log(3000, {}, strength=5.0)
-    data = mixture.evidence(log.columns)
+    data = evidence(log.columns)
     k = np.random.default_rng(1).normal(1.0, 0.3, 3000)
     data = replace(data, observed=data.observed + (k - 1.0)[:, None] * data.expected)
     data = replace(data, ratios={}, classes=data.classes[:4])
@@ -233,7 +234,7 @@ def test_weak_particles_are_not_wrong_ones() -> None:
     weak, rates = [], []
     for seed in range(6):
         log = planted_log(3000, {"misoriented": 0.2}, strength=5.0, seed=seed)
-        data = mixture.evidence(log.columns)
+        data = evidence(log.columns)
         rng = np.random.default_rng([seed, 1])
         lost = np.where(log.correct & (rng.random(3000) < 1 / 3), 0.7, 0.0)
         data = replace(data, observed=data.observed - lost[:, None] * data.expected, z=data.z - lost * data.expected_z)
@@ -273,7 +274,7 @@ def test_spoilt_images_tell_what_they_can() -> None:
     found = assessed(columns, seed=0)
     np.testing.assert_array_equal(found.kind == found.kinds.index("spoilt"), spoilt)
     few = columns | {"noise_factor": np.where(np.cumsum(spoilt) <= 15, factor, np.minimum(factor, 1.05))}
-    assert not mixture.evidence(few).spoilt.any()
+    assert not evidence(few).spoilt.any()
 
 
 def test_images_scaled_as_a_whole_score_by_their_brightness() -> None:

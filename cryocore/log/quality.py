@@ -1,4 +1,4 @@
-"""How good each particle is beyond right and wrong: its own B-factor, relative to the others, from one round's log.
+"""How good each micrograph is beyond right and wrong: its B-factor, relative to the others, from one round's log.
 
 What a map predicts of a correct particle is multiplied by an envelope g exp(-B s²/4). By the sums of each band that the
 log holds, the log-likelihood of B is
@@ -8,10 +8,10 @@ log holds, the log-likelihood of B is
 with c and e of the prediction, shrunk to the share of the map that is signal. The scale g, normal about 1, is
 integrated. The log-likelihood of a particle counts by its probability of being correct.
 
-B is normal about that of its micrograph, this about that of the optics group, and this about that of the data set. The
-spread of each level maximises the marginal likelihood, of which particles are integrated on a grid of B. A level whose
-spread does not raise it significantly has none, so that where particles are alike nothing is found: all are 0. What is
-written is the posterior mean.
+The particles of a micrograph have one B, normal about that of the optics group, and this about that of the data set.
+The spread of each level maximises the marginal likelihood, on a grid of B. A level whose spread does not raise it
+significantly has none, so that where micrographs are alike nothing is found: all are 0. What is written is the
+posterior mean. One particle alone says too little of its own B: what the model is wrong by looks like a spread of it.
 
 Half sets share the spreads alone: everything else is estimated within them. Only differences between particles are
 known, as what all have in common is in the map: the mean over each half set, by probability, is 0.
@@ -55,7 +55,7 @@ SIGNIFICANT = 4.0
 SIGNIFICANT_AGAIN = 1.0
 """The same of a level by which predictions have B-factors already: what was found stays, unless the data speak against
 it."""
-LEVELS = ("optics_group", "micrograph", "particle")
+LEVELS = ("optics_group", "micrograph")
 TINY = 1e-290
 
 
@@ -115,13 +115,12 @@ class Spreads:
 
     optics_group: float
     micrograph: float
-    particle: float
     scale: float
 
     @property
     def found(self) -> bool:
-        """Whether particles differ at all."""
-        return self.optics_group > 0 or self.micrograph > 0 or self.particle > 0
+        """Whether micrographs differ at all."""
+        return self.optics_group > 0 or self.micrograph > 0
 
 
 def log_likelihood(bands: Bands, grid: Grid, scale: float) -> Floats:
@@ -156,18 +155,16 @@ def fit(bands: Bands, tree: Tree, grid: Grid, least: tuple[float, ...] = (SIGNIF
     kernels = [grid.kernel(spread * end) for spread in SPREADS]
     several = len(tree.half) > len(np.unique(tree.half))
     of_groups = range(len(SPREADS) if several else 1)
-    table = np.full((len(of_groups), len(SPREADS), len(SPREADS), len(SCALES)), -np.inf)
+    table = np.full((len(of_groups), len(SPREADS), len(SCALES)), -np.inf)
     for k, scale in enumerate(SCALES):
-        own = log_likelihood(bands, grid, scale)
-        for p, kernel in enumerate(kernels):
-            nodes = of_nodes(spread_out(own, kernel) if p else own, bands.node, len(tree.group))
-            for m, g in product(range(len(SPREADS)), of_groups):
-                groups = of_nodes(spread_out(nodes, kernels[m]) if m else nodes, tree.group, len(tree.half))
-                halves = of_nodes(spread_out(groups, kernels[g]) if g else groups, tree.half, 2)
-                table[g, m, p, k] = np.logaddexp.reduce(halves, axis=1).sum()
+        nodes = of_nodes(log_likelihood(bands, grid, scale), bands.node, len(tree.group))
+        for m, g in product(range(len(SPREADS)), of_groups):
+            groups = of_nodes(spread_out(nodes, kernels[m]) if m else nodes, tree.group, len(tree.half))
+            halves = of_nodes(spread_out(groups, kernels[g]) if g else groups, tree.half, 2)
+            table[g, m, k] = np.logaddexp.reduce(halves, axis=1).sum()
     best = _significant(table, least)
-    group, micrograph, particle = (float(SPREADS[i] * end) for i in best[:3])
-    return Spreads(group, micrograph, particle, float(SCALES[best[3]]))
+    group, micrograph = (float(SPREADS[i] * end) for i in best[:2])
+    return Spreads(group, micrograph, float(SCALES[best[2]]))
 
 
 def _significant(table: Floats, least: tuple[float, ...]) -> tuple[int, ...]:
@@ -209,15 +206,6 @@ class Beliefs:
     def micrographs(self) -> tuple[Floats, Floats]:
         """Mean and standard deviation ``(nodes,)`` of the B of each micrograph, Å²."""
         return _moments(self.total, self.grid.values)
-
-    def particles(self, bands: Bands) -> Floats:
-        """Mean B ``(n,)`` of particles, Å²."""
-        if self.spreads.particle == 0.0:
-            return self.micrographs()[0][bands.node]
-        kernel = self.grid.kernel(self.spreads.particle)
-        own = log_likelihood(bands, self.grid, self.spreads.scale)
-        others = self.total[bands.node] - spread_out(own, kernel)
-        return _moments(own + _below(others, kernel), self.grid.values)[0]
 
 
 def _below(log_values: Floats, kernel: Floats) -> Floats:
@@ -277,17 +265,13 @@ def quality(log_round: LogRound, *, seed: int = 0) -> Quality | None:
     gains = _gains(raw, members.half[rows])
     sample = _joined([part for part, _ in _bands(log_round, members, gains, rows)])
     grid = Grid.of(frequency2, np.einsum("n,nb->b", sample.weight, sample.energy))
-    spreads = fit(sample, members.tree, grid, _least(log_round, members))
+    spreads = fit(sample, members.tree, grid, _least(log_round))
     if not spreads.found:
         return None
-    kernel = grid.kernel(spreads.particle)
     nodes = np.zeros((len(members.tree.group), POINTS))
     for part, _ in _bands(log_round, members, gains):
-        nodes += of_nodes(spread_out(log_likelihood(part, grid, spreads.scale), kernel), part.node, len(nodes))
-    beliefs = Beliefs.of(nodes, members.tree, spreads, grid)
-    found = np.zeros(len(members.half))
-    for part, at in _bands(log_round, members, gains):
-        found[at] = beliefs.particles(part)
+        nodes += of_nodes(log_likelihood(part, grid, spreads.scale), part.node, len(nodes))
+    found = Beliefs.of(nodes, members.tree, spreads, grid).micrographs()[0][members.node]
     for h in (0, 1):
         own = members.half == h
         found[own] -= np.average(found[own], weights=members.weight[own])
@@ -361,15 +345,11 @@ def _bands(
         yield Bands(matched, energy, members.weight[at], members.node[at]), at
 
 
-def _least(log_round: LogRound, members: Members) -> tuple[float, ...]:
+def _least(log_round: LogRound) -> tuple[float, ...]:
     """What each level has to add to the log-likelihood; less if predictions have B-factors that differ by it."""
-    applied = log_round.column(APPLIED_BFACTOR)
-    if applied is None:
+    if log_round.column(APPLIED_BFACTOR) is None:
         return (SIGNIFICANT,) * len(LEVELS)
-    of_node = np.zeros(len(members.tree.group))
-    of_node[members.node] = applied
-    within = bool(np.any(applied != of_node[members.node]))
-    return SIGNIFICANT_AGAIN, SIGNIFICANT_AGAIN, SIGNIFICANT_AGAIN if within else SIGNIFICANT
+    return (SIGNIFICANT_AGAIN,) * len(LEVELS)
 
 
 def _joined(parts: list[Bands]) -> Bands:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -91,13 +92,14 @@ def test_micrographs_that_differ_are_found(tmp_path: Path) -> None:
     assert np.mean(spreads) == pytest.approx(80.0, rel=0.25)
 
 
-def test_particles_that_differ_are_found(tmp_path: Path) -> None:
+def test_particles_of_one_micrograph_have_one_bfactor(tmp_path: Path) -> None:
+    """Where they differ within micrographs alone, no more is found than the means of these differ by: 120 / √19."""
     _, micrograph = on_micrographs(0, 0.0)
     bfactor = np.random.default_rng(3).normal(0.0, 120.0, N)
     found = estimated(tmp_path, drawn(bfactor, micrograph, 0, strength=20.0))
-    assert found is not None and found.spreads.particle == pytest.approx(120.0, rel=0.25)
-    assert np.corrcoef(found.bfactor_angstrom2, bfactor)[0, 1] > 0.6
-    assert np.polyfit(found.bfactor_angstrom2, bfactor, 1)[0] == pytest.approx(1.0, abs=0.15)
+    assert found is not None and found.spreads.micrograph < 60.0
+    for m, h in product(range(40), (0, 1)):
+        assert np.ptp(found.bfactor_angstrom2[h::2][micrograph[h::2] == m]) == 0.0
 
 
 def test_optics_groups_that_differ_are_found(tmp_path: Path) -> None:
@@ -176,14 +178,13 @@ def test_half_sets_know_nothing_of_each_other() -> None:
     matched = energy + np.sqrt(energy) * rng.normal(size=energy.shape)
     node = np.arange(600) % 20
     tree = Tree(group=np.arange(20) % 2, half=np.array([0, 1]))
-    grid, spreads = Grid.of(FREQUENCY2, energy.sum(axis=0)), Spreads(0.0, 70.0, 50.0, 0.1)
+    grid, spreads = Grid.of(FREQUENCY2, energy.sum(axis=0)), Spreads(0.0, 70.0, 0.1)
     means = []
     for factor in (1.0, 0.2):
         changed = np.where(node[:, None] % 2 == 1, factor, 1.0) * matched
         bands = Bands(changed, energy, np.ones(600), node)
-        own = log_likelihood(bands, grid, spreads.scale)
-        nodes = of_nodes(np.log(np.exp(own - 50.0) @ grid.kernel(50.0).T) + 50.0, node, 20)
-        means.append(Beliefs.of(nodes, tree, spreads, grid).particles(bands))
+        nodes = of_nodes(log_likelihood(bands, grid, spreads.scale), node, 20)
+        means.append(Beliefs.of(nodes, tree, spreads, grid).micrographs()[0][node])
     even = node % 2 == 0
     assert np.array_equal(means[0][even], means[1][even])
     assert np.abs(means[0][~even] - means[1][~even]).mean() > 20.0
@@ -216,10 +217,10 @@ def test_logs_that_do_not_say(tmp_path: Path, missing: str) -> None:
 
 
 def test_what_was_found_stays_unless_the_data_speak_against_it(tmp_path: Path) -> None:
-    """A weak spread that fails the test is kept where predictions have B-factors, which differ between micrographs."""
+    """A weak spread that fails the test is kept where predictions have B-factors."""
     applied = pa.array(np.where(np.arange(N) % 2, 1.0, -1.0).astype(np.float32))
     weak, alike = (drawn(*on_micrographs(7, sd), 7) for sd in (17.0, 0.0))
     assert estimated(tmp_path, weak) is None
     found = estimated(tmp_path, weak.append_column(APPLIED_BFACTOR, applied))
-    assert found is not None and found.spreads.micrograph > 0.0 and found.spreads.particle == 0.0
+    assert found is not None and found.spreads.micrograph > 0.0
     assert estimated(tmp_path, alike.append_column(APPLIED_BFACTOR, applied)) is None

@@ -64,7 +64,7 @@ def test_bfactors_are_added_to_those_of_the_file(tmp_path: Path, own: str | None
     bfactor = np.round(np.linspace(-70, 95.37, N), 2).astype(np.float32)
     write_table(tmp_path / "subset.parquet", pa.table({"particle_id": data.ids, "bfactor_angstrom2": bfactor}))
     write_table(tmp_path / "log.parquet", pa.table({"particle_id": data.ids, "half": data.column("half")}))
-    found = Quality(bfactor, Spreads(0.0, 50.0, 0.0, 0.0), N)
+    found = Quality(bfactor, Spreads(0.0, 50.0, 0.0), N)
     kept = np.arange(N) != 3
     last, weights = open_round(tmp_path / "log.parquet"), kept.astype(np.float32)
     write_kept(Source.of(data), last, weights, kept, tmp_path / "kept.star", total_bfactor(data, found))

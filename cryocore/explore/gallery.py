@@ -1,0 +1,212 @@
+"""Particles to look at: those left out for each reason, those at the edge of being selected, and those selected.
+
+Only the images that are shown are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pyarrow as pa
+import scipy.fft
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from cryocore.classify.images import image_pairs
+from cryocore.classify.rounds import ScoredRound
+from cryocore.figures.look import QUIET, save, style
+from cryocore.hashing import hashed_order
+from cryocore.log.names import MIXTURE, REASON
+from cryocore.statistics import posterior
+from cryocore.tables.io import as_numpy, read_schema, read_table, write_table
+from cryocore.types import Bools, Floats32, Ids
+
+STREAM = 23
+LOW_PASS = 7.0
+"""A low-passed image has half of its amplitude left at this part of its side, where particles are still seen."""
+CONTRAST_SD = 3.0
+"""Standard deviations of the images at which grey ends."""
+PANELS = ("image", "low-passed", "prediction", "residual")
+TITLES = {
+    "selected": "Selected",
+    "borderline": "At the edge",
+    "orientation": "Left out: orientation",
+    "position": "Left out: position",
+    "no_particle": "Left out: no particle",
+    "defocus": "Left out: wrong defocus",
+    "spoilt": "Left out: spoilt",
+    "quality": "Left out: quality",
+    "view_guard": "Selected for a rare view",
+    "unknown": "Left out",
+}
+"""Groups in the order in which they are shown."""
+TABLE = "particles.parquet"
+COLUMNS = ("particle_id", "selected", REASON, MIXTURE, "micrograph", "defocus_u_angstrom", "defocus_v_angstrom")
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Some particles of a group.
+
+    ``name`` : key of ``TITLES``
+    ``n`` : particles that are in the group
+    ``rows`` : ``(m,)``, those that are shown
+    ``captions`` : of each
+    ``panels`` : name of ``PANELS`` -> ``(m, d, d)``, centred; all but the image low-passed
+    """
+
+    name: str
+    n: int
+    rows: NDArray[np.intp]
+    captions: tuple[str, ...]
+    panels: dict[str, Floats32]
+
+
+def strips(scored: ScoredRound, each: int) -> list[Strip]:
+    """Up to ``each`` particles of every group that has some, drawn by their ids, with what is predicted of them."""
+    known = [name for name in COLUMNS if name in read_schema(scored.scores).names]
+    table = read_table(scored.scores, known)
+    chosen = {name: (n, drawn) for name, n, drawn in groups(table, scored.data.ids, each, scored.seed)}
+    rows = np.unique(np.concatenate([drawn for _, drawn in chosen.values()]))
+    panels = pictures(scored, rows)
+    texts = captions(table.take(pa.array(rows)))
+    found = []
+    for name, (n, drawn) in chosen.items():
+        at = np.searchsorted(rows, drawn)
+        of_group = {panel: values[at] for panel, values in panels.items()}
+        found.append(Strip(name, n, drawn, tuple(texts[i] for i in at), of_group))
+    return found
+
+
+def groups(table: pa.Table, ids: Ids, each: int, seed: int) -> list[tuple[str, int, NDArray[np.intp]]]:
+    """Name, size and up to ``each`` rows of every group, in the order of ``TITLES``.
+
+    At the edge are those that are about as probably correct as not; of every other group rows are drawn by their ids.
+    """
+    selected = as_numpy(table.column("selected")).astype(bool)
+    reason = np.full(len(ids), None, dtype=object)
+    if REASON in table.column_names:
+        reason = np.array(table.column(REASON).to_pylist(), dtype=object)
+    members: dict[str, Bools] = {
+        name: reason == name if name != "unknown" else ~selected & ~np.isin(reason, [*TITLES]) | (reason == name)
+        for name in TITLES
+    }
+    members["selected"] = selected & (reason != "view_guard")
+    found = []
+    for name, mask in members.items():
+        if name == "borderline":
+            rows = np.zeros(0, dtype=np.intp)
+            if MIXTURE in table.column_names:
+                likely = posterior(as_numpy(table.column(MIXTURE)).astype(np.float64))
+                near = np.flatnonzero(np.abs(likely - 0.5) < 0.25)
+                rows = near[np.lexsort((ids[near], np.abs(likely[near] - 0.5)))]
+            size, drawn = len(rows), rows[:each]
+        else:
+            rows = np.flatnonzero(mask)
+            size, drawn = len(rows), rows[hashed_order(ids[rows], seed=seed, stream=STREAM, most=each)]
+        if size:
+            found.append((name, size, np.sort(drawn)))
+    return found
+
+
+def pictures(scored: ScoredRound, rows: NDArray[np.intp]) -> dict[str, Floats32]:
+    """The ``PANELS`` of some rows, ``(m, d, d)`` each, d the smallest box among them, in units of the image's noise."""
+    part = scored.data.take(rows)
+    side = min(o.box for o in part.optics)
+    image, prediction = np.zeros((2, len(rows), side, side), dtype=np.float32)
+    pairs = image_pairs(part, np.arange(len(rows)), scored.weights[rows], scored.scorer.comparison, size=side)
+    for at, found in pairs:
+        image[at], prediction[at] = found.image, found.prediction
+    noise = image.std(axis=(1, 2), keepdims=True) + 1e-30
+    image, prediction = image / noise, prediction / noise
+    smooth, predicted = low_passed(image), low_passed(prediction)
+    return dict(zip(PANELS, (image, smooth, predicted, smooth - predicted), strict=True))
+
+
+def low_passed(images: Floats32) -> Floats32:
+    """Images ``(m, d, d)`` without their fine detail, see ``LOW_PASS``."""
+    side = images.shape[-1]
+    periods = side * np.hypot(scipy.fft.fftfreq(side)[:, None], scipy.fft.rfftfreq(side))
+    kept = np.exp(-np.log(2.0) * (periods / LOW_PASS) ** 2).astype(np.float32)
+    return np.asarray(scipy.fft.irfft2(scipy.fft.rfft2(images) * kept, s=(side, side)), dtype=np.float32)
+
+
+def captions(table: pa.Table) -> list[str]:
+    """What is known of each particle: probability of being correct, defocus and micrograph."""
+    lines: list[list[str]] = [[] for _ in range(len(table))]
+    if MIXTURE in table.column_names:
+        for line, p in zip(lines, posterior(as_numpy(table.column(MIXTURE)).astype(np.float64)), strict=True):
+            line.append("p < 0.01" if p < 0.005 else "p > 0.99" if p > 0.995 else f"p = {p:.2f}")
+    if "defocus_u_angstrom" in table.column_names:
+        u, v = (as_numpy(table.column(f"defocus_{axis}_angstrom")).astype(np.float64) for axis in "uv")
+        for line, defocus in zip(lines, 0.5e-4 * (u + v), strict=True):
+            line.append(f"{defocus:.2f} µm")
+    if "micrograph" in table.column_names:
+        for line, name in zip(lines, table.column("micrograph").to_pylist(), strict=True):
+            line.append("" if name is None else _short(str(name)))
+    return ["\n".join(line) for line in lines]
+
+
+def _short(name: str) -> str:
+    """The end of a micrograph's name, which tells it from others.
+
+    >>> _short("Micrographs/20190105_FoilHole_1234567_frames_aligned.mrc")
+    '…4567_frames_aligned'
+    """
+    stem = Path(name).stem
+    return stem if len(stem) <= 20 else f"…{stem[-19:]}"
+
+
+def drawing(strip: Strip) -> Figure:
+    """The particles of a strip side by side, panels below each other."""
+    shown, m = list(strip.panels.values()), len(strip.rows)
+    with style():
+        figure, axes = plt.subplots(
+            len(shown), 1, figsize=(1.25 * max(m, 4) + 0.9, 1.25 * len(shown) + 0.75), layout="constrained"
+        )
+        for ax, name, images in zip(axes, strip.panels, shown, strict=True):
+            ends = CONTRAST_SD * float(np.std(images if name == "image" else strip.panels["low-passed"]))
+            side = images.shape[-1]
+            gap = max(side // 24, 1)
+            row = np.full((side, m * (side + gap) - gap), np.nan)
+            for i, image in enumerate(images):
+                row[:, i * (side + gap) : i * (side + gap) + side] = image
+            ax.imshow(row, cmap="gray", vmin=-ends, vmax=ends, interpolation="nearest", origin="lower")
+            ax.set(yticks=[], xticks=[], ylabel=name)
+            ax.spines[:].set_visible(False)
+            if ax is axes[0]:
+                centres = [i * (side + gap) + side / 2 for i in range(m)]
+                ax.set_xticks(centres, strip.captions, fontsize=7.5, color=QUIET)
+                ax.xaxis.tick_top()
+                ax.tick_params(axis="x", length=0)
+        return figure
+
+
+def write_gallery(found: Sequence[Strip], scored: ScoredRound, out_dir: Path) -> list[Path]:
+    """A picture of each strip, ``NAME.png``, and ``particles.parquet``, a row for each particle that is shown."""
+    out_dir.mkdir(parents=True, exist_ok=True)
+    for name in TITLES:
+        (out_dir / f"{name}.png").unlink(missing_ok=True)
+    files = []
+    for strip in found:
+        figure = drawing(strip)
+        save(figure, out_dir / f"{strip.name}.png")
+        plt.close(figure)
+        files.append(out_dir / f"{strip.name}.png")
+    rows = np.concatenate([strip.rows for strip in found])
+    names: list[Any] = [strip.name for strip in found for _ in strip.rows]
+    table = pa.table({"particle_id": scored.data.ids[rows], "group": pa.array(names).dictionary_encode()})
+    sizes = {strip.name: strip.n for strip in found}
+    write_table(out_dir / TABLE, table, round=scored.metadata["round"], sizes=sizes)
+    return [*files, out_dir / TABLE]
+
+
+def text(found: Sequence[Strip], out_dir: Path) -> str:
+    """What was written, for people."""
+    lines = [f"{TITLES[s.name]:26s} {len(s.rows):3d} of {s.n:,} particles   {out_dir / s.name}.png" for s in found]
+    return "\n".join(lines)

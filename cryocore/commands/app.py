@@ -9,6 +9,7 @@ import typer
 from cryocore import __version__
 from cryocore.commands.check import check
 from cryocore.commands.convert import convert
+from cryocore.commands.dropped import dropped
 from cryocore.commands.edge import guarded
 from cryocore.commands.gallery import gallery
 from cryocore.commands.import_log import import_log
@@ -26,7 +27,7 @@ from cryocore.commands.train import train
 from cryocore.commands.transfer_selection import transfer_selection
 
 VERBS = {
-    "Questions to a run": (status, replay, micrograph_quality, loss_distribution, orientation, reslog),
+    "Questions to a run": (status, replay, micrograph_quality, loss_distribution, orientation, reslog, dropped),
     "After a run": (gallery, postprocess, transfer_selection, residuals, train),
     "Files and formats": (check, info, convert, import_log),
     "Stages of a run, one by one": STAGES,

@@ -207,6 +207,24 @@ def together(name, of_next_round=False):
     return lambda wildcards: f"{name}_{int(wildcards.r) + of_next_round}"
 
 
+def watch_scheduler():
+    """Have SLURM's words shown where it refuses a job, ends it, or does not start it."""
+    plugin = workflow.executor_plugin
+    if plugin is None or plugin.name != "slurm":
+        return
+    from snakemake.logging import logger
+    from snakemake_executor_plugin_slurm import validate_account
+    from cryocore.workflow.watch import SchedulerWatch, require_writable
+
+    try:
+        require_writable(Path(workflow.executor_settings.logdir or "logs"))
+    except InputError as error:
+        raise WorkflowError(str(error)) from None
+    for account in {job.resources.get("slurm_account") for job in workflow.dag.needrun_jobs()} - {None}:
+        validate_account(str(account), logger)
+    SchedulerWatch(Path("logs", CONFIG.run), logger, {rule.name: rule for rule in workflow.rules}).start()
+
+
 def print_failures():
     """Say which jobs failed, of what, in which log, and what to do."""
     try:

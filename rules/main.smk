@@ -73,6 +73,10 @@ include: "select.smk"
 include: "validate.smk"
 
 
+onstart:
+    watch_scheduler()
+
+
 onsuccess:
     print_rounds()
 

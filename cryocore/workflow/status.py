@@ -1,16 +1,18 @@
-"""Where a run is, by the files that its jobs leave: logs, run times, and what SLURM says of those it ended."""
+"""Where a run is, by the files that its jobs leave: logs, run times, and what SLURM said of those it was given."""
 
 from __future__ import annotations
 
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from cryocore.errors import InputError
 from cryocore.markdown import aligned_text
+from cryocore.workflow.notices import FILE, Notice, last_of_each_job, read_notices
+from cryocore.workflow.scheduler import not_started
 from cryocore.workflow.settings import STAGES
 
 State = Literal["done", "at work", "failed", "unfinished"]
@@ -48,10 +50,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Status:
-    """The jobs of a run that have begun, in the order of rounds and stages."""
+    """The jobs of a run that have begun, in the order of rounds and stages.
+
+    ``notices`` : what SLURM said of jobs that have not begun since, or that it ended
+    """
 
     run: str
     jobs: tuple[Job, ...]
+    notices: tuple[Notice, ...] = ()
     n_shards: int = 1
     snakemake_runs: bool = False
 
@@ -86,12 +92,16 @@ class Status:
             if job.state in ("failed", "unfinished"):
                 yield f"{job} {job.state}: {job.said or 'it ended without a word; see also .snakemake/log'}"
                 yield f"    see {job.log}"
+        for notice in self.notices:
+            yield notice.text
         at_work = [str(j) for j in self.jobs if j.state == "at work"]
         if at_work:
             yield f"At work: {', '.join(at_work)}."
         elif self.snakemake_runs:
             yield "Snakemake is at it; no job has begun to write: they start, or wait in the queue (squeue --me)."
-        elif any(j.state != "done" for j in self.jobs):
+        elif any(n.kind == "waiting" for n in self.notices):
+            yield "Nothing is at work; jobs wait in the queue (squeue --me)."
+        elif self.notices or any(j.state != "done" for j in self.jobs):
             yield "Nothing is at work. Mend what failed and run the same snakemake command again: it does what is left."
         elif any(j.stage == "report" for j in self.jobs):
             yield "Done: the report is written."
@@ -111,11 +121,44 @@ def run_status(logs: Path, now: float | None = None, *, ended: bool = False) -> 
     runs = not ended and any((logs.parent.parent / ".snakemake" / "locks").glob("*"))
     found = [_job(path, now or time.time(), locked=runs) for path in sorted(logs.rglob("*.log"))]
     jobs = [job for job in found if job.stage in STAGES]
-    if not jobs:
+    notices = _open_notices(logs / FILE, jobs)
+    refused = {job for n in notices if n.kind == "refused" for job in n.jobs}
+    jobs = [job for job in jobs if _snakemake_name(job) not in refused]
+    if not jobs and not notices:
         fix = "Give the name of a run, from its directory; the first jobs may still wait in the queue (squeue --me)"
         raise InputError("no job of this run has written a log", file=logs, fix=fix)
     order = sorted(jobs, key=lambda j: (-1 if j.round is None else j.round, STAGES.index(j.stage), j.shard or 0))
-    return Status(logs.name, tuple(order), 1 + max(j.shard or 0 for j in jobs), runs)
+    n_shards = 1 + max((j.shard or 0 for j in jobs), default=0)
+    return Status(logs.name, tuple(order), tuple(notices), n_shards, runs)
+
+
+def _open_notices(file: Path, jobs: list[Job]) -> list[Notice]:
+    """What SLURM said last of jobs that have written nothing since, or that it ended; and why jobs wait."""
+    written = {_snakemake_name(job): job for job in jobs}
+    found = []
+    for notice in last_of_each_job(read_notices(file)):
+        begun = [written[j] for j in notice.jobs if j in written]
+        since = [j for j in begun if j.state == "done" or _last_word(j.log) > notice.time]
+        if notice.kind == "ended" and all(j.state == "done" for j in begun) and begun:
+            continue
+        if notice.kind == "ended" or not since:
+            found.append(notice)
+    submitted = [n.slurm_job for n in found if n.kind == "submitted"]
+    reasons = not_started(submitted) if submitted else {}
+    waiting = (replace(n, kind="waiting", said=reasons[n.slurm_job]) for n in found if n.slurm_job in reasons)
+    return [*(n for n in found if n.kind != "submitted"), *waiting]
+
+
+def _last_word(log: Path) -> float:
+    """When a log was written to (s since the epoch); long ago where it is empty, as Snakemake leaves it."""
+    found = log.stat()
+    return found.st_mtime if found.st_size else 0.0
+
+
+def _snakemake_name(job: Job) -> str:
+    """A job as notices name it."""
+    values = {"r": job.round, "s": job.shard}
+    return f"{job.stage}:" + ",".join(f"{name}={value}" for name, value in values.items() if value is not None)
 
 
 def _job(log: Path, now: float, *, locked: bool) -> Job:

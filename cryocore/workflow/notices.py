@@ -1,0 +1,141 @@
+"""What a scheduler says of the jobs of a run: kept in one file beside their logs, told to the user in its own words."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+Kind = Literal["submitted", "refused", "ended", "waiting"]
+
+FILE = "slurm.jsonl"
+"""Name of the file in the folder of a run's logs."""
+NODES = "sinfo -o '%P %l %c %m %G' shows what nodes have"
+PARTITIONS, PROFILE = "partitions.yaml of the profile", "config.yaml of the profile"
+ADVICE = (
+    (
+        r"accounting/QOS policy",
+        f"what account and QOS limit, in {PROFILE}: `jobs:`, `runtime`, `slurm-qos:`, `slurm_account:`",
+    ),
+    (r"job limit|MaxJobCount|MaxSubmit", f"`jobs:` in {PROFILE}: fewer jobs at once"),
+    (r"QOS", f"`slurm-qos:` in {PROFILE}, or what the QOS limits: time, memory or jobs"),
+    (
+        r"\baccount\b",
+        f"`slurm_account:` under default-resources in {PROFILE}; sacctmgr show assoc user=$USER lists them",
+    ),
+    (r"time ?limit", f"`max_runtime:` of the partition in {PARTITIONS}, or `runtime` of the rule in {PROFILE}"),
+    (r"\bDOWN\b|DRAINED|UnavailableNodes|NODE_FAIL|BOOT_FAIL", "nothing: nodes are down; `sinfo -R` says why"),
+    (
+        r"memory|OUT_OF_MEMORY|oom",
+        f"`max_mem_mb:` of the partition in {PARTITIONS}, or `mem_mb` of the rule in {PROFILE}",
+    ),
+    (r"invalid partition|partition name|PartitionDown|PartitionInactive", f"names of partitions in {PARTITIONS}"),
+    (r"PartitionNodeLimit", f"`nodes` of the rule in {PROFILE}"),
+    (
+        r"generic resource|gres|GPU",
+        f"`max_gpu:` in {PARTITIONS}, or `gpu` and `gres` of the rule in {PROFILE}; {NODES}",
+    ),
+    (r"PartitionConfig|processor|CPU count", f"`set-threads:` in {PROFILE}; {NODES}"),
+    (r"reservation", f"`slurm-reservation:` in {PROFILE}"),
+    (r"feature", f"`constraint` of the rule in {PROFILE}"),
+    (r"node configuration", f"what no node has: `max_gpu:` in {PARTITIONS}, `set-threads:` in {PROFILE}; {NODES}"),
+    (r"PREEMPTED", f"a partition of higher priority in {PARTITIONS}; else run the same command again"),
+    (r"CANCELLED", "nothing: run the same command again"),
+)
+"""What to change, by the words of the scheduler; the first that fits."""
+
+
+@dataclass(frozen=True)
+class Notice:
+    """What was said of one submission.
+
+    ``jobs`` : as Snakemake names them, ``score:r=1,s=0``
+    ``request`` : the options that were given to sbatch
+    ``slurm_job`` : its number; empty where SLURM took none
+    ``time`` : seconds since the epoch
+    """
+
+    kind: Kind
+    jobs: tuple[str, ...]
+    request: str = ""
+    said: str = ""
+    slurm_job: str = ""
+    time: float = field(default_factory=time.time)
+
+    @property
+    def names(self) -> str:
+        """The jobs, in words."""
+        return names_of(self.jobs)
+
+    @property
+    def text(self) -> str:
+        """What the user reads: whose job it is, the scheduler's words, what was asked for, and what to change."""
+        number = f" (SLURM job {self.slurm_job})" if self.slurm_job else ""
+        head = {
+            "refused": f"SLURM refused {self.names}, and is not asked again:",
+            "ended": f"SLURM ended {self.names}{number}:",
+            "waiting": f"SLURM does not start {self.names}{number}:",
+            "submitted": f"SLURM has {self.names}{number}:",
+        }[self.kind]
+        lines = [head, *(f"    {line}" for line in self.said.splitlines())]
+        lines += [f"    asked for: {self.request}"] if self.request else []
+        return "\n".join([*lines, *(f"    change: {line}" for line in [self.advice] if line)])
+
+    @property
+    def advice(self) -> str:
+        """The line of the profile that decides on what was said; empty where none is known."""
+        return next((line for words, line in ADVICE if re.search(words, self.said, re.IGNORECASE)), "")
+
+    def write(self, path: Path) -> None:
+        """Append it to a file, as one line that others may append to at the same time."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as stream:
+            stream.write(json.dumps(asdict(self)) + "\n")
+
+
+def read_notices(path: Path) -> list[Notice]:
+    """All notices of a file, oldest first; none where there is no file. A line cut short counts for nothing."""
+    if not path.is_file():
+        return []
+    found = []
+    for line in path.read_text(errors="replace").splitlines():
+        try:
+            values = json.loads(line)
+            found.append(Notice(**{**values, "jobs": tuple(values["jobs"])}))
+        except (ValueError, TypeError, KeyError):
+            continue
+    return found
+
+
+def last_of_each_job(notices: Iterable[Notice]) -> list[Notice]:
+    """The notices that are the last of at least one of their jobs, oldest first; of these jobs alone."""
+    last = {job: notice for notice in notices for job in notice.jobs}
+    found: dict[int, tuple[Notice, list[str]]] = {}
+    for job, notice in last.items():
+        found.setdefault(id(notice), (notice, []))[1].append(job)
+    kept = [Notice(**{**asdict(n), "jobs": tuple(j for j in n.jobs if j in jobs)}) for n, jobs in found.values()]
+    return sorted(kept, key=lambda n: n.time)
+
+
+def names_of(jobs: Sequence[str]) -> str:
+    """Jobs of Snakemake, in words.
+
+    >>> names_of(["select:r=2", "reconstruct:r=2"]), names_of(["score:r=1,s=7"]), names_of(["ingest:"])
+    ('select and reconstruct of round 2', 'score of round 1, shard 7', 'ingest')
+    """
+    of_round: dict[str, list[str]] = {}
+    for job in jobs:
+        rule, _, wildcards = job.partition(":")
+        values = dict(w.split("=", 1) for w in wildcards.split(",") if "=" in w)
+        place = f" of round {values['r']}" if "r" in values else ""
+        of_round.setdefault(place + (f", shard {values['s']}" if "s" in values else ""), []).append(rule)
+    return "; ".join(listed(rules) + place for place, rules in of_round.items())
+
+
+def listed(words: Sequence[str]) -> str:
+    """Words as a list in a sentence."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))

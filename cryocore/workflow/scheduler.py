@@ -1,0 +1,82 @@
+"""What SLURM knows of jobs: why one ended, and why one does not start."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+ANSWER_S = 20.0
+"""Time that a scheduler has to answer."""
+ENDED_BY_SLURM = {"TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "PREEMPTED", "CANCELLED", "BOOT_FAIL", "DEADLINE"}
+KILLED = re.compile(
+    r"^.*slurmstepd: error: (.*(?:memory|oom|OOM|TIME LIMIT|NODE FAILURE|PREEMPTION|CANCELLED).*)$", re.MULTILINE
+)
+NOT_WRITABLE = "0:53"
+"""Exit code of a job whose output file SLURM cannot open."""
+USUAL = {"None", "Priority", "Resources", "Dependency", "BeginTime", "Prolog", "Cleaning"}
+"""Reasons to wait that pass by themselves."""
+
+
+def why_ended(number: str) -> str:
+    """Why SLURM ended a job, in its words; empty where the program ended by itself, or SLURM does not tell.
+
+    ``number`` is that of SLURM. What the last lines of its own log say is added.
+    """
+    known = fields(ask("scontrol", "--oneliner", "show", "job", number))
+    if not known:
+        names = ("JobState", "Reason", "ExitCode", "RunTime", "TimeLimit", "NodeList")
+        asked = "--format=State,Reason,ExitCode,Elapsed,Timelimit,NodeList"
+        row = ask("sacct", "--allocations", "--noheader", "--parsable2", f"--jobs={number}", asked)
+        known = dict(zip(names, (row.splitlines() or [""])[0].split("|"), strict=False))
+    state = known.get("JobState", "").split(" ")[0]
+    killed = KILLED.findall(text_of(known.get("StdOut", "")))
+    lines = []
+    if state in ENDED_BY_SLURM:
+        reason = known.get("Reason", "None")
+        told = [state, *([reason] if reason not in ("", "None") else [])]
+        lines.append(f"{', '.join(told)} after {known.get('RunTime', '?')} of {known.get('TimeLimit', '?')}")
+        lines[0] += f" on {known['NodeList']}" if known.get("NodeList", "(null)") not in ("", "(null)") else ""
+    elif known.get("ExitCode") == NOT_WRITABLE:
+        lines.append(f"{state}: its log cannot be written on the node: {known.get('StdOut', '')}")
+    return "\n".join([*lines, *dict.fromkeys(killed[-2:])])
+
+
+def not_started(numbers: Iterable[str]) -> dict[str, str]:
+    """The jobs among ``numbers`` that wait in the queue, or that SLURM has put back, with its reason."""
+    rows = ask("squeue", "--me", "--noheader", "--states=PENDING,PREEMPTED,SUSPENDED", "--format=%i|%T|%r").splitlines()
+    found = {}
+    for row in rows:
+        number, state, reason = (*row.strip().split("|", 2), "", "")[:3]
+        found[number] = reason if state == "PENDING" else f"{state}, {reason}"
+    return {number: found[number] for number in numbers if number in found}
+
+
+def fields(line: str) -> dict[str, str]:
+    """``Name=value`` pairs of ``scontrol``; values without spaces in full, others up to the first.
+
+    >>> fields("JobId=5 JobState=TIMEOUT Reason=TimeLimit")["Reason"]
+    'TimeLimit'
+    """
+    return {name: value for name, _, value in (word.partition("=") for word in line.split()) if value}
+
+
+def text_of(name: str) -> str:
+    """The text of a file; empty where it cannot be read."""
+    try:
+        return Path(name).read_text(errors="replace") if name else ""
+    except OSError:
+        return ""
+
+
+def ask(program: str, *arguments: str) -> str:
+    """The answer of a command of SLURM; empty where there is no such command, or no answer."""
+    if shutil.which(program) is None:
+        return ""
+    try:
+        done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=ANSWER_S)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout if done.returncode == 0 else ""

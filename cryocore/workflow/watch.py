@@ -1,0 +1,117 @@
+"""Beside Snakemake, while it submits jobs: what SLURM says of them is shown as soon as it is known.
+
+Of jobs that share a submission, Snakemake's own message has neither SLURM's words nor what was asked for; and what
+SLURM refuses it submits again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from cryocore.errors import InputError
+from cryocore.workflow.notices import FILE, Notice, read_notices
+from cryocore.workflow.sbatch import FOLDER, NOTICES
+from cryocore.workflow.scheduler import USUAL, not_started, why_ended
+
+FIRST_LOOK_S, LOOKS_S = 10.0, 60.0
+"""After how long, and how often, the queue is asked why jobs wait."""
+LONG_S = 900.0
+"""A job that waits longer than this is mentioned, whatever the reason."""
+
+
+class SchedulerWatch(logging.Handler):
+    """A handler of Snakemake's messages that follows each failure with the words of the scheduler.
+
+    Parameters
+    ----------
+    logs : folder of the run's logs
+    logger : Snakemake's; what is told goes there
+    rules : the rules of the workflow by name; a refused one is not tried again
+    """
+
+    def __init__(self, logs: Path, logger: logging.Logger, rules: dict[str, Any]) -> None:
+        super().__init__(logging.ERROR)
+        self.file = logs.absolute() / FILE
+        self.logger = logger
+        self.rules = rules
+        self.old = self.told = len(read_notices(self.file))
+        self.reasons: dict[str, str] = {}
+        self.ended = threading.Event()
+
+    def start(self) -> None:
+        """Stand in for ``sbatch``, listen to Snakemake, and look at the queue now and then."""
+        os.environ.update({NOTICES: str(self.file), "PATH": os.pathsep.join([str(FOLDER), os.environ.get("PATH", "")])})
+        self.logger.addHandler(self)
+        threading.Thread(target=self._look_at_queue, daemon=True).start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Tell why the job of an error of Snakemake was refused or ended, if it was the scheduler's doing."""
+        event = str(getattr(record, "event", "") or "")
+        if event not in ("job_error", "group_error") or getattr(record, "indent", False):
+            return
+        number = getattr(record, "external_jobid", None) or getattr(record, "aux", {}).get("external_jobid")
+        notices = read_notices(self.file)
+        if number is None:
+            self._tell_refusals(notices)
+        elif said := why_ended(str(number)):
+            given = next((n for n in notices if n.slurm_job == str(number)), Notice("ended", ()))
+            notice = Notice("ended", given.jobs, given.request, said, str(number))
+            notice.write(self.file)
+            self.logger.error(notice.text)
+
+    def _tell_refusals(self, notices: list[Notice]) -> None:
+        new, self.told = notices[self.told :], len(notices)
+        for notice in (n for n in new if n.kind == "refused"):
+            for job in notice.jobs:
+                if rule := self.rules.get(job.partition(":")[0]):
+                    rule.restart_times = 0
+            self.logger.error(notice.text)
+
+    def _look_at_queue(self) -> None:
+        started: set[str] = set()
+        after_s = FIRST_LOOK_S
+        while not self.ended.wait(after_s):
+            submitted = [n for n in read_notices(self.file)[self.old :] if n.kind == "submitted"]
+            waits = [n for n in submitted if n.slurm_job not in started]
+            reasons = not_started(n.slurm_job for n in waits) if waits else {}
+            started |= {n.slurm_job for n in waits} - set(reasons)
+            for notice in to_tell(waits, reasons, self.reasons):
+                self.logger.warning(notice.text)
+            after_s = LOOKS_S if reasons else FIRST_LOOK_S
+
+
+def require_writable(folder: Path) -> None:
+    """Refuse a folder for SLURM's logs in which no file can be made: jobs would end, or Snakemake wait, without a word.
+
+    Raises
+    ------
+    InputError  with the fault of the file system.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        fix = "Name one that can be written, as slurm-logdir in config.yaml of the profile"
+        raise InputError(f"SLURM's logs cannot be written here: {error.strerror}", file=folder, fix=fix) from None
+
+
+def to_tell(waits: Iterable[Notice], reasons: dict[str, str], told: dict[str, str]) -> list[Notice]:
+    """Notices of jobs that wait for something that does not pass by itself, or for long; each reason once.
+
+    ``told`` is what was told of each job before, and is changed.
+    """
+    found = []
+    for given in waits:
+        reason = reasons.get(given.slurm_job, "")
+        long = Notice("waiting", ()).time - given.time > LONG_S
+        if reason and (reason not in USUAL or long) and told.get(given.slurm_job) != reason:
+            told[given.slurm_job] = reason
+            found.append(Notice("waiting", given.jobs, given.request, reason, given.slurm_job))
+    return found

@@ -15,35 +15,27 @@ Kind = Literal["submitted", "refused", "ended", "waiting"]
 FILE = "slurm.jsonl"
 """Name of the file in the folder of a run's logs."""
 NODES = "sinfo -o '%P %l %c %m %G' shows what nodes have"
-PARTITIONS, PROFILE = "partitions.yaml of the profile", "config.yaml of the profile"
+LIMITS, PROFILE = "partitions.yaml of the profile", "config.yaml of the profile"
+TIME = f"`max_runtime:` of the partition in {LIMITS}, or `runtime` of the rule in {PROFILE}"
+MEMORY = f"`max_mem_mb:` of the partition in {LIMITS}, or `mem_mb` of the rule in {PROFILE}"
+GPUS = f"`max_gpu:` in {LIMITS}, or `gpu` and `gres` of the rule in {PROFILE}; {NODES}"
+ACCOUNT = f"`slurm_account:` under default-resources in {PROFILE}; sacctmgr show assoc user=$USER lists them"
 ADVICE = (
-    (
-        r"accounting/QOS policy",
-        f"what account and QOS limit, in {PROFILE}: `jobs:`, `runtime`, `slurm-qos:`, `slurm_account:`",
-    ),
-    (r"job limit|MaxJobCount|MaxSubmit", f"`jobs:` in {PROFILE}: fewer jobs at once"),
+    (r"MaxSubmit|MaxJobCount|pending job limit", f"`jobs:` in {PROFILE}: fewer jobs at once"),
+    (r"MaxWall", TIME),
     (r"QOS", f"`slurm-qos:` in {PROFILE}, or what the QOS limits: time, memory or jobs"),
-    (
-        r"\baccount\b",
-        f"`slurm_account:` under default-resources in {PROFILE}; sacctmgr show assoc user=$USER lists them",
-    ),
-    (r"time ?limit", f"`max_runtime:` of the partition in {PARTITIONS}, or `runtime` of the rule in {PROFILE}"),
+    (r"\baccount\b", ACCOUNT),
+    (r"time ?limit", TIME),
     (r"\bDOWN\b|DRAINED|UnavailableNodes|NODE_FAIL|BOOT_FAIL", "nothing: nodes are down; `sinfo -R` says why"),
-    (
-        r"memory|OUT_OF_MEMORY|oom",
-        f"`max_mem_mb:` of the partition in {PARTITIONS}, or `mem_mb` of the rule in {PROFILE}",
-    ),
-    (r"invalid partition|partition name|PartitionDown|PartitionInactive", f"names of partitions in {PARTITIONS}"),
+    (r"memory|OUT_OF_MEMORY|oom", MEMORY),
+    (r"invalid partition|partition name|PartitionDown|PartitionInactive", f"names of partitions in {LIMITS}"),
     (r"PartitionNodeLimit", f"`nodes` of the rule in {PROFILE}"),
-    (
-        r"generic resource|gres|GPU",
-        f"`max_gpu:` in {PARTITIONS}, or `gpu` and `gres` of the rule in {PROFILE}; {NODES}",
-    ),
+    (r"generic resource|gres|GPU", GPUS),
     (r"PartitionConfig|processor|CPU count", f"`set-threads:` in {PROFILE}; {NODES}"),
     (r"reservation", f"`slurm-reservation:` in {PROFILE}"),
     (r"feature", f"`constraint` of the rule in {PROFILE}"),
-    (r"node configuration", f"what no node has: `max_gpu:` in {PARTITIONS}, `set-threads:` in {PROFILE}; {NODES}"),
-    (r"PREEMPTED", f"a partition of higher priority in {PARTITIONS}; else run the same command again"),
+    (r"node configuration", f"what no node has: `max_gpu:` in {LIMITS}, `set-threads:` in {PROFILE}; {NODES}"),
+    (r"PREEMPTED", f"a partition of higher priority in {LIMITS}; else run the same command again"),
     (r"CANCELLED", "nothing: run the same command again"),
 )
 """What to change, by the words of the scheduler; the first that fits."""
@@ -125,15 +117,19 @@ def names_of(jobs: Sequence[str]) -> str:
     """Jobs of Snakemake, in words.
 
     >>> names_of(["select:r=2", "reconstruct:r=2"]), names_of(["score:r=1,s=7"]), names_of(["ingest:"])
-    ('select and reconstruct of round 2', 'score of round 1, shard 7', 'ingest')
+    ('reconstruct and select of round 2', 'score of round 1, shard 7', 'ingest')
     """
+    from cryocore.workflow.settings import STAGES  # takes longer to import than a submission to make
+
     of_round: dict[str, list[str]] = {}
     for job in jobs:
         rule, _, wildcards = job.partition(":")
         values = dict(w.split("=", 1) for w in wildcards.split(",") if "=" in w)
         place = f" of round {values['r']}" if "r" in values else ""
         of_round.setdefault(place + (f", shard {values['s']}" if "s" in values else ""), []).append(rule)
-    return "; ".join(listed(rules) + place for place, rules in of_round.items())
+    order = {stage: i for i, stage in enumerate(STAGES)}
+    ordered = ((place, sorted(rules, key=lambda r: order.get(r, len(order)))) for place, rules in of_round.items())
+    return "; ".join(listed(rules) + place for place, rules in ordered)
 
 
 def listed(words: Sequence[str]) -> str:

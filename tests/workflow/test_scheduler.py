@@ -43,6 +43,11 @@ MEMORY = (
     "sbatch: error: Batch job submission failed: Requested node configuration is not available"
 )
 
+POLICY = (
+    "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy"
+    " (job submit limit, user's size and/or time limits)"
+)
+
 
 @pytest.fixture
 def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -120,7 +125,9 @@ def test_a_script_from_the_standard_input_is_handed_on(commands, kept: Path) -> 
         ("Batch job submission failed: Invalid account or account/partition combination specified", "slurm_account"),
         ("Batch job submission failed: Requested time limit is invalid (missing or exceeds some limit)", "max_runtime"),
         ("Batch job submission failed: Invalid qos specification", "slurm-qos"),
-        ("Batch job submission failed: Job violates accounting/QOS policy (job submit limit)", "account and QOS"),
+        (f"sbatch: error: QOSMaxWallDurationPerJobLimit\n{POLICY}", "max_runtime"),
+        (f"sbatch: error: AssocMaxSubmitJobLimit\n{POLICY}", "`jobs:`"),
+        (f"sbatch: error: QOSMaxMemoryPerJob\n{POLICY}", "slurm-qos"),
         ("Batch job submission failed: Invalid generic resource (gres) specification", "max_gpu"),
         ("Batch job submission failed: Requested node configuration is not available", "max_gpu"),
         ("Batch job submission failed: Requested reservation is invalid", "slurm-reservation"),

@@ -1,0 +1,94 @@
+"""The stand-in for squeue: when it answers, and how often it asks."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from cryocore.workflow import squeue
+from cryocore.workflow.sbatch import NOTICES
+
+GIVEN = ["--format=%i|%T", "--states=all", "--noheader", "--name", "cryo_1"]
+
+
+class Cluster:
+    """A squeue that answers by the number of times it was asked, and a clock that sleep moves on."""
+
+    def __init__(self, folder: Path, *answers: str) -> None:
+        self.now = 1000.0
+        self.asked = folder / "asked"
+        for i, answer in enumerate(answers):
+            (folder / f"answer{i + 1}").write_text(answer.replace(" ", "\n") + "\n" if answer else "")
+        script = f'cd "{folder}"; echo x >> asked; n=$(wc -l < asked); while [ ! -f answer$n ]; do n=$((n-1)); done'
+        (folder / "squeue").write_text(f"#!/bin/sh\n{script}; cat answer$n\n")
+        (folder / "squeue").chmod(0o755)
+
+    def ask(self, *arguments: str) -> int:
+        return squeue.main(arguments or GIVEN, self.sleep, lambda: self.now)
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    @property
+    def times(self) -> int:
+        return self.asked.read_text().count("x")
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PATH", f"{tmp_path}:{Path(sys.executable).parent}:/usr/bin:/bin")
+    monkeypatch.setenv(NOTICES, str(tmp_path / "slurm.jsonl"))
+    return lambda *answers: Cluster(tmp_path, *answers)
+
+
+def test_it_answers_as_soon_as_a_job_has_ended(cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    slurm = cluster("7|RUNNING 8|PENDING", "7|RUNNING 8|PENDING", "7|COMPLETED 8|RUNNING", "7|COMPLETED 8|RUNNING")
+    assert slurm.ask() == 0
+    assert capsys.readouterr().out == "7|COMPLETED\n8|RUNNING\n"
+    assert (slurm.times, slurm.now) == (3, 1004.0)
+    slurm.ask()  # the end of 7 is known: it waits for that of 8
+    assert slurm.times > 10 and 1040 < slurm.now < 1050
+
+
+def test_an_end_between_two_questions_is_told_at_once(cluster) -> None:
+    slurm = cluster("7|RUNNING", "7|RUNNING")
+    slurm.ask()
+    asked, now = slurm.times, slurm.now
+    for file in slurm.asked.parent.glob("answer*"):
+        file.write_text("7|TIMEOUT\n")
+    slurm.ask()
+    assert (slurm.times, slurm.now) == (asked + 1, now)
+
+
+def test_a_job_that_came_and_ended_meanwhile_is_told_again(cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    slurm = cluster("7|RUNNING", "7|RUNNING 8|COMPLETED", "7|RUNNING 8|COMPLETED")
+    slurm.ask()
+    assert "8|COMPLETED" in capsys.readouterr().out
+    now = slurm.now
+    slurm.ask()
+    assert "8|COMPLETED" in capsys.readouterr().out and slurm.now == now
+
+
+def test_long_jobs_are_asked_for_rarely(cluster) -> None:
+    slurm = cluster("7|RUNNING")
+    gap_s = 3.0
+    while slurm.now < 1000 + 3600:
+        slurm.ask()
+        slurm.sleep(gap_s)
+        gap_s = min(gap_s + 10, 180.0)  # as the plugin does
+    assert slurm.times <= 50
+
+
+@pytest.mark.parametrize("arguments", [["--me"], ["--states=PENDING"]])
+def test_other_questions_are_passed_on(cluster, arguments: list[str]) -> None:
+    slurm = cluster("7|RUNNING")
+    assert slurm.ask(*arguments) == 0
+    assert (slurm.times, slurm.now) == (1, 1000.0)
+
+
+def test_a_state_file_that_cannot_be_read_counts_for_nothing(cluster, tmp_path: Path) -> None:
+    (tmp_path / squeue.FILE).write_text("{")
+    slurm = cluster("7|COMPLETED")
+    assert slurm.ask() == 0 and slurm.times == 1

@@ -16,6 +16,7 @@ rule cache:
         "../envs/cryocore.yaml"
     threads: ALL_CORES
     resources:
+        **needs("cache"),
         gpu=GPUS,
         backend=CONFIG.backend,
     params:

@@ -18,10 +18,13 @@ rule classify:
         "<logs>/classify/round_{r}.log",
     benchmark:
         "<logs>/classify/round_{r}.tsv"
+    group:
+        together()
     conda:
         "../envs/cryocore.yaml" if CONFIG.classify.model in ("logistic", "boosting") else "../envs/learn.yaml"
     threads: ALL_CORES
     resources:
+        **needs("classify"),
         gpu=GPUS,
         backend=CONFIG.backend,
     params:

@@ -7,6 +7,7 @@ from importlib import import_module
 from inspect import signature
 from pathlib import Path
 
+import yaml
 from snakemake.exceptions import WorkflowError
 
 # Rules run the Python that runs Snakemake, activated or not, and the cryocore of this checkout. Snakemake fetches a
@@ -28,6 +29,7 @@ from cryocore.config.file import read_values
 from cryocore.errors import InputError
 from cryocore.formats.kinds import kind_of
 from cryocore.workflow.provenance import code_version
+from cryocore.workflow.resources import request_mb, request_min, size_of_data
 from cryocore.workflow.status import run_status
 from cryocore.workflow.settings import stage_settings
 
@@ -43,6 +45,8 @@ except InputError as error:
 if workflow.resource_settings.nodes is not None:
     workflow.resource_settings.cores = None
     workflow.global_resources["_cores"] = None
+elif "mem_mb" not in workflow.global_resources:  # one machine starts no more jobs than its memory holds
+    workflow.global_resources["mem_mb"] = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
 
 N = CONFIG.n_rounds
 GPUS = int(CONFIG.backend != "cpu")
@@ -202,9 +206,45 @@ def shown(file, caption, what):
     return report(file, caption=f"captions/{caption}.rst", category="Run", labels={"file": what})
 
 
-def together(name, of_next_round=False):
-    """Short stages that follow each other in a round are one job of a cluster."""
-    return lambda wildcards: f"{name}_{int(wildcards.r) + of_next_round}"
+def site_limit(key):
+    """The most that a job may ask of a partition of the profile: ``max_mem_mb``, or minutes ``max_runtime``."""
+    file = getattr(workflow.executor_settings, "partition_config", None)
+    if not file:
+        return float("inf")
+    from snakemake_executor_plugin_slurm.utils import parse_time_to_minutes
+
+    partitions = yaml.safe_load(Path(file).read_text())["partitions"].values()
+    return max(parse_time_to_minutes(p.get(key, "1000d")) for p in partitions)
+
+
+def needs(stage):
+    """The memory and time that a stage's job asks for: by its data, more on each attempt, within the limits of the site."""
+
+    def size(input):
+        particles = input.get("particles") or ""
+        return size_of_data(CONFIG, particles, tuple(input) if stage in ("join", "plant", "ingest") else ())
+
+    def memory(wildcards, input, attempt):
+        return request_mb(stage, size(input), CONFIG, attempt, site_limit("max_mem_mb"))
+
+    def minutes(wildcards, input, threads, attempt):
+        return request_min(stage, size(input), CONFIG, threads, attempt, site_limit("max_runtime"))
+
+    return {"mem_mb": memory, "runtime": minutes}
+
+
+def together(name=None, of_next_round=False):
+    """Stages that follow each other in a round are one job of a cluster.
+
+    Of a data set in parts only the short ones are, those of a ``name``: the others are jobs by themselves.
+    """
+
+    def group(wildcards):
+        if not SHARDED:
+            return f"round_{wildcards.r}"
+        return f"{name}_{int(wildcards.r) + of_next_round}" if name else None
+
+    return group
 
 
 def watch_scheduler():

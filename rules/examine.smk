@@ -18,6 +18,7 @@ rule examine:
         "../envs/cryocore.yaml"
     threads: ALL_CORES
     resources:
+        **needs("examine"),
         backend="cpu",
     params:
         *code("examine"),

@@ -16,10 +16,13 @@ rule simulate:
         "<logs>/simulate.log",
     benchmark:
         "<logs>/simulate.tsv"
+    group:
+        "particles"
     conda:
         "../envs/cryocore.yaml"
     threads: ALL_CORES
     resources:
+        **needs("simulate"),
         gpu=GPUS,
         backend=CONFIG.backend,
     params:
@@ -42,8 +45,12 @@ rule join:
         "<logs>/join.log",
     benchmark:
         "<logs>/join.tsv"
+    group:
+        "particles"
     conda:
         "../envs/cryocore.yaml"
+    resources:
+        **needs("join"),
     params:
         *code("join"),
         **program("join"),
@@ -66,8 +73,12 @@ rule plant:
         "<logs>/plant.log",
     benchmark:
         "<logs>/plant.tsv"
+    group:
+        "particles"
     conda:
         "../envs/cryocore.yaml"
+    resources:
+        **needs("plant"),
     params:
         *code("plant"),
         **program("plant"),
@@ -90,8 +101,12 @@ rule ingest:
         "<logs>/ingest.log",
     benchmark:
         "<logs>/ingest.tsv"
+    group:
+        "particles"
     conda:
         "../envs/cryocore.yaml"
+    resources:
+        **needs("ingest"),
     params:
         *code("ingest"),
         **program("ingest"),

@@ -28,6 +28,7 @@ rule reconstruct:
         "../envs/cryocore.yaml"
     threads: ALL_CORES
     resources:
+        **needs("reconstruct"),
         gpu=GPUS,
         backend=CONFIG.backend,
     params:

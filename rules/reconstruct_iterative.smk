@@ -37,6 +37,7 @@ rule reconstruct:
         "../envs/learn.yaml"
     threads: ALL_CORES
     resources:
+        **needs("solve"),
         gpu=GPUS * PROCESSES,
         backend=CONFIG.backend,
         launcher=launcher(),

@@ -24,6 +24,7 @@ rule sum:
         "../envs/cryocore.yaml"
     threads: ALL_CORES
     resources:
+        **needs("sum"),
         gpu=GPUS,
         backend=CONFIG.backend,
     params:
@@ -54,6 +55,7 @@ rule reconstruct:
         "../envs/cryocore.yaml"
     threads: ALL_CORES
     resources:
+        **needs("reconstruct"),
         gpu=0,
         backend="cpu",
     params:

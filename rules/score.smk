@@ -16,10 +16,13 @@ rule score:
         f"<logs>/score/round_{{r}}{OF_SHARD}.log",
     benchmark:
         f"<logs>/score/round_{{r}}{OF_SHARD}.tsv"
+    group:
+        together()
     conda:
         "../envs/cryocore.yaml"
     threads: ALL_CORES
     resources:
+        **needs("score"),
         gpu=GPUS,
         backend=CONFIG.backend,
     params:

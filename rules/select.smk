@@ -19,6 +19,8 @@ rule select:
         together("choosing")
     conda:
         "../envs/cryocore.yaml"
+    resources:
+        **needs("select"),
     params:
         *code("select"),
         **program("select"),

@@ -20,6 +20,7 @@ rule noise:
         "../envs/cryocore.yaml"
     threads: ALL_CORES
     resources:
+        **needs("noise"),
         backend="cpu",
     params:
         *code("noise"),
@@ -46,6 +47,8 @@ rule gather:
         together("choosing", of_next_round=True)
     conda:
         "../envs/cryocore.yaml"
+    resources:
+        **needs("gather"),
     params:
         *code("gather"),
         **program("gather"),

@@ -12,8 +12,12 @@ rule truth:
         "<logs>/truth.log",
     benchmark:
         "<logs>/truth.tsv"
+    group:
+        "particles"
     conda:
         "../envs/cryocore.yaml"
+    resources:
+        **needs("truth"),
     params:
         *code("truth"),
         **program("truth"),

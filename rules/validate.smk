@@ -5,6 +5,7 @@ rule validate:
     """Measure one round."""
     input:
         **{name: MAPS[name] for name in ("half1", "half2", "map", "mask", "fsc")},
+        particles="<results>/particles.parquet",
         scores=LOG,
         truth=KNOWN,
         probability=PROBABILITY,
@@ -16,8 +17,12 @@ rule validate:
         "<logs>/validate/round_{r}.log",
     benchmark:
         "<logs>/validate/round_{r}.tsv"
+    group:
+        together("choosing", of_next_round=True)
     conda:
         "../envs/cryocore.yaml"
+    resources:
+        **needs("validate"),
     params:
         *code("validate"),
         **program("validate"),
@@ -31,6 +36,7 @@ rule validate:
 rule report:
     """All rounds in one table, and the page that explains them."""
     input:
+        particles="<results>/particles.parquet",
         star=STAR,
         subsets=expand("<results>/round_{r}/subset.{kind}", r=range(1, N + 1), kind=KIND),
         metrics=expand("<results>/round_{r}/metrics.json", r=range(N + 1)),
@@ -63,6 +69,8 @@ rule report:
         "<logs>/report.tsv"
     conda:
         "../envs/cryocore.yaml"
+    resources:
+        **needs("report"),
     params:
         *code("report"),
         **program("report"),

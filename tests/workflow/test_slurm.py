@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
+from cryocore.workflow.status import run_status
 from tests.workflow.conftest import ROOT, Workflow
 from tests.workflow.test_run import TINY
 
@@ -42,13 +43,11 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def small(workflow: Workflow) -> str:
-    """The SLURM profile for the small jobs of a test."""
+def profile(workflow: Workflow) -> str:
+    """The SLURM profile for the private cluster."""
     folder = workflow.work / "profile"
     folder.mkdir()
-    text = (workflow.code / "profiles/slurm/config.yaml").read_text()
-    text = re.sub(r'"(16000|4000) \* attempt"', '"700 * attempt"', text)
-    (folder / "config.yaml").write_text(text.replace("status-checks: 15", "status-checks: 8"))
+    shutil.copy(workflow.code / "profiles/slurm/config.yaml", folder)
     limits = {"max_runtime": "1d", "max_mem_mb": 8000, "max_threads": 8}
     partitions = {"cpu": limits, "gpu": {**limits, "max_gpu": 2}}
     (folder / "partitions.yaml").write_text(yaml.safe_dump({"partitions": partitions}))
@@ -63,44 +62,69 @@ def jobs_of(workflow: Workflow) -> list[tuple[str, str, str, str]]:
     return sorted((rule, *rest) for folder, rule, *rest in rows if folder == str(workflow.work))  # type: ignore[misc]
 
 
-def test_a_round_on_slurm(workflow: Workflow, slurm: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shards, groups and partitions; a job without enough memory comes back with more; the bytes of a local run."""
+@pytest.fixture
+def on_slurm(workflow: Workflow, slurm: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Workflow:
+    """A checkout whose commands find the private cluster."""
     for name, value in slurm.items():
         monkeypatch.setenv(name, value)
-    name = workflow.configure(**{**TINY, "n_shards": 2, "backend": "auto"})
+    return workflow
+
+
+def test_a_round_on_slurm(on_slurm: Workflow) -> None:
+    """Shards, groups and partitions; a job without enough memory comes back with more; the bytes of a local run."""
+    name = on_slurm.configure(**{**TINY, "n_shards": 2, "backend": "auto"})
     target = "results/tiny/log/round=0/log.parquet"
-    given = ["--profile", small(workflow), "--configfile", name]
-    too_little_at_first = "simulate:mem_mb=700 if attempt > 1 else 60"
-    done = workflow.snakemake(*given, "--set-resources", too_little_at_first, "--", target)
-    assert done.stdout.count("Trying to restart") == 1
-    found = jobs_of(workflow)
+    given = ["--profile", profile(on_slurm), "--configfile", name]
+    too_little_at_first = "sum:mem_mb=700 if attempt > 1 else 60"
+    done = on_slurm.snakemake(*given, "--set-resources", too_little_at_first, "--", target)
+    assert done.stdout.count("Trying to restart") == 2
+    for shard in (0, 1):
+        told = done.stdout.split(f"SLURM ended sum of round 0, shard {shard} (SLURM job ")[1].splitlines()[:4]
+        assert "memory limit" in "".join(told) and "--mem 60 " in "".join(told) and "max_mem_mb" in "".join(told)
+    found = jobs_of(on_slurm)
     completed = [(rule, partition) for rule, partition, state, _ in found if state == "COMPLETED"]
     assert completed == [
         ("rule_choosing_1_gather", "cpu"),
-        ("rule_ingest", "cpu"),
+        ("rule_particles_ingest_simulate", "gpu"),
         ("rule_score_wildcards_0_0", "gpu"),
         ("rule_score_wildcards_0_1", "gpu"),
-        ("rule_simulate", "gpu"),
         ("rule_solving_0_noise_reconstruct", "cpu"),
         ("rule_sum_wildcards_0_0", "gpu"),
         ("rule_sum_wildcards_0_1", "gpu"),
     ]
-    assert len(found) == len(completed) + 1
+    assert len(found) == len(completed) + 2
 
-    on_cluster = (workflow.work / target).read_bytes()
-    shutil.rmtree(workflow.work / "results")
-    workflow.snakemake("--configfile", name, "--", target)
-    assert (workflow.work / target).read_bytes() == on_cluster
-    assert "Nothing to be done" in workflow.snakemake(*given, "--", target).stdout
+    on_cluster = (on_slurm.work / target).read_bytes()
+    shutil.rmtree(on_slurm.work / "results")
+    on_slurm.snakemake("--configfile", name, "--", target)
+    assert (on_slurm.work / target).read_bytes() == on_cluster
+    assert "Nothing to be done" in on_slurm.snakemake(*given, "--", target).stdout
 
 
-def test_a_site_that_wants_gres_gets_gres(
-    workflow: Workflow, slurm: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in slurm.items():
-        monkeypatch.setenv(name, value)
-    name = workflow.configure(**{**TINY, "backend": "auto"})
-    given = ["--profile", small(workflow), "--profile", str(workflow.code / "profiles/slurm-gres")]
-    enough = ["--set-resources", "simulate:mem_mb=700", "simulate:gpu=0", "simulate:gres='gpu:1'"]
-    workflow.snakemake(*given, *enough, "--configfile", name, "--", "results/tiny/simulated/particles.star")
-    assert jobs_of(workflow) == [("rule_simulate", "gpu", "COMPLETED", "gres:gpu:1")]
+def test_a_site_that_wants_gres_gets_gres(on_slurm: Workflow) -> None:
+    name = on_slurm.configure(**{**TINY, "backend": "auto"})
+    given = ["--profile", profile(on_slurm), "--profile", str(on_slurm.code / "profiles/slurm-gres")]
+    on_slurm.snakemake(*given, "--configfile", name, "--", "results/tiny/simulated/particles.star")
+    assert jobs_of(on_slurm) == [("rule_particles_simulate", "gpu", "COMPLETED", "gres:gpu:1")]
+
+
+def test_a_refusal_is_told_in_slurm_s_words_and_not_tried_again(on_slurm: Workflow) -> None:
+    """A round is one job; asked for more memory than the node has, then for what it needs."""
+    given = ["--profile", profile(on_slurm), "--configfile", on_slurm.configure(**TINY)]
+    target = "results/tiny/log/round=0/log.parquet"
+    done = on_slurm.snakemake(*given, "--set-resources", "score:mem_mb=200000", "--", target, check=False)
+    assert done.returncode and "Trying to restart" not in done.stdout
+    words = [
+        "SLURM refused reconstruct and score of round 0, and is not asked again:",
+        "    sbatch: error: Memory specification can not be satisfied",
+        "    sbatch: error: Batch job submission failed: Requested node configuration is not available",
+    ]
+    assert "\n".join(words) in done.stdout and "--mem 200000 " in done.stdout
+    (log,) = (on_slurm.work / ".snakemake/log").glob("*.log")
+    assert words[1] in log.read_text()
+    assert "\n".join(words) in run_status(on_slurm.work / "logs/tiny").text
+    assert [job[0] for job in jobs_of(on_slurm)] == ["rule_particles_ingest_simulate"]
+
+    on_slurm.snakemake(*given, "--", target)
+    assert "SLURM refused" not in run_status(on_slurm.work / "logs/tiny").text
+    assert [job[0] for job in jobs_of(on_slurm)] == ["rule_particles_ingest_simulate", "rule_round_0_reconstruct_score"]

@@ -1,0 +1,155 @@
+"""What a job needs, by its stage and the size of the data: memory and time, asked of a cluster, kept to on one machine.
+
+The coefficients are measured (docs/measurements/cost.md); ``tests/workflow/test_resources.py`` holds them to it.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from cryocore.config.run import Config
+from cryocore.formats.stacks import BATCH_BYTES, batch_size
+from cryocore.tables.io import open_table, table_metadata
+
+SNAKEMAKE_MB = 250
+"""What Snakemake itself takes in each job of a cluster."""
+SPARE_MEMORY, SPARE_TIME = 1.2, 6.0
+"""Requests over what is expected; times differ more from machine to machine."""
+START_MIN = 5.0
+"""Starts of Python and Snakemake, and the compilation of kernels on their first use."""
+BYTES_PER_ROW = 150
+"""Of a file of particles; fewer than they have, so that particles are overestimated."""
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Size:
+    """``n`` particles of ``box`` pixels a side, the largest of the optics groups."""
+
+    n: int
+    box: int
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a stage takes.
+
+    ``base_mb`` : whatever the data, MiB
+    ``batch_mb`` : for images of a full batch, MiB
+    ``padded`` : bytes per voxel of the padded grid; with symmetry ``padded_symmetric``, if it is another number
+    ``voxel`` : bytes per voxel of a map
+    ``particle`` : bytes per particle
+    ``cpu_ms`` : CPU milliseconds per particle of box 128; other boxes by their area
+    ``cpu_us_padded`` : CPU microseconds per voxel of the padded grid
+    ``cpu_us_particle`` : CPU microseconds per particle, whatever its box
+    ``in_parts`` : particles are those of the job's shard
+    """
+
+    base_mb: float
+    batch_mb: float = 0.0
+    padded: float = 0.0
+    padded_symmetric: float = 0.0
+    voxel: float = 0.0
+    particle: float = 0.0
+    cpu_ms: float = 0.0
+    cpu_us_padded: float = 0.0
+    cpu_us_particle: float = 0.0
+    in_parts: bool = False
+
+
+NEEDS: dict[str, Need] = {
+    "simulate": Need(190, 100, padded=12, particle=1000, cpu_ms=3.0, cpu_us_padded=0.1),
+    "join": Need(230, particle=2000, cpu_us_particle=50),
+    "plant": Need(230, particle=2000, cpu_us_particle=50),
+    "ingest": Need(230, particle=1000, cpu_us_particle=50),
+    "truth": Need(130, particle=100, cpu_us_particle=5),
+    "cache": Need(180, 370, particle=300, cpu_ms=1.0, in_parts=True),
+    "sum": Need(180, 370, padded=14, particle=300, cpu_ms=1.0, cpu_us_padded=0.2, in_parts=True),
+    "reconstruct": Need(180, 370, padded=18, padded_symmetric=28, particle=300, cpu_ms=1.0, cpu_us_padded=0.5),
+    "solve": Need(600, 400, padded=40, particle=600, cpu_ms=60.0, cpu_us_padded=20.0),
+    "examine": Need(230, 200, particle=300, cpu_ms=1.0),
+    "noise": Need(180, 250, padded=20, particle=300, cpu_ms=0.5, cpu_us_padded=0.2),
+    "score": Need(180, 250, padded=20, particle=500, cpu_ms=6.0, cpu_us_padded=0.1, in_parts=True),
+    "classify": Need(600, 400, padded=20, particle=4000, cpu_ms=30.0),
+    "gather": Need(185, particle=1500, cpu_us_particle=30),
+    "select": Need(185, particle=1500, cpu_us_particle=50),
+    "validate": Need(170, voxel=40, particle=1500, cpu_us_particle=50, cpu_us_padded=0.1),
+    "report": Need(960, voxel=40, particle=4000, cpu_us_particle=300, cpu_us_padded=0.5),
+}
+
+
+def memory_mb(stage: str, size: Size, config: Config) -> int:
+    """Memory that a stage is expected to take on its first try, MiB, without Snakemake.
+
+    >>> memory_mb("score", Size(10_000, 128), Config()) < memory_mb("score", Size(10_000, 256), Config())
+    True
+    """
+    need = NEEDS[stage]
+    n = _of_job(need, size, config)
+    images = min(1.0, min(n, batch_size(size.box)) * 4 * size.box**2 / BATCH_BYTES)
+    padded = need.padded_symmetric if need.padded_symmetric and config.symmetry != "C1" else need.padded
+    arrays = padded * _padded_voxels(size, config) + need.voxel * size.box**3 + need.particle * n
+    return math.ceil(need.base_mb + need.batch_mb * images + arrays / MIB)
+
+
+def cpu_seconds(stage: str, size: Size, config: Config) -> float:
+    """CPU time that a stage is expected to take, seconds, without its start."""
+    need = NEEDS[stage]
+    n = _of_job(need, size, config)
+    of_particles = n * (1e-3 * need.cpu_ms * (size.box / 128) ** 2 + 1e-6 * need.cpu_us_particle)
+    return of_particles + 1e-6 * need.cpu_us_padded * _padded_voxels(size, config)
+
+
+def request_mb(stage: str, size: Size, config: Config, attempt: int = 1, limit: float = math.inf) -> int:
+    """Memory to ask for, MiB: with room, more on each attempt, and no more than ``limit``."""
+    wanted = attempt * (SNAKEMAKE_MB + SPARE_MEMORY * memory_mb(stage, size, config))
+    return int(min(math.ceil(wanted / 10) * 10, limit))
+
+
+def request_min(
+    stage: str, size: Size, config: Config, threads: int = 1, attempt: int = 1, limit: float = math.inf
+) -> int:
+    """Time to ask for, minutes. Half of the work at least is taken to go on one thread only."""
+    seconds = cpu_seconds(stage, size, config) / min(threads, 2)
+    return int(min(attempt * math.ceil(START_MIN + SPARE_TIME * seconds / 60), limit))
+
+
+def size_of_data(config: Config, particles: str | Path, sources: tuple[str, ...] = ()) -> Size:
+    """The size of a data set: of a simulation by its settings, else by the particle table, else by files of particles.
+
+    ``sources`` : files of particles that are there before the table is; their box is that of the simulation's default,
+    which no stage that reads them goes by.
+
+    Raises
+    ------
+    FileNotFoundError  where nothing tells yet; Snakemake then asks again before the job starts.
+    """
+    simulated = config.input.simulate
+    if config.input.star is None:
+        return Size(simulated.n_particles, simulated.box)
+    if sources:
+        return Size(sum(os.path.getsize(file) for file in sources) // BYTES_PER_ROW, simulated.box)
+    if not os.path.exists(particles):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(particles))
+    return _size_of_table(str(particles), os.stat(particles).st_mtime_ns)
+
+
+@lru_cache(maxsize=4)
+def _size_of_table(name: str, _changed: int) -> Size:
+    """The rows of a particle table, and the largest box of its optics groups."""
+    with open_table(name) as table:
+        boxes = [group["box"] for group in table_metadata(table.schema_arrow)["optics"]]
+        return Size(table.metadata.num_rows, max(boxes))
+
+
+def _of_job(need: Need, size: Size, config: Config) -> int:
+    return math.ceil(size.n / config.n_shards) if need.in_parts else size.n
+
+
+def _padded_voxels(size: Size, config: Config) -> float:
+    return float((config.reconstruct.padding * size.box) ** 3)

@@ -30,6 +30,7 @@ import typer
 import yaml
 
 from cryocore.tables.io import open_table, write_json
+from cryocore.workflow.settings import STAGES
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "faults.json"
@@ -45,12 +46,8 @@ CONFIG: dict[str, Any] = {
 }
 TARGETS = [f"results/tiny/log/round={r}/log.parquet" for r in range(2)]
 PROFILE_CHANGES = {
-    '"16000 * attempt"': '"700 * attempt"',
-    '"4000 * attempt"': '"700 * attempt"',
-    '"120 * attempt"': '"attempt"',
-    '"30 * attempt"': '"attempt"',
-    "status-checks: 15": "status-checks: 6",
-    "latency-wait: 60": "latency-wait: 20",
+    "latency-wait": 20,
+    "set-resources": {stage: {"mem_mb": "700 * attempt", "runtime": "attempt"} for stage in STAGES},
 }
 """From the profile of the project to one for small jobs on a test cluster."""
 LONGEST_S = 900
@@ -249,7 +246,8 @@ def time_limit(run: Run, moment: Moment) -> str:
 
 def out_of_memory(run: Run, moment: Moment) -> str:
     """A job that is given too little memory at first."""
-    process = run.start("--set-resources", "simulate:mem_mb=700 if attempt > 1 else 60")
+    little = (f"{stage}:mem_mb=700 if attempt > 1 else 60" for stage in ("simulate", "ingest"))
+    process = run.start("--set-resources", *little)
     code = process.wait(LONGEST_S)
     return f"run ended with {code}, {run.said.count('Trying to restart')} tries more"
 
@@ -326,10 +324,8 @@ def fresh(folder: Path, *, slurm: bool) -> Run:
     folder.mkdir(parents=True)
     (folder / "my.yaml").write_text(yaml.safe_dump(CONFIG))
     (folder / "profile").mkdir()
-    text = (ROOT / "profiles/slurm/config.yaml").read_text()
-    for before, after in PROFILE_CHANGES.items():
-        text = text.replace(before, after)
-    (folder / "profile/config.yaml").write_text(text)
+    profile = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text()) | PROFILE_CHANGES
+    (folder / "profile/config.yaml").write_text(yaml.safe_dump(profile))
     limits = {"max_runtime": "1d", "max_mem_mb": 8000, "max_threads": 8}
     partitions = {"partitions": {"cpu": limits, "gpu": {**limits, "max_gpu": 2}}}
     (folder / "profile/partitions.yaml").write_text(yaml.safe_dump(partitions))

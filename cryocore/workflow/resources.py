@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from cryocore.config.run import Config
-from cryocore.formats.stacks import BATCH_BYTES, batch_size
+from cryocore.formats.stacks import BATCH_BYTES
 from cryocore.tables.io import open_table, table_metadata
 
 SNAKEMAKE_MB = 250
@@ -24,6 +24,12 @@ START_MIN = 5.0
 """Starts of Python and Snakemake, and the compilation of kernels on their first use."""
 BYTES_PER_ROW = 150
 """Of a file of particles; fewer than they have, so that particles are overestimated."""
+BATCHES = 4
+"""Batches of images at work at the same time."""
+MOST_PIXELS = 4.0e7
+"""Of all images that a stage keeps."""
+MERGE_US_PADDED = 0.02
+"""CPU microseconds per voxel of the padded grid for adding the sums of a shard."""
 MIB = 2**20
 
 
@@ -40,18 +46,21 @@ class Need:
     """What a stage takes.
 
     ``base_mb`` : whatever the data, MiB
-    ``batch_mb`` : for images of a full batch, MiB
+    ``batch_mb`` : for the images at work, MiB, where there are BATCHES full batches of them
+    ``pixel`` : bytes per pixel of all images, up to MOST_PIXELS
     ``padded`` : bytes per voxel of the padded grid; with symmetry ``padded_symmetric``, if it is another number
     ``voxel`` : bytes per voxel of a map
     ``particle`` : bytes per particle
     ``cpu_ms`` : CPU milliseconds per particle of box 128; other boxes by their area
     ``cpu_us_padded`` : CPU microseconds per voxel of the padded grid
     ``cpu_us_particle`` : CPU microseconds per particle, whatever its box
+    ``most`` : particles whose images are looked at, at most
     ``in_parts`` : particles are those of the job's shard
     """
 
     base_mb: float
     batch_mb: float = 0.0
+    pixel: float = 0.0
     padded: float = 0.0
     padded_symmetric: float = 0.0
     voxel: float = 0.0
@@ -59,27 +68,28 @@ class Need:
     cpu_ms: float = 0.0
     cpu_us_padded: float = 0.0
     cpu_us_particle: float = 0.0
+    most: float = math.inf
     in_parts: bool = False
 
 
 NEEDS: dict[str, Need] = {
-    "simulate": Need(190, 100, padded=12, particle=1000, cpu_ms=3.0, cpu_us_padded=0.1),
-    "join": Need(230, particle=2000, cpu_us_particle=50),
-    "plant": Need(230, particle=2000, cpu_us_particle=50),
-    "ingest": Need(230, particle=1000, cpu_us_particle=50),
+    "simulate": Need(200, 100, padded=14, particle=1000, cpu_ms=3.0, cpu_us_padded=0.1),
+    "join": Need(240, particle=2000, cpu_us_particle=50),
+    "plant": Need(240, particle=2000, cpu_us_particle=50),
+    "ingest": Need(240, particle=1000, cpu_us_particle=50),
     "truth": Need(130, particle=100, cpu_us_particle=5),
     "cache": Need(180, 370, particle=300, cpu_ms=1.0, in_parts=True),
     "sum": Need(180, 370, padded=14, particle=300, cpu_ms=1.0, cpu_us_padded=0.2, in_parts=True),
     "reconstruct": Need(180, 370, padded=18, padded_symmetric=28, particle=300, cpu_ms=1.0, cpu_us_padded=0.5),
     "solve": Need(600, 400, padded=40, particle=600, cpu_ms=60.0, cpu_us_padded=20.0),
-    "examine": Need(230, 200, particle=300, cpu_ms=1.0),
-    "noise": Need(180, 250, padded=20, particle=300, cpu_ms=0.5, cpu_us_padded=0.2),
-    "score": Need(180, 250, padded=20, particle=500, cpu_ms=6.0, cpu_us_padded=0.1, in_parts=True),
+    "examine": Need(230, pixel=12, particle=300, cpu_ms=3.0, most=5000),
+    "noise": Need(200, 250, padded=20, particle=300, cpu_ms=1.0, cpu_us_padded=0.2, most=100_000),
+    "score": Need(200, 250, padded=20, particle=500, cpu_ms=6.0, cpu_us_padded=0.1, in_parts=True),
     "classify": Need(600, 400, padded=20, particle=4000, cpu_ms=30.0),
     "gather": Need(185, particle=1500, cpu_us_particle=30),
     "select": Need(185, particle=1500, cpu_us_particle=50),
     "validate": Need(170, voxel=40, particle=1500, cpu_us_particle=50, cpu_us_padded=0.1),
-    "report": Need(960, voxel=40, particle=4000, cpu_us_particle=300, cpu_us_padded=0.5),
+    "report": Need(960, voxel=40, particle=1200, cpu_us_particle=300, cpu_us_padded=0.5),
 }
 
 
@@ -91,24 +101,28 @@ def memory_mb(stage: str, size: Size, config: Config) -> int:
     """
     need = NEEDS[stage]
     n = _of_job(need, size, config)
-    images = min(1.0, min(n, batch_size(size.box)) * 4 * size.box**2 / BATCH_BYTES)
+    pixels = n * size.box**2
+    images = need.batch_mb * min(1.0, 4 * pixels / (BATCHES * BATCH_BYTES))
     padded = need.padded_symmetric if need.padded_symmetric and config.symmetry != "C1" else need.padded
     arrays = padded * _padded_voxels(size, config) + need.voxel * size.box**3 + need.particle * n
-    return math.ceil(need.base_mb + need.batch_mb * images + arrays / MIB)
+    arrays += need.pixel * min(pixels, MOST_PIXELS)
+    return math.ceil(need.base_mb + images + arrays / MIB)
 
 
 def cpu_seconds(stage: str, size: Size, config: Config) -> float:
     """CPU time that a stage is expected to take, seconds, without its start."""
     need = NEEDS[stage]
     n = _of_job(need, size, config)
-    of_particles = n * (1e-3 * need.cpu_ms * (size.box / 128) ** 2 + 1e-6 * need.cpu_us_particle)
-    return of_particles + 1e-6 * need.cpu_us_padded * _padded_voxels(size, config)
+    merges = stage == "reconstruct" and config.n_shards > 1  # and reads no image
+    of_images = 0.0 if merges else 1e-3 * need.cpu_ms * (size.box / 128) ** 2 * min(n, need.most)
+    us_padded = need.cpu_us_padded + (MERGE_US_PADDED * config.n_shards if merges else 0.0)
+    return of_images + 1e-6 * (need.cpu_us_particle * n + us_padded * _padded_voxels(size, config))
 
 
 def request_mb(stage: str, size: Size, config: Config, attempt: int = 1, limit: float = math.inf) -> int:
     """Memory to ask for, MiB: with room, more on each attempt, and no more than ``limit``."""
-    wanted = attempt * (SNAKEMAKE_MB + SPARE_MEMORY * memory_mb(stage, size, config))
-    return int(min(math.ceil(wanted / 10) * 10, limit))
+    wanted = SNAKEMAKE_MB + SPARE_MEMORY * memory_mb(stage, size, config)
+    return int(min(attempt * math.ceil(wanted / 10) * 10, limit))
 
 
 def request_min(

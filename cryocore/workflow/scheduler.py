@@ -12,7 +12,7 @@ ANSWER_S = 20.0
 """Time that a scheduler has to answer."""
 ENDED_BY_SLURM = {"TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "PREEMPTED", "CANCELLED", "BOOT_FAIL", "DEADLINE"}
 KILLED = re.compile(
-    r"^.*slurmstepd: error: (.*(?:memory|oom|OOM|TIME LIMIT|NODE FAILURE|PREEMPTION|CANCELLED).*)$", re.MULTILINE
+    r"^slurmstepd\S*: error: (.*(?:memory|oom|OOM|TIME LIMIT|NODE FAILURE|PREEMPTION).*)$", re.MULTILINE
 )
 NOT_WRITABLE = "0:53"
 """Exit code of a job whose output file SLURM cannot open."""
@@ -55,12 +55,12 @@ def not_started(numbers: Iterable[str]) -> dict[str, str]:
 
 
 def fields(line: str) -> dict[str, str]:
-    """``Name=value`` pairs of ``scontrol``; values without spaces in full, others up to the first.
+    """``Name=value`` pairs of ``scontrol``, whose values may have spaces.
 
-    >>> fields("JobId=5 JobState=TIMEOUT Reason=TimeLimit")["Reason"]
-    'TimeLimit'
+    >>> fields("JobId=5 Reason=TimeLimit StdOut=/my work/r=0/5.log")["StdOut"]
+    '/my work/r=0/5.log'
     """
-    return {name: value for name, _, value in (word.partition("=") for word in line.split()) if value}
+    return dict(re.findall(r"([A-Z][\w:/]*)=(.*?)(?= [A-Z][\w:/]*=|$)", line.strip()))
 
 
 def text_of(name: str) -> str:

@@ -20,6 +20,7 @@ State = Literal["done", "at work", "failed", "unfinished"]
 QUIET_S = 600.0
 """Time without a word after which a job counts as no longer at work."""
 FAULT = re.compile(r"^\S+ \S+ (?:ERROR|CRITICAL) \S+: (.*)", re.MULTILINE)
+SLURM_FAULT = re.compile(r"\s*slurmstepd\S*: error")
 NUMBERS = re.compile(r"(?:round_(\d+))?_?(?:shard_(\d+))?$")
 
 
@@ -183,7 +184,7 @@ def _job(log: Path, now: float, *, locked: bool) -> Job:
 def _said_by_slurm(folder: Path) -> str:
     """Why SLURM ended a job, by the last of its logs; empty where it did not."""
     for path in sorted(folder.glob("*.log"), key=lambda p: p.stat().st_mtime, reverse=True):
-        told = [line.strip() for line in path.read_text(errors="replace").splitlines() if "slurmstepd: error" in line]
+        told = [line.strip() for line in path.read_text(errors="replace").splitlines() if SLURM_FAULT.match(line)]
         if told:
             return f"{told[-1]} ({path})"
     return ""

@@ -144,9 +144,10 @@ def test_the_line_to_change_goes_by_the_words(said: str, change: str) -> None:
 
 
 def test_why_a_job_ended(commands, tmp_path: Path) -> None:
-    log = tmp_path / "5.log"
+    log = tmp_path / "my work/r=0/5.log"
+    log.parent.mkdir(parents=True)
     killed = "Step 5.0 exceeded memory limit (900 > 700), being killed"
-    log.write_text(f"host: vm\nslurmstepd: error: {killed}\n")
+    log.write_text(f"host: vm\nslurmstepd-vm: error: {killed}\n")
     known = (
         f"JobId=5 JobState={{}} Reason={{}} ExitCode={{}} RunTime=00:01:11 TimeLimit=00:01:00 NodeList=vm StdOut={log}"
     )

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from functools import cache
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
@@ -206,6 +207,7 @@ def shown(file, caption, what):
     return report(file, caption=f"captions/{caption}.rst", category="Run", labels={"file": what})
 
 
+@cache
 def site_limit(key):
     """The most that a job may ask of a partition of the profile: ``max_mem_mb``, or minutes ``max_runtime``."""
     file = getattr(workflow.executor_settings, "partition_config", None)

@@ -7,10 +7,12 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import yaml
 
+from cryocore.workflow.notices import read_notices
 from cryocore.workflow.status import run_status
 from tests.workflow.conftest import ROOT, Workflow
 from tests.workflow.test_run import TINY
@@ -43,12 +45,12 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def profile(workflow: Workflow) -> str:
-    """The SLURM profile for the private cluster."""
+def profile(workflow: Workflow, **limits: Any) -> str:
+    """The SLURM profile for the private cluster, with other limits if they are given."""
     folder = workflow.work / "profile"
     folder.mkdir()
     shutil.copy(workflow.code / "profiles/slurm/config.yaml", folder)
-    limits = {"max_runtime": "1d", "max_mem_mb": 8000, "max_threads": 8}
+    limits = {"max_runtime": "1d", "max_mem_mb": 8000, "max_threads": 8, **limits}
     partitions = {"cpu": limits, "gpu": {**limits, "max_gpu": 2}}
     (folder / "partitions.yaml").write_text(yaml.safe_dump({"partitions": partitions}))
     return str(folder)
@@ -79,7 +81,7 @@ def test_a_round_on_slurm(on_slurm: Workflow) -> None:
     done = on_slurm.snakemake(*given, "--set-resources", too_little_at_first, "--", target)
     assert done.stdout.count("Trying to restart") == 2
     for shard in (0, 1):
-        told = done.stdout.split(f"SLURM ended sum of round 0, shard {shard} (SLURM job ")[1].splitlines()[:4]
+        told = done.stdout.split(f"SLURM ended sum of round 0, shard {shard} (SLURM job ")[1].splitlines()[:5]
         assert "memory limit" in "".join(told) and "--mem 60 " in "".join(told) and "max_mem_mb" in "".join(told)
     found = jobs_of(on_slurm)
     completed = [(rule, partition) for rule, partition, state, _ in found if state == "COMPLETED"]
@@ -101,11 +103,14 @@ def test_a_round_on_slurm(on_slurm: Workflow) -> None:
     assert "Nothing to be done" in on_slurm.snakemake(*given, "--", target).stdout
 
 
-def test_a_site_that_wants_gres_gets_gres(on_slurm: Workflow) -> None:
+def test_a_site_that_wants_gres_gets_gres_within_its_limits(on_slurm: Workflow) -> None:
     name = on_slurm.configure(**{**TINY, "backend": "auto"})
-    given = ["--profile", profile(on_slurm), "--profile", str(on_slurm.code / "profiles/slurm-gres")]
+    given = ["--profile", profile(on_slurm, max_runtime="4m", max_mem_mb=480)]
+    given += ["--profile", str(on_slurm.code / "profiles/slurm-gres")]
     on_slurm.snakemake(*given, "--configfile", name, "--", "results/tiny/simulated/particles.star")
     assert jobs_of(on_slurm) == [("rule_particles_simulate", "gpu", "COMPLETED", "gres:gpu:1")]
+    (notice,) = read_notices(on_slurm.work / "logs/tiny/slurm.jsonl")
+    assert notice.request == "-p gpu -t 4 --mem 480 --cpus-per-task=8 --gres=gpu:1"
 
 
 def test_a_refusal_is_told_in_slurm_s_words_and_not_tried_again(on_slurm: Workflow) -> None:

@@ -9,11 +9,13 @@ Cases of accounts and QOS need slurmdbd, AccountingStorageEnforce=associations,l
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -50,7 +52,7 @@ class Case:
     options: tuple[str, ...] = ()
     partitions: tuple[str, str] = ("cpu", "gpu")
     before: Callable[[Path], None] = lambda work: None
-    running: Callable[[str], None] | None = None
+    running: Callable[[str, Path], None] | None = None
     after: Callable[[Path], None] = lambda work: None
 
 
@@ -70,6 +72,14 @@ def longest(minutes: str) -> Callable[[Path], None]:
 def most_jobs(number: str) -> Callable[[Path], None]:
     change = ["sacctmgr", "-i", "modify", "user", getpass.getuser(), "set", f"MaxSubmitJobs={number}"]
     return lambda _: subprocess.run(change, check=True, capture_output=True) and None
+
+
+def stop(work: Path) -> None:
+    """Let the stage that is at work in a folder hang."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if b"scripts/simulate.py" in (process / "cmdline").read_bytes() and (process / "cwd").resolve() == work:
+                os.kill(int(process.name), signal.SIGSTOP)
 
 
 def no_folder(work: Path) -> None:
@@ -93,12 +103,12 @@ def cases() -> dict[str, Case]:
         "more CPUs than a node has": Case(("--set-threads", "simulate=64")),
         "time over that of the partition": Case(before=longest("10"), after=longest("UNLIMITED")),
         "node drained": Case(before=node("drain"), after=node("resume")),
-        "node down while a job runs": Case(running=node("down"), after=node("resume")),
-        "scancel": Case(running=lambda job: subprocess.run(["scancel", job], check=True) and None),
+        "node down while a job runs": Case(running=lambda _, work: node("down")(work), after=node("resume")),
+        "scancel": Case(running=lambda job, _: subprocess.run(["scancel", job], check=True) and None),
         "job over its memory": Case(("--set-resources", *(f"{s}:mem_mb=700 if attempt > 1 else 60" for s in each))),
         "job over its time": Case(
-            ("--set-resources", *(f"{s}:runtime=1 if attempt == 1 else 5" for s in each[:1]), "ingest:runtime=0"),
-            running=lambda job: subprocess.run(["pkill", "-STOP", "-f", "scripts/simulate.py results/tiny"]) and None,
+            ("--set-resources", "simulate:runtime=1 if attempt == 1 else 5", "ingest:runtime=0", "truth:runtime=0"),
+            running=lambda job, work: stop(work),
         ),
         "log folder not writable": Case(before=no_folder, after=lambda work: (work / "logs/slurm").unlink()),
     }
@@ -130,6 +140,7 @@ def main(folder: Path, names: Annotated[list[str] | None, typer.Argument()] = No
 def fresh(work: Path, partitions: tuple[str, str] = ("cpu", "gpu")) -> Path:
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
+    work = work.resolve()
     (work / "my.yaml").write_text(yaml.safe_dump(CONFIG))
     write_profile(work, partitions)
     return work
@@ -163,10 +174,10 @@ def run(work: Path, case: Case, *, slurm: bool = True) -> tuple[Path, list[dict[
                     shown.append({"line": len(lines) - 1, "at": time.time()})
             if case.running and not disturbed and (jobs := running_jobs(work)):
                 time.sleep(8)
-                case.running(jobs[0])
+                case.running(jobs[0], work)
                 disturbed = True
             if shown and "does not start" in lines[shown[0]["line"]]:
-                process.send_signal(2)
+                process.send_signal(signal.SIGINT)
                 process.wait()
             time.sleep(0.2)
         process.kill()

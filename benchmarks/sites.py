@@ -61,8 +61,10 @@ def control(*arguments: str) -> None:
 
 
 def node(state: str) -> Callable[[Any], None]:
+    """Change the state of the node; one that has come back by itself cannot be resumed."""
     name = subprocess.run(["sinfo", "-hN", "-o", "%N"], capture_output=True, text=True).stdout.split()[0]
-    return lambda _: control("update", f"nodename={name}", f"state={state}", "reason=test")
+    change = ["scontrol", "update", f"nodename={name}", f"state={state}", "reason=test"]
+    return lambda _: subprocess.run(change, check=state != "resume") and None
 
 
 def longest(minutes: str) -> Callable[[Path], None]:

@@ -426,7 +426,7 @@ def judged(particles: Particles, found: Candidates, near: Bools, compared: Compa
         low=float(low),
         high=float(high),
         across_share=float(np.mean(half[pairs[:, 0]] != half[pairs[:, 1]])) if len(pairs) else None,
-        complete=np.count_nonzero(valid) == len(found.pairs) and found.n_searched == len(particles),
+        complete=bool(np.count_nonzero(valid) == len(found.pairs)) and found.n_searched == len(particles),
     )
 
 

@@ -307,7 +307,7 @@ def test_a_sample_of_the_pairs_estimates_the_share(tmp_path: Path, monkeypatch: 
     whole = find_duplicates(data, "C1", seed=0)
     monkeypatch.setattr("cryocore.examine.duplicates.MOST_COMPARED", 120)
     found = [find_duplicates(data, "C1", seed=seed) for seed in range(10)]
-    assert whole.complete and not any(f.complete for f in found)
+    assert whole.complete is True and all(f.complete is False for f in found)  # as JSON has them
     assert np.mean([f.share for f in found]) == pytest.approx(0.15, abs=0.02)
     assert all(f.low < 0.15 < f.high for f in found)
 

@@ -77,11 +77,14 @@ def most_jobs(number: str) -> Callable[[Path], None]:
 
 
 def stop(work: Path) -> None:
-    """Let the stage that is at work in a folder hang."""
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if b"scripts/simulate.py" in (process / "cmdline").read_bytes() and (process / "cwd").resolve() == work:
-                os.kill(int(process.name), signal.SIGSTOP)
+    """Let a stage that is at work in a folder hang."""
+    for _ in range(600):
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                is_stage = b"/scripts/" in (process / "cmdline").read_bytes().split(b"--settings")[0]
+                if is_stage and (process / "cwd").resolve() == work:
+                    return os.kill(int(process.name), signal.SIGSTOP)
+        time.sleep(0.05)
 
 
 def no_folder(work: Path) -> None:
@@ -175,7 +178,7 @@ def run(work: Path, case: Case, *, slurm: bool = True) -> tuple[Path, list[dict[
                 if any(words in line for words in SHOWN):
                     shown.append({"line": len(lines) - 1, "at": time.time()})
             if case.running and not disturbed and (jobs := running_jobs(work)):
-                time.sleep(8)
+                time.sleep(4)
                 case.running(jobs[0], work)
                 disturbed = True
             if shown and "does not start" in lines[shown[0]["line"]]:

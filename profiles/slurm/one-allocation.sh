@@ -15,14 +15,14 @@ checkout=${command%/profiles/slurm/one-allocation.sh*}
 gpus=$(tr ',' '\n' <<<"${CUDA_VISIBLE_DEVICES:-}" | grep -c .)
 limits=("gpu=$gpus")
 [ -n "${SLURM_MEM_PER_NODE:-}" ] && limits+=("mem_mb=$SLURM_MEM_PER_NODE")
-run=(snakemake --snakefile "$checkout/Snakefile" "$@")
+run=(snakemake --snakefile "$checkout/Snakefile")
 
 # One that was killed has left its lock; of two jobs of this name only one runs.
-"${run[@]}" --unlock --quiet all
+"${run[@]}" --quiet all --unlock "$@"
 
 # Before its time is over the job is told so: Snakemake then ends its stages as it does on Ctrl-C.
 set -m
-"${run[@]}" --cores "${SLURM_CPUS_PER_TASK:-$SLURM_CPUS_ON_NODE}" --resources "${limits[@]}" --rerun-incomplete &
+"${run[@]}" --cores "${SLURM_CPUS_PER_TASK:-$SLURM_CPUS_ON_NODE}" --resources "${limits[@]}" --rerun-incomplete "$@" &
 trap 'kill -INT -- "-$!"' TERM
 wait $!  # ends early at the signal
 wait $!

@@ -6,13 +6,17 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from cryocore.workflow.notices import read_notices
+from cryocore.workflow.scheduler import ask, fields
 from cryocore.workflow.status import run_status
 from tests.workflow.conftest import ROOT, Workflow
 from tests.workflow.test_run import TINY
@@ -64,6 +68,11 @@ def jobs_of(workflow: Workflow) -> list[tuple[str, str, str, str]]:
     return sorted((rule, *rest) for folder, rule, *rest in rows if folder == str(workflow.work))  # type: ignore[misc]
 
 
+def completed(workflow: Workflow) -> list[str]:
+    """The jobs of a checkout that have done their work; SLURM may list refused ones too."""
+    return [rule for rule, _, state, _ in jobs_of(workflow) if state == "COMPLETED"]
+
+
 @pytest.fixture
 def on_slurm(workflow: Workflow, slurm: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Workflow:
     """A checkout whose commands find the private cluster."""
@@ -78,14 +87,14 @@ def test_a_round_on_slurm(on_slurm: Workflow) -> None:
     target = "results/tiny/log/round=0/log.parquet"
     given = ["--profile", profile(on_slurm), "--configfile", name]
     too_little_at_first = "sum:mem_mb=700 if attempt > 1 else 60"
-    done = on_slurm.snakemake(*given, "--set-resources", too_little_at_first, "--", target)
-    assert done.stdout.count("Trying to restart") == 2
+    said = on_slurm.snakemake(*given, "--set-resources", too_little_at_first, "--", target).stdout
+    assert said.count("Trying to restart") == 2
     for shard in (0, 1):
-        told = done.stdout.split(f"SLURM ended sum of round 0, shard {shard} (SLURM job ")[1].splitlines()[:5]
+        told = said.split(f"SLURM ended sum of round 0, shard {shard} (SLURM job ")[1].splitlines()[:5]
         assert "memory limit" in "".join(told) and "--mem 60 " in "".join(told) and "max_mem_mb" in "".join(told)
     found = jobs_of(on_slurm)
-    completed = [(rule, partition) for rule, partition, state, _ in found if state == "COMPLETED"]
-    assert completed == [
+    done = [(rule, partition) for rule, partition, state, _ in found if state == "COMPLETED"]
+    assert done == [
         ("rule_choosing_1_gather", "cpu"),
         ("rule_particles_ingest_simulate", "gpu"),
         ("rule_score_wildcards_0_0", "gpu"),
@@ -94,7 +103,7 @@ def test_a_round_on_slurm(on_slurm: Workflow) -> None:
         ("rule_sum_wildcards_0_0", "gpu"),
         ("rule_sum_wildcards_0_1", "gpu"),
     ]
-    assert len(found) == len(completed) + 2
+    assert len(found) == len(done) + 2
 
     on_cluster = (on_slurm.work / target).read_bytes()
     shutil.rmtree(on_slurm.work / "results")
@@ -128,8 +137,37 @@ def test_a_refusal_is_told_in_slurm_s_words_and_not_tried_again(on_slurm: Workfl
     (log,) = (on_slurm.work / ".snakemake/log").glob("*.log")
     assert words[1] in log.read_text()
     assert "\n".join(words) in run_status(on_slurm.work / "logs/tiny").text
-    assert [job[0] for job in jobs_of(on_slurm)] == ["rule_particles_ingest_simulate"]
+    assert completed(on_slurm) == ["rule_particles_ingest_simulate"]
 
     on_slurm.snakemake(*given, "--", target)
     assert "SLURM refused" not in run_status(on_slurm.work / "logs/tiny").text
-    assert [job[0] for job in jobs_of(on_slurm)] == ["rule_particles_ingest_simulate", "rule_round_0_reconstruct_score"]
+    assert completed(on_slurm) == ["rule_particles_ingest_simulate", "rule_round_0_reconstruct_score"]
+
+
+def test_a_run_in_one_allocation_is_stopped_and_goes_on(on_slurm: Workflow, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    name, target = on_slurm.configure(**TINY), "results/tiny/log/round=0/log.parquet"
+    script = on_slurm.code / "profiles/slurm/one-allocation.sh"
+    command = ["sbatch", "--parsable", "--cpus-per-task=2", "--mem=3000", "--time=10", f"--job-name=one-{os.getpid()}"]
+
+    def submit() -> str:
+        given = [*command, str(script), "--configfile", name, "--", target]
+        return subprocess.run(given, cwd=on_slurm.work, capture_output=True, text=True, check=True).stdout.strip()
+
+    def wait(number: str, until: Callable[[str], bool]) -> str:
+        for _ in range(600):
+            state = fields(ask("scontrol", "--oneliner", "show", "job", number))["JobState"]
+            if until(state):
+                return state
+            time.sleep(0.5)
+        raise AssertionError(f"{number} is {state}: {(on_slurm.work / f'cryocore-{number}.log').read_text()}")
+
+    first = submit()
+    wait(first, lambda _: (on_slurm.work / "results/tiny/particles.parquet").exists())
+    subprocess.run(["scancel", "--signal=TERM", "--batch", first], check=True)
+    assert wait(first, lambda state: state not in ("RUNNING", "COMPLETING")) == "FAILED"
+    assert not any((on_slurm.work / ".snakemake/locks").glob("*")) and not (on_slurm.work / target).exists()
+    second = submit()
+    assert wait(second, lambda state: state not in ("PENDING", "RUNNING", "COMPLETING")) == "COMPLETED"
+    said = (on_slurm.work / f"cryocore-{second}.log").read_text()
+    assert (on_slurm.work / target).exists() and "Simulating particles" not in said

@@ -50,8 +50,9 @@ SPREADS = np.array([0.0, 0.05, 0.075, 0.11, 0.16, 0.23, 0.33, 0.47])
 """Standard deviations of a level that are tried, as parts of the grid's end; between grid points there is none."""
 SCALES = np.array([0.0, 0.1, 0.2, 0.4])
 """Standard deviations of the scale g that are tried."""
-SIGNIFICANT = 4.0
-"""Log-likelihood that the spread of a level has to add: by chance alone it does so in one of 400 data sets."""
+SIGNIFICANT = 8.0
+"""Log-likelihood that the spread of a level has to add: by chance alone it does so in one of 30,000 data sets, and what
+the model is wrong by, such as images of unequal brightness, adds less than 6."""
 SIGNIFICANT_AGAIN = 1.0
 """The same of a level by which predictions have B-factors already: what was found stays, unless the data speak against
 it."""

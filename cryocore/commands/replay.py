@@ -11,7 +11,10 @@ from cryocore.commands.output import AsJson, answer
 from cryocore.config.rules import RULES
 
 RULES_HELP = f"{', '.join(RULES)}; default: the run's."
-SCORES_HELP = "A score of the log; default: the run's. Within a band limit l2_loss, cryosieve, ncc, llr, z, zc or ldac."
+SCORES_HELP = (
+    "A score of the log, or quality; default: the run's. Within a band limit l2_loss, cryosieve, ncc, llr, z, zc or "
+    "ldac."
+)
 
 
 def replay(
@@ -23,6 +26,9 @@ def replay(
     ] = None,
     score: Annotated[str | None, typer.Option(help=SCORES_HELP)] = None,
     normalise: Annotated[str | None, typer.Option(help="none, view, micrograph or defocus.")] = None,
+    quality: Annotated[
+        str | None, typer.Option(help="B-factors of particles in what is written: auto or none; default: the run's.")
+    ] = None,
     first_angstrom: Annotated[float | None, typer.Option(help="Coarsest resolution that the score sees, Å.")] = None,
     last_angstrom: Annotated[float | None, typer.Option(help="Finest resolution that the score sees, Å.")] = None,
     seed: Annotated[int | None, typer.Option(help="Default: the run's.")] = None,
@@ -51,6 +57,10 @@ def replay(
     `cryocore replay results/demo --round last --compare fraction=0.6@zc --compare mixture --compare soft`
 
     `cryocore replay results/demo --round last --rule posterior --value 0.9 --star pure.star`
+
+    `cryocore replay results/demo --round last --quality none --out even.parquet` - without B-factors
+
+    `cryocore replay results/demo --round last --compare fraction=0.9@quality` - without the dullest tenth
     """
     from tqdm import tqdm
 
@@ -65,7 +75,7 @@ def replay(
     if first_angstrom is not None or last_angstrom is not None:
         limit = BandLimit(first_angstrom, last_angstrom)
     values = None if value is None else numbers(value)
-    asked = Request(rule=rule, values=values, score=score, normalise=normalise, limit=limit, seed=seed)
+    asked = Request(rule=rule, values=values, score=score, normalise=normalise, quality=quality, limit=limit, seed=seed)
     requests = [asked.compact(text) for text in compare or []] or [asked]
     chosen = wanted_rounds(find_rounds(source), rounds)
     if star or out or plot:

@@ -12,6 +12,10 @@ REASON = "reason"
 """Column of subset.parquet and the log: why a particle is not selected, or is although its scores speak against it."""
 APPLIED_BFACTOR = "quality_bfactor_angstrom2"
 """Column of the log: B-factor beside that of the file that predictions have, of particles of unequal quality."""
+APPLIED_BFACTOR_SD = "quality_bfactor_sd_angstrom2"
+"""Column of the log: its standard deviation."""
+QUALITY = "quality"
+"""What replays rank by where they cut by quality: minus the B-factor that the log says."""
 PROBABILITY = "probability"
 """Column of probability.parquet: that of being correct, by a classifier."""
 TRUTH = "is_correct"
@@ -42,6 +46,7 @@ NOT_SCORES = frozenset(
         "weight",
         "noise_factor",
         APPLIED_BFACTOR,
+        APPLIED_BFACTOR_SD,
         *EXPECTED,
         *SUGGESTED_POSE,
     ]

@@ -11,7 +11,7 @@ integrated. The log-likelihood of a particle counts by its probability of being 
 The particles of a micrograph have one B, normal about that of the optics group, and this about that of the data set.
 The spread of each level maximises the marginal likelihood, on a grid of B. A level whose spread does not raise it
 significantly has none, so that where micrographs are alike nothing is found: all are 0. What is written is the
-posterior mean. One particle alone says too little of its own B: what the model is wrong by looks like a spread of it.
+posterior mean and standard deviation. One particle alone says too little of its own B: what the model is wrong by looks like a spread of it.
 
 Half sets share the spreads alone: everything else is estimated within them. Only differences between particles are
 known, as what all have in common is in the map: the mean over each half set, by probability, is 0.
@@ -20,7 +20,7 @@ known, as what all have in common is in the map: the mean over each half set, by
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -32,11 +32,11 @@ from cryocore.log.bands import BAND_SUMS, GAIN_COUNT, mean_squared_frequency, si
 from cryocore.log.names import APPLIED_BFACTOR, LIKELY_KIND, MIXTURE, SPOILT
 from cryocore.log.rounds import LogRound
 from cryocore.statistics import posterior
+from cryocore.tables.particles import BFACTORS
 from cryocore.types import Floats, Floats32, Ints
 
-NEEDED = ("half", MIXTURE, *BAND_SUMS)
-"""Columns of the log without which nothing is estimated; the others are ``OPTIONAL``."""
-OPTIONAL = ("optics_group", "noise_power", APPLIED_BFACTOR)
+NEEDED = ("half", "optics_group", MIXTURE, *BAND_SUMS)
+"""Columns of the log without which nothing is estimated."""
 SAMPLE = 20_000
 """Particles, by whole micrographs, to which spreads and the gains of bands are fitted."""
 FEWEST = 200
@@ -216,10 +216,12 @@ def _below(log_values: Floats, kernel: Floats) -> Floats:
 
 
 def _moments(log_density: Floats, values: Floats) -> tuple[Floats, Floats]:
+    """Mean and standard deviation, which between values of the grid are known to a step of it, evenly."""
     density = np.exp(log_density - log_density.max(axis=1, keepdims=True))
     density /= density.sum(axis=1, keepdims=True)
     mean = _times(density, values[None])[:, 0]
-    return mean, np.sqrt(np.maximum(_times(density, values[None] ** 2)[:, 0] - mean**2, 0.0))
+    variance = np.maximum(_times(density, values[None] ** 2)[:, 0] - mean**2, 0.0)
+    return mean, np.sqrt(variance + (values[1] - values[0]) ** 2 / 12.0)
 
 
 def _times(rows: Floats, matrix: Floats) -> Floats:
@@ -229,16 +231,22 @@ def _times(rows: Floats, matrix: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Quality:
-    """The B-factors of n particles by one log.
+    """The B-factors of n particles by one log: those of their micrographs, by the members in the particle's half set.
 
     ``bfactor_angstrom2`` : ``(n,)``, relative: the mean over each half set, by probability, is 0
+    ``sd_angstrom2`` : ``(n,)``, standard deviation
     ``spreads`` : of its levels
     ``n_fitted`` : particles that the spreads are fitted to
     """
 
     bfactor_angstrom2: Floats32
+    sd_angstrom2: Floats32
     spreads: Spreads
     n_fitted: int
+
+    def columns(self) -> dict[str, Floats32]:
+        """What a subset of the particles has of them."""
+        return dict(zip(BFACTORS, (self.bfactor_angstrom2, self.sd_angstrom2), strict=True))
 
     def as_dict(self) -> dict[str, Any]:
         """The spreads, for JSON: those of B in Å²."""
@@ -255,28 +263,32 @@ def quality(log_round: LogRound, *, seed: int = 0) -> Quality | None:
     ----------
     seed : decides which micrographs are fitted where there are many particles
     """
-    if not {*NEEDED, "optics_group"} <= {*log_round.columns} or "signal_share" not in log_round.metadata:
+    if not {*NEEDED} <= {*log_round.columns} or "signal_share" not in log_round.metadata:
         return None
     members = Members.of(log_round)
     if min(members.weight[members.half == h].sum() for h in (0, 1)) < 0.5 * FEWEST:
         return None
     rows = members.sample(seed)
     frequency2 = mean_squared_frequency(log_round.metadata)
-    raw = _joined([part for part, _ in _bands(log_round, members, None, rows)])
+    raw = _joined([part for part, _ in _bands(log_round, members, rows)])
     gains = _gains(raw, members.half[rows])
-    sample = _joined([part for part, _ in _bands(log_round, members, gains, rows)])
+    sample = _without_bfactors(raw, members, rows, gains, frequency2)
     grid = Grid.of(frequency2, np.einsum("n,nb->b", sample.weight, sample.energy))
-    spreads = fit(sample, members.tree, grid, _least(log_round))
+    spreads = fit(sample, members.tree, grid, _least(members))
     if not spreads.found:
         return None
     nodes = np.zeros((len(members.tree.group), POINTS))
-    for part, _ in _bands(log_round, members, gains):
-        nodes += of_nodes(log_likelihood(part, grid, spreads.scale), part.node, len(nodes))
-    found = Beliefs.of(nodes, members.tree, spreads, grid).micrographs()[0][members.node]
+    if len(rows) == len(members.half):
+        nodes += of_nodes(log_likelihood(sample, grid, spreads.scale), sample.node, len(nodes))
+    else:
+        for bands, at in _bands(log_round, members):
+            part = _without_bfactors(bands, members, at, gains, frequency2)
+            nodes += of_nodes(log_likelihood(part, grid, spreads.scale), part.node, len(nodes))
+    found, sd = (values[members.node] for values in Beliefs.of(nodes, members.tree, spreads, grid).micrographs())
     for h in (0, 1):
         own = members.half == h
         found[own] -= np.average(found[own], weights=members.weight[own])
-    return Quality(np.round(found, 2).astype(np.float32), spreads, len(rows))
+    return Quality(np.round(found, 2).astype(np.float32), np.round(sd, 2).astype(np.float32), spreads, len(rows))
 
 
 @dataclass(frozen=True)
@@ -287,12 +299,14 @@ class Members:
     ``weight`` : ``(n,)``, probability of being correct
     ``node`` : ``(n,)``, number of the micrograph within its half set
     ``micrograph`` : ``(n,)``, number of the micrograph
+    ``applied`` : ``(n,)``, B-factor beside that of the file that predictions have, Å²; None: they have none
     """
 
     half: Ints
     weight: Floats
     node: Ints
     micrograph: Ints
+    applied: Floats | None
     tree: Tree
 
     @classmethod
@@ -310,7 +324,9 @@ class Members:
         kinds = log_round.labels(LIKELY_KIND)
         if kinds is not None and SPOILT in kinds[1]:
             weight[kinds[0] == kinds[1].index(SPOILT)] = 0.0
-        return cls(half, weight, node, micrograph[node], Tree(of_node, groups % 2))
+        applied = log_round.column(APPLIED_BFACTOR)
+        applied = None if applied is None else applied.astype(np.float64)
+        return cls(half, weight, node, micrograph[node], applied, Tree(of_node, groups % 2))
 
     def sample(self, seed: int) -> NDArray[np.intp]:
         """Rows of whole micrographs, drawn until there are as many as are fitted, in ascending order."""
@@ -323,15 +339,13 @@ class Members:
 
 
 def _bands(
-    log_round: LogRound, members: Members, gains: Floats | None, rows: NDArray[np.intp] | None = None
+    log_round: LogRound, members: Members, rows: NDArray[np.intp] | None = None
 ) -> Iterator[tuple[Bands, NDArray[np.intp]]]:
-    """What the bands say, a row group after the other, and the rows; of some ``rows`` alone, where they are given.
-
-    Without ``gains`` ``(2, bands)`` predictions are those of the log, else what they are of a particle without B-factor
-    of its own.
-    """
-    metadata, names = log_round.metadata, ["optics_group", *BAND_SUMS]
-    names += [name for name in OPTIONAL if name in log_round.columns and name not in names]
+    """What the bands say by the log's predictions, a row group after the other, and the rows; of some ``rows`` alone,
+    where they are given."""
+    metadata = log_round.metadata
+    share = np.asarray(metadata["signal_share"])
+    names = ["optics_group", *BAND_SUMS, *(name for name in ("noise_power",) if name in log_round.columns)]
     start = 0
     for columns in log_round.row_groups(names):
         n = len(columns["noise_factor"])
@@ -340,17 +354,24 @@ def _bands(
         if rows is not None:
             at = rows[np.searchsorted(rows, at[0]) : np.searchsorted(rows, at[-1], side="right")]
             columns = {name: values[at - (start - n)] for name, values in columns.items()}
-        matched, energy = signal_to_noise(metadata, columns, 1.0 if gains is None else gains[members.half[at]])
-        if gains is not None:
-            matched, energy = without_bfactor(metadata, columns, matched, energy)
+        noise = coefficients_noise(metadata, columns)
+        matched, energy = share / noise * columns["inner_product"], share**2 / noise * columns["projection_power"]
         yield Bands(matched, energy, members.weight[at], members.node[at]), at
 
 
-def _least(log_round: LogRound) -> tuple[float, ...]:
-    """What each level has to add to the log-likelihood; less if predictions have B-factors that differ by it."""
-    if log_round.column(APPLIED_BFACTOR) is None:
-        return (SIGNIFICANT,) * len(LEVELS)
-    return (SIGNIFICANT_AGAIN,) * len(LEVELS)
+def _without_bfactors(
+    bands: Bands, members: Members, at: NDArray[np.intp], gains: Floats, frequency2: Floats
+) -> Bands:
+    """The bands of some rows by predictions with ``gains`` ``(2, bands)`` and without a B-factor of the particle."""
+    factor = gains[members.half[at]]
+    if members.applied is not None:
+        factor = factor * np.exp(0.25 * members.applied[at, None] * frequency2)
+    return replace(bands, matched=factor * bands.matched, energy=factor**2 * bands.energy)
+
+
+def _least(members: Members) -> tuple[float, ...]:
+    """What each level has to add to the log-likelihood; less if predictions have B-factors already."""
+    return (SIGNIFICANT if members.applied is None else SIGNIFICANT_AGAIN,) * len(LEVELS)
 
 
 def _joined(parts: list[Bands]) -> Bands:

@@ -23,7 +23,7 @@ from cryocore.log.signal import Signal
 from cryocore.select.choose import Selection, choose, columns_needed
 from cryocore.select.reasons import reasons
 from cryocore.tables.io import write_table
-from cryocore.tables.particles import BFACTOR, GIVEN_SCORES, Particles, require_same_particles
+from cryocore.tables.particles import GIVEN_SCORES, Particles, require_same_particles
 from cryocore.types import Floats32
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ def select(
     """Write the subset of a round: a table of all particles, and the kept ones in the format of the parent file.
 
     The table holds ``particle_id``, ``weight``, ``selected`` and ``reason`` (:mod:`cryocore.select.reasons`), with
-    ``posterior`` where the log allows one and ``bfactor_angstrom2`` where particles are of unequal quality
+    ``posterior`` where the log allows one and ``BFACTORS`` where particles are of unequal quality
     (:mod:`cryocore.log.quality`); its metadata the estimated error rate. ``out_star`` is the parent file without the
     rows that are not kept, with the half sets if they were made here, and with B-factors where there are any; a STAR
     file has the weights as ``rlnParticleFigureOfMerit`` and the scores as further columns (``cryocoreDual`` and so on).
@@ -105,9 +105,7 @@ def subset_table(ids: NDArray[np.uint64], selection: Selection, found: Quality |
     table = {"particle_id": ids, "weight": selection.weights, "selected": selection.selected, "reason": reason}
     if selection.posterior is not None:
         table["posterior"] = selection.posterior.astype(np.float32)
-    if found is not None:
-        table[BFACTOR] = found.bfactor_angstrom2
-    return pa.table(table)
+    return pa.table(table if found is None else table | found.columns())
 
 
 def subset_metadata(

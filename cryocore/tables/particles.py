@@ -298,20 +298,23 @@ def read_subset(
     return np.asarray(weights, dtype=np.float32), as_numpy(table.column("selected")) if tells else weights > 0
 
 
-BFACTOR = "bfactor_angstrom2"
-"""Column of a subset of particles of unequal quality: the B-factor of each beside that of its file, Å²."""
+BFACTORS = BFACTOR, BFACTOR_SD = "bfactor_angstrom2", "bfactor_sd_angstrom2"
+"""Columns of a subset of particles of unequal quality: the B-factor of each beside that of its file, and its standard
+deviation, Å²."""
 
 
-def read_bfactors(subset: str | Path | None, particles: Particles, shard: Shard = WHOLE) -> Floats32 | None:
+def read_bfactors(
+    subset: str | Path | None, particles: Particles, shard: Shard = WHOLE, *, column: str = BFACTOR
+) -> Floats32 | None:
     """The B-factor that a subset gives each particle of a shard beside that of its file, ``(n,)`` in Å²; None where it
-    gives none."""
-    if subset is None or BFACTOR not in read_schema(subset).names:
+    gives none. ``column`` is another of ``BFACTORS``."""
+    if subset is None or column not in read_schema(subset).names:
         return None
-    schema = pa.schema([("particle_id", pa.uint64()), (BFACTOR, pa.float32())])
+    schema = pa.schema([("particle_id", pa.uint64()), (column, pa.float32())])
     table = conforming(read_table(subset, schema.names, shard=shard), schema, file=subset)
     require_same_particles(as_numpy(table.column("particle_id")), particles.ids, file=subset)
-    bfactor = as_numpy(table.column(BFACTOR))
-    refuse_rows(~np.isfinite(bfactor), bfactor, BFACTOR, "is no B-factor", file=subset)
+    bfactor = as_numpy(table.column(column))
+    refuse_rows(~np.isfinite(bfactor), bfactor, column, "is no B-factor", file=subset)
     return np.asarray(bfactor, dtype=np.float32)
 
 

@@ -14,7 +14,7 @@ import pytest
 from cryocore.log.bands import mean_squared_frequency
 from cryocore.log.names import APPLIED_BFACTOR
 from cryocore.log.quality import Bands, Beliefs, Grid, Quality, Spreads, Tree, fit, log_likelihood, of_nodes, quality
-from cryocore.log.rounds import open_round
+from cryocore.log.rounds import LogRound, open_round
 from cryocore.tables.io import with_metadata
 from cryocore.types import Floats
 
@@ -214,6 +214,35 @@ def test_logs_that_do_not_say(tmp_path: Path, missing: str) -> None:
     table = drawn(*on_micrographs(9, 80.0), 9)
     assert estimated(tmp_path, table.drop_columns([missing])) is None
     assert estimated(tmp_path, table.slice(0, 60)) is None
+
+
+def test_intervals_hold_what_they_say(tmp_path: Path) -> None:
+    """480 halves of micrographs: 95 of 100 lie within 1.96 standard deviations of the truth."""
+    within, half = [], np.arange(N) % 2
+    for seed in range(6):
+        bfactor, micrograph = on_micrographs(seed, 80.0)
+        found = estimated(tmp_path, drawn(bfactor, micrograph, seed))
+        assert found is not None
+        rows = np.unique(micrograph * 2 + half, return_index=True)[1]
+        relative = bfactor - np.array([bfactor[half == h].mean() for h in (0, 1)])[half]
+        error = found.bfactor_angstrom2[rows] - relative[rows]
+        within.append(np.abs(error) < 1.96 * found.sd_angstrom2[rows])
+    assert 0.90 < np.concatenate(within).mean() < 0.99
+
+
+def test_band_sums_are_read_once_where_all_particles_are_fitted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[int] = []
+    row_groups = LogRound.row_groups
+
+    def counted(log_round: LogRound, names: list[str]) -> Any:
+        reads.append(1)
+        return row_groups(log_round, names)
+
+    monkeypatch.setattr(LogRound, "row_groups", counted)
+    assert estimated(tmp_path, drawn(*on_micrographs(5, 80.0), 5)) is not None
+    assert reads == [1]
 
 
 def test_what_was_found_stays_unless_the_data_speak_against_it(tmp_path: Path) -> None:

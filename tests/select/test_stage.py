@@ -22,6 +22,7 @@ from cryocore.log.rounds import open_round
 from cryocore.select.choose import choose, columns_needed
 from cryocore.select.stage import select, total_bfactor, write_kept
 from cryocore.tables.io import read_table, table_metadata, write_table
+from cryocore.tables.particles import BFACTORS
 from tests.formats.samples import cs_fields, write_fields
 from tests.ingest.samples import BOX, N, optics_columns, particle_columns, table, write_data_set
 from tests.log.test_quality import METADATA, drawn
@@ -64,7 +65,7 @@ def test_bfactors_are_added_to_those_of_the_file(tmp_path: Path, own: str | None
     bfactor = np.round(np.linspace(-70, 95.37, N), 2).astype(np.float32)
     write_table(tmp_path / "subset.parquet", pa.table({"particle_id": data.ids, "bfactor_angstrom2": bfactor}))
     write_table(tmp_path / "log.parquet", pa.table({"particle_id": data.ids, "half": data.column("half")}))
-    found = Quality(bfactor, Spreads(0.0, 50.0, 0.0), N)
+    found = Quality(bfactor, bfactor, Spreads(0.0, 50.0, 0.0), N)
     kept = np.arange(N) != 3
     last, weights = open_round(tmp_path / "log.parquet"), kept.astype(np.float32)
     write_kept(Source.of(data), last, weights, kept, tmp_path / "kept.star", total_bfactor(data, found))
@@ -114,7 +115,9 @@ def test_particles_of_unequal_quality(tmp_path: Path, wanted: str) -> None:
         assert ("quality" in table_metadata(subset.schema)) is found
         if found:
             kept = subset["selected"].to_numpy()
-            assert np.corrcoef(subset["bfactor_angstrom2"].to_numpy(), bfactor)[0, 1] > 0.8
+            own, sd_of_own = (subset[name].to_numpy() for name in BFACTORS)
+            assert np.corrcoef(own, bfactor)[0, 1] > 0.8
+            assert 0.0 < sd_of_own.min() <= sd_of_own.max() < 150.0
             np.testing.assert_array_equal(
                 star["rlnCtfBfactor"].astype(np.float32), subset["bfactor_angstrom2"].to_numpy()[kept]
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from cryocore.explore.replay.groups import Ranking
 from cryocore.explore.replay.request import Plan
 from cryocore.explore.replay.resolution import Prediction
 from cryocore.explore.replay.views import ViewShift
+from cryocore.log.quality import LEVELS, Quality
 from cryocore.markdown import aligned_text
 from cryocore.select.choose import Selection
 
@@ -49,6 +50,7 @@ class Outcome:
     ``worst_kept`` : of each half set, the worst score that is kept
     ``correct_from`` : what the prediction takes for correct: flags, posterior, or all where nothing is known
     ``dropped`` : groups by the share that is dropped, the worst first
+    ``estimate`` : the B-factors by the round's log, once they are asked for
     """
 
     round: int
@@ -65,6 +67,12 @@ class Outcome:
     correct_from: str
     prediction: Prediction | None
     dropped: dict[str, Ranking]
+    estimate: Callable[[], Quality | None]
+
+    @property
+    def quality(self) -> Quality | None:
+        """The B-factors that the particles count by; None where they do not differ, or are to have none."""
+        return None if self.plan.settings.quality == "none" else self.estimate()
 
     @property
     def kept(self) -> NDArray[np.bool_]:
@@ -83,7 +91,7 @@ class Outcome:
             }
             for kind, r in self.dropped.items()
         }
-        values = {
+        values: dict[str, Any] = {
             "round": self.round,
             "selection": {
                 "for_round": self.plan.selection,
@@ -91,6 +99,7 @@ class Outcome:
                 "value": self.plan.value,
                 "score": self.plan.score,
                 "normalise": self.plan.settings.normalise,
+                "quality": self.plan.settings.quality,
                 "limit": self.plan.limit and asdict(self.plan.limit),
                 "seed": self.plan.seed,
             },
@@ -105,6 +114,9 @@ class Outcome:
             "prediction": self.prediction and {"correct_from": self.correct_from, **asdict(self.prediction)},
             "dropped": groups,
         }
+        if self.plan.tells_quality:
+            found = self.estimate()
+            values["quality"] = found and found.as_dict()
         plain: dict[str, Any] = _plain(values)
         return plain
 
@@ -127,6 +139,8 @@ def outcome_text(outcome: Outcome) -> str:
         lines["beside the run"] = (
             f"Jaccard {o.jaccard:.4f}: {o.both:,} in both, {o.only_replay:,} only here, {o.only_run:,} only in the run"
         )
+    if outcome.plan.tells_quality:
+        lines["quality"] = _quality_text(outcome.estimate(), outcome.plan.settings.quality == "auto")
     if v := outcome.views:
         lines["views"] = (
             f"moved by {v.total_variation:.4f} of 1 ({v.n_bins} bins); chance alone {v.by_chance:.4f}, in 95 % of "
@@ -151,6 +165,15 @@ def outcome_text(outcome: Outcome) -> str:
     head = f"Round {outcome.plan.selection} by the scores of round {outcome.round}: {outcome.plan}"
     text = "\n".join([head, *(f"  {name:<20}{value}" for name, value in lines.items())])
     return "\n".join([text, *(_losers(kind, r) for kind, r in outcome.dropped.items() if len(r) > 1)])
+
+
+def _quality_text(found: Quality | None, is_used: bool) -> str:
+    """How far particles differ, and whether they count by it."""
+    if found is None:
+        return "no difference between particles is found"
+    levels = {level.replace("_", " "): getattr(found.spreads, level) for level in LEVELS}
+    spread = ", ".join(f"{level} {sd:.0f}" for level, sd in levels.items() if sd > 0)
+    return f"standard deviation of B in Å²: {spread}; {'in the CTFs' if is_used else 'left out'}"
 
 
 def outcomes_table(outcomes: Sequence[Outcome]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -18,19 +19,20 @@ from cryocore.explore.replay.bands import recomputed
 from cryocore.explore.replay.groups import group_codes, rank_groups
 from cryocore.explore.replay.outcome import Outcome, Overlap, Rates
 from cryocore.explore.replay.request import Plan, Request, plan
-from cryocore.explore.replay.resolution import Prediction, predict
+from cryocore.explore.replay.resolution import Envelopes, Prediction, predict
 from cryocore.explore.replay.views import view_shift
 from cryocore.formats.kinds import CTF_BFACTOR, HALF_SET, PARTICLE_ID, read_tables, require_other_file
 from cryocore.formats.source import Source
 from cryocore.geometry.sphere import Views
 from cryocore.geometry.symmetry import point_group
 from cryocore.log.error_rate import ErrorRate
-from cryocore.log.names import MIXTURE, lower_is_better
+from cryocore.log.names import APPLIED_BFACTOR, MIXTURE, QUALITY, lower_is_better
+from cryocore.log.quality import Quality, quality
 from cryocore.log.rates import auc, selection_rates
 from cryocore.log.rounds import LogRound, aligned, find_rounds, wanted_rounds
 from cryocore.select.choose import DESCRIBING, choose, columns_needed, described
 from cryocore.select.groups import view_bins
-from cryocore.select.stage import quality_of, subset_metadata, subset_table, write_kept
+from cryocore.select.stage import subset_metadata, subset_table, write_kept
 from cryocore.tables.io import write_table
 from cryocore.tables.particles import Particles, require_same_particles
 from cryocore.types import Floats32
@@ -80,7 +82,10 @@ def replay(
 
 @dataclass(frozen=True)
 class _Known:
-    """What all selections of a round share: the particles ``(n,)`` and what is known of them."""
+    """What all selections of a round share: the particles ``(n,)`` and what is known of them.
+
+    ``quality`` estimates B-factors by a seed, each once.
+    """
 
     ids: NDArray[np.uint64]
     half: NDArray[np.int8]
@@ -91,6 +96,7 @@ class _Known:
     correct_from: str
     views: Views | None
     groups: dict[str, tuple[NDArray[np.integer[Any]], list[str]]]
+    quality: Callable[[int], Quality | None]
 
 
 class _SameViews:
@@ -135,6 +141,7 @@ def _read_known(log_round: LogRound, after: LogRound | None, views: _SameViews) 
         correct_from=correct_from,
         views=views.of(log_round),
         groups={kind: groups for kind, groups in found.items() if groups is not None},
+        quality=cache(lambda seed: quality(log_round, seed=seed)),
     )
 
 
@@ -146,6 +153,9 @@ def _outcome(log_round: LogRound, known: _Known, p: Plan) -> Outcome:
     if p.limit is not None:
         columns[settings.score] = recomputed(log_round, settings.score, p.limit)
         available.append(settings.score)
+    if settings.score == QUALITY:
+        columns[QUALITY] = _by_quality(known.quality(p.seed), log_round)
+        available.append(QUALITY)
     names = [n for n in columns_needed(settings, available, described=False) if n not in columns]
     columns |= log_round.read(names)
     rate = ErrorRate.of(log_round.metadata)
@@ -168,16 +178,31 @@ def _outcome(log_round: LogRound, known: _Known, p: Plan) -> Outcome:
         overlap=None if known.kept_next is None else _overlap(kept, known.kept_next),
         views=None if known.views is None else view_shift(known.views, selection.weights, known.likely, p.seed),
         correct_from=known.correct_from,
-        prediction=_prediction(log_round, known, selection.weights),
+        prediction=_prediction(log_round, known, selection.weights, p),
         dropped={kind: rank_groups(~kept, *groups) for kind, groups in known.groups.items()},
+        estimate=partial(known.quality, p.seed),
     )
 
 
-def _prediction(log_round: LogRound, known: _Known, weights: Floats32) -> Prediction | None:
+def _by_quality(found: Quality | None, log_round: LogRound) -> Floats32:
+    """What cuts by quality rank by: minus the B-factors, ``(n,)``."""
+    if found is None:
+        problem = f"all particles are of equal quality by the log of round {log_round.number}"
+        raise InputError(problem, file=log_round.path, fix="Choose another score than quality")
+    return -found.bfactor_angstrom2
+
+
+def _prediction(log_round: LogRound, known: _Known, weights: Floats32, p: Plan) -> Prediction | None:
     if known.weights is None:
         return None
     correct = np.ones_like(weights) if known.likely is None else known.likely
-    return predict(known.weights, weights, correct, known.half, log_round.curves)
+    found = known.quality(p.seed) if p.tells_quality else None
+    envelopes = None
+    if found is not None:
+        none, before = np.zeros_like(weights), log_round.column(APPLIED_BFACTOR)
+        after = none if p.settings.quality == "none" else found.bfactor_angstrom2
+        envelopes = Envelopes(found.bfactor_angstrom2, none if before is None else before, after)
+    return predict(known.weights, weights, correct, known.half, log_round.curves, envelopes)
 
 
 def _worst_kept(
@@ -220,9 +245,8 @@ def write_subset(outcome: Outcome, log_round: LogRound, out: Path) -> None:
     """Write a selection as the select stage does; see docs/reference/selection-rules.md."""
     p = outcome.plan
     selection = described(outcome.selection, log_round.read([n for n in DESCRIBING if n in log_round.columns]))
-    found = quality_of(log_round, p.settings, p.seed)
-    metadata = subset_metadata(p.settings, p.seed, p.selection, selection, found)
-    write_table(out, subset_table(outcome.ids, selection, found), **metadata)
+    metadata = subset_metadata(p.settings, p.seed, p.selection, selection, outcome.quality)
+    write_table(out, subset_table(outcome.ids, selection, outcome.quality), **metadata)
 
 
 def write_star(outcome: Outcome, log_round: LogRound, out: Path, parent: Path | None = None) -> None:
@@ -264,7 +288,7 @@ def write_star(outcome: Outcome, log_round: LogRound, out: Path, parent: Path | 
     fix = "Give the file that the run read"
     require_same_particles(outcome.ids, ids, file=source.path, fix=fix)
     require_other_file(out, source.path)
-    better = quality_of(log_round, outcome.plan.settings, outcome.plan.seed)
+    better = outcome.quality
     total = None if better is None else (bfactor + better.bfactor_angstrom2).astype(np.float32)
     write_kept(source, log_round, outcome.selection.weights, outcome.kept, out, total)
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from pydantic import Field
 
 from cryocore.config.base import per_round
 from cryocore.config.checks import checked
 from cryocore.config.rules import RULES
-from cryocore.config.select import Select
+from cryocore.config.select import BY_THE_RULE, Select
 from cryocore.errors import InputError
 from cryocore.explore.replay.bands import BandLimit
-from cryocore.log.names import MIXTURE
+from cryocore.log.names import MIXTURE, PROBABILITY, QUALITY, SCORES
 from cryocore.log.rounds import LogRound
 from cryocore.tables.io import read_schema, table_metadata
 
@@ -24,6 +27,7 @@ class Request:
 
     ``rule``, ``score``, ``normalise`` : as in the configuration
     ``values`` : of the rule, one per round, the last of which holds for all later rounds
+    ``quality`` : auto or none; asked for, the outcome tells of B-factors
     ``limit`` : bands that the score is computed from again; None takes it as it stands in the log
     ``seed`` : of the run; None reads it there
     """
@@ -32,6 +36,7 @@ class Request:
     values: tuple[float, ...] | None = None
     score: str | None = None
     normalise: str | None = None
+    quality: str | None = None
     limit: BandLimit | None = None
     seed: int | None = None
 
@@ -51,14 +56,22 @@ class Request:
         )
 
 
+class Tried(Select):
+    """The settings of a selection that is tried: it can rank by quality too."""
+
+    score: Literal[(*SCORES, MIXTURE, PROBABILITY, QUALITY)] = Field(default=BY_THE_RULE)  # type: ignore[valid-type]
+
+
 @dataclass(frozen=True)
 class Plan:
-    """A request in one round: settings, whose lists count selections from 1, and the seed."""
+    """A request in one round: settings, whose lists count selections from 1, the seed, and whether B-factors are asked
+    for."""
 
     settings: Select
     limit: BandLimit | None
     seed: int
     selection: int
+    tells_quality: bool
 
     @property
     def value(self) -> float:
@@ -129,13 +142,15 @@ def plan(request: Request, log_round: LogRound) -> Plan:
             values.pop("score", None)
         if RULES[rule].score:
             values["normalise"] = "none"
-    given = {"rule": rule, "score": request.score, "normalise": request.normalise, "value": request.values}
+    given = {"rule": rule, "score": request.score, "value": request.values}
+    given |= {"normalise": request.normalise, "quality": request.quality}
     values |= {name: value for name, value in given.items() if value is not None}
     # how many are kept is for the reader to assess
-    settings = checked(Select, {**values, "minimum": 1})
-    if request.limit and Plan(settings, None, 0, 1).score == MIXTURE:
+    settings = checked(Tried, {**values, "minimum": 1})
+    if request.limit and settings.score == MIXTURE:
         raise InputError(
             f"{rule} decides by probabilities, which have no band limit", fix="Choose another rule, or no limit"
         )
     seed = own.seed if request.seed is None else request.seed
-    return Plan(settings, request.limit, seed, log_round.number + 1)
+    asked = request.quality is not None or settings.score == QUALITY
+    return Plan(settings, request.limit, seed, log_round.number + 1, asked)

@@ -9,8 +9,12 @@ that the ratio of signal to noise power in every shell is in proportion to
 the number of correct particles, were there no others, that would make as good a map. From SSNR = F / (1 - F) of the
 round's half maps, each half set's SSNR is scaled by its own ratio of G, and the FSC is read off again. This is the law
 of Rosenthal and Henderson (2003), in which resolution grows with the number of particles, with the round's own curve
-in place of a B-factor. Left out: what incorrect particles share with the map at low resolution, particles that are half
-correct, and differences between particles in signal.
+in place of a B-factor. Where B-factors of particles are known, so that the signal of one is q = exp(-B s²/4) times that
+of the map, and its CTF in the map has a factor a of this kind or none, every shell has a ratio of its own:
+
+    G = (Σ w p q a)² / Σ w² a².
+
+Left out: what incorrect particles share with the map at low resolution, and particles that are half correct.
 """
 
 from __future__ import annotations
@@ -46,11 +50,33 @@ class Prediction:
     fsc_area_change: float | None
 
 
+@dataclass(frozen=True)
+class Envelopes:
+    """B-factors ``(n,)`` in Å²: the particles' ``own``, and those of their CTFs in the map ``before`` and ``after``."""
+
+    own: Floats
+    before: Floats
+    after: Floats
+
+
 def effective_correct(weights: Floats, correct: Floats) -> float:
     """G of one half set, for weights and probabilities of being correct ``(n,)``."""
     w, p = weights.astype(np.float64), correct.astype(np.float64)
     noise = float(np.sum(w * w))
     return float(np.sum(w * p)) ** 2 / noise if noise > 0 else 0.0
+
+
+def effective_by_shell(weights: Floats, correct: Floats, own: Floats, applied: Floats, frequency: Floats) -> Floats:
+    """G of one half set at frequencies ``(shells,)`` in 1/Å: particles have B-factors of their ``own`` in Å², and
+    those that are ``applied`` in their CTFs, all ``(n,)``."""
+    rows = weights > 0
+    own, applied = own[rows].astype(np.float64), applied[rows].astype(np.float64)
+    w, p = weights[rows], correct[rows]
+
+    def at(squared: float) -> float:
+        return effective_correct(w * np.exp(-0.25 * squared * applied), p * np.exp(-0.25 * squared * own))
+
+    return np.array([at(float(s) ** 2) for s in frequency])
 
 
 def predict(
@@ -59,6 +85,7 @@ def predict(
     correct: NDArray[np.float32],
     half: NDArray[np.int8],
     curves: FscCurves | None,
+    envelopes: Envelopes | None = None,
 ) -> Prediction:
     """Predict the FSC of other weights.
 
@@ -68,19 +95,29 @@ def predict(
     correct : (n,) probabilities of being correct, or flags
     half : (n,) half sets
     curves : of the round's half maps; None leaves resolutions unknown
+    envelopes : of particles of unequal quality
     """
     halves = [half == h for h in (1, 2)]
     old, new = ([effective_correct(w[h], correct[h]) for h in halves] for w in (before, after))
     if curves is None or min(old) <= 0:
         return Prediction(sum(new), sum(old), None, None, None)
     measured = curves.corrected
-    curve = scaled_fsc(measured, new[0] / old[0], new[1] / old[1])
+    gains: list[Floats] = [np.array(n / o) for n, o in zip(new, old, strict=True)]
+    if envelopes is not None:
+        e, frequency = envelopes, 1.0 / curves.resolution_angstrom
+        gains = [
+            effective_by_shell(after[h], correct[h], e.own[h], e.after[h], frequency)
+            / effective_by_shell(before[h], correct[h], e.own[h], e.before[h], frequency)
+            for h in halves
+        ]
+    curve = scaled_fsc(measured, *gains)
     was, will_be = (resolution_at(c, curves.resolution_angstrom) for c in (measured, curve))
     return Prediction(sum(new), sum(old), was, will_be, float(np.mean((curve - np.clip(measured, 0, 1))[1:])))
 
 
-def scaled_fsc(curve: NDArray[np.float64], first: float, second: float) -> NDArray[np.float64]:
-    """FSC ``(shells,)`` of half maps whose signal-to-noise ratios are multiplied by ``first`` and ``second``.
+def scaled_fsc(curve: NDArray[np.float64], first: Floats | float, second: Floats | float) -> NDArray[np.float64]:
+    """FSC ``(shells,)`` of half maps whose signal-to-noise ratios are multiplied by ``first`` and ``second``, a number
+    each or one per shell.
 
     >>> scaled_fsc(np.array([1.0, 0.5, 0.0]), 4.0, 4.0).round(3).tolist()
     [1.0, 0.8, 0.0]

@@ -25,6 +25,7 @@ from cryocore.imaging.cache import image_source
 from cryocore.imaging.grid import FourierGrid, FourierSums
 from cryocore.imaging.image_geometry import used_shells
 from cryocore.imaging.solve import Solver
+from cryocore.log.names import APPLIED_BFACTOR
 from cryocore.log.rounds import find_rounds, wanted_rounds
 from cryocore.maps.fsc import half_map_fsc, resolution_at
 from cryocore.maps.mrc import read_map
@@ -117,7 +118,7 @@ def reslog(
     repeats: int = 1,
     seed: int = 0,
 ) -> list[Series]:
-    """Measure the resolution of random subsets of all particles, and of those in a round's map.
+    """Measure the resolution of random subsets of all particles, and of those in a round's map, with their B-factors.
 
     Parameters
     ----------
@@ -139,19 +140,20 @@ def reslog(
         grid = FourierGrid.of(len(mask), pixel, float(file["padding"]), int(file["last_shell"]))
     cache = run_dir / "cache" / "transforms.npz"
     source = image_source(cache if cache.exists() else None, data, used_shells(data.optics, grid))
-    weights = log.column("weight")
+    weights, bfactor = log.column("weight"), log.column(APPLIED_BFACTOR)
     everyone = np.ones(len(data), dtype=np.float32)
-    sets = {"all particles": everyone}
-    if weights is not None and not np.array_equal(weights, everyone):
-        sets[f"round {log.number}"] = weights.astype(np.float32)
+    sets = {"all particles": (data, everyone)}
+    if bfactor is not None or (weights is not None and not np.array_equal(weights, everyone)):
+        chosen = everyone if weights is None else weights.astype(np.float32)
+        sets[f"round {log.number}"] = data.with_bfactors(bfactor), chosen
     group = point_group(log.symmetry)
     found = []
-    for name, chosen in sets.items():
+    for name, (members, chosen) in sets.items():
         wanted = sizes_for(int(np.count_nonzero(chosen)), sizes)
         points = [
             point
             for repeat in range(repeats)
-            for point in _sequence(data, chosen, wanted, grid, mask, group, backend, source, (seed, repeat), name)
+            for point in _sequence(members, chosen, wanted, grid, mask, group, backend, source, (seed, repeat), name)
         ]
         found.append(series(name, points, grid.box * pixel / grid.last_shell))
     return found

@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from cryocore.log.names import REASON
 from cryocore.reconstruct.iterative.optimise import Epoch
 from cryocore.reconstruct.iterative.sweep import Ledger
-from cryocore.tables.io import read_table, write_table, write_tables
-from cryocore.tables.particles import BFACTOR, Particles
-from cryocore.types import Floats32
+from cryocore.tables.io import read_schema, read_table, write_table, write_tables
+from cryocore.tables.particles import BFACTORS, Particles
 
 
 class BatchLog:
@@ -79,10 +79,10 @@ def write_weights(
     particles: Particles,
     ledger: Ledger,
     selected: NDArray[np.bool_],
-    bfactor_angstrom2: Floats32 | None = None,
+    subset: Path | None = None,
 ) -> None:
-    """The weight of each particle in the maps, as a subset has it, with what it was scored by, and the B-factor that
-    the subset gave it."""
+    """The weight of each particle in the maps, as a subset has it, and what it was scored by; with the reasons and
+    B-factors of the ``subset`` that was fitted."""
     weight = ledger.weight.astype(np.float32)
     columns: dict[str, Any] = {
         "particle_id": particles.ids,
@@ -92,6 +92,10 @@ def write_weights(
         "plain": ledger.plain.astype(np.float32),
         "cross": ledger.cross.astype(np.float32),
     }
-    if bfactor_angstrom2 is not None:
-        columns[BFACTOR] = bfactor_angstrom2
-    write_table(path, pa.table(columns))
+    table = pa.table(columns)
+    if subset is not None:
+        there = read_schema(subset).names
+        said = read_table(subset, ["particle_id", *(name for name in (REASON, *BFACTORS) if name in there)])
+        for name in said.column_names[1:]:
+            table = table.append_column(name, said.column(name))
+    write_table(path, table)

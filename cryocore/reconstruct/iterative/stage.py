@@ -37,7 +37,7 @@ from cryocore.score.comparison import Comparison
 from cryocore.score.noise import estimate_noise
 from cryocore.score.reference import Reference, make_reference
 from cryocore.tables.io import atomic_path
-from cryocore.tables.particles import Particles, read_bfactors, read_subset
+from cryocore.tables.particles import Particles, read_subset
 from cryocore.training import checkpoint
 from cryocore.training.scalars import Scalars
 from cryocore.types import Floats, Floats32
@@ -103,8 +103,7 @@ def solve(
     """
     data = Particles.read(particles)
     weights, selected = read_subset(subset, data)
-    bfactor = read_bfactors(subset, data)
-    data = data.with_bfactors(bfactor)
+    data = data.with_quality(subset)
     require_both_halves(weights, data.column("half"), subset)
     optics = data.reference_optics
     pixel, box = optics.pixel_size_angstrom, optics.box
@@ -128,7 +127,7 @@ def solve(
         density = sampling_density(symmetrise(all_sums(problem, used, ranks), problem.group, backend))
     if ranks.first:
         write_maps(fit, halves, density, settings.padding, out_dir)
-        write_weights(out_dir / "weights.parquet", data, state.ledger, selected, bfactor)
+        write_weights(out_dir / "weights.parquet", data, state.ledger, selected, subset)
         write_epochs(out_dir / "epochs.parquet", state.history)
         merge_batches(out_dir / PARTS, len(state.history), ranks.world, out_dir / "batches.parquet")
         shutil.rmtree(out_dir / PARTS)

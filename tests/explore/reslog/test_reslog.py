@@ -17,7 +17,7 @@ from cryocore.commands.app import app
 from cryocore.config.plant import PlantedErrors
 from cryocore.config.simulate import Simulate
 from cryocore.errors import InputError
-from cryocore.explore.reslog import fit_bfactor, reslog
+from cryocore.explore.reslog import fit_bfactor, measure, reslog
 from cryocore.explore.reslog.figures import reslog_figure
 from cryocore.explore.reslog.measure import _ranks, sizes_for
 from cryocore.formats.stacks import StackReader
@@ -26,7 +26,7 @@ from cryocore.ingest.particles import ingest
 from cryocore.maps.masks import automatic_mask
 from cryocore.maps.mrc import write_map
 from cryocore.simulate.stage import simulate, true_map
-from cryocore.tables.io import write_table
+from cryocore.tables.io import read_table, write_table
 
 N, PLANTED, PIXEL = 2400, 150.0, 1.8
 CPU = get_backend("cpu", threads=1)
@@ -137,3 +137,24 @@ def test_sizes_beyond_the_data_are_refused():
     assert sizes_for(1000, [500, 5000, 200]) == [200, 500]
     with pytest.raises(InputError, match="no size"):
         sizes_for(100, [5000])
+
+
+def test_the_rounds_particles_have_the_bfactors_of_its_map(run, tmp_path, monkeypatch):
+    kept, used = tmp_path / "run", []
+    shutil.copytree(run, kept, ignore=shutil.ignore_patterns("images"))
+    file = kept / "log" / "round=0" / "log.parquet"
+    bfactor = np.linspace(-40.0, 90.0, N).astype(np.float32)
+    table = read_table(file).append_column("quality_bfactor_angstrom2", pa.array(bfactor))
+    write_table(file, table, symmetry="C1")
+    plain = measure.accumulate
+
+    def recorded(data, *given, **named):
+        used.append(data.column("ctf_bfactor"))
+        return plain(data, *given, **named)
+
+    monkeypatch.setattr(measure, "accumulate", recorded)
+    found = reslog(kept, CPU, number="0", sizes=[400])
+    assert [s.name for s in found] == ["all particles", "round 0"]
+    assert not used[0].any() and np.array_equal(used[1], bfactor)
+    smooth = [s.points[0].smooth_resolution_angstrom for s in found]
+    assert smooth[0] != smooth[1]

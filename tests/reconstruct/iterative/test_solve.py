@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -35,7 +36,8 @@ from cryocore.reconstruct.iterative.optimise import Epoch, State, finished, run_
 from cryocore.reconstruct.iterative.sweep import Ledger, Problem, sweep  # noqa: E402
 from cryocore.reconstruct.iterative.symmetry import SymmetryOperators  # noqa: E402
 from cryocore.simulate.stage import simulate  # noqa: E402
-from cryocore.tables.particles import Particles  # noqa: E402
+from cryocore.tables.io import write_table  # noqa: E402
+from cryocore.tables.particles import BFACTOR_SD, Particles, read_bfactors, read_reasons  # noqa: E402
 from cryocore.training import checkpoint  # noqa: E402
 from tests.phantoms import Blobs  # noqa: E402
 from tests.reconstruct.test_reconstruct import data_set  # noqa: E402
@@ -63,12 +65,20 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def solved(folder: Path, out: Path, *, symmetry: str = "C1", ranks: Ranks | None = None, **settings: Any) -> Path:
+def solved(
+    folder: Path,
+    out: Path,
+    *,
+    symmetry: str = "C1",
+    ranks: Ranks | None = None,
+    subset: Path | None = None,
+    **settings: Any,
+) -> Path:
     """Half maps of a data set in ``out``."""
     how = Solve(method="iterative", iterative=Iterative.model_validate(settings))
     ranks = ranks or Ranks()
     given = {"settings": how, "symmetry": symmetry, "seed": 0, "backend": get_backend("cpu"), "ranks": ranks}
-    solve(folder / "particles.parquet", None, None, **given, out_dir=out)
+    solve(folder / "particles.parquet", subset, None, **given, out_dir=out)
     return out
 
 
@@ -239,6 +249,21 @@ def test_robust_losses_weigh_wrong_particles_down(simulated: Path, tmp_path: Pat
     for name in ("half1.mrc", "half2.mrc", "map.mrc", "mask.mrc", "fsc.parquet", "sampling.npz"):
         assert (out / name).is_file()
     assert not (out / "checkpoint.pt").exists() and not (out / "batches").exists()
+
+
+def test_weights_say_what_the_subset_says_of_particles(simulated: Path, tmp_path: Path) -> None:
+    """Reasons and B-factors reach the log, which knows the weights of the fit alone."""
+    data = Particles.read(simulated / "particles.parquet")
+    reason = pa.array(["orientation", None, "quality"] * (len(data) // 3)).dictionary_encode()
+    bfactor = np.linspace(-30.0, 60.0, len(data)).astype(np.float32)
+    said = {"reason": reason, "bfactor_angstrom2": bfactor, "bfactor_sd_angstrom2": bfactor + 40.0}
+    weight = np.ones(len(data), dtype=np.float32)
+    write_table(tmp_path / "subset.parquet", pa.table({"particle_id": data.ids, "weight": weight, **said}))
+    out = solved(simulated, tmp_path / "out", subset=tmp_path / "subset.parquet", n_epochs=1)
+    found = out / "weights.parquet"
+    assert read_reasons(found, len(data)).to_pylist() == reason.to_pylist()
+    assert np.array_equal(read_bfactors(found, data), bfactor)
+    assert np.array_equal(read_bfactors(found, data, column=BFACTOR_SD), bfactor + 40.0)
 
 
 def test_robust_map_is_nearer_to_the_truth(simulated: Path, tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ integrated. The log-likelihood of a particle counts by its probability of being 
 
 The particles of a micrograph have one B, normal about that of the optics group, and this about that of the data set.
 The spread of each level maximises the marginal likelihood, on a grid of B. A level whose spread does not raise it
-significantly has none, so that where micrographs are alike nothing is found: all are 0. What is written is the
-posterior mean and standard deviation. One particle alone says too little of its own B: what the model is wrong by looks like a spread of it.
+significantly has none, so that where micrographs are alike nothing is found: all are 0. What is written are the
+posterior mean and standard deviation. One particle alone says too little of its own B: what the model is wrong by looks
+like a spread of it.
 
 Half sets share the spreads alone: everything else is estimated within them. Only differences between particles are
 known, as what all have in common is in the map: the mean over each half set, by probability, is 0.
@@ -19,7 +20,7 @@ known, as what all have in common is in the map: the mean over each half set, by
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -272,7 +273,7 @@ def quality(log_round: LogRound, *, seed: int = 0) -> Quality | None:
     frequency2 = mean_squared_frequency(log_round.metadata)
     raw = _joined([part for part, _ in _bands(log_round, members, rows)])
     gains = _gains(raw, members.half[rows])
-    sample = _without_bfactors(raw, members, rows, gains, frequency2)
+    sample = _without_bfactors(log_round.metadata, raw, members, rows, gains)
     grid = Grid.of(frequency2, np.einsum("n,nb->b", sample.weight, sample.energy))
     spreads = fit(sample, members.tree, grid, _least(members))
     if not spreads.found:
@@ -282,7 +283,7 @@ def quality(log_round: LogRound, *, seed: int = 0) -> Quality | None:
         nodes += of_nodes(log_likelihood(sample, grid, spreads.scale), sample.node, len(nodes))
     else:
         for bands, at in _bands(log_round, members):
-            part = _without_bfactors(bands, members, at, gains, frequency2)
+            part = _without_bfactors(log_round.metadata, bands, members, at, gains)
             nodes += of_nodes(log_likelihood(part, grid, spreads.scale), part.node, len(nodes))
     found, sd = (values[members.node] for values in Beliefs.of(nodes, members.tree, spreads, grid).micrographs())
     for h in (0, 1):
@@ -343,8 +344,6 @@ def _bands(
 ) -> Iterator[tuple[Bands, NDArray[np.intp]]]:
     """What the bands say by the log's predictions, a row group after the other, and the rows; of some ``rows`` alone,
     where they are given."""
-    metadata = log_round.metadata
-    share = np.asarray(metadata["signal_share"])
     names = ["optics_group", *BAND_SUMS, *(name for name in ("noise_power",) if name in log_round.columns)]
     start = 0
     for columns in log_round.row_groups(names):
@@ -354,19 +353,18 @@ def _bands(
         if rows is not None:
             at = rows[np.searchsorted(rows, at[0]) : np.searchsorted(rows, at[-1], side="right")]
             columns = {name: values[at - (start - n)] for name, values in columns.items()}
-        noise = coefficients_noise(metadata, columns)
-        matched, energy = share / noise * columns["inner_product"], share**2 / noise * columns["projection_power"]
+        matched, energy = signal_to_noise(log_round.metadata, columns)
         yield Bands(matched, energy, members.weight[at], members.node[at]), at
 
 
 def _without_bfactors(
-    bands: Bands, members: Members, at: NDArray[np.intp], gains: Floats, frequency2: Floats
+    metadata: Mapping[str, Any], bands: Bands, members: Members, at: NDArray[np.intp], gains: Floats
 ) -> Bands:
     """The bands of some rows by predictions with ``gains`` ``(2, bands)`` and without a B-factor of the particle."""
-    factor = gains[members.half[at]]
-    if members.applied is not None:
-        factor = factor * np.exp(0.25 * members.applied[at, None] * frequency2)
-    return replace(bands, matched=factor * bands.matched, energy=factor**2 * bands.energy)
+    gain = gains[members.half[at]]
+    applied = {} if members.applied is None else {APPLIED_BFACTOR: members.applied[at]}
+    matched, energy = without_bfactor(metadata, applied, gain * bands.matched, gain**2 * bands.energy)
+    return replace(bands, matched=matched, energy=energy)
 
 
 def _least(members: Members) -> tuple[float, ...]:

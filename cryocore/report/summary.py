@@ -33,6 +33,7 @@ from cryocore.report.groups import groups_section
 from cryocore.report.loss import loss_section
 from cryocore.report.orientation import orientation_section
 from cryocore.report.page import Contents, Provenance, write_report
+from cryocore.report.quality import quality_section
 from cryocore.report.reasons import reasons_section
 from cryocore.report.section import Section
 from cryocore.report.verdict import recommended_sentence, warnings
@@ -146,6 +147,7 @@ def findings(run_dir: Path, n_rounds: int, settings: dict[str, Any], assessed: s
         loss_section(run_dir, last, seed=seed),
         orientation_section(run_dir, rounds, seed=seed),
         groups_section(run_dir, last),
+        quality_section(run_dir, last),
         *filter(None, [classifier_section(run_dir, last, rounds[-1]["aucs"], **_classifier(settings))]),
     ]
     told = [*first, *warnings(rounds, n_rounds=n_rounds), *(w for section in sections for w in section.warnings)]

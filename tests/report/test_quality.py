@@ -1,0 +1,166 @@
+"""What the report says of particles of unequal quality: intervals, order, and what goes with it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from cryocore.ingest.particles import ingest
+from cryocore.log.quality import quality
+from cryocore.log.rounds import open_round
+from cryocore.maps.curves import FscCurves
+from cryocore.maps.fsc import shell_resolution
+from cryocore.report.quality import _beside, _trends, micrographs, quality_section
+from cryocore.tables.io import read_table, table_metadata, write_table
+from cryocore.tables.particles import BFACTOR_SD
+from cryocore.types import Floats
+from tests.ingest.samples import particle_columns, write_data_set
+from tests.log.test_quality import METADATA, drawn, on_micrographs
+
+COUNT = 40
+RESOLUTION = shell_resolution(64, 2.0)
+
+
+def run_with(
+    folder: Path,
+    bfactor: Floats,
+    micrograph: Floats,
+    seed: int,
+    *,
+    name: str = "m{}.mrc",
+    group: Any = None,
+    named: bool = True,
+) -> Path:
+    """A run of two rounds whose subset has the B-factors by the log, which is that of both rounds."""
+    log = drawn(bfactor, micrograph, seed)
+    names = [name.format(int(m)) for m in micrograph]
+    log = log.set_column(log.schema.get_field_index("micrograph"), "micrograph", pa.array(names).dictionary_encode())
+    log = log if named else log.drop_columns(["micrograph"])
+    if group is not None:
+        at = log.schema.get_field_index("optics_group")
+        log = log.set_column(at, "optics_group", pa.array(np.asarray(group, dtype=np.int32)))
+    defocus = pa.array((8000.0 + 300.0 * (micrograph * 7 % COUNT)).astype(np.float32))
+    for side in "uv":
+        log = log.append_column(f"defocus_{side}_angstrom", defocus)
+    (folder / "round_1").mkdir(parents=True)
+    curve = np.where(np.arange(33) < 24, 1.0, 0.0)
+    FscCurves(np.arange(33), RESOLUTION, curve, curve, curve, curve).write(folder / "round_1" / "fsc.parquet")
+    write_table(folder / "log" / "round=1" / "log.parquet", log, **METADATA)
+    found = quality(open_round(folder / "log" / "round=1" / "log.parquet"))
+    subset = pa.table({"particle_id": log["particle_id"], "weight": np.ones(len(log), np.float32)})
+    for column, values in ({} if found is None else found.columns()).items():
+        subset = subset.append_column(column, pa.array(values))
+    said = {} if found is None else {"quality": found.as_dict()}
+    write_table(folder / "round_1" / "subset.parquet", subset, settings={"quality": "auto"}, **said)
+    return folder
+
+
+def read(folder: Path) -> Any:
+    """The micrographs of such a run."""
+    log, subset = open_round(folder / "log" / "round=1" / "log.parquet"), read_table(folder / "round_1/subset.parquet")
+    return micrographs(log, subset, table_metadata(subset.schema)["quality"]["spread_angstrom2"], {})
+
+
+def test_micrographs_that_get_dull_are_named_with_what_it_does(tmp_path: Path) -> None:
+    """Planted: B rises by 8 Å² from one micrograph to the next."""
+    _, micrograph = on_micrographs(1, 0.0)
+    section = quality_section(run_with(tmp_path, 8.0 * micrograph, micrograph, 1), 1)
+    found = read(tmp_path)
+    ends = np.exp(
+        -0.25 * np.array([found.bfactor_angstrom2.max(), found.bfactor_angstrom2.min()]) / (128.0 / 23.857) ** 2
+    )
+    reach = f"the dullest of 40 has {ends[0]:.2f} times that of the mean, the sharpest {ends[1]:.2f} times"
+    assert reach in section.answer
+    assert section.answer.startswith("The signal of micrographs reaches differently far: at 5.4 Å")
+    levels, agreement, trends, command = section.points
+    assert "between micrographs; none is found between optics groups." in levels
+    assert float(agreement.rstrip(".").split()[-1]) > 0.9
+    assert trends.startswith("B rises with the order of acquisition (rank correlation +0.9")
+    assert trends.endswith("No trend is seen with the defocus.")
+    assert f"cryocore replay {tmp_path} --round 0 --quality none" in command
+    (listed,) = section.tables
+    rows = [int(row[0][1:].split(".")[0]) for row in listed.rows]
+    assert len(rows) == 6 and min(rows[:3]) > 30 and max(rows[3:]) < 10
+    low, high = (float(end.replace("−", "-")) for end in listed.rows[0][3].split(" to "))
+    assert low < float(listed.rows[0][2]) < high and low > 60.0
+    (drawing,) = section.drawings
+    assert [len(axes.containers[0].lines[0].get_xdata()) for axes in drawing.figure.axes] == [COUNT, COUNT]
+    np.testing.assert_allclose(drawing.figure.axes[0].containers[0].lines[0].get_ydata(), found.bfactor_angstrom2)
+
+
+def test_intervals_of_both_half_sets_hold_what_they_say(tmp_path: Path) -> None:
+    """240 micrographs: 95 of 100 intervals hold the truth, and both half sets say more than either."""
+    within, narrower = [], []
+    for seed in range(6):
+        bfactor, micrograph = on_micrographs(seed, 80.0)
+        found = read(run_with(tmp_path / str(seed), bfactor - bfactor.mean(), micrograph, seed))
+        truth = np.array([(bfactor - bfactor.mean())[micrograph == int(name[1:-4])][0] for name in found.name])
+        within.append(np.abs(found.bfactor_angstrom2 - truth) < 1.96 * found.sd_angstrom2)
+        sd = read_table(tmp_path / str(seed) / "round_1" / "subset.parquet")[BFACTOR_SD].to_numpy()
+        narrower.append(found.sd_angstrom2.mean() / sd.mean())
+    assert 0.90 < np.concatenate(within).mean() < 0.99
+    assert 0.6 < np.mean(narrower) < 0.85
+
+
+def test_the_order_is_that_of_the_time_in_the_names(tmp_path: Path) -> None:
+    bfactor, micrograph = on_micrographs(2, 80.0)
+    run_with(tmp_path, bfactor, 40.0 - micrograph, 2, name="grid{0:02d}_20240102_1015{0:02d}.mrc")
+    assert [int(name[4:6]) for name in read(tmp_path).name] == [*range(1, 41)]
+
+
+def test_alike_particles_are_one_line(tmp_path: Path) -> None:
+    folder = run_with(tmp_path, *on_micrographs(3, 0.0), 3)
+    section = quality_section(folder, 1)
+    assert section.answer.startswith("No differences are found") and "\n" not in section.answer
+    assert (section.points, section.drawings, section.tables, section.reading) == ((), (), (), "")
+    assert quality_section(folder, 0).answer == "Nothing is selected yet."
+    subset = folder / "round_1" / "subset.parquet"
+    write_table(subset, read_table(subset), settings={"quality": "none"})
+    assert quality_section(folder, 1).answer == "Not asked: select.quality is none."
+
+
+def test_optics_groups_that_differ_have_no_figure_without_micrographs(tmp_path: Path) -> None:
+    """A log that names no micrograph, in which the second half of the particles is dull."""
+    _, micrograph = on_micrographs(0, 0.0)
+    run_with(tmp_path, 300.0 * (micrograph >= 20), micrograph, 0, group=micrograph >= 20, named=False)
+    section = quality_section(tmp_path, 1)
+    assert section.answer.startswith("The signal of optics groups reaches differently far. Each counts in the map")
+    assert re.fullmatch(r"Standard deviation of B: \d+ Å² between optics groups\.", section.points[0])
+    assert not section.drawings and not section.tables
+
+
+def test_a_subset_of_other_particles_is_no_answer(tmp_path: Path) -> None:
+    folder = run_with(tmp_path, *on_micrographs(5, 80.0), 5)
+    subset = folder / "round_1" / "subset.parquet"
+    spreads = {"spread_angstrom2": {"micrograph": 80.0, "optics_group": 0.0, "particle": 0.0}}
+    write_table(subset, read_table(subset).slice(10), settings={"quality": "auto"}, quality=spreads)
+    assert quality_section(folder, 1).answer.startswith("Not answered: its 1490 rows are not the 1500 particles")
+
+
+def test_columns_of_the_file_that_tell_of_ice(tmp_path: Path) -> None:
+    columns = particle_columns()
+    columns["rlnCtfMaxResolution"] = [3.0 + 0.25 * i for i in range(len(columns["rlnImageName"]))]
+    ingest(write_data_set(tmp_path, particles=columns), root=None, pixel_size_angstrom=None, seed=0).write(
+        tmp_path / "particles.parquet"
+    )
+    (values,) = _beside(tmp_path).items()
+    assert values[0] == "the resolution of the CTF fit"
+    np.testing.assert_allclose(values[1], columns["rlnCtfMaxResolution"])
+    assert _beside(tmp_path / "elsewhere") == {}
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_what_goes_with_quality_is_told(tmp_path: Path, sign: float) -> None:
+    bfactor, micrograph = on_micrographs(4, 80.0)
+    run_with(tmp_path, bfactor, micrograph, 4)
+    log, subset = open_round(tmp_path / "log" / "round=1" / "log.parquet"), tmp_path / "round_1" / "subset.parquet"
+    spreads = {"micrograph": 80.0, "optics_group": 0.0}
+    found = micrographs(log, read_table(subset), spreads, {"the density of the ice ring": sign * bfactor})
+    which = "rises" if sign > 0 else "falls"
+    told = re.search(rf"B {which} with the density of the ice ring \(rank correlation ([+-]0\.\d\d)\)", _trends(found))
+    assert told is not None and sign * float(told[1]) > 0.7

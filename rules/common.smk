@@ -255,15 +255,23 @@ def watch_scheduler():
     if plugin is None or plugin.name != "slurm":
         return
     from snakemake.logging import logger
-    from snakemake_executor_plugin_slurm import validate_account
+    from snakemake_executor_plugin_slurm import validate_account, validate_slurm_extra
     from cryocore.workflow.watch import SchedulerWatch, require_writable
 
     try:
         require_writable(Path(workflow.executor_settings.logdir or "logs"))
     except InputError as error:
         raise WorkflowError(str(error)) from None
-    for account in {job.resources.get("slurm_account") for job in workflow.dag.needrun_jobs()} - {None}:
-        validate_account(str(account), logger)
+    # The plugin asks this for each job, and waits without a word where jobs share a submission.
+    jobs = list(workflow.dag.needrun_jobs())
+    try:
+        for account in {job.resources.get("slurm_account") for job in jobs} - {None}:
+            validate_account(str(account), logger)
+    except WorkflowError as error:
+        fix = "Correct slurm_account under default-resources in config.yaml of the profile."
+        raise WorkflowError(f"{error}\n{fix}") from None
+    for job in jobs:
+        validate_slurm_extra(job)
     SchedulerWatch(Path("logs", CONFIG.run), logger, {rule.name: rule for rule in workflow.rules}).start()
 
 

@@ -6,10 +6,12 @@ SLURM refuses it submits again.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import tempfile
 import threading
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -42,10 +44,9 @@ class SchedulerWatch(logging.Handler):
         self.rules = rules
         self.old = self.told = len(read_notices(self.file))
         self.reasons: dict[str, str] = {}
-        self.ended = threading.Event()
 
     def start(self) -> None:
-        """Stand in for ``sbatch``, listen to Snakemake, and look at the queue now and then."""
+        """Stand in for ``sbatch`` and ``squeue``, listen to Snakemake, and ask now and then why jobs wait."""
         os.environ.update({NOTICES: str(self.file), "PATH": os.pathsep.join([str(FOLDER), os.environ.get("PATH", "")])})
         self.logger.addHandler(self)
         threading.Thread(target=self._look_at_queue, daemon=True).start()
@@ -60,9 +61,10 @@ class SchedulerWatch(logging.Handler):
         if number is None:
             self._tell_refusals(notices)
         elif said := why_ended(str(number)):
-            given = next((n for n in notices if n.slurm_job == str(number)), Notice("ended", ()))
+            given = next((n for n in reversed(notices) if n.slurm_job == str(number)), Notice("ended", ()))
             notice = Notice("ended", given.jobs, given.request, said, str(number))
-            notice.write(self.file)
+            with contextlib.suppress(OSError):  # a full disk is no reason not to tell
+                notice.write(self.file)
             self.logger.error(notice.text)
 
     def _tell_refusals(self, notices: list[Notice]) -> None:
@@ -76,7 +78,8 @@ class SchedulerWatch(logging.Handler):
     def _look_at_queue(self) -> None:
         started: set[str] = set()
         after_s = FIRST_LOOK_S
-        while not self.ended.wait(after_s):
+        while True:
+            time.sleep(after_s)
             submitted = [n for n in read_notices(self.file)[self.old :] if n.kind == "submitted"]
             waits = [n for n in submitted if n.slurm_job not in started]
             reasons = not_started(n.slurm_job for n in waits) if waits else {}

@@ -177,13 +177,16 @@ def _job(log: Path, now: float, *, locked: bool) -> Job:
     if locked and now - changed < QUIET_S:
         return Job(stage, number, shard, "at work", 0.0, log)
     wildcards = "_".join(str(v) for v in (number, shard) if v is not None)
-    slurm = next(p for p in log.parents if p.name == "logs") / "slurm" / f"rule_{stage}" / wildcards
-    return Job(stage, number, shard, "unfinished", 0.0, log, _said_by_slurm(slurm))
+    slurm = next(p for p in log.parents if p.name == "logs") / "slurm"
+    together = slurm.glob(f"group_*{'' if number is None else f'_{number}'}_*{stage}*")
+    folders = [slurm / f"rule_{stage}" / wildcards, *together]
+    return Job(stage, number, shard, "unfinished", 0.0, log, _said_by_slurm(folders))
 
 
-def _said_by_slurm(folder: Path) -> str:
+def _said_by_slurm(folders: list[Path]) -> str:
     """Why SLURM ended a job, by the last of its logs; empty where it did not."""
-    for path in sorted(folder.glob("*.log"), key=lambda p: p.stat().st_mtime, reverse=True):
+    logs = [path for folder in folders for path in folder.glob("*.log")]
+    for path in sorted(logs, key=lambda p: p.stat().st_mtime, reverse=True):
         told = [line.strip() for line in path.read_text(errors="replace").splitlines() if SLURM_FAULT.match(line)]
         if told:
             return f"{told[-1]} ({path})"

@@ -61,13 +61,14 @@ def test_a_crash_is_told_by_its_last_line(logs: Path) -> None:
     "line",
     [
         "slurmstepd: error: *** STEP 5.0 ON vm CANCELLED AT 2026-03-01T10:01:12 DUE TO TIME LIMIT ***",
-        "slurmstepd: error: Step 5.0 exceeded memory limit (900 > 700), being killed",
+        "slurmstepd-vm: error: Step 5.0 exceeded memory limit (900 > 700), being killed",
         "slurmstepd: error: Detected 1 oom_kill event in StepId=5.0. Some of the step tasks have been OOM Killed.",
     ],
 )
-def test_what_slurm_ended_is_unfinished_and_says_why(logs: Path, line: str) -> None:
+@pytest.mark.parametrize("folder", ["rule_sum/1_1", "group_round_1_reconstruct_sum"])
+def test_what_slurm_ended_is_unfinished_and_says_why(logs: Path, line: str, folder: str) -> None:
     (logs.parent.parent / ".snakemake/locks/0.input.lock").unlink()
-    slurm = logs.parent / "slurm/rule_sum/1_1/5.log"
+    slurm = logs.parent / "slurm" / folder / "5.log"
     slurm.parent.mkdir(parents=True)
     slurm.write_text(f"host: vm\n{line}\n")
     text = run_status(logs).text

@@ -34,14 +34,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def given(folder: Path, settings: Score) -> dict[str, Any]:
-    files = {"particles": folder / "particles.parquet", "round_dir": folder / "round", "subset": None}
+def given(folder: Path, settings: Score, subset: Path | None = None) -> dict[str, Any]:
+    files = {"particles": folder / "particles.parquet", "round_dir": folder / "round", "subset": subset}
     return {**files, "settings": settings, "symmetry": "C1", "seed": 0, "backend": get_backend("cpu")}
 
 
-def scored(folder: Path, settings: Score, *, cached: bool = False) -> list[Path]:
+def scored(folder: Path, settings: Score, *, cached: bool = False, subset: Path | None = None) -> list[Path]:
     """The scores of all shards."""
-    how = given(folder, settings)
+    how = given(folder, settings, subset)
     noise_of_round(**how, out=folder / "noise.npz")
     for i in range(K):
         part: dict[str, Any] = {"shard": Shard(i, K)}
@@ -61,6 +61,24 @@ def test_gathered_scores_are_those_of_all_particles_at_once(run: Path, noise: st
     gathered, whole = pq.read_table(run / "gathered.parquet"), pq.read_table(run / "whole.parquet")
     assert gathered.schema.equals(whole.schema, check_metadata=True)
     assert gathered.equals(whole.unify_dictionaries())
+
+
+def test_shards_predict_with_the_bfactors_of_the_subset(run: Path, tmp_path: Path) -> None:
+    """To the last bit what all particles at once are scored by, and what they have in the log."""
+    data = Particles.read(run / "particles.parquet")
+    bfactor = np.linspace(-60.0, 200.0, len(data)).astype(np.float32)
+    said = {"bfactor_angstrom2": bfactor, "bfactor_sd_angstrom2": np.full(len(data), 30.0, np.float32)}
+    subset = tmp_path / "subset.parquet"
+    write_table(subset, pa.table({"particle_id": data.ids, "weight": np.ones(len(data), np.float32), **said}))
+    gather(run / "particles.parquet", scored(run, Score(), subset=subset), seed=0, out=tmp_path / "gathered.parquet")
+    score(**given(run, Score(), subset), round_number=0, out=tmp_path / "whole.parquet")
+    score(**given(run, Score()), round_number=0, out=tmp_path / "plain.parquet")
+    gathered, whole, plain = (pq.read_table(tmp_path / f"{name}.parquet") for name in ("gathered", "whole", "plain"))
+    assert gathered.equals(whole.unify_dictionaries())
+    assert np.array_equal(gathered["quality_bfactor_angstrom2"].to_numpy(), bfactor)
+    assert set(gathered["quality_bfactor_sd_angstrom2"].to_pylist()) == {30.0}
+    dull, sharp = (np.stack(table["projection_power"].to_numpy())[:, -4:].sum(axis=1) for table in (gathered, plain))
+    assert dull[-1] < 0.8 * sharp[-1] and dull[0] > sharp[0]
 
 
 def test_shards_read_transforms_of_their_own(run: Path) -> None:

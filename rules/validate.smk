@@ -55,7 +55,7 @@ rule report:
         report=shown("<results>/report.html", "report", "report"),
         figures=report(
             directory("<results>/figures"),
-            patterns=["{name}.png"],
+            patterns=["{name}.svg", "{name}.png"],
             category="Figures",
             labels={"figure": "{name}"},
         ),

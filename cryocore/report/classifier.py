@@ -6,8 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cryocore.classify.example_images import ExampleImages
-from cryocore.classify.results import EXAMPLES
 from cryocore.report.section import Drawing, Section, Table
 
 NAMED = "classifier", "Classifier", "What do residual images tell beyond the scores?"
@@ -25,8 +23,13 @@ def classifier_section(
 
     ``model`` : ``classify.model``; ``selects`` : whether the selection goes by its probability
     """
+    if model == "none":
+        return None
+    from cryocore.classify.example_images import ExampleImages  # slow to import, with all that learns
+    from cryocore.classify.results import EXAMPLES
+
     folder = run_dir / f"round_{last}" / "classifier"
-    if model == "none" or not (folder / EXAMPLES).exists():
+    if not (folder / EXAMPLES).exists():
         return None
     drawing = Drawing(
         "classifier", ExampleImages.read(folder / EXAMPLES).figure(), "Images most surely incorrect and correct"

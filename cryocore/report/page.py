@@ -31,7 +31,7 @@ FIGURES = ("progress", "stopping", "fsc", "scores", "surfaces", "slices")
 PICTURES = {"surfaces", "slices"}
 """Figures made of pixels; the others are drawings and stay sharp as SVG."""
 DRAWN_IN_PAGE = "fsc"
-"""The figure that the page draws itself, from a chart; its files are those of the static one."""
+"""The figure that the page draws itself, from a chart; its file is that of the static one."""
 KINDS = {
     "wrong_pose": "wrong pose",
     "local_pose": "pose a little off",
@@ -93,7 +93,7 @@ def write_report(path: Path, contents: Contents, figures: Path, provenance: Prov
     ----------
     path : the HTML file
     contents : what to show
-    figures : folder with the ``FIGURES``, and those of the sections, as PNG and SVG
+    figures : folder with the ``FIGURES``, and those of the sections, each in its :func:`figure_file`
     provenance : configuration and software
     """
     environment = jinja2.Environment(
@@ -103,7 +103,7 @@ def write_report(path: Path, contents: Contents, figures: Path, provenance: Prov
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"number": _number, "percent": _percent, "tint": _tint}
+    environment.filters |= {"number": _number, "percent": _percent, "tint": _tint, "file": figure_file}
     environment.policies["json.dumps_kwargs"] = {"sort_keys": True, "separators": (",", ":")}
     rounds = contents.rounds
     drawn = [*FIGURES, *(drawing.name for section in contents.sections for drawing in section.drawings)]
@@ -129,14 +129,24 @@ def write_report(path: Path, contents: Contents, figures: Path, provenance: Prov
         temporary.write_text(page, encoding="utf-8")
 
 
+def figure_file(name: str) -> str:
+    """The file of a figure: a picture is a PNG, a drawing an SVG.
+
+    >>> figure_file("surfaces"), figure_file("fsc")
+    ('surfaces.png', 'fsc.svg')
+    """
+    return f"{name}.png" if name in PICTURES else f"{name}.svg"
+
+
 def _inline(folder: Path, name: str) -> str:
-    """The figure as a data address: drawings as SVG, pictures compressed."""
+    """The figure as a data address: drawings as they are, pictures compressed."""
+    path = folder / figure_file(name)
     if name in PICTURES:
         buffer = io.BytesIO()
-        with Image.open(folder / f"{name}.png") as picture:
+        with Image.open(path) as picture:
             picture.convert("RGB").save(buffer, format="WEBP", quality=90, method=4)
         return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
-    return f"data:image/svg+xml;base64,{base64.b64encode((folder / f'{name}.svg').read_bytes()).decode('ascii')}"
+    return f"data:image/svg+xml;base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
 
 
 def _readings(chart: Chart) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cryocore.config.run import Config
 from cryocore.errors import InputError
-from cryocore.figures.look import save_both, style
+from cryocore.figures.look import save, style
 from cryocore.formats.kinds import CTF_BFACTOR, copy_particles, read_tables
 from cryocore.formats.source import FIGURE_OF_MERIT, Source, in_full
 from cryocore.formats.star import IMAGE_NAME
@@ -32,7 +32,7 @@ from cryocore.report.examined import examined_sections
 from cryocore.report.groups import groups_section
 from cryocore.report.loss import loss_section
 from cryocore.report.orientation import orientation_section
-from cryocore.report.page import Contents, Provenance, write_report
+from cryocore.report.page import Contents, Provenance, figure_file, write_report
 from cryocore.report.quality import quality_section
 from cryocore.report.reasons import reasons_section
 from cryocore.report.section import Section
@@ -82,7 +82,7 @@ def summarise(
     config : the run's configuration
     out_table : Parquet, one row per round
     out_report : one HTML file that needs nothing else
-    out_figures : folder; every figure as PNG and SVG
+    out_figures : folder; drawings as SVG, pictures as PNG
     star : file of all particles: STAR, .cs or .thu
     out_star : the particles of the round to stop at, in the same format
     out_script : commands for ChimeraX that open the maps
@@ -106,7 +106,7 @@ def summarise(
     drawn = [_curve(m, c) for m, c in zip(rounds, curves, strict=True)]
     _draw(run_dir, rounds, drawn, table, level, out_figures)
     for drawing in (drawing for section in found.sections for drawing in section.drawings):
-        save_both(drawing.figure, out_figures, drawing.name)
+        save(drawing.figure, out_figures / figure_file(drawing.name))
     contents = Contents(rounds, stop, found.warnings, fsc_chart(drawn), found.sections, out_star.name)
     metadata = table_metadata(read_table(_log(run_dir, rounds[-1]["round"]), ["particle_id"]).schema)
     write_report(out_report, contents, out_figures, Provenance.of(settings, metadata))
@@ -277,15 +277,15 @@ def _draw(
     """All figures, each under its name."""
     numbers = [m["round"] for m in rounds]
     with style():
-        save_both(figures.progress_figure(table.to_pydict()), folder, "progress")
-        save_both(figures.stopping_figure(table.to_pydict()), folder, "stopping")
-        save_both(figures.fsc_figure(curves), folder, "fsc")
+        save(figures.progress_figure(table.to_pydict()), folder / figure_file("progress"))
+        save(figures.stopping_figure(table.to_pydict()), folder / figure_file("stopping"))
+        save(figures.fsc_figure(curves), folder / figure_file("fsc"))
         panels = [_scores(run_dir, m, after) for m, after in zip(rounds, [*rounds[1:], None], strict=True)]
-        save_both(figures.histogram_figure(panels, rounds[0]["score"]), folder, "scores")
+        save(figures.histogram_figure(panels, rounds[0]["score"]), folder / figure_file("scores"))
         del panels
         maps = _map_pictures(run_dir, [numbers[i] for i in _spread(len(numbers), MOST_PICTURES)], level)
-        save_both(figures.surface_figure(maps), folder, "surfaces")
-        save_both(figures.slice_figure(maps), folder, "slices")
+        save(figures.surface_figure(maps), folder / figure_file("surfaces"))
+        save(figures.slice_figure(maps), folder / figure_file("slices"))
 
 
 def _spread(count: int, most: int) -> list[int]:

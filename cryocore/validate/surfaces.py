@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
+from threadpoolctl import threadpool_limits
 
 from cryocore.types import Floats32
 
@@ -63,18 +63,20 @@ def crop_to(mask: Floats32, margin: int = 3) -> tuple[slice, slice, slice]:
 
 
 def enlarge(volume: Floats32, size: int) -> Floats32:
-    """The cube resampled to ``size`` voxels along each side by padding its transform; never made smaller."""
+    """The cube resampled to ``size`` voxels along each side by padding its transform; never made smaller.
+
+    That is a product along each axis with the matrix that does so for one line.
+    """
     n = volume.shape[0]
     if size <= n:
         return volume
-    spectrum = scipy.fft.fftshift(scipy.fft.rfftn(volume), axes=(0, 1))
-    padded = np.zeros((size, size, size // 2 + 1), dtype=spectrum.dtype)
-    start = size // 2 - n // 2
-    padded[start : start + n, start : start + n, : n // 2 + 1] = spectrum
+    spectrum = np.fft.rfft(np.eye(n), axis=0)
     if n % 2 == 0:
-        padded[..., n // 2] *= 0.5
-    scale = np.float32((size / n) ** 3)
-    return scipy.fft.irfftn(scipy.fft.ifftshift(padded, axes=(0, 1)), s=(size,) * 3) * scale
+        spectrum[-1] *= 0.5
+    line = (np.fft.irfft(spectrum, n=size, axis=0) * (size / n)).astype(np.float32)
+    with threadpool_limits(1):  # the same sums for any number of cores
+        planes = line @ (volume @ line.T)
+        return (line @ planes.reshape(n, -1)).reshape(size, size, size)
 
 
 def turned(volume: Floats32, view: View) -> Floats32:
@@ -93,11 +95,12 @@ def shaded_surface(volume: Floats32, level: float, view: View) -> Floats32:
     """Picture ``(n, n, 3)`` in [0, 1], row 0 at the bottom, of the surface at ``level`` on white."""
     rays = turned(volume, view)
     inside = np.asarray(rays > level)
-    hit = np.asarray(inside.any(axis=0))
+    up, right = (np.asarray(i) for i in np.indices(inside.shape[1:]))
+    first = inside.argmax(axis=0)
+    hit = inside[first, up, right]
     if not hit.any():
         return np.ones((*hit.shape, 3), dtype=np.float32)
-    first = np.maximum(inside.argmax(axis=0), 1)
-    up, right = (np.asarray(i) for i in np.indices(hit.shape))
+    first = np.maximum(first, 1)
     before, after = rays[first - 1, up, right], rays[first, up, right]
     share = np.clip((level - before) / np.where(after != before, after - before, 1.0), 0.0, 1.0)
     depth = first - 1 + share

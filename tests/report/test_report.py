@@ -14,6 +14,7 @@ from PIL import Image
 from cryocore.errors import InputError
 from cryocore.maps.mrc import read_map
 from cryocore.report import summarise
+from cryocore.report.page import PICTURES, figure_file
 from cryocore.validate.surfaces import surface_level
 from tests.report.conftest import report
 from tests.runs import ALL
@@ -93,14 +94,16 @@ def test_script_for_chimerax(finished_run, finished_report):
 
 
 def test_figures_are_drawn(finished_report):
-    assert sorted(p.name for p in (finished_report / "figures").iterdir()) == [
-        f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg")
-    ]
-    for name in FIGURES:
-        with Image.open(finished_report / "figures" / f"{name}.png") as picture:
+    """Each once: pictures of maps as pixels, the others as paths."""
+    files = {name: finished_report / "figures" / figure_file(name) for name in FIGURES}
+    assert sorted((finished_report / "figures").iterdir()) == sorted(files.values())
+    for name in PICTURES:
+        with Image.open(files.pop(name)) as picture:
             pixels = np.asarray(picture.convert("L"))
         assert pixels.shape[1] >= 6.5 * 60 and 0.02 < np.mean(pixels < 250) < 0.95
-        assert "<dc:date>" not in (finished_report / "figures" / f"{name}.svg").read_text()
+    for path in files.values():
+        text = path.read_text()
+        assert text.count("<path ") > 50 and "<dc:date>" not in text
 
 
 def test_report_stands_alone(finished_report):
@@ -111,7 +114,7 @@ def test_report_stands_alone(finished_report):
     files = [a for a in page.addresses if a.startswith("figures/")]
     anchors = [a for a in page.addresses if a.startswith("#")]
     assert len(embedded) == len(FIGURES) and len(embedded + files + anchors) == len(page.addresses)
-    assert sorted(files) == [f"figures/{name}.{kind}" for name in FIGURES for kind in ("png", "svg")]
+    assert sorted(files) == sorted(f"figures/{figure_file(name)}" for name in FIGURES)
     assert all((finished_report / name).is_file() for name in files)
     assert {a[1:] for a in anchors} <= page.ids
     assert path.stat().st_size < 5 * 2**20

@@ -98,7 +98,7 @@ def test_snakemakes_own_report_shows_what_people_want(finished: tuple[Workflow, 
     workflow.snakemake("--report", "run.zip", "--configfile", "my.yaml")
     with ZipFile(workflow.work / "run.zip") as packed:
         names = {Path(name).name for name in packed.namelist()}
-    assert {"report.html", "rounds.txt", "recommended.star", "progress.png", "fsc.png"} <= names
+    assert {"report.html", "rounds.txt", "recommended.star", "progress.svg", "surfaces.png"} <= names
 
 
 def test_second_run_does_nothing_and_a_change_does_the_rest(finished: tuple[Workflow, str]) -> None:

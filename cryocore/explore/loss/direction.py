@@ -194,7 +194,8 @@ def comparable(columns: LossColumns, given: str) -> Comparable:
 def adjusted_share(functions: NDArray[np.floating], loss: Floats, strata: Ints | None, seed: int) -> Effect:
     """Adjusted R² of a regression of ``loss`` ``(n,)`` on ``functions`` ``(n, p)``, both less the means of strata.
 
-    The interval is the bootstrap's about its own mean, moved to the estimate; it reaches 0 where that does.
+    The interval is the bootstrap's about its own mean, moved to the estimate; it reaches 0 where that does. Resampled
+    data keep the products of the functions, and what is left of their loss goes down by what these explain of it.
     """
     x, y = within(functions, strata).astype(np.float64), within(loss[:, None], strata)[:, 0]
     lost = 1 if strata is None else len(np.unique(strata))
@@ -202,12 +203,15 @@ def adjusted_share(functions: NDArray[np.floating], loss: Floats, strata: Ints |
     share = _share(x.T @ x, x.T @ y, float(y @ y), n, lost)
     m = min(n, RESAMPLED)
     x, y, lost = x[:m], y[:m], max(round(lost * m / n), 1)
-    drawn = []
-    for _ in range(BOOTSTRAP):
-        weight = np.sqrt(np.bincount(rng.integers(0, m, m), minlength=m))
-        xw, yw = x * weight[:, None], y * weight
-        drawn.append(_share(xw.T @ xw, xw.T @ yw, float(yw @ yw), m, lost))
-    below, above = np.quantile(np.array(drawn) - np.mean(drawn), [0.025, 0.975]) * np.sqrt(m / n)
+    x = x @ whitening(x.T @ x)
+    free = m - lost - x.shape[1]
+    if free <= 0 or not np.any(y):
+        return Effect(share, max(share, 0.0), max(share, 0.0))
+    left = y - x @ (x.T @ y)
+    counts = np.stack([np.bincount(rng.integers(0, m, m), minlength=m) for _ in range(BOOTSTRAP)]).astype(np.float64)
+    unexplained = counts @ left**2 - np.sum((counts @ (x * left[:, None])) ** 2, axis=1)
+    drawn = 1.0 - unexplained / (counts @ y**2) * (m - lost) / free
+    below, above = np.quantile(drawn - drawn.mean(), [0.025, 0.975]) * np.sqrt(m / n)
     return Effect(share, float(max(share + below, 0.0)), float(np.clip(share + above, 0.0, 1.0)))
 
 

@@ -100,9 +100,7 @@ def rank_groups(incorrect: NDArray[Any], codes: Ints, names: Sequence[str]) -> R
     shrunk, variance = drawn_to_mean(share, within / count)
     low, high = _beta_interval(shrunk, variance * shrunk * (1.0 - shrunk) / max(overall * (1.0 - overall), 1e-12))
     p_value = np.where(total > 0, betainc(np.maximum(total, 1e-12), count - total + 1.0, overall), 1.0)
-    from scipy.stats import false_discovery_control  # slow to import
-
-    q_value = false_discovery_control(p_value)
+    q_value = false_discovery_rate(p_value)
     order = np.lexsort((groups, -count, -shrunk))
     return Ranking(
         overall=overall,
@@ -116,6 +114,20 @@ def rank_groups(incorrect: NDArray[Any], codes: Ints, names: Sequence[str]) -> R
         q_value=q_value[order],
         worse=((q_value < LEVEL) & (share > overall))[order],
     )
+
+
+def false_discovery_rate(p_value: Floats) -> Floats:
+    """Q-values ``(m,)`` of p-values: the false discovery rate where each is the last to be called (Benjamini &
+    Hochberg 1995).
+
+    >>> false_discovery_rate(np.array([0.04, 0.01, 0.03])).round(4).tolist()
+    [0.04, 0.03, 0.04]
+    """
+    order = np.argsort(p_value)[::-1]
+    scaled = p_value[order] * len(p_value) / np.arange(len(p_value), 0, -1)
+    q_value = np.empty(len(p_value))
+    q_value[order] = np.minimum.accumulate(np.minimum(scaled, 1.0))
+    return q_value
 
 
 def drawn_to_mean(share: Floats, variance: Floats) -> tuple[Floats, Floats]:

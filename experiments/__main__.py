@@ -75,10 +75,17 @@ def classifiers(
 
 @app.command()
 def table() -> None:
-    """Write the pages of docs/measurements on experiments, trouble, weighting and classifiers."""
-    from experiments import classifiers_page, page, solvers_page, trouble_page  # matplotlib is not needed otherwise
+    """Write the pages of docs/measurements on experiments, trouble, unequal quality, weighting and classifiers."""
+    from experiments import (  # matplotlib is not needed otherwise
+        classifiers_page,
+        page,
+        quality_page,
+        solvers_page,
+        trouble_page,
+    )
 
-    for written in (module.write_page() for module in (page, trouble_page, solvers_page, classifiers_page)):
+    modules = (page, trouble_page, quality_page, solvers_page, classifiers_page)
+    for written in (module.write_page() for module in modules):
         if written:
             print(f"{written} written")
 

@@ -1,4 +1,5 @@
-"""``grid.yaml`` and ``trouble.yaml`` expanded to cases: a name, its factors and an ordinary configuration each."""
+"""``grid.yaml``, ``trouble.yaml`` and ``quality.yaml`` expanded to cases: a name, its factors and an ordinary
+configuration each."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ import yaml
 from cryocore.errors import InputError
 
 GRID = Path(__file__).with_name("grid.yaml")
-TROUBLE = GRID.with_name("trouble.yaml")
+TROUBLE, QUALITY = GRID.with_name("trouble.yaml"), GRID.with_name("quality.yaml")
 FACTORS = ("molecule", "kind", "rate", "snr", "n", "row", "seed")
 SETS = {
     "table": "named rows of the page, with reference values",
@@ -24,6 +25,8 @@ SETS = {
     "trouble": "what real data sets have, a row each with several seeds",
     "clean": "those of them with nothing wrong",
     "noise": "no molecule at all, with many seeds",
+    "quality": "particles or micrographs of unequal quality, with several seeds",
+    "quality-grid": "every combination of their factors",
 }
 
 
@@ -44,9 +47,10 @@ class Case:
     reference: dict[str, float] = field(default_factory=dict)
 
 
-def read_cases(grid: Path = GRID, trouble: Path = TROUBLE) -> list[Case]:
-    """All cases of both files, the named rows of the grid first."""
-    return [*expand(yaml.safe_load(grid.read_text())), *expand_trouble(yaml.safe_load(trouble.read_text()))]
+def read_cases(grid: Path = GRID, trouble: Path = TROUBLE, quality: Path = QUALITY) -> list[Case]:
+    """All cases of the files, the named rows of the grid first."""
+    plans = [yaml.safe_load(path.read_text()) for path in (grid, trouble, quality)]
+    return [*expand(plans[0]), *expand_trouble(plans[1]), *expand_quality(plans[2])]
 
 
 def expand(grid: dict[str, Any]) -> list[Case]:
@@ -140,6 +144,30 @@ def expand_trouble(plan: dict[str, Any]) -> Iterator[Case]:
 
 def _of_trouble(row: str, label: str, config: dict[str, Any], sets: tuple[str, ...], seed: int) -> Case:
     return Case(f"trouble-{row}-seed{seed}", {"row": row, "seed": seed}, {**config, "seed": seed}, sets, label)
+
+
+def expand_quality(plan: dict[str, Any]) -> Iterator[Case]:
+    """Every combination of molecule, kind of B-factors, SNR and rate of wrong poses, seed by seed.
+
+    Raises
+    ------
+    InputError  if what is to be measured is not declared.
+    """
+    wanted = set()
+    for part in plan["measured"]:
+        for molecule, kind in product(part["molecule"], part["kind"]):
+            _entry(plan, "molecules", molecule)
+            _entry(plan, "kinds", kind)
+        wanted |= {*product(part["molecule"], part["kind"], part["snr"], part["rate"], range(part["seeds"]))}
+    every = product(range(plan["seeds"]), plan["molecules"], plan["kinds"], plan["snrs"], plan["rates"])
+    for seed, molecule, kind, snr, rate in every:
+        simulate = {"snr": snr, **plan["kinds"][kind]}
+        config = merged(merged(plan["settings"], plan["molecules"][molecule]), {"input": {"simulate": simulate}})
+        config = merged(config, {"seed": seed, "input": {"plant": {"wrong_pose": rate}}})
+        name = f"quality-{molecule}-{kind}-snr{snr:g}-{100 * rate:g}-seed{seed}"
+        factors = {"molecule": molecule, "kind": kind, "rate": rate, "snr": snr, "seed": seed}
+        chosen_here = (molecule, kind, snr, rate, seed) in wanted
+        yield Case(name, factors, config, ("quality", "quality-grid") if chosen_here else ("quality-grid",), name)
 
 
 def _entry(grid: dict[str, Any], section: str, name: str) -> Any:

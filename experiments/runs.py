@@ -28,7 +28,7 @@ from cryocore.errors import InputError
 from cryocore.tables.io import write_json
 from cryocore.workflow.provenance import code_version
 from cryocore.workflow.settings import STAGES
-from experiments import trouble
+from experiments import quality, trouble
 from experiments.cases import Case
 from experiments.densities import in_box
 from experiments.evaluate import evaluate, log_of
@@ -91,8 +91,8 @@ def run_case(case: Case, *, cores: int, discard: bool, work: Path, store: Path, 
     except (Skipped, InputError) as reason:
         return ended("skipped" if isinstance(reason, Skipped) else "failed", str(reason))
     home.mkdir(parents=True, exist_ok=True)
-    wanted = fingerprint(config, MEASURING + (("trouble",) if is_trouble(case) else ()))
-    tell = trouble.headline if is_trouble(case) else headline
+    wanted = fingerprint(config, (*MEASURING, *measured_by(case)))
+    tell = headline_of(case)
     if result.exists() and _read(home / "measured.json").get("fingerprint") == wanted:
         return ended("up to date", tell(_read(result)))
     try:
@@ -122,6 +122,8 @@ def values_of(case: Case, home: Path, config: Config, cores: int, bar: tqdm[Any]
     WorkflowFailed  if the workflow ends with an error that is no such message.
     """
     progress: Callable[[str], None] = bar.set_postfix_str
+    if is_quality(case):
+        return quality.measure(config, get_backend(config.backend, threads=cores), progress)
     if is_trouble(case):
         first = [f"results/{RUN}/round_1/subset.parquet"]
         targets = first if "noise" in case.sets else [f"results/{RUN}/examine.json", *measures(config)]
@@ -145,6 +147,21 @@ def values_of(case: Case, home: Path, config: Config, cores: int, bar: tqdm[Any]
 def is_trouble(case: Case) -> bool:
     """Whether a case is one of ``trouble.yaml``."""
     return bool({"trouble", "noise"}.intersection(case.sets))
+
+
+def is_quality(case: Case) -> bool:
+    """Whether a case is one of ``quality.yaml``."""
+    return "quality-grid" in case.sets
+
+
+def measured_by(case: Case) -> tuple[str, ...]:
+    """The modules that measure a case beside those of any."""
+    return ("trouble",) if is_trouble(case) else ("quality",) if is_quality(case) else ()
+
+
+def headline_of(case: Case) -> Callable[[dict[str, Any]], str]:
+    """What says a case in one line."""
+    return trouble.headline if is_trouble(case) else quality.headline if is_quality(case) else headline
 
 
 def configuration(case: Case) -> Config:

@@ -49,6 +49,9 @@ class Simulate(Section):
     particle_bfactor_sd_angstrom2: float = Field(
         default=0.0, ge=0.0, description="standard deviation of what particles add to these"
     )
+    bfactor_law: Literal["normal", "uniform", "two_valued"] = Field(
+        default="normal", description="of both; the others begin at 0"
+    )
     weak: Rate = Field(default=0.0, description="share of the correct particles with 0.3 times the signal")
     neighbours: Rate = Field(default=0.0, description="share of the images with a second molecule at the edge")
     beads: Rate = Field(default=0.0, description="share of the images with a gold bead")

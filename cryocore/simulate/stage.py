@@ -66,6 +66,12 @@ DRAWN_SPREAD_DEG = 3.0
 MOST_REDRAWN = 100
 """Times that a crop of the background is drawn again if it has been drawn before."""
 STACK = "particles.mrcs"
+LAWS: dict[str, Callable[[np.random.Generator, int], Floats]] = {
+    "normal": lambda rng, n: rng.normal(size=n),
+    "uniform": lambda rng, n: rng.uniform(0.0, 12**0.5, n),
+    "two_valued": lambda rng, n: rng.choice([0.0, 2.0], n),
+}
+"""Draws of variance 1, by ``bfactor_law``."""
 
 
 @dataclass(frozen=True)
@@ -163,9 +169,9 @@ def draw_truth(settings: Simulate, symmetry: str, rng: np.random.Generator, seed
 
 def own_bfactors(settings: Simulate, micrograph: Ints, seed: int) -> Floats:
     """The B-factor of each particle ``(n,)``, Å², beside that of the molecule: its micrograph's, and what it adds."""
-    rng = stream(seed, "bfactor")
-    shared = rng.normal(0.0, settings.micrograph_bfactor_sd_angstrom2, settings.n_micrographs)[micrograph]
-    return shared + rng.normal(0.0, settings.particle_bfactor_sd_angstrom2, len(micrograph))
+    rng, law = stream(seed, "bfactor"), LAWS[settings.bfactor_law]
+    shared = settings.micrograph_bfactor_sd_angstrom2 * law(rng, settings.n_micrographs)[micrograph]
+    return shared + settings.particle_bfactor_sd_angstrom2 * law(rng, len(micrograph))
 
 
 def with_duplicates(truth: Truth, duplicates: Duplicates, pixel_size_angstrom: float) -> Truth:

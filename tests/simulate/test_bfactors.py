@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
+import pytest
 
 from cryocore.backend import get_backend
 from cryocore.config.plant import PlantedErrors
@@ -39,10 +41,21 @@ def test_images_fall_off_by_their_own_bfactor(tmp_path: Path) -> None:
         assert abs(np.median(ratio / expected) - 1) < 0.02
 
 
-def test_spreads_are_as_wanted() -> None:
-    settings = Simulate(micrograph_bfactor_sd_angstrom2=80.0, particle_bfactor_sd_angstrom2=30.0, n_micrographs=2000)
+@pytest.mark.parametrize("law", ["normal", "uniform", "two_valued"])
+def test_spreads_are_as_wanted(law: Any) -> None:
+    spreads = {"micrograph_bfactor_sd_angstrom2": 80.0, "particle_bfactor_sd_angstrom2": 30.0}
+    settings = Simulate(**spreads, n_micrographs=2000, bfactor_law=law)
     micrograph = np.repeat(np.arange(2000), 10)
     bfactor = own_bfactors(settings, micrograph, seed=2)
     of_micrograph = bfactor.reshape(2000, 10)
     assert abs(of_micrograph.std(axis=1, ddof=1).mean() / 30.0 - 1) < 0.06
     assert abs(of_micrograph.mean(axis=1).std() / np.hypot(80.0, 30.0 / np.sqrt(10)) - 1) < 0.06
+
+
+@pytest.mark.parametrize(("law", "least", "most"), [("uniform", 0.0, 173.2), ("two_valued", 0.0, 100.0)])
+def test_laws_have_their_ranges(law: Any, least: float, most: float) -> None:
+    settings = Simulate(particle_bfactor_sd_angstrom2=50.0, bfactor_law=law)
+    bfactor = own_bfactors(settings, np.zeros(20000, dtype=np.int64), seed=3)
+    assert bfactor.min() == pytest.approx(least, abs=0.1) and bfactor.max() == pytest.approx(most, abs=0.1)
+    assert bfactor.mean() == pytest.approx(most / 2, abs=1.5)
+    assert (len(np.unique(bfactor)) == 2) == (law == "two_valued")

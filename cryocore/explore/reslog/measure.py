@@ -153,7 +153,7 @@ def reslog(
         points = [
             point
             for repeat in range(repeats)
-            for point in _sequence(members, chosen, wanted, grid, mask, group, backend, source, (seed, repeat), name)
+            for point in sequence(members, chosen, wanted, grid, mask, group, backend, source, (seed, repeat), name)
         ]
         found.append(series(name, points, grid.box * pixel / grid.last_shell))
     return found
@@ -192,7 +192,7 @@ def series(name: str, points: Sequence[Point], finest_angstrom: float) -> Series
     return Series(name, tuple(points), line(points), factors, finest_angstrom)
 
 
-def _sequence(
+def sequence(
     data: Particles,
     weights: Floats32,
     sizes: Sequence[int],
@@ -204,7 +204,10 @@ def _sequence(
     seed: tuple[int, int],
     name: str,
 ) -> list[Point]:
-    """Nested subsets of one random order, as many of either half set as in the whole."""
+    """The resolutions of nested subsets of one random order, as many of either half set as in the whole.
+
+    ``seed`` is that of the order and the number of the repeat; ``name`` is of the bar of progress.
+    """
     rank = _ranks(weights > 0, data.column("half"), seed)
     points, sums, before = [], None, 0
     for size in sizes:

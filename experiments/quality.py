@@ -25,7 +25,7 @@ from cryocore.log.bands import coefficients_noise, mean_squared_frequency
 from cryocore.log.quality import Quality, quality
 from cryocore.log.rounds import LogRound, open_round
 from cryocore.maps.fsc import fsc, resolution_at, shell_resolution
-from cryocore.maps.mrc import read_map
+from cryocore.maps.mrc import read_map, write_stack
 from cryocore.reconstruct import reconstruct
 from cryocore.reconstruct.stage import sums_grid
 from cryocore.score import score
@@ -315,7 +315,7 @@ def beyond(data: DataSet) -> Values:
     Returns
     -------
     ``defocus``: where recorded defoci are off, ``equal``, with ``found`` B-factors, and with the ``true`` defoci;
-    ``scale``: where the signal of some is stronger, ``equal``, and with the ``true`` scales
+    ``scale``: of :func:`of_scales`
     """
     rng = np.random.default_rng([data.run.config.seed, 5])
     offset, scale = rng.normal(size=(2, data.run.config.input.simulate.n_micrographs))
@@ -354,24 +354,46 @@ def with_defocus(particles: Particles, error_angstrom: Floats) -> Particles:
 
 
 def of_scales(data: DataSet, scale: Floats) -> Values:
-    """FSC areas where the signal of each image is multiplied by ``(n,)``: without knowing, and with the true scales.
+    """FSC areas where the signal of each image is multiplied by ``(n,)``: without knowing it, and with particles that
+    count by the true scale and by what the band sums say of their micrograph's; of the set as it is ``even``, where
+    they do so.
 
-    A set of the same noise and stronger signal tells the signal. A scale g in the CTF is an image over g that counts
-    by g².
+    A set of the same noise and stronger signal tells the signal.
     """
     config = data.run.config
     bright = config.input.simulate.model_copy(update={"snr": BRIGHTER * config.input.simulate.snr})
     common: Values = {"symmetry": config.symmetry, "seed": config.seed, "backend": data.run.backend}
     with tempfile.TemporaryDirectory(dir=data.run.folder) as name:
-        simulate(bright, config.input.plant, out_dir=Path(name), **common)
-        brighter = np.asarray(read_images(Path(name) / STACK), dtype=np.float32)
-    signal = (brighter - data.maps.images) / np.float32(BRIGHTER**0.5 - 1.0)
-    g = scale.astype(np.float32)[:, None, None]
-    images = data.maps.images + (g - 1.0) * signal
+        folder = Path(name)
+        simulate(bright, config.input.plant, out_dir=folder, **common)
+        brighter = np.asarray(read_images(folder / STACK), dtype=np.float32)
+        signal = (brighter - data.maps.images) / np.float32(BRIGHTER**0.5 - 1.0)
+        images = data.maps.images + (scale.astype(np.float32) - 1.0)[:, None, None] * signal
+        write_stack(folder / STACK, [images], data.maps.grid.pixel_size_angstrom)
+        scaled = scored(replace(data.maps.particles, root=name), config, data.run.backend, folder)
+        found = micrograph_scales(scaled)
+    maps = replace(data.maps, images=images)
     return {
-        "equal": replace(data.maps, images=images).measured(np.ones(len(scale)))["area"],
-        "true": replace(data.maps, images=images / g).measured(scale**2)["area"],
+        "equal": maps.measured(scaled.weights)["area"],
+        "found": maps.measured(scaled.weights * found)["area"],
+        "true": maps.measured(scaled.weights * scale)["area"],
+        "even": data.maps.measured(data.weights * micrograph_scales(data))["area"],
     }
+
+
+def micrograph_scales(data: DataSet) -> Floats:
+    """How strong the signal of each particle's micrograph is ``(n,)``, within its half set, over that of the map.
+
+    The scale of the predictions that fits the band sums of all its particles best, normal about 1 beforehand.
+    """
+    share, noise, (inner_product, projection_power) = band_columns(data.log, "inner_product", "projection_power")
+    node = np.unique(2 * data.micrograph + data.run.half % 2, return_inverse=True)[1]
+    matched, energy = (
+        np.bincount(node, weights=data.weights * values.sum(axis=1))
+        for values in (share / noise * inner_product, share**2 / noise * projection_power)
+    )
+    prior = SCALE_SPREAD**-2
+    return np.asarray(((matched + prior) / (energy + prior))[node])
 
 
 def gain(values: Values, name: str, kind: str = "area") -> float | None:

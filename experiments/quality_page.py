@@ -124,10 +124,12 @@ is added to each denominator of the sums of both half sets.
 BEYOND_TEXT = f"""\
 ## Beyond B
 
-What else micrographs may differ by, as an oracle: area with the true value in the CTF less that without, on sets of
-even B (first seeds). *Defocus*: recorded defoci off by a standard deviation of {DEFOCUS_SD_ANGSTROM:g} Å. *Scale*:
-signal multiplied by factors whose logarithm has a standard deviation of {SCALE_SPREAD:g}. Anisotropic motion and
-envelopes of other form were not measured.
+What else micrographs may differ by: area with the true value less that without, on sets of even B (first seeds).
+*Defocus*: recorded defoci off by a standard deviation of {DEFOCUS_SD_ANGSTROM:g} Å. It is worth the most, but band
+sums do not tell it, and B-factors do not stand in for it. *Scale*: signal multiplied by factors whose logarithm has a
+standard deviation of {SCALE_SPREAD:g}, by which particles count. *Scale found*: by the band sums of the micrograph's
+members in the half set; *even*: the same where all scales are 1. Anisotropic motion and envelopes of other form were
+not measured.
 """
 
 
@@ -182,7 +184,7 @@ def page_text(rows: dict[Row, list[Values]]) -> str:
     planned = [case for case in read_cases() if "quality-grid" in case.sets]
     n, chosen = sum(map(len, rows.values())), sum("quality" in case.sets for case in planned)
     measured = f"Measured here: {n} cases; the set `quality` has {chosen}, `quality-grid` {len(planned)}."
-    parts = [HEAD.format(measured=measured), SUMMARY, "".join(f"- {line}\n" for line in summary(even))]
+    parts = [HEAD.format(measured=measured), SUMMARY, "".join(f"- {line}\n" for line in summary(even, uneven))]
     if any(map(differs, rows)):
         parts.append(f"![Gains of FSC area](images/{FIGURE})\n")
     parts += [GAINS_TEXT, gains_table(even), OTHERS_TEXT, others_table(even), RESOLUTION_TEXT, resolution_table(even)]
@@ -193,8 +195,8 @@ def page_text(rows: dict[Row, list[Values]]) -> str:
     return "\n".join(parts)
 
 
-def summary(rows: dict[Row, list[Values]]) -> Iterator[str]:
-    """What was wanted, and whether it is reached."""
+def summary(rows: dict[Row, list[Values]], uneven: dict[Row, list[Values]]) -> Iterator[str]:
+    """What was wanted, and whether it is reached, where views are even; what becomes of it where they are not."""
     for level, target in TARGETS.items():
         shares = {row: share(cases, "found") for row, cases in rows.items() if row[1].startswith(level)}
         reached = {row: value for row, value in shares.items() if value is not None}
@@ -204,9 +206,8 @@ def summary(rows: dict[Row, list[Values]]) -> Iterator[str]:
         met = [row for row, value in reached.items() if value >= target]
         yield (
             f"Where {'micrographs' if level == 'micrograph' else 'only particles'} differ, B-factors that are found "
-            f"give {percent(min(reached.values()))} to {percent(max(reached.values()))} of the true ones' gain; "
-            f"{percent(target)} are wanted and reached in {len(met)} of {len(reached)} rows. Knowable are "
-            f"{percent(min(limits))} to {percent(max(limits))}."
+            f"give {percents(list(reached.values()))} of the true ones' gain; {percent(target)} are wanted and reached "
+            f"in {len(met)} of {len(reached)} rows. Knowable are {percents(limits)}."
         )
     alike = [case for row, cases in rows.items() if not differs(row) for case in cases]
     if alike:
@@ -217,9 +218,13 @@ def summary(rows: dict[Row, list[Values]]) -> Iterator[str]:
             f"{len(alike)} sets; the largest loss of area is {max(0.0, -min(lost)):.4f} ({MOST_LOST:g} is allowed: "
             f"{state})."
         )
-    worst = [min(values) for cases in rows.values() if (values := gains(cases, "found"))]
-    if worst:
-        yield f"Over all sets the least gain of B-factors that are found is {min(worst):+.4f}."
+    for name, found in (("even", rows), ("uneven", uneven)):
+        worst = [value for cases in found.values() for value in gains(cases, "found")]
+        if worst:
+            yield (
+                f"Views {name}: B-factors that are found gain {min(worst):+.4f} or more; "
+                f"{sum(value < -MOST_LOST for value in worst)} of {len(worst)} sets lose more than {MOST_LOST:g}."
+            )
 
 
 def gains(cases: Sequence[Values], name: str, kind: str = "area") -> list[float]:
@@ -244,6 +249,16 @@ def percent(value: float | None) -> str:
     ('12 %', '-')
     """
     return "-" if value is None else f"{100 * value:.0f} %"
+
+
+def percents(values: Sequence[float]) -> str:
+    """The range of some, rounded to whole per cent.
+
+    >>> percents([0.123, 0.2]), percents([0.123])
+    ('12 to 20 %', '12 %')
+    """
+    least, most = percent(min(values)), percent(max(values))
+    return most if least == most else f"{least.removesuffix(' %')} to {most}"
 
 
 def gains_table(rows: dict[Row, list[Values]]) -> str:
@@ -317,10 +332,14 @@ def beyond_table(rows: dict[Row, list[Values]]) -> str:
         known = [case["beyond"] for case in cases if "beyond" in case]
         if known:
             cells = [f"{MOLECULES[row[0]]}, SNR {row[2]:g}"]
-            for what, name in (("defocus", "true"), ("defocus", "found"), ("scale", "true")):
+            pairs = (("defocus", "true"), ("defocus", "found"), ("scale", "true"), ("scale", "found"))
+            for what, name in pairs:
                 cells.append(spread_of([found[what][name] - found[what]["equal"] for found in known]))
-            lines.append(cells)
-    return table(["", "true defocus", "B found, defocus off", "true scale"], lines) if lines else ""
+            areas = [case["maps"]["equal"]["area"] for case in cases if "beyond" in case]
+            even = [found["scale"]["even"] - area for found, area in zip(known, areas, strict=True)]
+            lines.append([*cells, spread_of(even)])
+    head = ["", "true defocus", "B found, defocus off", "true scale", "scale found", "even"]
+    return table(head, lines) if lines else ""
 
 
 def spread_of(values: Sequence[float], digits: int = 4) -> str:
@@ -349,10 +368,6 @@ def gains_figure(rows: dict[Row, list[Values]]) -> Figure:
                     )
         axes.set_yticks(range(len(rows)), [label(row) for row in rows], fontsize=8.5)
         axes.set_ylim(len(rows) - 0.5, -0.5)
-        axes.set_xscale("symlog", linthresh=0.02)
-        ticks = (-0.1, -0.05, -0.02, -0.01, 0.0, 0.01, 0.02, 0.05)
-        axes.set_xticks(ticks, [f"{tick:+g}" if tick else "0" for tick in ticks])
-        axes.minorticks_off()
         axes.set_xlabel("FSC area less that of equal weights, mean over seeds")
         axes.grid(axis="both")
         handles = {text: handle for handle, text in zip(*axes.get_legend_handles_labels(), strict=True)}

@@ -88,3 +88,10 @@ def particles(rotations: Array, group: Optics, *, seed: int = 0, **columns: NDAr
     }
     arrays = {name: pa.array(values.get(name, np.zeros(n))) for name in PARTICLES_SCHEMA.names}
     return Particles(pa.table(arrays).cast(PARTICLES_SCHEMA), (group,))
+
+
+def in_half_precision(values: np.ndarray) -> np.ndarray:
+    """Complex values as voxels hold them, the largest near the top of a half's range."""
+    parts = values.view(np.float32)
+    unit = np.exp2(np.ceil(np.log2(np.abs(parts).max())) - 15)
+    return ((parts / unit).astype(np.float16).astype(np.float32) * unit).view(np.complex64)

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from cryocore.backend import Backend, get_backend
 from cryocore.formats.stacks import batch_size
 from cryocore.geometry.rotations import matrix_to_quaternion, random_rotations
-from cryocore.imaging.blocked import pack
 from cryocore.imaging.grid import FourierGrid
 from cryocore.imaging.image_geometry import ImageGeometry
 from cryocore.imaging.insertion import Insertion
 from cryocore.imaging.prepare import prepare
 from cryocore.imaging.volumes import map_to_grid
+from cryocore.imaging.voxels import pack_voxels
 from cryocore.score.bands import band_edges, band_samples
-from cryocore.score.reference import Reference, coarse_mask
+from cryocore.score.reference import PADDING, Reference, coarse_mask
 from cryocore.score.sums import Batch, own_sums, pose_sums
 from cryocore.tables.particles import PARTICLES_SCHEMA, Optics, Particles
 
@@ -44,15 +44,22 @@ def random_particles(n: int, optics: Optics, seed: int = 0) -> Particles:
     return Particles(pa.table(arrays).cast(PARTICLES_SCHEMA), (optics,))
 
 
-def reference_of(volume: NDArray[np.float32], grid: FourierGrid, frame: ImageGeometry, backend: Backend) -> Reference:
-    """The map ``(n, n, n)`` as both half maps, with an even density of samples."""
+def reference_of(
+    volume: NDArray[np.float32],
+    grid: FourierGrid,
+    frame: ImageGeometry,
+    backend: Backend,
+    padding: float = PADDING,
+) -> Reference:
+    """The map ``(n, n, n)`` as both half maps, with an even density of samples, on a grid of that padding."""
     edges = band_edges(24, grid.last_shell - 1)
     coarse = FourierGrid(grid.box, grid.pixel_size_angstrom, grid.box, grid.last_shell)
+    compared = FourierGrid.of(grid.box, grid.pixel_size_angstrom, padding, grid.last_shell)
+    density = np.ones((2, *coarse.shape), dtype=np.float32)
     return Reference(
-        grids=pack(np.stack([map_to_grid(volume, grid)] * 2), backend),
-        inverse_density=pack(np.ones((2, *coarse.shape), dtype=np.float32), backend),
+        voxels=pack_voxels([map_to_grid(volume, compared)] * 2, 2, compared, backend, density, 0.01),
         self_contribution=0.01,
-        overlap=np.linspace(1, 0, 24, dtype=np.float32),
+        overlap=backend.to_device(np.linspace(1, 0, 24, dtype=np.float32)),
         mask=coarse_mask(np.ones_like(volume), grid, backend),
         mean_inverse_density=[1.0, 1.0],
         rotational_average=np.zeros((2, len(edges) - 1)),

@@ -20,13 +20,12 @@ from cryocore.imaging.image_geometry import ImageGeometry
 from cryocore.imaging.prepare import prepare
 from cryocore.imaging.slices import project
 from cryocore.imaging.volumes import map_to_grid
-from cryocore.score.reference import first_band
+from cryocore.score.reference import PADDING, first_band
 from cryocore.score.scores import BandStatistics, cryosieve
 from cryocore.score.sums import Batch, own_sums, pose_sums
 from cryocore.tables.particles import Optics, Particles
 from cryocore.types import Floats
 
-PADDING = 2
 CUT_OFF_ANGSTROM = 40.0
 IMAGES, BASELINE_IMAGES, POSES = 256, 24, 16
 
@@ -100,7 +99,8 @@ def data_set(box: int, backend: Backend) -> tuple[Particles, NDArray[np.float32]
     frame = ImageGeometry.of(particles.optics[0], grid)
     blank = prepare(np.zeros((IMAGES, box, box), dtype=np.float32), particles, frame, backend)
     half = np.zeros(IMAGES, dtype=np.int32)
-    slices = blank.ctf * project(map_to_grid(volume, grid)[None], particles.rotations, half, frame, backend)
+    grids = backend.to_device(map_to_grid(volume, grid)[None])
+    slices = backend.to_host(blank.ctf * project(grids, particles.rotations, half, frame, backend))
     r, spectrum = frame.limit, np.zeros((IMAGES, box, box // 2 + 1), dtype=np.complex64)
     ky = np.arange(-r, r + 1)
     kx = np.arange(r + 1)
@@ -115,9 +115,10 @@ def data_set(box: int, backend: Backend) -> tuple[Particles, NDArray[np.float32]
 def spectra_of(volume: NDArray[np.float32], first_shell: int, end_shell: int) -> Spectra:
     """The transform of the padded map in float64, its interpolation corrected for, zero frequency in the middle."""
     n = len(volume)
-    line = np.sinc((np.arange(n) - n // 2) / (PADDING * n)) ** 2
-    padded = np.zeros((PADDING * n,) * 3)
-    low = (PADDING * n) // 2 - n // 2
+    size = FourierGrid.of(n, PIXEL_ANGSTROM, PADDING).size
+    line = np.sinc((np.arange(n) - n // 2) / size) ** 2
+    padded = np.zeros((size,) * 3)
+    low = size // 2 - n // 2
     padded[low : low + n, low : low + n, low : low + n] = volume / (line[:, None, None] * line[:, None] * line)
     transform = scipy.fft.fftshift(scipy.fft.fftn(scipy.fft.ifftshift(padded), overwrite_x=True))
     ky, kx = np.meshgrid(scipy.fft.fftfreq(n, 1 / n), scipy.fft.rfftfreq(n, 1 / n), indexing="ij")
@@ -130,7 +131,7 @@ def real_space_score(
 ) -> float:
     """What subtracting the projection takes from the high-passed image's sum of squares, in real space."""
     n, kx, ky, optics = len(image), spectra.kx, spectra.ky, particles.optics[0]
-    at = PADDING * (kx[..., None] * rotation[0] + ky[..., None] * rotation[1])
+    at = len(spectra.volume) / n * (kx[..., None] * rotation[0] + ky[..., None] * rotation[1])
     where = np.moveaxis(at[..., ::-1], -1, 0) + len(spectra.volume) // 2
     projection = map_coordinates(spectra.volume, where, order=1, mode="constant")
     shift = particles.shifts_angstrom[row] / PIXEL_ANGSTROM

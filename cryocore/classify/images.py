@@ -65,7 +65,7 @@ def image_pairs(
     parts = [(comparison, rows)]
     if folds is not None:
         fold, self_contribution = folds.of(all_ids[rows]), np.zeros_like(self_contribution)
-        parts = [(comparison.with_maps(folds.maps[f], folds.grid), rows[fold == f]) for f in np.unique(fold)]
+        parts = [(comparison.with_maps(folds.maps[f]), rows[fold == f]) for f in np.unique(fold)]
     for compared, members in parts:
         step = batch_size(max(o.box for o in part.optics))
         for at, images in batches(part, members, step, progress=progress, source=comparison.source):

@@ -63,7 +63,7 @@ def without(
     solver = Solver(symmetrise(sums, comparison.group, comparison.backend), comparison.group)
     maps = np.stack([solver.half(h) * mask for h in range(2)])
     signal = signal_without(scorer.signal, float(weights[rows].sum() / weights.sum()))
-    return replace(scorer, comparison=comparison.with_maps(maps, grid), signal=signal)
+    return replace(scorer, comparison=comparison.with_maps(maps), signal=signal)
 
 
 @dataclass(frozen=True)

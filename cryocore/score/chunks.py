@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -62,7 +62,7 @@ def chunk_sums(
     for f in np.unique(fold):
         name = f"{progress}, fold {f + 1} of {len(folds)}"
         of_fold = np.flatnonzero(fold == f), np.zeros_like(weights)
-        fill(sums, part, *of_fold, comparison.with_maps(folds.maps[f], folds.grid), name)
+        fill(sums, part, *of_fold, comparison.with_maps(folds.maps[f]), name)
     return sums
 
 
@@ -79,7 +79,7 @@ def fill(
     reference, settings, backend = comparison.reference, comparison.settings, comparison.backend
     half, optics_group = part.column("half").astype(np.int32) - 1, part.column("optics_group")
     all_ids, rotations = part.ids, part.rotations
-    inner = [samples.first(comparison.alternative_bands) for samples in reference.samples]
+    inner = comparison.alternative_bands
     drawn: dict[str, Any] = {"group": comparison.group, "seed": comparison.seed}
     size = batch_size(max(o.box for o in part.optics))
     for at, images in batches(part, rows, size, progress=progress, source=comparison.source):
@@ -87,14 +87,13 @@ def fill(
         prepared = prepare(images, part.take(at), reference.frames[g], backend)
         batch = Batch(prepared, own_poses, half[at], self_contribution[at], reference, reference.samples[g], backend)
         sums.own[at] = own_sums(batch)
-        batch = replace(batch, samples=inner[g])
         if settings.n_random_poses:
             apart = settings.perturbed_angle_deg[1]
             poses = random_poses(ids, own_poses, settings.n_random_poses, comparison.poses, apart_deg=apart, **drawn)
-            sums.alternatives.random_poses[at] = pose_sums(batch, poses)
+            sums.alternatives.random_poses[at] = pose_sums(batch, poses, inner)
         if settings.n_perturbed_poses:
             poses = perturbed_poses(ids, own_poses, settings.n_perturbed_poses, settings.perturbed_angle_deg, **drawn)
             sums.quaternions[at] = matrix_to_quaternion(poses.reshape(-1, 3, 3)).reshape(len(at), -1, 4)
-            sums.alternatives.perturbed_poses[at] = pose_sums(batch, poses)
+            sums.alternatives.perturbed_poses[at] = pose_sums(batch, poses, inner)
         if settings.n_perturbed_shifts:
-            sums.alternatives.shifts[at] = shift_sums(batch, sums.displacements_angstrom[at])
+            sums.alternatives.shifts[at] = shift_sums(batch, sums.displacements_angstrom[at], inner)

@@ -11,9 +11,8 @@ from cryocore.backend import Backend
 from cryocore.config.score import Score
 from cryocore.formats.stacks import Source
 from cryocore.hashing import hashed_uniform
-from cryocore.imaging.blocked import pack
-from cryocore.imaging.grid import FourierGrid
 from cryocore.imaging.volumes import map_to_grid
+from cryocore.imaging.voxels import pack_voxels
 from cryocore.score.reference import Reference
 from cryocore.types import Floats32
 
@@ -30,7 +29,6 @@ class Folds:
     """
 
     maps: Floats32
-    grid: FourierGrid
     seed: int
 
     def __len__(self) -> int:
@@ -86,7 +84,8 @@ class Comparison:
     alternative_bands: int = 0
     folds: Folds | None = None
 
-    def with_maps(self, maps: Floats32, grid: FourierGrid) -> Comparison:
-        """The same with masked half maps ``(2, n, n, n)`` to score all particles."""
-        grids = pack(np.stack([map_to_grid(half, grid) for half in maps]), self.backend)
-        return replace(self, reference=replace(self.reference, grids=grids), folds=None)
+    def with_maps(self, maps: Floats32) -> Comparison:
+        """The same with masked half maps ``(2, n, n, n)`` to score all particles, none of which is in them."""
+        grid = self.reference.voxels.grid
+        voxels = pack_voxels((map_to_grid(half, grid) for half in maps), len(maps), grid, self.backend)
+        return replace(self, reference=replace(self.reference, voxels=voxels), folds=None)

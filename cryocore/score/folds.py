@@ -48,7 +48,7 @@ def make_folds(data: Particles, weights: Floats32, round_dir: Path, comparison: 
         for h in range(2):
             maps[f, h] = solver.half(h) * mask
     log.info("made half maps without each of %d folds", k)
-    return Folds(maps, grid, comparison.seed)
+    return Folds(maps, comparison.seed)
 
 
 def require_particles_in_folds(fold: NDArray[np.intp], half: NDArray[np.int8], n_folds: int) -> None:

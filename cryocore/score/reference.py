@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cryocore.backend import Backend
+from cryocore.backend import Backend, Kernel
 from cryocore.config.score import Score
 from cryocore.errors import InputError
 from cryocore.geometry.rotations import random_rotations, rotations_by_angle
-from cryocore.imaging.blocked import BlockedVolume, pack
 from cryocore.imaging.grid import FourierGrid
-from cryocore.imaging.image_geometry import ImageGeometry
-from cryocore.imaging.slices import project
+from cryocore.imaging.image_geometry import ImageGeometry, slice_basis
 from cryocore.imaging.volumes import map_to_grid, shell_means
+from cryocore.imaging.voxels import Voxels, pack_voxels
 from cryocore.maps.mrc import read_map
 from cryocore.score.bands import BandSamples, band_edges, band_means, band_samples
 from cryocore.tables.io import AGAIN, open_arrays
@@ -31,7 +30,11 @@ log = logging.getLogger(__name__)
 MAX_PADDING = 8.0
 OVERLAP_STEPS, OVERLAP_SHELLS = 4, 6
 MASK_SHELLS = 12
-NEIGHBOUR_PAIRS, NEIGHBOUR_BATCH, NEIGHBOUR_DEG = 200, 50, 10.0
+NEIGHBOUR_PAIRS, NEIGHBOUR_DEG = 200, 10.0
+PADDING = 1.75
+"""Of the grid on which images are compared with maps, whatever that of the sums: the molecule is in the middle of its
+box, where interpolation is good, and a map takes 0.67 times the memory of padding 2. At 1.5 ``local`` of molecules that
+fill much of their box begins to suffer."""
 LARGE_SHARE = 0.1
 """Share of its own map from which a particle's score is not trusted any more."""
 
@@ -40,12 +43,11 @@ LARGE_SHARE = 0.1
 class Reference:
     """What images are compared with: the grids of both halves, and how much each particle shaped them.
 
-    ``grids`` are empty where folds score; ``mask`` is the transform of the mask, coarse, and its grid; ``power``
+    ``voxels`` are empty where folds score; ``mask`` is the transform of the mask, coarse, and its grid; ``power``
     ``(2, bands)`` that of centred slices of the half maps.
     """
 
-    grids: BlockedVolume
-    inverse_density: BlockedVolume
+    voxels: Voxels
     self_contribution: float
     overlap: Any
     mask: tuple[Any, FourierGrid]
@@ -74,10 +76,8 @@ def load_reference(data: Particles, round_dir: Path, settings: Score, backend: B
         problem = f"the sampling density cannot be read (density is {sampling[0].shape}, not {(2, *coarse.shape)})"
         raise InputError(problem, file=round_dir / "sampling.npz", fix=AGAIN)
     halves = (_read_of_box(round_dir / f"half{h}.mrc", box) for h in (1, 2))
-    with_grids = settings.leave_one_out == "closed_form"
-    return make_reference(
-        halves, mask, sampling[0], grid, data.optics, settings.n_bands, backend, with_grids=with_grids
-    )
+    with_maps = settings.leave_one_out == "closed_form"
+    return make_reference(halves, mask, sampling[0], grid, data.optics, settings.n_bands, backend, with_maps=with_maps)
 
 
 def make_reference(
@@ -89,24 +89,33 @@ def make_reference(
     n_bands: int,
     backend: Backend,
     *,
-    with_grids: bool = True,
+    with_maps: bool = True,
 ) -> Reference:
-    """Mask half maps ``(n, n, n)`` and put them, and the density of their samples, on grids.
+    """Mask half maps ``(n, n, n)`` and put them beside the densities of their samples, which are those on the sums'
+    ``grid``.
 
-    Without ``with_grids`` the grids are left out: folds take their place.
+    Without ``with_maps`` the voxels are left out: folds take their place.
     """
-    grids = np.stack([map_to_grid(half * mask, grid) for half in halves])
     # the outermost shell is cut by the ball of the grid, and its density with it
     edges = band_edges(n_bands, grid.last_shell - 1)
-    frames = tuple(ImageGeometry.of(o, grid) for o in groups)
+    compared = FourierGrid.of(grid.box, grid.pixel_size_angstrom, PADDING, grid.last_shell)
+    frames = tuple(ImageGeometry.of(o, compared) for o in groups)
     samples = tuple(band_samples(f, edges) for f in frames)
-    # the mean over directions is real: the projection that all poses have in common
-    rotational_average = np.stack([band_means(shell_means(g.real, grid), edges) for g in grids])
-    view_correlation, power = neighbour_correlation(grids, rotational_average, frames[0], samples[0], backend)
+    self_contribution = float(mask.mean()) / grid.padding**3
+    rotational_average = np.empty((2, len(edges) - 1))
+
+    def grids() -> Iterator[NDArray[np.complex64]]:
+        for h, half in enumerate(halves):
+            values = map_to_grid(half * mask, compared)
+            # the mean over directions is real: the projection that all poses have in common
+            rotational_average[h] = band_means(shell_means(values.real, compared), edges)
+            yield values
+
+    voxels = pack_voxels(grids(), 2, compared, backend, np.float32(1.0) / density, self_contribution)
+    view_correlation, power = neighbour_correlation(voxels, rotational_average, frames[0], samples[0], backend)
     return Reference(
-        grids=pack(grids, backend) if with_grids else BlockedVolume(None, 0),
-        inverse_density=pack(np.float32(1.0) / density, backend),
-        self_contribution=float(mask.mean()) / grid.padding**3,
+        voxels=voxels if with_maps else replace(voxels, values=None, unit=None),
+        self_contribution=self_contribution,
         overlap=backend.to_device(mask_overlap(mask)),
         mask=coarse_mask(mask, grid, backend),
         mean_inverse_density=[slice_mean(1.0 / d, grid) for d in density],
@@ -168,7 +177,11 @@ def coarse_mask(mask: Floats32, grid: FourierGrid, backend: Backend) -> tuple[An
 
 
 def neighbour_correlation(
-    grids: Any, rotational_average: NDArray[np.float64], frame: ImageGeometry, samples: BandSamples, backend: Backend
+    voxels: Voxels,
+    rotational_average: NDArray[np.float64],
+    frame: ImageGeometry,
+    samples: BandSamples,
+    backend: Backend,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Correlation per half map and band of centred slices NEIGHBOUR_DEG apart, and their power, ``(2, bands)``.
 
@@ -177,22 +190,15 @@ def neighbour_correlation(
     rng = np.random.default_rng(0)
     poses = random_rotations(NEIGHBOUR_PAIRS, rng)
     turned = rotations_by_angle(rng.normal(size=(NEIGHBOUR_PAIRS, 3)), np.full(NEIGHBOUR_PAIRS, NEIGHBOUR_DEG)) @ poses
-    size = np.diff(samples.start)
-    kx, ky = samples.pairs.T.astype(np.intp)
-    on_device, sums = backend.to_device(grids), np.zeros((2, 3, len(size)))
-
-    def centred_slices(rotations: NDArray[np.float64], h: int) -> NDArray[np.complex64]:
-        half = np.full(len(rotations), h, dtype=np.int32)
-        slices = backend.to_host(project(on_device, rotations, half, frame, backend))
-        return slices[:, ky + frame.limit, kx] - np.repeat(rotational_average[h], size).astype(np.float32)
-
+    on_device, n, n_bands = backend.to_device, NEIGHBOUR_PAIRS, samples.n_bands
+    inputs = [on_device(a) for a in (*samples.lanes, slice_basis(np.stack([poses, turned], axis=1), frame))]
+    sums = np.empty((2, 3, n_bands))
     for h in range(2):
-        for start in range(0, NEIGHBOUR_PAIRS, NEIGHBOUR_BATCH):
-            at = slice(start, start + NEIGHBOUR_BATCH)
-            first, second = centred_slices(poses[at], h), centred_slices(turned[at], h)
-            for row, values in enumerate(((first.conj() * second).real, np.abs(first) ** 2, np.abs(second) ** 2)):
-                summed = np.append(values.sum(axis=0, dtype=np.float64), 0.0)
-                sums[h, row] += np.where(size > 0, np.add.reduceat(summed, samples.start[:-1]), 0.0)
+        found, half = backend.xp.empty((n, n_bands, 3), dtype=np.float32), voxels.map(h)
+        mean = on_device(rotational_average[h].astype(np.float32))
+        args = (*inputs, mean, half.values, half.grid.radius, half.unit, n, n_bands, found)
+        backend.launch(Kernel("neighbours.cu", "slice_products"), args, items=n)
+        sums[h] = backend.to_host(found).sum(axis=0, dtype=np.float64).T
     power = np.sqrt(sums[:, 1] * sums[:, 2])
     ratio = np.divide(sums[:, 0], power, out=np.zeros_like(power), where=power > 0)
     return np.clip(ratio, 0.0, 1.0), 0.5 * (sums[:, 1] + sums[:, 2]) / NEIGHBOUR_PAIRS

@@ -1,4 +1,4 @@
-"""Volumes in blocks against the order written out voxel by voxel."""
+"""Volumes and voxels in blocks against the order written out voxel by voxel."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from cryocore.backend import get_backend
-from cryocore.imaging.blocked import SIDE, pack
+from cryocore.imaging.blocked import pack
+from cryocore.imaging.blocks import SIDE
+from cryocore.imaging.grid import FourierGrid
+from cryocore.imaging.voxels import LARGEST, MOST_SHARE, pack_voxels
 from tests.phantoms import BACKENDS
 
 
@@ -15,19 +18,61 @@ def z_order(z: int, y: int, x: int) -> int:
     return sum(((v >> bit) & 1) << (3 * bit + axis) for axis, v in enumerate((x, y, z)) for bit in range(3))
 
 
+def place(z: int, y: int, x: int, width: int) -> int:
+    """Index of a voxel of a volume of that width."""
+    across = -(-width // SIDE)
+    return ((z // SIDE * across + y // SIDE) * across + x // SIDE) * SIDE**3 + z_order(z % SIDE, y % SIDE, x % SIDE)
+
+
 @pytest.mark.parametrize("name", BACKENDS)
 @pytest.mark.parametrize("radius", [3, 7, 10])
-@pytest.mark.parametrize("dtype", [np.float32, np.complex64])
-def test_blocks_hold_every_voxel_in_its_place(name: str, radius: int, dtype: type) -> None:
+def test_blocks_hold_every_voxel_in_its_place(name: str, radius: int) -> None:
     backend, width = get_backend(name), 2 * radius + 3
     shape = (2, radius + 2, width, width)
     values = np.arange(1, 1 + np.prod(shape)).reshape(shape)
-    volumes = (values * (1 - 0.5j)).astype(dtype) if dtype is np.complex64 else values.astype(dtype)
+    volumes = (values * (1 - 0.5j)).astype(np.complex64)
     packed = pack(backend.to_device(volumes), backend)
     found = backend.to_host(packed.values)
-    across = -(-width // SIDE)
     for n, z, y, x in np.random.default_rng(0).integers(0, shape, (300, 4)):
-        block = (z // SIDE * across + y // SIDE) * across + x // SIDE
-        assert found[n, block * SIDE**3 + z_order(z % SIDE, y % SIDE, x % SIDE)] == volumes[n, z, y, x]
+        assert found[n, place(z, y, x, width)] == volumes[n, z, y, x]
     assert packed.radius == radius
     assert np.count_nonzero(found) == volumes.size
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_voxels_hold_a_map_and_its_density_in_half_precision(name: str) -> None:
+    """The map rounded as NumPy rounds it; a density that is linear in |kx| stays so between the points of its grid."""
+    backend, grid = get_backend(name), FourierGrid.of(20, 2.0, 1.5)
+    coarse = FourierGrid(20, 2.0, 20, grid.last_shell)
+    rng = np.random.default_rng(0)
+    size = 10.0 ** rng.uniform(-6, 3, (2, *grid.shape))
+    maps = (size * (rng.standard_normal(size.shape) + 1j * rng.standard_normal(size.shape))).astype(np.complex64)
+    along = np.abs(np.arange(-coarse.radius - 1, coarse.radius + 2))
+    density = np.broadcast_to(np.float32(1) + along, (2, *coarse.shape)).astype(np.float32)
+    density[1] *= 1e12
+    share = 0.01
+    voxels = pack_voxels(maps, 2, grid, backend, density, share)
+    found = backend.to_host(voxels.values).view(np.float16).astype(np.float64)
+    unit = backend.to_host(voxels.unit).astype(np.float64)
+    for h in range(2):
+        largest = max(np.abs(maps[h].real).max(), np.abs(maps[h].imag).max()) / unit[h]
+        assert LARGEST / 2 < largest <= LARGEST
+    assert np.all(np.exp2(np.rint(np.log2(unit))) == unit)
+    middle, seen = grid.radius + 1, 0
+    for h, z, y, x in rng.integers(0, maps.shape, (2000, 4)):
+        re, im, inverse, nothing = found[h, place(z, y, x, grid.shape[1])]
+        for value, exact in ((re, maps[h, z, y, x].real), (im, maps[h, z, y, x].imag)):
+            rounded = np.float16(exact / unit[h])
+            assert value == (0.0 if abs(rounded) < np.finfo(np.float16).tiny else rounded)
+        assert nothing == 0.0
+        k = np.array([x - middle, y - middle, z]) / grid.padding
+        if np.linalg.norm(k) > coarse.radius + 0.5:
+            continue
+        seen += 1
+        expected = min((1e12 if h else 1.0) * (1 + abs(k[0])), MOST_SHARE / share)
+        assert inverse * voxels.density_unit == pytest.approx(expected, rel=2**-10)
+    assert seen > 500
+    without = pack_voxels(maps, 2, grid, backend)
+    left = backend.to_host(without.values).reshape(2, -1, 4)
+    assert not left[..., 2].any()
+    np.testing.assert_array_equal(left[..., :2], backend.to_host(voxels.values)[..., :2])

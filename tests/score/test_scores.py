@@ -25,11 +25,11 @@ from cryocore.maps.mrc import read_map, write_stack
 from cryocore.reconstruct import reconstruct
 from cryocore.score import score
 from cryocore.score.bands import band_edges, band_means, band_samples
-from cryocore.score.reference import warn_of_self_contribution
+from cryocore.score.reference import PADDING, warn_of_self_contribution
 from cryocore.score.scores import BAND_COLUMNS
 from cryocore.tables.io import table_metadata, write_table
 from cryocore.tables.particles import Particles
-from tests.phantoms import NO_GPU, Blobs, optics, used_samples
+from tests.phantoms import NO_GPU, Blobs, in_half_precision, optics, used_samples
 from tests.reconstruct.test_reconstruct import data_set
 
 BOX = 40
@@ -84,15 +84,12 @@ def test_band_statistics_match_a_direct_computation(tmp_path: Path) -> None:
     assert log.column("particle_id").to_numpy().tolist() == data.ids.tolist()
     # particles outside the map need no correction: their statistics are plain sums over slices of the masked half map
     mask, _ = read_map(tmp_path / "round" / "mask.mrc")
-    grids = np.stack(
-        [
-            map_to_grid(read_map(tmp_path / "round" / f"half{h}.mrc")[0] * mask, FourierGrid.of(BOX, 2.0, 2.0))
-            for h in (1, 2)
-        ]
-    )
+    grid = FourierGrid.of(BOX, 2.0, PADDING)
+    halves = (read_map(tmp_path / "round" / f"half{h}.mrc")[0] for h in (1, 2))
+    grids = np.stack([in_half_precision(map_to_grid(half * mask, grid)) for half in halves])
     outside = np.flatnonzero(~inside)
     part = data.take(outside)
-    frame = ImageGeometry.of(data.optics[0], FourierGrid.of(BOX, 2.0, 2.0))
+    frame = ImageGeometry.of(data.optics[0], grid)
     images = np.concatenate([image for _, image in _images(data, outside)])
     backend = get_backend("cpu")
     batch = prepare(images, part, frame, backend)

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from benchmarks.performance import scoring
 from cryocore.backend import get_backend
 from cryocore.backend.base import kernel_source
-from cryocore.geometry.rotations import random_rotations
+from cryocore.geometry.rotations import random_rotations, rotations_by_angle
 from cryocore.imaging.grid import FourierGrid
 from cryocore.imaging.image_geometry import ImageGeometry
 from cryocore.imaging.prepare import prepare
 from cryocore.imaging.slices import project
 from cryocore.imaging.volumes import map_to_grid
+from cryocore.imaging.voxels import pack_voxels
 from cryocore.score.bands import LANES, band_edges, band_samples
-from cryocore.score.reference import mask_overlap
+from cryocore.score.reference import NEIGHBOUR_DEG, NEIGHBOUR_PAIRS, mask_overlap, neighbour_correlation
 from cryocore.score.sums import Batch, own_sums, pose_sums, shift_sums
 from cryocore.tables.particles import Particles
-from tests.phantoms import BACKENDS, optics
+from tests.phantoms import BACKENDS, in_half_precision, optics
 
 BOX = 32
 
@@ -64,16 +65,46 @@ def test_sums_at_other_poses_are_those_of_slices(name: str) -> None:
     sums = {weight: (own_sums(batch), pose_sums(batch, poses)) for weight, batch in ((0.0, without), (1.0, within))}
     for own, others in sums.values():
         np.testing.assert_allclose(others[:, 0], own[..., 1:3], rtol=1e-5, atol=1e-5 * np.abs(own[..., 1:3]).max())
-    inner = pose_sums(replace(within, samples=samples.first(5)), poses)
-    np.testing.assert_array_equal(inner, sums[1.0][1][:, :, :5])
+    np.testing.assert_array_equal(pose_sums(within, poses, 5), sums[1.0][1][:, :, :5])
+    np.testing.assert_array_equal(
+        shift_sums(within, np.zeros((n, 1, 2)), 5), shift_sums(within, np.zeros((n, 1, 2)))[:, :, :5]
+    )
     assert np.abs(sums[1.0][0] - sums[0.0][0]).max() > 1e-3 * np.abs(sums[0.0][0]).max()
-    grids = backend.to_device(map_to_grid(volume, grid)[None])
+    grids = backend.to_device(in_half_precision(map_to_grid(volume, grid))[None])
     x = backend.to_host(prepared.ctf * project(grids, poses[:, 1], half, frame, backend)).astype(np.complex128)
     y, (kx, ky) = backend.to_host(prepared.image), samples.pairs.T.astype(int)
     x, y = x[:, ky + frame.limit, kx], y[:, ky + frame.limit, kx]
     for i, values in enumerate((np.abs(x) ** 2, (np.conj(y) * x).real)):
         expected = 2 * np.add.reduceat(values, samples.start[:-1], axis=1)
         np.testing.assert_allclose(sums[0.0][1][:, 1, :, i], expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_slices_of_neighbouring_views_are_compared_about_their_mean(name: str) -> None:
+    """Against slices that are kept and multiplied in NumPy."""
+    backend, grid = get_backend(name), FourierGrid.of(BOX, 2.0, 1.5)
+    frame, edges = ImageGeometry.of(optics(BOX), grid), band_edges(8, grid.last_shell - 1)
+    samples = band_samples(frame, edges)
+    maps = np.random.default_rng(0).standard_normal((2, BOX, BOX, BOX), dtype=np.float32)
+    grids = np.stack([in_half_precision(map_to_grid(gaussian_filter(m, 1.5), grid)) for m in maps])
+    mean = np.random.default_rng(1).normal(0.0, 1.0, (2, samples.n_bands)) * np.abs(grids).mean()
+    voxels = pack_voxels(grids, 2, grid, backend)
+    correlation, power = neighbour_correlation(voxels, mean, frame, samples, backend)
+    rng, n = np.random.default_rng(0), NEIGHBOUR_PAIRS
+    first = random_rotations(n, rng)
+    second = rotations_by_angle(rng.normal(size=(n, 3)), np.full(n, NEIGHBOUR_DEG)) @ first
+    (kx, ky), size = samples.pairs.T.astype(int), np.diff(samples.start)
+    for h in range(2):
+        half, on_device = np.full(n, h, dtype=np.int32), backend.to_device(grids)
+        slices = [backend.to_host(project(on_device, r, half, frame, backend)) for r in (first, second)]
+        u, v = (s[:, ky + frame.limit, kx].astype(np.complex128) - np.repeat(mean[h], size) for s in slices)
+        inner, a, b = (
+            np.add.reduceat(x.sum(axis=0), samples.start[:-1])
+            for x in ((u.conj() * v).real, np.abs(u) ** 2, np.abs(v) ** 2)
+        )
+        np.testing.assert_allclose(correlation[h], np.clip(inner / np.sqrt(a * b), 0, 1), atol=1e-4)
+        np.testing.assert_allclose(power[h], 0.5 * (a + b) / n, rtol=1e-4)
+    assert correlation[:, 0].min() > correlation[:, -1].max()
 
 
 @pytest.mark.parametrize("name", BACKENDS)

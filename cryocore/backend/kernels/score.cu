@@ -2,20 +2,18 @@
 //
 // Samples, kx + 65536 ky, are sorted by band, and each band is filled up to a multiple of LANES with (0, 0), where image
 // and CTF are 0. Where the particle is part of the map (leverage > 0) its own share is taken out of the prediction x = c P V:
-// x <- (x - h y) / (1 - h), h = overlap min(1/2, leverage c^2 / density). The density lives on an unpadded grid of its own.
+// x <- (x - h y) / (1 - h), h = overlap min(1/2, leverage c^2 / density).
 
-#include "shared/blocked.cuh"
 #include "shared/sine.cuh"
+#include "shared/voxels.cuh"
 
 struct Inputs {  // of all kernels, for one particle; volumes in blocks
-    const float2 *image;
-    const float *ctf;
+    const float *image_x, *image_y, *ctf;  // in the order of the samples
     const int *samples;
-    const float2 *volume;
-    const float *inverse_density;
-    Blocks grid, coarse;
-    float density_step, leverage;
-    int r, last;  // one past the last sample
+    const Voxel *volume;
+    Blocks grid;
+    float unit, leverage;  // of the map; per unit of the density
+    int last;              // one past the last sample
 };
 
 struct Overlap {  // of a particle's samples at its own pose and at another: a table of their distance
@@ -24,11 +22,10 @@ struct Overlap {  // of a particle's samples at its own pose and at another: a t
     float turn[6];  // from a sample at its own pose to the same at the other, in cells, per kx and per ky
 };
 
-struct Lanes {  // LANES samples at a pose: pixels, cells of the map and of the density, prediction
-    int pixel[LANES];
-    float re[LANES], im[LANES], image_x[LANES], image_y[LANES], contrast[LANES], share[LANES];
+struct Lanes {  // LANES samples at a pose: cells of the map, prediction
+    float re[LANES], im[LANES], share[LANES];
     bool own;  // some share is not 0
-    VoxelCells map, density;
+    VoxelCells map;
 };
 
 DEVICE float smaller(float a, float b) { return a < b ? a : b; }
@@ -36,15 +33,16 @@ DEVICE float smaller(float a, float b) { return a < b ? a : b; }
 // The overlap of each sample with itself at its own pose, into l.share.
 DEVICE void find_overlap(const Overlap &overlap, const float *kx, const float *ky, Lanes &l) {
     const float *table = overlap.table, cells = overlap.cells;
-    float at[LANES], nearest = cells;
+    float at[LANES];
+    int reached = 0;
     for (int i = 0; i < LANES; i++) {
         const float dx = kx[i] * overlap.turn[0] + ky[i] * overlap.turn[3];
         const float dy = kx[i] * overlap.turn[1] + ky[i] * overlap.turn[4];
         const float dz = kx[i] * overlap.turn[2] + ky[i] * overlap.turn[5];
         at[i] = sqrtf(dx * dx + dy * dy + dz * dz);
     }
-    for (int i = 0; i < LANES; i++) nearest = smaller(at[i], nearest);
-    l.own = nearest < cells - 1.0f;
+    for (int i = 0; i < LANES; i++) reached += at[i] < cells - 1.0f;
+    l.own = reached > 0;
     if (!l.own) return;
     for (int i = 0; i < LANES; i++) {
         const float inside = smaller(at[i], cells - 1.0f);
@@ -58,12 +56,10 @@ DEVICE void find_overlap(const Overlap &overlap, const float *kx, const float *k
 DEVICE void locate(const Inputs &in, const float *b, const Overlap *overlap, int s, Lanes &l) {
     const float b0 = b[0], b1 = b[1], b2 = b[2], b3 = b[3], b4 = b[4], b5 = b[5];
     float kx[LANES], ky[LANES], x[LANES], y[LANES], z[LANES];
-    const int *samples = in.samples + s, r = in.r;
+    const int *samples = in.samples + s;
     for (int i = 0; i < LANES; i++) {
-        const int x = samples[i] << 16 >> 16, y = samples[i] >> 16;
-        l.pixel[i] = (y + r) * (r + 1) + x;
-        kx[i] = x;
-        ky[i] = y;
+        kx[i] = samples[i] << 16 >> 16;
+        ky[i] = samples[i] >> 16;
     }
     for (int i = 0; i < LANES; i++) {
         x[i] = kx[i] * b0 + ky[i] * b3;
@@ -72,48 +68,37 @@ DEVICE void locate(const Inputs &in, const float *b, const Overlap *overlap, int
     }
     locate_cells(in.grid, x, y, z, l.map);
     FETCH(in.volume, l.map, 1)
-    for (int i = 0; i < LANES; i++) {
-        PREFETCH(in.image + l.pixel[i]);
-        PREFETCH(in.ctf + l.pixel[i]);
-    }
     for (int i = 0; i < LANES; i++) l.share[i] = 1.0f;
     l.own = in.leverage > 0.0f;
     if (l.own && overlap) find_overlap(*overlap, kx, ky, l);
-    if (!l.own) return;
-    const float step = in.density_step;
-    for (int i = 0; i < LANES; i++) {
-        x[i] *= step;
-        y[i] *= step;
-        z[i] *= step;
-    }
-    locate_cells(in.coarse, x, y, z, l.density);
-    FETCH(in.inverse_density, l.density, 3)
 }
 
-// The samples from s on, image, CTF and prediction read.
+// The samples from s on, their prediction read.
 DEVICE const Lanes &next(const Inputs &in, const float *b, const Overlap *overlap, int s, Lanes (&buffer)[2]) {
     Lanes &l = located(buffer, s, in.last, [&](int from, Lanes &found) { locate(in, b, overlap, from, found); });
+    float re[LANES], im[LANES], inverse_density[LANES];
     for (int i = 0; i < LANES; i++) {
-        const float2 value = read_cell(in.volume, l.map, i), image = in.image[l.pixel[i]];
-        l.re[i] = value.x;
-        l.im[i] = value.y;
-        l.image_x[i] = image.x;
-        l.image_y[i] = image.y;
-        l.contrast[i] = in.ctf[l.pixel[i]];
+        const Value value = read_voxel(in.volume, l.map, i);
+        re[i] = value.re;
+        im[i] = value.im;
+        inverse_density[i] = value.inverse_density;
     }
+    const float unit = in.unit, leverage = in.leverage;
+    const float *image_x = in.image_x + s, *image_y = in.image_y + s, *ctf = in.ctf + s;
     for (int i = 0; i < LANES; i++) {
-        l.re[i] *= l.contrast[i];
-        l.im[i] *= l.contrast[i];
+        re[i] = unit * ctf[i] * re[i];
+        im[i] = unit * ctf[i] * l.map.sign[i] * im[i];
     }
-    if (!l.own) return l;
-    float inverse[LANES];
-    const float leverage = in.leverage;
-    for (int i = 0; i < LANES; i++) inverse[i] = read_cell(in.inverse_density, l.density, i);
+    if (l.own)
+        for (int i = 0; i < LANES; i++) {
+            const float h = l.share[i] * smaller(0.5f, leverage * ctf[i] * ctf[i] * inverse_density[i]);
+            const float scale = 1.0f / (1.0f - h);
+            re[i] = scale * (re[i] - h * image_x[i]);
+            im[i] = scale * (im[i] - h * image_y[i]);
+        }
     for (int i = 0; i < LANES; i++) {
-        const float h = l.share[i] * smaller(0.5f, leverage * l.contrast[i] * l.contrast[i] * inverse[i]);
-        const float scale = 1.0f / (1.0f - h);
-        l.re[i] = scale * (l.re[i] - h * l.image_x[i]);
-        l.im[i] = scale * (l.im[i] - h * l.image_y[i]);
+        l.re[i] = re[i];
+        l.im[i] = im[i];
     }
     return l;
 }
@@ -125,52 +110,76 @@ DEVICE float total(const float *sums) {
 }
 
 DEVICE Inputs inputs_of(
-    const float2 *image, const float *ctf, const int *samples, const int *half, const float *leverage,
-    const float2 *volume, int radius, const float *inverse_density, int density_radius, float density_step,
-    int index, int r, int last)
+    const float *ordered, int stride, const int *samples, const int *half, const float *leverage,
+    const Voxel *volume, int radius, const float *unit, float density_unit, int index, int last)
 {
-    const long long pixels = (long long)(2 * r + 1) * (r + 1);
     Inputs in;
     in.grid = blocks(radius);
-    in.coarse = blocks(density_radius);
-    in.image = image + index * pixels;
-    in.ctf = ctf + index * pixels;
+    in.image_x = ordered + 3LL * stride * index;
+    in.image_y = in.image_x + stride;
+    in.ctf = in.image_y + stride;
     in.samples = samples;
     in.volume = volume + half[index] * in.grid.volume;
-    in.inverse_density = inverse_density + half[index] * in.coarse.volume;
-    in.density_step = density_step;
-    in.leverage = leverage[index];
-    in.r = r;
+    in.unit = unit[half[index]];
+    in.leverage = density_unit * leverage[index];
     in.last = last;
     return in;
+}
+
+#define AHEAD 96  // samples, of pixels that are asked for before they are needed
+
+// Images and CTFs in the order of the samples: their real parts, their imaginary parts, the CTF.
+extern "C" __global__ void order_samples(
+    const float2 *RESTRICT image, const float *RESTRICT ctf,             // (n, 2 r + 1, r + 1)
+    const int *RESTRICT samples, int count,
+    int n, int r, float *RESTRICT ordered)                               // (n, 3, count)
+{
+    const long long pixels = (long long)(2 * r + 1) * (r + 1);
+    for (int index = blockIdx.x; index < n; index += gridDim.x) {
+        const float2 *y = image + index * pixels;
+        const float *c = ctf + index * pixels;
+        float *re = ordered + 3LL * count * index, *im = re + count, *contrast = im + count;
+        for (int s = threadIdx.x; s < count; s += blockDim.x) {
+            if (s + AHEAD < count) {
+                const int later = samples[s + AHEAD], pixel = ((later >> 16) + r) * (r + 1) + (later << 16 >> 16);
+                PREFETCH(y + pixel);
+                PREFETCH(c + pixel);
+            }
+            const int at = ((samples[s] >> 16) + r) * (r + 1) + (samples[s] << 16 >> 16);
+            re[s] = y[at].x;
+            im[s] = y[at].y;
+            contrast[s] = c[at];
+        }
+    }
 }
 
 // Band sums of each particle against its own pose, over both Friedel mates:
 // |y|^2, |x|^2, Re(conj(y) x), c Re(y), c Re(x), c^2 with x = c P V.
 extern "C" __global__ void score_slices(
-    const float2 *RESTRICT image, const float *RESTRICT ctf,             // (n, 2 r + 1, r + 1)
+    const float *RESTRICT ordered, int stride,                           // (n, 3, stride)
     const int *RESTRICT samples, const int *RESTRICT band_start,         // see above; (bands + 1)
     const float *RESTRICT basis, const int *RESTRICT half,               // (n, 6), (n)
     const float *RESTRICT leverage,                                      // (n)
-    const float2 *RESTRICT volume, int radius,                           // of both halves, in blocks
-    const float *RESTRICT inverse_density, int density_radius, float density_step,
-    int n, int r, int bands, float *RESTRICT sums)                       // (n, bands, 6)
+    const Voxel *RESTRICT volume, int radius,                            // of both halves, in blocks
+    const float *RESTRICT unit, float density_unit,                      // (2) of each half; of both
+    int n, int bands, float *RESTRICT sums)                              // (n, bands, 6)
 {
     for (int index = blockIdx.x; index < n; index += gridDim.x) {
-        const Inputs in = inputs_of(image, ctf, samples, half, leverage, volume, radius, inverse_density,
-                                    density_radius, density_step, index, r, band_start[bands]);
+        const Inputs in = inputs_of(ordered, stride, samples, half, leverage, volume, radius, unit, density_unit, index,
+                                    band_start[bands]);
         Lanes buffer[2];
         for (int band = 0; band < bands; band++) {
             float yy[LANES] = {}, xx[LANES] = {}, yx[LANES] = {}, cy[LANES] = {}, cx[LANES] = {}, cc[LANES] = {};
             for (int s = band_start[band] + threadIdx.x * LANES; s < band_start[band + 1]; s += blockDim.x * LANES) {
                 const Lanes &l = next(in, basis + 6LL * index, nullptr, s, buffer);
+                const float *image_x = in.image_x + s, *image_y = in.image_y + s, *contrast = in.ctf + s;
                 for (int i = 0; i < LANES; i++) {
-                    yy[i] += l.image_x[i] * l.image_x[i] + l.image_y[i] * l.image_y[i];
+                    yy[i] += image_x[i] * image_x[i] + image_y[i] * image_y[i];
                     xx[i] += l.re[i] * l.re[i] + l.im[i] * l.im[i];
-                    yx[i] += l.image_x[i] * l.re[i] + l.image_y[i] * l.im[i];
-                    cy[i] += l.contrast[i] * l.image_x[i];
-                    cx[i] += l.contrast[i] * l.re[i];
-                    cc[i] += l.contrast[i] * l.contrast[i];
+                    yx[i] += image_x[i] * l.re[i] + image_y[i] * l.im[i];
+                    cy[i] += contrast[i] * image_x[i];
+                    cx[i] += contrast[i] * l.re[i];
+                    cc[i] += contrast[i] * contrast[i];
                 }
             }
             const float totals[6] = {block_sum(total(yy)), block_sum(total(xx)),
@@ -184,24 +193,25 @@ extern "C" __global__ void score_slices(
 
 // The prediction x = c P V of each particle's samples at its own pose, its own share taken out; the rest is left alone.
 extern "C" __global__ void predict_slices(
-    const float2 *RESTRICT image, const float *RESTRICT ctf,             // (n, 2 r + 1, r + 1)
+    const float *RESTRICT ordered, int stride,                           // (n, 3, stride)
     const int *RESTRICT samples, const int *RESTRICT band_start,
     const float *RESTRICT basis, const int *RESTRICT half,               // (n, 6), (n)
     const float *RESTRICT leverage,                                      // (n)
-    const float2 *RESTRICT volume, int radius,
-    const float *RESTRICT inverse_density, int density_radius, float density_step,
-    int n, int r, int bands, float2 *RESTRICT prediction)                // (n, 2 r + 1, r + 1)
+    const Voxel *RESTRICT volume, int radius,
+    const float *RESTRICT unit, float density_unit,
+    int n, int bands, int r, float2 *RESTRICT prediction)                // (n, 2 r + 1, r + 1)
 {
     const long long pixels = (long long)(2 * r + 1) * (r + 1);
     for (int index = blockIdx.x; index < n; index += gridDim.x) {
-        const Inputs in = inputs_of(image, ctf, samples, half, leverage, volume, radius, inverse_density,
-                                    density_radius, density_step, index, r, band_start[bands]);
+        const Inputs in = inputs_of(ordered, stride, samples, half, leverage, volume, radius, unit, density_unit, index,
+                                    band_start[bands]);
         float2 *out = prediction + index * pixels;
         Lanes buffer[2];
         for (int s = threadIdx.x * LANES; s < in.last; s += blockDim.x * LANES) {
             const Lanes &l = next(in, basis + 6LL * index, nullptr, s, buffer);
             for (int i = 0; i < LANES; i++)
-                if (samples[s + i] != 0) out[l.pixel[i]] = float2{l.re[i], l.im[i]};
+                if (const int at = samples[s + i])
+                    out[((at >> 16) + r) * (r + 1) + (at << 16 >> 16)] = float2{l.re[i], l.im[i]};
         }
     }
 }
@@ -210,21 +220,21 @@ extern "C" __global__ void predict_slices(
 // What a particle put into the map reaches as far as the transform of the mask: its share at another pose is that at its
 // own times the overlap of the two samples, a table of their distance in steps of overlap_step.
 extern "C" __global__ void score_poses(
-    const float2 *RESTRICT image, const float *RESTRICT ctf,
+    const float *RESTRICT ordered, int stride,
     const int *RESTRICT samples, const int *RESTRICT band_start,
     const float *RESTRICT basis, const int *RESTRICT half,               // (n, poses, 6), (n)
     const float *RESTRICT leverage,                                      // (n)
-    const float2 *RESTRICT volume, int radius,
-    const float *RESTRICT inverse_density, int density_radius, float density_step,
+    const Voxel *RESTRICT volume, int radius,
+    const float *RESTRICT unit, float density_unit,
     const float *RESTRICT own_basis,                                     // (n, 6)
     const float *RESTRICT overlap, int cells, float overlap_step,
-    int n, int poses, int r, int bands, float *RESTRICT sums)            // (n, poses, bands, 2)
+    int n, int poses, int bands, float *RESTRICT sums)                   // (n, poses, bands, 2)
 {
     const long long items = (long long)n * poses;
     for (long long item = blockIdx.x; item < items; item += gridDim.x) {
         const int index = (int)(item / poses);
-        const Inputs in = inputs_of(image, ctf, samples, half, leverage, volume, radius, inverse_density,
-                                    density_radius, density_step, index, r, band_start[bands]);
+        const Inputs in = inputs_of(ordered, stride, samples, half, leverage, volume, radius, unit, density_unit, index,
+                                    band_start[bands]);
         const float *b = basis + 6 * item;
         Overlap own = {overlap, (float)cells, {}};
         for (int k = 0; k < 6; k++) own.turn[k] = overlap_step * (b[k] - own_basis[6LL * index + k]);
@@ -233,9 +243,10 @@ extern "C" __global__ void score_poses(
             float xx[LANES] = {}, yx[LANES] = {};
             for (int s = band_start[band] + threadIdx.x * LANES; s < band_start[band + 1]; s += blockDim.x * LANES) {
                 const Lanes &l = next(in, b, &own, s, buffer);
+                const float *image_x = in.image_x + s, *image_y = in.image_y + s;
                 for (int i = 0; i < LANES; i++) {
                     xx[i] += l.re[i] * l.re[i] + l.im[i] * l.im[i];
-                    yx[i] += l.image_x[i] * l.re[i] + l.image_y[i] * l.im[i];
+                    yx[i] += image_x[i] * l.re[i] + image_y[i] * l.im[i];
                 }
             }
             const float power = block_sum(total(xx)), inner = block_sum(total(yx));
@@ -252,14 +263,14 @@ extern "C" __global__ void score_poses(
 // Re(conj(y) x) per band at displaced shifts: y at k is turned by -(kx, ky) turns half turns. The slice at the own pose is
 // read once for SHIFTS of them; |x|^2 is that of score_slices.
 extern "C" __global__ void score_shifts(
-    const float2 *RESTRICT image, const float *RESTRICT ctf,
+    const float *RESTRICT ordered, int stride,
     const int *RESTRICT samples, const int *RESTRICT band_start,
     const float *RESTRICT basis, const int *RESTRICT half,               // (n, 6), (n)
     const float *RESTRICT leverage,                                      // (n)
-    const float2 *RESTRICT volume, int radius,
-    const float *RESTRICT inverse_density, int density_radius, float density_step,
+    const Voxel *RESTRICT volume, int radius,
+    const float *RESTRICT unit, float density_unit,
     const float *RESTRICT turns,                                         // (n, shifts, 2)
-    int n, int shifts, int r, int bands, float *RESTRICT sums)           // (n, shifts, bands)
+    int n, int shifts, int bands, float *RESTRICT sums)                  // (n, shifts, bands)
 {
     const int groups = (shifts + SHIFTS - 1) / SHIFTS;
     const long long items = (long long)n * groups;
@@ -267,8 +278,8 @@ extern "C" __global__ void score_shifts(
         const int index = (int)(item / groups), first = (int)(item % groups) * SHIFTS;
         const int count = shifts - first < SHIFTS ? shifts - first : SHIFTS;
         const long long row = (long long)index * shifts + first;
-        const Inputs in = inputs_of(image, ctf, samples, half, leverage, volume, radius, inverse_density,
-                                    density_radius, density_step, index, r, band_start[bands]);
+        const Inputs in = inputs_of(ordered, stride, samples, half, leverage, volume, radius, unit, density_unit, index,
+                                    band_start[bands]);
         float along_x[SHIFTS], along_y[SHIFTS];
         for (int k = 0; k < SHIFTS; k++) {
             along_x[k] = k < count ? turns[2 * (row + k)] : 0.0f;
@@ -279,12 +290,13 @@ extern "C" __global__ void score_shifts(
             float inner[SHIFTS][LANES] = {};
             for (int s = band_start[band] + threadIdx.x * LANES; s < band_start[band + 1]; s += blockDim.x * LANES) {
                 const Lanes &l = next(in, basis + 6LL * index, nullptr, s, buffer);
+                const float *image_x = in.image_x + s, *image_y = in.image_y + s;
                 float kx[LANES], ky[LANES], re[LANES], im[LANES];
                 for (int i = 0; i < LANES; i++) {
                     kx[i] = samples[s + i] << 16 >> 16;
                     ky[i] = samples[s + i] >> 16;
-                    re[i] = l.image_x[i] * l.re[i] + l.image_y[i] * l.im[i];
-                    im[i] = l.image_x[i] * l.im[i] - l.image_y[i] * l.re[i];
+                    re[i] = image_x[i] * l.re[i] + image_y[i] * l.im[i];
+                    im[i] = image_x[i] * l.im[i] - image_y[i] * l.re[i];
                 }
                 for (int k = 0; k < SHIFTS; k++) {
                     if (k >= count) break;

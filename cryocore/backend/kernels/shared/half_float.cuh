@@ -4,6 +4,16 @@ struct Half2 { unsigned short x, y; };
 
 // Half precision by integers alone: the fields fit a float's with the exponent 112 too low. Infinities do not occur;
 // the GPU takes subnormal halves for 0.
+
+// The nearest half of a number below 65520, of two the even one; 0 where that would be subnormal.
+DEVICE unsigned short to_half(float value) {
+    unsigned bits;
+    memcpy(&bits, &value, 4);
+    const unsigned sign = bits >> 16 & 0x8000u, magnitude = bits & 0x7fffffffu;
+    if (magnitude < 0x38800000u) return (unsigned short)sign;
+    return (unsigned short)(sign | (magnitude - 0x38000000u + 0xfffu + (magnitude >> 13 & 1u)) >> 13);
+}
+
 DEVICE float from_half(unsigned short half) {
     const unsigned bits = (half & 0x7fffu) << 13, sign = (half & 0x8000u) << 16;
     float value;

@@ -1,0 +1,71 @@
+"""Half maps as images are compared with them: what is read round a sample lies side by side, in half precision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cryocore.backend import Backend, Kernel
+from cryocore.imaging.blocks import blocked_size
+from cryocore.imaging.grid import FourierGrid
+from cryocore.types import Floats32
+
+LARGEST = 2.0**15
+"""A half holds up to 65504."""
+MOST_SHARE = 1024.0
+"""Of a particle of weight 1 in a coefficient of its map, by its density: what is beyond is cut, since half the
+coefficient is the most that is taken out, and CTFs squared are rarely less than 1 / 2048."""
+
+
+@dataclass(frozen=True)
+class Voxels:
+    """Maps on a grid, in blocks, each voxel with the inverse density of its samples.
+
+    ``values`` : ``(n, voxels, 4)`` int16, bits of half-precision numbers: real and imaginary part, inverse density, 0
+    ``unit`` : ``(n,)`` float32, what those of the map are multiplied by; a power of 2
+    ``density_unit`` : what the inverse densities are multiplied by
+    """
+
+    values: Any
+    unit: Any
+    density_unit: float
+    grid: FourierGrid
+
+    def map(self, index: int) -> Voxels:
+        """One of the maps."""
+        at = slice(index, index + 1)
+        return Voxels(self.values[at], self.unit[at], self.density_unit, self.grid)
+
+
+def pack_voxels(
+    grids: Iterable[Any],
+    n: int,
+    grid: FourierGrid,
+    backend: Backend,
+    inverse_density: Floats32 | None = None,
+    self_contribution: float = 1.0,
+) -> Voxels:
+    """Put maps on a grid beside the densities of their samples, one map at a time.
+
+    Parameters
+    ----------
+    grids : n maps ``grid.shape`` complex64, as :func:`cryocore.imaging.volumes.map_to_grid` makes them
+    inverse_density : ``(n, r+2, 2r+3, 2r+3)``, on the grid without padding; None: 0, for particles that are in no map
+    self_contribution : times inverse density, the share of a particle of weight 1
+    """
+    xp = backend.xp
+    values = xp.zeros((n, blocked_size(grid.radius), 4), dtype=np.int16)
+    unit, scale = np.empty(n, dtype=np.float32), LARGEST / (MOST_SHARE / self_contribution)
+    for i, values_of_map in enumerate(grids):
+        parts = values_of_map.view(np.float32)
+        largest = float(max(parts.max(), -parts.min()))
+        factor = 2.0 ** np.floor(np.log2(LARGEST / largest)) if largest > 0 else 1.0
+        unit[i] = 1.0 / factor
+        density = None if inverse_density is None else backend.to_device(inverse_density[i])
+        radius = 0 if inverse_density is None else inverse_density.shape[1] - 2
+        given = backend.to_device(values_of_map), grid.radius, factor, density, radius, grid.padding, scale, LARGEST
+        backend.launch(Kernel("pack_voxels.cu", "pack_voxels"), (*given, values[i]), items=grid.radius + 2)
+    return Voxels(values, backend.to_device(unit), 1.0 / scale, grid)

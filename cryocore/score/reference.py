@@ -162,9 +162,10 @@ def mask_overlap(mask: Floats32) -> Floats32:
     It is how far in Fourier space one coefficient of an image reaches in a masked map.
     """
     n = mask.shape[0]
-    along = np.arange(n) - n // 2
-    distance = np.sqrt(along[:, None, None] ** 2 + along[None, :, None] ** 2 + along[None, None, :] ** 2)
-    weight = np.bincount(np.rint(distance).astype(np.int64).ravel(), weights=mask.ravel())
+    along = (np.arange(n) - n // 2) ** 2
+    squared = along[:, None, None] + along[:, None] + along
+    of_square = np.bincount(squared.ravel(), weights=mask.ravel())
+    weight = np.bincount(np.rint(np.sqrt(np.arange(len(of_square)))).astype(np.intp), weights=of_square)
     shells = np.arange(OVERLAP_STEPS * OVERLAP_SHELLS) / OVERLAP_STEPS
     waves = np.sinc(2.0 * shells[:, None] * np.arange(len(weight)) / n)
     return np.ascontiguousarray(waves @ weight / weight.sum(), dtype=np.float32)

@@ -11,7 +11,7 @@ def blocked_size(radius: int) -> int:
     """Voxels of a half-space volume ``(R + 2, 2R + 3, 2R + 3)`` in whole blocks.
 
     >>> blocked_size(3), blocked_size(7)
-    (4096, 27648)
+    (2048, 9216)
     """
     across, deep = -(-(2 * radius + 3) // SIDE), -(-(radius + 2) // SIDE)
     return SIDE**3 * across * across * deep

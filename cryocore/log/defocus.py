@@ -44,8 +44,9 @@ MOST = 0.5
 """Share of wrong micrographs beyond which none is called wrong: the map, which is made of them, cannot tell."""
 STEPS = 50
 """Bisections in which it is found."""
-LEAST_GAIN = 1.0
-"""Log-likelihood that wrong micrographs have to add."""
+LEAST_GAIN, SURELY = 1.0, 0.9
+"""Log-likelihood that wrong micrographs have to add, and how probably wrong at least one has to be: where most poses
+are wrong the model fits badly, and many micrographs seem a little wrong."""
 TOLD = 0.5
 """Probability of being wrong from which a micrograph is named."""
 
@@ -124,10 +125,12 @@ def from_likelihoods(table: Floats, n_right: int) -> WrongDefocus | None:
     gain = float(np.sum(np.logaddexp(np.log1p(-share), np.log(share) + ratio)))
     if gain < LEAST_GAIN:
         return None
-    odds = np.log(share) - np.log1p(-share) + ratio
+    probability = 1.0 / (1.0 + np.exp(np.log1p(-share) - np.log(share) - ratio))
+    if probability.max() < SURELY:
+        return None
     of_offset = np.exp(wrong - wrong.max(axis=1, keepdims=True))
     offset = _times(of_offset / of_offset.sum(axis=1, keepdims=True), OFFSETS_ANGSTROM[None])[:, 0]
-    return WrongDefocus(1.0 / (1.0 + np.exp(-odds)), offset, gain)
+    return WrongDefocus(probability, offset, gain)
 
 
 def likeliest_share(ratio: Floats) -> float:

@@ -80,7 +80,7 @@ def test_none_is_found_where_nearly_all_particles_are_wrong_or_the_map_is() -> N
     for seed in range(5):
         micrograph = offsets(seed)[1]
         result = found(off_by(np.zeros(40), micrograph, seed, correct=0.1), micrograph)
-        assert result is None or result.gain < 4.0
+        assert result is None
         everywhere = np.full(40, 5000.0)
         assert found(off_by(everywhere, micrograph, seed), micrograph) is None
 

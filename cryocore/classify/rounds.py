@@ -19,7 +19,7 @@ from cryocore.errors import InputError
 from cryocore.log.columns import read_columns
 from cryocore.log.error_rate import ErrorRate
 from cryocore.log.names import MIXTURE
-from cryocore.log.rounds import find_rounds, wanted_rounds
+from cryocore.log.rounds import find_rounds, wanted_round
 from cryocore.score.scorer import Scorer
 from cryocore.statistics import posterior
 from cryocore.tables.io import open_table, read_schema, read_table, table_metadata
@@ -95,7 +95,7 @@ def open_run(run_dir: Path, wanted: str, backend: Backend) -> ScoredRound:
     ------
     InputError  if the directory is not that of a run, or its maps and images are not there.
     """
-    found = wanted_rounds(find_rounds(run_dir), wanted)[0]
+    found = wanted_round(find_rounds(run_dir), wanted)
     if found.run_dir is None:
         raise InputError("there are no maps beside this log", file=run_dir, fix="Give the directory of a run")
     directory = found.run_dir / f"round_{found.number}"

@@ -15,7 +15,7 @@ def dropped(
     number: Annotated[str, typer.Option("--round", help="Round whose list counts: last or a number.")] = "last",
     out: Annotated[Path | None, typer.Option(help="Folder for the half maps of each set.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw curves and slices: .png, .svg or .pdf.")] = None,
-    seed: Annotated[int, typer.Option(help="Of what is drawn.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of what is drawn.", min=0)] = 0,
     backend: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int, typer.Option(help="Of the CPU.", min=1)] = 2,
     as_json: AsJson = False,
@@ -34,6 +34,10 @@ def dropped(
     from cryocore.backend import get_backend
     from cryocore.explore.dropped import dropped as measure
 
+    if plot:
+        from cryocore.figures.look import require_format
+
+        require_format(plot)  # before any image is read
     found = measure(run_dir, get_backend(backend, threads=threads), number=number, seed=seed)
     if out:
         from cryocore.maps.mrc import write_map

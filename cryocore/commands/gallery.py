@@ -14,7 +14,7 @@ def gallery(
     run_dir: Annotated[Path, typer.Argument(help="results/RUN; the images that are shown are read.", metavar="RUN")],
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")],
     number: Annotated[str, typer.Option("--round", help="Round whose maps predict: last or a number.")] = "last",
-    each: Annotated[int, typer.Option(help="Particles of each group at most.", min=1)] = 8,
+    each: Annotated[int, typer.Option(help="Particles of each group at most.", min=1, max=100)] = 8,
     backend: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int, typer.Option(help="Of the CPU.", min=1)] = 2,
     as_json: AsJson = False,

@@ -15,7 +15,7 @@ def loss_distribution(
     loss: Annotated[str | None, typer.Option(help="A score of the log; default: z, ncc or l2_loss.")] = None,
     number: Annotated[int | None, typer.Option("--round", help="Round; default: the last.")] = None,
     permutations: Annotated[int, typer.Option(help="Of each question.", min=19)] = 999,
-    seed: Annotated[int, typer.Option(help="Of permutations, resampling and the blind test.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of permutations, resampling and the blind test.", min=0)] = 0,
     figures: Annotated[Path | None, typer.Option(help="Draw the answers into this directory.")] = None,
     blind: Annotated[
         bool, typer.Option("--blind", help="Only draw the blind picture test; its answer goes to a file beside it.")

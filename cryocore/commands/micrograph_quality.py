@@ -37,26 +37,24 @@ def micrograph_quality(
     """
     from cryocore.explore.replay.groups import KINDS, combined_table, incorrectness, rank_all
     from cryocore.explore.replay.outcome import ranking_text
-    from cryocore.explore.replay.replay import require_one
-    from cryocore.log.rounds import find_rounds, wanted_rounds
+    from cryocore.log.rounds import find_rounds, wanted_round
 
-    chosen = wanted_rounds(find_rounds(source), number)
-    require_one(len(chosen))
-    rankings = rank_all(chosen[0], kind or KINDS, by=by)
-    scored_by = incorrectness(chosen[0], by).source
+    chosen = wanted_round(find_rounds(source), number)
+    rankings = rank_all(chosen, kind or KINDS, by=by)
+    scored_by = incorrectness(chosen, by).source
     if out:
         from cryocore.tables.io import write_table
 
-        write_table(out, combined_table(rankings), round=chosen[0].number, by=scored_by)
+        write_table(out, combined_table(rankings), round=chosen.number, by=scored_by)
     if plot:
         from cryocore.explore.replay.figures import groups_figure
         from cryocore.figures.look import save
 
         save(groups_figure(rankings), plot)
     texts = [ranking_text(kind.replace("_", " "), r, rows) for kind, r in rankings.items()]
-    head = f"Round {chosen[0].number}, share of incorrect particles by {scored_by}"
+    head = f"Round {chosen.number}, share of incorrect particles by {scored_by}"
     value = {
-        "round": chosen[0].number,
+        "round": chosen.number,
         "by": scored_by,
         "groups": {k: {"overall": r.overall, "groups": r.rows()} for k, r in rankings.items()},
     }

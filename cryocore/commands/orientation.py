@@ -16,7 +16,7 @@ def orientation(
         int | None, typer.Option("--round", help="Round that is compared with the first; default: the last.")
     ] = None,
     maps: Annotated[bool, typer.Option("--maps", help="Read the half maps too, for the directional FSC.")] = False,
-    seed: Annotated[int, typer.Option(help="Of the random subsets.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the random subsets.", min=0)] = 0,
     plot: Annotated[Path | None, typer.Option(help="Draw it: .png, .svg or .pdf.")] = None,
     as_json: AsJson = False,
 ) -> None:

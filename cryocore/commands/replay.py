@@ -31,7 +31,7 @@ def replay(
     ] = None,
     first_angstrom: Annotated[float | None, typer.Option(help="Coarsest resolution that the score sees, Å.")] = None,
     last_angstrom: Annotated[float | None, typer.Option(help="Finest resolution that the score sees, Å.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Default: the run's.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Default: the run's.", min=0)] = None,
     compare: Annotated[
         list[str] | None, typer.Option(help="RULE=VALUE@SCORE, also several times: a line in a table for each.")
     ] = None,

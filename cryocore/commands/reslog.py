@@ -19,7 +19,7 @@ def reslog(
         None
     ),
     repeats: Annotated[int, typer.Option(help="Independent sequences; three or more give B's error.", min=1)] = 1,
-    seed: Annotated[int, typer.Option(help="Of the subsets.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the subsets.", min=0)] = 0,
     backend: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int, typer.Option(help="Of the CPU.", min=1)] = 2,
     plot: Annotated[Path | None, typer.Option(help="Draw it: .png, .svg or .pdf.")] = None,
@@ -42,6 +42,10 @@ def reslog(
 
     wanted = None if sizes is None else [int(v) for v in numbers(sizes)]
     engine = get_backend(backend, threads=threads)
+    if plot:
+        from cryocore.figures.look import require_format
+
+        require_format(plot)  # before any image is read
     found = measure(run_dir, engine, number=number, sizes=wanted, repeats=repeats, seed=seed)
     if plot:
         from cryocore.explore.reslog.figures import reslog_figure

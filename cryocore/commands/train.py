@@ -19,7 +19,7 @@ def train(
     training_set: Annotated[int, typer.Option(help="Particles per half set and run to learn from.", min=50)] = 2000,
     folds: Annotated[int, typer.Option(help="Of micrographs, for the card's figures.", min=3)] = 5,
     image_size: Annotated[int, typer.Option(help="Side of the images in pixels.", min=16)] = 64,
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of everything random.", min=0)] = 0,
     backend: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int, typer.Option(help="Of the CPU.", min=1)] = 2,
     as_json: AsJson = False,

@@ -54,6 +54,17 @@ def style() -> AbstractContextManager[None]:
     return matplotlib.rc_context(settings)
 
 
+def require_format(path: Path) -> None:
+    """Refuse the name of a figure that :func:`save` would.
+
+    Raises
+    ------
+    InputError  if it does not end in .png, .svg or .pdf.
+    """
+    if path.suffix.lower() not in METADATA:
+        raise InputError("figures are written as .png, .svg or .pdf", file=path, fix="Give such a name")
+
+
 def save(figure: Figure, *paths: Path, dpi: float | None = None) -> None:
     """Write a figure; the name of each file says in which format, as ``.png``, ``.svg`` or ``.pdf``.
 
@@ -65,9 +76,8 @@ def save(figure: Figure, *paths: Path, dpi: float | None = None) -> None:
     """
     FigureCanvasAgg(figure)
     for path in paths:
+        require_format(path)
         suffix = path.suffix.lower()
-        if suffix not in METADATA:
-            raise InputError("figures are written as .png, .svg or .pdf", file=path, fix="Give such a name")
         with style(), atomic_path(path) as temporary:
             about = METADATA[suffix]
             figure.savefig(temporary, format=suffix[1:], metadata=about, facecolor="white", dpi=dpi)

@@ -45,7 +45,7 @@ def coefficients_noise(metadata: Mapping[str, Any], columns: Mapping[str, NDArra
         groups = np.array([[np.inf if v is None else v for v in row] for row in metadata["noise_power"]])
         power = groups[columns["optics_group"]]
     if metadata["score_settings"]["noise_per_particle"]:
-        power = power * columns["noise_factor"].astype(np.float64)[:, None]
+        power = power * np.nan_to_num(columns["noise_factor"].astype(np.float64), nan=np.inf)[:, None]
     return np.asarray(power)
 
 
@@ -53,10 +53,12 @@ def signal_to_noise(
     metadata: Mapping[str, Any], columns: Mapping[str, NDArray[Any]], gain: Floats | float = 1.0
 ) -> tuple[Floats, Floats]:
     """c / sigma² and e / sigma² of some particles, ``(n, bands)`` each: of their image with its prediction, and of the
-    prediction, shrunk to the share of the map that is signal and multiplied by ``gain``."""
+    prediction, shrunk to the share of the map that is signal and multiplied by ``gain``; 0 where sums are unknown."""
     factor = np.asarray(metadata["signal_share"]) * gain
     noise = coefficients_noise(metadata, columns)
-    return factor / noise * columns["inner_product"], factor**2 / noise * columns["projection_power"]
+    product, power = (np.asarray(columns[name], dtype=np.float64) for name in BAND_SUMS[:2])
+    known = np.isfinite(product) & np.isfinite(power)
+    return factor / noise * np.where(known, product, 0.0), factor**2 / noise * np.where(known, power, 0.0)
 
 
 def without_bfactor(

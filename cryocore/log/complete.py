@@ -110,7 +110,8 @@ class Assessed:
 def _defocus(
     parts: Sequence[Path], schema: pa.Schema, metadata: dict[str, Any], columns: Mapping[str, NDArray[Any]]
 ) -> WrongDefocus | None:
-    if "micrograph" not in columns or not {*BAND_SUMS, "optics_group"} <= {*schema.names}:
+    needed = {"micrograph", "optics_group", *NEEDED_COLUMNS, *BAND_SUMS}
+    if not needed <= {*schema.names}:
         return None
     names = ["optics_group", *BAND_SUMS, *(name for name in ("noise_power", APPLIED_BFACTOR) if name in schema.names)]
 
@@ -120,7 +121,7 @@ def _defocus(
                 for group in range(file.num_row_groups):
                     yield table_columns(file.read_row_group(group, columns=names))
 
-    return wrong_defocus(row_groups, metadata, np.where(outlying(columns), -1, numbers(columns["micrograph"])))
+    return wrong_defocus(row_groups, metadata, numbers(columns["micrograph"]), outlying(columns))
 
 
 def named(defocus: WrongDefocus, micrograph: NDArray[Any]) -> dict[str, Any]:
@@ -165,7 +166,9 @@ def assessed(
     known = np.flatnonzero(data.known)
     for name in GROUP_COLUMNS if len(known) >= FEWEST else ():
         if name in columns:
-            prior[known] += group_effects(ratio[known], prior[known], numbers(columns[name])[known])
+            group = numbers(columns[name])
+            members = known[group[known] >= 0]
+            prior[members] += group_effects(ratio[members], prior[members], group[members])
     log_odds, likely, classes, doubt = odds(model, ratio, prior), expit(ratio[known] + prior[known]), model.classes, 0.0
     if defocus is not None:
         micrograph = numbers(columns["micrograph"])

@@ -28,7 +28,7 @@ from cryocore.log.bands import (
     signal_to_noise,
     without_bfactor,
 )
-from cryocore.types import Floats, Ints
+from cryocore.types import Bools, Floats, Ints
 
 OFFSETS_ANGSTROM = np.arange(1_500.0, 10_001.0, 250.0)
 """Wrong defoci that are told from right ones: smaller ones change little."""
@@ -78,7 +78,7 @@ class WrongDefocus:
 
 
 def wrong_defocus(
-    row_groups: Callable[[], Iterable[Columns]], metadata: Mapping[str, Any], micrograph: Ints
+    row_groups: Callable[[], Iterable[Columns]], metadata: Mapping[str, Any], micrograph: Ints, spoilt: Bools
 ) -> WrongDefocus | None:
     """Micrographs of a wrong defocus by the log of a round; None where none is found, or the log does not say.
 
@@ -87,6 +87,7 @@ def wrong_defocus(
     row_groups : yields the columns of ``BAND_SUMS`` and optics_group, noise_power and B-factors if any, a part
         of the log after the other; called twice
     micrograph : (n,)  number of each particle's micrograph, from 0; -1 where it has none
+    spoilt : (n,)  images that say nothing; a micrograph of these alone is as probably wrong as any
     """
     n_micrographs = int(micrograph.max(initial=-1)) + 1
     if n_micrographs < FEWEST or "signal_share" not in metadata:
@@ -96,10 +97,10 @@ def wrong_defocus(
     envelopes = np.concatenate([right, cosines(metadata)])
     gain = _relative_gain(row_groups, metadata)
     table = np.zeros((n_micrographs, len(EMPTY), len(envelopes)))
-    start = 0
+    told_by, start = np.where(spoilt, -1, micrograph), 0
     for columns in row_groups():
         matched, energy = without_bfactor(metadata, columns, *signal_to_noise(metadata, columns, gain))
-        at = micrograph[start : start + len(matched)]
+        at = told_by[start : start + len(matched)]
         start += len(matched)
         each = _times(matched, envelopes) - 0.5 * _times(energy, envelopes**2)
         order = np.argsort(at, kind="stable")[np.count_nonzero(at < 0) :]

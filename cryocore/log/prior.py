@@ -159,7 +159,7 @@ def group_effects(ratio: Floats, prior: Floats, group: Ints) -> Floats:
 
 
 def numbers(labels: NDArray[Any]) -> Ints:
-    """The group of each particle as a number from 0, ``(n,)``, of its label."""
+    """The group of each particle as a number from 0, ``(n,)``, of its label; -1 where it has none."""
     import pandas as pd  # slow to import, and replays do without
 
     return np.asarray(pd.factorize(labels)[0], dtype=np.int64)

@@ -212,6 +212,19 @@ def wanted_rounds(rounds: list[LogRound], wanted: str) -> list[LogRound]:
     return [by_number[name] for name in dict.fromkeys(names)]
 
 
+def wanted_round(rounds: list[LogRound], wanted: str) -> LogRound:
+    """The one round of ``last`` or a number.
+
+    Raises
+    ------
+    InputError  if there is no such round, or several are named.
+    """
+    found = wanted_rounds(rounds, wanted)
+    if len(found) != 1:
+        raise InputError(f"{wanted!r} are {len(found)} rounds and one is wanted", fix="Give last or a number")
+    return found[0]
+
+
 def aligned(values: NDArray[Any], ids: Ids, wanted: Ids) -> NDArray[Any]:
     """Values of the particles ``wanted``, from those of ``ids``; 0 for a particle that is not among these."""
     if np.array_equal(ids, wanted):

@@ -9,9 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 from cryocore.backend import get_backend
 from cryocore.classify.rounds import ScoredRound
+from cryocore.commands.app import app
 from cryocore.config.plant import PlantedErrors
 from cryocore.explore.gallery import TITLES, captions, groups, low_passed, pictures, strips, write_gallery
 from cryocore.tables.io import read_table
@@ -121,3 +123,9 @@ def test_captions() -> None:
         "p = 0.50\n1.05 µm\n…ame_of_a_micrograph",
         "p > 0.99\n1.05 µm\n",
     ]
+
+
+def test_as_many_as_a_picture_holds(tmp_path: Path) -> None:
+    for each in ("0", "101"):
+        refused = CliRunner().invoke(app, ["gallery", str(tmp_path), "--out", str(tmp_path / "out"), "--each", each])
+        assert refused.exit_code == 2 and "--each" in refused.output

@@ -16,7 +16,7 @@ from cryocore.log.complete import named, with_faulty
 from cryocore.log.defocus import WrongDefocus, likeliest_share, wrong_defocus
 from cryocore.log.names import APPLIED_BFACTOR
 from cryocore.statistics import posterior
-from cryocore.types import Floats, Ints
+from cryocore.types import Bools, Floats, Ints
 from tests.log.test_quality import FREQUENCY2, METADATA, drawn, on_micrographs
 
 WRONG = 8
@@ -36,14 +36,15 @@ def off_by(offset: Floats, micrograph: Ints, seed: int, **kwargs: Any) -> pa.Tab
     return table.set_column(at, "inner_product", flat)
 
 
-def found(table: pa.Table, micrograph: Ints, row_group: int = 400) -> WrongDefocus | None:
+def found(table: pa.Table, micrograph: Ints, spoilt: Bools | None = None, row_group: int = 400) -> WrongDefocus | None:
     names = ["optics_group", *BAND_SUMS, *([APPLIED_BFACTOR] if APPLIED_BFACTOR in table.column_names else [])]
 
     def row_groups() -> Iterator[dict[str, Any]]:
         for start in range(0, len(table), row_group):
             yield table_columns(table.select(names).slice(start, row_group))
 
-    return wrong_defocus(row_groups, METADATA, micrograph)
+    none = np.zeros(len(micrograph), dtype=bool)
+    return wrong_defocus(row_groups, METADATA, micrograph, none if spoilt is None else spoilt)
 
 
 def offsets(seed: int) -> tuple[Floats, Ints]:
@@ -126,6 +127,34 @@ def test_particles_without_a_micrograph_and_few_micrographs_say_nothing() -> Non
     assert some.of_particles(np.array([0, -1]))[1] == 0.0
     assert found(table, micrograph % 4) is None
     assert found(table, np.full(1500, -1)) is None
+
+
+@pytest.mark.parametrize("number", [0, 39])
+def test_a_micrograph_of_spoilt_images_alone_is_not_called_wrong(number: int) -> None:
+    """Whatever its number: those of the others stay."""
+    offset, micrograph = offsets(2)
+    result = found(off_by(offset, micrograph, 2), micrograph, micrograph == number)
+    assert result is not None and len(result.probability) == 40 and result.probability[number] < 0.5
+    assert result.of_particles(micrograph).shape == micrograph.shape
+    others = np.arange(40) != number
+    np.testing.assert_array_equal(result.probability[others] > 0.5, (offset > 0.0)[others])
+
+
+def test_images_without_band_sums_say_nothing() -> None:
+    offset, micrograph = offsets(2)
+    table = off_by(offset, micrograph, 2)
+    unknown = np.arange(1500) % 10 == 0
+    for name, values in (
+        ("inner_product", np.full((1500, 24), np.nan, dtype=np.float32)),
+        ("noise_factor", np.full(1500, np.nan, dtype=np.float32)),
+    ):
+        old = table_columns(table.select([name]))[name]
+        new = np.where(unknown.reshape(-1, *[1] * (old.ndim - 1)), values, old)
+        flat = pa.array(new.ravel())
+        column = pa.FixedSizeListArray.from_arrays(flat, 24) if new.ndim == 2 else flat
+        some = found(table.set_column(table.schema.get_field_index(name), name, column), micrograph)
+        assert some is not None
+        np.testing.assert_array_equal(some.probability > 0.5, offset > 0.0)
 
 
 def test_share_of_wrong_ones_is_the_likeliest() -> None:

@@ -303,6 +303,21 @@ def test_bad_groups_are_found_and_equal_ones_left_alone() -> None:
     assert np.abs(same).max() < 0.6
 
 
+def test_particles_without_a_micrograph_get_nothing_from_one() -> None:
+    """Nor do those of no micrograph count as those of one."""
+    columns = dict(planted_log(2000, {"misoriented": 0.3}, strength=2.0).columns)
+    columns.pop("micrograph", None)
+    plain = assessed(columns, seed=0)
+    wrong = plain.odds < 0
+    named = np.where(np.arange(2000) % 2 == 0, np.where(wrong, "bad.mrc", "good.mrc").astype(object), None)
+    found = assessed(columns | {"micrograph": named}, seed=0)
+    change = found.odds - plain.odds
+    assert np.abs(change[1::2]).max() < 0.3  # by how rare incorrect ones are in all
+    assert change[::2][wrong[::2]].max() < -3.0 and change[::2][~wrong[::2]].min() > 3.0
+    nobody = assessed(columns | {"micrograph": np.full(2000, None)}, seed=0)
+    np.testing.assert_array_equal(nobody.odds, plain.odds)
+
+
 def test_particles_are_told_what_they_most_probably_are() -> None:
     log = planted_log(4000, MIXED, strength=6.0)
     found = assessed(log.columns, seed=0)

@@ -31,7 +31,7 @@ from cryocore.imaging.cache import image_source
 from cryocore.imaging.grid import FourierGrid
 from cryocore.imaging.image_geometry import used_shells
 from cryocore.imaging.solve import Solver
-from cryocore.log.rounds import find_rounds, wanted_rounds
+from cryocore.log.rounds import find_rounds, wanted_round
 from cryocore.maps.fsc import fsc, fsc_weight, half_map_fsc, resolution_at, shell_index
 from cryocore.maps.mrc import read_map
 from cryocore.reconstruct.stage import within
@@ -168,7 +168,7 @@ def dropped(run_dir: Path, backend: Backend, *, number: str = "last", seed: int 
     ------
     InputError  if there is no such round, it leaves out or selects fewer than 50 of a half set, or lacks its maps.
     """
-    log = wanted_rounds(find_rounds(run_dir), number)[-1]
+    log = wanted_round(find_rounds(run_dir), number)
     folder = run_dir / f"round_{log.number}"
     files = (folder / f"{name}.parquet" for name in ("weights", "subset"))
     subset = next((file for file in files if file.exists()), None)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cryocore.errors import InputError
 from cryocore.geometry.rotations import quaternion_to_matrix
 from cryocore.log.names import SCORES, lower_is_better
-from cryocore.log.rounds import LogRound, find_rounds, wanted_rounds
+from cryocore.log.rounds import LogRound, find_rounds, wanted_round
 from cryocore.tables.io import read_table
 from cryocore.types import Floats, Ints
 
@@ -79,7 +79,7 @@ def read_columns(source: str | Path, *, loss: str | None = None, round_number: i
     InputError  if there is no log, no such round or no such loss.
     """
     wanted = "last" if round_number is None else str(round_number)
-    log = wanted_rounds(find_rounds(Path(source)), wanted)[0]
+    log = wanted_round(find_rounds(Path(source)), wanted)
     chosen = loss or next((name for name in DEFAULT_LOSSES if _floats(log, name) is not None), None)
     values = None if chosen is None else _floats(log, chosen)
     if chosen is None or values is None:

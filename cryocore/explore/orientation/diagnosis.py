@@ -17,7 +17,7 @@ from cryocore.explore.replay.views import ViewShift, view_shift
 from cryocore.geometry.sampling import NSIDE, Sampling, compensation_factors, sampling_matrix
 from cryocore.geometry.sphere import bin_counts, nside_for, views_of
 from cryocore.geometry.symmetry import point_group
-from cryocore.log.rounds import LogRound, find_rounds, wanted_rounds
+from cryocore.log.rounds import LogRound, find_rounds, wanted_round
 from cryocore.maps.cones import cone_metrics, round_cones
 from cryocore.maps.mrc import read_map
 from cryocore.select.groups import view_bins
@@ -155,7 +155,7 @@ def orientation(
     """
     rounds = find_rounds(source)
     numbers = (rounds[0].number if first is None else first, rounds[-1].number if last is None else last)
-    before, after = (wanted_rounds(rounds, str(number))[0] for number in numbers)
+    before, after = (wanted_round(rounds, str(number)) for number in numbers)
     group = point_group(before.symmetry)
     was, kept = _weights(before), _weights(after)
     if len(was) != len(kept):

@@ -26,7 +26,7 @@ from cryocore.imaging.grid import FourierGrid, FourierSums
 from cryocore.imaging.image_geometry import used_shells
 from cryocore.imaging.solve import Solver
 from cryocore.log.names import APPLIED_BFACTOR
-from cryocore.log.rounds import find_rounds, wanted_rounds
+from cryocore.log.rounds import find_rounds, wanted_round
 from cryocore.maps.fsc import half_map_fsc, resolution_at
 from cryocore.maps.mrc import read_map
 from cryocore.reconstruct.stage import within
@@ -132,7 +132,7 @@ def reslog(
     ------
     InputError  if there is no such round, it lacks its maps, or the cache is of other images.
     """
-    log = wanted_rounds(find_rounds(run_dir), number)[-1]
+    log = wanted_round(find_rounds(run_dir), number)
     folder = run_dir / f"round_{log.number}"
     data = Particles.read(run_dir / "particles.parquet")
     mask, pixel = read_map(folder / "mask.mrc")

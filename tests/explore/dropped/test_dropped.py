@@ -19,6 +19,7 @@ from cryocore.explore.dropped import dropped
 from cryocore.explore.dropped.measure import drawn, last_with_signal, samples, signal_correlation
 from cryocore.ingest.join import join
 from cryocore.ingest.particles import ingest
+from cryocore.log.rounds import LogRound, wanted_round
 from cryocore.maps.masks import automatic_mask
 from cryocore.maps.mrc import read_map, write_map
 from cryocore.simulate.stage import simulate, true_map
@@ -105,6 +106,21 @@ def test_as_a_command(tmp_path: Path) -> None:
     assert "Round 1 leaves out 300 particles" in plain.stdout and "worse copies" in plain.stdout
     everything = CliRunner().invoke(app, ["dropped", str(run), "--round", "0"])
     assert everything.exit_code != 0
+
+
+def test_arguments_are_refused_before_anything_is_read(tmp_path: Path) -> None:
+    for command in ("dropped", "reslog"):
+        for wrong, told in ((["--plot", "map.xyz"], "map.xyz"), (["--seed", "-1"], "greater than or equal to 0")):
+            refused = CliRunner().invoke(app, [command, str(tmp_path / "no_run"), *wrong])
+            assert refused.exit_code != 0 and told in f"{refused.output} {refused.exception}"
+
+
+def test_one_round_is_wanted() -> None:
+    rounds = [LogRound(Path("log.parquet"), number, pa.schema([]), {}, {}, 1) for number in (0, 1)]
+    assert wanted_round(rounds, "last").number == 1 and wanted_round(rounds, "0").number == 0
+    for several in ("all", "0,1"):
+        with pytest.raises(InputError, match="are 2 rounds and one is wanted"):
+            wanted_round(rounds, several)
 
 
 def test_sets_are_of_one_size_and_do_not_depend_on_the_order_of_rows() -> None:

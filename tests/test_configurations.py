@@ -81,7 +81,9 @@ def test_processors_differ_by_no_more_than_is_promised(here: Path, tmp_path: Pat
         [pq.read_table(folder / "subset.parquet")[name].to_numpy() for folder in (here, there)]
         for name in ("weight", "selected")
     )
-    assert np.count_nonzero(weights[0] != weights[1]) <= 1 and np.count_nonzero(selected[0] != selected[1]) <= 1
+    other = np.abs(weights[0] - weights[1])
+    assert np.count_nonzero(other) <= 0.01 * len(other) and other.max() <= 1 / 32
+    assert np.count_nonzero(selected[0] != selected[1]) <= 1
 
 
 def require_one_data_set(here: Path, there: Path) -> None:

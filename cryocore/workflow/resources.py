@@ -89,7 +89,7 @@ NEEDS: dict[str, Need] = {
     "gather": Need(185, particle=1500, cpu_us_particle=30),
     "select": Need(185, particle=1500, cpu_us_particle=50),
     "validate": Need(170, voxel=40, particle=1500, cpu_us_particle=50, cpu_us_padded=0.1),
-    "report": Need(960, voxel=40, particle=1200, cpu_us_particle=300, cpu_us_padded=0.5),
+    "report": Need(800, voxel=40, particle=1200, cpu_us_particle=300, cpu_us_padded=0.5),
 }
 
 

@@ -31,6 +31,7 @@ LOW_PASS = 7.0
 """A low-passed image has half of its amplitude left at this part of its side, where particles are still seen."""
 CONTRAST_SD = 3.0
 """Standard deviations of the images at which grey ends."""
+PIXELS_PER_INCH = 150
 PANELS = ("image", "low-passed", "prediction", "residual")
 TITLES = {
     "selected": "Selected",
@@ -195,7 +196,7 @@ def write_gallery(found: Sequence[Strip], scored: ScoredRound, out_dir: Path) ->
     files = []
     for strip in found:
         figure = drawing(strip)
-        save(figure, out_dir / f"{strip.name}.png")
+        save(figure, out_dir / f"{strip.name}.png", dpi=PIXELS_PER_INCH)
         plt.close(figure)
         files.append(out_dir / f"{strip.name}.png")
     rows = np.concatenate([strip.rows for strip in found])

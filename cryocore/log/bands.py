@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryocore.log.names import APPLIED_BFACTOR
-from cryocore.types import Floats
+from cryocore.types import Floats, Ints
 
 BAND_SUMS = ("inner_product", "projection_power", "noise_factor")
 """Columns that say what the bands of a particle's image have of its prediction."""
@@ -70,3 +70,26 @@ def without_bfactor(
     applied = columns[APPLIED_BFACTOR].astype(np.float64)[:, None]
     undone = np.exp(0.25 * applied * mean_squared_frequency(metadata))
     return undone * matched, undone**2 * energy
+
+
+def matches(matched: Floats, energy: Floats, envelopes: Floats) -> tuple[Floats, Floats]:
+    """q c / sigma² and q² e / sigma² of n particles for each of some envelopes q ``(points, bands)``.
+
+    Both ``(n, points)``, summed over bands; the log-likelihood of an envelope is the first less half of the second.
+    """
+    return times(matched, envelopes), times(energy, envelopes**2)
+
+
+def times(rows: Floats, matrix: Floats) -> Floats:
+    """``rows @ matrix.T`` in an order of sums that does not depend on the number of cores."""
+    return np.asarray(np.einsum("nk,mk->nm", rows, matrix))
+
+
+def of_nodes(log_values: Floats, node: Ints, n_nodes: int) -> Floats:
+    """Sums ``(nodes, points)`` of rows ``(n, points)`` by their node ``(n,)``."""
+    order = np.argsort(node, kind="stable")
+    found, starts = np.unique(node[order], return_index=True)
+    sums = np.zeros((n_nodes, log_values.shape[1]))
+    if len(found):
+        sums[found] = np.add.reduceat(log_values[order], starts, axis=0)
+    return sums

@@ -59,14 +59,11 @@ def write_log(out: Path, parts: Sequence[Path], *, seed: int) -> None:
 
     def tables() -> Iterator[pa.Table]:
         start = 0
-        for path in parts:
-            with open_table(path) as file:
-                for group in range(file.num_row_groups):
-                    rows = file.read_row_group(group)
-                    stop = start + len(rows)
-                    rows = rows.append_column(MIXTURE, pa.array(odds[start:stop]))
-                    yield rows.append_column(LIKELY_KIND, kinds[start:stop])
-                    start = stop
+        for rows in _row_groups(parts):
+            stop = start + len(rows)
+            rows = rows.append_column(MIXTURE, pa.array(odds[start:stop]))
+            yield rows.append_column(LIKELY_KIND, kinds[start:stop])
+            start = stop
 
     write_tables(
         out,
@@ -114,14 +111,16 @@ def _defocus(
     if not needed <= {*schema.names}:
         return None
     names = ["optics_group", *BAND_SUMS, *(name for name in ("noise_power", APPLIED_BFACTOR) if name in schema.names)]
+    micrograph, spoilt = numbers(columns["micrograph"]), outlying(columns)
+    return wrong_defocus(lambda: map(table_columns, _row_groups(parts, names)), metadata, micrograph, spoilt)
 
-    def row_groups() -> Iterator[dict[str, NDArray[Any]]]:
-        for path in parts:
-            with open_table(path) as file:
-                for group in range(file.num_row_groups):
-                    yield table_columns(file.read_row_group(group, columns=names))
 
-    return wrong_defocus(row_groups, metadata, numbers(columns["micrograph"]), outlying(columns))
+def _row_groups(parts: Sequence[Path], names: list[str] | None = None) -> Iterator[pa.Table]:
+    """The row groups of all parts, one in memory at a time; of all columns, or of some."""
+    for path in parts:
+        with open_table(path) as file:
+            for group in range(file.num_row_groups):
+                yield file.read_row_group(group, columns=names)
 
 
 def named(defocus: WrongDefocus, micrograph: NDArray[Any]) -> dict[str, Any]:

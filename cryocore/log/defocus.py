@@ -23,9 +23,12 @@ from numpy.typing import NDArray
 
 from cryocore.log.bands import (
     GAIN_COUNT,
+    matches,
     mean_squared_frequency,
     of_coefficients,
+    of_nodes,
     signal_to_noise,
+    times,
     without_bfactor,
 )
 from cryocore.types import Bools, Floats, Ints
@@ -102,12 +105,11 @@ def wrong_defocus(
         matched, energy = without_bfactor(metadata, columns, *signal_to_noise(metadata, columns, gain))
         at = told_by[start : start + len(matched)]
         start += len(matched)
-        each = _times(matched, envelopes) - 0.5 * _times(energy, envelopes**2)
-        order = np.argsort(at, kind="stable")[np.count_nonzero(at < 0) :]
-        found, first = np.unique(at[order], return_index=True)
-        for i, empty in enumerate(EMPTY) if len(found) else ():
-            either = np.logaddexp(np.log1p(-empty) + each, np.log(empty))
-            table[found, i] += np.add.reduceat(either[order], first, axis=0)
+        along, across = matches(matched, energy, envelopes)
+        told = at >= 0
+        each, at = (along - 0.5 * across)[told], at[told]
+        for i, empty in enumerate(EMPTY):
+            table[:, i] += of_nodes(np.logaddexp(np.log1p(-empty) + each, np.log(empty)), at, n_micrographs)
     return from_likelihoods(table, len(right))
 
 
@@ -130,7 +132,7 @@ def from_likelihoods(table: Floats, n_right: int) -> WrongDefocus | None:
     if probability.max() < SURELY:
         return None
     of_offset = np.exp(wrong - wrong.max(axis=1, keepdims=True))
-    offset = _times(of_offset / of_offset.sum(axis=1, keepdims=True), OFFSETS_ANGSTROM[None])[:, 0]
+    offset = times(of_offset / of_offset.sum(axis=1, keepdims=True), OFFSETS_ANGSTROM[None])[:, 0]
     return WrongDefocus(probability, offset, gain)
 
 
@@ -175,8 +177,3 @@ def _relative_gain(row_groups: Callable[[], Iterable[Columns]], metadata: Mappin
 
 def _log_mean(values: Floats) -> Floats:
     return np.asarray(np.logaddexp.reduce(values, axis=-1) - np.log(values.shape[-1]))
-
-
-def _times(rows: Floats, matrix: Floats) -> Floats:
-    """``rows @ matrix.T`` in an order of sums that does not depend on the number of cores."""
-    return np.asarray(np.einsum("nk,mk->nm", rows, matrix))

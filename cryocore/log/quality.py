@@ -29,7 +29,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryocore.hashing import hashed_order
-from cryocore.log.bands import BAND_SUMS, GAIN_COUNT, mean_squared_frequency, signal_to_noise, without_bfactor
+from cryocore.log.bands import (
+    BAND_SUMS,
+    GAIN_COUNT,
+    matches,
+    mean_squared_frequency,
+    of_nodes,
+    signal_to_noise,
+    times,
+    without_bfactor,
+)
 from cryocore.log.names import APPLIED_BFACTOR, LIKELY_KIND, MIXTURE, SPOILT
 from cryocore.log.rounds import LogRound
 from cryocore.statistics import posterior
@@ -127,7 +136,7 @@ class Spreads:
 
 def log_likelihood(bands: Bands, grid: Grid, scale: float) -> Floats:
     """Log-likelihood of each B of the grid, ``(n, points)``, over that of no spread of g at infinite B."""
-    n, d = _times(bands.matched, grid.envelope), _times(bands.energy, grid.envelope**2)
+    n, d = matches(bands.matched, bands.energy, grid.envelope)
     found = n - 0.5 * d
     if scale > 0.0:
         left = 1.0 + scale**2 * d
@@ -138,17 +147,7 @@ def log_likelihood(bands: Bands, grid: Grid, scale: float) -> Floats:
 def spread_out(log_values: Floats, kernel: Floats) -> Floats:
     """Logarithm of the mean of exp of ``log_values`` ``(n, points)`` by the rows of a kernel, ``(n, points)``."""
     top = log_values.max(axis=1, keepdims=True)
-    return top + np.log(np.maximum(_times(np.exp(log_values - top), kernel), TINY))
-
-
-def of_nodes(log_values: Floats, node: Ints, n_nodes: int) -> Floats:
-    """Sums ``(nodes, points)`` of rows ``(n, points)`` by their node ``(n,)``."""
-    order = np.argsort(node, kind="stable")
-    found, starts = np.unique(node[order], return_index=True)
-    sums = np.zeros((n_nodes, log_values.shape[1]))
-    if len(found):
-        sums[found] = np.add.reduceat(log_values[order], starts, axis=0)
-    return sums
+    return top + np.log(np.maximum(times(np.exp(log_values - top), kernel), TINY))
 
 
 def fit(bands: Bands, tree: Tree, grid: Grid, least: tuple[float, ...] = (SIGNIFICANT,) * len(LEVELS)) -> Spreads:
@@ -213,21 +212,16 @@ class Beliefs:
 def _below(log_values: Floats, kernel: Floats) -> Floats:
     """Log density of what is spread by a kernel about a value of log density ``(n, points)``."""
     density = np.exp(log_values - log_values.max(axis=1, keepdims=True))
-    return np.log(np.maximum(_times(density, kernel.T), TINY))
+    return np.log(np.maximum(times(density, kernel.T), TINY))
 
 
 def _moments(log_density: Floats, values: Floats) -> tuple[Floats, Floats]:
     """Mean and standard deviation, which between values of the grid are known to a step of it, evenly."""
     density = np.exp(log_density - log_density.max(axis=1, keepdims=True))
     density /= density.sum(axis=1, keepdims=True)
-    mean = _times(density, values[None])[:, 0]
-    variance = np.maximum(_times(density, values[None] ** 2)[:, 0] - mean**2, 0.0)
+    mean = times(density, values[None])[:, 0]
+    variance = np.maximum(times(density, values[None] ** 2)[:, 0] - mean**2, 0.0)
     return mean, np.sqrt(variance + (values[1] - values[0]) ** 2 / 12.0)
-
-
-def _times(rows: Floats, matrix: Floats) -> Floats:
-    """``rows @ matrix.T`` in an order of sums that does not depend on the number of cores."""
-    return np.asarray(np.einsum("nk,mk->nm", rows, matrix))
 
 
 @dataclass(frozen=True)

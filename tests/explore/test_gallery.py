@@ -95,7 +95,7 @@ def test_what_is_written(scored: ScoredRound, tmp_path: Path) -> None:
     table = read_table(tmp_path / "particles.parquet", ["particle_id", "group"])
     assert len(table) == sum(len(s.rows) for s in found)
     with Image.open(tmp_path / "selected.png") as picture:
-        assert picture.width > picture.height > 300
+        assert picture.width > picture.height > 400
     again = tmp_path / "again"
     write_gallery(strips(scored, 5), scored, again)
     assert (again / "selected.png").read_bytes() == (tmp_path / "selected.png").read_bytes()

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cryocore.log.bands import mean_squared_frequency
+from cryocore.log.bands import mean_squared_frequency, of_nodes
 from cryocore.log.names import APPLIED_BFACTOR
-from cryocore.log.quality import Bands, Beliefs, Grid, Quality, Spreads, Tree, fit, log_likelihood, of_nodes, quality
+from cryocore.log.quality import Bands, Beliefs, Grid, Quality, Spreads, Tree, fit, log_likelihood, quality
 from cryocore.log.rounds import LogRound, open_round
 from cryocore.tables.io import with_metadata
 from cryocore.types import Floats
@@ -69,6 +69,19 @@ def on_micrographs(seed: int, sd: float, n: int = N, count: int = 40) -> tuple[F
     rng = np.random.default_rng(seed)
     micrograph = rng.integers(count, size=n).astype(np.float64)
     return rng.normal(0.0, sd, count)[micrograph.astype(int)] if sd else np.zeros(n), micrograph
+
+
+def counted_reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A list that grows by 1 whenever band sums of a log are read."""
+    reads: list[int] = []
+    row_groups = LogRound.row_groups
+
+    def counted(log_round: LogRound, names: list[str]) -> Any:
+        reads.append(1)
+        return row_groups(log_round, names)
+
+    monkeypatch.setattr(LogRound, "row_groups", counted)
+    return reads
 
 
 def test_nothing_is_found_where_there_is_nothing(tmp_path: Path) -> None:
@@ -233,14 +246,7 @@ def test_intervals_hold_what_they_say(tmp_path: Path) -> None:
 def test_band_sums_are_read_once_where_all_particles_are_fitted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reads: list[int] = []
-    row_groups = LogRound.row_groups
-
-    def counted(log_round: LogRound, names: list[str]) -> Any:
-        reads.append(1)
-        return row_groups(log_round, names)
-
-    monkeypatch.setattr(LogRound, "row_groups", counted)
+    reads = counted_reads(monkeypatch)
     assert estimated(tmp_path, drawn(*on_micrographs(5, 80.0), 5)) is not None
     assert reads == [1]
 

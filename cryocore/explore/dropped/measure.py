@@ -18,24 +18,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 
 from cryocore.backend import Backend
 from cryocore.errors import InputError
+from cryocore.explore.open_maps import open_maps
+from cryocore.explore.postprocess.sharpen import times
 from cryocore.formats.stacks import Source
-from cryocore.geometry.symmetry import point_group
 from cryocore.hashing import hashed_order
 from cryocore.imaging.accumulate import accumulate, symmetrise
-from cryocore.imaging.cache import image_source
 from cryocore.imaging.grid import FourierGrid
-from cryocore.imaging.image_geometry import used_shells
 from cryocore.imaging.solve import Solver
-from cryocore.log.rounds import find_rounds, wanted_round
 from cryocore.maps.fsc import fsc, fsc_weight, half_map_fsc, resolution_at, shell_index
-from cryocore.maps.mrc import read_map
+from cryocore.maps.transforms import forward, whole
 from cryocore.reconstruct.stage import within
-from cryocore.tables.io import open_arrays
 from cryocore.tables.particles import Particles, read_subset
 from cryocore.types import Bools, Floats, Floats32
 
@@ -75,10 +71,7 @@ class Part:
     def filtered(self) -> Floats32:
         """The map, each shell by how much of it is signal."""
         n = len(self.halves[0])
-        factor = np.zeros(int(np.ceil(n * 3**0.5 / 2)) + 1)
-        factor[: len(self.fsc)] = fsc_weight(self.fsc, merged=True)
-        spectrum = scipy.fft.rfftn(self.map) * factor[shell_index(n)]
-        return np.asarray(scipy.fft.irfftn(spectrum, s=(n,) * 3), dtype=np.float32)
+        return times(forward(self.map, n, whole(n)), fsc_weight(self.fsc, merged=True))
 
 
 @dataclass(frozen=True)
@@ -168,21 +161,15 @@ def dropped(run_dir: Path, backend: Backend, *, number: str = "last", seed: int 
     ------
     InputError  if there is no such round, it leaves out or selects fewer than 50 of a half set, or lacks its maps.
     """
-    log = wanted_round(find_rounds(run_dir), number)
-    folder = run_dir / f"round_{log.number}"
-    files = (folder / f"{name}.parquet" for name in ("weights", "subset"))
+    opened = open_maps(run_dir, number)
+    mask, grid, group, pixel = opened.mask, opened.grid, opened.group, opened.pixel_size_angstrom
+    files = (opened.folder / f"{name}.parquet" for name in ("weights", "subset"))
     subset = next((file for file in files if file.exists()), None)
-    data = Particles.read(run_dir / "particles.parquet").with_quality(subset)
+    data = opened.data.with_quality(subset)
     selected = read_subset(subset, data)[1]
     sets = drawn(selected, data.column("half"), data.ids, seed)
-    mask, pixel = read_map(folder / "mask.mrc")
-    with open_arrays(folder / "sampling.npz", "sampling density") as file:
-        grid = FourierGrid.of(len(mask), pixel, float(file["padding"]), int(file["last_shell"]))
-    cache = run_dir / "cache" / "transforms.npz"
-    source = image_source(cache if cache.exists() else None, data, used_shells(data.optics, grid))
-    group = point_group(log.symmetry)
     halves = {
-        name: half_maps(data, sets[name], grid, mask, group, backend, source, f"{name}, {sets[name].sum():,}")
+        name: half_maps(data, sets[name], grid, mask, group, backend, opened.source, f"{name}, {sets[name].sum():,}")
         for name in SETS
     }
     parts = []
@@ -195,7 +182,7 @@ def dropped(run_dir: Path, backend: Backend, *, number: str = "last", seed: int 
     value, sd, last = signal_correlation(one.fsc, other.fsc, across, samples(mask, len(group)))
     shells = np.where(curves.shell > 0, curves.resolution_angstrom, np.nan)
     return Dropped(
-        number=log.number,
+        number=opened.log.number,
         parts=tuple(parts),
         n_left_out=int(np.count_nonzero(~selected)),
         shells_angstrom=curves.resolution_angstrom,

@@ -113,7 +113,7 @@ def sharpen(mean: Floats32, curves: FscCurves, *, bfactor_angstrom2: float | Non
     factor = weight * np.exp(exponent) * passed
     with np.errstate(divide="ignore"):
         guinier = Guinier(*(v[1:] for v in (frequency**2, original, weighted, original + np.log(factor))))
-    return Sharpened(_times(spectrum, factor), resolution, float(bfactor), fit, guinier)
+    return Sharpened(times(spectrum, factor), resolution, float(bfactor), fit, guinier)
 
 
 def reference_correlation(curve: Floats) -> Floats:
@@ -169,7 +169,7 @@ def mean_amplitudes(spectrum: Spectrum) -> Floats:
     return sums[1, :width] / sums[0, :width]
 
 
-def _times(spectrum: Spectrum, factor: Floats) -> Floats32:
+def times(spectrum: Spectrum, factor: Floats) -> Floats32:
     """The volume whose transform is the given one times a factor per shell, 0 in the corners; it is used up."""
     n = len(spectrum)
     shells = shell_index(n)

@@ -17,21 +17,16 @@ from numpy.typing import NDArray
 
 from cryocore.backend import Backend
 from cryocore.errors import InputError
+from cryocore.explore.open_maps import open_maps
 from cryocore.explore.reslog.fit import ResLogFit, fit_bfactor
 from cryocore.formats.stacks import Source
-from cryocore.geometry.symmetry import point_group
 from cryocore.imaging.accumulate import accumulate, symmetrise
-from cryocore.imaging.cache import image_source
 from cryocore.imaging.grid import FourierGrid, FourierSums
-from cryocore.imaging.image_geometry import used_shells
 from cryocore.imaging.solve import Solver
 from cryocore.log.names import APPLIED_BFACTOR
-from cryocore.log.rounds import find_rounds, wanted_round
 from cryocore.maps.fsc import half_map_fsc, resolution_at
-from cryocore.maps.mrc import read_map
 from cryocore.reconstruct.stage import within
 from cryocore.statistics import effective_number
-from cryocore.tables.io import open_arrays
 from cryocore.tables.particles import Particles
 from cryocore.types import Floats, Floats32
 
@@ -132,30 +127,24 @@ def reslog(
     ------
     InputError  if there is no such round, it lacks its maps, or the cache is of other images.
     """
-    log = wanted_round(find_rounds(run_dir), number)
-    folder = run_dir / f"round_{log.number}"
-    data = Particles.read(run_dir / "particles.parquet")
-    mask, pixel = read_map(folder / "mask.mrc")
-    with open_arrays(folder / "sampling.npz", "sampling density") as file:
-        grid = FourierGrid.of(len(mask), pixel, float(file["padding"]), int(file["last_shell"]))
-    cache = run_dir / "cache" / "transforms.npz"
-    source = image_source(cache if cache.exists() else None, data, used_shells(data.optics, grid))
+    opened = open_maps(run_dir, number)
+    log, data, grid = opened.log, opened.data, opened.grid
     weights, bfactor = log.column("weight"), log.column(APPLIED_BFACTOR)
     everyone = np.ones(len(data), dtype=np.float32)
     sets = {"all particles": (data, everyone)}
     if bfactor is not None or (weights is not None and not np.array_equal(weights, everyone)):
         chosen = everyone if weights is None else weights.astype(np.float32)
         sets[f"round {log.number}"] = data.with_bfactors(bfactor), chosen
-    group = point_group(log.symmetry)
+    made_of = grid, opened.mask, opened.group, backend, opened.source
     found = []
     for name, (members, chosen) in sets.items():
         wanted = sizes_for(int(np.count_nonzero(chosen)), sizes)
         points = [
             point
             for repeat in range(repeats)
-            for point in sequence(members, chosen, wanted, grid, mask, group, backend, source, (seed, repeat), name)
+            for point in sequence(members, chosen, wanted, *made_of, (seed, repeat), name)
         ]
-        found.append(series(name, points, grid.box * pixel / grid.last_shell))
+        found.append(series(name, points, grid.box * opened.pixel_size_angstrom / grid.last_shell))
     return found
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,12 +17,12 @@ from cryocore.explore.replay.replay import write_star, write_subset
 from cryocore.explore.replay.resolution import Envelopes, effective_by_shell, effective_correct, predict
 from cryocore.formats.star import read_star
 from cryocore.log.quality import quality
-from cryocore.log.rounds import LogRound, open_round
+from cryocore.log.rounds import open_round
 from cryocore.maps.curves import FscCurves
 from cryocore.tables.io import read_table, table_metadata, write_table
 from cryocore.tables.particles import BFACTORS
 from tests.ingest.samples import optics_columns, particle_columns, table
-from tests.log.test_quality import METADATA, drawn
+from tests.log.test_quality import METADATA, counted_reads, drawn
 
 N = 600
 CUT = Request(rule="fraction", values=(0.5,), score="quality")
@@ -92,14 +91,7 @@ def test_b_factors_are_written_or_left_out(uneven: Path, tmp_path: Path, wanted:
 def test_quality_is_estimated_once_and_only_if_asked_for(
     uneven: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reads: list[int] = []
-    row_groups = LogRound.row_groups
-
-    def counted(log_round: LogRound, names: list[str]) -> Any:
-        reads.append(1)
-        return row_groups(log_round, names)
-
-    monkeypatch.setattr(LogRound, "row_groups", counted)
+    reads = counted_reads(monkeypatch)
     log_round = open_round(uneven / "log.parquet")
     (plain,) = replay(uneven / "log.parquet", [BEST])
     assert reads == [] and plain.as_dict().get("quality") is None

@@ -39,8 +39,6 @@ from experiments.evaluate import read_truth
 Values = dict[str, Any]
 Progress = Callable[[str], None]
 
-REGULARISED = 0.3
-"""Share of its shell's mean that is added to each denominator of the map of ``area_regularised``."""
 KEPT = (0.8, 0.5)
 """Shares of the particles that are left where the worst are dropped."""
 DROPPED_BY = ("zc", "ldac")
@@ -101,21 +99,15 @@ class Maps:
 
     def measured(self, weights: Floats, bfactor_angstrom2: Floats32 | None = None) -> Values:
         """What the map of particles with weights and B-factors ``(n,)`` is worth: ``area`` and ``resolution_angstrom``
-        of the FSC of the mean of its half maps with the truth, and ``area_regularised`` of one map of both."""
+        of the FSC of the mean of its half maps with the truth."""
         particles = self.particles.with_bfactors(bfactor_angstrom2)
         images = self.images
         sums = accumulate(particles, weights.astype(np.float32), self.grid, self.backend, source=lambda _: Held(images))
         solver = Solver(symmetrise(sums, self.group, self.backend), self.group)
         curve = self._fsc_truth(0.5 * (solver.half(0) + solver.half(1)))
-        (one, two), (first, second) = solver.sums.numerator, solver.sums.denominator
-        mean = np.sum(solver.means, axis=0)
-        both = solver.solve(
-            lambda kz, at: (one[kz][at] + two[kz][at], first[kz][at] + second[kz][at]), mean, REGULARISED * mean
-        )
         shells = shell_resolution(self.grid.box, self.grid.pixel_size_angstrom)
         return {
             "area": round(float(curve[1:].mean()), 6),
-            "area_regularised": round(float(self._fsc_truth(both)[1:].mean()), 6),
             "resolution_angstrom": round(resolution_at(curve, shells, 0.5), 4),
         }
 

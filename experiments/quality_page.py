@@ -19,7 +19,6 @@ from experiments.quality import (
     CISTEM_ANGSTROM2,
     CISTEM_SPREADS_ANGSTROM2,
     DEFOCUS_SD_ANGSTROM,
-    REGULARISED,
     SCALE_SPREAD,
     gain,
 )
@@ -114,12 +113,10 @@ RESOLUTION_TEXT = """\
 Where the FSC with the truth is 0.5 (mean over the seeds), and the B-factor of resolution against ln N (Rosenthal and
 Henderson 2003) by nested subsets of an eighth of the particles and more, of the first seeds.
 """
-VIEWS_TEXT = f"""\
+VIEWS_TEXT = """\
 ## Uneven views
 
-The same molecule mostly seen along two axes. Half maps are solved without a prior, and where few particles look their
-noise is divided by little: a true B makes that little less. *Regularised*: {REGULARISED:g} times the mean of its shell
-is added to each denominator of the sums of both half sets.
+The same molecule mostly seen along two axes, and seen evenly.
 """
 BEYOND_TEXT = f"""\
 ## Beyond B
@@ -310,19 +307,17 @@ def of_maps(cases: Sequence[Values], name: str, kind: str) -> list[float]:
 
 
 def views_table(rows: dict[Row, list[Values]]) -> str:
-    """The areas of both kinds of map where views are uneven, beside those where they are not."""
+    """The areas where views are uneven, beside those where they are not."""
 
     def line(row: Row, cases: Sequence[Values]) -> list[str]:
-        cells = [label(row)]
-        for kind in ("area", "area_regularised"):
-            cells.append(f"{mean(case['maps']['equal'][kind] for case in cases):.3f}")
-            cells += [spread_of(gains(cases, name, kind), 3) for name in ("found", "true")]
-        return cells
+        equal = f"{mean(case['maps']['equal']['area'] for case in cases):.3f}"
+        return [label(row), equal, *(spread_of(gains(cases, name), 3) for name in ("found", "true"))]
 
     chosen = [row for row in rows if row[0] == UNEVEN_VIEWS]
     beside = [("small", *row[1:]) for row in chosen]
-    head = ["", "equal", "B found", "true B", "regularised, equal", "B found", "true B"]
-    return table(head, (line(row, rows[row]) for row in [*chosen, *beside] if row in rows))
+    return table(
+        ["", "equal", "B found", "true B"], (line(row, rows[row]) for row in [*chosen, *beside] if row in rows)
+    )
 
 
 def beyond_table(rows: dict[Row, list[Values]]) -> str:

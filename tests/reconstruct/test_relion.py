@@ -25,7 +25,10 @@ from cryocore.select.stage import write_kept
 from cryocore.simulate.stage import simulate
 from cryocore.tables.io import read_table, write_table
 
-pytestmark = pytest.mark.skipif(shutil.which("relion_reconstruct") is None, reason="no relion_reconstruct on the PATH")
+pytestmark = [
+    pytest.mark.skipif(shutil.which("relion_reconstruct") is None, reason="no relion_reconstruct on the PATH"),
+    pytest.mark.usefixtures("undamped"),
+]
 
 BOX = 64
 SIMULATIONS = {

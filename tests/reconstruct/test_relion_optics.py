@@ -148,6 +148,7 @@ RECONSTRUCTED: dict[str, tuple[Sequence[Values], Sequence[Values], Values]] = {
 }
 
 
+@pytest.mark.usefixtures("undamped")
 @pytest.mark.parametrize("feature", RECONSTRUCTED)
 def test_maps_are_those_of_relion(tmp_path: Path, feature: str) -> None:
     groups, other, rows = RECONSTRUCTED[feature]

@@ -77,7 +77,8 @@ def test_right_particles_score_what_is_expected_of_them(planted: tuple[Path, pa.
     correct = log.column("kind").to_numpy() == "none"
     for name in ("z", "zc"):
         found, expected = (log.column(n).to_numpy()[correct] for n in (name, f"expected_{name}"))
-        assert found.mean() == pytest.approx(expected.mean(), rel=0.15)
+        # the FSC counts directions evenly, particles those that they see, where the map is better
+        assert 1.0 < found.mean() / expected.mean() < 1.2
         assert (found - expected).std() == pytest.approx(1.0, abs=0.3)
     ldac, expected = (log.column(n).to_numpy()[correct] for n in ("ldac", "expected_ldac"))
     k = (ldac @ expected) / (expected @ expected)

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from cryocore.imaging.grid import FourierGrid
-from cryocore.imaging.solve import wiener_prior
+from cryocore.imaging.solve import DAMPING, wiener_prior
 from cryocore.maps.fsc import shell_index
 from cryocore.reconstruct.iterative.symmetry import SymmetryOperators
 from cryocore.types import Floats, Floats32
@@ -99,6 +99,15 @@ class Model:
         n = maps.shape[-1]
         twice = slice(1, (n + 1) // 2)  # planes whose symmetry equivalents are left out
         return 0.5 * (power.sum(dim=(1, 2, 3)) + power[:, twice].sum(dim=(1, 2, 3)))
+
+    def damped(self, halves: Floats32) -> Floats32:
+        """Half maps ``(2, n, n, n)`` of a fit without a prior, with the damping of ``imaging.solve.Solver.half``."""
+        n, data, inside = halves.shape[-1], self.data.numpy(), self.inside.numpy()
+        shell = np.where(inside, shell_index(n).T, 0)
+        added = DAMPING * np.stack([shell_means(d, shell, inside)[shell] for d in data])
+        gain = np.where(inside, (1.0 + DAMPING) * data / np.maximum(data + added, 1e-30), 0.0).astype(np.float32)
+        spectrum = to_spectrum(torch.from_numpy(halves)) * torch.from_numpy(gain)
+        return np.asarray(from_spectrum(spectrum, n).numpy())
 
     def merged(self, halves: Floats32, fsc: Floats) -> Floats32:
         """The map ``(n, n, n)`` of half maps ``(2, n, n, n)``, each coefficient weighted by its data.

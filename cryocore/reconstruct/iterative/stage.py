@@ -20,7 +20,7 @@ from cryocore.imaging.accumulate import accumulate, symmetrise
 from cryocore.imaging.cache import image_source
 from cryocore.imaging.grid import FourierGrid, FourierSums, last_shell
 from cryocore.imaging.image_geometry import used_shells
-from cryocore.imaging.solve import Solver, sampling_density
+from cryocore.imaging.solve import Solver, damped, sampling_density
 from cryocore.maps.curves import FscCurves
 from cryocore.maps.fsc import fsc_weight, half_map_fsc, resolution_at
 from cryocore.maps.mrc import write_map
@@ -186,8 +186,12 @@ def write_maps(fit: Fit, halves: Floats32, density: Floats32, padding: float, ou
     """Write half maps, their FSC, the merged map, the mask and the density of samples."""
     grid, mask = fit.problem.grid, fit.start.mask
     pixel, last = grid.pixel_size_angstrom, grid.last_shell
+    model = make_model(fit.likelihood, density, fit.start.curves, fit.settings)
+    whole, free = halves, fit.settings.prior == "none"
+    if free:
+        halves, density = model.damped(halves), damped(density, grid)
     curves = within(half_map_fsc(halves[0], halves[1], mask, pixel_size_angstrom=pixel), last)
-    merged = make_model(fit.likelihood, density, curves, fit.settings).merged(halves, fsc_weight(curves.corrected))
+    merged = model.merged(whole, fsc_weight(curves.corrected))
     write_map(out_dir / "half1.mrc", halves[0], pixel)
     write_map(out_dir / "half2.mrc", halves[1], pixel)
     write_map(out_dir / "map.mrc", merged, pixel)
@@ -218,7 +222,7 @@ def direct(problem: Problem, mask: Path | None, ranks: Ranks, file: Path) -> Sta
     grid, group = problem.grid, problem.group
     sums = symmetrise(all_sums(problem, problem.weights, ranks), group, problem.backend)
     solver = Solver(sums, group)
-    halves = solver.half(0), solver.half(1)
+    halves = solver.half(0, damped=False), solver.half(1, damped=False)
     require_finite(halves, file)
     pixel = grid.pixel_size_angstrom
     shape = choose_mask(mask, halves, pixel)

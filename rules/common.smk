@@ -29,8 +29,8 @@ from cryocore.config.classify import CLASSIFIERS
 from cryocore.config.file import read_values
 from cryocore.errors import InputError
 from cryocore.formats.kinds import kind_of
-from cryocore.workflow.provenance import code_version
-from cryocore.workflow.resources import request_mb, request_min, size_of_data
+from cryocore.workflow.provenance import Sources
+from cryocore.workflow.resources import START_MIN, START_SHORT_MIN, is_short, of_rounds, request_mb, request_min, size_of_data
 from cryocore.workflow.status import run_status
 from cryocore.workflow.settings import stage_settings
 
@@ -49,6 +49,8 @@ if workflow.resource_settings.nodes is not None:
 elif "mem_mb" not in workflow.global_resources:  # one machine starts no more jobs than its memory holds
     workflow.global_resources["mem_mb"] = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
 
+# Every job starts Snakemake again: what code means is read once.
+CODE = Sources(Path(cryocore.__file__).parents[1], kept=Path(".snakemake", "cryocore.code.json"))
 N = CONFIG.n_rounds
 GPUS = int(CONFIG.backend != "cpu")
 ALL_CORES = 64  # Snakemake lowers it to the cores that there are; a cluster profile sets its own
@@ -61,8 +63,7 @@ def script(stage):
 
 def code(stage):
     """Every file that a stage's program runs, with a digest of what it means; a job reruns when one changes."""
-    root = Path(cryocore.__file__).parents[1]
-    return [f"{file} {digest}" for file, digest in code_version(script(stage), root=root).items()]
+    return [f"{file} {digest}" for file, digest in CODE.version(script(stage)).items()]
 
 
 def program(stage, configured_as=None):
@@ -230,18 +231,25 @@ def needs(stage):
         return request_mb(stage, size(input), CONFIG, attempt, site_limit("max_mem_mb"))
 
     def minutes(wildcards, input, threads, attempt):
-        return request_min(stage, size(input), CONFIG, threads, attempt, site_limit("max_runtime"))
+        limit, part = site_limit("max_runtime"), SHORT and stage in of_rounds(CONFIG)
+        how = (limit / len(of_rounds(CONFIG)) / (N + 1), START_SHORT_MIN) if part else (limit, START_MIN)
+        return request_min(stage, size(input), CONFIG, threads, attempt, *how)
 
     return {"mem_mb": memory, "runtime": minutes}
 
 
+SHORT = is_short(CONFIG)
+
+
 def together(name=None, of_next_round=False):
-    """Stages that follow each other in a round are one job of a cluster.
+    """Stages that follow each other in a round are one job of a cluster; where all rounds are short, they are one.
 
     Of a data set in parts only the short ones are, those of a ``name``: the others are jobs by themselves.
     """
 
     def group(wildcards):
+        if SHORT:
+            return "rounds"
         if not SHARDED:
             return f"round_{wildcards.r}"
         return f"{name}_{int(wildcards.r) + of_next_round}" if name else None

@@ -14,6 +14,8 @@ rule examine:
         "<logs>/examine.log",
     benchmark:
         "<logs>/examine.tsv"
+    group:
+        "report" if SHORT else None
     conda:
         "../envs/cryocore.yaml"
     threads: ALL_CORES

@@ -67,6 +67,8 @@ rule report:
         "<logs>/report.log",
     benchmark:
         "<logs>/report.tsv"
+    group:
+        "report" if SHORT else None
     conda:
         "../envs/cryocore.yaml"
     resources:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from cryocore.errors import InputError
+from cryocore.formats import BATCH_BYTES
 from cryocore.formats.mrc_header import HEADER_BYTES, parse_header
 from cryocore.tables.particles import Particles
 from cryocore.types import Floats32, Ints
@@ -26,7 +27,6 @@ Images = Floats32 | NDArray[np.int16]
 """A batch: pixels ``(n, d, d)`` float32, or packed transforms ``(n, m)`` int16 (:mod:`cryocore.imaging.packed`)."""
 
 MAX_OPEN_FILES = 64
-BATCH_BYTES = 1 << 25
 BATCH_STEP = 16
 
 

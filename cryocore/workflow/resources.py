@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from cryocore.config.run import Config
-from cryocore.formats.stacks import BATCH_BYTES
+from cryocore.formats import BATCH_BYTES
 from cryocore.tables.io import open_table, table_metadata
 
 SNAKEMAKE_MB = 250
@@ -22,6 +22,8 @@ SPARE_MEMORY, SPARE_TIME = 1.2, 6.0
 """Requests over what is expected; times differ more from machine to machine."""
 START_MIN = 5.0
 """Starts of Python and Snakemake, and the compilation of kernels on their first use."""
+START_SHORT_MIN = 1.0
+"""The same of each of the many stages of one job."""
 BYTES_PER_ROW = 150
 """Of a file of particles; fewer than they have, so that particles are overestimated."""
 BATCHES = 4
@@ -30,6 +32,10 @@ MOST_PIXELS = 4.0e7
 """Of all images that a stage keeps."""
 MERGE_US_PADDED = 0.02
 """CPU microseconds per voxel of the padded grid for adding the sums of a shard."""
+USUAL_BOX = 256
+"""Pixels a side, where nothing is known of the images yet."""
+SHORT_CPU_S = 1200.0
+"""All rounds of less are one job of a cluster."""
 MIB = 2**20
 
 
@@ -119,6 +125,31 @@ def cpu_seconds(stage: str, size: Size, config: Config) -> float:
     return of_images + 1e-6 * (need.cpu_us_particle * n + us_padded * _padded_voxels(size, config))
 
 
+def of_rounds(config: Config) -> tuple[str, ...]:
+    """The stages of a round of a data set in one part.
+
+    >>> of_rounds(Config())
+    ('reconstruct', 'score', 'select', 'validate')
+    """
+    solver = "reconstruct" if config.reconstruct.method == "direct" else "solve"
+    return (solver, "score", "select", "validate", *(("classify",) if config.classify.model != "none" else ()))
+
+
+def is_short(config: Config) -> bool:
+    """Whether all rounds are expected to take minutes, so that on a cluster they are better one job than several.
+
+    >>> is_short(Config())
+    True
+    """
+    if config.n_shards > 1:
+        return False
+    files, simulated = config.input.files, config.input.simulate
+    n = sum(os.path.getsize(file) for file in files if os.path.exists(file)) // BYTES_PER_ROW
+    size = Size(n, USUAL_BOX) if files else Size(simulated.n_particles, simulated.box)
+    of_round = sum(cpu_seconds(stage, size, config) for stage in of_rounds(config))
+    return (config.n_rounds + 1) * of_round < SHORT_CPU_S
+
+
 def request_mb(stage: str, size: Size, config: Config, attempt: int = 1, limit: float = math.inf) -> int:
     """Memory to ask for, MiB: with room, more on each attempt, and no more than ``limit``."""
     wanted = SNAKEMAKE_MB + SPARE_MEMORY * memory_mb(stage, size, config)
@@ -126,11 +157,17 @@ def request_mb(stage: str, size: Size, config: Config, attempt: int = 1, limit: 
 
 
 def request_min(
-    stage: str, size: Size, config: Config, threads: int = 1, attempt: int = 1, limit: float = math.inf
+    stage: str,
+    size: Size,
+    config: Config,
+    threads: int = 1,
+    attempt: int = 1,
+    limit: float = math.inf,
+    start_min: float = START_MIN,
 ) -> int:
     """Time to ask for, minutes. Half of the work at least is taken to go on one thread only."""
     seconds = cpu_seconds(stage, size, config) / min(threads, 2)
-    return int(min(attempt * math.ceil(START_MIN + SPARE_TIME * seconds / 60), limit))
+    return int(max(min(attempt * math.ceil(start_min + SPARE_TIME * seconds / 60), limit), 1))
 
 
 def size_of_data(config: Config, particles: str | Path, sources: tuple[str, ...] = ()) -> Size:

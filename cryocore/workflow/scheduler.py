@@ -46,7 +46,9 @@ def why_ended(number: str) -> str:
 
 def not_started(numbers: Iterable[str]) -> dict[str, str]:
     """The jobs among ``numbers`` that wait in the queue, or that SLURM has put back, with its reason."""
-    rows = ask("squeue", "--me", "--noheader", "--states=PENDING,PREEMPTED,SUSPENDED", "--format=%i|%T|%r").splitlines()
+    rows = ask(
+        "squeue", "--me", "--array", "--noheader", "--states=PENDING,PREEMPTED,SUSPENDED", "--format=%i|%T|%r"
+    ).splitlines()
     found = {}
     for row in rows:
         number, state, reason = (*row.strip().split("|", 2), "", "")[:3]

@@ -178,7 +178,8 @@ def _job(log: Path, now: float, *, locked: bool) -> Job:
         return Job(stage, number, shard, "at work", 0.0, log)
     wildcards = "_".join(str(v) for v in (number, shard) if v is not None)
     slurm = next(p for p in log.parents if p.name == "logs") / "slurm"
-    together = slurm.glob(f"group_*{'' if number is None else f'_{number}'}_*{stage}*")
+    groups = ("*",) if number is None else (f"*_{number}", "rounds")
+    together = [folder for group in groups for folder in slurm.glob(f"group_{group}_*{stage}*")]
     folders = [slurm / f"rule_{stage}" / wildcards, *together]
     return Job(stage, number, shard, "unfinished", 0.0, log, _said_by_slurm(folders))
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from cryocore.workflow.provenance import code_version
+from cryocore.workflow import provenance
+from cryocore.workflow.provenance import Sources, code_version
 
 
 @pytest.fixture
@@ -96,3 +98,28 @@ def test_broken_file_still_counts(package: Path) -> None:
 def test_nothing_is_imported(package: Path) -> None:
     (package / "cryocore/late.py").write_text("raise SystemExit('imported')\n")
     assert "cryocore/late.py" in version(package)
+
+
+def test_digests_are_kept_from_process_to_process(
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, read = tmp_path / "code.json", []
+    original = provenance._read
+
+    def noted(file: Path, changed: str, module: str) -> tuple[str, Sequence[str]]:
+        read.append(file.relative_to(package).as_posix())
+        return original(file, changed, module)
+
+    monkeypatch.setattr(provenance, "_read", noted)
+    before = Sources(package, kept).version("scripts/stage.py")
+    assert sorted(read) == USED
+    assert Sources(package, kept).version("scripts/stage.py") == before
+    assert len(read) == len(USED)
+    (package / "cryocore/late.py").write_text("x = 1\n")
+    after = Sources(package, kept).version("scripts/stage.py")
+    assert read[len(USED) :] == ["cryocore/late.py"]
+    assert {name for name in before if before[name] != after[name]} == {"cryocore/late.py"}
+    for text in ("no json", '{"code": "of another program", "files": {}}', "[]"):
+        kept.write_text(text)
+        assert Sources(package, kept).version("scripts/stage.py") == after
+    assert Sources(package, tmp_path / "no folder" / "code.json").version("scripts/stage.py") == after

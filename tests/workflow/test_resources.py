@@ -15,6 +15,7 @@ from cryocore.workflow.resources import (
     NEEDS,
     SNAKEMAKE_MB,
     Size,
+    is_short,
     memory_mb,
     request_mb,
     request_min,
@@ -65,6 +66,21 @@ def test_requests_grow_with_the_attempt_up_to_the_limit() -> None:
     asked = [request_mb("score", Size(1000, 256), config(), attempt, 8000) for attempt in (1, 2, 3)]
     assert asked[0] < 4500 and asked[1] == 2 * asked[0] and asked[2] == 8000
     assert [request_min("select", Size(1000, 64), config(), 1, attempt, 14) for attempt in (1, 2, 3)] == [6, 12, 14]
+
+
+def test_short_runs_are_told_by_all_their_rounds(tmp_path: Path) -> None:
+    def simulated(**values: Any) -> Config:
+        return config(input={"simulate": values["simulate"]}, n_rounds=values.get("n_rounds", 4))
+
+    assert is_short(simulated(simulate={"n_particles": 4000, "box": 64}))
+    assert not is_short(simulated(simulate={"n_particles": 8000, "box": 64}, n_rounds=99))
+    assert not is_short(simulated(simulate={"n_particles": 100_000, "box": 128}))
+    assert not is_short(config(n_shards=2))
+    assert not is_short(config(reconstruct={"method": "iterative"}, input={"simulate": {"n_particles": 10_000}}))
+    (tmp_path / "a.star").write_text("x" * 150_000)
+    assert is_short(config(symmetry="C1", input={"star": str(tmp_path / "a.star")}))
+    (tmp_path / "a.star").write_text("x" * 3_000_000)
+    assert not is_short(config(symmetry="C1", input={"star": str(tmp_path / "a.star")}))
 
 
 def test_the_size_of_the_data(tmp_path: Path) -> None:

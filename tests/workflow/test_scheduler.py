@@ -5,11 +5,14 @@ The commands of SLURM are scripts that answer in the words of SLURM 22.05, taken
 
 from __future__ import annotations
 
+import base64
+import json
 import logging
 import os
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -100,6 +103,25 @@ def test_a_job_that_is_taken_keeps_its_number(commands, kept: Path, capsys: pyte
     (notice,) = read_notices(kept)
     assert (notice.kind, notice.slurm_job, notice.said) == ("submitted", "17", "")
     assert (kept.parents[2] / "bin/sbatch.given").read_text().strip() == " ".join(GIVEN)
+
+
+def test_each_task_of_an_array_has_its_number(commands, kept: Path) -> None:
+    def command(shard: int) -> str:
+        return f"python -m snakemake --target-jobs 'sum:r=0,s={shard}' --cores all"
+
+    packed = {str(task): zlib.compress(command(task - 1).encode()).hex() for task in (2, 3)}
+    option = f"--slurm-jobstep-array-execs={base64.b64encode(json.dumps(packed).encode()).decode()}"
+    given = ["--comment", "rule_sum_wildcards_0_0", "--mem", "500", "--array=1-3", f"--wrap={command(0)} {option}"]
+    commands(sbatch="echo 17")
+    assert sbatch.main(given) == 0
+    assert [(n.kind, n.slurm_job, n.jobs, n.request) for n in read_notices(kept)] == [
+        ("submitted", f"17_{task}", (f"sum:r=0,s={task - 1}",), "--mem 500 --array=1-3") for task in (1, 2, 3)
+    ]
+    commands(sbatch=refusing(MEMORY))
+    assert sbatch.main(given) == 1
+    refused = read_notices(kept)[-1]
+    assert (refused.kind, refused.jobs) == ("refused", ("sum:r=0,s=0", "sum:r=0,s=1", "sum:r=0,s=2"))
+    assert "SLURM refused sum of round 0" in refused.text
 
 
 @pytest.mark.parametrize(("words", "asked"), [("Unable to contact slurm controller (connect failure)", 3), (MEMORY, 1)])

@@ -65,7 +65,7 @@ def test_a_crash_is_told_by_its_last_line(logs: Path) -> None:
         "slurmstepd: error: Detected 1 oom_kill event in StepId=5.0. Some of the step tasks have been OOM Killed.",
     ],
 )
-@pytest.mark.parametrize("folder", ["rule_sum/1_1", "group_round_1_reconstruct_sum"])
+@pytest.mark.parametrize("folder", ["rule_sum/1_1", "group_round_1_reconstruct_sum", "group_rounds_reconstruct_sum"])
 def test_what_slurm_ended_is_unfinished_and_says_why(logs: Path, line: str, folder: str) -> None:
     (logs.parent.parent / ".snakemake/locks/0.input.lock").unlink()
     slurm = logs.parent / "slurm" / folder / "5.log"

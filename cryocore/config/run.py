@@ -30,7 +30,7 @@ class Config(Section):
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
         description="results go to results/<run>",
     )
-    n_rounds: int = Field(default=4, ge=1, le=99, description="selections; round 0 is the map of everything")
+    n_rounds: int = Field(default=3, ge=1, le=99, description="selections; round 0 is the map of everything")
     symmetry: str = Field(default="D7", pattern=r"^([CcDd][1-9][0-9]*|[TtOo]|[Ii][1-4]?)$", description="point group")
     seed: int = Field(
         default=0, ge=0, le=10**9, description="of everything random; the same seed gives the same data everywhere"

@@ -25,7 +25,7 @@ RULES_TABLE = re.compile(r"(<!-- rules -->\n\n)(?:\|.*\n)*")
 YAML_HEAD = """\
 # yaml-language-server: $schema=config.schema.json
 #
-# The demo: a simulated 20S proteasome with 30 % wrong poses, and four rounds that find them.
+# The demo: a simulated 20S proteasome with 30 % wrong poses, and three rounds that find them.
 #
 # For your own particles write a file with the keys that differ, and run
 #     snakemake --configfile my.yaml

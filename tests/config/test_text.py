@@ -45,7 +45,7 @@ def test_every_key_is_explained() -> None:
 
 def test_page_lists_bounds_and_choices() -> None:
     page = configuration_page()
-    assert "| `n_rounds` | `4` | whole, 1 to 99 |" in page
+    assert "| `n_rounds` | `3` | whole, 1 to 99 |" in page
     assert "| `backend` | `auto` | auto, cpu or cuda |" in page
     assert "| `mask` | `null` | text or null |" in page
     assert page.count("## ") == 10

@@ -147,55 +147,72 @@ def sampling_density(sums: FourierSums) -> Floats32:
 
     Returns ``(2, r+2, 2r+3, 2r+3)``, the layout of ``Grid.of(box, pixel_size, 1, last_shell)``.
     """
+    return np.stack([_floored(_smooth(sums, denominator.__getitem__), sums.grid) for denominator in sums.denominator])
+
+
+def own_divisor(sums: FourierSums, *, damped: bool = True) -> Floats32:
+    """What a particle's own samples are divided by in half maps, at unpadded grid points.
+
+    A sample t at a grid point of denominator D is t / (D + a) of the map, a by :data:`DAMPING`. Where few particles
+    look, D is large on their own slices and 0 beside them; t follows D. So it is S[D] / S[D / (D + a)], S the mean over
+    neighbouring points, and not S[D] + a, by which particles of rare views would be robbed of more than they gave.
+
+    Returns ``(2, r+2, 2r+3, 2r+3)``; see :func:`sampling_density`.
+    """
+    fine, damping = sums.grid, DAMPING if damped else 0.0
+    shells, squares = shell_of_square(fine), _squares(fine.radius + 1)
+    out = []
+    for denominator in sums.denominator:
+        mean = shell_means(denominator, fine)
+        added = damping * np.append(mean, mean[-1]).astype(np.float32)[shells]
+
+        def share(kz: int, values: Floats32 = denominator, added: Floats32 = added) -> Floats32:
+            whole = values[kz] + np.take(added[kz**2 :], squares)
+            return np.divide(values[kz], whole, out=np.zeros_like(whole), where=whole > 0)
+
+        inserted, of_map = _smooth(sums, denominator.__getitem__), _smooth(sums, share)
+        np.divide(inserted, of_map, out=inserted, where=of_map > 0)
+        inserted /= np.float32(1.0 + damping)
+        out.append(_floored(inserted, fine))
+    return np.stack(out)
+
+
+def _smooth(sums: FourierSums, plane: Callable[[int], Floats32]) -> Floats32:
+    """A quantity that ``plane`` gives by kz on the grid of the sums, at unpadded grid points after [1 2 1] / 4 along
+    each axis."""
     fine = sums.grid
     coarse = FourierGrid(fine.box, fine.pixel_size_angstrom, fine.box, fine.last_shell)
     middle = fine.radius + 1
     nearest = np.rint(fine.padding * np.arange(-(coarse.radius + 1), coarse.radius + 2)).astype(int)
     nearest = middle + np.clip(nearest, -middle, middle)
-    out = np.empty((2, *coarse.shape), dtype=np.float32)
-    shells, squares = shell_of_square(coarse), _squares(coarse.radius + 1)
-    for h in range(2):
+    out = np.empty(coarse.shape, dtype=np.float32)
 
-        def smooth(kz: int, target: Floats32 = out[h], values: Floats32 = sums.denominator[h]) -> None:
-            target[kz] = _smooth_plane(values, min(round(fine.padding * kz), middle), nearest)
+    def smooth(kz: int) -> None:
+        out[kz] = _smooth_plane(plane, min(round(fine.padding * kz), middle), middle, nearest)
 
-        in_threads(smooth, range(coarse.shape[0]))
-        floor = np.maximum(FLOOR * shell_means(out[h], coarse), np.finfo(np.float32).tiny)
-        floor = np.append(floor, floor[-1]).astype(np.float32)[shells]
-        for kz in range(coarse.shape[0]):
-            np.maximum(out[h, kz], np.take(floor[kz**2 :], squares), out=out[h, kz])
+    in_threads(smooth, range(coarse.shape[0]))
     return out
 
 
-def damped(density: Floats32, grid: FourierGrid) -> Floats32:
-    """What half maps are divided by at unpadded grid points: with :data:`DAMPING` it sets a particle's share in its
-    prediction.
-
-    Parameters
-    ----------
-    density : ``(2, r+2, 2r+3, 2r+3)`` as :func:`sampling_density` gives it for sums on ``grid``
-    """
-    coarse = FourierGrid(grid.box, grid.pixel_size_angstrom, grid.box, grid.last_shell)
-    shells, squares = shell_of_square(coarse), _squares(coarse.radius + 1)
-    out = density.copy()
-    for values in out:
-        mean = shell_means(values, coarse)
-        added = np.append(DAMPING * mean, DAMPING * mean[-1]).astype(np.float32)[shells]
-        for kz, plane in enumerate(values):
-            plane += np.take(added[kz**2 :], squares)
-    out /= np.float32(1.0 + DAMPING)
-    return out
+def _floored(values: Floats32, fine: FourierGrid) -> Floats32:
+    """Values at unpadded grid points, in place, no less than :data:`FLOOR` of their shell's mean."""
+    coarse = FourierGrid(fine.box, fine.pixel_size_angstrom, fine.box, fine.last_shell)
+    floor = np.maximum(FLOOR * shell_means(values, coarse), np.finfo(np.float32).tiny)
+    floor = np.append(floor, floor[-1]).astype(np.float32)[shell_of_square(coarse)]
+    squares = _squares(coarse.radius + 1)
+    for kz, plane in enumerate(values):
+        np.maximum(plane, np.take(floor[kz**2 :], squares), out=plane)
+    return values
 
 
-def _smooth_plane(values: Floats32, kz: int, at: NDArray[np.integer]) -> Floats32:
+def _smooth_plane(plane: Callable[[int], Floats32], kz: int, last: int, at: NDArray[np.integer]) -> Floats32:
     """Rows and columns of one plane of a grid after [1 2 1] / 4 along each axis; kz = -1 is the symmetry equivalent of
     kz = 1."""
-    below = values[kz - 1] if kz else values[1, ::-1, ::-1]
-    above = values[min(kz + 1, len(values) - 1)]
-    plane = _weigh(below, values[kz], above)
-    after = (at + 1) % len(plane)
-    plane = _weigh(plane[at - 1], plane[at], plane[after])
-    return _weigh(plane[:, at - 1], plane[:, at], plane[:, after])
+    below = plane(kz - 1) if kz else plane(1)[::-1, ::-1]
+    mean = _weigh(below, plane(kz), plane(min(kz + 1, last)))
+    after = (at + 1) % len(mean)
+    mean = _weigh(mean[at - 1], mean[at], mean[after])
+    return _weigh(mean[:, at - 1], mean[:, at], mean[:, after])
 
 
 def _weigh(before: Floats32, here: Floats32, after: Floats32) -> Floats32:

@@ -18,7 +18,7 @@ from cryocore.imaging.accumulate import symmetrise
 from cryocore.imaging.cache import image_source
 from cryocore.imaging.grid import FourierGrid, last_shell
 from cryocore.imaging.image_geometry import used_shells
-from cryocore.imaging.solve import Solver, damped, sampling_density
+from cryocore.imaging.solve import Solver, own_divisor
 from cryocore.maps.curves import FscCurves
 from cryocore.maps.fsc import fsc_weight, half_map_fsc, resolution_at
 from cryocore.maps.masks import automatic_mask
@@ -91,12 +91,7 @@ def reconstruct(
     write_map(out_dir / "mask.mrc", shape, pixel)
     curves.write(out_dir / "fsc.parquet")
     with atomic_path(out_dir / "sampling.npz") as temporary:
-        np.savez(
-            temporary,
-            density=damped(sampling_density(sums), grid),
-            padding=np.float64(settings.padding),
-            last_shell=grid.last_shell,
-        )
+        np.savez(temporary, density=own_divisor(sums), padding=np.float64(settings.padding), last_shell=grid.last_shell)
     resolution = resolution_at(curves.corrected, curves.resolution_angstrom)
     log.info("%d particles with a weight, %.2f Å at FSC 0.143", np.count_nonzero(weights), resolution)
 

@@ -15,7 +15,7 @@ from cryocore.geometry.rotations import random_rotations
 from cryocore.geometry.symmetry import point_group
 from cryocore.imaging.accumulate import accumulate, symmetrise
 from cryocore.imaging.grid import FourierGrid, FourierSums
-from cryocore.imaging.solve import DAMPING, Solver, damped, sampling_density
+from cryocore.imaging.solve import DAMPING, Solver, own_divisor, sampling_density
 from cryocore.imaging.volumes import shell_means
 from cryocore.maps.curves import FscCurves
 from cryocore.maps.fsc import fsc
@@ -170,12 +170,24 @@ def test_damping_helps_where_views_are_uneven(tmp_path: Path) -> None:
 
     assert area(damped=True) > area(damped=False) + 0.02
 
-    density, shells = sampling_density(sums), slice(1, sums.grid.last_shell)
-    coarse = FourierGrid(box, 2.0, box, sums.grid.last_shell)
-    found = damped(density, sums.grid)
-    for before, after in zip(density, found, strict=True):
-        np.testing.assert_allclose(shell_means(after, coarse)[shells], shell_means(before, coarse)[shells], rtol=1e-4)
-        assert after.min() > DAMPING / (1 + DAMPING) * 0.9 * shell_means(before, coarse)[1:].min()
+
+def test_what_own_samples_are_divided_by() -> None:
+    """Even sums: the denominators. Of a single plane: what is there, not its mean with the nothing beside it."""
+    grid = FourierGrid.of(32, 2.0, 2.0)
+    coarse = FourierGrid(32, 2.0, 32, grid.last_shell)
+    even = np.full((2, *grid.shape), 3.0, dtype=np.float32)
+    sums = FourierSums(np.zeros(even.shape, np.complex64), even, grid)
+    ball = shell_means(own_divisor(sums)[0], coarse)[1:-2]
+    np.testing.assert_allclose(ball, 3.0, rtol=1e-3)
+    plane = np.zeros_like(even)
+    plane[:, :, grid.radius + 1] = 3.0
+    sums = FourierSums(np.zeros(even.shape, np.complex64), plane, grid)
+    on_it = own_divisor(sums, damped=False)[0, 2:8, coarse.radius + 1, coarse.radius + 4]
+    np.testing.assert_allclose(on_it, 3.0, rtol=1e-5)
+    np.testing.assert_allclose(sampling_density(sums)[0, 2:8, coarse.radius + 1, coarse.radius + 4], 1.5, rtol=1e-5)
+    added = DAMPING * shell_means(plane[0], grid)[np.rint(np.hypot(np.arange(2, 8), 3)).astype(int)]
+    damped = own_divisor(sums)[0, 2:8, coarse.radius + 1, coarse.radius + 4]
+    np.testing.assert_allclose(damped, (3.0 + added) / (1.0 + DAMPING), rtol=0.02)
 
 
 def test_an_empty_half_set_is_refused(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cryocore.backend import get_backend
+from cryocore.config.plant import PlantedErrors
 from cryocore.config.reconstruct import Reconstruct
 from cryocore.config.score import Score
 from cryocore.config.select import Select
@@ -27,6 +28,7 @@ from cryocore.tables.io import table_metadata, write_table
 from cryocore.tables.particles import Particles
 from tests.phantoms import Blobs, optics, particles
 from tests.reconstruct.test_reconstruct import data_set
+from tests.score.simulated import logged, simulated
 
 pytestmark = pytest.mark.slow
 
@@ -175,3 +177,17 @@ def test_selection_on_noise_does_not_raise_the_fsc(tmp_path: Path, column: str) 
         found[scorer] = np.mean(values, axis=0)
     assert found["own"].mean() <= 0.005, found
     assert found["other"].min() > 0.03, found
+
+
+def test_noise_is_unlike_its_own_map_from_any_view(tmp_path: Path) -> None:
+    """Once its own part is taken out, an image of noise does not match the map, whether many look there or few."""
+    simulated(tmp_path, PlantedErrors(), n_particles=1500, snr=1e-6, orientations="preferred")
+    log = logged(tmp_path, Score(n_random_poses=0, n_perturbed_poses=0, n_perturbed_shifts=0)).to_pandas()
+    inner, power, noise = (np.stack(log[name]) for name in ("inner_product", "projection_power", "image_power"))
+    coefficients = np.array(table_metadata(pq.read_schema(tmp_path / "scores.parquet"))["coefficients"][0])
+    z = inner.sum(axis=1) / np.sqrt((power * noise.mean(axis=0) / coefficients).sum(axis=1))
+    views = Particles.read(tmp_path / "particles.parquet").rotations[:, 2]
+    around = (np.abs(views @ views.T) > np.cos(np.deg2rad(12.0))).sum(axis=1)
+    rare = around < np.quantile(around, 0.15)
+    assert abs(z[rare].mean()) < 0.3  # of 225 particles it is known to 0.07
+    assert abs(z[~rare].mean()) < 0.2

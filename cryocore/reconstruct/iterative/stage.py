@@ -20,7 +20,7 @@ from cryocore.imaging.accumulate import accumulate, symmetrise
 from cryocore.imaging.cache import image_source
 from cryocore.imaging.grid import FourierGrid, FourierSums, last_shell
 from cryocore.imaging.image_geometry import used_shells
-from cryocore.imaging.solve import Solver, damped, sampling_density
+from cryocore.imaging.solve import Solver, own_divisor, sampling_density
 from cryocore.maps.curves import FscCurves
 from cryocore.maps.fsc import fsc_weight, half_map_fsc, resolution_at
 from cryocore.maps.mrc import write_map
@@ -51,13 +51,28 @@ CHECKPOINT, PARTS = "checkpoint.pt", "batches"
 
 
 @dataclass(frozen=True)
+class Sampling:
+    """How densely the slices of both half sets fill Fourier space: ``density`` as ``sampling_density`` has it,
+    ``own`` and ``own_damped`` as ``own_divisor`` does."""
+
+    density: Floats32
+    own: Floats32
+    own_damped: Floats32
+
+    @classmethod
+    def of(cls, sums: FourierSums) -> Sampling:
+        """That of symmetrised sums."""
+        return cls(sampling_density(sums), own_divisor(sums, damped=False), own_divisor(sums))
+
+
+@dataclass(frozen=True)
 class Start:
-    """What the direct inversion gives before the first epoch; ``density`` of samples as ``sampling_density`` has it."""
+    """What the direct inversion gives before the first epoch."""
 
     halves: tuple[Floats32, Floats32]
     mask: Floats32
     curves: FscCurves
-    density: Floats32
+    sampling: Sampling
 
 
 @dataclass(frozen=True)
@@ -122,11 +137,11 @@ def solve(
     state, unknown = minimise(fit, ranks, seed, out_dir, checkpoint.identity(*known, *columns))
     halves = half_maps(fit.model, unknown)
     require_finite(halves, particles)
-    density, used = start.density, state.ledger.weight.astype(np.float32)
+    sampling, used = start.sampling, state.ledger.weight.astype(np.float32)
     if settings.iterative.loss != "l2":
-        density = sampling_density(symmetrise(all_sums(problem, used, ranks), problem.group, backend))
+        sampling = Sampling.of(symmetrise(all_sums(problem, used, ranks), problem.group, backend))
     if ranks.first:
-        write_maps(fit, halves, density, settings.padding, out_dir)
+        write_maps(fit, halves, sampling, settings.padding, out_dir)
         write_weights(out_dir / "weights.parquet", data, state.ledger, selected, subset)
         write_epochs(out_dir / "epochs.parquet", state.history)
         merge_batches(out_dir / PARTS, len(state.history), ranks.world, out_dir / "batches.parquet")
@@ -142,7 +157,7 @@ def set_up(problem: Problem, start: Start, settings: Iterative, seed: int) -> Fi
     noise = estimate_noise(data, problem.weights, Comparison(reference, Score(), seed, *sources))
     likelihood = Likelihood(problem, noise, reference.edges)
     signal = band_means(fsc_weight(start.curves.corrected)[: int(reference.edges[-1])], reference.edges)
-    model = make_model(likelihood, start.density, start.curves, settings).to(device_of(backend))
+    model = make_model(likelihood, start.sampling.density, start.curves, settings).to(device_of(backend))
     return Fit(problem, likelihood, model, start, signal, settings)
 
 
@@ -182,14 +197,14 @@ def minimise(fit: Fit, ranks: Ranks, seed: int, out_dir: Path, identity: str) ->
     return state, state.best if why == STOPPED else state.both
 
 
-def write_maps(fit: Fit, halves: Floats32, density: Floats32, padding: float, out_dir: Path) -> None:
+def write_maps(fit: Fit, halves: Floats32, sampling: Sampling, padding: float, out_dir: Path) -> None:
     """Write half maps, their FSC, the merged map, the mask and the density of samples."""
     grid, mask = fit.problem.grid, fit.start.mask
     pixel, last = grid.pixel_size_angstrom, grid.last_shell
-    model = make_model(fit.likelihood, density, fit.start.curves, fit.settings)
-    whole, free = halves, fit.settings.prior == "none"
-    if free:
-        halves, density = model.damped(halves), damped(density, grid)
+    model = make_model(fit.likelihood, sampling.density, fit.start.curves, fit.settings)
+    whole, own = halves, sampling.own
+    if fit.settings.prior == "none":
+        halves, own = model.damped(halves), sampling.own_damped
     curves = within(half_map_fsc(halves[0], halves[1], mask, pixel_size_angstrom=pixel), last)
     merged = model.merged(whole, fsc_weight(curves.corrected))
     write_map(out_dir / "half1.mrc", halves[0], pixel)
@@ -198,7 +213,7 @@ def write_maps(fit: Fit, halves: Floats32, density: Floats32, padding: float, ou
     write_map(out_dir / "mask.mrc", mask, pixel)
     curves.write(out_dir / "fsc.parquet")
     with atomic_path(out_dir / "sampling.npz") as temporary:
-        np.savez(temporary, density=density, padding=np.float64(padding), last_shell=last)
+        np.savez(temporary, density=own, padding=np.float64(padding), last_shell=last)
     log.info("%.2f Å at FSC 0.143", resolution_at(curves.corrected, curves.resolution_angstrom))
 
 
@@ -213,7 +228,7 @@ def make_model(likelihood: Likelihood, density: Floats32, curves: FscCurves, set
 
 def reference_of(problem: Problem, start: Start, halves: Any) -> Reference:
     """Half maps ``(2, n, n, n)`` as images are scored by them: masked, with the density of samples."""
-    given = start.mask, start.density, problem.grid, problem.data.optics, N_BANDS
+    given = start.mask, start.sampling.own, problem.grid, problem.data.optics, N_BANDS
     return make_reference(halves, *given, problem.backend)
 
 
@@ -227,7 +242,7 @@ def direct(problem: Problem, mask: Path | None, ranks: Ranks, file: Path) -> Sta
     pixel = grid.pixel_size_angstrom
     shape = choose_mask(mask, halves, pixel)
     curves = within(half_map_fsc(halves[0], halves[1], shape, pixel_size_angstrom=pixel), grid.last_shell)
-    return Start(halves, shape, curves, sampling_density(sums))
+    return Start(halves, shape, curves, Sampling.of(sums))
 
 
 def all_sums(problem: Problem, weights: Floats32, ranks: Ranks) -> FourierSums:

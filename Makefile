@@ -11,7 +11,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	if "$$p" -c '$(FITS)' 2>/dev/null; then echo "$$p"; break; fi; done)
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test portability margins bench bench-full validation experiments gpu-check lint docs clean
+.PHONY: help demo test emulator portability margins bench bench-full validation experiments gpu-check lint docs clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(firstword $(MAKEFILE_LIST)) | column -t -s '|'
@@ -22,6 +22,13 @@ demo: $(VENV)/.ready  ## run the workflow on the embedded demo (about two minute
 
 test: $(VENV)/.ready-dev  ## run the tests, two files at a time; PYTEST_ARGS='-m "not slow"' for the quick ones
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 10 --durations-min 3 $(PYTEST_ARGS)
+
+EMULATOR := PYTHONPATH=$(CURDIR)/tests/emulator
+IN_TWO := --numprocesses 2 --dist loadfile
+
+emulator: $(VENV)/.ready-dev  ## run the tests that need a GPU on an emulated one: all checked, then in another order of threads
+	@$(EMULATOR) $(BIN)/python -m pytest $(IN_TWO) -m "gpu or emulator" $(PYTEST_ARGS) tests
+	@$(EMULATOR) EMULATOR_CHECK=0 EMULATOR_ORDER=shuffle $(BIN)/python -m pytest $(IN_TWO) -m gpu $(PYTEST_ARGS) tests
 
 portability: $(VENV)/.ready-dev  ## run the tests that can tell processors apart as the oldest one would
 	@$(BIN)/python -m benchmarks.configurations tests plain $(PYTEST_ARGS)

@@ -1,4 +1,4 @@
-"""What all tests share: the data of real experiments, and the GPU where there is one."""
+"""What all tests share: the data of real experiments, and the GPU, a real or an emulated one."""
 
 from __future__ import annotations
 
@@ -25,13 +25,29 @@ def shared_data() -> Path:
     return path
 
 
+def pytest_configure() -> None:
+    """Leave tensors in host memory where the GPU is emulated (``tests/emulator``): torch knows nothing of it."""
+    if emulated():
+        from cryocore.backend.cuda import CudaBackend
+
+        CudaBackend.device = "cpu"  # type: ignore[assignment,method-assign]
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip the tests marked ``gpu`` where no GPU can be used."""
-    marked = [item for item in items if item.get_closest_marker("gpu")]
-    if not marked:
-        return
+    """Skip the tests marked ``gpu`` where no GPU can be used, and those of the emulator where it is not."""
     from cryocore.backend.cuda import gpu_fault
 
-    fault = gpu_fault()
-    for item in marked if fault else []:
-        item.add_marker(pytest.mark.skip(reason=f"no usable GPU ({fault})"))
+    faults = {"gpu": gpu_fault() and f"no usable GPU ({gpu_fault()})", "emulator": not emulated() and "make emulator"}
+    for item in items:
+        for marker, fault in faults.items():
+            if fault and item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=fault))
+
+
+def emulated() -> bool:
+    """Whether ``cupy`` is the stand-in of ``tests/emulator``."""
+    try:
+        import cupy
+    except ImportError:
+        return False
+    return cupy.__version__.endswith("emulated")

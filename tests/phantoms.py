@@ -10,14 +10,12 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
-from cryocore.backend.cuda import gpu_fault
 from cryocore.geometry.rotations import matrix_to_quaternion
 from cryocore.tables.particles import PARTICLES_SCHEMA, Optics, Particles
 
 Array = NDArray[np.float64]
 
-NO_GPU = gpu_fault()
-BACKENDS = ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(bool(NO_GPU), reason=str(NO_GPU))])]
+BACKENDS = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 """For ``parametrize``: every backend that a kernel has to be correct on."""
 
 

@@ -34,7 +34,8 @@ def gpu_names() -> list[str]:
 
 
 @cache
-def _module(file: str) -> Any:
+def module_of(file: str) -> Any:
+    """The kernels of a file, compiled when one is first launched."""
     import cupy
 
     return cupy.RawModule(code=kernel_source(file), options=OPTIONS, backend="nvrtc", name_expressions=None)
@@ -58,13 +59,20 @@ class CudaBackend:
         import cupy
 
         cupy.cuda.Device(_device()).use()
-        self.xp, self.device = cupy, f"cuda:{_device()}"
+        self.xp = cupy
+
+    @property
+    def device(self) -> str:
+        """The device, as torch calls it."""
+        return f"cuda:{_device()}"
 
     def launch(self, kernel: Kernel, args: tuple[Any, ...], *, items: int) -> None:
         """Run a kernel over ``items`` independent pieces of work."""
         values = tuple(_argument(k, a) for k, a in zip(kernel.kinds(args), args, strict=True))
         block = (LANES, THREADS // LANES) if kernel.rows else (THREADS,)
-        _module(kernel.file).get_function(kernel.name)((min(items, 2**31 - 1),), block, values, shared_mem=4 * THREADS)
+        module_of(kernel.file).get_function(kernel.name)(
+            (min(items, 2**31 - 1),), block, values, shared_mem=4 * THREADS
+        )
 
     def scratch(self, name: str, shape: tuple[int, ...], dtype: Any) -> Any:
         """An array of any content; CuPy keeps freed memory for the next one."""

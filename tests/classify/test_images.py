@@ -15,7 +15,9 @@ from cryocore.classify.export import export_residuals, read_stack
 from cryocore.classify.images import image_pairs, thickness
 from cryocore.classify.rounds import ScoredRound
 from cryocore.classify.subset import chosen_rows
+from cryocore.config.plant import PlantedErrors
 from cryocore.config.reconstruct import Reconstruct
+from cryocore.config.score import Score
 from cryocore.errors import InputError
 from cryocore.formats.stacks import StackReader
 from cryocore.imaging.prepare import prepare
@@ -23,7 +25,7 @@ from cryocore.maps.mrc import read_map
 from cryocore.reconstruct import reconstruct
 from cryocore.score.chunks import chunk_sums
 from cryocore.score.sums import Batch
-from tests.phantoms import BACKENDS
+from tests.score.simulated import logged, simulated
 
 
 def pictures(scored: ScoredRound, rows: np.ndarray, weights: np.ndarray, **options: object) -> tuple[np.ndarray, ...]:
@@ -120,14 +122,14 @@ def test_the_self_contribution_is_taken_out_where_it_is(scored: ScoredRound, fol
     assert np.abs(corrected - truth)[0, outside].max() < 0.05 * np.abs(truth).max()
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_backends_agree(scored: ScoredRound, folder: Path, backend: str) -> None:
-    rows = np.arange(20)
-    expected = pictures(scored, rows, scored.weights)
-    given = folder / "particles.parquet", folder / "scores.parquet", folder / "round", None
-    other = ScoredRound.read(*given, symmetry="C1", seed=0, backend=get_backend(backend))
-    for one, two in zip(pictures(other, rows, other.weights), expected, strict=True):
-        np.testing.assert_allclose(one, two, atol=1e-4 * np.abs(two).max())
+@pytest.mark.gpu
+def test_backends_agree(tmp_path: Path) -> None:
+    simulated(tmp_path, PlantedErrors(), box=32, n_particles=100, n_micrographs=4)
+    logged(tmp_path, Score(n_bands=8))
+    files, rows = [tmp_path / name for name in ("particles.parquet", "scores.parquet", "round")], np.arange(20)
+    rounds = [ScoredRound.read(*files, None, symmetry="C1", seed=0, backend=get_backend(b)) for b in ("cpu", "cuda")]
+    for one, two in zip(*(pictures(r, rows, r.weights) for r in rounds), strict=True):
+        np.testing.assert_allclose(two, one, atol=1e-4 * np.abs(one).max())
 
 
 def test_exports_are_the_same_in_both_formats(scored: ScoredRound, tmp_path: Path) -> None:

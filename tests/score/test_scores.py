@@ -29,7 +29,7 @@ from cryocore.score.reference import PADDING, warn_of_self_contribution
 from cryocore.score.scores import BAND_COLUMNS
 from cryocore.tables.io import table_metadata, write_table
 from cryocore.tables.particles import Particles
-from tests.phantoms import NO_GPU, Blobs, in_half_precision, optics, used_samples
+from tests.phantoms import Blobs, in_half_precision, optics, used_samples
 from tests.reconstruct.test_reconstruct import data_set
 
 BOX = 40
@@ -202,11 +202,11 @@ def test_bands_cover_every_shell_once() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(bool(NO_GPU), reason=str(NO_GPU))
 @pytest.mark.parametrize("way", ["closed_form", "folds"])
 def test_gpu_and_cpu_write_the_same_log(tmp_path: Path, way: Literal["closed_form", "folds"]) -> None:
-    one_round(tmp_path, n=300)
-    cpu, gpu = (score_round(tmp_path, None, backend, Score(leave_one_out=way)) for backend in ("cpu", "cuda"))
+    one_round(tmp_path, n=100)
+    settings = Score(leave_one_out=way, n_folds=2, n_bands=8, n_random_poses=3, n_perturbed_poses=3)
+    cpu, gpu = (score_round(tmp_path, None, backend, settings) for backend in ("cpu", "cuda"))
     for name in (*SCORES, *BAND_COLUMNS):
         first, second = (bands_of(t, name) if name in BAND_COLUMNS else t.column(name).to_numpy() for t in (cpu, gpu))
         np.testing.assert_allclose(first, second, rtol=2e-3, atol=2e-3 * np.abs(first).max())

@@ -19,6 +19,7 @@ from cryocore.imaging.volumes import map_to_grid  # noqa: E402
 from cryocore.reconstruct.iterative.operators import (  # noqa: E402
     Views,
     data_term,
+    device_of,
     grids_of,
     predict,
     residual,
@@ -57,7 +58,7 @@ def test_grids_are_those_of_the_other_transform(box: int, last_shell: int | None
 @pytest.mark.parametrize("last_shell", [None, 5])
 def test_adjoint(backend: str, last_shell: int | None) -> None:
     where = views(backend, last_shell)
-    device = "cuda" if backend == "cuda" else "cpu"
+    device = device_of(where.backend)
     maps = random_tensor(2, BOX, BOX, BOX).to(device).requires_grad_()
     seen = predict(grids_of(maps, where.grid), where)
     images = random_tensor(*seen.shape, seed=1, dtype=torch.complex64).to(device)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import matplotlib as mpl
 import pytest
+
+from cryocore.cores import THREADS
 
 mpl.use("Agg")
 hypothesis.settings.register_profile("the same values in every run", derandomize=True, database=None)
@@ -25,6 +28,17 @@ def shared_data() -> Path:
     return path
 
 
+@pytest.fixture(autouse=True)
+def threads_of_the_test() -> Iterator[None]:
+    """What a command line limits threads to goes for its own test."""
+    before = os.environ.get(THREADS)
+    yield
+    if before is None:
+        os.environ.pop(THREADS, None)
+    else:
+        os.environ[THREADS] = before
+
+
 def pytest_configure() -> None:
     """Leave tensors in host memory where the GPU is emulated (``tests/emulator``): torch knows nothing of it."""
     if emulated():
@@ -37,11 +51,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip the tests marked ``gpu`` where no GPU can be used, and those of the emulator where it is not."""
     from cryocore.backend.cuda import gpu_fault
 
-    faults = {"gpu": gpu_fault() and f"no usable GPU ({gpu_fault()})", "emulator": not emulated() and "make emulator"}
-    for item in items:
-        for marker, fault in faults.items():
-            if fault and item.get_closest_marker(marker):
-                item.add_marker(pytest.mark.skip(reason=fault))
+    marked = {name: [item for item in items if item.get_closest_marker(name)] for name in ("gpu", "emulator")}
+    faults = {"gpu": marked["gpu"] and gpu_fault(), "emulator": None if emulated() else "make emulator"}
+    for name, fault in faults.items():
+        for item in marked[name] if fault else []:
+            item.add_marker(pytest.mark.skip(reason=str(fault)))
 
 
 def emulated() -> bool:

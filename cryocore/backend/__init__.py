@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 def get_backend(name: str = "auto", *, threads: int | None = None) -> Backend:
-    """The backend ``cpu`` or ``cuda``; ``auto`` takes the GPU where CuPy finds one.
+    """The backend ``cpu`` or ``cuda``; ``auto`` takes the GPU where there is one that works.
 
     Raises
     ------
@@ -26,7 +26,7 @@ def get_backend(name: str = "auto", *, threads: int | None = None) -> Backend:
     if name not in ("auto", "cpu", "cuda"):
         raise InputError(f"there is no backend {name!r}", fix="Use auto, cpu or cuda")
     if name != "cpu":
-        from cryocore.backend.cuda import CudaBackend, gpu_fault
+        from cryocore.backend.cuda import CudaBackend, given_gpus, gpu_fault
 
         fault = gpu_fault()
         if fault is None:
@@ -36,5 +36,8 @@ def get_backend(name: str = "auto", *, threads: int | None = None) -> Backend:
             raise InputError(
                 f"no usable GPU ({fault})", fix="Install the gpu-cu12 or gpu-cu13 extra, or set backend: cpu"
             )
-        log.debug("no GPU (%s): using the CPU", fault)
+        if given := given_gpus():
+            log.warning("using the CPU, although the job was given a GPU (%s): %s", given, fault)
+        else:
+            log.debug("no GPU (%s): using the CPU", fault)
     return CpuBackend(threads=threads)

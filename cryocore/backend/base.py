@@ -8,7 +8,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 KERNEL_DIRECTORY = Path(__file__).parent / "kernels"
+
+ARRAY_TYPES = (np.complex64, np.float32, np.int32, np.int16)
+"""Of the arrays that kernels read."""
 
 _INCLUDE = re.compile(r'^#include "(.+)"$', re.MULTILINE)
 _FUNCTION = re.compile(r'^extern "C" (?:__global__ )?void (\w+)\(([^)]*)\)', re.MULTILINE)
@@ -31,11 +36,23 @@ class Kernel:
     name: str
     rows: bool = False
 
-    def kinds(self, args: tuple[Any, ...]) -> str:
-        """The kinds of the arguments, see :func:`signatures`; a ValueError if there are more or fewer."""
+    def kinds(self, args: tuple[Any, ...], array: Any) -> str:
+        """The kinds of the arguments, see :func:`signatures`.
+
+        Raises
+        ------
+        ValueError  if there are more or fewer, or one that is read as an array is none, of another type than kernels
+            read, or has gaps; ``array`` is the class of the device's arrays.
+        """
         kinds = signatures(self.file)[self.name]
         if len(args) != len(kinds):
             raise ValueError(f"{self.name} takes {len(kinds)} arguments; got {len(args)}")
+        for given in (a for kind, a in zip(kinds, args, strict=True) if kind == "p" and a is not None):
+            if not isinstance(given, array):
+                raise ValueError(f"{self.name} needs arrays of the device; got {type(given)}")
+            if given.dtype not in ARRAY_TYPES or not given.flags.c_contiguous:
+                found = f"{given.dtype}, strides {given.strides}"
+                raise ValueError(f"{self.name} needs contiguous 16- or 32-bit arrays; got {found}")
         return kinds
 
 
@@ -95,6 +112,10 @@ class Backend(Protocol):
         """The device of its arrays, as torch calls it: ``cpu`` or ``cuda:0``."""
 
     @property
+    def gpu(self) -> str | None:
+        """What tells its GPU from all others of the machine; None: it has none."""
+
+    @property
     def xp(self) -> Any:
         """The array module: numpy, or cupy."""
 
@@ -116,3 +137,6 @@ class Backend(Protocol):
 
     def to_host(self, array: Any) -> Any:
         """The array as NumPy."""
+
+    def require_room(self, n_bytes: int, what: str, fix: str) -> None:
+        """Refuse arrays that the device has no room for: an InputError with what they are, a plural, and what helps."""

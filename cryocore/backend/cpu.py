@@ -43,6 +43,7 @@ class CpuBackend:
     """NumPy arrays; every kernel is spread over ``threads`` threads (default: the cores this process may use)."""
 
     name = device = "cpu"
+    gpu = None
     xp = np
 
     def __init__(self, threads: int | None = None) -> None:
@@ -54,8 +55,23 @@ class CpuBackend:
 
     def launch(self, kernel: Kernel, args: tuple[Any, ...], *, items: int) -> None:
         """Run a kernel over ``items`` independent pieces of work."""
-        grid = max(1, min(items, 8 * self.threads))
-        self._run(kernel, [(block, grid, args) for block in range(grid)])
+        library, grid = load_library(kernel.file), max(1, min(items, 8 * self.threads))
+        function, set_block, blocks = getattr(library, kernel.name), library.set_block, itertools.count()
+        kinds = kernel.kinds(args, np.ndarray)
+        arguments = [_argument(k, a) for k, a in zip(kinds, args, strict=True)]
+
+        def work() -> None:
+            while (block := next(blocks)) < grid:
+                set_block(block, grid)
+                function(*arguments)
+
+        futures = [self._pool.submit(work) for _ in range(min(self.threads, grid))]
+        try:
+            for future in futures:
+                future.result()
+        finally:
+            # an interrupt must not free arrays that threads still write to
+            wait(futures)
 
     def scratch(self, name: str, shape: tuple[int, ...], dtype: Any) -> Any:
         """An array of any content, in the memory of the last one of that name: fresh memory costs page faults."""
@@ -76,38 +92,12 @@ class CpuBackend:
         """The array itself."""
         return array
 
-    def _run(self, kernel: Kernel, tasks: Sequence[tuple[int, int, tuple[Any, ...]]]) -> None:
-        library = load_library(kernel.file)
-        function, set_block = getattr(library, kernel.name), library.set_block
-        calls = [(block, grid, _c_arguments(kernel, args)) for block, grid, args in tasks]
-        turn = itertools.count()
-
-        def work() -> None:
-            while (i := next(turn)) < len(calls):
-                block, grid, arguments = calls[i]
-                set_block(block, grid)
-                function(*arguments)
-
-        futures = [self._pool.submit(work) for _ in range(min(self.threads, len(calls)))]
-        try:
-            for future in futures:
-                future.result()
-        finally:
-            # an interrupt must not free arrays that threads still write to
-            wait(futures)
+    def require_room(self, n_bytes: int, what: str, fix: str) -> None:
+        """Nothing: jobs ask for the memory that they need (:mod:`cryocore.workflow.resources`)."""
 
 
-def _c_arguments(kernel: Kernel, args: tuple[Any, ...]) -> list[Any]:
-    kinds = kernel.kinds(args)
-    return [_pointer(a, kernel.name) if k == "p" else _KINDS[k](a) for k, a in zip(kinds, args, strict=True)]
-
-
-def _pointer(array: Any, kernel: str) -> ctypes.c_void_p:
-    if array is None:
-        return ctypes.c_void_p(None)
-    if not array.flags.c_contiguous or array.dtype not in (np.complex64, np.float32, np.int32, np.int16):
-        raise ValueError(f"{kernel} needs contiguous 16- or 32-bit arrays; got {array.dtype}, strides {array.strides}")
-    return ctypes.c_void_p(array.ctypes.data)
+def _argument(kind: str, value: Any) -> Any:
+    return _KINDS[kind](value.ctypes.data if isinstance(value, np.ndarray) else value)
 
 
 def compile_all() -> Path:
@@ -138,7 +128,7 @@ def compiler_flags() -> tuple[str, ...]:
 def compile_library(file: str, flags: Sequence[str]) -> Path:
     """A shared library of a file of kernels, cached by source, compiler, flags and processor."""
     compiler, source, name = _compiler(), kernel_source(file), Path(file).stem
-    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
+    version = _version(compiler)
     key = hashlib.sha256("\0".join([source, version, *flags, _processor()]).encode()).hexdigest()[:24]
     directory = _cache_directory()
     target = directory / f"{name}-{key}.so"
@@ -160,6 +150,15 @@ def compile_library(file: str, flags: Sequence[str]) -> Path:
         built.replace(target)
     log.info("compiled the CPU kernels of %s into %s", file, target)
     return target
+
+
+def compiler_version() -> str:
+    """The compiler and its version, as it says it."""
+    return _version(_compiler()).splitlines()[0]
+
+
+def _version(compiler: str) -> str:
+    return subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
 
 
 def _compiler() -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -9,28 +11,74 @@ import numpy as np
 
 from cryocore.backend.base import Kernel, kernel_source
 from cryocore.backend.devices import choose_device
+from cryocore.errors import InputError
 
 OPTIONS = ("--std=c++17", "--use_fast_math")
 THREADS = 128
 LANES = 32
+TRIAL = Kernel("cuda/try_out.cu", "add_up")
+LARGEST_PINNED = 1 << 26
+"""Bytes that go to the device by way of CuPy's pinned memory, which is a power of two of them and is kept."""
+GIVEN = ("SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "CUDA_VISIBLE_DEVICES")
+"""Variables of the environment that say which GPUs a job was given."""
+NONE_GIVEN = {"", "-1", "NoDevFiles"}
 
 
+@cache
 def gpu_fault() -> str | None:
-    """Why there is no usable GPU, or None if there is one."""
+    """Why there is no usable GPU, or None if there is one: it is tried out once per process."""
     try:
         import cupy
     except ImportError as error:
         return f"cupy cannot be imported: {error}"
-    if not cupy.is_available():
-        return "cupy finds no CUDA device"
+    try:
+        if cupy.cuda.runtime.getDeviceCount() == 0:
+            return "cupy finds no CUDA device"
+        _try_out(CudaBackend())
+    except Exception as error:  # CuPy and the libraries under it raise whatever they have
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        return f"a trial of the GPU failed: {reason}"
     return None
 
 
-def gpu_names() -> list[str]:
-    """What the GPUs that this process sees are called; there have to be some."""
-    from cupy.cuda import runtime
+def _try_out(backend: CudaBackend) -> None:
+    """Compile and run a kernel and a transform, and compare what they give."""
+    values = np.arange(2 * THREADS, dtype=np.float32)
+    total = backend.xp.empty(1, dtype=np.float32)
+    backend.launch(TRIAL, (backend.to_device(values), len(values), total), items=1)
+    transform = backend.rfft2(backend.to_device(values.reshape(1, 16, 16)))
+    found = float(backend.to_host(total)[0]), float(backend.to_host(transform)[0, 0, 0].real)
+    if found != (values.sum(), values.sum()):
+        raise RuntimeError(f"it adds up {values.sum():g} as {found[0]:g} and {found[1]:g}")
 
-    return [runtime.getDeviceProperties(i)["name"].decode() for i in range(runtime.getDeviceCount())]
+
+def given_gpus(environment: Mapping[str, str] = os.environ) -> str | None:
+    """How the environment says that this job was given GPUs, as ``SLURM_JOB_GPUS=0``; None: it says nothing."""
+    said = ((name, environment.get(name, "")) for name in GIVEN)
+    return next((f"{name}={value}" for name, value in said if value not in NONE_GIVEN), None)
+
+
+def gpu_names() -> list[str]:
+    """The GPUs that this process sees, as ``NVIDIA H200 (compute capability 9.0, 139.8 GiB, 139.2 free)``; there have
+    to be some."""
+    from cupy.cuda import Device, runtime
+
+    found = []
+    for i in range(runtime.getDeviceCount()):
+        about = runtime.getDeviceProperties(i)
+        with Device(i):
+            free, total = (n / 2**30 for n in runtime.memGetInfo())
+        capability = f"{about['major']}.{about['minor']}"
+        found.append(f"{about['name'].decode()} (compute capability {capability}, {total:.1f} GiB, {free:.1f} free)")
+    return found
+
+
+def cuda_versions() -> str:
+    """The CUDA of driver and libraries, as ``13.0 by the driver, 12.9 by CuPy, NVRTC 12.9``; CuPy has to be there."""
+    from cupy.cuda import nvrtc, runtime
+
+    driver, ours = (f"{v // 1000}.{v % 1000 // 10}" for v in (runtime.driverGetVersion(), runtime.runtimeGetVersion()))
+    return f"{driver} by the driver, {ours} by CuPy, NVRTC {'.'.join(map(str, nvrtc.getVersion()))}"
 
 
 @cache
@@ -66,13 +114,18 @@ class CudaBackend:
         """The device, as torch calls it."""
         return f"cuda:{_device()}"
 
+    @property
+    def gpu(self) -> str:
+        """What tells its GPU from all others of the machine."""
+        return str(self.xp.cuda.runtime.deviceGetPCIBusId(_device()))
+
     def launch(self, kernel: Kernel, args: tuple[Any, ...], *, items: int) -> None:
         """Run a kernel over ``items`` independent pieces of work."""
-        values = tuple(_argument(k, a) for k, a in zip(kernel.kinds(args), args, strict=True))
+        kinds = kernel.kinds(args, self.xp.ndarray)
+        values = tuple(_argument(k, a) for k, a in zip(kinds, args, strict=True))
         block = (LANES, THREADS // LANES) if kernel.rows else (THREADS,)
-        module_of(kernel.file).get_function(kernel.name)(
-            (min(items, 2**31 - 1),), block, values, shared_mem=4 * THREADS
-        )
+        function = module_of(kernel.file).get_function(kernel.name)
+        function((min(items, 2**31 - 1),), block, values, shared_mem=4 * THREADS)
 
     def scratch(self, name: str, shape: tuple[int, ...], dtype: Any) -> Any:
         """An array of any content; CuPy keeps freed memory for the next one."""
@@ -84,11 +137,24 @@ class CudaBackend:
 
     def to_device(self, array: Any) -> Any:
         """A contiguous copy on the device."""
+        if isinstance(array, np.ndarray) and array.nbytes > LARGEST_PINNED:
+            out = self.xp.empty(array.shape, dtype=array.dtype)
+            out.set(np.ascontiguousarray(array))
+            return out
         return self.xp.ascontiguousarray(self.xp.asarray(array))
 
     def to_host(self, array: Any) -> Any:
         """A copy as NumPy."""
         return self.xp.asnumpy(array)
+
+    def require_room(self, n_bytes: int, what: str, fix: str) -> None:
+        """Refuse arrays that the GPU has no room for, with what it would need."""
+        cuda = self.xp.cuda
+        free = cuda.runtime.memGetInfo()[0] + self.xp.get_default_memory_pool().free_bytes()
+        if n_bytes > free:
+            need, left = n_bytes / 2**30, free / 2**30
+            problem = f"{what} need {need:.3g} GiB of the GPU's memory, and {left:.3g} GiB are free"
+            raise InputError(problem, fix=f"{fix}, end what else runs on the GPU, or set backend: cpu")
 
 
 def _argument(kind: str, value: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cryocore.commands.output import AsJson, answer
+from cryocore.commands.stages import options
 
 
 def dropped(
@@ -17,7 +18,7 @@ def dropped(
     plot: Annotated[Path | None, typer.Option(help="Draw curves and slices: .png, .svg or .pdf.")] = None,
     seed: Annotated[int, typer.Option(help="Of what is drawn.", min=0)] = 0,
     backend: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    threads: Annotated[int, typer.Option(help="Of the CPU.", min=1)] = 2,
+    threads: options.Threads = 2,
     as_json: AsJson = False,
 ) -> None:
     """Reconstruct the particles that a round leaves out, beside as many others of all and of the selected ones.

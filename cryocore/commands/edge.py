@@ -34,6 +34,10 @@ OUT_OF_REACH = FULL | {
 }
 """Errors of the file system that a user can mend."""
 
+GPU_FIX = (
+    "Lower reconstruct.padding, set reconstruct.max_resolution_angstrom, end what else runs on it, or set backend: cpu"
+)
+
 log = logging.getLogger(__name__)
 
 
@@ -68,8 +72,14 @@ def guarded(name: str, program: Callable[[], Any]) -> NoReturn:
         problem = f"{place}{(error.strerror or 'not accessible').lower()}. {fix}."
         print(_paragraph(f"{name}: error: {problem}"), file=sys.stderr, flush=True)
         sys.exit(2)
-    except Exception:
-        _stop()
+    except Exception as error:
+        if type(error).__name__ != "OutOfMemoryError":  # CuPy's or torch's, neither of which is known here
+            _stop()
+        terminal.setLevel(logging.CRITICAL)
+        log.error("the GPU is full", exc_info=True)
+        problem = f"the GPU is full ({str(error).splitlines()[0].rstrip('.')}). {GPU_FIX}."
+        print(_paragraph(f"{name}: error: {problem}"), file=sys.stderr, flush=True)
+        sys.exit(2)
     sys.exit(0)
 
 

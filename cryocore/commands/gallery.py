@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cryocore.commands.output import AsJson, answer
+from cryocore.commands.stages import options
 
 
 def gallery(
@@ -16,7 +17,7 @@ def gallery(
     number: Annotated[str, typer.Option("--round", help="Round whose maps predict: last or a number.")] = "last",
     each: Annotated[int, typer.Option(help="Particles of each group at most.", min=1, max=100)] = 8,
     backend: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    threads: Annotated[int, typer.Option(help="Of the CPU.", min=1)] = 2,
+    threads: options.Threads = 2,
     as_json: AsJson = False,
 ) -> None:
     """Draw particles that are left out, for each reason, at the edge, and selected.

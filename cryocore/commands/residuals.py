@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cryocore.commands.output import AsJson, answer, require_choice
+from cryocore.commands.stages import options
 
 WHICH = ("all", "kept", "dropped", "correct", "incorrect")
 
@@ -21,7 +22,7 @@ def residuals(
     ids: Annotated[Path | None, typer.Option(help="Parquet table whose particle_id says which.")] = None,
     kind: Annotated[str, typer.Option("--format", help="mrc or npy.")] = "mrc",
     backend: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    threads: Annotated[int, typer.Option(help="Of the CPU.", min=1)] = 2,
+    threads: options.Threads = 2,
     as_json: AsJson = False,
 ) -> None:
     """Write what the half maps predict of particles, the images beside it, and what is left.

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cryocore.commands.output import AsJson, answer
+from cryocore.commands.stages import options
 
 
 def reslog(
@@ -21,7 +22,7 @@ def reslog(
     repeats: Annotated[int, typer.Option(help="Independent sequences; three or more give B's error.", min=1)] = 1,
     seed: Annotated[int, typer.Option(help="Of the subsets.", min=0)] = 0,
     backend: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    threads: Annotated[int, typer.Option(help="Of the CPU.", min=1)] = 2,
+    threads: options.Threads = 2,
     plot: Annotated[Path | None, typer.Option(help="Draw it: .png, .svg or .pdf.")] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cryocore.commands.output import AsJson, answer, require_choice
+from cryocore.commands.stages import options
 
 
 def train(
@@ -21,7 +22,7 @@ def train(
     image_size: Annotated[int, typer.Option(help="Side of the images in pixels.", min=16)] = 64,
     seed: Annotated[int, typer.Option(help="Of everything random.", min=0)] = 0,
     backend: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    threads: Annotated[int, typer.Option(help="Of the CPU.", min=1)] = 2,
+    threads: options.Threads = 2,
     as_json: AsJson = False,
 ) -> None:
     """Train a classifier on finished runs, and write it with a card that says what it is worth.

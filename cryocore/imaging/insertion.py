@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,6 +21,8 @@ class Insertion:
 
     def __init__(self, grid: FourierGrid, backend: Backend, start: FourierSums | None = None) -> None:
         self.grid, self.backend = grid, backend
+        what, fix = f"the sums of box {grid.box} at padding {grid.padding:.3g}", "Lower reconstruct.padding"
+        backend.require_room(24 * math.prod(grid.shape), what, f"{fix}, set reconstruct.max_resolution_angstrom")
         if start is None:
             self.numerator = backend.xp.zeros((2, *grid.shape), dtype=np.complex64)
             self.denominator = backend.xp.zeros((2, *grid.shape), dtype=np.float32)

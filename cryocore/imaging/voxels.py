@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -56,8 +57,12 @@ def pack_voxels(
     inverse_density : ``(n, r+2, 2r+3, 2r+3)``, on the grid without padding; None: 0, for particles that are in no map
     self_contribution : times inverse density, the share of a particle of weight 1
     """
-    xp = backend.xp
-    values = xp.zeros((n, blocked_size(grid.radius), 4), dtype=np.int16)
+    xp, voxels = backend.xp, blocked_size(grid.radius)
+    # all maps in blocks, and the grid of one with its density
+    n_bytes = 8 * (n * voxels + math.prod(grid.shape)) + (0 if inverse_density is None else inverse_density[0].nbytes)
+    fix = "Set reconstruct.max_resolution_angstrom, or a larger one"
+    backend.require_room(n_bytes, f"the half maps of box {grid.box}", fix)
+    values = xp.zeros((n, voxels, 4), dtype=np.int16)
     unit, scale = np.empty(n, dtype=np.float32), LARGEST / (MOST_SHARE / self_contribution)
     for i, values_of_map in enumerate(grids):
         parts = values_of_map.view(np.float32)

@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cryocore.backend import Backend, Kernel
+from cryocore.backend import Backend, Kernel, constant
 from cryocore.imaging.image_geometry import ImageGeometry, slice_basis
 from cryocore.imaging.prepare import Prepared
 from cryocore.score.bands import BandSamples
 from cryocore.score.reference import OVERLAP_STEPS, Reference
 from cryocore.types import Floats32
+
+SHIFTS = constant("score.cu", "SHIFTS")
+"""For which a slice is read once."""
 
 
 @dataclass(frozen=True)
@@ -119,5 +122,5 @@ def shift_sums(batch: Batch, displacements_angstrom: NDArray[np.float64], n_band
     sums = backend.xp.empty((n, k, n_bands), dtype=np.float32)
     turns = displacements_angstrom * (2.0 / (optics.box * optics.pixel_size_angstrom))
     args = (*batch.inputs(batch.rotations), backend.to_device(turns.astype(np.float32)), n, k, n_bands, sums)
-    backend.launch(Kernel("score.cu", "score_shifts"), args, items=n * k)
+    backend.launch(Kernel("score.cu", "score_shifts"), args, items=n * -(-k // SHIFTS))
     return np.asarray(backend.to_host(sums))

@@ -28,6 +28,9 @@ def main(fault: str = "none", settings: str = "{}", write: str = "", kilobytes: 
         warnings.warn("careful")
     if fault == "bug":
         1 / 0
+    if fault == "memory":
+        OutOfMemoryError = type("OutOfMemoryError", (MemoryError,), {})
+        raise OutOfMemoryError("Out of memory allocating 1,234 bytes (allocated so far: 0).")
 
 run(main)
 """
@@ -66,6 +69,15 @@ def test_fault_of_the_program_shows_where(tmp_path: Path) -> None:
     code, terminal, log = call(tmp_path, "--fault", "bug")
     assert code == 1
     assert terminal.count("ZeroDivisionError") == log.count("ZeroDivisionError") == 1
+
+
+def test_a_full_gpu_is_no_fault_of_the_program(tmp_path: Path) -> None:
+    code, terminal, log = call(tmp_path, "--fault", "memory")
+    assert (code, terminal.count("Traceback")) == (2, 0)
+    text = " ".join(terminal.split())
+    assert "error: the GPU is full (Out of memory allocating 1,234 bytes (allocated so far: 0)). Lower" in text
+    assert text.endswith("or set backend: cpu.")
+    assert "OutOfMemoryError" in log
 
 
 def test_warnings_go_to_the_log_too(tmp_path: Path) -> None:

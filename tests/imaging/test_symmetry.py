@@ -14,6 +14,17 @@ from cryocore.imaging.volumes import interpolation_factor, map_to_grid
 from tests.phantoms import Blobs
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("symmetry", ["C4", "D3", "T"])
+def test_backends_agree(symmetry: str) -> None:
+    grid, group, rng = FourierGrid.of(12, 2.0, 2.0), point_group(symmetry), np.random.default_rng(0)
+    parts, power = (rng.normal(size=(2, *grid.shape, k)).astype(np.float32) for k in (2, 1))
+    sums = FourierSums(parts.view(np.complex64)[..., 0].copy(), power[..., 0].copy(), grid)
+    cpu, gpu = (symmetrise(sums, group, get_backend(name)) for name in ("cpu", "cuda"))
+    np.testing.assert_allclose(gpu.numerator, cpu.numerator, atol=1e-5 * np.abs(cpu.numerator).max())
+    np.testing.assert_allclose(gpu.denominator, cpu.denominator, atol=1e-5 * np.abs(cpu.denominator).max())
+
+
 @pytest.mark.parametrize("symmetry", ["C1", "C4", "C7", "D2", "D7", "T", "O", "I1", "I2"])
 def test_amplitude_does_not_depend_on_the_distance_from_an_axis(symmetry: str) -> None:
     """Sums of a symmetric molecule on an evenly filled grid: the solution is the molecule, near and far."""

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from cryocore.cores import limit_cores
+
 ParticleTable = Annotated[Path, typer.Argument(help="What ingest wrote, .parquet.", metavar="PARTICLES")]
 ScoreTable = Annotated[Path, typer.Argument(help="What score wrote, .parquet.", metavar="SCORES")]
 RoundFolder = Annotated[Path, typer.Argument(help="What reconstruct wrote.", metavar="ROUND_DIR")]
@@ -24,4 +26,4 @@ Mask = Annotated[
 ]
 Part = Annotated[str, typer.Option("--shard", help="Part of the particles, from 0.", metavar="INDEX/COUNT")]
 Backend = Annotated[str, typer.Option(help="auto, cpu or cuda; default: the configuration's.", show_default=False)]
-Threads = Annotated[int, typer.Option(help="Of the CPU.", min=1)]
+Threads = Annotated[int, typer.Option(help="Of the CPU.", min=1, callback=limit_cores)]

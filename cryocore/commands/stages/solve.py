@@ -28,6 +28,8 @@ def solve(
     from cryocore.reconstruct.iterative import started_ranks
 
     with started_ranks(threads) as ranks:
+        engine = get_backend(backend, threads=ranks.threads)
+        ranks.require_a_gpu_each(engine.gpu)
         run(
             particles,
             subset,
@@ -35,7 +37,7 @@ def solve(
             settings=Solve.model_validate(settings["reconstruct"]),
             symmetry=settings["symmetry"],
             seed=settings["seed"],
-            backend=get_backend(backend, threads=ranks.threads),
+            backend=engine,
             ranks=ranks,
             out_dir=out_dir,
             cache=cache,

@@ -96,7 +96,7 @@ class State:
             schedule.load_state_dict(kept)
         self.ledger = Ledger(**{name: value.numpy() for name, value in values["ledger"].items()})
         self.history = [Epoch(**e) for e in values["history"]]
-        self.best = values["best"]
+        self.best = values["best"].to(self.best)
 
 
 def make_optimiser(unknown: torch.Tensor, settings: Iterative) -> torch.optim.Optimizer:

@@ -6,7 +6,9 @@ otherwise.
 
 from __future__ import annotations
 
+import hashlib
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +19,8 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 
+from cryocore.cores import limit_cores
+from cryocore.errors import InputError
 from cryocore.hashing import hashed_uniform
 
 
@@ -49,6 +53,23 @@ class Ranks:
         for array in arrays:
             self.add(torch.from_numpy(array))
 
+    def require_a_gpu_each(self, gpu: str | None) -> None:
+        """Refuse processes that share a GPU, between which NCCL does not add up.
+
+        ``gpu`` : what tells that of this process from all others of its machine; None: it works on the CPU
+        """
+        if gpu is None or self.world == 1:
+            return
+        name = hashlib.sha256(f"{socket.gethostname()} {gpu}".encode()).digest()
+        names = np.zeros(self.world, dtype=np.int64)
+        names[self.rank] = int.from_bytes(name[:7])
+        self.add_arrays(names)
+        n_gpus = len(np.unique(names))
+        if n_gpus < self.world:
+            problem = f"{self.world} processes have {n_gpus} GPU{'s' if n_gpus > 1 else ''} between them"
+            fix = f"Set it to {n_gpus}, ask for more GPUs, or set backend: cpu"
+            raise InputError(problem, setting="reconstruct.iterative.processes", fix=fix)
+
     def meet(self) -> None:
         """Wait for all others."""
         if self.world > 1:
@@ -59,7 +80,7 @@ class Ranks:
 def started_ranks(threads: int) -> Iterator[Ranks]:
     """The processes that ``torchrun`` started, which share the threads; one, where it did not."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
-    each = max(1, threads // world)
+    each = limit_cores(max(1, threads // world))
     torch.set_num_threads(each)
     if world == 1:
         yield Ranks(threads=each)

@@ -75,9 +75,9 @@ def from_dlpack(tensor: Any) -> ndarray:
     return ndarray(np.from_dlpack(tensor), None)
 
 
-def is_available() -> bool:
-    """Whether there is a device."""
-    return devices() > 0
+def get_default_memory_pool() -> Any:
+    """Freed memory is kept by no pool."""
+    return types.SimpleNamespace(free_bytes=lambda: 0)
 
 
 def _rfft2(images: ndarray) -> ndarray:
@@ -92,6 +92,12 @@ class _Device:
 
     def use(self) -> None:
         """Nothing: all devices are one."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: Any) -> None:
+        pass
 
     def synchronize(self) -> None:
         """Nothing: kernels have ended when a launch returns."""
@@ -109,10 +115,13 @@ cuda = _module(
     "cuda",
     Device=_Device,
     memory=_module("cuda.memory", OutOfMemoryError=OutOfMemoryError),
+    nvrtc=_module("cuda.nvrtc", getVersion=lambda: (12, 9)),
     runtime=_module(
         "cuda.runtime",
         getDeviceCount=devices,
-        getDeviceProperties=lambda i: {"name": b"emulated GPU"},
+        getDeviceProperties=lambda i: {"name": b"emulated GPU", "major": 9, "minor": 0},
+        driverGetVersion=lambda: 13000,
+        runtimeGetVersion=lambda: 12090,
         deviceGetPCIBusId=lambda i: f"0000:{i + 1:02x}:00.0",
         memGetInfo=lambda: (heap.limit - heap.used, heap.limit),
     ),

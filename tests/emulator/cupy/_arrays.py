@@ -49,6 +49,13 @@ class ndarray:
             raise RuntimeError("emulator: an array is read of which a part has never been written")
         return self.host
 
+    def set(self, values: np.ndarray) -> None:
+        """Copy host values of the same shape and type into it."""
+        if values.dtype != self.dtype or values.shape != self.shape or not values.flags.c_contiguous:
+            raise ValueError("set() takes an array of the same shape and type, without gaps")
+        self.host[...] = values
+        self.wrote()
+
     def get(self) -> np.ndarray:
         """A copy in host memory."""
         return self.read().copy()
@@ -115,6 +122,13 @@ class ndarray:
     def min(self) -> ndarray:
         """The smallest value."""
         return ndarray.of(self.read().min())
+
+    def sum(self) -> ndarray:
+        """The sum of all values."""
+        return ndarray.of(self.read().sum())
+
+    def __int__(self) -> int:
+        return int(self.read())
 
     def __float__(self) -> float:
         return float(self.read())
@@ -187,6 +201,9 @@ def _operators() -> None:
         setattr(ndarray, f"__{short}__", lambda self, other, f=ufunc: compute(f, self, other))
         setattr(ndarray, f"__r{short}__", lambda self, other, f=ufunc: compute(f, other, self))
         setattr(ndarray, f"__i{short}__", lambda self, other, f=ufunc: compute(f, self, other, out=self))
+    for name, short in {"greater": "gt", "greater_equal": "ge", "less": "lt", "less_equal": "le"}.items():
+        ufunc = getattr(np, name)
+        setattr(ndarray, f"__{short}__", lambda self, other, f=ufunc: compute(f, self, other))
     ndarray.__neg__ = lambda self: compute(np.negative, self)  # type: ignore[attr-defined]
 
 

@@ -126,16 +126,19 @@ def test_one_node_of_many_images_has_the_gradient_of_its_sweep() -> None:
     torch.testing.assert_close(found, torch.stack([2 * slope[0], 3 * slope[1]]))
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(("box", "name"), [(24, "C1"), (24, "D7"), (23, "C4"), (20, "I2")])
-def test_mean_over_symmetry_equivalents(box: int, name: str) -> None:
+def test_mean_over_symmetry_equivalents(box: int, name: str, backend: str) -> None:
     group = point_group(name)
-    equivalents = SymmetryOperators(group, box, (box - 1) // 2, get_backend("cpu"))
+    equivalents = SymmetryOperators(group, box, (box - 1) // 2, get_backend(backend))
+    device = device_of(equivalents.backend)
     blobs = Blobs.random(9, spread=2.0, width=1.4)
-    found = equivalents.mean(torch.from_numpy(blobs.map(box))[None])[0].numpy()
+    found = equivalents.mean(torch.from_numpy(blobs.map(box))[None].to(device))[0].cpu().numpy()
     expected = blobs.symmetrised(group).map(box)
     assert np.linalg.norm(found - expected) < 2e-3 * np.linalg.norm(expected)
     # its own adjoint, on maps of the band, away from the corners that leave the box
-    first, second = (torch.from_numpy(Blobs.random(9, 2.0, 1.4, seed).map(box))[None] for seed in (1, 2))
+    both = (Blobs.random(9, 2.0, 1.4, seed).map(box)[None] for seed in (1, 2))
+    first, second = (torch.from_numpy(values).to(device) for values in both)
     there, back = float((equivalents.mean(first) * second).sum()), float((first * equivalents.mean(second)).sum())
     assert there == pytest.approx(back, rel=1e-3)
     unknown = first.clone().requires_grad_()

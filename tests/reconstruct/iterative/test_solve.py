@@ -23,6 +23,8 @@ from cryocore.config.plant import PlantedErrors  # noqa: E402
 from cryocore.config.reconstruct import Reconstruct  # noqa: E402
 from cryocore.config.simulate import Simulate  # noqa: E402
 from cryocore.config.solve import Iterative, Solve  # noqa: E402
+from cryocore.cores import available_cores  # noqa: E402
+from cryocore.errors import InputError  # noqa: E402
 from cryocore.formats.stacks import StackReader  # noqa: E402
 from cryocore.geometry.symmetry import point_group  # noqa: E402
 from cryocore.imaging.grid import FourierGrid  # noqa: E402
@@ -39,7 +41,7 @@ from cryocore.simulate.stage import simulate  # noqa: E402
 from cryocore.tables.io import write_table  # noqa: E402
 from cryocore.tables.particles import BFACTOR_SD, Particles, read_bfactors, read_reasons  # noqa: E402
 from cryocore.training import checkpoint  # noqa: E402
-from tests.phantoms import Blobs  # noqa: E402
+from tests.phantoms import BACKENDS, Blobs  # noqa: E402
 from tests.reconstruct.test_reconstruct import data_set  # noqa: E402
 
 BOX, N = 24, 240
@@ -72,12 +74,13 @@ def solved(
     symmetry: str = "C1",
     ranks: Ranks | None = None,
     subset: Path | None = None,
+    backend: str = "cpu",
     **settings: Any,
 ) -> Path:
     """Half maps of a data set in ``out``."""
     how = Solve(method="iterative", iterative=Iterative.model_validate(settings))
     ranks = ranks or Ranks()
-    given = {"settings": how, "symmetry": symmetry, "seed": 0, "backend": get_backend("cpu"), "ranks": ranks}
+    given = {"settings": how, "symmetry": symmetry, "seed": 0, "backend": get_backend(backend), "ranks": ranks}
     solve(folder / "particles.parquet", subset, None, **given, out_dir=out)
     return out
 
@@ -287,22 +290,27 @@ class Interrupted(Exception):
     """Stands for the end of a process."""
 
 
+def interrupted(folder: Path, out: Path, monkeypatch: pytest.MonkeyPatch, epochs: int, **how: Any) -> None:
+    """A run that ends after so many epochs."""
+    calls, save = [], checkpoint.save
+
+    def saved(path: Path, state: dict[str, Any]) -> None:
+        if len(calls) == epochs:
+            raise Interrupted
+        calls.append(save(path, state))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint, "save", saved)
+        with pytest.raises(Interrupted):
+            solved(folder, out, **how)
+
+
 def test_an_interrupted_run_ends_with_the_same_bytes(
     simulated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = {"loss": "trimmed", "keep": [1.0, 0.8], "n_epochs": 5, "optimiser": "LBFGS", "schedule": "exponential"}
     whole, broken = solved(simulated, tmp_path / "whole", **settings), tmp_path / "broken"
-    save, calls = checkpoint.save, []
-
-    def saved_twice(path: Path, state: dict[str, Any]) -> None:
-        if len(calls) == 2:
-            raise Interrupted
-        calls.append(save(path, state))
-
-    monkeypatch.setattr(checkpoint, "save", saved_twice)
-    with pytest.raises(Interrupted):
-        solved(simulated, broken, **settings)
-    monkeypatch.setattr(checkpoint, "save", save)
+    interrupted(simulated, broken, monkeypatch, 2, **settings)
     # of another problem it is not taken
     assert checkpoint.load(broken / "checkpoint.pt", "another") is None
     solved(simulated, broken, **settings)
@@ -310,6 +318,25 @@ def test_an_interrupted_run_ends_with_the_same_bytes(
         assert (whole / name).read_bytes() == (broken / name).read_bytes()
     assert pq.read_table(whole / "epochs.parquet").equals(pq.read_table(broken / "epochs.parquet"))
     assert pq.read_table(whole / "batches.parquet").equals(pq.read_table(broken / "batches.parquet"))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_interrupted_run_may_end_at_the_maps_it_had_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
+) -> None:
+    """The best epoch is one from before the interruption; with a point group, and the residual of the unmatched map."""
+    group = point_group("C2")
+    data_set(tmp_path, Blobs.random(5, 2.0, 1.4).symmetrised(group), 60, 16, noise=3.0)
+    how: dict[str, Any] = {"symmetry": "C2", "loss": "irls", "residual": "plain", "patience": 2, "tolerance": 0.0}
+    how |= {"optimiser": "SGD", "learning_rate": 1.9, "n_epochs": 9}
+    whole, broken = solved(tmp_path, tmp_path / "whole", **how), tmp_path / "broken"
+    cross = pq.read_table(whole / "epochs.parquet").column("cross").to_pylist()
+    assert np.argmin(cross) == len(cross) - 3
+    interrupted(tmp_path, broken, monkeypatch, len(cross) - 1, backend=backend, **how)
+    solved(tmp_path, broken, backend=backend, **how)
+    np.testing.assert_allclose(pq.read_table(broken / "epochs.parquet").column("cross").to_pylist(), cross, rtol=1e-4)
+    expected = half_maps(whole)
+    np.testing.assert_allclose(half_maps(broken), expected, atol=1e-3 * np.abs(expected).max())
 
 
 def work(folder: Path, out: Path, killed: bool) -> None:
@@ -365,6 +392,26 @@ def test_several_processes_killed_and_started_again_give_the_map_of_one(
     assert logged.groupby("rank").size().tolist() == [4 * 300 // n] * n
     ids = Particles.read(simulated / "particles.parquet").ids
     assert (logged["particle_id"].to_numpy().reshape(4, 300) == ids).all()
+
+
+@pytest.mark.parametrize("gpus", [None, ["0000:01:00.0", "0000:02:00.0"], ["0000:01:00.0"] * 2])
+def test_processes_need_a_gpu_each(monkeypatch: pytest.MonkeyPatch, gpus: list[str] | None) -> None:
+    shared = gpus is not None and gpus[0] == gpus[1]
+
+    def begin(folder: Path, out: Path, killed: bool) -> None:
+        with started_ranks(2) as ranks:
+            assert available_cores() == torch.get_num_threads() == 1
+            gpu = gpus and gpus[ranks.rank]
+            if not shared:
+                return ranks.require_a_gpu_each(gpu)
+            with pytest.raises(
+                InputError, match=r"iterative\.processes: 2 processes have 1 GPU between them\. Set it to 1"
+            ):
+                ranks.require_a_gpu_each(gpu)
+            os._exit(3)
+
+    monkeypatch.setitem(globals(), "work", begin)
+    assert start(2, Path(), Path(), monkeypatch) == [3 if shared else 0] * 2
 
 
 def test_processes_share_the_particles_without_overlap() -> None:

@@ -1,0 +1,46 @@
+"""A GPU that is too small for a box says what it lacks, before the images are read."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cryocore.backend import get_backend
+from cryocore.errors import InputError
+from cryocore.imaging.grid import FourierGrid
+from cryocore.imaging.insertion import Insertion
+from cryocore.imaging.voxels import pack_voxels
+
+pytestmark = pytest.mark.emulator
+
+GRID = FourierGrid.of(40, 2.0, 2.0)
+
+
+def test_what_is_needed_and_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend, grids = get_backend("cuda"), [np.ones(GRID.shape, dtype=np.complex64)] * 2
+    monkeypatch.setenv("EMULATOR_MEMORY", str(4 << 20))
+    problem = r"the sums of box 40 at padding 2 need 0\.00\d+ GiB of the GPU's memory, and 0\.00\d+ GiB are free"
+    with pytest.raises(InputError, match=rf"{problem}\. Lower reconstruct\.padding, set reconstruct\.max_res"):
+        Insertion(GRID, backend)
+    with pytest.raises(InputError, match="the half maps of box 40 need"):
+        pack_voxels(grids, 2, GRID, backend)
+    monkeypatch.setenv("EMULATOR_MEMORY", str(40 << 20))
+    Insertion(GRID, backend)
+    pack_voxels(grids, 2, GRID, backend)
+
+
+def test_a_stage_ends_with_it() -> None:
+    """What is refused late, in the middle of the work, is no fault of the program either."""
+    root = Path(__file__).parents[2]
+    program = "from cryocore.backend import get_backend\\nget_backend('cuda').xp.zeros((1000, 1000))"
+    text = f"from cryocore.commands.edge import guarded\nguarded('stage', lambda: exec('''{program}'''))"
+    path = f"{Path(__file__).parent}{os.pathsep}{root}"
+    given = {**os.environ, "PYTHONPATH": path, "EMULATOR_MEMORY": str(1 << 20)}
+    done = subprocess.run([sys.executable, "-c", text], env=given, text=True, capture_output=True, check=False)
+    assert (done.returncode, done.stderr.count("Traceback")) == (2, 0), done.stderr
+    assert "error: the GPU is full (Out of memory allocating 8,000,000 bytes" in " ".join(done.stderr.split())

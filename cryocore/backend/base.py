@@ -29,12 +29,20 @@ class Kernel:
     A module names the files of the kernels that it launches, and so depends on these alone
     (:mod:`cryocore.workflow.provenance`).
 
-    ``rows`` : on a GPU, blocks have a warp for each of several rows of an image; in all kernels a block takes one item
     """
 
     file: str
     name: str
-    rows: bool = False
+
+    @property
+    def rows(self) -> bool:
+        """Whether blocks of a GPU have a warp for each of several rows of an image."""
+        return "threadIdx.y" in bodies(self.file)[self.name]
+
+    @property
+    def strips(self) -> bool:
+        """Whether several blocks of a GPU can share an item, each with some of its rows, bands or samples."""
+        return "blockIdx.y" in bodies(self.file)[self.name]
 
     def kinds(self, args: tuple[Any, ...], array: Any) -> str:
         """The kinds of the arguments, see :func:`signatures`.
@@ -74,6 +82,13 @@ def kernel_source(file: str) -> str:
         return _INCLUDE.sub(lambda found: text(found[1]), (KERNEL_DIRECTORY / name).read_text())
 
     return text(file)
+
+
+@cache
+def bodies(file: str) -> dict[str, str]:
+    """The text of every function of a file, and what follows up to the next one."""
+    parts = [(_FUNCTION.match(part), part) for part in re.split(r"^(?=extern \"C\" )", kernel_source(file), flags=re.M)]
+    return {found[1]: _COMMENT.sub("", part) for found, part in parts if found}
 
 
 @cache
@@ -137,6 +152,9 @@ class Backend(Protocol):
 
     def to_host(self, array: Any) -> Any:
         """The array as NumPy."""
+
+    def wait(self) -> None:
+        """Return when all kernels have run."""
 
     def require_room(self, n_bytes: int, what: str, fix: str) -> None:
         """Refuse arrays that the device has no room for: an InputError with what they are, a plural, and what helps."""

@@ -92,6 +92,9 @@ class CpuBackend:
         """The array itself."""
         return array
 
+    def wait(self) -> None:
+        """Nothing: they have run when a launch returns."""
+
     def require_room(self, n_bytes: int, what: str, fix: str) -> None:
         """Nothing: jobs ask for the memory that they need (:mod:`cryocore.workflow.resources`)."""
 

@@ -16,6 +16,8 @@ from cryocore.errors import InputError
 OPTIONS = ("--std=c++17", "--use_fast_math")
 THREADS = 128
 LANES = 32
+BLOCKS, MOST_STRIPS = 16, 32
+"""Blocks that fill a multiprocessor, 2048 threads; how many share an item, at most, where there are few items."""
 TRIAL = Kernel("cuda/try_out.cu", "add_up")
 LARGEST_PINNED = 1 << 26
 """Bytes that go to the device by way of CuPy's pinned memory, which is a power of two of them and is kept."""
@@ -97,6 +99,14 @@ def _device() -> int:
     return choose_device([runtime.deviceGetPCIBusId(i) for i in range(runtime.getDeviceCount())])
 
 
+@cache
+def _processors() -> int:
+    """Multiprocessors of that GPU."""
+    from cupy.cuda import runtime
+
+    return int(runtime.getDeviceProperties(_device())["multiProcessorCount"])
+
+
 class CudaBackend:
     """CuPy arrays on one device; see :func:`cryocore.backend.devices.choose_device`."""
 
@@ -123,9 +133,9 @@ class CudaBackend:
         """Run a kernel over ``items`` independent pieces of work."""
         kinds = kernel.kinds(args, self.xp.ndarray)
         values = tuple(_argument(k, a) for k, a in zip(kinds, args, strict=True))
-        block = (LANES, THREADS // LANES) if kernel.rows else (THREADS,)
-        function = module_of(kernel.file).get_function(kernel.name)
-        function((min(items, 2**31 - 1),), block, values, shared_mem=4 * THREADS)
+        strips = min(MOST_STRIPS, BLOCKS * _processors() // max(items, 1)) if kernel.strips else 1
+        grid, block = (min(items, 2**31 - 1), max(strips, 1)), (LANES, THREADS // LANES) if kernel.rows else (THREADS,)
+        module_of(kernel.file).get_function(kernel.name)(grid, block, values, shared_mem=4 * THREADS)
 
     def scratch(self, name: str, shape: tuple[int, ...], dtype: Any) -> Any:
         """An array of any content; CuPy keeps freed memory for the next one."""
@@ -146,6 +156,10 @@ class CudaBackend:
     def to_host(self, array: Any) -> Any:
         """A copy as NumPy."""
         return self.xp.asnumpy(array)
+
+    def wait(self) -> None:
+        """Return when all kernels have run."""
+        self.xp.cuda.Device(_device()).synchronize()
 
     def require_room(self, n_bytes: int, what: str, fix: str) -> None:
         """Refuse arrays that the GPU has no room for, with what it would need."""

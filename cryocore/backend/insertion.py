@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cryocore.backend.base import Backend, Kernel, constant
 
-INSERT = Kernel("cuda/insert_atomic.cu", "insert_slices", rows=True)
+INSERT = Kernel("cuda/insert_atomic.cu", "insert_slices")
 SORT, ADD = Kernel("host/insert_binned.cpp", "sort_samples"), Kernel("host/insert_binned.cpp", "add_samples")
 SAMPLE_FLOATS = constant("host/insert_binned.cpp", "SAMPLE_FLOATS")
 PIECE = 16

@@ -15,8 +15,8 @@ from cryocore.imaging.image_geometry import ImageGeometry
 from cryocore.imaging.packed import row_starts
 from cryocore.tables.particles import Particles
 
-PIXELS = Kernel("prepare.cu", "prepare_images", rows=True)
-PACKED = Kernel("prepare.cu", "prepare_packed", rows=True)
+PIXELS = Kernel("prepare.cu", "prepare_images")
+PACKED = Kernel("prepare.cu", "prepare_packed")
 
 
 @dataclass(frozen=True)

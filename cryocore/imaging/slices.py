@@ -23,5 +23,5 @@ def project(
     out = backend.xp.empty((n, 2 * r + 1, r + 1), dtype=np.complex64)
     basis, which = backend.to_device(slice_basis(rotations, frame)), backend.to_device(half.astype(np.int32))
     args = (grids, basis, which, n, r, grids.shape[1] - 2, out)
-    backend.launch(Kernel("project.cu", "project_slices", rows=True), args, items=n)
+    backend.launch(Kernel("project.cu", "project_slices"), args, items=n)
     return out

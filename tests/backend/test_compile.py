@@ -79,6 +79,21 @@ def test_arguments_are_those_of_the_source() -> None:
         CpuBackend(threads=1).launch(Kernel("pack.cu", "pack_blocks"), (1,), items=1)
 
 
+def test_blocks_share_items_where_the_source_says_so() -> None:
+    kernels = [Kernel(f, name) for f in kernel_files("cuda") for name in signatures(f) if name != "set_block"]
+    rows = {"insert_slices", "prepare_images", "prepare_packed", "project_slices"}
+    assert {k.name for k in kernels if k.rows} == rows
+    whole = {"add_up", "average_mates", "pack_blocks", "pack_voxels", "residual_slices", "symmetrise_sums"}
+    assert {k.name for k in kernels if not k.strips} == whole
+
+
+@pytest.mark.parametrize(("architecture", "additions"), [("80", "red.global.add.f32"), ("90", "red.global.add.v2.f32")])
+def test_pairs_are_added_at_once_where_the_gpu_can(nvrtc: ctypes.CDLL, architecture: str, additions: str) -> None:
+    options = [f"--gpu-architecture=compute_{architecture}", *OPTIONS]
+    _, _, ptx = compile_ptx(nvrtc, kernel_source("cuda/insert_atomic.cu"), options)
+    assert additions in ptx.decode() or additions.replace("red", "atom") in ptx.decode()
+
+
 def test_numbers_are_those_of_the_source() -> None:
     assert constant("average.cu", "TAPS") == 6
     assert constant("pack.cu", "SIDE_BITS") == constant("shared/blocked.cuh", "SIDE_BITS") == 3

@@ -18,7 +18,7 @@ extern "C" __global__ void slice_products(
     for (int index = blockIdx.x; index < n; index += gridDim.x) {
         const float scale = unit[0];
         Place buffer[2];
-        for (int band = 0; band < bands; band++) {
+        for (int band = blockIdx.y; band < bands; band += gridDim.y) {
             float inner[LANES] = {}, first[LANES] = {}, second[LANES] = {};
             for (int s = band_start[band] + threadIdx.x * LANES; s < band_start[band + 1]; s += blockDim.x * LANES) {
                 const Place &l = located(buffer, s, band_start[bands], [&](int from, Place &found) {

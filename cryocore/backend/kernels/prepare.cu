@@ -83,7 +83,7 @@ extern "C" __global__ void prepare_images(
     float2 *RESTRICT image, float *RESTRICT ctf)  // (n, 2 r + 1, r + 1)
 {
     for (int index = blockIdx.x; index < n; index += gridDim.x) {
-        for (int ky = (int)threadIdx.y - r; ky <= r; ky += blockDim.y) {
+        for (int ky = (int)(blockIdx.y * blockDim.y + threadIdx.y) - r; ky <= r; ky += gridDim.y * blockDim.y) {
             const float2 *source = transforms + ((long long)index * d + (ky < 0 ? ky + d : ky)) * (d / 2 + 1);
             const long long row = ((long long)index * (2 * r + 1) + ky + r) * (r + 1);
             prepare_whole_row(source, particle + 8LL * index, optics, even, odd, ky, r, r, mode, unit, image + row,
@@ -103,7 +103,7 @@ extern "C" __global__ void prepare_packed(
         const Half2 *record = records + (long long)index * row_starts[2 * r + 1];
         float factor;
         memcpy(&factor, record, 4);
-        for (int ky = (int)threadIdx.y - r; ky <= r; ky += blockDim.y) {
+        for (int ky = (int)(blockIdx.y * blockDim.y + threadIdx.y) - r; ky <= r; ky += gridDim.y * blockDim.y) {
             const int start = row_starts[ky + r], last_kx = row_starts[ky + r + 1] - start - 1;
             const long long row = ((long long)index * (2 * r + 1) + ky + r) * (r + 1);
             prepare_whole_row(record + start, particle + 8LL * index, optics, even, odd, ky, r, last_kx, mode,

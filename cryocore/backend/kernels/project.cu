@@ -10,7 +10,7 @@ extern "C" __global__ void project_slices(
     for (int index = blockIdx.x; index < n; index += gridDim.x) {
         const float *b = basis + 6LL * index;
         const float2 *v = volume + half[index] * g.volume;
-        for (int ky = (int)threadIdx.y - r; ky <= r; ky += blockDim.y) {
+        for (int ky = (int)(blockIdx.y * blockDim.y + threadIdx.y) - r; ky <= r; ky += gridDim.y * blockDim.y) {
             float2 *row = slice + ((long long)index * (2 * r + 1) + ky + r) * width;
             for (int kx = threadIdx.x; kx < width; kx += blockDim.x) {
                 float2 value = {0.0f, 0.0f};

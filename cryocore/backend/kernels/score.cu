@@ -139,7 +139,7 @@ extern "C" __global__ void order_samples(
         const float2 *y = image + index * pixels;
         const float *c = ctf + index * pixels;
         float *re = ordered + 3LL * count * index, *im = re + count, *contrast = im + count;
-        for (int s = threadIdx.x; s < count; s += blockDim.x) {
+        for (int s = blockIdx.y * blockDim.x + threadIdx.x; s < count; s += gridDim.y * blockDim.x) {
             if (s + AHEAD < count) {
                 const int later = samples[s + AHEAD], pixel = ((later >> 16) + r) * (r + 1) + (later << 16 >> 16);
                 PREFETCH(y + pixel);
@@ -168,7 +168,7 @@ extern "C" __global__ void score_slices(
         const Inputs in = inputs_of(ordered, stride, samples, half, leverage, volume, radius, unit, density_unit, index,
                                     band_start[bands]);
         Lanes buffer[2];
-        for (int band = 0; band < bands; band++) {
+        for (int band = blockIdx.y; band < bands; band += gridDim.y) {
             float yy[LANES] = {}, xx[LANES] = {}, yx[LANES] = {}, cy[LANES] = {}, cx[LANES] = {}, cc[LANES] = {};
             for (int s = band_start[band] + threadIdx.x * LANES; s < band_start[band + 1]; s += blockDim.x * LANES) {
                 const Lanes &l = next(in, basis + 6LL * index, nullptr, s, buffer);
@@ -207,7 +207,7 @@ extern "C" __global__ void predict_slices(
                                     band_start[bands]);
         float2 *out = prediction + index * pixels;
         Lanes buffer[2];
-        for (int s = threadIdx.x * LANES; s < in.last; s += blockDim.x * LANES) {
+        for (int s = (blockIdx.y * blockDim.x + threadIdx.x) * LANES; s < in.last; s += gridDim.y * blockDim.x * LANES) {
             const Lanes &l = next(in, basis + 6LL * index, nullptr, s, buffer);
             for (int i = 0; i < LANES; i++)
                 if (const int at = samples[s + i])
@@ -239,7 +239,7 @@ extern "C" __global__ void score_poses(
         Overlap own = {overlap, (float)cells, {}};
         for (int k = 0; k < 6; k++) own.turn[k] = overlap_step * (b[k] - own_basis[6LL * index + k]);
         Lanes buffer[2];
-        for (int band = 0; band < bands; band++) {
+        for (int band = blockIdx.y; band < bands; band += gridDim.y) {
             float xx[LANES] = {}, yx[LANES] = {};
             for (int s = band_start[band] + threadIdx.x * LANES; s < band_start[band + 1]; s += blockDim.x * LANES) {
                 const Lanes &l = next(in, b, &own, s, buffer);
@@ -286,7 +286,7 @@ extern "C" __global__ void score_shifts(
             along_y[k] = k < count ? turns[2 * (row + k) + 1] : 0.0f;
         }
         Lanes buffer[2];
-        for (int band = 0; band < bands; band++) {
+        for (int band = blockIdx.y; band < bands; band += gridDim.y) {
             float inner[SHIFTS][LANES] = {};
             for (int s = band_start[band] + threadIdx.x * LANES; s < band_start[band + 1]; s += blockDim.x * LANES) {
                 const Lanes &l = next(in, basis + 6LL * index, nullptr, s, buffer);

@@ -119,7 +119,7 @@ cuda = _module(
     runtime=_module(
         "cuda.runtime",
         getDeviceCount=devices,
-        getDeviceProperties=lambda i: {"name": b"emulated GPU", "major": 9, "minor": 0},
+        getDeviceProperties=lambda i: {"name": b"emulated GPU", "major": 9, "minor": 0, "multiProcessorCount": 8},
         driverGetVersion=lambda: 13000,
         runtimeGetVersion=lambda: 12090,
         deviceGetPCIBusId=lambda i: f"0000:{i + 1:02x}:00.0",

@@ -21,8 +21,18 @@ from cupy._memory import HEAP_BYTES, WORD_BYTES, heap
 HERE = Path(__file__).parent
 CHECKED = os.environ.get("EMULATOR_CHECK", "1") != "0"
 ORDER = ("forward", "reverse", "shuffle").index(os.environ.get("EMULATOR_ORDER", "forward"))
-FLAGS = ("-std=c++17", "-O2", "-fPIC", "-w", "-fno-strict-aliasing", "-march=native")
+FLAGS = (
+    "-D__CUDACC__",
+    "-D__CUDA_ARCH__=900",
+    "-std=c++17",
+    "-O2",
+    "-fPIC",
+    "-w",
+    "-fno-strict-aliasing",
+    "-march=native",
+)
 HOOKS = ("-fsanitize=thread", "--param=tsan-instrument-func-entry-exit=0")
+BEFORE = ('#include "device.h"', "#define __CUDACC__ 1", "#define __CUDA_ARCH__ 900", "#line 1")
 KERNEL = re.compile(r"__global__\s+void\s+(\w+)\s*\(")
 DYNAMIC = re.compile(r"extern\s+__shared__\s+(\w+)\s+(\w+)\s*\[\s*\]\s*;")
 POINTEES = {"F": (np.float32, np.complex64), "C": (np.complex64,), "I": (np.int32, np.int16)}
@@ -146,7 +156,9 @@ def _address(array: ndarray) -> int:
 def _compiled(source: str) -> ctypes.CDLL:
     text = DYNAMIC.sub(r"\1 *\2 = (\1 *)emulator::shared_memory();", source)
     kernels = [f"EMULATED({name})" for name in KERNEL.findall(source)]
-    text = "\n".join(['#include "device.h"', "#define __CUDACC__ 1", "#line 1", text, *kernels, ""])
+    text = "\n".join(
+        ['#include "device.h"', "#define __CUDACC__ 1", "#define __CUDA_ARCH__ 900", "#line 1", text, *kernels, ""]
+    )
     runtime, compiler = HERE / "runtime.cpp", os.environ.get("CXX", "g++")
     own = runtime.read_text() + (HERE / "device.h").read_text()
     key = hashlib.sha256("\0".join([text, own, compiler, *FLAGS, str(CHECKED)]).encode()).hexdigest()[:20]

@@ -63,5 +63,7 @@ template <class... P, void (*kernel)(P...)> struct Kernel<kernel> {
 
 #define __syncthreads() emulator::barrier(__LINE__)
 
+inline float2 make_float2(float x, float y) { return {x, y}; }
 inline float atomicAdd(float *at, float value) { return emulator::add(at, value); }
+inline float2 atomicAdd(float2 *at, float2 value) { return {atomicAdd(&at->x, value.x), atomicAdd(&at->y, value.y)}; }
 inline float sinpif(float x) { return (float)std::sin(M_PI * std::remainder((double)x, 2.0)); }

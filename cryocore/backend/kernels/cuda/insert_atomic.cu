@@ -2,6 +2,15 @@
 
 #include "shared/half_space.cuh"
 
+DEVICE void add_to(float2 *at, float re, float im) {
+#if __CUDA_ARCH__ >= 900
+    atomicAdd(at, make_float2(re, im));
+#else
+    atomicAdd(&at->x, re);
+    atomicAdd(&at->y, im);
+#endif
+}
+
 extern "C" __global__ void insert_slices(
     const float2 *RESTRICT image, const float *RESTRICT ctf,  // (n, 2 r + 1, r + 1)
     const float *RESTRICT basis,                              // (n, 6): volume index per kx and per ky, as x, y, z
@@ -19,7 +28,7 @@ extern "C" __global__ void insert_slices(
         const float *b = basis + 6LL * index;
         float2 *num = numerator + half[index] * g.volume;
         float *den = denominator + half[index] * g.volume;
-        for (int ky = (int)threadIdx.y - r; ky <= r; ky += blockDim.y) {
+        for (int ky = (int)(blockIdx.y * blockDim.y + threadIdx.y) - r; ky <= r; ky += gridDim.y * blockDim.y) {
             const long long row = index * pixels + (long long)(ky + r) * width;
             for (int kx = (ky > 0 ? 0 : 1) + threadIdx.x; kx <= row_end[ky + r]; kx += blockDim.x) {
                 const Point point = fold(ky * b[3] + kx * b[0], ky * b[4] + kx * b[1], ky * b[5] + kx * b[2], g.limit);
@@ -32,9 +41,8 @@ extern "C" __global__ void insert_slices(
                 for (int k = 0; k < 8; k++) {
                     const float share = shares[k / 2] * (k & 1 ? cell.right : 1.0f - cell.right);
                     const long long at = first + (k & 4 ? g.plane : 0) + (k & 2 ? g.width : 0) + (k & 1);
-                    atomicAdd(&num[at].x, share * re);
-                    atomicAdd(&num[at].y, share * im);
-                    atomicAdd(&den[at], share * wc * c);
+                    add_to(num + at, share * re, share * im);
+                    atomicAdd(den + at, share * wc * c);
                 }
             }
         }

@@ -1,6 +1,7 @@
 // What differs between the machines, so that the kernels need not ask. NVRTC compiles a file as it is; the host compiler
 // sees the shim below, in which a block is one thread and blockIdx.x / gridDim.x are set by the caller, so every loop must
-// be grid-stride. Names of included files start from the folder of the kernels.
+// be grid-stride. On the GPU the blocks of one blockIdx.x share the item's rows, bands or samples by blockIdx.y, where the
+// kernel has strips. Names of included files start from the folder of the kernels.
 
 #define RESTRICT __restrict__
 
@@ -42,8 +43,10 @@ DEVICE float block_sum(float value) {
 #define PREFETCH(address) __builtin_prefetch(address)
 struct float2 { float x, y; };
 struct Index { int x, y, z; };
+template <int strips> struct Strip { int x; static constexpr int y = strips; };
 static const Index threadIdx = {0, 0, 0}, blockDim = {1, 1, 1};
-static thread_local Index blockIdx = {0, 0, 0}, gridDim = {1, 1, 1};
+static thread_local Strip<0> blockIdx = {0};
+static thread_local Strip<1> gridDim = {1};
 extern "C" void set_block(int block, int grid) { blockIdx.x = block; gridDim.x = grid; }
 
 typedef float Pair __attribute__((vector_size(16), aligned(4), may_alias));

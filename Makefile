@@ -24,11 +24,10 @@ test: $(VENV)/.ready-dev  ## run the tests, two files at a time; PYTEST_ARGS='-m
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 10 --durations-min 3 $(PYTEST_ARGS)
 
 EMULATOR := PYTHONPATH=$(CURDIR)/tests/emulator
-IN_TWO := --numprocesses 2 --dist loadfile
 
 emulator: $(VENV)/.ready-dev  ## run the tests that need a GPU on an emulated one: all checked, then in another order of threads
-	@$(EMULATOR) $(BIN)/python -m pytest $(IN_TWO) -m "gpu or emulator" $(PYTEST_ARGS) tests
-	@$(EMULATOR) EMULATOR_CHECK=0 EMULATOR_ORDER=shuffle $(BIN)/python -m pytest $(IN_TWO) -m gpu $(PYTEST_ARGS) tests
+	@$(EMULATOR) $(BIN)/python -m pytest -m "gpu or emulator" $(PYTEST_ARGS) tests
+	@$(EMULATOR) EMULATOR_CHECK=0 EMULATOR_ORDER=shuffle $(BIN)/python -m pytest -m gpu $(PYTEST_ARGS) tests
 
 portability: $(VENV)/.ready-dev  ## run the tests that can tell processors apart as the oldest one would
 	@$(BIN)/python -m benchmarks.configurations tests plain $(PYTEST_ARGS)
@@ -54,10 +53,8 @@ experiments: $(VENV)/.ready-dev  ## planted errors, found or not; PART chooses c
 	@status=0; $(BIN)/python -m experiments run $(or $(PART),table) || status=$$?; \
 		$(BIN)/python -m experiments table; exit $$status
 
-gpu-check: $(VENV)/.ready-dev  ## run the tests that need a GPU, and fail if there is none
-	@$(BIN)/python -c 'import sys; from cryocore.backend.cuda import gpu_fault; fault = gpu_fault(); \
-		sys.exit(fault and f"No GPU to check: {fault}. Install the gpu-cu12 or gpu-cu13 extra into .venv.")'
-	@$(BIN)/python -m pytest -m gpu $(PYTEST_ARGS)
+gpu-check: $(VENV)/.ready-dev  ## what a GPU gives: tests, then times, in twelve minutes at most; results/gpu-check
+	@$(BIN)/python -m benchmarks.gpu
 
 lint: $(VENV)/.ready-dev  ## check style, types and the workflow
 	@$(BIN)/ruff check --quiet .

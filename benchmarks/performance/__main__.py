@@ -20,6 +20,7 @@ from benchmarks.performance.figure import write_figure
 from benchmarks.performance.page import page
 from benchmarks.performance.scaling import say
 from benchmarks.validation.common import ROOT, Skipped
+from cryocore.backend import get_backend
 from cryocore.cores import available_cores
 
 Plan = dict[str, Any]
@@ -49,7 +50,9 @@ def measure_kernels(plan: Plan) -> list[dict[str, Any]]:
     for box in plan["boxes"]:
         for threads in sorted({1, available_cores()}):
             say(f"kernels, box {box}, {threads} threads")
-            rows.append({"box": box, "threads": threads, "rates": kernels.measure(box, threads)})
+            rows.append(
+                {"box": box, "threads": threads, "rates": kernels.measure(box, get_backend("cpu", threads=threads))}
+            )
     return rows
 
 

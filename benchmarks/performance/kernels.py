@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cryocore.backend import Backend, get_backend
+from cryocore.backend import Backend
 from cryocore.formats.stacks import batch_size
 from cryocore.geometry.rotations import matrix_to_quaternion, random_rotations
 from cryocore.imaging.grid import FourierGrid
@@ -84,14 +84,17 @@ def rate(work: Callable[[], Any], n: int, seconds: float = 1.0) -> dict[str, flo
     return {"per_second": n / best_wall, "per_cpu_second": n / best_cpu}
 
 
-def measure(box: int, threads: int, padding: float = 2.0) -> dict[str, dict[str, float]]:
-    """Rates of all steps at one box, on the CPU backend with so many threads."""
-    backend: Backend = get_backend("cpu", threads=threads)
+def measure(
+    box: int, backend: Backend, n: int | None = None, padding: float = 2.0, seconds: float = 1.0
+) -> dict[str, dict[str, float]]:
+    """Rates of all steps at one box, in batches of ``n`` images (None: those of a stage), each over some seconds."""
     optics = Optics("benchmark", box, PIXEL_ANGSTROM, 300.0, 2.7, 0.1)
-    n = min(batch_size(box), 512)
+    n = n or min(batch_size(box), 512)
     particles, grid = random_particles(n, optics), FourierGrid.of(box, PIXEL_ANGSTROM, padding)
     frame = ImageGeometry.of(optics, grid)
-    images = np.random.default_rng(1).standard_normal((n, box, box), dtype=np.float32)
+    images = np.resize(
+        np.random.default_rng(1).standard_normal((min(n, 64), box, box), dtype=np.float32), (n, box, box)
+    )
     rotations, half = particles.rotations, particles.column("half").astype(np.int32) - 1
     weights = np.ones(n, dtype=np.float32)
     batch = prepare(images, particles, frame, backend)
@@ -100,7 +103,7 @@ def measure(box: int, threads: int, padding: float = 2.0) -> dict[str, dict[str,
     self_contribution = np.full(n, reference.self_contribution, dtype=np.float32)
     compared = Batch(batch, rotations, half, self_contribution, reference, reference.samples[0], backend)
     poses = random_rotations(n * POSES, np.random.default_rng(2)).reshape(n, POSES, 3, 3)
-    insertion = Insertion(grid, backend)
+    insertion, there = Insertion(grid, backend), backend.to_device(images)
     n_batches = max(1, round(insertion.waiting_images(frame) / n))
 
     def insert_until_full() -> None:
@@ -108,11 +111,13 @@ def measure(box: int, threads: int, padding: float = 2.0) -> dict[str, dict[str,
             insertion.add(batch, rotations, weights, half)
         insertion.flush()
 
-    found = {
-        "transform": rate(lambda: backend.rfft2(images), n),
-        "prepare": rate(lambda: prepare(images, particles, frame, backend), n),
-        "insert": rate(insert_until_full, n * n_batches),
-        "score": rate(lambda: own_sums(compared), n),
-        "score_poses": rate(lambda: pose_sums(compared, poses), n * POSES),
+    def timed(work: Callable[[], Any], items: int) -> dict[str, float]:
+        return rate(lambda: (work(), backend.wait()), items, seconds)
+
+    return {
+        "transform": timed(lambda: backend.rfft2(there), n),
+        "prepare": timed(lambda: prepare(images, particles, frame, backend), n),
+        "insert": timed(insert_until_full, n * n_batches),
+        "score": timed(lambda: own_sums(compared), n),
+        "score_poses": timed(lambda: pose_sums(compared, poses), n * POSES),
     }
-    return found

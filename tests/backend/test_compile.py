@@ -4,52 +4,29 @@ from __future__ import annotations
 
 import ast
 import ctypes
-import importlib.util
 import re
-from pathlib import Path
 
 import pytest
 
+from benchmarks import occupancy
+from benchmarks.occupancy import compile_ptx
 from cryocore.backend import CpuBackend, Kernel, constant
 from cryocore.backend.base import KERNEL_DIRECTORY, kernel_files, kernel_source, signatures
-from cryocore.backend.cuda import OPTIONS
-
-ARCHITECTURES = ("70", "75", "80", "86", "89", "90", "100", "120")
 
 
 @pytest.fixture(scope="module")
 def nvrtc() -> ctypes.CDLL:
-    spec = importlib.util.find_spec("nvidia.cuda_nvrtc")
-    if spec is None or not spec.submodule_search_locations:
+    library = occupancy.nvrtc()
+    if library is None:
         pytest.skip("nvidia-cuda-nvrtc-cu12 is not installed")
-    library = next(Path(spec.submodule_search_locations[0]).glob("lib/libnvrtc.so.*"))
-    return ctypes.CDLL(str(library))
+    return library
 
 
-def compile_ptx(nvrtc: ctypes.CDLL, source: str, options: list[str]) -> tuple[int, str, bytes]:
-    program = ctypes.c_void_p()
-    nvrtc.nvrtcCreateProgram(ctypes.byref(program), source.encode(), b"kernels.cu", 0, None, None)
-    array = (ctypes.c_char_p * len(options))(*[o.encode() for o in options])
-    status = nvrtc.nvrtcCompileProgram(program, len(options), array)
-    size = ctypes.c_size_t()
-    nvrtc.nvrtcGetProgramLogSize(program, ctypes.byref(size))
-    log = ctypes.create_string_buffer(size.value)
-    nvrtc.nvrtcGetProgramLog(program, log)
-    ptx = b""
-    if status == 0:
-        nvrtc.nvrtcGetPTXSize(program, ctypes.byref(size))
-        text = ctypes.create_string_buffer(size.value)
-        nvrtc.nvrtcGetPTX(program, text)
-        ptx = text.value
-    nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
-    return status, log.value.decode(), ptx
-
-
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", occupancy.WARPS)
 @pytest.mark.parametrize("file", kernel_files("cuda"))
 def test_kernels_compile_for_gpu(nvrtc: ctypes.CDLL, file: str, architecture: str) -> None:
     source = kernel_source(file)
-    status, log, ptx = compile_ptx(nvrtc, source, [f"--gpu-architecture=compute_{architecture}", *OPTIONS])
+    status, log, ptx = compile_ptx(nvrtc, source, architecture)
     assert status == 0, log
     kernels = re.findall(r"__global__ void (\w+)", source)
     assert kernels
@@ -89,8 +66,7 @@ def test_blocks_share_items_where_the_source_says_so() -> None:
 
 @pytest.mark.parametrize(("architecture", "additions"), [("80", "red.global.add.f32"), ("90", "red.global.add.v2.f32")])
 def test_pairs_are_added_at_once_where_the_gpu_can(nvrtc: ctypes.CDLL, architecture: str, additions: str) -> None:
-    options = [f"--gpu-architecture=compute_{architecture}", *OPTIONS]
-    _, _, ptx = compile_ptx(nvrtc, kernel_source("cuda/insert_atomic.cu"), options)
+    _, _, ptx = compile_ptx(nvrtc, kernel_source("cuda/insert_atomic.cu"), architecture)
     assert additions in ptx.decode() or additions.replace("red", "atom") in ptx.decode()
 
 
@@ -109,8 +85,21 @@ def test_a_file_is_included_once() -> None:
     assert "#include <cmath>" in source and '#include "' not in source
 
 
+@pytest.mark.parametrize(
+    ("registers", "architecture", "share"), [(48, "90", 40 / 64), (86, "70", 20 / 64), (40, "86", 1)]
+)
+def test_registers_limit_the_blocks_of_a_multiprocessor(registers: int, architecture: str, share: float) -> None:
+    assert occupancy.Usage(registers, 0).occupancy(architecture) == share
+
+
+def test_memory_that_boxes_need_is_what_stages_ask_for() -> None:
+    sums, maps = occupancy.device_gib(256)
+    assert sums == pytest.approx(24 * 257 * 515**2 / 2**30, rel=0.01)
+    assert maps == pytest.approx((16 + 8) * 226 * 451**2 / 2**30, rel=0.1)  # in whole blocks, with a density
+
+
 def test_a_broken_kernel_does_not_compile(nvrtc: ctypes.CDLL) -> None:
     source = kernel_source("score.cu").replace("floorf(", "floor_of(")
-    status, log, _ = compile_ptx(nvrtc, source, ["--gpu-architecture=compute_80", *OPTIONS])
+    status, log, _ = compile_ptx(nvrtc, source, "80")
     assert status != 0
     assert "floor_of" in log

@@ -18,19 +18,26 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.performance.repeated import repeat, simulated
 from benchmarks.validation.common import ROOT
+from cryocore.backend import CpuBackend
 from cryocore.backend.base import kernel_files, kernel_source, signatures
 from cryocore.backend.cuda import LANES, OPTIONS, THREADS
+from cryocore.config.reconstruct import Reconstruct
+from cryocore.config.score import Score
 from cryocore.errors import InputError
 from cryocore.imaging.grid import FourierGrid
 from cryocore.imaging.insertion import Insertion
 from cryocore.imaging.voxels import pack_voxels
+from cryocore.reconstruct import reconstruct
+from cryocore.score import score
 from cryocore.score.reference import PADDING
 
 WARPS = {"70": 64, "75": 32, "80": 64, "86": 48, "89": 48, "90": 64, "100": 64, "120": 48}
 """Of a multiprocessor, by compute capability."""
 PARTITIONS, PARTITION_REGISTERS, REGISTER_STEP = 4, 16384, 256
 BOXES = (128, 256, 384, 512, 640)
+TRANSFER_BOX = 128
 CARDS = "V100 | T4 | A100 | 30 series, A40 | 40 series, L40 | H200 | B200 | 50 series"
 FOUND = re.compile(r"Compiling entry function '(\w+)'.*?(\d+) bytes stack frame.*?Used (\d+) registers", re.DOTALL)
 
@@ -124,6 +131,43 @@ def device_gib(box: int) -> tuple[float, float]:
     return sums, maps
 
 
+class CountingBackend(CpuBackend):
+    """Counts the bytes that a GPU would be sent, and would send back."""
+
+    def __init__(self) -> None:
+        super().__init__(threads=1)
+        self.sent = self.returned = 0
+
+    def to_device(self, array: Any) -> Any:
+        """The array, counted."""
+        self.sent += array.nbytes
+        return super().to_device(array)
+
+    def to_host(self, array: Any) -> Any:
+        """The array, counted."""
+        self.returned += array.nbytes
+        return super().to_host(array)
+
+
+def transfers(box: int) -> dict[str, tuple[float, float]]:
+    """Bytes to the device and back per particle, by stage: what twice the particles take more."""
+    found: dict[str, list[tuple[int, int]]] = {"reconstruct": [], "score": []}
+    with tempfile.TemporaryDirectory(prefix="cryocore-transfers-") as name:
+        folder = Path(name)
+        base = simulated(folder, box, 200)
+        for n in (200, 400):
+            table, maps = folder / f"{n}.parquet", folder / f"round_{n}"
+            repeat(base, n).write(table)
+            backend = CountingBackend()
+            how: dict[str, Any] = {"symmetry": "C1", "backend": backend}
+            reconstruct(table, None, None, settings=Reconstruct(), out_dir=maps, **how)
+            found["reconstruct"].append((backend.sent, backend.returned))
+            backend.sent = backend.returned = 0
+            score(table, maps, None, settings=Score(), round_number=0, seed=0, out=maps / "log.parquet", **how)
+            found["score"].append((backend.sent, backend.returned))
+    return {stage: tuple((b - a) / 200 for a, b in zip(*runs, strict=True)) for stage, runs in found.items()}
+
+
 def page(ptxas: str) -> str:
     """The page of docs/measurements."""
     library = nvrtc()
@@ -139,6 +183,11 @@ def page(ptxas: str) -> str:
     )
     stacks = {name: max(u[name].stack for u in columns.values()) for name in names}
     stack = ", ".join(f"`{name}` {size} bytes" for name, size in stacks.items() if size) or "none"
+    images = 4 * TRANSFER_BOX**2
+    moved = "\n".join(
+        f"| `{stage}` | {sent:,.0f} | {sent / images:.2f} | {back:,.0f} |"
+        for stage, (sent, back) in transfers(TRANSFER_BOX).items()
+    )
     memory = "\n".join(f"| {box} | {sums:.1f} | {maps:.1f} |" for box in BOXES for sums, maps in [device_gib(box)])
     return f"""# What a GPU has to have
 
@@ -156,6 +205,15 @@ an image.
 | box | sums | half maps |
 |---|---|---|
 {memory}
+
+## Transfers
+
+Bytes per particle of box {TRANSFER_BOX}, whose float32 image has {images:,}. `score` has its default poses and shifts,
+and reads every image twice: its noise pass takes up to 100,000 particles.
+
+| stage | to the device | over those of the image | back |
+|---|---|---|---|
+{moved}
 
 ## Kernels
 

@@ -57,12 +57,13 @@ class Provenance:
         return cls(
             name=str(config.get("run", "run")),
             config=yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=100),
-            versions={**_versions(), **(stored if isinstance(stored, dict) else {})},
+            versions={**package_versions(), **(stored if isinstance(stored, dict) else {})},
             config_hash=hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12],
         )
 
 
-def _versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that compute and draw."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -96,37 +97,46 @@ def write_report(path: Path, contents: Contents, figures: Path, provenance: Prov
     figures : folder with the ``FIGURES``, and those of the sections, each in its :func:`figure_file`
     provenance : configuration and software
     """
-    environment = jinja2.Environment(
+    rounds = contents.rounds
+    drawn = [*FIGURES, *(drawing.name for section in contents.sections for drawing in section.drawings)]
+    page = (
+        environment()
+        .get_template("page.html.j2")
+        .render(
+            rounds=rounds,
+            first=rounds[0],
+            last=rounds[-1],
+            verdict=verdict(rounds[0], rounds[-1]),
+            recommended=recommended_sentence(rounds, contents.stop),
+            stop=contents.stop,
+            recommended_file=contents.recommended_file,
+            warnings=contents.warnings,
+            chart=contents.chart,
+            readings=_readings(contents.chart),
+            sections=contents.sections,
+            figures={name: inline(figures, name) for name in drawn if name != DRAWN_IN_PAGE},
+            folder=Path(os.path.relpath(figures, path.parent)).as_posix(),
+            provenance=provenance,
+            kinds=_kind_rows(rounds),
+            aucs=_auc_rows(rounds),
+        )
+    )
+    with atomic_path(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+
+
+def environment() -> jinja2.Environment:
+    """What pages are made with."""
+    made = jinja2.Environment(
         loader=jinja2.PackageLoader("cryocore.report", ""),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"number": _number, "percent": _percent, "tint": _tint, "file": figure_file}
-    environment.policies["json.dumps_kwargs"] = {"sort_keys": True, "separators": (",", ":")}
-    rounds = contents.rounds
-    drawn = [*FIGURES, *(drawing.name for section in contents.sections for drawing in section.drawings)]
-    page = environment.get_template("page.html.j2").render(
-        rounds=rounds,
-        first=rounds[0],
-        last=rounds[-1],
-        verdict=verdict(rounds[0], rounds[-1]),
-        recommended=recommended_sentence(rounds, contents.stop),
-        stop=contents.stop,
-        recommended_file=contents.recommended_file,
-        warnings=contents.warnings,
-        chart=contents.chart,
-        readings=_readings(contents.chart),
-        sections=contents.sections,
-        figures={name: _inline(figures, name) for name in drawn if name != DRAWN_IN_PAGE},
-        folder=Path(os.path.relpath(figures, path.parent)).as_posix(),
-        provenance=provenance,
-        kinds=_kind_rows(rounds),
-        aucs=_auc_rows(rounds),
-    )
-    with atomic_path(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    made.filters |= {"number": _number, "percent": _percent, "tint": _tint, "file": figure_file}
+    made.policies["json.dumps_kwargs"] = {"sort_keys": True, "separators": (",", ":")}
+    return made
 
 
 def figure_file(name: str) -> str:
@@ -138,7 +148,7 @@ def figure_file(name: str) -> str:
     return f"{name}.png" if name in PICTURES else f"{name}.svg"
 
 
-def _inline(folder: Path, name: str) -> str:
+def inline(folder: Path, name: str) -> str:
     """The figure as a data address: drawings as they are, pictures compressed."""
     path = folder / figure_file(name)
     if name in PICTURES:

@@ -56,13 +56,7 @@ def select(
     """
     data = Particles.read(particles)
     last = open_round(scores, beside=[] if probability is None else [probability])
-    try:
-        columns = last.read(columns_needed(settings, last.columns))
-        require_same_particles(columns["particle_id"], data.ids, file=scores)
-        require_signal(Signal.of(last.metadata), last.number)
-        selection = choose(columns, settings, round_number, symmetry=symmetry, rate=ErrorRate.of(last.metadata))
-    except InputError as error:
-        raise error.about(scores) from None
+    selection = selection_of(last, data, settings, round_number, symmetry=symmetry)
     found = quality_of(last, settings, seed)
     metadata = subset_metadata(settings, seed, round_number, selection, found)
     write_kept(Source.of(data), last, selection.weights, selection.selected, out_star, total_bfactor(data, found))
@@ -70,6 +64,22 @@ def select(
     n_selected, n_guarded = selection.selected.sum(), selection.guarded.sum()
     guard = f", {n_guarded:,} of them for their rare views" if n_guarded else ""
     log.info("round %d keeps %d of %d particles%s", round_number, n_selected, len(data), guard)
+
+
+def selection_of(last: LogRound, data: Particles, settings: Select, round_number: int, *, symmetry: str) -> Selection:
+    """What the settings choose for a round by the log of the one before.
+
+    Raises
+    ------
+    InputError  naming the log, if it is of other particles, shows no signal, or too little would be kept.
+    """
+    try:
+        columns = last.read(columns_needed(settings, last.columns))
+        require_same_particles(columns["particle_id"], data.ids, file=last.path)
+        require_signal(Signal.of(last.metadata), last.number)
+        return choose(columns, settings, round_number, symmetry=symmetry, rate=ErrorRate.of(last.metadata))
+    except InputError as error:
+        raise error.about(last.path) from None
 
 
 def quality_of(last: LogRound, settings: Select, seed: int) -> Quality | None:

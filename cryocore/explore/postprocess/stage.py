@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
-import numpy as np
 import pyarrow as pa
 
 from cryocore.errors import InputError
 from cryocore.explore.postprocess.halves import SHARED_NOISE, Halves, read_pair
 from cryocore.explore.postprocess.sharpen import COARSEST_ANGSTROM, FEWEST_SHELLS, Sharpened, sharpen
+from cryocore.explore.recommended import recommended_number
 from cryocore.maps.curves import FscCurves
 from cryocore.maps.fsc import half_map_fsc, resolution_at
 from cryocore.maps.mrc import write_map
 from cryocore.reconstruct.stage import choose_mask, within
-from cryocore.tables.io import as_numpy, atomic_path, open_arrays, read_table, write_json, write_table
+from cryocore.tables.io import atomic_path, open_arrays, write_json, write_table
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,10 @@ def halves_of_round(run_dir: Path, wanted: str) -> Halves:
     numbers = sorted(int(name) for name in found if name.isdigit())
     if not numbers:
         raise InputError("there are no half maps in this directory", file=run_dir, fix="Give results/<run>")
-    number = {"last": str(numbers[-1]), "recommended": str(_recommended(run_dir)) if wanted == "recommended" else ""}
+    number = {
+        "last": str(numbers[-1]),
+        "recommended": str(recommended_number(run_dir)) if wanted == "recommended" else "",
+    }
     folder = found.get(number.get(wanted, wanted))
     if folder is None:
         raise InputError(
@@ -101,12 +104,6 @@ def halves_of_round(run_dir: Path, wanted: str) -> Halves:
     with open_arrays(folder / "sampling.npz", "sampling density") as file:
         last_shell = int(file["last_shell"])
     return Halves(folder / "half1.mrc", folder / "half2.mrc", folder / "mask.mrc", last_shell=last_shell)
-
-
-def _recommended(run_dir: Path) -> int:
-    fix = "Let the run finish, or name a round with --round"
-    table = read_table(run_dir / "rounds.parquet", ["round", "is_recommended"], fix=fix)
-    return int(as_numpy(table.column("round"))[np.argmax(table.column("is_recommended").to_numpy())])
 
 
 def postprocess(

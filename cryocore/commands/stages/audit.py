@@ -1,0 +1,66 @@
+"""``cryocore audit``: a referee's questions to the list of particles that a run recommends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cryocore.commands.output import AsJson, answer
+from cryocore.commands.stages import options
+
+KINDS = ("view", "micrograph", "defocus")
+
+
+def audit(
+    run_dir: Annotated[Path, typer.Argument(help="results/RUN, finished; its images are read.", metavar="RUN")],
+    *,
+    out: Annotated[Path | None, typer.Option(help="Folder for page, figure and numbers; default: RUN/audit.")] = None,
+    number: Annotated[
+        str, typer.Option("--round", help="Round whose list is asked about: recommended, last or a number.")
+    ] = "recommended",
+    n_random: Annotated[int, typer.Option("--random", help="Random lists of the same size.", min=2)] = 8,
+    n_dealt: Annotated[int, typer.Option("--dealt", help="Lists dealt out anew within groups.", min=2)] = 4,
+    within: Annotated[
+        list[str] | None, typer.Option(help="These groups: view, micrograph or defocus; also several. Default: view.")
+    ] = None,
+    n_noise: Annotated[int, typer.Option("--noise-lists", help="Random lists of images without phases.", min=1)] = 4,
+    splits: Annotated[int, typer.Option(help="How often the particles are dealt in two.", min=1)] = 4,
+    cut: Annotated[
+        float | None,
+        typer.Option(help="Resolution beyond which phases are replaced, Å; default: FSC 0.5 of round 0.", min=0.1),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of all that is drawn.", min=0)] = 0,
+    backend: options.Backend = "auto",
+    threads: options.Threads = 2,
+    as_json: AsJson = False,
+) -> None:
+    """Ask what a referee asks of the list that a run recommends, and write a page with the answers.
+
+    Would any subset of that size do? Does the selection fit noise? Is it more than views? Is it stable? Do images that
+    it has not seen agree? Costs about as much as the run did. Finished parts are kept in RUN/audit: the same command
+    goes on where it was.
+
+    **Examples**
+
+    `cryocore audit results/demo`
+
+    `cryocore audit results/demo --within view --within defocus --random 20 --out answers`
+    """
+    import cryocore
+    import cryocore.explore.audit.audit as asking
+    from cryocore.backend import get_backend
+    from cryocore.commands.output import require_choice
+    from cryocore.report.audit import write_audit
+    from cryocore.workflow.provenance import code_version
+
+    kinds = tuple(dict.fromkeys(within or ["view"]))
+    for kind in kinds:
+        require_choice(kind, KINDS, "--within")
+    plan = asking.Plan(n_random, n_dealt, n_noise, kinds, splits, cut, seed)
+    root = Path(cryocore.__file__).parents[1]
+    code = " ".join(code_version(asking.__file__, root=root).values())  # of what answers, not of the page
+    found = asking.audit(run_dir, get_backend(backend, threads=threads), plan=plan, number=number, code=code)
+    files = write_audit(found, run_dir / "audit" if out is None else out)
+    answer(found.text, found.as_dict() | {"files": [str(file) for file in files]}, as_json)

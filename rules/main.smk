@@ -31,6 +31,8 @@ RESULTS = {
     "star": f"<results>/round_{N}/subset.{KIND}",
     "recommended": f"<results>/recommended.{KIND}",
 }
+if CONFIG.audit:
+    RESULTS["audit"] = "<results>/audit/audit.html"
 
 
 include: "ingest.smk"
@@ -70,7 +72,13 @@ if TRUTH:
 
 
 include: "select.smk"
+include: "look.smk"
 include: "validate.smk"
+
+
+if CONFIG.audit:
+
+    include: "audit.smk"
 
 
 onstart:

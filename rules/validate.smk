@@ -41,6 +41,7 @@ rule report:
         subsets=expand("<results>/round_{r}/subset.{kind}", r=range(1, N + 1), kind=KIND),
         metrics=expand("<results>/round_{r}/metrics.json", r=range(N + 1)),
         examined="<results>/examine.json",
+        left_out="<results>/left_out",
         log=expand(LOG, r=range(N + 1)),
         truth=KNOWN,
         probability=expand(PROBABILITY, r=range(N + 1)) if CLASSIFIES else [],

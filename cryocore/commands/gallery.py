@@ -32,11 +32,10 @@ def gallery(
     `cryocore gallery results/demo --round 1 --each 12 --out first_round`
     """
     from cryocore.backend import get_backend
-    from cryocore.classify.rounds import open_run
-    from cryocore.explore.gallery import strips, text, write_gallery
+    from cryocore.explore.gallery import Seen, strips, text, write_gallery
 
-    scored = open_run(run_dir, number, get_backend(backend, threads=threads))
-    found = strips(scored, each)
-    files = write_gallery(found, scored, out)
+    seen = Seen.of_run(run_dir, number, get_backend(backend, threads=threads))
+    found = strips(seen, each)
+    files = write_gallery(found, seen, out)
     value = {"groups": {s.name: s.n for s in found}, "files": [str(file) for file in files]}
     answer(text(found, out), value, as_json)

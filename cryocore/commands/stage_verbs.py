@@ -20,6 +20,7 @@ from cryocore.commands.stages.examine import examine
 from cryocore.commands.stages.gather import gather
 from cryocore.commands.stages.ingest import ingest
 from cryocore.commands.stages.join import join
+from cryocore.commands.stages.look import look
 from cryocore.commands.stages.noise import noise
 from cryocore.commands.stages.plant import plant
 from cryocore.commands.stages.reconstruct import reconstruct
@@ -128,5 +129,6 @@ VERBS = (
     verb(classify),
     verb(select, tell.selected),
     verb(validate, tell.validated),
+    verb(look),
     verb(report),
 )

@@ -39,6 +39,9 @@ class Config(Section):
     n_shards: int = Field(
         default=1, ge=1, le=500, description="parts of the data that are summed and scored by a job each"
     )
+    audit: bool = Field(
+        default=False, description="ask a referee's questions of the recommended list when the run is done"
+    )
     input: Input = Field(
         default=Input(plant=PlantedErrors(wrong_pose=0.3)), description="where the particles come from"
     )

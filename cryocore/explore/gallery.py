@@ -17,13 +17,23 @@ import scipy.fft
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from cryocore.backend import Backend
 from cryocore.classify.images import image_pairs
-from cryocore.classify.rounds import ScoredRound
+from cryocore.classify.rounds import run_seed
+from cryocore.config.score import Score
+from cryocore.errors import InputError
+from cryocore.explore.left_out import TITLES
 from cryocore.figures.look import QUIET, save, style
+from cryocore.geometry.symmetry import point_group
 from cryocore.hashing import hashed_order
+from cryocore.imaging.cache import image_source
 from cryocore.log.names import MIXTURE, REASON
+from cryocore.log.rounds import LogRound, find_rounds, wanted_round
+from cryocore.score.comparison import Comparison
+from cryocore.score.reference import load_reference
 from cryocore.statistics import posterior
-from cryocore.tables.io import as_numpy, read_schema, read_table, write_table
+from cryocore.tables.io import as_numpy, write_table
+from cryocore.tables.particles import Particles, read_weights, require_same_particles
 from cryocore.types import Bools, Floats32, Ids
 
 STREAM = 23
@@ -32,20 +42,9 @@ LOW_PASS = 7.0
 CONTRAST_SD = 3.0
 """Standard deviations of the images at which grey ends."""
 PIXELS_PER_INCH = 150
+LARGEST = 128
+"""Side of the pictures in pixels at most: the finest detail of larger images is left out of them."""
 PANELS = ("image", "low-passed", "prediction", "residual")
-TITLES = {
-    "selected": "Selected",
-    "borderline": "At the edge",
-    "orientation": "Left out: orientation",
-    "position": "Left out: position",
-    "no_particle": "Left out: no particle",
-    "defocus": "Left out: wrong defocus",
-    "spoilt": "Left out: spoilt",
-    "quality": "Left out: quality",
-    "view_guard": "Selected for a rare view",
-    "unknown": "Left out",
-}
-"""Groups in the order in which they are shown."""
 TABLE = "particles.parquet"
 COLUMNS = ("particle_id", "selected", REASON, MIXTURE, "micrograph", "defocus_u_angstrom", "defocus_v_angstrom")
 
@@ -68,13 +67,59 @@ class Strip:
     panels: dict[str, Floats32]
 
 
-def strips(scored: ScoredRound, each: int) -> list[Strip]:
+@dataclass(frozen=True)
+class Seen:
+    """A round whose particles are looked at.
+
+    ``weights`` ``(n,)`` : of the particles in its half maps
+    ``comparison`` : with these, without what each particle adds to its own
+    """
+
+    log: LogRound
+    data: Particles
+    weights: Floats32
+    comparison: Comparison
+    seed: int
+
+    @classmethod
+    def of(
+        cls, log: LogRound, particles: Path, maps: Path, subset: Path | None, backend: Backend, *, seed: int
+    ) -> Seen:
+        """From the files of a round; ``maps`` is its folder."""
+        data = Particles.read(particles).with_quality(subset)
+        require_same_particles(log.values("particle_id"), data.ids, file=log.path)
+        alone = {"n_random_poses": 0, "n_perturbed_poses": 0, "n_perturbed_shifts": 0, "leave_one_out": "closed_form"}
+        settings = Score.model_validate(log.metadata["score_settings"]).model_copy(update=alone)
+        reference = load_reference(data, maps, settings, backend)
+        cache = particles.parent / "cache" / "transforms.npz"
+        source = image_source(cache if cache.exists() else None, data, [frame.limit for frame in reference.frames])
+        group = point_group(log.symmetry)
+        compared = Comparison(reference, settings, seed, backend, source, poses=data.quaternions, group=group)
+        return cls(log, data, read_weights(subset, data), compared, seed)
+
+    @classmethod
+    def of_run(cls, run_dir: Path, wanted: str, backend: Backend) -> Seen:
+        """A round of a finished run: its number, or ``last``.
+
+        Raises
+        ------
+        InputError  if the directory is not that of a run, or its maps are not there.
+        """
+        log = wanted_round(find_rounds(run_dir), wanted)
+        if log.run_dir is None:
+            raise InputError("there are no maps beside this log", file=run_dir, fix="Give the directory of a run")
+        maps = log.run_dir / f"round_{log.number}"
+        files = [maps / f"{name}.parquet" for name in ("weights", "subset")]
+        subset = next((file for file in files if file.exists()), None)
+        return cls.of(log, log.run_dir / "particles.parquet", maps, subset, backend, seed=run_seed(maps))
+
+
+def strips(seen: Seen, each: int) -> list[Strip]:
     """Up to ``each`` particles of every group that has some, drawn by their ids, with what is predicted of them."""
-    known = [name for name in COLUMNS if name in read_schema(scored.scores).names]
-    table = read_table(scored.scores, known)
-    chosen = {name: (n, drawn) for name, n, drawn in groups(table, scored.data.ids, each, scored.seed)}
+    table = seen.log.table([name for name in COLUMNS if name in seen.log.columns])
+    chosen = {name: (n, drawn) for name, n, drawn in groups(table, seen.data.ids, each, seen.seed)}
     rows = np.unique(np.concatenate([drawn for _, drawn in chosen.values()]))
-    panels = pictures(scored, rows)
+    panels = pictures(seen, rows)
     texts = captions(table.take(pa.array(rows)))
     found = []
     for name, (n, drawn) in chosen.items():
@@ -115,12 +160,15 @@ def groups(table: pa.Table, ids: Ids, each: int, seed: int) -> list[tuple[str, i
     return found
 
 
-def pictures(scored: ScoredRound, rows: NDArray[np.intp]) -> dict[str, Floats32]:
-    """The ``PANELS`` of some rows, ``(m, d, d)`` each, d the smallest box among them, in units of the image's noise."""
-    part = scored.data.take(rows)
-    side = min(o.box for o in part.optics)
+def pictures(seen: Seen, rows: NDArray[np.intp]) -> dict[str, Floats32]:
+    """The ``PANELS`` of some rows, ``(m, d, d)`` each, in units of the image's noise.
+
+    d is the smallest box among them, or ``LARGEST``.
+    """
+    part = seen.data.take(rows)
+    side = min(LARGEST, *(o.box for o in part.optics))
     image, prediction = np.zeros((2, len(rows), side, side), dtype=np.float32)
-    pairs = image_pairs(part, np.arange(len(rows)), scored.weights[rows], scored.scorer.comparison, size=side)
+    pairs = image_pairs(part, np.arange(len(rows)), seen.weights[rows], seen.comparison, size=side)
     for at, found in pairs:
         image[at], prediction[at] = found.image, found.prediction
     noise = image.std(axis=(1, 2), keepdims=True) + 1e-30
@@ -163,18 +211,18 @@ def _short(name: str) -> str:
     return stem if len(stem) <= 20 else f"…{stem[-19:]}"
 
 
-def drawing(strip: Strip) -> Figure:
-    """The particles of a strip side by side, panels below each other."""
+def drawing(strip: Strip, columns: int) -> Figure:
+    """The particles of a strip side by side, panels below each other, with room for so many ``columns``."""
     shown, m = list(strip.panels.values()), len(strip.rows)
     with style():
         figure, axes = plt.subplots(
-            len(shown), 1, figsize=(1.25 * max(m, 4) + 0.9, 1.25 * len(shown) + 0.75), layout="constrained"
+            len(shown), 1, figsize=(1.25 * max(columns, 4) + 0.9, 1.25 * len(shown) + 1.05), layout="constrained"
         )
         for ax, name, images in zip(axes, strip.panels, shown, strict=True):
             ends = CONTRAST_SD * float(np.std(images if name == "image" else strip.panels["low-passed"]))
             side = images.shape[-1]
             gap = max(side // 24, 1)
-            row = np.full((side, m * (side + gap) - gap), np.nan)
+            row = np.full((side, max(columns, 4) * (side + gap) - gap), np.nan)
             for i, image in enumerate(images):
                 row[:, i * (side + gap) : i * (side + gap) + side] = image
             ax.imshow(row, cmap="gray", vmin=-ends, vmax=ends, interpolation="nearest", origin="lower")
@@ -185,25 +233,27 @@ def drawing(strip: Strip) -> Figure:
                 ax.set_xticks(centres, strip.captions, fontsize=7.5, color=QUIET)
                 ax.xaxis.tick_top()
                 ax.tick_params(axis="x", length=0)
+        of = f"{strip.n:,} particles" if m == strip.n else f"{m} of {strip.n:,} particles"
+        figure.suptitle(f"{TITLES[strip.name]}, {of}", x=0.01, ha="left", fontsize=11.5, weight="bold")
         return figure
 
 
-def write_gallery(found: Sequence[Strip], scored: ScoredRound, out_dir: Path) -> list[Path]:
+def write_gallery(found: Sequence[Strip], seen: Seen, out_dir: Path) -> list[Path]:
     """A picture of each strip, ``NAME.png``, and ``particles.parquet``, a row for each particle that is shown."""
     out_dir.mkdir(parents=True, exist_ok=True)
     for name in TITLES:
         (out_dir / f"{name}.png").unlink(missing_ok=True)
     files = []
     for strip in found:
-        figure = drawing(strip)
+        figure = drawing(strip, max(len(s.rows) for s in found))
         save(figure, out_dir / f"{strip.name}.png", dpi=PIXELS_PER_INCH)
         plt.close(figure)
         files.append(out_dir / f"{strip.name}.png")
     rows = np.concatenate([strip.rows for strip in found])
     names: list[Any] = [strip.name for strip in found for _ in strip.rows]
-    table = pa.table({"particle_id": scored.data.ids[rows], "group": pa.array(names).dictionary_encode()})
+    table = pa.table({"particle_id": seen.data.ids[rows], "group": pa.array(names).dictionary_encode()})
     sizes = {strip.name: strip.n for strip in found}
-    write_table(out_dir / TABLE, table, round=scored.metadata["round"], sizes=sizes)
+    write_table(out_dir / TABLE, table, round=seen.log.number, sizes=sizes)
     return [*files, out_dir / TABLE]
 
 

@@ -18,7 +18,9 @@ import jinja2
 import yaml
 from PIL import Image
 
+from cryocore.explore.left_out import TITLES
 from cryocore.report.chart import Chart
+from cryocore.report.left_out import particles_figure
 from cryocore.report.section import Section
 from cryocore.report.verdict import recommended_sentence, verdict
 from cryocore.tables.io import atomic_path
@@ -28,8 +30,9 @@ Metrics = dict[str, Any]
 
 PACKAGES = ("cryocore", "numpy", "scipy", "pyarrow", "mrcfile", "matplotlib", "healpix")
 FIGURES = ("progress", "stopping", "fsc", "scores", "surfaces", "slices")
-PICTURES = {"surfaces", "slices"}
-"""Figures made of pixels; the others are drawings and stay sharp as SVG."""
+PICTURES = {"surfaces": 90, "slices": 90, **dict.fromkeys(map(particles_figure, TITLES), 75)}
+"""Figures made of pixels, with the quality that they are compressed with; the others are drawings and stay sharp as
+SVG."""
 DRAWN_IN_PAGE = "fsc"
 """The figure that the page draws itself, from a chart; its file is that of the static one."""
 KINDS = {
@@ -154,7 +157,7 @@ def inline(folder: Path, name: str) -> str:
     if name in PICTURES:
         buffer = io.BytesIO()
         with Image.open(path) as picture:
-            picture.convert("RGB").save(buffer, format="WEBP", quality=90, method=4)
+            picture.convert("RGB").save(buffer, format="WEBP", quality=PICTURES[name], method=4)
         return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
     return f"data:image/svg+xml;base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
 

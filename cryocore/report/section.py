@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure with the ``name`` of its files and what it shows; ``reveal`` is read on request."""
+    """A figure with the ``name`` of its files and what it shows; ``reveal`` is read on request.
+
+    ``figure`` is one to draw, or the file of one that is drawn.
+    """
 
     name: str
-    figure: Figure
+    figure: Figure | Path
     alt: str
     reveal: str = ""
     is_half: bool = False

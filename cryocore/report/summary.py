@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,14 +31,15 @@ from cryocore.report.chimerax import ShownMaps, write_script
 from cryocore.report.classifier import classifier_section
 from cryocore.report.examined import examined_sections
 from cryocore.report.groups import groups_section
+from cryocore.report.left_out import left_out_section
 from cryocore.report.loss import loss_section
 from cryocore.report.orientation import orientation_section
 from cryocore.report.page import Contents, Provenance, figure_file, write_report
 from cryocore.report.quality import quality_section
 from cryocore.report.reasons import reasons_section
-from cryocore.report.section import Section
+from cryocore.report.section import Drawing, Section
 from cryocore.report.verdict import recommended_sentence, warnings
-from cryocore.tables.io import read_table, table_metadata, write_table
+from cryocore.tables.io import atomic_path, read_table, table_metadata, write_table
 from cryocore.tables.particles import Particles
 from cryocore.validate import figures
 from cryocore.validate.stopping import (
@@ -106,7 +108,7 @@ def summarise(
     drawn = [_curve(m, c) for m, c in zip(rounds, curves, strict=True)]
     _draw(run_dir, rounds, drawn, table, level, out_figures)
     for drawing in (drawing for section in found.sections for drawing in section.drawings):
-        save(drawing.figure, out_figures / figure_file(drawing.name))
+        _keep(drawing, out_figures)
     contents = Contents(rounds, stop, found.warnings, fsc_chart(drawn), found.sections, out_star.name)
     metadata = table_metadata(read_table(_log(run_dir, rounds[-1]["round"]), ["particle_id"]).schema)
     write_report(out_report, contents, out_figures, Provenance.of(settings, metadata))
@@ -144,6 +146,7 @@ def findings(run_dir: Path, n_rounds: int, settings: dict[str, Any], assessed: s
     last, seed = rounds[-1]["round"], int(settings.get("seed", 0))
     sections = [
         reasons_section(rounds[stop.recommended], rounds[max(stop.recommended - 1, 0)], assessed),
+        *filter(None, [left_out_section(run_dir / "left_out")]),
         loss_section(run_dir, last, seed=seed),
         orientation_section(run_dir, rounds, seed=seed),
         groups_section(run_dir, last),
@@ -286,6 +289,16 @@ def _draw(
         maps = _map_pictures(run_dir, [numbers[i] for i in _spread(len(numbers), MOST_PICTURES)], level)
         save(figures.surface_figure(maps), folder / figure_file("surfaces"))
         save(figures.slice_figure(maps), folder / figure_file("slices"))
+
+
+def _keep(drawing: Drawing, folder: Path) -> None:
+    """Draw a figure of a section into a folder, or copy it where it is drawn."""
+    file = folder / figure_file(drawing.name)
+    if isinstance(drawing.figure, Path):
+        with atomic_path(file) as temporary:
+            shutil.copyfile(drawing.figure, temporary)
+    else:
+        save(drawing.figure, file)
 
 
 def _spread(count: int, most: int) -> list[int]:

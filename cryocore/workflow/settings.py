@@ -25,7 +25,9 @@ Stage = Literal[
     "classify",
     "select",
     "validate",
+    "look",
     "report",
+    "audit",
 ]
 STAGES: tuple[str, ...] = get_args(Stage)
 
@@ -81,6 +83,8 @@ def stage_settings(config: Config, stage: Stage, round_number: int = 0) -> dict[
             return {"seed": config.seed}
         case "examine":
             return common
+        case "look":
+            return {"seed": config.seed}
         case "truth":
             return {}
         case "reconstruct":
@@ -108,8 +112,11 @@ def stage_settings(config: Config, stage: Stage, round_number: int = 0) -> dict[
             return {"score": config.select.score}
         case "report":
             values = _dump(config)
-            del values["backend"], values["n_shards"]
+            del values["backend"], values["n_shards"], values["audit"]
             return {"config": values}
+        case "audit":
+            # it asks of the run as it is
+            return {}
 
 
 def _of_round(values: dict[str, Any], schedules: set[str], selection: int) -> dict[str, Any]:

@@ -12,10 +12,12 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from cryocore.backend import get_backend
-from cryocore.classify.rounds import ScoredRound
 from cryocore.commands.app import app
 from cryocore.config.plant import PlantedErrors
-from cryocore.explore.gallery import TITLES, captions, groups, low_passed, pictures, strips, write_gallery
+from cryocore.explore.gallery import Seen, captions, groups, low_passed, pictures, strips, write_gallery
+from cryocore.explore.left_out import TITLES
+from cryocore.log.rounds import open_round
+from cryocore.statistics import posterior
 from cryocore.tables.io import read_table
 from tests.score.simulated import logged, simulated
 
@@ -23,12 +25,12 @@ IDS = np.random.default_rng(0).permutation(1000).astype(np.uint64)
 
 
 @pytest.fixture(scope="module")
-def scored(tmp_path_factory: pytest.TempPathFactory) -> ScoredRound:
+def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
     folder = tmp_path_factory.mktemp("gallery")
     simulated(folder, PlantedErrors(wrong_pose=0.2, junk=0.1), box=32, n_particles=300, snr=2.0, n_micrographs=20)
     logged(folder)
-    given = folder / "particles.parquet", folder / "scores.parquet", folder / "round", None
-    return ScoredRound.read(*given, symmetry="C1", seed=0, backend=get_backend("cpu"))
+    log = open_round(folder / "scores.parquet")
+    return Seen.of(log, folder / "particles.parquet", folder / "round", None, get_backend("cpu"), seed=0)
 
 
 def log_of(reason: list[str | None], odds: np.ndarray) -> pa.Table:
@@ -61,20 +63,21 @@ def test_any_order_of_rows_draws_the_same_particles() -> None:
         assert (name, n) == (name_2, n_2) and {*IDS[rows]} == {*IDS[order][rows_2]}
 
 
-def test_selected_images_look_like_their_predictions_and_wrong_ones_do_not(scored: ScoredRound) -> None:
+def test_selected_images_look_like_their_predictions_and_wrong_ones_do_not(seen: Seen) -> None:
     """At an SNR of 2, correlation of low-passed image and prediction."""
-    panels = pictures(scored, np.arange(300))
+    panels = pictures(seen, np.arange(300))
+    likely = posterior(seen.log.values("mixture").astype(np.float64))
     assert all(values.shape == (300, 32, 32) for values in panels.values())
     image, predicted = (panels[name].reshape(300, -1) for name in ("low-passed", "prediction"))
     match = np.array([np.corrcoef(a, b)[0, 1] for a, b in zip(image, predicted, strict=True)])
-    assert np.median(match[scored.likely > 0.5]) > 0.7
-    assert np.median(match[scored.likely < 0.5]) < 0.5
+    assert np.median(match[likely > 0.5]) > 0.7
+    assert np.median(match[likely < 0.5]) < 0.5
     np.testing.assert_allclose(panels["residual"], panels["low-passed"] - panels["prediction"], atol=1e-5)
 
 
-def test_pictures_of_some_rows_are_those_of_all(scored: ScoredRound) -> None:
+def test_pictures_of_some_rows_are_those_of_all(seen: Seen) -> None:
     rows = np.array([3, 50, 299])
-    whole, some = pictures(scored, np.arange(300)), pictures(scored, rows)
+    whole, some = pictures(seen, np.arange(300)), pictures(seen, rows)
     for name, values in some.items():
         np.testing.assert_allclose(values, whole[name][rows], atol=1e-4)
 
@@ -85,11 +88,11 @@ def test_low_passed_images_keep_half_at_a_seventh_of_their_side() -> None:
     np.testing.assert_allclose(low_passed(wave.astype(np.float32)), 0.5 * wave, atol=1e-5)
 
 
-def test_what_is_written(scored: ScoredRound, tmp_path: Path) -> None:
+def test_what_is_written(seen: Seen, tmp_path: Path) -> None:
     """Pictures of groups that are not there any more go."""
     (tmp_path / "spoilt.png").write_bytes(b"old")
-    found = strips(scored, 5)
-    files = write_gallery(found, scored, tmp_path)
+    found = strips(seen, 5)
+    files = write_gallery(found, seen, tmp_path)
     assert {file.name for file in files} == {file.name for file in tmp_path.iterdir()}
     assert {s.name for s in found} <= {*TITLES} and found[0].name == "selected"
     table = read_table(tmp_path / "particles.parquet", ["particle_id", "group"])
@@ -97,16 +100,16 @@ def test_what_is_written(scored: ScoredRound, tmp_path: Path) -> None:
     with Image.open(tmp_path / "selected.png") as picture:
         assert picture.width > picture.height > 400
     again = tmp_path / "again"
-    write_gallery(strips(scored, 5), scored, again)
+    write_gallery(strips(seen, 5), seen, again)
     assert (again / "selected.png").read_bytes() == (tmp_path / "selected.png").read_bytes()
 
 
-def test_logs_that_say_little(scored: ScoredRound) -> None:
+def test_logs_that_say_little(seen: Seen) -> None:
     table = pa.table({"selected": [True, False]})
     found = groups(table, np.arange(2, dtype=np.uint64), 4, seed=0)
     assert [(name, n) for name, n, _ in found] == [("selected", 1), ("unknown", 1)]
     assert captions(table) == ["", ""]
-    assert len(strips(replace(scored, seed=1), 1)) >= 2
+    assert len(strips(replace(seen, seed=1), 1)) >= 2
 
 
 def test_captions() -> None:

@@ -39,7 +39,7 @@ def audit(
     """Ask what a referee asks of the list that a run recommends, and write a page with the answers.
 
     Would any subset of that size do? Does the selection fit noise? Is it more than views? Is it stable? Do images that
-    it has not seen agree? Costs about as much as the run did. Finished parts are kept in RUN/audit: the same command
+    it has not seen agree? Costs about as much as the run did. Finished parts are kept beside the page: the same command
     goes on where it was.
 
     **Examples**
@@ -48,19 +48,20 @@ def audit(
 
     `cryocore audit results/demo --within view --within defocus --random 20 --out answers`
     """
-    import cryocore
-    import cryocore.explore.audit.audit as asking
     from cryocore.backend import get_backend
     from cryocore.commands.output import require_choice
+    from cryocore.explore.audit import Plan
+    from cryocore.explore.audit import audit as ask
     from cryocore.report.audit import write_audit
     from cryocore.workflow.provenance import code_version
 
     kinds = tuple(dict.fromkeys(within or ["view"]))
     for kind in kinds:
         require_choice(kind, KINDS, "--within")
-    plan = asking.Plan(n_random, n_dealt, n_noise, kinds, splits, cut, seed)
-    root = Path(cryocore.__file__).parents[1]
-    code = " ".join(code_version(asking.__file__, root=root).values())  # of what answers, not of the page
-    found = asking.audit(run_dir, get_backend(backend, threads=threads), plan=plan, number=number, code=code)
-    files = write_audit(found, run_dir / "audit" if out is None else out)
+    plan = Plan(n_random, n_dealt, n_noise, kinds, splits, cut, seed)
+    root = Path(__file__).parents[3]
+    code = " ".join(code_version("cryocore/explore/audit/audit.py", root=root).values())  # not that of the page
+    folder = run_dir / "audit" if out is None else out
+    found = ask(run_dir, get_backend(backend, threads=threads), plan=plan, number=number, work=folder, code=code)
+    files = write_audit(found, folder)
     answer(found.text, found.as_dict() | {"files": [str(file) for file in files]}, as_json)

@@ -24,11 +24,9 @@ CPU = get_backend("cpu", threads=1)
 ALONE = {"n_random_poses": 2, "n_perturbed_poses": 0, "n_perturbed_shifts": 0}
 
 
-def run_of(
-    folder: Path, plant: PlantedErrors, chosen: Select, scores: Score | None = None, seed: int = 0, **changes: Any
-) -> Path:
-    """A run in ``folder`` whose round 1 is recommended."""
-    scores = scores or Score(**ALONE)
+def run_of(folder: Path, plant: PlantedErrors, chosen: Select | None, seed: int = 0, **changes: Any) -> Path:
+    """A run in ``folder`` whose round 1 is recommended; without a selection it is round 0 alone."""
+    scores = Score(**ALONE)
     settings = Simulate.model_validate(
         {
             "molecule": "small",
@@ -44,7 +42,9 @@ def run_of(
     )
     simulate(settings, plant, symmetry="C1", seed=seed, out_dir=folder / "simulated", backend=CPU)
     particles = folder / "particles.parquet"
-    read_particles(folder / "simulated" / "particles.star", root=None, pixel_size_angstrom=None, seed=0).write(particles)
+    read_particles(folder / "simulated" / "particles.star", root=None, pixel_size_angstrom=None, seed=0).write(
+        particles
+    )
     how: dict[str, Any] = {"symmetry": "C1", "backend": CPU}
     subset: Path | None = None
     for number in (0, 1):
@@ -52,6 +52,8 @@ def run_of(
         mask = maps.with_name("round_0") / "mask.mrc" if number else None
         reconstruct(particles, subset, mask, settings=Reconstruct(full_every=1), out_dir=maps, **how)
         score(particles, maps, subset, settings=scores, round_number=number, seed=seed, out=log, **how)
+        if chosen is None:
+            break
         if number == 0:
             subset = folder / "round_1" / "subset.parquet"
             given: dict[str, Any] = {"symmetry": "C1", "seed": seed, "round_number": 1}

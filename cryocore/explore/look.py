@@ -1,0 +1,53 @@
+"""The stage: pictures of particles, selected and left out, and the map of what is left out, for the report."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+
+from cryocore.backend import Backend
+from cryocore.errors import InputError
+from cryocore.explore.dropped import dropped
+from cryocore.explore.dropped.figures import dropped_figure
+from cryocore.explore.gallery import Seen, strips, write_gallery
+from cryocore.explore.left_out import FIGURE, FILE
+from cryocore.figures.look import save
+from cryocore.tables.io import write_json
+
+EACH = 4
+"""Particles of each group in the report."""
+
+log = logging.getLogger(__name__)
+
+
+def look(run_dir: Path, out_dir: Path, *, number: str, seed: int, backend: Backend) -> None:
+    """Write pictures of particles of a round, what the map of those that it leaves out is like, and its figure.
+
+    ``left_out.json`` has the groups of particles with their sizes, and under ``map`` what
+    :meth:`cryocore.explore.dropped.Dropped.as_dict` gives, or why there is no such map.
+
+    Parameters
+    ----------
+    run_dir : results/<run>
+    out_dir : folder to write
+    number : the round, or last
+    seed : of what is drawn
+    """
+    seen = Seen.of_run(run_dir, number, backend)
+    found = strips(seen, EACH)
+    write_gallery(found, seen, out_dir)
+    told: dict[str, Any] = {"round": seen.log.number, "groups": {strip.name: strip.n for strip in found}}
+    try:
+        left_out = dropped(run_dir, backend, number=number, seed=seed)
+    except InputError as error:
+        told["map"] = {"verdict": None, "reason": error.problem}
+    else:
+        figure = dropped_figure(left_out)
+        save(figure, out_dir / f"{FIGURE}.svg")
+        plt.close(figure)
+        told["map"] = left_out.as_dict()
+    write_json(out_dir / FILE, told)
+    log.info("round %d: pictures of %d groups", seen.log.number, len(found))

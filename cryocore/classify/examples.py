@@ -11,8 +11,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cryocore.classify.features import COLUMNS, Context, image_features, log_features
-from cryocore.classify.images import image_pairs
 from cryocore.log.columns import table_columns
+from cryocore.score.images import image_pairs
 from cryocore.score.scorer import Scorer
 from cryocore.tables.particles import Particles
 from cryocore.types import Floats32

@@ -11,13 +11,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cryocore.classify.images import image_pairs
 from cryocore.classify.rounds import ScoredRound
 from cryocore.errors import InputError
 from cryocore.log.columns import score_columns
 from cryocore.log.names import TRUTH
 from cryocore.log.rounds import open_round
 from cryocore.maps.mrc import write_stack
+from cryocore.score.images import image_pairs
 from cryocore.tables.io import atomic_path, write_table
 
 STACKS = ("image", "prediction", "residual")

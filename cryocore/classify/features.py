@@ -16,11 +16,11 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from cryocore.classify.images import Pairs
 from cryocore.geometry.sphere import in_asymmetric_unit
 from cryocore.geometry.symmetry import point_group
 from cryocore.log.evidence import evidence
 from cryocore.log.mixture import Mixture, evidence_log_odds, fit_evidence
+from cryocore.score.images import Pairs
 from cryocore.score.scores import BAND_COLUMNS, BandStatistics, residual
 from cryocore.score.weighting import weighting
 from cryocore.select.groups import Level, defocus_edges, view_nside

@@ -19,7 +19,7 @@ from cryocore.errors import InputError
 from cryocore.log.columns import read_columns
 from cryocore.log.error_rate import ErrorRate
 from cryocore.log.names import MIXTURE
-from cryocore.log.rounds import find_rounds, wanted_round
+from cryocore.log.rounds import find_rounds, run_seed, wanted_round
 from cryocore.score.scorer import Scorer
 from cryocore.statistics import posterior
 from cryocore.tables.io import open_table, read_schema, read_table, table_metadata
@@ -111,14 +111,6 @@ def open_run(run_dir: Path, wanted: str, backend: Backend) -> ScoredRound:
         backend=backend,
         cache=cache if cache.exists() else None,
     )
-
-
-def run_seed(directory: Path) -> int:
-    """The seed that a round's subset was chosen with; 0 in round 0, which has none."""
-    subset = directory / "subset.parquet"
-    if not subset.exists():
-        return 0
-    return int(table_metadata(read_schema(subset)).get("seed", 0))
 
 
 def read_context(scores: Path, metadata: Mapping[str, Any], n: int, *, seed: int) -> Context:

@@ -18,8 +18,6 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from cryocore.backend import Backend
-from cryocore.classify.images import image_pairs
-from cryocore.classify.rounds import run_seed
 from cryocore.config.score import Score
 from cryocore.errors import InputError
 from cryocore.explore.left_out import TITLES
@@ -28,8 +26,9 @@ from cryocore.geometry.symmetry import point_group
 from cryocore.hashing import hashed_order
 from cryocore.imaging.cache import image_source
 from cryocore.log.names import MIXTURE, REASON
-from cryocore.log.rounds import LogRound, find_rounds, wanted_round
+from cryocore.log.rounds import LogRound, find_rounds, run_seed, wanted_round
 from cryocore.score.comparison import Comparison
+from cryocore.score.images import image_pairs
 from cryocore.score.reference import load_reference
 from cryocore.statistics import posterior
 from cryocore.tables.io import as_numpy, write_table

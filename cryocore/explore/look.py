@@ -39,6 +39,7 @@ def look(run_dir: Path, out_dir: Path, *, number: str, seed: int, backend: Backe
     seen = Seen.of_run(run_dir, number, backend)
     found = strips(seen, EACH)
     write_gallery(found, seen, out_dir)
+    (out_dir / f"{FIGURE}.svg").unlink(missing_ok=True)
     told: dict[str, Any] = {"round": seen.log.number, "groups": {strip.name: strip.n for strip in found}}
     try:
         left_out = dropped(run_dir, backend, number=number, seed=seed)

@@ -225,6 +225,14 @@ def wanted_round(rounds: list[LogRound], wanted: str) -> LogRound:
     return found[0]
 
 
+def run_seed(directory: Path) -> int:
+    """The seed that a round's subset was chosen with; 0 in round 0, which has none."""
+    subset = directory / "subset.parquet"
+    if not subset.exists():
+        return 0
+    return int(table_metadata(read_schema(subset)).get("seed", 0))
+
+
 def aligned(values: NDArray[Any], ids: Ids, wanted: Ids) -> NDArray[Any]:
     """Values of the particles ``wanted``, from those of ``ids``; 0 for a particle that is not among these."""
     if np.array_equal(ids, wanted):

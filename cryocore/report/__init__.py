@@ -1,5 +1,1 @@
-"""All rounds of a run in one table and one page."""
-
-from cryocore.report.summary import summarise
-
-__all__ = ["summarise"]
+"""All rounds of a run in one table and one page, and the page of an audit."""

@@ -127,7 +127,8 @@ def _maps(values: Mapping[str, Any]) -> Table:
 def _noise(values: Mapping[str, Any]) -> Table:
     rows = [("selected", values["selected"]), *((f"random {i + 1}", r) for i, r in enumerate(values["random"]))]
     return Table(
-        f"Beyond the cut, {values['n_particles']:,} particles each",
+        f"Beyond the cut, {values['n_particles']:,} particles each; Jaccard index with the list "
+        f"{values['jaccard_with_list']:.3f}",
         ("List", "Mean FSC", "By chance"),
         tuple((name, _signed(v["correlation"], 4), f"± {v['sd']:.4f}") for name, v in rows),
     )

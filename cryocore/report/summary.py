@@ -108,7 +108,7 @@ def summarise(
     drawn = [_curve(m, c) for m, c in zip(rounds, curves, strict=True)]
     _draw(run_dir, rounds, drawn, table, level, out_figures)
     for drawing in (drawing for section in found.sections for drawing in section.drawings):
-        _keep(drawing, out_figures)
+        keep(drawing, out_figures)
     contents = Contents(rounds, stop, found.warnings, fsc_chart(drawn), found.sections, out_star.name)
     metadata = table_metadata(read_table(_log(run_dir, rounds[-1]["round"]), ["particle_id"]).schema)
     write_report(out_report, contents, out_figures, Provenance.of(settings, metadata))
@@ -291,7 +291,7 @@ def _draw(
         save(figures.slice_figure(maps), folder / figure_file("slices"))
 
 
-def _keep(drawing: Drawing, folder: Path) -> None:
+def keep(drawing: Drawing, folder: Path) -> None:
     """Draw a figure of a section into a folder, or copy it where it is drawn."""
     file = folder / figure_file(drawing.name)
     if isinstance(drawing.figure, Path):

@@ -12,7 +12,6 @@ import scipy.ndimage
 
 from cryocore.backend import get_backend
 from cryocore.classify.export import export_residuals, read_stack
-from cryocore.classify.images import image_pairs, thickness
 from cryocore.classify.rounds import ScoredRound
 from cryocore.classify.subset import chosen_rows
 from cryocore.config.plant import PlantedErrors
@@ -25,6 +24,7 @@ from cryocore.log import error_rate
 from cryocore.maps.mrc import read_map
 from cryocore.reconstruct import reconstruct
 from cryocore.score.chunks import chunk_sums
+from cryocore.score.images import image_pairs, thickness
 from cryocore.score.sums import Batch
 from tests.score.simulated import logged, simulated
 

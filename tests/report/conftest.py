@@ -6,7 +6,7 @@ import pytest
 
 from cryocore.config.run import Config
 from cryocore.figures.look import STYLE
-from cryocore.report import summarise
+from cryocore.report.summary import summarise
 from tests.runs import finished_run, make_run
 
 __all__ = ["finished_run", "make_run"]

@@ -13,8 +13,8 @@ from PIL import Image
 
 from cryocore.errors import InputError
 from cryocore.maps.mrc import read_map
-from cryocore.report import summarise
 from cryocore.report.page import PICTURES, figure_file
+from cryocore.report.summary import summarise
 from cryocore.validate.surfaces import surface_level
 from tests.report.conftest import report
 from tests.runs import ALL

@@ -21,6 +21,8 @@ ROUND_FILES = {
     "validating": ("metrics.json",),
 }
 REPORT = {"Writing the report"}
+SHOWN = {"Looking at what is left out"} | REPORT
+"""What follows from the last round."""
 EXAMINED = {"Examining the data set"}
 CACHE = {"Keeping transforms of the images"}
 FRACTIONS = RULES["fraction"].values.default
@@ -35,7 +37,7 @@ def rounds(first: int, last: int = N, *, start: str = "selecting") -> set[str]:
 
 TRUTH = {"Checking the truth"}
 SIMULATED = {"Simulating particles", "Reading results/demo/simulated/particles.star"} | TRUTH
-EVERYTHING = SIMULATED | EXAMINED | rounds(0) | REPORT
+EVERYTHING = SIMULATED | EXAMINED | rounds(0) | SHOWN
 
 
 def results(workflow: Workflow, n_rounds: int = N) -> None:
@@ -51,6 +53,7 @@ def results(workflow: Workflow, n_rounds: int = N) -> None:
         "rounds.txt",
         "report.html",
         "figures/fsc.svg",
+        "left_out/left_out.json",
         "recommended.star",
     ]
     for r in range(n_rounds + 1):
@@ -88,16 +91,16 @@ def test_a_fresh_start_lists_every_job(workflow: Workflow) -> None:
         pytest.param({}, set(), id="nothing"),
         pytest.param({"backend": "cpu"}, set(), id="backend"),
         pytest.param(
-            {"select": {"value": [*FRACTIONS[:2], 0.71, FRACTIONS[3]]}}, rounds(3) | REPORT, id="fraction of round 3"
+            {"select": {"value": [*FRACTIONS[:2], 0.71, FRACTIONS[3]]}}, rounds(3) | SHOWN, id="fraction of round 3"
         ),
-        pytest.param({"select": {"value": [*FRACTIONS[:3]]}}, rounds(4) | REPORT, id="last fraction dropped"),
+        pytest.param({"select": {"value": [*FRACTIONS[:3]]}}, rounds(4) | SHOWN, id="last fraction dropped"),
         pytest.param({"select": {"value": [*FRACTIONS, FRACTIONS[-1]]}}, REPORT, id="last fraction repeated"),
-        pytest.param({"select": {"rule": "soft"}}, rounds(1) | {"Round 0: validating"} | REPORT, id="another rule"),
-        pytest.param({"n_rounds": N + 1}, rounds(N + 1, N + 1) | REPORT, id="one round more"),
-        pytest.param({"n_rounds": N - 1}, REPORT, id="one round less"),
-        pytest.param({"select": {"score": "z"}}, rounds(1) | {"Round 0: validating"} | REPORT, id="score that selects"),
-        pytest.param({"score": {"n_perturbed_poses": 0}}, rounds(0, start="scoring") | REPORT, id="score settings"),
-        pytest.param({"reconstruct": {"padding": 1}}, EXAMINED | rounds(0) | REPORT, id="reconstruct settings"),
+        pytest.param({"select": {"rule": "soft"}}, rounds(1) | {"Round 0: validating"} | SHOWN, id="another rule"),
+        pytest.param({"n_rounds": N + 1}, rounds(N + 1, N + 1) | SHOWN, id="one round more"),
+        pytest.param({"n_rounds": N - 1}, SHOWN, id="one round less"),
+        pytest.param({"select": {"score": "z"}}, rounds(1) | {"Round 0: validating"} | SHOWN, id="score that selects"),
+        pytest.param({"score": {"n_perturbed_poses": 0}}, rounds(0, start="scoring") | SHOWN, id="score settings"),
+        pytest.param({"reconstruct": {"padding": 1}}, EXAMINED | rounds(0) | SHOWN, id="reconstruct settings"),
         pytest.param({"input": {"simulate": {"snr": 0.03}}}, EVERYTHING, id="simulate settings"),
     ],
 )
@@ -112,10 +115,10 @@ def test_settings(run: Workflow, changes: dict[str, Any], expected: set[str]) ->
         (["cryocore/validate/__init__.py"], {f"Round {r}: validating" for r in range(N + 1)} | REPORT),
         (["cryocore/report/page.css", "cryocore/config/run.py", "cryocore/config/solve.py"], REPORT),
         (["cryocore/examine/__init__.py"], EXAMINED | REPORT),
-        (["cryocore/select/__init__.py"], rounds(1) | REPORT),
-        (["scripts/select.py"], rounds(1) | REPORT),
-        (["cryocore/backend/kernels/score.cu"], rounds(0, start="scoring") | REPORT),
-        (["cryocore/backend/kernels/host/insert_binned.cpp"], EXAMINED | rounds(0) | REPORT),
+        (["cryocore/select/__init__.py"], rounds(1) | SHOWN),
+        (["scripts/select.py"], rounds(1) | SHOWN),
+        (["cryocore/backend/kernels/score.cu"], rounds(0, start="scoring") | SHOWN),
+        (["cryocore/backend/kernels/host/insert_binned.cpp"], EXAMINED | rounds(0) | SHOWN),
         (["cryocore/config/simulate.py"], EVERYTHING),
         (
             [
@@ -172,12 +175,12 @@ def test_touched_files_rerun_nothing(run: Workflow) -> None:
 
 def test_lost_log_is_written_again(run: Workflow) -> None:
     (run.work / "results/demo/log/round=2/log.parquet").unlink()
-    assert run.jobs("--configfile", "my.yaml") == {"Round 2: scoring"} | rounds(3) | {"Round 2: validating"} | REPORT
+    assert run.jobs("--configfile", "my.yaml") == {"Round 2: scoring"} | rounds(3) | {"Round 2: validating"} | SHOWN
 
 
 def test_a_cache_is_made_if_asked_for_and_every_round_reads_it(run: Workflow) -> None:
     name = run.configure(**BASE, input={"cache": True, "plant": {"wrong_pose": 0.3}})
-    assert run.jobs("--configfile", name) == CACHE | EXAMINED | rounds(0) | REPORT
+    assert run.jobs("--configfile", name) == CACHE | EXAMINED | rounds(0) | SHOWN
     text = run.snakemake("-n", "--printshellcmds", "--configfile", name).stdout
     commands = [line for line in text.splitlines() if line.startswith("Shell command:")]
     reading = [c for c in commands if "--cache results/demo/cache/transforms.npz" in c]
@@ -185,10 +188,19 @@ def test_a_cache_is_made_if_asked_for_and_every_round_reads_it(run: Workflow) ->
     assert all("reconstruct.py" in c or "score.py" in c for c in reading)
 
 
+def test_a_referee_is_asked_last_if_at_all(run: Workflow) -> None:
+    """And an answer changes nothing of the run."""
+    name = run.configure(**BASE, audit=True)
+    assert run.jobs("--configfile", name) == {"Auditing the recommended list"}
+    text = run.snakemake("-n", "--printshellcmds", "--configfile", name).stdout
+    (command,) = (line for line in text.splitlines() if line.startswith("Shell command:"))
+    assert "audit.py results/demo" in command and "--settings" not in command and "--backend" in command
+
+
 def test_a_robust_loss_replaces_the_direct_inversion(run: Workflow) -> None:
     robust = {"method": "iterative", "iterative": {"processes": 2}}
     name = run.configure(**BASE, reconstruct=robust)
-    assert run.jobs("--configfile", name) == EXAMINED | rounds(0) | REPORT
+    assert run.jobs("--configfile", name) == EXAMINED | rounds(0) | SHOWN
     text = run.snakemake("-n", "--printshellcmds", "--configfile", name).stdout
     commands = [line for line in text.splitlines() if line.startswith("Shell command:")]
     solving = [c for c in commands if "solve.py" in c]
@@ -203,7 +215,7 @@ def test_a_classifier_comes_between_scores_and_selection(run: Workflow) -> None:
     classifying = {f"Round {r}: classifying" for r in range(N + 1)}
     chosen = {**BASE, "select": {"rule": "probability"}}
     name = run.configure(**chosen, classify={"model": "logistic"})
-    expected = classifying | rounds(1) | {"Round 0: validating"} | REPORT
+    expected = classifying | rounds(1) | {"Round 0: validating"} | SHOWN
     assert run.jobs("--configfile", name) == expected
     text = run.snakemake("-n", "--printshellcmds", "--configfile", name).stdout
     commands = [line for line in text.splitlines() if line.startswith("Shell command:")]
@@ -242,7 +254,7 @@ def test_own_particles(workflow: Workflow, settings: dict[str, Any], first: set[
         (workflow.work / name).touch()
     name = workflow.configure(run="mine", n_rounds=1, symmetry="C1", input=settings)
     known = TRUTH if truth else set()
-    assert workflow.jobs("--configfile", name) == first | known | EXAMINED | rounds(0, 1) | REPORT
+    assert workflow.jobs("--configfile", name) == first | known | EXAMINED | rounds(0, 1) | SHOWN
     text = workflow.snakemake("-n", "--printshellcmds", "--configfile", name).stdout
     commands = [line for line in text.splitlines() if line.startswith("Shell command:")]
     assert {("--truth" in c) for c in commands if "validate.py" in c} == {bool(truth)}
@@ -257,7 +269,7 @@ def test_several_files_are_joined_first(workflow: Workflow) -> None:
     given = {"star": ["a b.star", "c.cs"], "class": 2, "root": "images"}
     name = workflow.configure(run="mine", n_rounds=1, symmetry="C1", input=given)
     first = {"Joining a b.star c.cs", "Reading results/mine/joined/particles.star"}
-    assert workflow.jobs("--configfile", name) == first | EXAMINED | rounds(0, 1) | REPORT
+    assert workflow.jobs("--configfile", name) == first | EXAMINED | rounds(0, 1) | SHOWN
     text = workflow.snakemake("-n", "--printshellcmds", "--configfile", name).stdout
     joins, reads = (next(c for c in text.splitlines() if f"{s}.py" in c) for s in ("join", "ingest"))
     assert "results/mine/joined/particles.star 'a b.star' c.cs" in joins and '"class_number": 2' in joins
@@ -266,7 +278,7 @@ def test_several_files_are_joined_first(workflow: Workflow) -> None:
     planted = {"Planting errors into results/mine/joined/particles.star"}
     read = {"Reading results/mine/planted/particles.star"}
     jobs = workflow.jobs("--configfile", name)
-    assert jobs == {"Joining a b.star c.cs"} | planted | read | TRUTH | EXAMINED | rounds(0, 1) | REPORT
+    assert jobs == {"Joining a b.star c.cs"} | planted | read | TRUTH | EXAMINED | rounds(0, 1) | SHOWN
     (workflow.work / "c.cs").unlink()
     done = workflow.snakemake("-n", "--configfile", name, check=False)
     assert "c.cs: the configuration names this file, and it does not exist" in done.stdout
@@ -303,7 +315,7 @@ def test_slurm_profile_plans_the_same_jobs(workflow: Workflow) -> None:
 
 
 def test_drawings(workflow: Workflow) -> None:
-    assert workflow.snakemake("--rulegraph").stdout.count("label") == 10
+    assert workflow.snakemake("--rulegraph").stdout.count("label") == 11
     drawing = workflow.snakemake("--dag").stdout
     assert drawing.count("label") == len(EVERYTHING) + 1
     assert "code" not in drawing
@@ -326,10 +338,10 @@ def in_shards(jobs: set[str], count: int) -> set[str]:
 
 
 def test_shards_are_jobs_of_their_own_and_leave_the_particles_as_they_are(run: Workflow) -> None:
-    assert run.jobs("--configfile", run.configure(**BASE, n_shards=3)) == in_shards(EXAMINED | rounds(0) | REPORT, 3)
+    assert run.jobs("--configfile", run.configure(**BASE, n_shards=3)) == in_shards(EXAMINED | rounds(0) | SHOWN, 3)
     name = run.configure(**BASE, n_shards=2, reconstruct={"method": "iterative"})
     apart = in_shards(rounds(0), 2)
-    assert run.jobs("--configfile", name) == {job for job in apart if "summing" not in job} | EXAMINED | REPORT
+    assert run.jobs("--configfile", name) == {job for job in apart if "summing" not in job} | EXAMINED | SHOWN
 
 
 def test_ten_million_particles_are_planned_at_once(workflow: Workflow) -> None:
@@ -340,4 +352,4 @@ def test_ten_million_particles_are_planned_at_once(workflow: Workflow) -> None:
         words[0]: int(words[1]) for line in text.splitlines() if len(words := line.split()) == 2 and words[1].isdigit()
     }
     assert counts["sum"] == counts["score"] == 100 * (N + 1)
-    assert counts["total"] == 2 * 100 * (N + 1) + 4 * (N + 1) + N + 6
+    assert counts["total"] == 2 * 100 * (N + 1) + 4 * (N + 1) + N + 7

@@ -14,9 +14,9 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = sorted(path.stem for path in (ROOT / "scripts").glob("*.py"))
-COMPARING = {"score", "noise", "solve", "classify", "report"}
-"""Iterative reconstruction estimates the noise as scoring does, a classifier learns from scores, and the report shows
-what it has learned from."""
+COMPARING = {"score", "noise", "solve", "classify", "look", "audit", "report"}
+"""Iterative reconstruction estimates the noise as scoring does, a classifier learns from scores, the report shows what
+it has learned from, and what is left out is shown beside what is predicted of it."""
 MAPPING = {"reconstruct", "sum", "examine"} | COMPARING
 """All that reads images and sums them: folds and training particles are left out of maps, too."""
 
@@ -89,11 +89,11 @@ def test_what_computes_the_same_reruns_nothing(checkout: Path, file: str, old: s
         ("input", {"report"}),
         ("simulate", {"simulate", "report"}),
         ("plant", {"simulate", "plant", "classify", "report"}),
-        ("reconstruct", {"reconstruct", "sum", "solve", "report"}),
+        ("reconstruct", {"reconstruct", "sum", "solve", "look", "audit", "report"}),
         ("solve", {"solve", "report"}),
         ("score", COMPARING),
         ("classify", {"classify", "report"}),
-        ("select", {"select", "report"}),
+        ("select", {"select", "audit", "report"}),
     ],
 )
 def test_a_new_setting_reruns_the_stages_that_have_it(checkout: Path, name: str, stages: set[str]) -> None:
@@ -103,7 +103,7 @@ def test_a_new_setting_reruns_the_stages_that_have_it(checkout: Path, name: str,
 @pytest.mark.parametrize(
     ("name", "old", "new", "stages"),
     [
-        ("project.cu", "kx > 0 ||", "kx >= 0 ||", {"solve", "classify", "report", "simulate"}),
+        ("project.cu", "kx > 0 ||", "kx >= 0 ||", {"solve", "classify", "look", "report", "simulate"}),
         ("prepare.cu", "rx * kx", "rx * kx * 2.0f", MAPPING),
         ("host/insert_binned.cpp", "gx * s->re", "fx * s->re", MAPPING),
         ("cuda/insert_atomic.cu", "share * re", "share * im", MAPPING),
@@ -135,17 +135,19 @@ def test_another_formula_of_a_kernel_reruns_what_launches_it(
         ("cryocore/imaging/image_geometry.py", "optics.box - 1", "optics.box - 2", MAPPING | {"simulate", "cache"}),
         ("cryocore/reconstruct/iterative/losses.py", "torch.log1p(m * q", "torch.log1p(q", {"solve"}),
         ("cryocore/score/comparison.py", "ALTERNATIVE_SHARE = 0.99", "ALTERNATIVE_SHARE = 0.9", COMPARING),
-        ("cryocore/select/rules.py", "round(share *", "int(share *", {"select", "report"}),
-        ("cryocore/config/rules.py", "rates(0.05)", "rates(0.1)", {"select", "report"}),
+        ("cryocore/select/rules.py", "round(share *", "int(share *", {"select", "audit", "report"}),
+        ("cryocore/config/rules.py", "rates(0.05)", "rates(0.1)", {"select", "audit", "report"}),
         ("cryocore/examine/split.py", "LEAST_FSC = 0.2", "LEAST_FSC = 0.1", {"examine"}),
         ("cryocore/examine/duplicates.py", "LEAST_SHARED = 0.15", "LEAST_SHARED = 0.2", {"examine"}),
         ("cryocore/log/gather.py", "Shard(i,", "Shard(i + 1,", {"gather"}),
-        ("cryocore/validate/metrics.py", "", "\nN = 1\n", {"validate", "report"}),
+        ("cryocore/validate/metrics.py", "", "\nN = 1\n", {"validate", "audit", "report"}),
         ("cryocore/classify/network.py", "", "\nN = 1\n", {"classify", "report"}),
         ("cryocore/tables/particles.py", "", "\nN = 1\n", set(STAGES)),
         ("cryocore/config/run.py", "", "\nN = 1\n", {"report"}),
-        ("cryocore/report/page.css", "", "\n", {"report"}),
-        ("cryocore/report/page.html.j2", "", "\n", {"report"}),
+        ("cryocore/report/page.css", "", "\n", {"audit", "report"}),
+        ("cryocore/report/page.html.j2", "", "\n", {"audit", "report"}),
+        ("cryocore/explore/gallery.py", "CONTRAST_SD = 3.0", "CONTRAST_SD = 4.0", {"look"}),
+        ("cryocore/explore/audit/noise.py", "STREAM = 33", "STREAM = 34", {"audit"}),
         ("cryocore/explore/loss/peaks.py", "", "\nN = 1\n", {"report"}),
         ("cryocore/commands/stages/select.py", "out_file: Annotated[Path", "out_file: Annotated[str", {"select"}),
         ("cryocore/commands/stages/score.py", "= 0,", "= 1,", {"score"}),

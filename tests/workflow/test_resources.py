@@ -107,6 +107,7 @@ def test_peaks_are_below_requests_and_above_half_of_them(workflow: Workflow, n: 
         "n_rounds": 1,
         "symmetry": symmetry,
         "backend": "cpu",
+        "audit": True,
         "input": {
             "simulate": {"n_particles": n, "box": box, "pixel_size_angstrom": 192 / box, "snr": 0.1},
             "plant": {"wrong_pose": 0.3},
@@ -116,7 +117,8 @@ def test_peaks_are_below_requests_and_above_half_of_them(workflow: Workflow, n: 
     (workflow.code / "sitecustomize.py").write_text(PEAKS)
     workflow.snakemake("--configfile", workflow.configure(**values))
     lines = (workflow.work / "peaks.txt").read_text().splitlines()
-    assert {line.split()[0] for line in lines} >= {"simulate", "ingest", "reconstruct", "score", "examine", "report"}
+    measured = {"simulate", "ingest", "reconstruct", "score", "examine", "look", "report", "audit"}
+    assert {line.split()[0] for line in lines} >= measured
     for line in lines:
         stage, peak = line.split()[0], float(line.split()[1]) + SNAKEMAKE_MB
         asked = request_mb(stage, Size(n, box), config(**values))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
 from typing import Annotated
 
 import typer
@@ -12,11 +14,13 @@ from cryocore.commands.stages import options
 
 KINDS = ("view", "micrograph", "defocus")
 
+log = logging.getLogger(__name__)
+
 
 def audit(
     run_dir: Annotated[Path, typer.Argument(help="results/RUN, finished; its images are read.", metavar="RUN")],
     *,
-    out: Annotated[Path | None, typer.Option(help="Folder for page, figure and numbers; default: RUN/audit.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for page, figure and numbers, from RUN.")] = Path("audit"),
     number: Annotated[
         str, typer.Option("--round", help="Round whose list is asked about: recommended, last or a number.")
     ] = "recommended",
@@ -46,7 +50,7 @@ def audit(
 
     `cryocore audit results/demo`
 
-    `cryocore audit results/demo --within view --within defocus --random 20 --out answers`
+    `cryocore audit results/demo --within view --within defocus --random 20 --out audit_defocus`
     """
     from cryocore.backend import get_backend
     from cryocore.commands.output import require_choice
@@ -61,7 +65,9 @@ def audit(
     plan = Plan(n_random, n_dealt, n_noise, kinds, splits, cut, seed)
     root = Path(__file__).parents[3]
     code = " ".join(code_version("cryocore/explore/audit/audit.py", root=root).values())  # not that of the page
-    folder = run_dir / "audit" if out is None else out
+    folder = run_dir / out
     found = ask(run_dir, get_backend(backend, threads=threads), plan=plan, number=number, work=folder, code=code)
     files = write_audit(found, folder)
+    used = getrusage(RUSAGE_SELF)
+    log.info("%.0f CPU seconds, %.0f MB of memory at most", used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
     answer(found.text, found.as_dict() | {"files": [str(file) for file in files]}, as_json)

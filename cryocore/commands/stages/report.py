@@ -31,7 +31,7 @@ def report(
     `cryocore report results/my all.star rounds.parquet report.html figs recommended.star maps.cxc --config my.yaml`
     """
     from cryocore.config.run import Config
-    from cryocore.report import summarise
+    from cryocore.report.summary import summarise
 
     config = Config.model_validate(settings["config"])
     summarise(

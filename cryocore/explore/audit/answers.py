@@ -88,9 +88,9 @@ def size_answer(listed: Measured, others: Sequence[Measured]) -> Answer:
     found, numbers = Beside.of(listed, others), _numbers(listed, others)
     what = f"{len(others)} random lists of as many particles"
     sentence = {
-        "passed": f"No: none of {what} gives as good a map: {numbers}.",
-        "failed": f"Any would do better: each of {what} gives a better map: {numbers}.",
-        "undecided": f"It may: the map is not surely better than those of {what}: {numbers}.",
+        "passed": f"No: none of {what} reaches its FSC area: {numbers}.",
+        "failed": f"Any would do better: each of {what} has a larger FSC area: {numbers}.",
+        "undecided": f"It may: its FSC area is not surely larger than those of {what}: {numbers}.",
     }[found.verdict]
     return _beside("size", QUESTIONS["size"], found, sentence, listed, others)
 
@@ -101,9 +101,9 @@ def views_answer(listed: Measured, others: Sequence[Measured], within: str, shar
     what = f"{len(others)} lists with as many particles of each bin of {within}"
     lower = f", of which {100 * shared:.0f} % are those of the list"
     sentence = {
-        "passed": f"Yes: none of {what} gives as good a map: {numbers}.",
-        "failed": f"No: each of {what} gives a better map: {numbers}.",
-        "undecided": f"Not shown: {what}{lower} give maps that are not surely worse: {numbers}.",
+        "passed": f"Yes: none of {what} reaches its FSC area: {numbers}.",
+        "failed": f"No: each of {what} has a larger FSC area: {numbers}.",
+        "undecided": f"Not shown: its FSC area is not surely larger than those of {what}{lower}: {numbers}.",
     }[found.verdict]
     return _beside("views", QUESTIONS["views"].format(within=within), found, sentence, listed, others, shared=shared)
 
@@ -120,8 +120,8 @@ def _numbers(listed: Measured, others: Sequence[Measured]) -> str:
     areas = [m.area for m in others]
     resolutions = [m.resolution_angstrom for m in others]
     return (
-        f"FSC area {listed.area:.4f} beside {min(areas):.4f} to {max(areas):.4f}, {listed.resolution_angstrom:.2f} Å "
-        f"beside {min(resolutions):.2f} to {max(resolutions):.2f} Å"
+        f"{listed.area:.4f} beside {min(areas):.4f} to {max(areas):.4f} ({listed.resolution_angstrom:.2f} Å beside "
+        f"{min(resolutions):.2f} to {max(resolutions):.2f} Å)"
     )
 
 

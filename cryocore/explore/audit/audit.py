@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import shutil
 from collections.abc import Callable, Sequence
@@ -22,9 +23,10 @@ from cryocore.explore.audit.lists import SAME_SIZE, SAME_VIEWS, dealt, groups_wi
 from cryocore.explore.audit.noise import Scoring, selected_from_noise
 from cryocore.explore.audit.parts import Parts, digest_of
 from cryocore.explore.audit.ruler import Lists, Measured, Ruler
-from cryocore.explore.audit.stability import require_repeatable, stability
+from cryocore.explore.audit.stability import jaccard, require_repeatable, stability
 from cryocore.explore.open_maps import OpenRound, open_maps
 from cryocore.explore.recommended import recommended_number
+from cryocore.imaging.cache import stack_digests
 from cryocore.imaging.grid import FourierSums
 from cryocore.log.rounds import LogRound, find_rounds, wanted_round
 from cryocore.maps.curves import FscCurves
@@ -158,7 +160,12 @@ def audit(
     ruler = Ruler.of(opened, first, cut_angstrom=plan.cut_angstrom, seed=plan.seed)
     subset = run_dir / f"round_{opened.log.number}" / "subset.parquet"
     selected = read_subset(subset if subset.exists() else None, opened.data)[1]
-    key = digest_of(ruler.digest, opened.data.ids, opened.data.quaternions, selected, __version__, code)
+    files = [
+        hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in (run_dir / "particles.parquet", subset)
+        if path.exists()
+    ]
+    key = digest_of(ruler.digest, files, stack_digests(opened.data), __version__, code)
     folder = run_dir / "audit" if work is None else work
     asked = _Asked(run_dir, opened, find_rounds(run_dir), ruler, plan, selected, backend, Parts(folder, key), scoring)
     log.info("ruler %s; parts in %s", ruler.digest, folder)
@@ -276,7 +283,7 @@ class _Asked:
             shutil.rmtree(work)
             return found
 
-        return answers.held_out_answer(self.parts.get("held_out", make))
+        return answers.held_out_answer(self.parts.get("held_out", make, self.opened.log.values("noise_factor")))
 
     def stability(self) -> Answer:
         """Lists from the log of half of the particles."""
@@ -287,6 +294,7 @@ class _Asked:
             "stability",
             lambda: stability(last, choice, number, self.selected, **given),
             choice.as_dict(),
+            last.values(choice.select.score),
             self.plan.splits,
         )
         return answers.stability_answer(values)
@@ -306,7 +314,8 @@ class _Asked:
                 particles, choices, ruler, source, self.backend, work, **given, scoring=self.scoring
             )
             shutil.rmtree(work)
-            return found
+            chosen = found.pop("members")
+            return found | {"jaccard_with_list": round(jaccard(chosen, self.selected), 6)}
 
         self.lists = None  # its sums make room for others
         return answers.noise_answer(self.parts.get("noise", make, *made_from), self.ruler.cut_angstrom)

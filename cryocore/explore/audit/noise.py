@@ -111,7 +111,7 @@ def selected_from_noise(
     Returns
     -------
     ``selected`` and each of ``random`` : FSC beyond the cut ``fsc``, its mean ``correlation`` and standard error
-    ``sd``; ``n_particles``
+    ``sd``; ``n_particles``, and ``members``, which these are ``(n,)``
     """
     data = Particles.read(particles)
     cache = work / "transforms.npz"
@@ -149,7 +149,7 @@ def selected_from_noise(
         "selected": beyond(selected, "substituted, selected"),
         "random": [beyond(members, "substituted, random") for members in drawn],
         "n_particles": int(np.count_nonzero(selected)),
-        "members": np.packbits(selected).tobytes().hex(),
+        "members": selected,
     }
 
 

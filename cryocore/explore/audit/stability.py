@@ -80,6 +80,9 @@ def chosen_by(last: LogRound, rows: NDArray[np.intp], choice: Choice, number: in
         write_log(whole, [scores], seed=choice.seed)
         part = open_round(whole, beside=[])
         settings = choice.select.model_copy(update={"minimum": 1})
+        if settings.rule == "count":
+            share = len(rows) / last.n_particles
+            settings = settings.model_copy(update={"value": [share * v for v in settings.value]})
         columns, rate = part.read(columns_needed(settings, part.columns)), ErrorRate.of(part.metadata)
         return choose(columns, settings, number, symmetry=last.symmetry, rate=rate).selected
 

@@ -33,24 +33,12 @@ from cryocore.maps.curves import FscCurves
 from cryocore.maps.mrc import read_map, write_map
 from cryocore.report.audit import write_audit
 from cryocore.score import score
-from tests.explore.audit.runs import ALONE, CPU, run_of
+from tests.explore.conftest import BY_SCORE
+from tests.explore.runs import ALONE, CPU, run_of
+
+pytestmark = pytest.mark.usefixtures("few_fits")
 
 FEW = Plan(n_random=3, n_dealt=3, n_noise=1, splits=1)
-BY_SCORE = Select(rule="fraction", value=[0.7], score="zc")
-
-
-@pytest.fixture(autouse=True)
-def few_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the interval of the error rate, which nothing here reads."""
-    monkeypatch.setattr("cryocore.log.error_rate.BOOTSTRAP", 2)
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """30 % wrong poses, and the best 70 % by zc."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cryocore.log.error_rate.BOOTSTRAP", 2)
-        return run_of(tmp_path_factory.mktemp("run"), PlantedErrors(wrong_pose=0.3), BY_SCORE)
 
 
 @pytest.fixture(scope="module")

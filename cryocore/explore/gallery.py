@@ -21,7 +21,7 @@ from cryocore.backend import Backend
 from cryocore.config.score import Score
 from cryocore.errors import InputError
 from cryocore.explore.left_out import TITLES
-from cryocore.figures.look import QUIET, save, style
+from cryocore.figures.look import INK, save, style
 from cryocore.geometry.symmetry import point_group
 from cryocore.hashing import hashed_order
 from cryocore.imaging.cache import image_source
@@ -229,10 +229,10 @@ def drawing(strip: Strip, columns: int) -> Figure:
             ax.spines[:].set_visible(False)
             if ax is axes[0]:
                 centres = [i * (side + gap) + side / 2 for i in range(m)]
-                ax.set_xticks(centres, strip.captions, fontsize=7.5, color=QUIET)
+                ax.set_xticks(centres, strip.captions, fontsize=7.5, color=INK)
                 ax.xaxis.tick_top()
                 ax.tick_params(axis="x", length=0)
-        of = f"{strip.n:,} particles" if m == strip.n else f"{m} of {strip.n:,} particles"
+        of = f"{m} of {strip.n:,} particles" if m < strip.n else f"{m} particles" if m > 1 else "one particle"
         figure.suptitle(f"{TITLES[strip.name]}, {of}", x=0.01, ha="left", fontsize=11.5, weight="bold")
         return figure
 

@@ -12,7 +12,7 @@ rule audit:
         subsets=expand("<results>/round_{r}/subset.parquet", r=range(1, N + 1)),
         masks=expand("<results>/round_{r}/mask.mrc", r=range(N + 1)),
         sampling=expand("<results>/round_{r}/sampling.npz", r=range(N + 1)),
-        fsc="<results>/round_0/fsc.parquet",
+        fsc=expand("<results>/round_{r}/fsc.parquet", r=range(N + 1)),
     output:
         page=shown("<results>/audit/audit.html", "audit", "audit"),
         figure=shown("<results>/audit/audit.svg", "audit", "figure of the audit"),

@@ -132,7 +132,7 @@ def noise_answer(values: Mapping[str, Any], cut_angstrom: float) -> Answer:
     correlation = f"{value:+.4f} ± {sd:.4f}"
     beside = f"random lists {min(others):+.4f} to {max(others):+.4f}"
     where = f"beyond {cut_angstrom:.1f} Å, where images have no phases,"
-    if value > max(SURE * sd, NEGLIGIBLE_CORRELATION):
+    if abs(value) > max(SURE * sd, NEGLIGIBLE_CORRELATION):
         sentence = f"Yes: {where} the half maps of what is selected correlate by {correlation} ({beside})."
         return Answer("noise", QUESTIONS["noise"], "failed", sentence, values)
     sentence = f"No: {where} the half maps of what is selected correlate by {correlation}, as by chance ({beside})."

@@ -304,14 +304,16 @@ class _Asked:
         choices = self.choices()
         for choice in choices:
             require_repeatable(choice)
-        made_from = [choice.as_dict() for choice in choices], self.plan.n_noise
+        curves = [FscCurves.read(self.run_dir / f"round_{r}" / "fsc.parquet") for r in range(len(choices))]
+        weights = [curve.corrected.tolist() for curve in curves]
+        made_from = [choice.as_dict() for choice in choices], weights, self.plan.n_noise
 
         def make() -> dict[str, Any]:
             work = self.parts.work("substituted", *made_from)
             given: dict[str, Any] = {"symmetry": self.opened.log.symmetry, "n_lists": self.plan.n_noise}
             particles, ruler, source = self.run_dir / "particles.parquet", self.ruler, self.opened.source
             found = selected_from_noise(
-                particles, choices, ruler, source, self.backend, work, **given, scoring=self.scoring
+                particles, choices, curves, ruler, source, self.backend, work, **given, scoring=self.scoring
             )
             shutil.rmtree(work)
             chosen = found.pop("members")

@@ -3,7 +3,8 @@
 Beyond the cut all coefficients of an image keep their amplitudes and get random phases (Chen et al. 2013,
 Ultramicroscopy 135, 24): noise of the same power, whatever its spectrum. Particles that are chosen by their scores
 alone, each against the map of its own half set, have nothing in common there. A method that judges by the other half
-set's map makes the half maps of its choice agree.
+set's map makes the half maps of its choice agree. Scores weigh bands as in the run, by the FSC of its own maps, so that
+they read beyond the cut what they take for signal there.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from cryocore.imaging.cache import image_source, write_transforms
 from cryocore.imaging.image_geometry import used_shells
 from cryocore.imaging.packed import Records, pack_transforms, record_type, row_ends
 from cryocore.log.rounds import open_round
+from cryocore.maps.curves import FscCurves
 from cryocore.score import score
 from cryocore.select.stage import quality_of, selection_of, subset_metadata, subset_table
 from cryocore.tables.io import write_table
@@ -89,6 +91,7 @@ def _records(images: Images, limit: int, backend: Backend) -> Records:
 def selected_from_noise(
     particles: Path,
     choices: list[Choice],
+    curves: list[FscCurves],
     ruler: Ruler,
     source: Source,
     backend: Backend,
@@ -104,6 +107,7 @@ def selected_from_noise(
     ----------
     particles : particles.parquet of the run
     choices : how each round chose from the one before
+    curves : FSC of the half maps of the run's rounds, from 0 on
     work : folder for what is written on the way; what is there is not made again
     n_lists : random lists to hold beside it
     scoring : what scores a round
@@ -125,7 +129,7 @@ def selected_from_noise(
         if not after.exists():
             of_round, weights = data.with_quality(subset), read_subset(subset, data)[0]
             sums = accumulate(of_round, weights, ruler.grid, backend, None, replaced, f"substituted, round {number}")
-            ruler.write_round(folder, sums, backend)
+            ruler.write_round(folder, sums, backend, curves[number])
             del sums
             given: dict[str, Any] = {"symmetry": symmetry, "round_number": number, "seed": choice.seed}
             scored = folder / "log.parquet"

@@ -170,15 +170,20 @@ class Ruler:
         n = self.samples.per_shell[self.beyond]
         return float(np.average(curve[self.beyond], weights=n)), float(np.sqrt(self.samples.shells_coupled / n.sum()))
 
-    def write_round(self, folder: Path, sums: FourierSums, backend: Backend) -> tuple[Floats32, Floats32]:
-        """Write the half maps of sums as a round has them, so that particles can be scored by them."""
+    def write_round(
+        self, folder: Path, sums: FourierSums, backend: Backend, curves: FscCurves | None = None
+    ) -> tuple[Floats32, Floats32]:
+        """Write the half maps of sums as a round has them, so that particles can be scored by them.
+
+        ``curves`` : those that bands are weighed by; None: that of these half maps
+        """
         full = symmetrise(sums, self.group, backend)
         solver = Solver(full, self.group)
         halves = solver.half(0), solver.half(1)
         pixel = self.grid.pixel_size_angstrom
         for name, volume in (("half1", halves[0]), ("half2", halves[1]), ("mask", self.mask)):
             write_map(folder / f"{name}.mrc", volume, pixel)
-        self.curves(halves).write(folder / "fsc.parquet")
+        (self.curves(halves) if curves is None else curves).write(folder / "fsc.parquet")
         with atomic_path(folder / "sampling.npz") as temporary:
             density, padding = damped(sampling_density(full), self.grid), np.float64(self.grid.padding)
             np.savez(temporary, density=density, padding=padding, last_shell=self.grid.last_shell)

@@ -125,10 +125,11 @@ def test_a_method_that_leaks_is_caught(noisy: Path, tmp_path: Path, leak: Any) -
     """The best 30 % by a score that reads all resolutions; without the leak nothing is found."""
     ruler, opened = ruler_of(noisy, "0", cut_angstrom=40.0)
     choice = Choice(Score(**ALONE), Select(rule="fraction", value=[0.3], score="ncc"), seed=0)
+    curves = FscCurves.read(noisy / "round_0" / "fsc.parquet")
     verdicts = []
     for name, scoring in (("honest", score), ("leaking", leak)):
         (tmp_path / name).mkdir()
-        given = noisy / "particles.parquet", [choice], ruler, opened.source, CPU, tmp_path / name
+        given = noisy / "particles.parquet", [choice], [curves], ruler, opened.source, CPU, tmp_path / name
         found = selected_from_noise(*given, symmetry="C1", n_lists=2, scoring=scoring)
         assert all(abs(r["correlation"]) < 3.5 * r["sd"] for r in found["random"])
         verdicts.append(noise_answer(found, ruler.cut_angstrom))
@@ -217,6 +218,9 @@ def test_words_of_answers() -> None:
     assert Beside.of(measured[1], [measured[0], *measured[2:]]).verdict == "undecided"
     assert Beside.of(Measured(10, np.zeros(3), 0.2, 5.0), measured[1:]).verdict == "failed"
     assert expected_jaccard(np.ones(4, dtype=bool), np.ones(4, dtype=bool)) == 1.0
+    for value, verdict in ((0.05, "passed"), (0.07, "failed"), (-0.07, "failed")):
+        selected = {"correlation": value, "sd": 0.02}
+        assert noise_answer({"selected": selected, "random": [selected]}, 10.0).verdict == verdict
     for index, verdict in ((0.95, "passed"), (0.8, "undecided"), (0.5, "failed")):
         values = {"jaccard": [index, index], "by_chance": 0.4, "before": None}
         assert stability_answer(values).verdict == verdict

@@ -21,12 +21,14 @@ from cryocore.explore.audit import Audit, Plan, audit
 from cryocore.explore.audit.answers import Beside, noise_answer, not_answered, stability_answer
 from cryocore.explore.audit.history import Choice, choices_up_to
 from cryocore.explore.audit.lists import dealt, groups_within
-from cryocore.explore.audit.noise import selected_from_noise, without_phases
+from cryocore.explore.audit.noise import selected_from_noise, without_phases, write_substituted
 from cryocore.explore.audit.parts import Parts
 from cryocore.explore.audit.ruler import Lists, Measured, Ruler
 from cryocore.explore.audit.stability import expected_jaccard, jaccard
 from cryocore.explore.open_maps import open_maps
 from cryocore.imaging.accumulate import accumulate
+from cryocore.imaging.cache import image_source
+from cryocore.imaging.image_geometry import used_shells
 from cryocore.imaging.packed import pack_transforms, record_type, row_ends
 from cryocore.log.rounds import find_rounds
 from cryocore.maps.curves import FscCurves
@@ -43,8 +45,8 @@ FEW = Plan(n_random=3, n_dealt=3, n_noise=1, splits=1)
 
 @pytest.fixture(scope="module")
 def noisy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Images at an SNR of 0.02, which nothing is selected from."""
-    return run_of(tmp_path_factory.mktemp("noisy"), PlantedErrors(), None, snr=0.02, n_particles=1000)
+    """Images at an SNR of 0.03, which nothing is selected from."""
+    return run_of(tmp_path_factory.mktemp("noisy"), PlantedErrors(), None, snr=0.03, n_particles=1000)
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +159,21 @@ def test_phases_beyond_the_cut_are_random_and_all_else_stays() -> None:
         np.testing.assert_allclose(b[:, (kx == 0) & (ky == y)], b[:, (kx == 0) & (ky == -y)].conj(), atol=1.0)
     some = without_phases(records[50:60], limit, cut, ids[50:60], seed=3)
     np.testing.assert_array_equal(some, turned[50:60])
+
+
+def test_the_standard_error_of_noise_is_that_of_noise(noisy: Path, tmp_path: Path) -> None:
+    """Beyond the cut half maps of images without phases, drawn anew twelve times, correlate by 0 ± their error."""
+    deviations = []
+    for seed in range(12):
+        ruler, opened = ruler_of(noisy, "0", cut_angstrom=40.0, seed=seed)
+        data = opened.data.take(np.arange(0, 1000, 4))
+        write_substituted(tmp_path / f"{seed}.npz", data, ruler, opened.source, CPU)
+        source = image_source(tmp_path / f"{seed}.npz", data, used_shells(data.optics, ruler.grid))
+        sums = accumulate(data, np.ones(len(data), dtype=np.float32), ruler.grid, CPU, None, source)
+        value, sd = ruler.noise_correlation(ruler.noise_fsc(ruler.halves(sums, CPU)))
+        deviations.append(value / sd)
+    assert abs(np.mean(deviations)) < 3.3 / np.sqrt(12)
+    assert 0.45 < np.sqrt(np.mean(np.square(deviations))) < 1.6  # of 12, beyond either in 1 of 500
 
 
 def test_lists_have_as_many_of_each_stratum_in_any_order_of_rows() -> None:

@@ -16,13 +16,15 @@ rule look:
         "<logs>/look.log",
     benchmark:
         "<logs>/look.tsv"
+    group:
+        "report" if SHORT else None
     conda:
         "../envs/cryocore.yaml"
     threads: ALL_CORES
     resources:
         **needs("look"),
-        gpu=GPUS,
-        backend=CONFIG.backend,
+        gpu=0 if SHORT else GPUS,
+        backend="cpu" if SHORT else CONFIG.backend,
     params:
         *code("look"),
         **program("look"),

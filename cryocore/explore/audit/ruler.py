@@ -16,7 +16,7 @@ from cryocore.explore.open_maps import OpenRound
 from cryocore.formats.stacks import Source
 from cryocore.imaging.accumulate import accumulate, symmetrise
 from cryocore.imaging.grid import FourierGrid, FourierSums
-from cryocore.imaging.solve import Solver, damped, sampling_density
+from cryocore.imaging.solve import Solver, own_divisor
 from cryocore.maps.curves import FscCurves
 from cryocore.maps.fsc import fsc, half_map_fsc, resolution_at, shell_index
 from cryocore.maps.mrc import write_map
@@ -185,7 +185,7 @@ class Ruler:
             write_map(folder / f"{name}.mrc", volume, pixel)
         (self.curves(halves) if curves is None else curves).write(folder / "fsc.parquet")
         with atomic_path(folder / "sampling.npz") as temporary:
-            density, padding = damped(sampling_density(full), self.grid), np.float64(self.grid.padding)
+            density, padding = own_divisor(full), np.float64(self.grid.padding)
             np.savez(temporary, density=density, padding=padding, last_shell=self.grid.last_shell)
         return halves
 

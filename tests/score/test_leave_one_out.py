@@ -110,9 +110,8 @@ def test_closed_form_matches_true_removal(tmp_path: Path, case: str) -> None:
     assert np.sqrt(np.mean((c[0] - c[2]) ** 2)) < 0.3 * inflation
     assert np.corrcoef(c[0], c[2])[0, 1] > 0.95
     # true removal takes 25 particles at a time, whose map is noisier
-    e = [s["e"][inside] for s in (closed, plain, true)]
-    assert abs((e[0] - e[2]).mean()) < 0.2 * e[2].mean()
-    assert abs((e[0] - e[2]).mean()) < abs((e[1] - e[2]).mean())
+    e = [s["e"][inside] for s in (closed, true)]
+    assert abs((e[0] - e[1]).mean()) < 0.03 * e[1].mean()
     for weight in np.unique(weights[inside]):
         same = weights[inside] == weight
         left = (c[0] - c[2])[same].mean() / (c[1] - c[2])[same].mean()

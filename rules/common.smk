@@ -30,7 +30,15 @@ from cryocore.config.file import read_values
 from cryocore.errors import InputError
 from cryocore.formats.kinds import kind_of
 from cryocore.workflow.provenance import Sources
-from cryocore.workflow.resources import START_MIN, START_SHORT_MIN, is_short, of_rounds, request_mb, request_min, size_of_data
+from cryocore.workflow.resources import (
+    START_MIN,
+    START_SHORT_MIN,
+    is_short,
+    of_rounds,
+    request_mb,
+    request_min,
+    size_of_data,
+)
 from cryocore.workflow.status import run_status
 from cryocore.workflow.settings import stage_settings
 

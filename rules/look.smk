@@ -29,7 +29,8 @@ rule look:
         *code("look"),
         **program("look"),
         run_dir=subpath(input.particles, parent=True),
+        last=N,
     message:
         "Looking at what is left out"
     shell:
-        command("look", f"{{params.run_dir:q}} {{output.pictures:q}} --round {N}")
+        command("look", "{params.run_dir:q} {output.pictures:q} --round {params.last:q}")

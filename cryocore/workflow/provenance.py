@@ -19,6 +19,8 @@ KERNEL_SUFFIXES = (".cu", ".cuh", ".cpp")
 """Of files in ``KERNELS``: they count where a module names them (``"cuda/add.cu"``), or one of them includes them."""
 SOURCES = (".j2", ".css", ".js")
 """Of files that count, byte by byte, as code of the package they lie in."""
+TRIAL = "cuda/try_out.cu"
+"""What tells whether a GPU can be used is no part of a result."""
 _INCLUDE = re.compile(r'^#include "(.+)"$', re.MULTILINE)
 
 
@@ -140,7 +142,7 @@ def _names(tree: ast.AST, here: str) -> Iterator[str]:
             origin = ".".join(part for part in (base, node.module) if part)
             yield from (f"{origin}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.endswith(KERNEL_SUFFIXES):
-            yield node.value
+            yield from () if node.value == TRIAL else (node.value,)
 
 
 def _files_of(name: str, root: Path) -> Iterator[Path]:

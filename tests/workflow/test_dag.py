@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from cryocore.config.rules import RULES
+from cryocore.config.run import Config
 from tests.workflow.conftest import Workflow, fresh_copy
 
 pytestmark = pytest.mark.slow
@@ -82,7 +83,7 @@ def run(finished: Path, tmp_path: Path) -> Workflow:
 
 
 def test_a_fresh_start_lists_every_job(workflow: Workflow) -> None:
-    assert workflow.jobs() == EVERYTHING
+    assert workflow.jobs() == SIMULATED | EXAMINED | rounds(0, Config().n_rounds) | SHOWN
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ def rounds(first: int, last: int = N, *, start: str = "selecting") -> set[str]:
 TRUTH = {"Checking the truth"}
 SIMULATED = {"Simulating particles", "Reading results/demo/simulated/particles.star"} | TRUTH
 EVERYTHING = SIMULATED | EXAMINED | rounds(0) | SHOWN
+DEMO = SIMULATED | EXAMINED | rounds(0, Config().n_rounds) | SHOWN
 
 
 def results(workflow: Workflow, n_rounds: int = N) -> None:
@@ -83,7 +84,7 @@ def run(finished: Path, tmp_path: Path) -> Workflow:
 
 
 def test_a_fresh_start_lists_every_job(workflow: Workflow) -> None:
-    assert workflow.jobs() == SIMULATED | EXAMINED | rounds(0, Config().n_rounds) | SHOWN
+    assert workflow.jobs() == DEMO
 
 
 @pytest.mark.parametrize(
@@ -312,13 +313,13 @@ def test_wrong_configuration_is_one_message(workflow: Workflow, settings: dict[s
 
 
 def test_slurm_profile_plans_the_same_jobs(workflow: Workflow) -> None:
-    assert workflow.jobs("--workflow-profile", "slurm") == EVERYTHING
+    assert workflow.jobs("--workflow-profile", "slurm") == DEMO
 
 
 def test_drawings(workflow: Workflow) -> None:
     assert workflow.snakemake("--rulegraph").stdout.count("label") == 11
     drawing = workflow.snakemake("--dag").stdout
-    assert drawing.count("label") == len(EVERYTHING) + 1
+    assert drawing.count("label") == len(DEMO) + 1
     assert "code" not in drawing
 
 

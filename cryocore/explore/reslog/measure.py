@@ -223,7 +223,9 @@ def _ranks(members: NDArray[np.bool_], half: NDArray[np.int8], seed: tuple[int, 
 def _point(sums: FourierSums, members: Floats32, mask: Floats32, group: Floats, backend: Backend, repeat: int) -> Point:
     solver = Solver(symmetrise(sums, group, backend), group)
     grid = sums.grid
-    curves = half_map_fsc(solver.half(0), solver.half(1), mask, grid.pixel_size_angstrom)
+    # damping helps few particles more than many, which would look like another B-factor
+    halves = solver.half(0, damped=False), solver.half(1, damped=False)
+    curves = half_map_fsc(*halves, mask, grid.pixel_size_angstrom)
     curves = within(curves, grid.last_shell)
     shells, corrected = curves.resolution_angstrom, curves.corrected
     return Point(

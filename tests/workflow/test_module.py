@@ -30,7 +30,7 @@ rule summary:
     output: "summary.txt"
     shell: "wc -c {input} > {output}"
 """
-STAGES = {"simulate", "ingest", "reconstruct", "examine", "score", "select", "truth", "validate", "report"}
+STAGES = {"simulate", "ingest", "reconstruct", "examine", "score", "select", "truth", "validate", "look", "report"}
 
 
 def plan(work: Path, snakefile: str, package: str = "") -> subprocess.CompletedProcess[str]:

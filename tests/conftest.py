@@ -39,6 +39,12 @@ def threads_of_the_test() -> Iterator[None]:
         os.environ[THREADS] = before
 
 
+@pytest.fixture
+def undamped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half maps as RELION makes them: divided by their denominators, however small they are."""
+    monkeypatch.setattr("cryocore.imaging.solve.DAMPING", 0.0)
+
+
 def pytest_configure() -> None:
     """Leave tensors in host memory where the GPU is emulated (``tests/emulator``): torch knows nothing of it."""
     if emulated():

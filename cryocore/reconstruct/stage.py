@@ -90,8 +90,7 @@ def reconstruct(
     write_map(out_dir / "map.mrc", merged, pixel)
     write_map(out_dir / "mask.mrc", shape, pixel)
     curves.write(out_dir / "fsc.parquet")
-    with atomic_path(out_dir / "sampling.npz") as temporary:
-        np.savez(temporary, density=own_divisor(sums), padding=np.float64(settings.padding), last_shell=grid.last_shell)
+    write_sampling(out_dir / "sampling.npz", own_divisor(sums), settings.padding, grid.last_shell)
     resolution = resolution_at(curves.corrected, curves.resolution_angstrom)
     log.info("%d particles with a weight, %.2f Å at FSC 0.143", np.count_nonzero(weights), resolution)
 
@@ -122,6 +121,12 @@ def sums_grid(data: Particles, settings: Reconstruct) -> FourierGrid:
     optics = data.reference_optics
     last = last_shell(optics.box, optics.pixel_size_angstrom, settings.max_resolution_angstrom)
     return FourierGrid.of(optics.box, optics.pixel_size_angstrom, settings.padding, last)
+
+
+def write_sampling(path: Path, own: Floats32, padding: float, last_shell: int) -> None:
+    """Write what own samples are divided by (:func:`cryocore.imaging.solve.own_divisor`), and the grid of the sums."""
+    with atomic_path(path) as temporary:
+        np.savez(temporary, density=own, padding=np.float64(padding), last_shell=last_shell)
 
 
 def within(curves: FscCurves, last: int) -> FscCurves:

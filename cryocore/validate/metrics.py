@@ -21,7 +21,7 @@ from cryocore.log.rounds import LogRound, open_round
 from cryocore.log.truth import Truth, read_truth
 from cryocore.maps.cones import cone_metrics, round_cones
 from cryocore.maps.curves import FscCurves
-from cryocore.maps.fsc import fsc, resolution_at
+from cryocore.maps.fsc import fsc, resolution_at, shell_resolution
 from cryocore.maps.mrc import read_map, require_contrast
 from cryocore.statistics import effective_number
 from cryocore.tables.io import write_json
@@ -177,8 +177,7 @@ def truth_map_metrics(round_dir: Path, true_map: Path | None) -> dict[str, Any]:
         )
     require_contrast(true, true_map)
     curve = fsc(made * mask, true * mask)
-    with np.errstate(divide="ignore"):
-        shells = len(made) * pixel / np.arange(len(curve))
+    shells = shell_resolution(len(made), pixel)
     return {
         "fsc_truth_resolution_angstrom": round(resolution_at(curve, shells, 0.5), 4),
         "fsc_truth_area": round(float(curve[1:].mean()), 6),

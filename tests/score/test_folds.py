@@ -12,7 +12,6 @@ import pytest
 from cryocore.config.score import Score
 from cryocore.errors import InputError
 from cryocore.geometry.rotations import random_rotations
-from cryocore.imaging import solve
 from cryocore.maps.mrc import write_stack
 from cryocore.score.comparison import fold_of
 from cryocore.score.scores import BAND_COLUMNS
@@ -63,9 +62,9 @@ def test_particles_are_scored_by_a_map_from_which_their_fold_was_taken(tmp_path:
     assert np.std(whole - found.column("cryosieve").to_numpy()) > 0.05 * np.std(whole)
 
 
-def test_kept_and_dropped_particles_see_maps_of_one_quality(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("undamped")  # damping takes power from where there are few
+def test_kept_and_dropped_particles_see_maps_of_one_quality(tmp_path: Path) -> None:
     """Noise adds to the power of predictions; in the map of all, kept particles are where there is less of it."""
-    monkeypatch.setattr(solve, "DAMPING", 0.0)  # it takes power from where there are few
     run, weights = blobs_run(tmp_path)
 
     def dropped_over_kept(log: pa.Table) -> float:

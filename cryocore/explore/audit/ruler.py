@@ -18,11 +18,10 @@ from cryocore.imaging.accumulate import accumulate, symmetrise
 from cryocore.imaging.grid import FourierGrid, FourierSums
 from cryocore.imaging.solve import Solver, own_divisor
 from cryocore.maps.curves import FscCurves
-from cryocore.maps.fsc import fsc, half_map_fsc, resolution_at, shell_index
+from cryocore.maps.fsc import fsc, half_map_fsc, resolution_at, shell_index, shell_resolution
 from cryocore.maps.mrc import write_map
 from cryocore.maps.transforms import forward, inverse, whole
-from cryocore.reconstruct.stage import within
-from cryocore.tables.io import atomic_path
+from cryocore.reconstruct.stage import within, write_sampling
 from cryocore.tables.particles import Particles
 from cryocore.types import Bools, Floats, Floats32
 from cryocore.validate.stopping import Samples, independent_samples
@@ -104,9 +103,7 @@ class Ruler:
     @property
     def resolution_angstrom(self) -> Floats:
         """Of the shells ``(shells,)``; infinite for shell 0."""
-        shells = np.arange(self.grid.box // 2 + 1, dtype=np.float64)
-        with np.errstate(divide="ignore"):
-            return np.asarray(self.grid.box * self.grid.pixel_size_angstrom / shells)
+        return shell_resolution(self.grid.box, self.grid.pixel_size_angstrom)
 
     @property
     def cut_angstrom(self) -> float:
@@ -184,9 +181,7 @@ class Ruler:
         for name, volume in (("half1", halves[0]), ("half2", halves[1]), ("mask", self.mask)):
             write_map(folder / f"{name}.mrc", volume, pixel)
         (self.curves(halves) if curves is None else curves).write(folder / "fsc.parquet")
-        with atomic_path(folder / "sampling.npz") as temporary:
-            density, padding = own_divisor(full), np.float64(self.grid.padding)
-            np.savez(temporary, density=density, padding=padding, last_shell=self.grid.last_shell)
+        write_sampling(folder / "sampling.npz", own_divisor(full), self.grid.padding, self.grid.last_shell)
         return halves
 
 

@@ -31,12 +31,11 @@ from cryocore.reconstruct.iterative.optimise import STOPPED, State, best_epoch, 
 from cryocore.reconstruct.iterative.ranks import Ranks
 from cryocore.reconstruct.iterative.sweep import Likelihood, MatchedResidual, Problem
 from cryocore.reconstruct.iterative.symmetry import SymmetryOperators
-from cryocore.reconstruct.stage import choose_mask, read_mask, require_both_halves, within
+from cryocore.reconstruct.stage import choose_mask, read_mask, require_both_halves, within, write_sampling
 from cryocore.score.bands import band_means
 from cryocore.score.comparison import Comparison
 from cryocore.score.noise import estimate_noise
 from cryocore.score.reference import Reference, make_reference
-from cryocore.tables.io import atomic_path
 from cryocore.tables.particles import Particles, read_subset
 from cryocore.training import checkpoint
 from cryocore.training.scalars import Scalars
@@ -212,8 +211,7 @@ def write_maps(fit: Fit, halves: Floats32, sampling: Sampling, padding: float, o
     write_map(out_dir / "map.mrc", merged, pixel)
     write_map(out_dir / "mask.mrc", mask, pixel)
     curves.write(out_dir / "fsc.parquet")
-    with atomic_path(out_dir / "sampling.npz") as temporary:
-        np.savez(temporary, density=own, padding=np.float64(padding), last_shell=last)
+    write_sampling(out_dir / "sampling.npz", own, padding, last)
     log.info("%.2f Å at FSC 0.143", resolution_at(curves.corrected, curves.resolution_angstrom))
 
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from cryocore.config.run import parse_config
-from cryocore.log.names import EXPECTED, SCORES, SUGGESTED_POSE
+from cryocore.log.names import EXPECTED, MEAN_GAIN, SCORES, SUGGESTED_POSE
 from cryocore.score.scores import BAND_COLUMNS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -63,7 +63,16 @@ def test_scores_and_bands_are_explained(page: str) -> None:
     text = (ROOT / "docs" / page).read_text()
     assert not [
         name
-        for name in (*SCORES, *EXPECTED, *SUGGESTED_POSE, "random_pose_z", "noise_factor", "noise_power", *BAND_COLUMNS)
+        for name in (
+            *SCORES,
+            *EXPECTED,
+            *SUGGESTED_POSE,
+            *MEAN_GAIN,
+            "random_pose_z",
+            "noise_factor",
+            "noise_power",
+            *BAND_COLUMNS,
+        )
         if f"`{name}`" not in text
     ]
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cryocore.explore.replay.import_log import SCHEMA
 from cryocore.geometry.rotations import quaternion_to_matrix, viewing_direction
-from cryocore.log.names import EXPECTED, SUGGESTED_POSE
+from cryocore.log.names import EXPECTED, MEAN_GAIN, SUGGESTED_POSE
 from cryocore.maps.curves import FscCurves
 from cryocore.maps.fsc import shell_resolution
 from cryocore.score import scores
@@ -120,7 +120,7 @@ def _rows(start: int, n: int, number: int, fixed: np.random.Generator, rng: np.r
         "dual": np.minimum(local, shift),
         **dict(zip(EXPECTED, expected, strict=True)),
         "noise_factor": factor,
-        **{name: rng.normal(size=n) for name in SUGGESTED_POSE},
+        **{name: rng.normal(size=n) for name in (*SUGGESTED_POSE, *MEAN_GAIN)},
         "random_pose_z": list_column(rng.standard_normal((n, N_ALTERNATIVES), dtype=np.float32)),
         **{name: list_column(getattr(sums, letter)) for name, letter in zip(BAND_COLUMNS, "aecbfg", strict=True)},
         "mixture": zc * expected[1] - 0.5 * expected[1] ** 2 + 0.85,

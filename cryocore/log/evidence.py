@@ -20,7 +20,15 @@ Columns = Mapping[str, NDArray[Any]]
 NEEDED_COLUMNS = ("z", "expected_z")
 CENTRED_COLUMNS = ("zc", "expected_zc")
 DISCERNING_COLUMNS = ("ldac", "expected_ldac")
-MIXTURE_COLUMNS = (*NEEDED_COLUMNS, *CENTRED_COLUMNS, *DISCERNING_COLUMNS, "local", "shift", "noise_factor")
+ALTERNATIVES = {"slightly_misoriented": ("local", "mean_pose_gain"), "miscentred": ("shift", "mean_shift_gain")}
+"""Kind of error -> log odds of the pose against poses of that kind, and what these gain in the mean."""
+MIXTURE_COLUMNS = (
+    *NEEDED_COLUMNS,
+    *CENTRED_COLUMNS,
+    *DISCERNING_COLUMNS,
+    *(name for names in ALTERNATIVES.values() for name in names),
+    "noise_factor",
+)
 """Columns of the log that the model reads; all but z and expected_z may be missing, or NaN throughout."""
 
 MOST_FADED, MOST_DEVIATIONS = 1.5, 4.0
@@ -35,6 +43,30 @@ MOST_CROWDED = 4.0
 
 
 @dataclass(frozen=True)
+class Odds:
+    """Log-likelihood ratio of a pose to poses near it, as a function of how strong the image is.
+
+    ``whole`` : ``(n,)``, of an image as strong as its prediction
+    ``faint`` : ``(n,)``, its slope where nothing of the prediction is in the image
+    """
+
+    whole: Floats
+    faint: Floats
+
+    def at(self, strength: Floats) -> Floats:
+        """Of images ``strength`` ``(n,)`` times as strong: a parabola to a strength of 1, a line beyond.
+
+        The logarithm of a mean of exponentials is concave in the strength, so that the whole ratio of a faint image,
+        scaled down, is too low.
+        """
+        return strength * (self.faint + np.minimum(strength, 1.0) * (self.whole - self.faint))
+
+    def take(self, rows: NDArray[np.integer] | NDArray[np.bool_]) -> Odds:
+        """Those of some particles."""
+        return Odds(self.whole[rows], self.faint[rows])
+
+
+@dataclass(frozen=True)
 class Evidence:
     """What the log says of n particles.
 
@@ -43,7 +75,8 @@ class Evidence:
     ``z``, ``expected_z`` : ``(n,)``
     ``brightness`` : ``(n,)``, half the logarithm of the noise power over that of all; 0 where unknown
     ``crowding`` : ``(n,)``, logarithm of the density of views around a particle's own, over the median; 0 where unknown
-    ``ratios`` : kind of error -> ``(n,)``, log-likelihood ratio of correct to that kind; 0 where unknown
+    ``view_rank`` : ``(n,)``, rank of that density, from -1 for the fewest to 1; 0 where unknown
+    ``ratios`` : kind of error -> log-likelihood ratio of correct to that kind; 0 where unknown
     ``covariates`` : ``(n, k)``, what is known before any score
     ``spoilt`` : ``(n,)``, images with something in them, whose scores say little
     ``classes`` : the kinds that can be distinguished, correct first; junk only where the log has zc
@@ -55,7 +88,8 @@ class Evidence:
     expected_z: Floats
     brightness: Floats
     crowding: Floats
-    ratios: dict[str, Floats]
+    view_rank: Floats
+    ratios: dict[str, Odds]
     covariates: Floats
     spoilt: NDArray[np.bool_]
     classes: tuple[str, ...]
@@ -75,7 +109,8 @@ class Evidence:
             self.expected_z[rows],
             self.brightness[rows],
             self.crowding[rows],
-            {kind: ratio[rows] for kind, ratio in self.ratios.items()},
+            self.view_rank[rows],
+            {kind: ratio.take(rows) for kind, ratio in self.ratios.items()},
             self.covariates[rows],
             self.spoilt[rows],
             self.classes,
@@ -96,7 +131,8 @@ def evidence(columns: Columns, symmetry: str | None = None) -> Evidence:
         if name not in columns:
             raise InputError(f"the log lacks {name}", column=name, fix="Score the particles again")
     z, expected_z = (_floats(columns[name]) for name in NEEDED_COLUMNS)
-    classes, ratios = ["correct", "misoriented"], {}
+    classes: list[str] = ["correct", "misoriented"]
+    ratios: dict[str, Odds] = {}
     observed, expected, whole = z[:, None], expected_z[:, None], expected_z
     if _has(columns, *CENTRED_COLUMNS):
         classes.append("junk")
@@ -106,21 +142,26 @@ def evidence(columns: Columns, symmetry: str | None = None) -> Evidence:
             ldac, expected_ldac = (_floats(columns[name])[:, None] for name in DISCERNING_COLUMNS)
             observed, expected = _parted(observed, expected, ldac, expected_ldac)
     covariates = covariates_of(columns, whole, symmetry)
-    for kind, name in (("slightly_misoriented", "local"), ("miscentred", "shift")):
+    for kind, (name, gain) in ALTERNATIVES.items():
         if _has(columns, name):
-            ratios[kind] = np.nan_to_num(_floats(columns[name]), nan=0.0)
+            log_odds = np.nan_to_num(_floats(columns[name]), nan=0.0)
+            faint = -np.nan_to_num(_floats(columns[gain]), nan=0.0) if _has(columns, gain) else log_odds
+            ratios[kind] = Odds(log_odds, faint)
         if kind in ratios or (kind == "slightly_misoriented" and observed.shape[1] == 2):
             classes.append(kind)
+    crowding = _crowding(covariates)
     excess = _excess(np.column_stack([observed, z]), outlying(columns))
     for kind, ratio in ratios.items():
-        ratios[kind] = ratio / excess[:, 0 if kind == "miscentred" else observed.shape[1] - 1] ** 2
+        variance = excess[:, 0 if kind == "miscentred" else observed.shape[1] - 1] ** 2
+        ratios[kind] = Odds(ratio.whole / variance, ratio.faint / variance)
     return Evidence(
         observed=observed / excess[:, :-1],
         expected=expected / excess[:, :-1],
         z=z / excess[:, -1],
         expected_z=expected_z / excess[:, -1],
         brightness=_brightness(columns),
-        crowding=_crowding(covariates),
+        crowding=crowding,
+        view_rank=_centred_rank(crowding),
         ratios=ratios,
         covariates=covariates,
         spoilt=excess.max(axis=1) >= SPOILT_EXCESS,
@@ -172,6 +213,13 @@ def _crowding(covariates: Floats) -> Floats:
         return np.zeros(len(covariates))
     density = np.log(np.maximum(covariates[:, 1], 1e-3))
     return np.clip(np.nan_to_num(density - np.nanmedian(density)), -MOST_CROWDED, MOST_CROWDED)
+
+
+def _centred_rank(values: Floats) -> Floats:
+    """Ranks ``(n,)`` from -1 to 1, equal values alike; 0 where all values are."""
+    levels = np.sort(values)
+    below, not_above = (np.searchsorted(levels, values, side=side) for side in ("left", "right"))
+    return np.asarray((below + not_above) / max(len(values), 1) - 1.0)
 
 
 def _parted(zc: Floats, expected_zc: Floats, ldac: Floats, expected_ldac: Floats) -> tuple[Floats, Floats]:

@@ -7,7 +7,8 @@ brightness of the image, for images that are scaled as a whole; it is spread, an
 them, for weak particles are correct as well; and it follows how many particles show a view, for a map is worse where it
 has few. What is not correct is one of
 
-- misoriented: seen from any other direction; both scores are 0 in the mean;
+- misoriented: seen from any other direction; both scores are 0 in the mean, but for what the rank of the density of
+  views adds: neighbouring views have something in common, and where most particles look, there are such neighbours;
 - junk: nothing of the prediction is in the image, also where the shift is far off; z, which other views of the same
   object raise, is 0 in the mean as well;
 - slightly_misoriented: off by some degrees. Either one of the perturbed poses is the true one, or the true one lies
@@ -68,6 +69,8 @@ PRIOR_COUNT = 10.0
 """Particles of unit variance that are added to each class, and strong ones to the correct ones."""
 CROWDS, CROWD_SD = (-0.3, 0.5), 0.1
 """Bounds of the exponents of the density of views in k, and standard deviation of what they are before any score."""
+ASTRAY, ASTRAY_SD = 0.5, 0.1
+"""Bound of what views add to scores of misoriented particles, and its standard deviation before any score."""
 EXPONENT = (0.0, 1.0)
 """Bounds of the exponent of the brightness in k."""
 
@@ -99,6 +102,7 @@ class Mixture:
     ``spread`` : standard deviation of k over correct particles, relative to k, weak ones left out
     ``weak`` : share of the correct particles that are weak, of a k far below that of all
     ``correct``, ``misoriented`` : ``(d, d)``, covariances of the scores of correct particles, and of misoriented ones
+    ``astray`` : ``(d,)``, what misoriented particles score in the mean where most particles look, and lack where few do
     ``variance`` : of the z of correct particles
     ``prior`` : log odds of being correct before any score
     ``log_likelihood`` : of the ``n_fitted`` particles
@@ -114,6 +118,7 @@ class Mixture:
     weak: float
     correct: Floats
     misoriented: Floats
+    astray: Floats
     variance: float
     prior: Prior
     log_likelihood: float
@@ -129,7 +134,7 @@ class Mixture:
         """How the incorrect ones share into kinds, ``(classes - 1,)``."""
         return np.asarray(self.shares[1:] / self.shares[1:].sum())
 
-    def scaled(self, expected: Floats, data: Evidence) -> Floats:
+    def scaled(self, expected: Floats | float, data: Evidence) -> Floats:
         """What is expected ``(n,)`` of images as bright as they are."""
         return np.asarray(expected * np.exp(self.exponent * data.brightness))
 
@@ -137,6 +142,10 @@ class Mixture:
         """What correct particles score in the mean, ``(n, d)``."""
         terms = zip(self.slopes, self.crowds, data.expected.T, strict=True)
         return np.stack([k * self.scaled(e, data) * np.exp(c * data.crowding) for k, c, e in terms], axis=1)
+
+    def left(self, data: Evidence) -> Floats:
+        """What misoriented particles score above their mean, ``(n, d)``."""
+        return np.asarray(data.observed - np.multiply.outer(data.view_rank, self.astray))
 
 
 def fit(columns: Columns, *, ids: Ids, seed: int = 0, symmetry: str | None = None) -> Mixture:
@@ -183,6 +192,7 @@ def theory(data: Evidence, k: float) -> Mixture:
         weak=0.1,
         correct=unit,
         misoriented=unit,
+        astray=np.zeros(scores),
         variance=1.0,
         prior=Prior.constant(float(shares[0]), data.covariates[data.known]),
         log_likelihood=-np.inf,
@@ -252,7 +262,8 @@ def maximisation(data: Evidence, parts: Floats, strength: Strength, model: Mixtu
         spread=float(np.clip(spread, *SPREAD)),
         weak=weak,
         correct=_covariance(data.observed, own, CORRECT_SD, means, strength),
-        misoriented=_covariance(data.observed, parts[:, 1], MISORIENTED_SD),
+        misoriented=_covariance(model.left(data), parts[:, 1], MISORIENTED_SD),
+        astray=_astray(parts[:, 1], data),
         variance=float(np.clip(variance, *VARIANCE)),
         log_likelihood=log_likelihood,
         n_fitted=len(parts),
@@ -277,22 +288,21 @@ def class_densities(model: Mixture, data: Evidence) -> tuple[Floats, Strength]:
     if model.weak > 0.0:
         correct, strength = _with_weak(model.weak, typical, correct, energy, match, strength)
     other = np.linalg.cholesky(np.linalg.inv(model.misoriented))
-    misoriented = _log_normal(_combined(data.observed, other), other)
+    misoriented = _log_normal(_combined(model.left(data), other), other)
     columns = [correct, misoriented]
     if "junk" in model.classes:
         whole = model.scale * model.scaled(data.expected_z, data)
         columns.append(typical - whole * (data.z - 0.5 * whole) / model.variance)
     if "slightly_misoriented" in model.classes:
-        # a map of k times the contrast would score k times as much
         local = data.ratios.get("slightly_misoriented")
-        faded = model.slopes[-1] * np.exp(model.crowds[-1] * data.crowding)
-        kinds = [] if local is None else [-faded * model.scaled(local, data)]
+        strength_of_view = model.slopes[-1] * np.exp(model.crowds[-1] * data.crowding)
+        kinds = [] if local is None else [-local.at(model.scaled(strength_of_view, data))]
         if data.observed.shape[1] == 2:
             slope = _combined(white, whitening[1][:, None])[:, 0]
             kinds.append(_faded(slope, whitening[1] @ whitening[1], means[:, 1]))
         columns.append(typical + np.logaddexp.reduce(kinds, axis=0) - np.log(len(kinds)) - MARGIN)
     if "miscentred" in model.classes:
-        columns.append(typical - model.scale * model.scaled(data.ratios["miscentred"], data) - MARGIN)
+        columns.append(typical - data.ratios["miscentred"].at(model.scaled(model.scale, data)) - MARGIN)
     # sums over classes are quick if each class lies in one piece
     return np.stack(columns).T, strength
 
@@ -416,6 +426,12 @@ def _crowds(own: Floats, strength: Strength, model: Mixture, data: Evidence) -> 
     gradient = np.array([_times(own, column) for column in (slopes * left).T]) - pull * model.crowds
     energy = np.array([_times(own * second, column) for column in (slopes**2).T]) + pull
     return np.asarray(np.clip(model.crowds + gradient / energy, *CROWDS))
+
+
+def _astray(weights: Floats, data: Evidence) -> Floats:
+    """Slope of the scores of misoriented particles with the rank of views ``(d,)``, with a normal prior about 0."""
+    square = _times(weights, data.view_rank**2) + ASTRAY_SD**-2
+    return np.asarray(np.clip(_times(weights * data.view_rank, data.observed) / square, -ASTRAY, ASTRAY))
 
 
 def _log_normal(white: Floats, whitening: Floats) -> Floats:

@@ -37,6 +37,9 @@ SUGGESTED_POSE = (
 )
 """The best of the perturbed poses and perturbed shifts that a particle was compared with."""
 
+MEAN_GAIN = ("mean_pose_gain", "mean_shift_gain")
+"""What perturbed poses and perturbed shifts gain in the mean."""
+
 NOT_SCORES = frozenset(
     [f"quat_{c}" for c in "wxyz"]
     + [f"view_{c}" for c in "xyz"]
@@ -49,6 +52,7 @@ NOT_SCORES = frozenset(
         APPLIED_BFACTOR_SD,
         *EXPECTED,
         *SUGGESTED_POSE,
+        *MEAN_GAIN,
     ]
 )
 """Floating-point columns of the log that describe a particle; every other one scores it."""

@@ -228,5 +228,10 @@ def best_alternative(gain: Floats) -> tuple[NDArray[np.intp], Floats]:
     return best, np.take_along_axis(gain, best[:, None], axis=1)[:, 0]
 
 
+def mean_gain(gain: Floats) -> Floats:
+    """Mean over the alternative poses ``(n, k)`` of each particle, ``(n,)``; NaN where there is none."""
+    return np.asarray(gain.mean(axis=1)) if gain.shape[1] else np.full(len(gain), np.nan)
+
+
 def _ratio(numerator: Floats, denominator: Floats) -> Floats:
     return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)

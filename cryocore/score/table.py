@@ -9,9 +9,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cryocore.geometry.rotations import viewing_direction
-from cryocore.log.names import EXPECTED, SCORES, SUGGESTED_POSE
+from cryocore.log.names import EXPECTED, MEAN_GAIN, SCORES, SUGGESTED_POSE
 from cryocore.score.chunks import ChunkSums
-from cryocore.score.scores import BAND_COLUMNS, Assessment, best_alternative
+from cryocore.score.scores import BAND_COLUMNS, Assessment, best_alternative, mean_gain
 from cryocore.tables.particles import GIVEN_SCORES, IMAGE, Particles
 from cryocore.types import Floats
 
@@ -54,6 +54,9 @@ def log_table(
     found = suggested_pose(part, assessment, sums)
     for name in SUGGESTED_POSE:
         columns[name] = found[name].astype(np.float32)
+    gains = assessment.perturbed_pose_gain, assessment.shift_gain
+    for name, gain in zip(MEAN_GAIN, gains, strict=True):
+        columns[name] = mean_gain(gain).astype(np.float32)
     columns["random_pose_z"] = list_column(assessment.random_pose_z)
     for i, name in enumerate(BAND_COLUMNS):
         columns[name] = list_column(sums.own[:, :, i])

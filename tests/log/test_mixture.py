@@ -10,7 +10,7 @@ import pytest
 from cryocore.errors import InputError
 from cryocore.log import mixture
 from cryocore.log.complete import assessed
-from cryocore.log.evidence import MIXTURE_COLUMNS, evidence
+from cryocore.log.evidence import MIXTURE_COLUMNS, Odds, evidence
 from cryocore.log.mixture import evidence_log_odds, fit, log_odds
 from cryocore.log.prior import Prior, group_effects
 from cryocore.log.rates import auc
@@ -333,3 +333,31 @@ def test_particles_without_a_score_are_unknown() -> None:
     gone = {n: np.where(np.arange(500) < 5, np.nan, v) if n == "zc" else v for n, v in columns.items()}
     found = assessed(gone, seed=0)
     assert [found.kinds[k] for k in found.kind[:5]] == ["unknown"] * 5 and np.isnan(found.odds[:5]).all()
+
+
+def test_odds_of_faint_images_begin_with_the_mean_gain() -> None:
+    """The logarithm of a mean of exponentials, of gains that shrink with the image."""
+    gains = np.random.default_rng(3).normal(-0.5, 1.0, size=(4000, 6))
+    exact = {s: -np.log(np.mean(np.exp(s * gains), axis=1)) for s in (0.1, 0.3, 0.5, 0.7, 1.0)}
+    odds = Odds(exact[1.0], -gains.mean(axis=1))
+    for s, ratio in exact.items():
+        assert abs(np.mean(odds.at(np.full(len(gains), s)) - ratio)) < 0.04
+    # in proportion, images of half the strength look worse than they are
+    assert np.mean(0.5 * exact[1.0] - exact[0.5]) < -0.08
+
+
+def test_dim_images_are_not_slightly_misoriented() -> None:
+    """All are correct, and a part is scaled down as a whole, so that predictions are too strong for it."""
+    log = planted_log(3000, {}, strength=2.0, spread=0.35)
+    without = {name: v for name, v in log.columns.items() if name not in ("mean_pose_gain", "mean_shift_gain")}
+    rates = [fit(columns, ids=columns["particle_id"]).error_rate for columns in (log.columns, without)]
+    assert rates[0] < 0.01 < 0.02 < rates[1]
+
+
+def test_misoriented_particles_score_by_their_views() -> None:
+    log = planted_log(3000, {"misoriented": 0.8}, strength=3.0)
+    data = evidence(log.columns)
+    rank = np.random.default_rng(1).uniform(-1.0, 1.0, 3000)
+    moved = data.observed + np.where(log.correct, 0.0, 0.3 * rank)[:, None]
+    model = mixture.fit_evidence(replace(data, observed=moved, view_rank=rank), ids=log.columns["particle_id"])
+    np.testing.assert_allclose(model.astray, 0.3, atol=0.1)

@@ -27,7 +27,14 @@ class PlantedLog:
 
 
 def planted_log(
-    n: int, rates: dict[str, float], *, strength: float = 4.0, k: float = 1.0, alternatives: int = 8, seed: int = 0
+    n: int,
+    rates: dict[str, float],
+    *,
+    strength: float = 4.0,
+    k: float = 1.0,
+    alternatives: int = 8,
+    seed: int = 0,
+    spread: float = 0.0,
 ) -> PlantedLog:
     """A log of ``n`` particles of which ``rates`` are incorrect, by kind.
 
@@ -35,7 +42,8 @@ def planted_log(
     prediction and those of its alternative poses are vectors of length ``strength`` on average in a space of a few
     dimensions, so that all scores are what their definitions say. The last dimensions are the fine ones, which alone
     tell slightly misoriented poses apart. The true pose of a slightly misoriented one lies among its alternative poses,
-    and is none of them.
+    and is none of them. Images are scaled as a whole, by factors whose logarithm has the standard deviation ``spread``:
+    the noise tells, and the predictions do not follow.
     """
     rng = np.random.default_rng(seed)
     kind = rng.permutation(np.repeat([0, 1, 2, 3, 4], _counts(n, rates)))
@@ -53,6 +61,8 @@ def planted_log(
     rows = np.flatnonzero(kind == 4)
     true[rows] = displaced[rows, rng.integers(0, alternatives, len(rows))]
     image = k * length[:, None] * true + rng.normal(size=own.shape)
+    brightness = np.exp(spread * rng.normal(size=n)) if spread else np.ones(n)
+    length = length / brightness
 
     def llr(directions: Array) -> Array:
         return length[:, None] * np.einsum("nd,nkd->nk", image, directions) - 0.5 * length[:, None] ** 2
@@ -83,6 +93,9 @@ def planted_log(
         "expected_ldac": length * fine_norm,
         "local": own_llr - _log_mean_exp(llr(near)),
         "shift": own_llr - _log_mean_exp(llr(displaced)),
+        "mean_pose_gain": llr(near).mean(axis=1) - own_llr,
+        "mean_shift_gain": llr(displaced).mean(axis=1) - own_llr,
+        "noise_factor": brightness**2,
         "random_pose_z": np.einsum("nd,nkd->nk", image, random_poses),
     }
     columns["dual"] = columns["zc"] + 0.1 * columns["local"]

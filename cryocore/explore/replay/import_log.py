@@ -19,7 +19,7 @@ from cryocore.errors import InputError
 from cryocore.geometry.rotations import quaternion_to_matrix, viewing_direction
 from cryocore.geometry.symmetry import point_group
 from cryocore.ingest.particles import particle_ids
-from cryocore.log.names import EXPECTED, LIKELY_KIND, MIXTURE, REASON, SCORES, SUGGESTED_POSE
+from cryocore.log.names import EXPECTED, LIKELY_KIND, MEAN_GAIN, MIXTURE, REASON, SCORES, SUGGESTED_POSE
 from cryocore.score.scores import BAND_COLUMNS
 from cryocore.tables.io import atomic_path, write_table
 
@@ -53,7 +53,7 @@ SCHEMA = pa.schema(
         ("defocus_v_angstrom", pa.float32()),
         ("weight", pa.float32()),
         ("selected", pa.bool_()),
-        *((name, pa.float32()) for name in (*SCORES, *EXPECTED, "noise_factor", *SUGGESTED_POSE)),
+        *((name, pa.float32()) for name in (*SCORES, *EXPECTED, "noise_factor", *SUGGESTED_POSE, *MEAN_GAIN)),
         *((name, _LISTS) for name in ("random_pose_z", *BAND_COLUMNS)),
         (REASON, pa.dictionary(pa.int8(), pa.string())),
         (MIXTURE, pa.float32()),

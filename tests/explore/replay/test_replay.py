@@ -221,7 +221,7 @@ def test_the_prediction_is_what_the_next_round_measures(small_run: Path) -> None
     found = float(np.mean(np.clip(after.corrected, 0, 1)[1:] - np.clip(before.corrected, 0, 1)[1:]))
     predicted = outcome.prediction
     assert predicted is not None and predicted.fsc_area_change is not None
-    assert found > 0.005 and predicted.fsc_area_change == pytest.approx(found, abs=0.01)
+    assert found > 0.005 and predicted.fsc_area_change == pytest.approx(found, abs=0.015)
     assert predicted.effective_correct > 1.05 * predicted.effective_correct_before
     none = predict(
         np.zeros(4, np.float32), np.ones(4, np.float32), np.ones(4, np.float32), np.array([1, 1, 2, 2]), before

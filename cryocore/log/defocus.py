@@ -8,7 +8,8 @@ some frequency on the sign is wrong. By the sums of each band that the log holds
 
 over that of an image that shows nothing of the prediction; a share of all images does not. Those of a micrograph's
 particles are added. Of a right micrograph the envelope is exp(-B s²/4) with one of some B, or 0, and of a wrong one the
-cosine of one of some D, each as likely as the others. How many micrographs are wrong is the share of highest
+cosine of one of some D, each as likely as the others. Large B stand for micrographs whose particles have the poses of
+others: all views of a molecule are alike at low resolution. How many micrographs are wrong is the share of highest
 likelihood; it is 0 if it does not make the data likelier by a factor e. The sign of D cannot be told.
 """
 
@@ -37,8 +38,8 @@ OFFSETS_ANGSTROM = np.arange(1_500.0, 10_001.0, 250.0)
 """Wrong defoci that are told from right ones: smaller ones change little."""
 WAVELENGTH_ANGSTROM = 0.0197
 """At 300 kV. At 200 kV the offsets are smaller by a fifth."""
-BFACTORS_ANGSTROM2 = np.linspace(-100.0, 300.0, 9)
-"""Of right micrographs, relative to the prediction."""
+BFACTORS_ANGSTROM2 = np.array([*np.linspace(-100.0, 300.0, 9), 3_000.0, 9_000.0, 27_000.0])
+"""Of micrographs of a right defocus, relative to the prediction; from 3,000 on of those with wrong poses."""
 EMPTY = np.array([0.03, 0.1, 0.2, 0.35, 0.5, 0.7, 0.85, 0.93])
 """Shares of images that show nothing of their prediction; one holds for all micrographs."""
 FEWEST = 5

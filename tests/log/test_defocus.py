@@ -24,13 +24,18 @@ WRONG = 8
 
 def off_by(offset: Floats, micrograph: Ints, seed: int, **kwargs: Any) -> pa.Table:
     """A log whose predictions are multiplied by what a wrong defocus ``(micrographs,)`` leaves of them; 0: right."""
+    shell = np.arange(1, 25) + 0.0
+    phase = np.pi * defocus.WAVELENGTH_ANGSTROM * offset[:, None] * (shell / (64 * 2.0)) ** 2
+    return left_of(np.cos(phase), micrograph, seed, **kwargs)
+
+
+def left_of(envelope: Floats, micrograph: Ints, seed: int, **kwargs: Any) -> pa.Table:
+    """A log whose predictions are multiplied by an envelope ``(micrographs, 24)``."""
     table = drawn(np.zeros(len(micrograph)), micrograph.astype(float), seed, **kwargs)
     clean, power = (table_columns(table.select([n]))[n].astype(float) for n in ("inner_product", "projection_power"))
     signal = power * np.asarray(METADATA["signal_share"])
-    shell = np.arange(1, 25) + 0.0
-    phase = np.pi * defocus.WAVELENGTH_ANGSTROM * offset[micrograph][:, None] * (shell / (64 * 2.0)) ** 2
     correct = (table["mixture"].to_numpy() > 0)[:, None]
-    turned = clean + correct * signal * (np.cos(phase) - 1.0)
+    turned = clean + correct * signal * (envelope[micrograph] - 1.0)
     at = table.schema.get_field_index("inner_product")
     flat = pa.FixedSizeListArray.from_arrays(pa.array(turned.astype(np.float32).ravel()), 24)
     return table.set_column(at, "inner_product", flat)
@@ -97,6 +102,16 @@ def test_micrographs_of_junk_are_not_of_wrong_defocus() -> None:
     codes = np.concatenate([micrograph[micrograph >= WRONG], micrograph[micrograph < WRONG]])
     result = found(mixed, codes)
     assert result is None or result.probability.max() < 0.5
+
+
+@pytest.mark.parametrize("bfactor", [1_000.0, 4_000.0])
+def test_micrographs_of_other_views_are_not_of_wrong_defocus(bfactor: float) -> None:
+    """Other views of a molecule match at low resolution alone."""
+    for seed in range(3):
+        micrograph = offsets(seed)[1]
+        envelope = np.ones((40, 24))
+        envelope[: 2 * WRONG] = np.exp(-0.25 * bfactor * FREQUENCY2)
+        assert found(left_of(envelope, micrograph, seed), micrograph) is None
 
 
 def test_bfactors_of_predictions_do_not_hide_it() -> None:

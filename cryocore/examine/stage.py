@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import numpy as np
+
 from cryocore.backend import Backend
 from cryocore.examine.duplicates import find_duplicates
 from cryocore.examine.point_group import examine_point_group
@@ -26,10 +28,11 @@ def examine(particles: Path, round_dir: Path, *, symmetry: str, seed: int, backe
     symmetry : the point group that the run has
     """
     data = Particles.read(particles)
-    group = examine_point_group(data, round_dir / "mask.mrc", symmetry, seed=seed, backend=backend)
-    log.log(logging.WARNING if group.verdict == "contradicted" else logging.INFO, group.sentence)
     duplicates, listed = find_duplicates(data, symmetry, seed=seed), out.with_name(DUPLICATES)
     warning = duplicates.warning(listed, data.parent)
     log.log(logging.WARNING if warning else logging.INFO, warning or duplicates.sentence)
+    once = data.take(np.flatnonzero(~np.isin(data.ids, duplicates.second)))  # noise in both half sets breaks any group
+    group = examine_point_group(once, round_dir / "mask.mrc", symmetry, seed=seed, backend=backend)
+    log.log(logging.WARNING if group.verdict == "contradicted" else logging.INFO, group.sentence)
     write_table(listed, duplicates.table(data.ids), complete=duplicates.complete)
     write_json(out, {"point_group": group.as_dict(), "duplicates": duplicates.as_dict() | {"warning": warning}})

@@ -30,6 +30,7 @@ from cryocore.examine.duplicates import (
     peaks,
     phases,
 )
+from cryocore.examine.point_group import examine_point_group
 from cryocore.formats.stacks import read_images
 from cryocore.geometry.rotations import (
     angular_distance_deg,
@@ -53,10 +54,10 @@ DATA = {"n_particles": 600, "n_micrographs": 6, "box": 48, "pixel_size_angstrom"
 SEVEN_PIXELS = (7 * PIXEL, 7 * PIXEL)
 
 
-def simulated(folder: Path, share: float, *, seed: int = 1, **changes: object) -> Particles:
+def simulated(folder: Path, share: float, *, seed: int = 1, symmetry: str = "C1", **changes: object) -> Particles:
     plant = PlantedErrors(duplicate=share, duplicate_angstrom=SEVEN_PIXELS)
     settings = Simulate.model_validate({**DATA, **changes})
-    simulate(settings, plant, symmetry="C1", seed=seed, out_dir=folder, backend=get_backend("cpu"))
+    simulate(settings, plant, symmetry=symmetry, seed=seed, out_dir=folder, backend=get_backend("cpu"))
     return ingest(folder / "particles.star", root=None, pixel_size_angstrom=None, seed=0)
 
 
@@ -360,3 +361,21 @@ def test_the_stage_writes_a_selection_without_them(tmp_path: Path) -> None:
     left = ingest(tmp_path / "particles_unique.star", root=None, pixel_size_angstrom=None, seed=0)
     after = find_duplicates(left, "C1", seed=0)
     assert after.n_compared > 0 and not len(after.first) and after.warning(file, str(star)) is None
+
+
+def test_duplicates_do_not_speak_against_the_point_group(tmp_path: Path) -> None:
+    """Noise that both half sets have is the same under no rotation."""
+    data = simulated(
+        tmp_path, 0.3, symmetry="C4", molecule="channel", pixel_size_angstrom=3.0, snr=0.02, n_particles=400
+    )
+    backend, file = get_backend("cpu"), tmp_path / "particles.parquet"
+    data.write(file)
+    common = {"symmetry": "C4", "backend": backend}
+    reconstruct(file, None, None, settings=Reconstruct(), out_dir=tmp_path / "round_0", **common)
+    examine(file, tmp_path / "round_0", seed=0, out=tmp_path / "examine.json", **common)
+    answer = json.loads((tmp_path / "examine.json").read_text())
+    assert answer["duplicates"]["noticed"] and answer["point_group"]["n_particles"] == 280
+    assert answer["point_group"]["verdict"] == "supported"
+    assert examine_point_group(data, tmp_path / "round_0" / "mask.mrc", "C4", seed=0, backend=backend).verdict == (
+        "contradicted"
+    )

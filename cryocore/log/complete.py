@@ -55,7 +55,9 @@ def write_log(out: Path, parts: Sequence[Path], *, seed: int) -> None:
     found = assessed(columns, seed, metadata.get("symmetry"), defocus)
     odds, rate = found.odds.astype(np.float32), found.error_rate
     kinds = pa.DictionaryArray.from_arrays(found.kind, list(found.kinds))
-    signal = signal_of(columns).as_dict() if "z" in columns else None
+    signal = signal_of(columns) if "z" in columns else None
+    if rate is not None and signal is not None and signal.is_missing:
+        rate = rate.of_chance()
 
     def tables() -> Iterator[pa.Table]:
         start = 0
@@ -69,7 +71,7 @@ def write_log(out: Path, parts: Sequence[Path], *, seed: int) -> None:
         out,
         tables(),
         error_rate=rate and rate.as_dict(),
-        signal=signal,
+        signal=signal and signal.as_dict(),
         kinds=found.kinds_expected,
         wrong_defocus=defocus and named(defocus, columns["micrograph"]),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -29,6 +29,7 @@ MODEL_ERROR, PER_AMBIGUITY = 0.01, 0.25
 particles, with p the probability of being correct; see docs/explanation/error-model.md."""
 DISAGREEMENT = 0.1
 """Difference from Storey's estimate that is worth a note."""
+NO_SIGNAL = "images match the map at random poses as well as at their own"
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ class ErrorRate:
     """Share of the particles that are not correct.
 
     ``value`` with its 95 % interval ``low`` to ``high``; ``method`` is mixture, or none where there are too few
-    particles, when the interval says nothing; ``second_opinion`` is Storey's estimate, NaN where there is none;
-    ``note`` is empty unless the two disagree.
+    particles or no signal, when the interval says nothing; ``second_opinion`` is Storey's estimate, NaN where there is
+    none; ``note`` is empty unless the two disagree or the interval says nothing.
     """
 
     value: float
@@ -46,6 +47,10 @@ class ErrorRate:
     method: str
     second_opinion: float
     note: str
+
+    def of_chance(self) -> ErrorRate:
+        """The same where images show no signal: the model then tells chance from chance."""
+        return replace(self, low=0.0, high=1.0, method="none", note=NO_SIGNAL)
 
     def as_dict(self) -> dict[str, float | str | None]:
         """Values for JSON, rounded; None for what is not a number."""

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from cryocore.log.error_rate import disagreement, estimate, resampled, storey
+from cryocore.log.complete import write_log
+from cryocore.log.error_rate import NO_SIGNAL, ErrorRate, disagreement, estimate, resampled, storey
 from cryocore.log.evidence import evidence
 from cryocore.log.mixture import fit_evidence
+from cryocore.tables.io import read_schema, table_metadata, write_table
 from tests.select.logs import KINDS, PlantedLog, permuted, planted_log
 
 
@@ -95,3 +99,18 @@ def test_deterministic_and_independent_of_order() -> None:
 def test_too_few_particles_know_nothing() -> None:
     rate = of(planted_log(40, {"misoriented": 0.5}))
     assert (rate.low, rate.high, rate.method) == (0.0, 1.0, "none")
+
+
+@pytest.mark.parametrize(("rate", "method"), [(1.0, "none"), (0.5, "mixture")])
+def test_nothing_is_told_of_images_without_signal(tmp_path: Path, rate: float, method: str) -> None:
+    """The model tells chance from chance there."""
+    log = planted_log(400, {"junk": rate})
+    poses = log.columns["random_pose_z"]
+    table = {name: values for name, values in log.columns.items() if values.ndim == 1}
+    flat = pa.FixedSizeListArray.from_arrays(pa.array(poses.ravel()), poses.shape[1])
+    write_table(tmp_path / "scores.parquet", pa.table(table | {"random_pose_z": flat}))
+    write_log(tmp_path / "log.parquet", [tmp_path / "scores.parquet"], seed=0)
+    found = ErrorRate.of(table_metadata(read_schema(tmp_path / "log.parquet")))
+    assert found is not None and found.method == method
+    assert (found.low, found.high) == (0.0, 1.0) if method == "none" else 0.0 < found.low < 0.5 < found.high < 1.0
+    assert (NO_SIGNAL in found.note) == (method == "none")

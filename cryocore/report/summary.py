@@ -95,9 +95,8 @@ def summarise(
     rounds, curves, stop = found.rounds, found.curves, found.stop
     table = rounds_table(rounds, stop)
     write_table(out_table, table, run=str(settings.get("run", run_dir.name)))
-    print(console_table(table), recommended_sentence(rounds, stop), sep="\n\n")
-    if found.warnings:
-        print("", *(f"Look at this first: {sentence}" for sentence in found.warnings), sep="\n")
+    told = "\n".join(f"Look at this first: {sentence}" for sentence in found.warnings)
+    print(*filter(None, (console_table(table), told, recommended_sentence(rounds, stop))), sep="\n\n")
     root = (settings.get("input") or {}).get("root")
     _copy_subset(run_dir, stop.recommended, star, out_star, root)
     if out_assessed is not None:

@@ -119,12 +119,13 @@ def _resolution_warnings(rounds: Sequence[Metrics]) -> list[str]:
     shell = 1.0 / (last["box"] * last["pixel_size_angstrom"])
     fineness = [1.0 / m["resolution_angstrom"] for m in rounds]
     found = []
-    if fineness[-1] < fineness[0] - 0.5 * shell and last["fsc_area"] <= first["fsc_area"]:
+    low, high = last["resolution_low_angstrom"], last["resolution_high_angstrom"]
+    coarser = fineness[-1] < fineness[0] - 0.5 * shell and first["resolution_angstrom"] < high
+    if coarser and last["fsc_area"] <= first["fsc_area"]:
         found.append(
             f"Resolution got worse: {first['resolution_angstrom']:.2f} Å in round {first['round']}, "
             f"{last['resolution_angstrom']:.2f} Å in round {last['round']}. Keep more particles."
         )
-    low, high = last["resolution_low_angstrom"], last["resolution_high_angstrom"]
     if low > FLAT * high:
         found.append(
             f"The FSC runs flat near 0.143: with its errors, {low:.2f} to {high:.2f} Å are the same resolution. "

@@ -135,12 +135,14 @@ def test_without_truth(make_run, tmp_path, capsys):
     run = make_run(tmp_path, n=200, n_rounds=1)
     for r in range(2):
         run.validate(r, truth=False, true_map=False)
-    out = report(run, tmp_path, n_rounds=1)
+    out = report(run, tmp_path, n_rounds=2)
     text = " ".join(Page((out / "report.html").read_text()).text)
     assert "Correct rate" not in text and "AUC" not in text
     table = pq.read_table(out / "rounds.parquet")
     assert table["correct_rate"].null_count == 2 and table["auc"].null_count == 2
-    assert capsys.readouterr().out.splitlines()[1].split()[-2:] == ["-", "-"]
+    told = capsys.readouterr().out
+    assert told.splitlines()[1].split()[-2:] == ["-", "-"]
+    assert told.index("Look at this first: The run asks for 2 rounds") < told.index("Recommended subset: round")
 
 
 def test_only_the_first_round(make_run, tmp_path):

@@ -26,7 +26,12 @@ def sentences(last, *, n_rounds=1):
     [
         ({}, {}, None),
         ({"resolution_angstrom": 7.0, "correct_rate": 0.95}, {}, None),
-        ({"resolution_angstrom": 9.0}, {}, "Resolution got worse: 8.00 Å in round 0, 9.00 Å in round 1"),
+        (
+            {"resolution_angstrom": 9.0, "resolution_low_angstrom": 9.1, "resolution_high_angstrom": 8.9},
+            {},
+            "Resolution got worse: 8.00 Å in round 0, 9.00 Å in round 1",
+        ),
+        ({"resolution_angstrom": 9.0, "resolution_low_angstrom": 9.1}, {}, "flat near 0.143"),
         ({"resolution_angstrom": 4.05}, {}, "Nyquist"),
         ({"resolution_low_angstrom": 9.0}, {}, "runs flat near 0.143: with its errors, 9.00 to 7.80 Å"),
         ({"correct_rate": 0.6}, {}, "correct less often"),

@@ -39,6 +39,11 @@ MARKED_ROWS = 8
 """Rows of an image that it is recognised by."""
 LARGEST_PIXEL = 1e18
 """Squares of larger pixels leave float32."""
+SPARSE = 4
+"""Of the pixels in a row, and of the rows, every fourth tells how strong an image is."""
+UNEQUAL = 1.5
+"""Ratio of the standard deviations of two optics groups from which on they are not normalised alike: signal adds less
+to noise of the same power."""
 
 
 @dataclass(frozen=True)
@@ -270,9 +275,10 @@ def check_images(particles: Particles) -> None:
     """Read every image once and refuse NaN, infinite and absurd pixels; single blank images are only reported.
 
     Images that are alike pixel by pixel under different names, as in a stack and a copy of it, are refused if half sets
-    share them, else reported.
+    share them, else reported, and so are optics groups that are not normalised alike.
     """
     blank = 0
+    deviations = np.zeros(len(particles), dtype=np.float32)
     marks = np.zeros(len(particles), dtype=np.uint64)
     size = batch_size(max(o.box for o in particles.optics))
     for rows, images in batches(particles, np.arange(len(particles)), size, progress="check images"):
@@ -292,12 +298,28 @@ def check_images(particles: Particles) -> None:
             )
         blank += int((highest == lowest).sum())
         marks[rows] = np.where(highest == lowest, 0, _marks(images))
+        deviations[rows] = images[:, ::SPARSE, ::SPARSE].std(axis=(1, 2), dtype=np.float64)
     if blank == len(particles):
         problem = "all images are blank: the pixels of each are equal"
         raise InputError(problem, file=particles.parent, column=IMAGE_NAME, fix="Extract the particles again")
     if blank:
         log.warning("%s: %d images are blank: all their pixels are equal", particles.parent, blank)
     _compare_marks(particles, marks)
+    _compare_deviations(particles, deviations)
+
+
+def _compare_deviations(particles: Particles, deviations: NDArray[np.float32]) -> None:
+    """Say so where optics groups are of unequal strength, by the standard deviations ``(n,)`` of their images."""
+    group, shown = particles.column("optics_group"), deviations > 0
+    typical = {int(g) + 1: float(np.median(deviations[shown & (group == g)])) for g in np.unique(group[shown])}
+    weak, strong = min(typical, key=typical.__getitem__), max(typical, key=typical.__getitem__)
+    if typical[strong] > UNEQUAL * typical[weak]:
+        log.warning(
+            "%s: images of optics group %d are %.3g times as strong as those of group %d (standard deviations %.3g and "
+            "%.3g), and are taken to be normalised to equal noise: normalise them alike, as relion_preprocess does, or "
+            "maps and scores are those of the stronger ones",
+            *(particles.parent, strong, typical[strong] / typical[weak], weak, typical[strong], typical[weak]),
+        )
 
 
 def _marks(images: NDArray[Any]) -> NDArray[np.uint64]:

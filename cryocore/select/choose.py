@@ -213,7 +213,9 @@ def require_enough(
             f"{settings.rule} {value:g} keeps {kept} of the {len(weights)} particles of half set {half} in "
             f"round {round_number}{weighed}; at least {settings.minimum} are wanted" + _estimated(estimate),
             setting="select.value",
-            fix=_most_are_incorrect(estimate) + "Loosen select.value, or lower select.minimum",
+            fix="Bring more particles, or lower select.minimum"
+            if len(weights) < settings.minimum
+            else _most_are_incorrect(estimate) + "Loosen select.value, or lower select.minimum",
         )
     if listed < settings.minimum:
         raise InputError(

@@ -382,6 +382,20 @@ def test_blank_images_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixt
     assert "1 images are blank" in caplog.text
 
 
+@pytest.mark.parametrize(("factor", "said"), [(1.3, False), (2.0, True)])
+def test_optics_groups_that_are_not_normalised_alike_are_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, factor: float, said: bool
+) -> None:
+    images = noise_images()
+    images[N // 2 :] *= factor
+    images[0] = 0.0
+    write_mrc(tmp_path / "a.mrcs", images)
+    groups = particle_columns() | {"rlnOpticsGroup": [1] * (N // 2) + [2] * (N // 2)}
+    load(write_data_set(tmp_path, particles=groups, optics=optics_columns(2)))
+    assert ("images of optics group 2 are" in caplog.text) == said
+    assert not said or 1.5 < float(caplog.text.split("group 2 are ")[1].split()[0]) < 2.6
+
+
 @pytest.mark.parametrize("suffix", [":mrcs", ":MRCS", ":mrc", ":st"])
 def test_formats_behind_image_names(tmp_path: Path, suffix: str) -> None:
     write_mrc(tmp_path / "a.mrc", noise_images())

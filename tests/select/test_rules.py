@@ -273,6 +273,14 @@ def test_a_selection_that_leaves_too_few_says_what_was_estimated() -> None:
         choose(incorrect, Select(rule="mixture", minimum=200), 1, symmetry="C4", rate=rate)
 
 
+def test_a_half_set_of_fewer_than_the_minimum_asks_for_more() -> None:
+    few = {name: values[:80] for name, values in COLUMNS.items()}
+    found = assessed(few, seed=0)
+    few[MIXTURE] = found.odds
+    with pytest.raises(InputError, match=r"keeps 40 of the 40 .* Bring more particles, or lower select.minimum"):
+        choose(few, Select(rule="mixture", minimum=50), 1, symmetry="C4", rate=found.error_rate)
+
+
 def test_the_order_of_rising_values_is_that_of_a_full_sort() -> None:
     rng = np.random.default_rng(0)
     values, ids = rng.integers(0, 200, 2000).astype(np.float64), rng.permutation(2000).astype(np.uint64)

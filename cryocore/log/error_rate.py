@@ -29,6 +29,9 @@ MODEL_ERROR, PER_AMBIGUITY = 0.01, 0.25
 particles, with p the probability of being correct; see docs/explanation/error-model.md."""
 DISAGREEMENT = 0.1
 """Difference from Storey's estimate that is worth a note."""
+INVERTED, LEAST_INVERTED = -2.5, 0.1
+"""zc below which an image shows the inverse of its prediction, where 0.6 % of junk is, and the share of such images
+that is worth a note: gold beads bring 4 %."""
 NO_SIGNAL = "images match the map at random poses as well as at their own"
 
 
@@ -38,7 +41,7 @@ class ErrorRate:
 
     ``value`` with its 95 % interval ``low`` to ``high``; ``method`` is mixture, or none where there are too few
     particles or no signal, when the interval says nothing; ``second_opinion`` is Storey's estimate, NaN where there is
-    none; ``note`` is empty unless the two disagree or the interval says nothing.
+    none; ``note`` is empty unless the two disagree, images are inverted, or the interval says nothing.
     """
 
     value: float
@@ -120,7 +123,8 @@ def estimate_from(
     own = ndtri(0.975) * float(np.hypot(own, doubt))
     low = max(0.0, value - float(np.hypot(max(above, 0.0), own)))
     high = min(1.0, value + float(np.hypot(max(-below, 0.0), own)))
-    return ErrorRate(value, low, high, "mixture", second, disagreement(value, low, high, second))
+    note = inverted(columns, data) or disagreement(value, low, high, second)
+    return ErrorRate(value, low, high, "mixture", second, note)
 
 
 def resampled(data: Evidence, model: Mixture, *, ids: Ids, half: NDArray[np.int8], seed: int) -> Floats:
@@ -170,6 +174,15 @@ def storey(columns: Mapping[str, NDArray[Any]], data: Evidence | None = None) ->
     slope = float(null.mean(axis=1) @ root / (root @ root))
     below = data.z[known] - slope * root < np.median(null - slope * root[:, None])
     return min(1.0, 2.0 * float(np.mean(below)))
+
+
+def inverted(columns: Mapping[str, NDArray[Any]], data: Evidence) -> str:
+    """What it means where many images match the map upside down; empty where few do."""
+    told = data.known & ~data.spoilt
+    if "junk" not in data.classes or not told.any():
+        return ""
+    share = float(np.mean(np.asarray(columns["zc"])[told] < INVERTED))
+    return f"{100 * share:.0f} % of the images match the map with inverted contrast" * (share >= LEAST_INVERTED)
 
 
 def disagreement(value: float, low: float, high: float, second: float) -> str:

@@ -114,3 +114,13 @@ def test_nothing_is_told_of_images_without_signal(tmp_path: Path, rate: float, m
     assert found is not None and found.method == method
     assert (found.low, found.high) == (0.0, 1.0) if method == "none" else 0.0 < found.low < 0.5 < found.high < 1.0
     assert (NO_SIGNAL in found.note) == (method == "none")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4])
+def test_images_of_inverted_contrast_are_noted(share: float) -> None:
+    log = planted_log(400, {"junk": 0.3})
+    columns, turned = dict(log.columns), np.arange(400) < 400 * share
+    for name in ("z", "zc", "ldac"):
+        columns[name] = np.where(turned, -columns[name], columns[name])
+    note = estimate(columns, ids=columns["particle_id"], half=columns["half"]).note
+    assert ("% of the images match the map with inverted contrast" in note) == (share > 0)

@@ -182,7 +182,7 @@ def inverted(columns: Mapping[str, NDArray[Any]], data: Evidence) -> str:
     if "junk" not in data.classes or not told.any():
         return ""
     share = float(np.mean(np.asarray(columns["zc"])[told] < INVERTED))
-    return f"{100 * share:.0f} % of the images match the map with inverted contrast" * (share >= LEAST_INVERTED)
+    return f"{100 * share:.0f} % of the images match the map with inverted contrast" if share >= LEAST_INVERTED else ""
 
 
 def disagreement(value: float, low: float, high: float, second: float) -> str:

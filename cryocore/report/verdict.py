@@ -21,6 +21,8 @@ UNCOVERED_SHARE = 0.05
 """Share of the directions that a list may leave out."""
 LEAST_AGREEMENT = 4.0
 """Standard errors by which the FSC of half maps lies above chance, at least, if there is a signal."""
+CERTAIN_AGREEMENT = 8.0
+"""Of the half maps of a later round, from which on its particles show signal where all of them do not."""
 UNLIKE_LIST = 0.05
 """Difference of the effective number of particles from that of the list, from which on both are named."""
 
@@ -79,7 +81,7 @@ def warnings(rounds: Sequence[Metrics], *, n_rounds: int) -> list[str]:
     """Everything in a run that its reader should look at before believing it."""
     first, last = rounds[0], rounds[-1]
     found = [
-        *_noise_warnings(first),
+        *_noise_warnings(rounds),
         *_resolution_warnings(rounds),
         *_truth_warnings(first, last),
         *_half_set_warnings(last),
@@ -93,10 +95,17 @@ def warnings(rounds: Sequence[Metrics], *, n_rounds: int) -> list[str]:
     return found
 
 
-def _noise_warnings(first: Metrics) -> list[str]:
-    agreement = first["half_map_agreement"]
+def _noise_warnings(rounds: Sequence[Metrics]) -> list[str]:
+    agreement = rounds[0]["half_map_agreement"]
     if agreement is None or agreement >= LEAST_AGREEMENT:
         return []
+    later = max(rounds, key=lambda m: m["half_map_agreement"] or 0.0)
+    if later["half_map_agreement"] >= CERTAIN_AGREEMENT:
+        return [
+            "Most particles show no signal: the half maps of all of them agree no better than those of noise "
+            f"({agreement:.1f} standard errors above chance), those of round {later['round']} do "
+            f"({later['half_map_agreement']:.1f}). Look at what most images hold."
+        ]
     return [
         "No signal is found: the half maps of all particles agree no better than those of noise "
         f"({agreement:.1f} standard errors above chance), and nothing else in this report can be relied on."

@@ -70,10 +70,16 @@ def test_more_is_dropped_than_is_wrong(kept, rate, expected):
 
 
 def test_half_maps_that_agree_by_chance_come_first():
-    noise = [{**BASE, "half_map_agreement": 1.2}, {**BASE, "round": 1, "auc": 0.5}]
+    noise = [{**BASE, "half_map_agreement": 1.2}, {**BASE, "round": 1, "auc": 0.5, "half_map_agreement": 3.0}]
     first, second = warnings(noise, n_rounds=1)
     assert first.startswith("No signal is found: the half maps of all particles agree no better than those of noise")
     assert warnings([BASE, {**BASE, "round": 1, "auc": 0.5}], n_rounds=1) == [second]
+
+
+def test_signal_of_a_few_particles_is_found_among_noise():
+    few = [{**BASE, "half_map_agreement": 1.2}, {**BASE, "round": 1, "half_map_agreement": 12.0}]
+    (sentence,) = warnings(few, n_rounds=1)
+    assert sentence.startswith("Most particles show no signal") and "those of round 1 do (12.0)" in sentence
 
 
 def test_a_short_list_is_no_loss_where_the_map_counts_the_others():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from cryocore.score.scores import BAND_COLUMNS, BandStatistics, cryosieve
 from cryocore.select.rules import weights_of
 from cryocore.statistics import posterior
 from cryocore.tables.io import read_table, write_table
-from cryocore.tables.particles import BFACTOR, Particles, read_subset
+from cryocore.tables.particles import Particles, read_subset
 from cryocore.types import Bools, Floats, Floats32
 from cryocore.validate.metrics import truth_map_metrics
 
@@ -44,6 +44,11 @@ FIRST_CUTOFF_ANGSTROM = 40.0
 ROUNDS_ACROSS = 2
 SOFT = Select(rule="soft")
 """The rule by which comparisons weigh and select."""
+
+Envelopes = Mapping[str, Floats32]
+"""Those of the columns ``QUALITY`` of a subset that are known, ``(n,)`` each."""
+EVEN: Envelopes = {}
+"""All particles are alike."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ def best(values: Floats, half: NDArray[np.int8], counts: dict[int, int]) -> Bool
 
 
 def comparison_maps(
-    run: Run, weights: Floats, selected: Bools, oracle: Floats | None, bfactor_angstrom2: Floats32 | None = None
+    run: Run, weights: Floats, selected: Bools, oracle: Floats | None, envelopes: Envelopes
 ) -> dict[str, Any]:
     """The last round's particles beside others of the same data.
 
@@ -87,7 +92,7 @@ def comparison_maps(
     weights, selected : (n,) of the last round; subsets "of the same size" have as many particles as it selects in each
         half set
     oracle : (n,) the best score that there is; None without a true map
-    bfactor_angstrom2 : (n,) that the last round's particles count by beside those of their file; None: there are none
+    envelopes : those of the last round's particles, columns ``QUALITY``
 
     Returns
     -------
@@ -110,7 +115,7 @@ def comparison_maps(
         subsets["across"] = scored_across(run, weights)
         subsets |= {"oracle": best(oracle, run.half, size), "oracle_weights": probabilities(oracle, run.correct)}
     found = {
-        name: measured(run, np.asarray(kept, dtype=np.float64), bfactor_angstrom2 if name == "chosen" else None)
+        name: measured(run, np.asarray(kept, dtype=np.float64), envelopes if name == "chosen" else {})
         for name, kept in subsets.items()
     }
     found["chosen"] |= summary(run, selected)
@@ -180,14 +185,14 @@ def summary(run: Run, selected: Bools) -> dict[str, Any]:
     return {"n": int(selected.sum()), "correct_rate": rate}
 
 
-def measured(run: Run, weights: Floats, bfactor_angstrom2: Floats32 | None = None) -> dict[str, Any]:
+def measured(run: Run, weights: Floats, envelopes: Envelopes = EVEN) -> dict[str, Any]:
     """The particles of a map that ``soft`` would select; the map's ``fsc_truth``, by shell, and ``beyond_truth``.
 
     Without a true map ``fsc_truth`` is None, and ``beyond_truth`` is not there.
     """
     found: dict[str, Any] = {**summary(run, RULES[SOFT.rule].selected(weights)), "fsc_truth": None}
     if run.true_map is not None:
-        maps = make_map(run, weights, bfactor_angstrom2)
+        maps = make_map(run, weights, envelopes)
         found["fsc_truth"] = truth_map_metrics(maps, run.true_map)["fsc_truth"]
         found["beyond_truth"] = beyond_truth(maps, run.true_map)
     return found
@@ -213,14 +218,13 @@ def with_areas(values: dict[str, Any], resolved: int | None = None) -> dict[str,
     return {**values, **areas}
 
 
-def make_map(run: Run, weights: Floats, bfactor_angstrom2: Floats32 | None = None) -> Path:
-    """Half maps and map of a subset under the run's mask, of particles with B-factors beside those of their file if any
-    are given; returns their folder, which the next call overwrites."""
+def make_map(run: Run, weights: Floats, envelopes: Envelopes = EVEN) -> Path:
+    """Half maps and map of a subset under the run's mask, of particles with the columns ``QUALITY`` that are
+    given; returns their folder, which the next call overwrites."""
     subset, out = run.folder / "subset.parquet", run.folder / "maps"
     out.mkdir(exist_ok=True)
     ids = read_table(run.particles, ["particle_id"]).column("particle_id")
-    quality = {} if bfactor_angstrom2 is None else {BFACTOR: bfactor_angstrom2}
-    write_table(subset, pa.table({"particle_id": ids, "weight": weights.astype(np.float32), **quality}))
+    write_table(subset, pa.table({"particle_id": ids, "weight": weights.astype(np.float32), **envelopes}))
     settings = run.config.reconstruct.model_copy(update={"full_every": 1})
     common: dict[str, Any] = {"settings": settings, "symmetry": run.config.symmetry, "backend": run.backend}
     reconstruct(run.particles, subset, run.results / "round_0" / "mask.mrc", out_dir=out, **common)

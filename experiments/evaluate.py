@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from cryocore.backend import Backend
 from cryocore.config.run import Config
 from cryocore.log.columns import score_columns
-from cryocore.log.names import APPLIED_BFACTOR, lower_is_better
+from cryocore.log.names import lower_is_better
 from cryocore.log.rounds import open_round
 from cryocore.simulate.plant import CORRECT
 from cryocore.tables.io import read_table, table_metadata
@@ -59,7 +59,7 @@ def evaluate(home: Path, config: Config, backend: Backend, progress: Progress = 
     progress("scores of all rounds")
     rounds = [round_numbers(results, r, correct, kinds) for r in range(config.n_rounds + 1)]
     last = open_round(log_of(results, config.n_rounds))
-    log, bfactor = last.table(["weight", "selected"]), last.column(APPLIED_BFACTOR)
+    log = last.table(["weight", "selected"])
     found: dict[str, Any] = {
         "n": len(data),
         "error_rate": round(float(1.0 - correct.mean()), 6),
@@ -78,7 +78,7 @@ def evaluate(home: Path, config: Config, backend: Backend, progress: Progress = 
             found["oracle"] = aucs_by_kind(oracle, correct, kinds)
         progress("maps of other subsets")
         weights = log.column("weight").to_numpy().astype(np.float64)
-        found["maps"] = comparison_maps(run, weights, log.column("selected").to_numpy(), oracle, bfactor)
+        found["maps"] = comparison_maps(run, weights, log.column("selected").to_numpy(), oracle, last.quality())
         if run.true_map is not None:
             found["cryosieve_rule"] = {
                 name: cryosieve_rule(run, self_contribution=name == "self_contribution_in", progress=progress)

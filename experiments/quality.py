@@ -25,15 +25,15 @@ from cryocore.log.bands import coefficients_noise, mean_squared_frequency
 from cryocore.log.quality import Quality, quality
 from cryocore.log.rounds import LogRound, open_round
 from cryocore.maps.fsc import fsc, resolution_at, shell_resolution
-from cryocore.maps.mrc import read_map, write_stack
+from cryocore.maps.mrc import read_map
 from cryocore.reconstruct import reconstruct
 from cryocore.reconstruct.stage import sums_grid
 from cryocore.score import score
 from cryocore.simulate.stage import STACK, simulate
 from cryocore.tables.io import read_table
-from cryocore.tables.particles import BFACTOR, Particles
+from cryocore.tables.particles import BFACTOR, SCALE, Particles
 from cryocore.types import Floats, Floats32, Ints
-from experiments.comparisons import Run, best, cryosieve_rule, log_odds, weigh
+from experiments.comparisons import EVEN, Envelopes, Run, best, cryosieve_rule, log_odds, weigh
 from experiments.evaluate import read_truth
 
 Values = dict[str, Any]
@@ -52,8 +52,6 @@ RESLOG_SIZES = 5
 DEFOCUS_SD_ANGSTROM = 300.0
 SCALE_SPREAD = 0.3
 """Of what else may differ between micrographs: errors of the defocus, and the logarithm of the signal's scale."""
-BRIGHTER = 4.0
-"""Ratio of the SNRs of two sets of the same noise, whose difference is signal."""
 
 
 class Held:
@@ -71,6 +69,11 @@ class Held:
     def read(self, rows: NDArray[np.integer[Any]], memory: NDArray[Any] | None = None) -> Floats32:
         """Images of the given rows."""
         return np.ascontiguousarray(self._images[rows])
+
+
+def dull(bfactor_angstrom2: Floats) -> Envelopes:
+    """Particles that differ in B alone."""
+    return {BFACTOR: bfactor_angstrom2.astype(np.float32)}
 
 
 @dataclass(frozen=True)
@@ -97,10 +100,10 @@ class Maps:
         grid, group = sums_grid(particles, run.config.reconstruct), point_group(run.config.symmetry)
         return cls(particles, images, grid, mask, true, group, run.backend)
 
-    def measured(self, weights: Floats, bfactor_angstrom2: Floats32 | None = None) -> Values:
-        """What the map of particles with weights and B-factors ``(n,)`` is worth: ``area`` and ``resolution_angstrom``
+    def measured(self, weights: Floats, envelopes: Envelopes = EVEN) -> Values:
+        """What the map of particles with weights ``(n,)`` and envelopes is worth: ``area`` and ``resolution_angstrom``
         of the FSC of the mean of its half maps with the truth."""
-        particles = self.particles.with_bfactors(bfactor_angstrom2)
+        particles = self.particles.with_envelopes(envelopes)
         images = self.images
         sums = accumulate(particles, weights.astype(np.float32), self.grid, self.backend, source=lambda _: Held(images))
         solver = Solver(symmetrise(sums, self.group, self.backend), self.group)
@@ -114,10 +117,10 @@ class Maps:
     def _fsc_truth(self, made: Floats32) -> Floats:
         return fsc(made * self.mask, self.true * self.mask)
 
-    def reslog(self, weights: Floats, bfactor_angstrom2: Floats32 | None, seed: int) -> float | None:
+    def reslog(self, weights: Floats, envelopes: Envelopes, seed: int) -> float | None:
         """B-factor of the resolution over the logarithm of the number of particles (Rosenthal and Henderson 2003),
         Å²; None where too few resolutions can be used."""
-        particles, grid, images = self.particles.with_bfactors(bfactor_angstrom2), self.grid, self.images
+        particles, grid, images = self.particles.with_envelopes(envelopes), self.grid, self.images
         w = weights.astype(np.float32)
         sizes = [round(v) for v in np.geomspace(1 / 8, 1, RESLOG_SIZES) * np.count_nonzero(w)]
         about = (grid, self.mask, self.group, self.backend, lambda _: Held(images), (seed, 0), "ResLog")
@@ -202,18 +205,18 @@ def correlation(data: DataSet, found: Quality | None) -> float | None:
 
 
 def by_bfactors(data: DataSet, found: Quality | None) -> Values:
-    """Maps of the same particles and weights: without B-factors, with those that are found, the true ones, and those
-    that the data allow to know; of the first seeds the first three have a B-factor by ResLog."""
-    bfactors: dict[str, Floats32 | None] = {"equal": None}
+    """Maps of the same particles and weights: without B-factors, with envelopes that are found, the true B-factors, and
+    those that the data allow to know; of the first seeds the first three have a B-factor by ResLog."""
+    envelopes: dict[str, Envelopes] = {"equal": EVEN}
     if found is not None:
-        bfactors["found"] = found.bfactor_angstrom2
+        envelopes["found"] = found.columns()
     if data.bfactor_angstrom2.any():
-        bfactors |= {"true": data.bfactor_angstrom2.astype(np.float32), "known": known(data).astype(np.float32)}
-    maps = {name: data.maps.measured(data.weights, own) for name, own in bfactors.items()}
+        envelopes |= {"true": dull(data.bfactor_angstrom2), "known": dull(known(data))}
+    maps = {name: data.maps.measured(data.weights, own) for name, own in envelopes.items()}
     seed = data.run.config.seed
     for name in ("equal", "found", "true") if seed < COSTLY_SEEDS else ():
         if name in maps:
-            maps[name]["bfactor_angstrom2"] = data.maps.reslog(data.weights, bfactors[name], seed)
+            maps[name]["bfactor_angstrom2"] = data.maps.reslog(data.weights, envelopes[name], seed)
     return maps
 
 
@@ -285,8 +288,8 @@ def weighed_by_resolution(data: DataSet, bfactor_angstrom2: Floats) -> Values:
 
     A weight w in both sums is an image and a CTF that are multiplied by √w.
     """
-    half_of_it = (0.5 * bfactor_angstrom2).astype(np.float32)
-    images = fallen_off(data.maps.images, half_of_it, data.maps.grid.pixel_size_angstrom)
+    half_of_it = dull(0.5 * bfactor_angstrom2)
+    images = fallen_off(data.maps.images, half_of_it[BFACTOR], data.maps.grid.pixel_size_angstrom)
     return replace(data.maps, images=images).measured(data.weights, half_of_it)
 
 
@@ -310,15 +313,15 @@ def beyond(data: DataSet) -> Values:
     ``scale``: of :func:`of_scales`
     """
     rng = np.random.default_rng([data.run.config.seed, 5])
-    offset, scale = rng.normal(size=(2, data.run.config.input.simulate.n_micrographs))
+    offset = rng.normal(size=data.run.config.input.simulate.n_micrographs)
     return {
         "defocus": of_wrong_defocus(data, DEFOCUS_SD_ANGSTROM * offset[data.micrograph]),
-        "scale": of_scales(data, np.exp(SCALE_SPREAD * scale)[data.micrograph]),
+        "scale": of_scales(data, SCALE_SPREAD),
     }
 
 
 def of_wrong_defocus(data: DataSet, error_angstrom: Floats) -> Values:
-    """FSC areas where recorded defoci are off by ``(n,)`` Å: without B-factors, with those that are found, and with the
+    """FSC areas where recorded defoci are off by ``(n,)`` Å: without envelopes, with those that are found, and with the
     true defoci."""
     folder = data.run.folder / "defocus"
     folder.mkdir()
@@ -328,10 +331,9 @@ def of_wrong_defocus(data: DataSet, error_angstrom: Floats) -> Values:
     off = scored(with_defocus(data.maps.particles, error_angstrom), config, data.run.backend, folder)
     found = quality(off.log, seed=config.seed)
     maps = replace(off.maps, mask=data.maps.mask)
-    bfactor = None if found is None else found.bfactor_angstrom2
     return {
         "equal": maps.measured(off.weights)["area"],
-        "found": maps.measured(off.weights, bfactor)["area"],
+        "found": maps.measured(off.weights, EVEN if found is None else found.columns())["area"],
         "true": data.maps.measured(off.weights)["area"],
     }
 
@@ -345,47 +347,25 @@ def with_defocus(particles: Particles, error_angstrom: Floats) -> Particles:
     return replace(particles, table=table)
 
 
-def of_scales(data: DataSet, scale: Floats) -> Values:
-    """FSC areas where the signal of each image is multiplied by ``(n,)``: without knowing it, and with particles that
-    count by the true scale and by what the band sums say of their micrograph's; of the set as it is ``even``, where
-    they do so.
-
-    A set of the same noise and stronger signal tells the signal.
-    """
+def of_scales(data: DataSet, spread: float) -> Values:
+    """FSC areas where the logarithm of micrographs' signal has a standard deviation ``spread``: without knowing it,
+    with the envelopes that are found, and with the true scales."""
     config = data.run.config
-    bright = config.input.simulate.model_copy(update={"snr": BRIGHTER * config.input.simulate.snr})
+    faint = config.input.simulate.model_copy(update={"micrograph_scale_spread": spread})
     common: Values = {"symmetry": config.symmetry, "seed": config.seed, "backend": data.run.backend}
     with tempfile.TemporaryDirectory(dir=data.run.folder) as name:
         folder = Path(name)
-        simulate(bright, config.input.plant, out_dir=folder, **common)
-        brighter = np.asarray(read_images(folder / STACK), dtype=np.float32)
-        signal = (brighter - data.maps.images) / np.float32(BRIGHTER**0.5 - 1.0)
-        images = data.maps.images + (scale.astype(np.float32) - 1.0)[:, None, None] * signal
-        write_stack(folder / STACK, [images], data.maps.grid.pixel_size_angstrom)
+        simulate(faint, config.input.plant, out_dir=folder, **common)
+        images = np.asarray(read_images(folder / STACK), dtype=np.float32)
         scaled = scored(replace(data.maps.particles, root=name), config, data.run.backend, folder)
-        found = micrograph_scales(scaled)
+        truth, found = read_table(folder / "truth.parquet"), quality(scaled.log, seed=config.seed)
     maps = replace(data.maps, images=images)
+    true = {SCALE: truth.column(SCALE).to_numpy()} if SCALE in truth.column_names else EVEN
     return {
         "equal": maps.measured(scaled.weights)["area"],
-        "found": maps.measured(scaled.weights * found)["area"],
-        "true": maps.measured(scaled.weights * scale)["area"],
-        "even": data.maps.measured(data.weights * micrograph_scales(data))["area"],
+        "found": maps.measured(scaled.weights, EVEN if found is None else found.columns())["area"],
+        "true": maps.measured(scaled.weights, true)["area"],
     }
-
-
-def micrograph_scales(data: DataSet) -> Floats:
-    """How strong the signal of each particle's micrograph is ``(n,)``, within its half set, over that of the map.
-
-    The scale of the predictions that fits the band sums of all its particles best, normal about 1 beforehand.
-    """
-    share, noise, (inner_product, projection_power) = band_columns(data.log, "inner_product", "projection_power")
-    node = np.unique(2 * data.micrograph + data.run.half % 2, return_inverse=True)[1]
-    matched, energy = (
-        np.bincount(node, weights=data.weights * values.sum(axis=1))
-        for values in (share / noise * inner_product, share**2 / noise * projection_power)
-    )
-    prior = SCALE_SPREAD**-2
-    return np.asarray(((matched + prior) / (energy + prior))[node])
 
 
 def gain(values: Values, name: str, kind: str = "area") -> float | None:

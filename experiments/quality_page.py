@@ -124,9 +124,8 @@ BEYOND_TEXT = f"""\
 What else micrographs may differ by: area with the true value less that without, on sets of even B (first seeds).
 *Defocus*: recorded defoci off by a standard deviation of {DEFOCUS_SD_ANGSTROM:g} Å. It is worth the most, but band
 sums do not tell it, and B-factors do not stand in for it. *Scale*: signal multiplied by factors whose logarithm has a
-standard deviation of {SCALE_SPREAD:g}, by which particles count. *Scale found*: by the band sums of the micrograph's
-members in the half set; *even*: the same where all scales are 1. Anisotropic motion and envelopes of other form were
-not measured.
+standard deviation of {SCALE_SPREAD:g}. *Scale found*: with the envelopes that the log gives. Anisotropic motion and
+envelopes of other form were not measured.
 """
 
 
@@ -330,10 +329,8 @@ def beyond_table(rows: dict[Row, list[Values]]) -> str:
             pairs = (("defocus", "true"), ("defocus", "found"), ("scale", "true"), ("scale", "found"))
             for what, name in pairs:
                 cells.append(spread_of([found[what][name] - found[what]["equal"] for found in known]))
-            areas = [case["maps"]["equal"]["area"] for case in cases if "beyond" in case]
-            even = [found["scale"]["even"] - area for found, area in zip(known, areas, strict=True)]
-            lines.append([*cells, spread_of(even)])
-    head = ["", "true defocus", "B found, defocus off", "true scale", "scale found", "even"]
+            lines.append(cells)
+    head = ["", "true defocus", "B found, defocus off", "true scale", "scale found"]
     return table(head, lines) if lines else ""
 
 

@@ -34,7 +34,9 @@ class Select(Section):
     guard_rare_views: bool = Field(
         default=True, description="soft: list the likeliest of views without which directions would be empty"
     )
-    quality: Literal["auto", "none"] = Field(default="auto", description="B-factors of particles, where they differ")
+    quality: Literal["auto", "none"] = Field(
+        default="auto", description="B-factors and scales of micrographs, where they differ"
+    )
     minimum: int = Field(default=50, ge=1, description="fewest particles that a half set may keep")
 
     @model_validator(mode="before")

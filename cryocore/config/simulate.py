@@ -43,6 +43,9 @@ class Simulate(Section):
     scale_spread: float = Field(
         default=0.0, ge=0.0, description="standard deviation of the logarithm of images' scales"
     )
+    micrograph_scale_spread: float = Field(
+        default=0.0, ge=0.0, description="standard deviation of the logarithm of micrographs' signal, as of thicker ice"
+    )
     micrograph_bfactor_sd_angstrom2: float = Field(
         default=0.0, ge=0.0, description="standard deviation of micrographs' B-factors"
     )

@@ -499,11 +499,12 @@ def filter_cs(
     root: str | None = None,
     half: Ints | None = None,
     bfactor_angstrom2: Floats | None = None,
+    scale: Floats | None = None,
 ) -> None:
     """Write the rows of ``parent`` that ``keep`` ``(n,)`` says with all their fields, and their result group.
 
     The group names ``root``, the directory that image paths start from. ``half`` is the half set, 1 or 2, of each row
-    that is kept, and ``bfactor_angstrom2`` the B-factor of its CTF, where these are not those of ``parent``.
+    that is kept, ``bfactor_angstrom2`` and ``scale`` are those of its CTF, where these are not those of ``parent``.
     """
     records = read_records(parent)
     if len(keep) != len(records):
@@ -511,8 +512,9 @@ def filter_cs(
         raise InputError(problem, file=parent, fix="The file has changed: run the workflow from the start")
     kept = records[np.asarray(keep, dtype=bool)]
     kept = kept if half is None else _with_split(kept, half, Path(parent))
-    if bfactor_angstrom2 is not None:
-        kept = _with_fields(kept, {"ctf/bfactor": bfactor_angstrom2}, "<f4")
+    for field, values in (("ctf/bfactor", bfactor_angstrom2), ("ctf/scale", scale)):
+        if values is not None:
+            kept = _with_fields(kept, {field: values}, "<f4")
     write_records(out, kept)
     write_group(out, root, parent, origin_of(parent))
 

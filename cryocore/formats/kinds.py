@@ -22,7 +22,8 @@ if TYPE_CHECKING:  # pandas takes a third of a second that rules and replays do 
 
 Kind = Literal["star", "cs", "thu"]
 HALF_SET = "rlnRandomSubset"
-CTF_BFACTOR = "rlnCtfBfactor"
+CTF_COLUMNS = {"ctf_bfactor": "rlnCtfBfactor", "ctf_scale": "rlnCtfScalefactor"}
+"""Columns of a table of particles that say how their signal falls off -> those of a STAR file."""
 PARTICLE_ID = "cryocoreParticleId"
 """The column of ids in a STAR file whose ids are not those that the names of its images give."""
 TITLES: dict[Kind, str] = {"star": "RELION STAR file", "cs": "cryoSPARC file", "thu": "THUNDER file"}
@@ -87,8 +88,8 @@ def filter_particles(
     """Write the particles of ``parent`` that ``keep`` ``(n,)`` says, in its own format.
 
     Lines of STAR and ``.thu`` files stay byte for byte, rows of ``.cs`` files keep all their fields. A STAR file takes
-    all of the ``extra`` columns, a ``.cs`` file the half sets and the B-factors among them, a ``.thu`` file none. What
-    is written names the directory that image paths start from: ``root``, else that which ``parent`` names
+    all of the ``extra`` columns, a ``.cs`` file the half sets, B-factors and scales among them, a ``.thu`` file none.
+    What is written names the directory that image paths start from: ``root``, else that which ``parent`` names
     (:mod:`cryocore.formats.roots`).
 
     Raises
@@ -104,10 +105,11 @@ def filter_particles(
 
             from cryocore.formats.cs import filter_cs
 
-            half, bfactor = (
-                None if extra.get(label) is None else np.asarray(extra[label]) for label in (HALF_SET, CTF_BFACTOR)
+            half, *envelopes = (
+                None if extra.get(label) is None else np.asarray(extra[label])
+                for label in (HALF_SET, *CTF_COLUMNS.values())
             )
-            filter_cs(parent, keep, out, root, half, bfactor)
+            filter_cs(parent, keep, out, root, half, *envelopes)
         case "thu":
             from cryocore.formats.thu import filter_thu
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cryocore.log.names import APPLIED_BFACTOR
+from cryocore.log.names import APPLIED_BFACTOR, APPLIED_SCALE
 from cryocore.types import Floats, Ints
 
 BAND_SUMS = ("inner_product", "projection_power", "noise_factor")
@@ -61,14 +61,17 @@ def signal_to_noise(
     return factor / noise * np.where(known, product, 0.0), factor**2 / noise * np.where(known, power, 0.0)
 
 
-def without_bfactor(
+def without_envelope(
     metadata: Mapping[str, Any], columns: Mapping[str, NDArray[Any]], matched: Floats, energy: Floats
 ) -> tuple[Floats, Floats]:
-    """What :func:`signal_to_noise` gives for predictions that have no B-factor of their own, where the log has it."""
-    if APPLIED_BFACTOR not in columns:
-        return matched, energy
-    applied = columns[APPLIED_BFACTOR].astype(np.float64)[:, None]
-    undone = np.exp(0.25 * applied * mean_squared_frequency(metadata))
+    """What :func:`signal_to_noise` gives for predictions that have no B-factor and scale of their own, where the log
+    has them."""
+    undone: Floats | float = 1.0
+    if APPLIED_BFACTOR in columns:
+        applied = columns[APPLIED_BFACTOR].astype(np.float64)[:, None]
+        undone = np.exp(0.25 * applied * mean_squared_frequency(metadata))
+    if APPLIED_SCALE in columns:
+        undone = undone / columns[APPLIED_SCALE].astype(np.float64)[:, None]
     return undone * matched, undone**2 * energy
 
 

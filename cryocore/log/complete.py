@@ -19,7 +19,7 @@ from cryocore.log.defocus import TOLD, WrongDefocus, wrong_defocus
 from cryocore.log.error_rate import ErrorRate, estimate_from
 from cryocore.log.evidence import MIXTURE_COLUMNS, NEEDED_COLUMNS, evidence, outlying
 from cryocore.log.mixture import FEWEST, by_kind, fit_evidence, odds
-from cryocore.log.names import APPLIED_BFACTOR, LIKELY_KIND, MIXTURE, SPOILT, WRONG_DEFOCUS
+from cryocore.log.names import APPLIED_BFACTOR, APPLIED_SCALE, LIKELY_KIND, MIXTURE, SPOILT, WRONG_DEFOCUS
 from cryocore.log.prior import COVARIATE_COLUMNS, GROUP_COLUMNS, group_effects, numbers
 from cryocore.log.signal import signal_of
 from cryocore.statistics import posterior
@@ -112,7 +112,8 @@ def _defocus(
     needed = {"micrograph", "optics_group", *NEEDED_COLUMNS, *BAND_SUMS}
     if not needed <= {*schema.names}:
         return None
-    names = ["optics_group", *BAND_SUMS, *(name for name in ("noise_power", APPLIED_BFACTOR) if name in schema.names)]
+    optional = ("noise_power", APPLIED_BFACTOR, APPLIED_SCALE)
+    names = ["optics_group", *BAND_SUMS, *(name for name in optional if name in schema.names)]
     micrograph, spoilt = numbers(columns["micrograph"]), outlying(columns)
     return wrong_defocus(lambda: map(table_columns, _row_groups(parts, names)), metadata, micrograph, spoilt)
 

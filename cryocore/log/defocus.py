@@ -30,7 +30,7 @@ from cryocore.log.bands import (
     of_nodes,
     signal_to_noise,
     times,
-    without_bfactor,
+    without_envelope,
 )
 from cryocore.types import Bools, Floats, Ints
 
@@ -103,7 +103,7 @@ def wrong_defocus(
     table = np.zeros((n_micrographs, len(EMPTY), len(envelopes)))
     told_by, start = np.where(spoilt, -1, micrograph), 0
     for columns in row_groups():
-        matched, energy = without_bfactor(metadata, columns, *signal_to_noise(metadata, columns, gain))
+        matched, energy = without_envelope(metadata, columns, *signal_to_noise(metadata, columns, gain))
         at = told_by[start : start + len(matched)]
         start += len(matched)
         along, across = matches(matched, energy, envelopes)

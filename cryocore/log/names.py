@@ -12,10 +12,12 @@ REASON = "reason"
 """Column of subset.parquet and the log: why a particle is not selected, or is although its scores speak against it."""
 APPLIED_BFACTOR = "quality_bfactor_angstrom2"
 """Column of the log: B-factor beside that of the file that predictions have, of particles of unequal quality."""
-APPLIED_BFACTOR_SD = "quality_bfactor_sd_angstrom2"
-"""Column of the log: its standard deviation."""
+APPLIED_SCALE = "quality_scale"
+"""Column of the log: scale beside that of the file that predictions have, of particles of unequal quality."""
+APPLIED = (APPLIED_BFACTOR, "quality_bfactor_sd_angstrom2", APPLIED_SCALE, "quality_scale_sd")
+"""Columns of the log: these, each with its standard deviation."""
 QUALITY = "quality"
-"""What replays rank by where they cut by quality: minus the B-factor that the log says."""
+"""What replays rank by where they cut by quality: minus the B-factor that the log says, or the scale."""
 PROBABILITY = "probability"
 """Column of probability.parquet: that of being correct, by a classifier."""
 TRUTH = "is_correct"
@@ -48,8 +50,7 @@ NOT_SCORES = frozenset(
         "defocus_v_angstrom",
         "weight",
         "noise_factor",
-        APPLIED_BFACTOR,
-        APPLIED_BFACTOR_SD,
+        *APPLIED,
         *EXPECTED,
         *SUGGESTED_POSE,
         *MEAN_GAIN,

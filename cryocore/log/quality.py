@@ -1,28 +1,28 @@
-"""How good each micrograph is beyond right and wrong: its B-factor, relative to the others, from one round's log.
+"""How good each micrograph is beyond right and wrong: its B-factor and scale, relative to the others, by one log.
 
 What a map predicts of a correct particle is multiplied by an envelope g exp(-B s²/4). By the sums of each band that the
-log holds, the log-likelihood of B is
+log holds, its log-likelihood is
 
-    sum over bands of  q c / sigma² - ½ q² e / sigma²,   q = exp(-B s²/4),
+    g n - ½ g² d,   n = sum over bands of q c / sigma²,   d = that of q² e / sigma²,   q = exp(-B s²/4),
 
-with c and e of the prediction, shrunk to the share of the map that is signal. The scale g, normal about 1, is
-integrated. The log-likelihood of a particle counts by its probability of being correct.
+with c and e of the prediction, shrunk to the share of the map that is signal. It counts by the probability that the
+particle is correct.
 
 The particles of a micrograph have one B, normal about that of the optics group, and this about that of the data set.
-The spread of each level maximises the marginal likelihood, on a grid of B. A level whose spread does not raise it
-significantly has none, so that where micrographs are alike nothing is found: all are 0. What is written are the
-posterior mean and standard deviation. One particle alone says too little of its own B: what the model is wrong by looks
-like a spread of it.
+Their g is normal about that of the micrograph, and this about 1; both are integrated. The spreads maximise the marginal
+likelihood, on a grid of B. A level of B, or the scale of micrographs, whose spread does not raise it significantly has
+none, so that where micrographs are alike nothing is found. What is written are the posterior mean and standard
+deviation. One particle alone says too little of its own B and g: what the model is wrong by looks like a spread of
+them.
 
 Half sets share the spreads alone: everything else is estimated within them. Only differences between particles are
-known, as what all have in common is in the map: the mean over each half set, by probability, is 0.
+known, as what all have in common is in the map: the mean over each half set, by probability, is 0 of B and 1 of g.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -37,12 +37,12 @@ from cryocore.log.bands import (
     of_nodes,
     signal_to_noise,
     times,
-    without_bfactor,
+    without_envelope,
 )
-from cryocore.log.names import APPLIED_BFACTOR, LIKELY_KIND, MIXTURE, SPOILT
+from cryocore.log.names import APPLIED_BFACTOR, APPLIED_SCALE, LIKELY_KIND, MIXTURE, SPOILT
 from cryocore.log.rounds import LogRound
 from cryocore.statistics import posterior
-from cryocore.tables.particles import BFACTORS
+from cryocore.tables.particles import QUALITY
 from cryocore.types import Floats, Floats32, Ints
 
 NEEDED = ("half", "optics_group", MIXTURE, *BAND_SUMS)
@@ -59,7 +59,9 @@ REACH = 6.0
 SPREADS = np.array([0.0, 0.05, 0.075, 0.11, 0.16, 0.23, 0.33, 0.47])
 """Standard deviations of a level that are tried, as parts of the grid's end; between grid points there is none."""
 SCALES = np.array([0.0, 0.1, 0.2, 0.4])
-"""Standard deviations of the scale g that are tried."""
+"""Standard deviations of g within micrographs that are tried."""
+MICROGRAPH_SCALES = np.array([0.0, 0.05, 0.1, 0.15, 0.22, 0.33])
+"""Standard deviations of the g of micrographs that are tried."""
 SIGNIFICANT = 8.0
 """Log-likelihood that the spread of a level has to add: by chance alone it does so in one of 30,000 data sets, and what
 the model is wrong by, such as images of unequal brightness, adds less than 6."""
@@ -67,6 +69,11 @@ SIGNIFICANT_AGAIN = 1.0
 """The same of a level by which predictions have B-factors already: what was found stays, unless the data speak against
 it."""
 LEVELS = ("optics_group", "micrograph")
+"""Those of B."""
+FOUND = (*LEVELS, "micrograph_scale")
+"""Spreads that have to be significant."""
+LEAST_SCALE = 0.1
+"""Bound of the scales of micrographs."""
 TINY = 1e-290
 
 
@@ -122,26 +129,56 @@ class Grid:
 
 @dataclass(frozen=True)
 class Spreads:
-    """Standard deviations of the levels of B in Å², and of the scale g."""
+    """Standard deviations of the levels of B in Å², of the scale of micrographs, and of that of particles in one."""
 
     optics_group: float
     micrograph: float
+    micrograph_scale: float
     scale: float
+
+    @property
+    def of_bfactors(self) -> bool:
+        """Whether micrographs differ in B."""
+        return self.optics_group > 0 or self.micrograph > 0
 
     @property
     def found(self) -> bool:
         """Whether micrographs differ at all."""
-        return self.optics_group > 0 or self.micrograph > 0
+        return self.of_bfactors or self.micrograph_scale > 0
 
 
-def log_likelihood(bands: Bands, grid: Grid, scale: float) -> Floats:
-    """Log-likelihood of each B of the grid, ``(n, points)``, over that of no spread of g at infinite B."""
-    n, d = matches(bands.matched, bands.energy, grid.envelope)
-    found = n - 0.5 * d
-    if scale > 0.0:
+@dataclass(frozen=True)
+class Likelihood:
+    """Log-likelihood of each B of a grid, ``constant + g matched - ½ g² energy`` for a scale g, ``(nodes, points)``
+    each."""
+
+    constant: Floats
+    matched: Floats
+    energy: Floats
+
+    @classmethod
+    def of(cls, bands: Bands, grid: Grid, scale: float, n_nodes: int) -> Likelihood:
+        """Of micrographs whose particles have scales of a standard deviation ``scale`` about that of the micrograph."""
+        n, d = matches(bands.matched, bands.energy, grid.envelope)
         left = 1.0 + scale**2 * d
-        found += 0.5 * scale**2 * (n - d) ** 2 / left - 0.5 * np.log(left)
-    return found * bands.weight[:, None]
+        terms = 0.5 * scale**2 * n**2 / left - 0.5 * np.log(left), n / left, d / left
+        return cls(*(of_nodes(term * bands.weight[:, None], bands.node, n_nodes) for term in terms))
+
+    def __add__(self, other: Likelihood) -> Likelihood:
+        return Likelihood(self.constant + other.constant, self.matched + other.matched, self.energy + other.energy)
+
+    def integrated(self, spread: float) -> Floats:
+        """For scales of micrographs of a standard deviation ``spread`` about 1, ``(nodes, points)``."""
+        found = self.constant + self.matched - 0.5 * self.energy
+        if spread > 0.0:
+            left = 1.0 + spread**2 * self.energy
+            found += 0.5 * spread**2 * (self.matched - self.energy) ** 2 / left - 0.5 * np.log(left)
+        return found
+
+    def scale(self, spread: float) -> tuple[Floats, Floats]:
+        """Mean and standard deviation of the scale at each B, ``(nodes, points)``; 1 and 0 without a spread."""
+        variance = spread**2 / (1.0 + spread**2 * self.energy)
+        return 1.0 + variance * (self.matched - self.energy), np.sqrt(variance)
 
 
 def spread_out(log_values: Floats, kernel: Floats) -> Floats:
@@ -150,22 +187,26 @@ def spread_out(log_values: Floats, kernel: Floats) -> Floats:
     return top + np.log(np.maximum(times(np.exp(log_values - top), kernel), TINY))
 
 
-def fit(bands: Bands, tree: Tree, grid: Grid, least: tuple[float, ...] = (SIGNIFICANT,) * len(LEVELS)) -> Spreads:
-    """The spreads of highest marginal likelihood; a level that does not add the ``least`` of its own to it has none."""
+def fit(bands: Bands, tree: Tree, grid: Grid, least: tuple[float, ...] = (SIGNIFICANT,) * len(FOUND)) -> Spreads:
+    """The spreads of highest marginal likelihood; one of ``FOUND`` that does not add the ``least`` of its own to it is
+    0."""
     end = grid.values[-1]
     kernels = [grid.kernel(spread * end) for spread in SPREADS]
     several = len(tree.half) > len(np.unique(tree.half))
     of_groups = range(len(SPREADS) if several else 1)
-    table = np.full((len(of_groups), len(SPREADS), len(SCALES)), -np.inf)
+    table = np.full((len(of_groups), len(SPREADS), len(MICROGRAPH_SCALES), len(SCALES)), -np.inf)
     for k, scale in enumerate(SCALES):
-        nodes = of_nodes(log_likelihood(bands, grid, scale), bands.node, len(tree.group))
-        for m, g in product(range(len(SPREADS)), of_groups):
-            groups = of_nodes(spread_out(nodes, kernels[m]) if m else nodes, tree.group, len(tree.half))
-            halves = of_nodes(spread_out(groups, kernels[g]) if g else groups, tree.half, 2)
-            table[g, m, k] = np.logaddexp.reduce(halves, axis=1).sum()
+        likelihood = Likelihood.of(bands, grid, scale, len(tree.group))
+        for j, of_micrographs in enumerate(MICROGRAPH_SCALES):
+            nodes = likelihood.integrated(of_micrographs)
+            for m in range(len(SPREADS)):
+                groups = of_nodes(spread_out(nodes, kernels[m]) if m else nodes, tree.group, len(tree.half))
+                for g in of_groups:
+                    halves = of_nodes(spread_out(groups, kernels[g]) if g else groups, tree.half, 2)
+                    table[g, m, j, k] = np.logaddexp.reduce(halves, axis=1).sum()
     best = _significant(table, least)
     group, micrograph = (float(SPREADS[i] * end) for i in best[:2])
-    return Spreads(group, micrograph, float(SCALES[best[2]]))
+    return Spreads(group, micrograph, float(MICROGRAPH_SCALES[best[2]]), float(SCALES[best[3]]))
 
 
 def _significant(table: Floats, least: tuple[float, ...]) -> tuple[int, ...]:
@@ -174,7 +215,7 @@ def _significant(table: Floats, least: tuple[float, ...]) -> tuple[int, ...]:
     while True:
         allowed = table[tuple(slice(0, 1) if axis in held else slice(None) for axis in range(table.ndim))]
         best = np.unravel_index(int(np.argmax(allowed)), allowed.shape)
-        used = [axis for axis in range(len(LEVELS)) if best[axis]]
+        used = [axis for axis in range(len(FOUND)) if best[axis]]
         added = {axis: float(allowed.max() - allowed.take([0], axis=axis).max()) for axis in used}
         weak = [axis for axis in used if added[axis] < least[axis]]
         if not weak:
@@ -187,26 +228,37 @@ class Beliefs:
     """What is known of the micrographs once all their particles have been seen.
 
     ``total`` : ``(nodes, points)``, log density of a micrograph's B
+    ``likelihood`` : of its particles
     """
 
     total: Floats
+    likelihood: Likelihood
     spreads: Spreads
     grid: Grid
 
     @classmethod
-    def of(cls, nodes: Floats, tree: Tree, spreads: Spreads, grid: Grid) -> Beliefs:
-        """From log-likelihoods ``(nodes, points)`` of the particles of each micrograph."""
+    def of(cls, likelihood: Likelihood, tree: Tree, spreads: Spreads, grid: Grid) -> Beliefs:
+        """From the log-likelihood of the particles of each micrograph."""
+        nodes = likelihood.integrated(spreads.micrograph_scale)
         micrograph, group = grid.kernel(spreads.micrograph), grid.kernel(spreads.optics_group)
         up = spread_out(nodes, micrograph)
         groups = of_nodes(up, tree.group, len(tree.half))
         above = spread_out(groups, group)
         halves = of_nodes(above, tree.half, 2)
         of_group = groups + _below(halves[tree.half] - above, group)
-        return cls(nodes + _below(of_group[tree.group] - up, micrograph), spreads, grid)
+        return cls(nodes + _below(of_group[tree.group] - up, micrograph), likelihood, spreads, grid)
 
-    def micrographs(self) -> tuple[Floats, Floats]:
-        """Mean and standard deviation ``(nodes,)`` of the B of each micrograph, Å²."""
-        return _moments(self.total, self.grid.values)
+    def bfactors(self) -> tuple[Floats, Floats]:
+        """Mean and standard deviation ``(nodes,)`` of the B of each micrograph, Å²; 0 where none differ."""
+        if not self.spreads.of_bfactors:
+            return np.zeros(len(self.total)), np.zeros(len(self.total))
+        # between values of the grid B is known to a step of it, evenly
+        step = self.grid.values[1] - self.grid.values[0]
+        return _moments(self.total, self.grid.values[None], step / np.sqrt(12.0))
+
+    def scales(self) -> tuple[Floats, Floats]:
+        """Mean and standard deviation ``(nodes,)`` of the scale of each micrograph."""
+        return _moments(self.total, *self.likelihood.scale(self.spreads.micrograph_scale))
 
 
 def _below(log_values: Floats, kernel: Floats) -> Floats:
@@ -215,42 +267,52 @@ def _below(log_values: Floats, kernel: Floats) -> Floats:
     return np.log(np.maximum(times(density, kernel.T), TINY))
 
 
-def _moments(log_density: Floats, values: Floats) -> tuple[Floats, Floats]:
-    """Mean and standard deviation, which between values of the grid are known to a step of it, evenly."""
+def _moments(log_density: Floats, mean: Floats, sd: Floats | float) -> tuple[Floats, Floats]:
+    """Mean and standard deviation ``(n,)`` of what has a ``mean`` and an ``sd`` at each point of a density
+    ``(n, points)``."""
     density = np.exp(log_density - log_density.max(axis=1, keepdims=True))
     density /= density.sum(axis=1, keepdims=True)
-    mean = times(density, values[None])[:, 0]
-    variance = np.maximum(times(density, values[None] ** 2)[:, 0] - mean**2, 0.0)
-    return mean, np.sqrt(variance + (values[1] - values[0]) ** 2 / 12.0)
+    centre = np.sum(density * mean, axis=1)
+    return centre, np.sqrt(np.sum(density * ((mean - centre[:, None]) ** 2 + np.square(sd)), axis=1))
 
 
 @dataclass(frozen=True)
 class Quality:
-    """The B-factors of n particles by one log: those of their micrographs, by the members in the particle's half set.
+    """Envelopes of n particles by one log: those of their micrographs, by the members in the particle's half set.
 
     ``bfactor_angstrom2`` : ``(n,)``, relative: the mean over each half set, by probability, is 0
     ``sd_angstrom2`` : ``(n,)``, standard deviation
-    ``spreads`` : of its levels
+    ``scale`` : ``(n,)``, relative: the mean over each half set, by probability, is 1
+    ``scale_sd`` : ``(n,)``, standard deviation
+    ``spreads`` : of their levels
     ``n_fitted`` : particles that the spreads are fitted to
     """
 
     bfactor_angstrom2: Floats32
     sd_angstrom2: Floats32
+    scale: Floats32
+    scale_sd: Floats32
     spreads: Spreads
     n_fitted: int
 
     def columns(self) -> dict[str, Floats32]:
         """What a subset of the particles has of them."""
-        return dict(zip(BFACTORS, (self.bfactor_angstrom2, self.sd_angstrom2), strict=True))
+        values = self.bfactor_angstrom2, self.sd_angstrom2, self.scale, self.scale_sd
+        return dict(zip(QUALITY, values, strict=True))
 
     def as_dict(self) -> dict[str, Any]:
         """The spreads, for JSON: those of B in Å²."""
         levels = {level: round(getattr(self.spreads, level), 3) for level in LEVELS}
-        return {"spread_angstrom2": levels, "scale_spread": self.spreads.scale, "n_fitted": self.n_fitted}
+        return {
+            "spread_angstrom2": levels,
+            "micrograph_scale_spread": self.spreads.micrograph_scale,
+            "scale_spread": self.spreads.scale,
+            "n_fitted": self.n_fitted,
+        }
 
 
 def quality(log_round: LogRound, *, seed: int = 0) -> Quality | None:
-    """B-factors by the log of a round; None where particles do not differ, or the log does not say.
+    """Envelopes by the log of a round; None where micrographs do not differ, or the log does not say.
 
     Band sums are read a row group at a time; of all particles a few numbers are in memory.
 
@@ -267,23 +329,30 @@ def quality(log_round: LogRound, *, seed: int = 0) -> Quality | None:
     frequency2 = mean_squared_frequency(log_round.metadata)
     raw = _joined([part for part, _ in _bands(log_round, members, rows)])
     gains = _gains(raw, members.half[rows])
-    sample = _without_bfactors(log_round.metadata, raw, members, rows, gains)
+    sample = _without_envelopes(log_round.metadata, raw, members, rows, gains)
     grid = Grid.of(frequency2, np.einsum("n,nb->b", sample.weight, sample.energy))
     spreads = fit(sample, members.tree, grid, _least(members))
     if not spreads.found:
         return None
-    nodes = np.zeros((len(members.tree.group), POINTS))
+    n_nodes = len(members.tree.group)
     if len(rows) == len(members.half):
-        nodes += of_nodes(log_likelihood(sample, grid, spreads.scale), sample.node, len(nodes))
+        likelihood = Likelihood.of(sample, grid, spreads.scale, n_nodes)
     else:
+        likelihood = Likelihood(*np.zeros((3, n_nodes, POINTS)))
         for bands, at in _bands(log_round, members):
-            part = _without_bfactors(log_round.metadata, bands, members, at, gains)
-            nodes += of_nodes(log_likelihood(part, grid, spreads.scale), part.node, len(nodes))
-    found, sd = (values[members.node] for values in Beliefs.of(nodes, members.tree, spreads, grid).micrographs())
+            part = _without_envelopes(log_round.metadata, bands, members, at, gains)
+            likelihood += Likelihood.of(part, grid, spreads.scale, n_nodes)
+    beliefs = Beliefs.of(likelihood, members.tree, spreads, grid)
+    found = [values[members.node] for values in (*beliefs.bfactors(), *beliefs.scales())]
+    bfactor, _, scale, scale_sd = found
     for h in (0, 1):
         own = members.half == h
-        found[own] -= np.average(found[own], weights=members.weight[own])
-    return Quality(np.round(found, 2).astype(np.float32), np.round(sd, 2).astype(np.float32), spreads, len(rows))
+        bfactor[own] -= np.average(bfactor[own], weights=members.weight[own])
+        mean = np.average(scale[own], weights=members.weight[own])
+        scale[own] = np.maximum(scale[own] / mean, LEAST_SCALE)
+        scale_sd[own] /= mean
+    written = [np.round(values, digits).astype(np.float32) for values, digits in zip(found, (2, 2, 4, 4), strict=True)]
+    return Quality(written[0], written[1], written[2], written[3], spreads, len(rows))
 
 
 @dataclass(frozen=True)
@@ -294,14 +363,14 @@ class Members:
     ``weight`` : ``(n,)``, probability of being correct
     ``node`` : ``(n,)``, number of the micrograph within its half set
     ``micrograph`` : ``(n,)``, number of the micrograph
-    ``applied`` : ``(n,)``, B-factor beside that of the file that predictions have, Å²; None: they have none
+    ``applied`` : columns of the log ``(n,)`` that say which envelopes beside those of the file predictions have
     """
 
     half: Ints
     weight: Floats
     node: Ints
     micrograph: Ints
-    applied: Floats | None
+    applied: dict[str, Floats]
     tree: Tree
 
     @classmethod
@@ -319,8 +388,8 @@ class Members:
         kinds = log_round.labels(LIKELY_KIND)
         if kinds is not None and SPOILT in kinds[1]:
             weight[kinds[0] == kinds[1].index(SPOILT)] = 0.0
-        applied = log_round.column(APPLIED_BFACTOR)
-        applied = None if applied is None else applied.astype(np.float64)
+        known = [name for name in (APPLIED_BFACTOR, APPLIED_SCALE) if name in log_round.columns]
+        applied = {name: log_round.values(name).astype(np.float64) for name in known}
         return cls(half, weight, node, micrograph[node], applied, Tree(of_node, groups % 2))
 
     def sample(self, seed: int) -> NDArray[np.intp]:
@@ -351,19 +420,21 @@ def _bands(
         yield Bands(matched, energy, members.weight[at], members.node[at]), at
 
 
-def _without_bfactors(
+def _without_envelopes(
     metadata: Mapping[str, Any], bands: Bands, members: Members, at: NDArray[np.intp], gains: Floats
 ) -> Bands:
-    """The bands of some rows by predictions with ``gains`` ``(2, bands)`` and without a B-factor of the particle."""
+    """The bands of some rows by predictions with ``gains`` ``(2, bands)`` and without an envelope of the particle."""
     gain = gains[members.half[at]]
-    applied = {} if members.applied is None else {APPLIED_BFACTOR: members.applied[at]}
-    matched, energy = without_bfactor(metadata, applied, gain * bands.matched, gain**2 * bands.energy)
+    applied = {name: values[at] for name, values in members.applied.items()}
+    matched, energy = without_envelope(metadata, applied, gain * bands.matched, gain**2 * bands.energy)
     return replace(bands, matched=matched, energy=energy)
 
 
 def _least(members: Members) -> tuple[float, ...]:
-    """What each level has to add to the log-likelihood; less if predictions have B-factors already."""
-    return (SIGNIFICANT if members.applied is None else SIGNIFICANT_AGAIN,) * len(LEVELS)
+    """What each spread has to add to the log-likelihood; less if predictions have that kind of envelope already."""
+    has = {name: bool(np.any(values != values[0])) for name, values in members.applied.items()}
+    by = (APPLIED_BFACTOR, APPLIED_BFACTOR, APPLIED_SCALE)
+    return tuple(SIGNIFICANT_AGAIN if has.get(name) else SIGNIFICANT for name in by)
 
 
 def _joined(parts: list[Bands]) -> Bands:

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from cryocore.errors import InputError
 from cryocore.log.columns import numeric_columns
-from cryocore.log.names import MIXTURE, TRUTH
+from cryocore.log.names import APPLIED, MIXTURE, TRUTH
 from cryocore.maps.curves import FscCurves
 from cryocore.statistics import posterior
 from cryocore.tables.io import as_numpy, open_table, read_schema, read_table, table_metadata
-from cryocore.tables.particles import require_same_particles
+from cryocore.tables.particles import QUALITY, require_same_particles
 from cryocore.types import Floats32, Ids
 
 log = logging.getLogger(__name__)
@@ -121,6 +121,11 @@ class LogRound:
         if TRUTH not in self.columns:
             return np.full(self.n_particles, -1, dtype=np.int8)
         return _filled(self.table([TRUTH]).column(0).cast(pa.int8()), -1)
+
+    def quality(self) -> dict[str, Floats32]:
+        """Those of the columns ``QUALITY`` that the particles of the round's map have, ``(n,)`` each."""
+        told = {name: self.column(applied) for name, applied in zip(QUALITY, APPLIED, strict=True)}
+        return {name: values for name, values in told.items() if values is not None}
 
     def posterior(self) -> Floats32 | None:
         """Probability of being correct by the log's own log odds, ``(n,)``; None where it has none."""

@@ -45,8 +45,8 @@ def round_sums(
     if previous is None:
         return accumulate(data, weights, grid, backend, source=source)
     change = weights - read_weights_of_sums(previous, data)
-    if not _same_bfactors(previous, data):
-        log.info("in full: B-factors changed")
+    if not _same_envelopes(previous, data):
+        log.info("in full: envelopes of particles changed")
         return accumulate(data, weights, grid, backend, source=source)
     moved, kept = np.count_nonzero(change), np.count_nonzero(weights)
     if moved > MOST_CHANGED * kept:
@@ -57,12 +57,12 @@ def round_sums(
 
 
 def write_sums(path: Path, sums: FourierSums, weights: Floats32, data: Particles) -> None:
-    """Keep the sums of a round, the weights of its particles and what tells the particles and their B-factors."""
+    """Keep the sums of a round, the weights of its particles and what tells the particles and their envelopes."""
     with atomic_path(path) as temporary:
         np.savez(
             temporary,
             particles=np.array(_digest(data.ids)),
-            bfactors=np.array(_digest(data.column("ctf_bfactor"))),
+            envelopes=np.array(_envelopes(data)),
             weights=weights,
             grid=_signature(sums.grid),
             numerator=sums.numerator,
@@ -78,10 +78,10 @@ def read_weights_of_sums(path: Path, data: Particles) -> Floats32:
         return file.of("weights", (len(data),), np.float32)
 
 
-def _same_bfactors(path: Path, data: Particles) -> bool:
-    """Whether kept sums are of CTFs with the same B-factors."""
+def _same_envelopes(path: Path, data: Particles) -> bool:
+    """Whether kept sums are of CTFs with the same B-factors and scales."""
     with open_arrays(path, WHAT) as file:
-        return str(file["bfactors"]) == _digest(data.column("ctf_bfactor"))
+        return str(file["envelopes"]) == _envelopes(data)
 
 
 def read_sums(path: Path, grid: FourierGrid) -> FourierSums:
@@ -98,15 +98,15 @@ def read_sums(path: Path, grid: FourierGrid) -> FourierSums:
 def merged_sums(paths: list[Path], data: Particles, weights: Floats32, grid: FourierGrid) -> FourierSums:
     """The sums of all shards, added plane by plane in their order and in double precision.
 
-    Each shard has to be of its own range of the particles, with the weights and B-factors that they have in this round.
+    Each shard has to be of its own range of the particles, with the weights and envelopes that they have in this round.
     """
     for i, path in enumerate(paths):
         rows = Shard(i, len(paths)).row_range(len(data))
         part = replace(data, table=data.table.slice(rows.start, rows.stop - rows.start))
         if not np.array_equal(read_weights_of_sums(path, part), weights[rows]):
             raise InputError("Fourier sums with other weights", file=path, fix=_FIX)
-        if not _same_bfactors(path, part):
-            raise InputError("Fourier sums with other B-factors", file=path, fix=_FIX)
+        if not _same_envelopes(path, part):
+            raise InputError("Fourier sums with other B-factors or scales", file=path, fix=_FIX)
         with open_arrays(path, WHAT) as file:
             require_grid(file, grid, path)
     numerator = np.empty((2, *grid.shape), dtype=np.complex64)
@@ -131,6 +131,10 @@ def require_grid(file: Any, grid: FourierGrid, path: Path) -> None:
 
 WHAT = "Fourier sums"
 _FIX = "Delete it and run snakemake again"
+
+
+def _envelopes(data: Particles) -> str:
+    return _digest(np.stack([data.column("ctf_bfactor"), data.column("ctf_scale")]))
 
 
 def _digest(column: NDArray[Any]) -> str:

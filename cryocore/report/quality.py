@@ -1,9 +1,9 @@
-"""The section on quality: which micrographs are sharp or dull, how surely, and what goes with it."""
+"""The section on quality: which micrographs are sharp or dull, strong or faint, how surely, and what goes with it."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,14 @@ from cryocore.log.rounds import LogRound, open_round
 from cryocore.maps.fsc import resolution_at
 from cryocore.report.section import Drawing, Section, Table
 from cryocore.tables.io import read_table, table_metadata
-from cryocore.tables.particles import BFACTOR, BFACTORS, Particles, require_same_particles
+from cryocore.tables.particles import (
+    BFACTOR,
+    BFACTOR_SD,
+    SCALE,
+    SCALE_SD,
+    Particles,
+    require_same_particles,
+)
 from cryocore.types import Floats, Ints
 
 NAMED = "quality", "Quality", "How good are the particles, beyond right and wrong?"
@@ -45,10 +52,29 @@ BESIDE = {
 """Columns of a file of particles that tell of ice and drift."""
 READING = (
     "B says how much faster than that of the mean particle the signal falls off with resolution, exp(-B s²/4): above 0 "
-    "a micrograph is dull, below 0 sharp. Bars are 95 % intervals. Thick ice, drift, charging and dose make it dull, "
-    "but so does a defocus that is off. A trend over the acquisition speaks for the microscope, one with the defocus "
-    "for the CTF."
+    "a micrograph is dull, below 0 sharp; the scale how strong it is at all resolutions. Bars are 95 % intervals. "
+    "Thick ice makes a micrograph faint, drift, charging and dose make it dull, and so does a defocus that is off. A "
+    "trend over the acquisition speaks for the microscope, one with the defocus for the CTF."
 )
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One number of each micrograph, by both half sets, ``(micrographs,)``.
+
+    ``value``, ``sd`` : with its standard deviation
+    ``halves`` : ``(2, micrographs)``, by each half set on its own; NaN where it has no particle
+    ``spread`` : standard deviation over micrographs, 0 where they do not differ
+    """
+
+    value: Floats
+    sd: Floats
+    halves: Floats
+    spread: float
+
+    def interval(self, i: int) -> tuple[float, float]:
+        """95 % interval of a micrograph."""
+        return float(self.value[i] - 1.96 * self.sd[i]), float(self.value[i] + 1.96 * self.sd[i])
 
 
 @dataclass(frozen=True)
@@ -56,25 +82,28 @@ class Micrographs:
     """Those of a data set, in order of acquisition as far as their names tell it.
 
     ``n`` : particles; ``incorrect`` : the share of them that is, by their probabilities
-    ``bfactor_angstrom2``, ``sd_angstrom2`` : by both half sets
-    ``halves_angstrom2`` : ``(2, micrographs)``, by each half set on its own; NaN where it has no particle
+    ``bfactor`` : in Å²; ``scale`` : over that of the mean particle
     ``beside`` : means of what else is known of them, by name: the defocus in µm, columns of the particles' file
     """
 
     name: tuple[str, ...]
     n: Ints
     incorrect: Floats | None
-    bfactor_angstrom2: Floats
-    sd_angstrom2: Floats
-    halves_angstrom2: Floats
+    bfactor: Estimate
+    scale: Estimate
     beside: Mapping[str, Floats]
 
     def __len__(self) -> int:
         return len(self.name)
 
+    @property
+    def differing(self) -> tuple[tuple[str, Estimate], ...]:
+        """What micrographs differ in, by its name in texts."""
+        return tuple((name, e) for name, e in (("B", self.bfactor), ("The scale", self.scale)) if e.spread > 0)
+
 
 def quality_section(run_dir: Path, number: int) -> Section:
-    """B-factors of the particles in the map of one round, as its subset says; a line where there are none."""
+    """Envelopes of the particles in the map of one round, as its subset says; a line where there are none."""
     subset = run_dir / f"round_{number}" / "subset.parquet"
     if number == 0 or not subset.exists():
         return Section(*NAMED, "Nothing is selected yet.")
@@ -85,23 +114,24 @@ def quality_section(run_dir: Path, number: int) -> Section:
     if BFACTOR not in known.column_names:
         return Section(
             *NAMED,
-            "No differences are found: the signal of all particles reaches equally far, as far as the images tell "
-            f"(round {number}), and none counts less than another for it.",
+            "No differences are found: the signal of all micrographs is equally strong and reaches equally far, as far "
+            f"as the images tell (round {number}), and none counts less than another for it.",
         )
-    spreads = made_by["quality"]["spread_angstrom2"]
+    spreads = {**made_by["quality"]["spread_angstrom2"], SCALE: made_by["quality"]["micrograph_scale_spread"]}
     try:
         log = open_round(run_dir / "log" / f"round={number}" / "log.parquet")
         found = micrographs(log, known, spreads, _beside(run_dir))
     except InputError as error:
         return Section(*NAMED, f"Not answered: {error.problem}.")
     if found is None:
-        return Section(*NAMED, _answer(None, number, None), points=(_levels({"optics_group": _spread(spreads)}),))
+        alone = {"optics_group": _spread(spreads), SCALE: spreads[SCALE]}
+        return Section(*NAMED, _answer(None, number, None), points=(_levels(alone),))
     resolution = None if log.curves is None else resolution_at(log.curves.corrected, log.curves.resolution_angstrom)
     return Section(
         *NAMED,
         _answer(found, number, resolution),
         points=(_levels(spreads), *_agreement(found), _trends(found), _command(run_dir, number)),
-        drawings=(Drawing("quality", quality_figure(found), "B-factor of every micrograph with its interval"),),
+        drawings=(Drawing("quality", quality_figure(found), "Every micrograph with its interval"),),
         tables=(_table(found),),
         reading=READING,
     )
@@ -129,41 +159,44 @@ def micrographs(
 
     half = log.values("half").astype(np.int64) - 1
     members = np.stack([np.bincount(there[half == h], minlength=len(codes)) for h in (0, 1)])
-    estimates = []
-    for name in BFACTORS:
+    names = [named[1][code] for code in codes]
+    order = np.array(sorted(range(len(codes)), key=lambda i: acquired(names[i])))
+
+    def by_half(name: str) -> Floats:
         values = subset.column(name).to_numpy().astype(np.float64)
         sums = [np.bincount(there[half == h], weights=values[half == h], minlength=len(codes)) for h in (0, 1)]
-        estimates.append(np.divide(sums, members, out=np.full(members.shape, np.nan), where=members > 0))
-    value, sd = joined(estimates[0], estimates[1], _spread(spreads))
+        return np.divide(sums, members, out=np.full(members.shape, np.nan), where=members > 0)[:, order]
+
     likely, sides = log.posterior(), [log.column(f"defocus_{side}_angstrom") for side in "uv"]
     more = {name: mean(column) for name, column in beside.items()}
     if sides[0] is not None and sides[1] is not None:
         more = {DEFOCUS: mean(0.5e-4 * (sides[0].astype(np.float64) + sides[1]))} | more
-    names = [named[1][code] for code in codes]
-    order = np.array(sorted(range(len(codes)), key=lambda i: acquired(names[i])))
     return Micrographs(
         name=tuple(names[i] for i in order),
         n=n[order],
         incorrect=None if likely is None else 1.0 - mean(likely)[order],
-        bfactor_angstrom2=value[order],
-        sd_angstrom2=sd[order],
-        halves_angstrom2=estimates[0][:, order],
+        bfactor=joined(by_half(BFACTOR), by_half(BFACTOR_SD), _spread(spreads)),
+        scale=joined(by_half(SCALE), by_half(SCALE_SD), spreads.get(SCALE, 0.0), centre=1.0),
         beside={name: column[order] for name, column in more.items()},
     )
 
 
-def joined(value: Floats, sd: Floats, spread: float) -> tuple[Floats, Floats]:
-    """One estimate of two half sets' ``(2, micrographs)``, each drawn to 0 by the same ``spread``, which counts once.
+def joined(halves: Floats, sd: Floats, spread: float, centre: float = 0.0) -> Estimate:
+    """One estimate of two half sets' ``(2, micrographs)``, each drawn to the ``centre`` by the same ``spread``, which
+    counts once.
 
-    >>> value, sd = joined(np.array([[50.0], [50.0]]), np.sqrt([[50.0], [50.0]]), 10.0)
-    >>> value.round(2).tolist(), (sd**2).round(2).tolist()
+    >>> both = joined(np.array([[50.0], [50.0]]), np.sqrt([[50.0], [50.0]]), 10.0)
+    >>> both.value.round(2).tolist(), (both.sd**2).round(2).tolist()
     ([66.67], [33.33])
     """
-    there = np.isfinite(value)
+    if spread == 0.0:
+        return Estimate(np.full(halves.shape[1], centre), np.zeros(halves.shape[1]), halves, 0.0)
+    there, value = np.isfinite(halves), halves - centre
     precision = np.where(there, 1.0 / sd**2, 0.0)
     both = there.all(axis=0)
     total = np.maximum(precision.sum(axis=0) - both / spread**2, precision.max(axis=0))
-    return np.where(there, precision * value, 0.0).sum(axis=0) / total, 1.0 / np.sqrt(total)
+    mean = np.where(there, precision * value, 0.0).sum(axis=0) / total
+    return Estimate(centre + mean, 1.0 / np.sqrt(total), halves, spread)
 
 
 def acquired(name: str) -> tuple[str, list[Any]]:
@@ -193,14 +226,21 @@ def _beside(run_dir: Path) -> dict[str, Floats]:
 
 
 def _answer(found: Micrographs | None, number: int, resolution: float | None) -> str:
-    text = f"The signal of {'optics groups' if found is None else 'micrographs'} reaches differently far"
-    if found is not None and resolution is not None:
-        value = found.bfactor_angstrom2
-        dull, sharp = (float(np.exp(-0.25 * end / resolution**2)) for end in (value.max(), value.min()))
-        text += (
-            f": at {resolution:.1f} Å the dullest of {len(found):,} has {dull:.2f} times that of the mean, the "
-            f"sharpest {sharp:.2f} times"
+    if found is not None and not found.bfactor.spread:
+        faint, strong = found.scale.value.min(), found.scale.value.max()
+        text = (
+            f"The signal of micrographs is differently strong: the faintest of {len(found):,} has {faint:.2f} times "
+            f"that of the mean, the strongest {strong:.2f} times"
         )
+    else:
+        text = f"The signal of {'optics groups' if found is None else 'micrographs'} reaches differently far"
+        if found is not None and resolution is not None:
+            value = found.bfactor.value
+            dull, sharp = (float(np.exp(-0.25 * end / resolution**2)) for end in (value.max(), value.min()))
+            text += (
+                f": at {resolution:.1f} Å the dullest of {len(found):,} has {dull:.2f} times that of the mean, the "
+                f"sharpest {sharp:.2f} times"
+            )
     return f"{text}. Each counts in the map of round {number} by what it has at each resolution; none is dropped."
 
 
@@ -210,36 +250,45 @@ def _spread(spreads: Mapping[str, float]) -> float:
 
 
 def _levels(spreads: Mapping[str, float]) -> str:
-    """How far B differs at each level."""
+    """How far B differs at each level, and the scale."""
     found = [f"{spreads[name]:.0f} Å² between {level}" for name, level in LEVELS.items() if spreads.get(name)]
-    without = "" if spreads["optics_group"] else "; none is found between optics groups"
-    return f"Standard deviation of B: {', '.join(found)}{without}."
+    without = "" if spreads["optics_group"] or not found else "; none is found between optics groups"
+    members = LEVELS["micrograph" if "micrograph" in spreads else "optics_group"]
+    scale = f"{spreads[SCALE]:.2f} between {members}" if spreads.get(SCALE) else "none is found"
+    return f"Standard deviation of B: {', '.join(found) or 'none is found'}{without}. Of the scale: {scale}."
 
 
 def _agreement(found: Micrographs) -> list[str]:
     """Whether the half sets find the same."""
-    one, two = found.halves_angstrom2[:, np.isfinite(found.halves_angstrom2).all(axis=0)]
-    if len(one) < FEWEST or not one.std() or not two.std():
-        return []
-    agreement = np.corrcoef(one, two)[0, 1]
-    return [f"The half sets, which share no image, each have their own B-factors, which correlate by {agreement:.2f}."]
+    told = []
+    for _, estimate in found.differing:
+        one, two = estimate.halves[:, np.isfinite(estimate.halves).all(axis=0)]
+        if len(one) >= FEWEST and one.std() and two.std():
+            what = "B-factors" if estimate is found.bfactor else "scales"
+            told.append(f"{what}, which correlate by {np.corrcoef(one, two)[0, 1]:.2f}")
+    return [f"The half sets, which share no image, each have their own {', and '.join(told)}."] if told else []
 
 
 def _trends(found: Micrographs) -> str:
-    """What goes with B."""
+    """What goes with B, and with the scale."""
+    return " ".join(text for name, estimate in found.differing if (text := _trends_of(name, estimate.value, found)))
+
+
+def _trends_of(what: str, estimates: Floats, found: Micrographs) -> str:
     sides = {"the order of acquisition": np.arange(len(found), dtype=np.float64), **found.beside}
     told, quiet = [], []
     for name, values in sides.items():
-        correlation = rank_correlation(found.bfactor_angstrom2, values)
+        correlation = rank_correlation(estimates, values)
         if correlation is None:
             continue
         if abs(correlation) * np.sqrt(len(found) - 1) < CERTAIN:
             quiet.append(name)
         else:
             told.append(
-                f"B {'rises' if correlation > 0 else 'falls'} with {name} (rank correlation {correlation:+.2f})."
+                f"{what} {'rises' if correlation > 0 else 'falls'} with {name} (rank correlation {correlation:+.2f})."
             )
-    without = f"No trend is seen with {' or '.join(quiet)}." if quiet else ""
+    of = "" if what == "B" else " of the scale"
+    without = f"No trend{of} is seen with {' or '.join(quiet)}." if quiet else ""
     return " ".join([*told, without]).strip()
 
 
@@ -258,7 +307,7 @@ def rank_correlation(first: Floats, second: Floats) -> float | None:
 
 
 def _command(run_dir: Path, number: int) -> str:
-    """How to see what B-factors do to the map."""
+    """How to see what envelopes do to the map."""
     return (
         f"The map without them, to compare with: cryocore replay {run_dir} --round {number - 1} --quality none --out "
         f"even.parquet, then cryocore reconstruct {run_dir}/particles.parquet even --subset even.parquet --mask "
@@ -267,20 +316,29 @@ def _command(run_dir: Path, number: int) -> str:
 
 
 def _table(found: Micrographs) -> Table:
-    """The dullest and the sharpest micrographs."""
-    order = np.argsort(-found.bfactor_angstrom2, kind="stable")
+    """The dullest and the sharpest micrographs, or the faintest and the strongest."""
+    of_bfactors = found.bfactor.spread > 0
+    order = np.argsort(-found.bfactor.value if of_bfactors else found.scale.value, kind="stable")
     few = len(order) <= 2 * LISTED
     rows = order if few else np.concatenate([order[:LISTED], order[-LISTED:]])
     defocus, incorrect = found.beside.get(DEFOCUS), found.incorrect
+    ends = "dullest and the sharpest" if of_bfactors else "faintest and the strongest"
     return Table(
-        f"Micrographs: all {len(found)}" if few else f"Micrographs: the dullest and the sharpest of {len(found):,}",
-        ("Micrograph", "Particles", "B, Å²", "95 % interval", "Incorrect", "Defocus, µm"),
+        f"Micrographs: all {len(found)}" if few else f"Micrographs: the {ends} of {len(found):,}",
+        (
+            "Micrograph",
+            "Particles",
+            *(("B, Å²", "95 % interval") if found.bfactor.spread else ()),
+            *(("Scale", "95 % interval") if found.scale.spread else ()),
+            "Incorrect",
+            "Defocus, µm",
+        ),
         tuple(
             (
                 found.name[i],
                 f"{found.n[i]:,}",
-                _signed(found.bfactor_angstrom2[i]),
-                " to ".join(_signed(found.bfactor_angstrom2[i] + end * found.sd_angstrom2[i]) for end in (-1.96, 1.96)),
+                *_with_interval(found.bfactor, i, _signed),
+                *_with_interval(found.scale, i, "{:.2f}".format),
                 "–" if incorrect is None else f"{100 * incorrect[i]:.1f} %",
                 "–" if defocus is None else f"{defocus[i]:.2f}",
             )
@@ -289,39 +347,53 @@ def _table(found: Micrographs) -> Table:
     )
 
 
+def _with_interval(estimate: Estimate, i: int, write: Callable[[float], str]) -> tuple[str, ...]:
+    """Two cells of a micrograph; none where micrographs do not differ."""
+    return (write(estimate.value[i]), " to ".join(map(write, estimate.interval(i)))) if estimate.spread else ()
+
+
 def _signed(value: float) -> str:
     return f"{value:+.0f}".replace("-", "−")
 
 
 def quality_figure(found: Micrographs) -> Figure:
-    """B of every micrograph with its 95 % interval, in order of acquisition and, where it is known, by the defocus."""
+    """Every micrograph with its 95 % interval, in order of acquisition and, where it is known, by the defocus: a row
+    for each of B and the scale that differ."""
     defocus = found.beside.get(DEFOCUS)
     sides: list[tuple[NDArray[Any], str]] = [(np.arange(len(found)) + 1.0, "micrograph, in order of acquisition")]
     if defocus is not None and np.ptp(defocus) > 0:
         sides.append((defocus, "defocus (µm)"))
+    both = (
+        (found.bfactor, 0.0, "B (Å²), dull above 0", "B-factors of micrographs"),
+        (found.scale, 1.0, "scale, faint below 1", "Scales of micrographs"),
+    )
+    rows = [row for row in both if row[0].spread > 0]
     pixels, size = len(found) > MANY, float(np.clip(60.0 / np.sqrt(len(found)), 1.5, 5.0))
     with style():
-        figure = Figure(figsize=(11.5, 3.4), layout="constrained")
-        panels = figure.subplots(1, len(sides), squeeze=False, sharey=True, width_ratios=[2, 1][: len(sides)])[0]
-        for axes, (x, label) in zip(panels, sides, strict=True):
-            axes.axhline(0.0, color=QUIET, linewidth=1.0, linestyle=(0, (4, 3)), zorder=0)
-            bars = axes.errorbar(
-                x,
-                found.bfactor_angstrom2,
-                1.96 * found.sd_angstrom2,
-                fmt="o",
-                color=CORRECT,
-                markersize=size,
-                elinewidth=0.2 * size,
-                alpha=0.5 if pixels else 1.0,
-            )
-            for part in (bars[0], *bars[2]):
-                part.set_rasterized(pixels)
+        figure = Figure(figsize=(11.5, 3.4 * len(rows)), layout="constrained")
+        widths = [2, 1][: len(sides)]
+        grid = figure.subplots(len(rows), len(sides), squeeze=False, sharex="col", sharey="row", width_ratios=widths)
+        for panels, (estimate, centre, label, title) in zip(grid, rows, strict=True):
+            for axes, (x, _) in zip(panels, sides, strict=True):
+                axes.axhline(centre, color=QUIET, linewidth=1.0, linestyle=(0, (4, 3)), zorder=0)
+                bars = axes.errorbar(
+                    x,
+                    estimate.value,
+                    1.96 * estimate.sd,
+                    fmt="o",
+                    color=CORRECT,
+                    markersize=size,
+                    elinewidth=0.2 * size,
+                    alpha=0.5 if pixels else 1.0,
+                )
+                for part in (bars[0], *bars[2]):
+                    part.set_rasterized(pixels)
+                axes.grid(axis="y")
+                axes.set_axisbelow(True)
+                axes.margins(x=0.03)
+            panels[0].set_ylabel(label)
+            panels[0].set_title(title)
+        for axes, (_, label) in zip(grid[-1], sides, strict=True):
             axes.set_xlabel(label)
-            axes.grid(axis="y")
-            axes.set_axisbelow(True)
-            axes.margins(x=0.03)
-        panels[0].set_ylabel("B (Å²), dull above 0")
-        panels[0].set_title("B-factors of micrographs")
-        panels[0].set_xlim(0.0, len(found) + 1.0)
+        grid[0, 0].set_xlim(0.0, len(found) + 1.0)
     return figure

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from cryocore.config.run import Config
 from cryocore.errors import InputError
 from cryocore.figures.look import save, style
-from cryocore.formats.kinds import CTF_BFACTOR, copy_particles, read_tables
+from cryocore.formats.kinds import CTF_COLUMNS, copy_particles, read_tables
 from cryocore.formats.source import FIGURE_OF_MERIT, Source, in_full
 from cryocore.formats.star import IMAGE_NAME
 from cryocore.geometry.symmetry import point_group
 from cryocore.ingest.stacks import known_root
-from cryocore.log.names import APPLIED_BFACTOR, REASON, lower_is_better
+from cryocore.log.names import REASON, lower_is_better
 from cryocore.log.rounds import open_round
 from cryocore.maps.curves import FscCurves
 from cryocore.maps.mrc import read_map
@@ -256,7 +256,7 @@ def _copy_subset(run_dir: Path, number: int, star: Path, out: Path, root: str | 
 
 
 def write_assessed(run_dir: Path, number: int, out: Path) -> None:
-    """All particles in the format of their STAR file, with what a round makes of each and the B-factors of its map."""
+    """All particles in the format of their STAR file, with what a round makes of each and the envelopes of its map."""
     known = open_round(_log(run_dir, number), beside=[])
     found = known.read(["weight", "selected"])
     codes, names = known.labels(REASON) or (np.zeros(len(found["weight"]), dtype=np.int32), ["unknown"])
@@ -264,8 +264,8 @@ def write_assessed(run_dir: Path, number: int, out: Path) -> None:
     said[~found["selected"].astype(bool) & (said == "none")] = "unknown"
     columns = {FIGURE_OF_MERIT: found["weight"], "cryocoreSelected": found["selected"].astype(np.int8)}
     data = Particles.read(run_dir / "particles.parquet")
-    applied = known.column(APPLIED_BFACTOR)
-    columns |= {} if applied is None else {CTF_BFACTOR: in_full(data.column("ctf_bfactor") + applied)}
+    envelopes = data.total_envelopes(known.quality())
+    columns |= {CTF_COLUMNS[name]: in_full(values) for name, values in envelopes.items()}
     Source.of(data).write(np.ones(len(data), dtype=bool), columns | {"cryocoreReason": said}, out)
 
 

@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from cryocore.backend import Backend
 from cryocore.config.score import Score
 from cryocore.log.complete import write_log
-from cryocore.log.names import APPLIED_BFACTOR, APPLIED_BFACTOR_SD, REASON
+from cryocore.log.names import APPLIED, REASON
 from cryocore.score.chunks import CHUNK
 from cryocore.score.noise import read_noise, write_noise
 from cryocore.score.scorer import Scorer
 from cryocore.tables.io import write_tables
 from cryocore.tables.particles import (
-    BFACTOR_SD,
+    QUALITY,
     Particles,
-    read_bfactors,
+    read_quality,
     read_quaternions,
     read_reasons,
     read_subset,
@@ -61,9 +61,9 @@ def score(
     """
     data = Particles.read(particles, shard)
     weights, selected = read_subset(subset, data, shard)
-    bfactor = read_bfactors(subset, data, shard)
-    described = {APPLIED_BFACTOR: bfactor, APPLIED_BFACTOR_SD: read_bfactors(subset, data, shard, column=BFACTOR_SD)}
-    data = data.with_bfactors(bfactor)
+    quality = read_quality(subset, data, shard)
+    described = {told: quality[name] for name, told in zip(QUALITY, APPLIED, strict=True) if name in quality}
+    data = data.with_envelopes(quality)
     reason = read_reasons(subset, len(data), shard)
     given: dict[str, Any] = {"symmetry": symmetry, "round_number": round_number, "seed": seed, "cache": cache}
     if noise is not None:
@@ -74,7 +74,7 @@ def score(
     def rows_of_log(rows: NDArray[np.intp]) -> pa.Table:
         table = scorer.table(data, rows, weights, selected=selected)
         for name, values in described.items():
-            table = table if values is None else table.append_column(name, pa.array(values[rows]))
+            table = table.append_column(name, pa.array(values[rows]))
         return table.append_column(REASON, reason.slice(rows[0], len(rows)))
 
     tables = map(rows_of_log, chunks)

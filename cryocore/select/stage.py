@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 
 from cryocore.config.select import Select
 from cryocore.errors import InputError
-from cryocore.formats.kinds import CTF_BFACTOR, kind_of
+from cryocore.formats.kinds import CTF_COLUMNS, kind_of
 from cryocore.formats.source import FIGURE_OF_MERIT, Source, in_full
 from cryocore.log.columns import score_columns
 from cryocore.log.error_rate import ErrorRate
@@ -44,10 +46,11 @@ def select(
     """Write the subset of a round: a table of all particles, and the kept ones in the format of the parent file.
 
     The table holds ``particle_id``, ``weight``, ``selected`` and ``reason`` (:mod:`cryocore.select.reasons`), with
-    ``posterior`` where the log allows one and ``BFACTORS`` where particles are of unequal quality
+    ``posterior`` where the log allows one and ``QUALITY`` where particles are of unequal quality
     (:mod:`cryocore.log.quality`); its metadata the estimated error rate. ``out_star`` is the parent file without the
-    rows that are not kept, with the half sets if they were made here, and with B-factors where there are any; a STAR
-    file has the weights as ``rlnParticleFigureOfMerit`` and the scores as further columns (``cryocoreDual`` and so on).
+    rows that are not kept, with the half sets if they were made here, and with B-factors and scales where there are
+    any; a STAR file has the weights as ``rlnParticleFigureOfMerit`` and the scores as further columns (``cryocoreDual``
+    and so on).
 
     Parameters
     ----------
@@ -59,7 +62,8 @@ def select(
     selection = selection_of(last, data, settings, round_number, symmetry=symmetry)
     found = quality_of(last, settings, seed)
     metadata = subset_metadata(settings, seed, round_number, selection, found)
-    write_kept(Source.of(data), last, selection.weights, selection.selected, out_star, total_bfactor(data, found))
+    envelopes = {} if found is None else data.total_envelopes(found.columns())
+    write_kept(Source.of(data), last, selection.weights, selection.selected, out_star, envelopes)
     write_table(out_table, subset_table(data.ids, selection, found), **metadata)
     n_selected, n_guarded = selection.selected.sum(), selection.guarded.sum()
     guard = f", {n_guarded:,} of them for their rare views" if n_guarded else ""
@@ -83,13 +87,8 @@ def selection_of(last: LogRound, data: Particles, settings: Select, round_number
 
 
 def quality_of(last: LogRound, settings: Select, seed: int) -> Quality | None:
-    """The B-factors of particles by a log, where the settings want any and particles differ."""
+    """The envelopes of particles by a log, where the settings want any and particles differ."""
     return None if settings.quality == "none" else quality(last, seed=seed)
-
-
-def total_bfactor(data: Particles, found: Quality | None) -> Floats32 | None:
-    """The B-factors ``(n,)`` of particles in Å², those of their file and those that were found; None without these."""
-    return None if found is None else data.column("ctf_bfactor") + found.bfactor_angstrom2
 
 
 def require_signal(signal: Signal | None, round_number: int) -> None:
@@ -121,7 +120,7 @@ def subset_table(ids: NDArray[np.uint64], selection: Selection, found: Quality |
 def subset_metadata(
     settings: Select, seed: int, round_number: int, selection: Selection, found: Quality | None = None
 ) -> dict[str, Any]:
-    """What made a subset, and the error rate and the spread of B-factors that were estimated on the way."""
+    """What made a subset, and the error rate and the spread of envelopes that were estimated on the way."""
     rate = selection.error_rate
     described = {} if found is None else {"quality": found.as_dict()}
     return described | {
@@ -138,21 +137,22 @@ def write_kept(
     weights: NDArray[np.float32],
     kept: NDArray[np.bool_],
     out: Path,
-    bfactor_angstrom2: Floats32 | None = None,
+    envelopes: Mapping[str, Floats32] = MappingProxyType({}),
 ) -> None:
     """Write the particles that are kept ``(n,)`` as their file has them; a STAR file also with weights and scores.
 
     The weights are RELION's figure of merit: ``relion_reconstruct --fom_weighting`` weighs by it. Half sets that were
-    made here are written, so that whoever goes on with the particles keeps them, and so are the B-factors of their CTFs
-    ``(n,)``. The file names the directory that its image paths start from, so that it can be read where it lies.
+    made here are written, so that whoever goes on with the particles keeps them, and so are the ``envelopes`` of their
+    CTFs, ``ctf_bfactor`` and ``ctf_scale`` ``(n,)``. The file names the directory that its image paths start from, so
+    that it can be read where it lies.
     """
     is_star = kind_of(source.path) == "star"
     has_already = {MIXTURE, *GIVEN_SCORES.values()}
     names = [n for n in score_columns(last.schema) if n not in has_already] if is_star else []
     found = last.table(names)
     extra: dict[str, NDArray[Any]] = {FIGURE_OF_MERIT: weights} if is_star else {}
-    if bfactor_angstrom2 is not None:
-        extra[CTF_BFACTOR] = in_full(bfactor_angstrom2) if is_star else bfactor_angstrom2
+    for name, values in envelopes.items():
+        extra[CTF_COLUMNS[name]] = in_full(values) if is_star else values
     source.write(kept, extra | {_label(n): found.column(n).to_numpy() for n in names}, out)
 
 

@@ -77,7 +77,7 @@ def with_wrong_defocus(
 class ImageNuisances:
     """Which images have which nuisance, ``(n,)`` each, and the streams that neighbours and beads are drawn from.
 
-    ``scales`` is what the signal is multiplied by: less than 1 for weak particles.
+    ``scales`` is what the signal is multiplied by: that of the micrograph, less for weak particles.
     """
 
     scales: Floats32
@@ -87,14 +87,20 @@ class ImageNuisances:
     bead_rng: np.random.Generator
 
 
-def draw_nuisances(kinds: Kinds, settings: Simulate, seed: int) -> ImageNuisances:
+def draw_nuisances(kinds: Kinds, micrograph: Ints, settings: Simulate, seed: int) -> ImageNuisances:
     """Choose weak ones among the correct particles of planted ``kinds`` ``(n,)``, neighbours and beads among all."""
-    scales = np.ones(len(kinds), dtype=np.float32)
+    scales = micrograph_scales(settings, seed)[micrograph]
     correct = np.flatnonzero(kinds == CORRECT)
-    scales[correct[affected(len(correct), settings.weak, stream(seed, "weak"))]] = WEAK_SCALE
+    scales[correct[affected(len(correct), settings.weak, stream(seed, "weak"))]] *= WEAK_SCALE
     beside, spoilt = stream(seed, "neighbours"), stream(seed, "beads")
     has_neighbour = affected(len(kinds), settings.neighbours, beside)
     return ImageNuisances(scales, has_neighbour, affected(len(kinds), settings.beads, spoilt), beside, spoilt)
+
+
+def micrograph_scales(settings: Simulate, seed: int) -> Floats32:
+    """What the signal of each micrograph is multiplied by, ``(micrographs,)``."""
+    drawn = stream(seed, "scales").normal(0.0, settings.micrograph_scale_spread, settings.n_micrographs)
+    return np.exp(drawn).astype(np.float32)
 
 
 def at_the_edge(images: Floats32, rng: np.random.Generator) -> Floats32:

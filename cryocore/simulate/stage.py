@@ -97,7 +97,7 @@ def simulate(
     duplicates = draw_duplicates(truth.micrograph, kinds, plant, settings.pixel_size_angstrom, seed=seed)
     truth = with_duplicates(truth, duplicates, settings.pixel_size_angstrom)
     rotations, shifts = perturb_poses(kinds, truth.rotations, truth.shifts_angstrom, plant, rng)
-    nuisances = draw_nuisances(kinds, settings, seed)
+    nuisances = draw_nuisances(kinds, truth.micrograph, settings, seed)
     recorded = truth
     if settings.pose_jitter_deg:
         kinds, rotations = with_jitter(kinds, rotations, settings, plant, stream(seed, "jitter"))
@@ -120,6 +120,8 @@ def simulate(
         table = table.append_column("duplicate_of", duplicates.originals(ids))
     if truth.bfactor_angstrom2.any():
         table = table.append_column("bfactor_angstrom2", pa.array(truth.bfactor_angstrom2))
+    if settings.micrograph_scale_spread:
+        table = table.append_column("scale", pa.array(nuisances.scales))
     write_table(out_dir / "truth.parquet", table, seed=seed)
 
 

@@ -8,7 +8,7 @@ never changes. Every table that a later stage writes has the same rows in the sa
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -199,16 +199,21 @@ class Particles:
         return replace(self, table=self.table.take(pa.array(rows)))
 
     def with_quality(self, subset: str | Path | None, shard: Shard = WHOLE) -> Particles:
-        """The particles of a shard with the B-factors that a subset gives them, added to those of their CTFs."""
-        return self.with_bfactors(read_bfactors(subset, self, shard))
+        """The particles of a shard with the envelopes that a subset gives them in their CTFs."""
+        return self.with_envelopes(read_quality(subset, self, shard))
 
-    def with_bfactors(self, bfactor: Floats32 | None) -> Particles:
-        """The particles with B-factors ``(n,)`` in Å² added to those of their CTFs; None: as they are."""
-        if bfactor is None:
-            return self
-        column = self.table.schema.get_field_index("ctf_bfactor")
-        total = pa.array(self.column("ctf_bfactor") + bfactor)
-        return replace(self, table=self.table.set_column(column, self.table.schema.field(column), total))
+    def with_envelopes(self, found: Mapping[str, Floats32]) -> Particles:
+        """The particles with those of the columns ``QUALITY`` that are found, each ``(n,)``, in their CTFs: B-factors
+        added, scales multiplied."""
+        table = self.table
+        for name, values in self.total_envelopes(found).items():
+            at = table.schema.get_field_index(name)
+            table = table.set_column(at, table.schema.field(at), pa.array(values))
+        return replace(self, table=table)
+
+    def total_envelopes(self, found: Mapping[str, Floats32]) -> dict[str, Floats32]:
+        """:func:`total_envelopes` of the particles' own CTFs and what is found."""
+        return total_envelopes({name: self.column(name) for name in ("ctf_bfactor", "ctf_scale")}, found)
 
     def write(self, path: str | Path) -> None:
         """Write ``particles.parquet``."""
@@ -298,24 +303,36 @@ def read_subset(
     return np.asarray(weights, dtype=np.float32), as_numpy(table.column("selected")) if tells else weights > 0
 
 
-BFACTORS = BFACTOR, BFACTOR_SD = "bfactor_angstrom2", "bfactor_sd_angstrom2"
-"""Columns of a subset of particles of unequal quality: the B-factor of each beside that of its file, and its standard
-deviation, Å²."""
+QUALITY = BFACTOR, BFACTOR_SD, SCALE, SCALE_SD = "bfactor_angstrom2", "bfactor_sd_angstrom2", "scale", "scale_sd"
+"""Columns of a subset of particles of unequal quality: the B-factor of each beside that of its file in Å², and its
+scale beside that of its file, with their standard deviations."""
 
 
-def read_bfactors(
-    subset: str | Path | None, particles: Particles, shard: Shard = WHOLE, *, column: str = BFACTOR
-) -> Floats32 | None:
-    """The B-factor that a subset gives each particle of a shard beside that of its file, ``(n,)`` in Å²; None where it
-    gives none. ``column`` is another of ``BFACTORS``."""
-    if subset is None or column not in read_schema(subset).names:
-        return None
-    schema = pa.schema([("particle_id", pa.uint64()), (column, pa.float32())])
+def total_envelopes(own: Mapping[str, Floats32], found: Mapping[str, Floats32]) -> dict[str, Floats32]:
+    """``ctf_bfactor`` in Å² and ``ctf_scale``, each ``(n,)``, of CTFs that have their ``own`` once those of the columns
+    ``QUALITY`` that are found are in them; what is not found is left out."""
+    total = {}
+    if BFACTOR in found:
+        total["ctf_bfactor"] = own["ctf_bfactor"] + found[BFACTOR]
+    if SCALE in found:
+        total["ctf_scale"] = own["ctf_scale"] * found[SCALE]
+    return total
+
+
+def read_quality(subset: str | Path | None, particles: Particles, shard: Shard = WHOLE) -> dict[str, Floats32]:
+    """Those of the columns ``QUALITY`` that a subset gives the particles of a shard, ``(n,)`` each."""
+    there = () if subset is None else read_schema(subset).names
+    names = [name for name in QUALITY if name in there]
+    if subset is None or not names:
+        return {}
+    schema = pa.schema([("particle_id", pa.uint64()), *((name, pa.float32()) for name in names)])
     table = conforming(read_table(subset, schema.names, shard=shard), schema, file=subset)
     require_same_particles(as_numpy(table.column("particle_id")), particles.ids, file=subset)
-    bfactor = as_numpy(table.column(column))
-    refuse_rows(~np.isfinite(bfactor), bfactor, column, "is no B-factor", file=subset)
-    return np.asarray(bfactor, dtype=np.float32)
+    found = {name: np.asarray(as_numpy(table.column(name)), dtype=np.float32) for name in names}
+    for name, values in found.items():
+        wrong = ~np.isfinite(values) | ((name == SCALE) & (values <= 0.0))
+        refuse_rows(wrong, values, name, "is no scale" if name == SCALE else "is no B-factor", file=subset)
+    return found
 
 
 def read_reasons(subset: str | Path | None, n: int, shard: Shard = WHOLE) -> pa.ChunkedArray:

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cryocore.log.bands import mean_squared_frequency, of_nodes
-from cryocore.log.names import APPLIED_BFACTOR
-from cryocore.log.quality import Bands, Beliefs, Grid, Quality, Spreads, Tree, fit, log_likelihood, quality
+from cryocore.log.bands import mean_squared_frequency
+from cryocore.log.names import APPLIED_BFACTOR, APPLIED_SCALE
+from cryocore.log.quality import Bands, Beliefs, Grid, Likelihood, Quality, Spreads, Tree, fit, quality
 from cryocore.log.rounds import LogRound, open_round
 from cryocore.tables.io import with_metadata
 from cryocore.types import Floats
@@ -30,8 +30,17 @@ METADATA: dict[str, Any] = {
 FREQUENCY2 = mean_squared_frequency(METADATA)
 
 
-def drawn(bfactor: Floats, micrograph: Floats, seed: int, *, correct: float = 1.0, strength: float = 4.0) -> pa.Table:
-    """A log of particles with B-factors ``(n,)`` whose noise is independent, of the same power in each coefficient.
+def drawn(
+    bfactor: Floats,
+    micrograph: Floats,
+    seed: int,
+    *,
+    correct: float = 1.0,
+    strength: float = 4.0,
+    scale: Floats | float = 1.0,
+) -> pa.Table:
+    """A log of particles with B-factors and scales ``(n,)``, whose noise is independent and of the same power in each
+    coefficient.
 
     The map that predicts has noise itself, as its signal share says; images of incorrect particles do not show it.
     """
@@ -39,7 +48,7 @@ def drawn(bfactor: Floats, micrograph: Floats, seed: int, *, correct: float = 1.
     share = np.asarray(METADATA["signal_share"])
     signal = strength * rng.uniform(0.5, 1.5, (n, 1)) * np.linspace(2.0, 0.5, 24)
     is_correct = rng.random(n) < correct
-    envelope = np.exp(-0.25 * bfactor[:, None] * FREQUENCY2) * is_correct[:, None]
+    envelope = np.exp(-0.25 * bfactor[:, None] * FREQUENCY2) * (scale * is_correct)[:, None]
     power = signal / share
     columns = {
         "particle_id": np.arange(n, dtype=np.uint64),
@@ -191,29 +200,84 @@ def test_half_sets_know_nothing_of_each_other() -> None:
     matched = energy + np.sqrt(energy) * rng.normal(size=energy.shape)
     node = np.arange(600) % 20
     tree = Tree(group=np.arange(20) % 2, half=np.array([0, 1]))
-    grid, spreads = Grid.of(FREQUENCY2, energy.sum(axis=0)), Spreads(0.0, 70.0, 0.1)
-    means = []
+    grid, spreads = Grid.of(FREQUENCY2, energy.sum(axis=0)), Spreads(0.0, 70.0, 0.2, 0.1)
+    means: list[list[Floats]] = []
     for factor in (1.0, 0.2):
         changed = np.where(node[:, None] % 2 == 1, factor, 1.0) * matched
         bands = Bands(changed, energy, np.ones(600), node)
-        nodes = of_nodes(log_likelihood(bands, grid, spreads.scale), node, 20)
-        means.append(Beliefs.of(nodes, tree, spreads, grid).micrographs()[0][node])
+        beliefs = Beliefs.of(Likelihood.of(bands, grid, spreads.scale, 20), tree, spreads, grid)
+        means.append([beliefs.bfactors()[0][node], beliefs.scales()[0][node]])
     even = node % 2 == 0
-    assert np.array_equal(means[0][even], means[1][even])
-    assert np.abs(means[0][~even] - means[1][~even]).mean() > 20.0
+    for one, other, least in zip(*means, (20.0, 0.2), strict=True):
+        assert np.array_equal(one[even], other[even])
+        assert np.abs(one[~even] - other[~even]).mean() > least
 
 
-def test_the_scale_is_integrated_as_by_quadrature() -> None:
-    """The closed form against a sum over scales."""
+def test_scales_are_integrated_as_by_quadrature() -> None:
+    """The closed forms against sums over the scale of the micrograph and those of its particles."""
     rng = np.random.default_rng(8)
-    bands = Bands(rng.normal(1.0, 1.0, (5, 24)), rng.uniform(0.1, 1.0, (5, 24)), np.ones(5), np.zeros(5, dtype=int))
-    grid, sd = Grid.of(FREQUENCY2, np.ones(24)), 0.3
-    scale = np.linspace(1 - 8 * sd, 1 + 8 * sd, 4001)
-    density = np.exp(-0.5 * ((scale - 1) / sd) ** 2)
-    density /= density.sum()
+    bands = Bands(rng.normal(0.3, 0.2, (4, 24)), rng.uniform(0.1, 0.3, (4, 24)), np.ones(4), np.zeros(4, dtype=int))
+    grid, within, between = Grid.of(FREQUENCY2, np.ones(24)), 0.3, 0.2
     n, d = bands.matched @ grid.envelope.T, bands.energy @ (grid.envelope**2).T
-    expected = np.log(np.einsum("g,nmg->nm", density, np.exp(n[..., None] * scale - 0.5 * d[..., None] * scale**2)))
-    np.testing.assert_allclose(log_likelihood(bands, grid, sd), expected, atol=1e-6)
+    steps = np.linspace(-8.0, 8.0, 401)
+    density = np.exp(-0.5 * steps**2) / np.exp(-0.5 * steps**2).sum()
+    of_micrograph = []
+    for g in 1.0 + between * steps:
+        scale = g + within * steps
+        of_particles = np.exp(n[..., None] * scale - 0.5 * d[..., None] * scale**2) @ density
+        of_micrograph.append(np.log(of_particles).sum(axis=0))
+    logs = np.array(of_micrograph)
+    found = Likelihood.of(bands, grid, within, 1)
+    np.testing.assert_allclose(found.integrated(between)[0], np.log(density @ np.exp(logs)), atol=1e-6)
+    likely = density[:, None] * np.exp(logs)
+    likely /= likely.sum(axis=0)
+    mean, sd = (values[0] for values in found.scale(between))
+    np.testing.assert_allclose(mean, (1.0 + between * steps) @ likely, atol=1e-6)
+    np.testing.assert_allclose(sd**2, (between * steps) ** 2 @ likely - (mean - 1.0) ** 2, atol=1e-6)
+
+
+def test_micrographs_that_are_faint_are_found(tmp_path: Path) -> None:
+    """The spread of the scale, and scales whose truth is what they say in the mean; no B-factors."""
+    within, spreads, half = [], [], np.arange(N) % 2
+    for seed in range(6):
+        _, micrograph = on_micrographs(seed, 0.0)
+        of_micrograph = np.exp(np.random.default_rng([seed, 9]).normal(0.0, 0.25, 40))
+        scale = of_micrograph[micrograph.astype(int)]
+        found = estimated(tmp_path, drawn(np.zeros(N), micrograph, seed, scale=scale))
+        assert found is not None and not found.spreads.of_bfactors
+        assert not found.bfactor_angstrom2.any() and not found.sd_angstrom2.any()
+        relative = scale / np.array([scale[half == h].mean() for h in (0, 1)])[half]
+        assert np.polyfit(found.scale, relative, 1)[0] == pytest.approx(1.0, abs=0.12)
+        assert all(abs(found.scale[half == h].mean() - 1.0) < 1e-3 for h in (0, 1))
+        rows = np.unique(micrograph * 2 + half, return_index=True)[1]
+        within.append(np.abs(found.scale - relative)[rows] < 1.96 * found.scale_sd[rows])
+        spreads.append(found.spreads.micrograph_scale)
+    assert 0.90 < np.concatenate(within).mean() < 0.99
+    assert np.mean(spreads) == pytest.approx(0.25, abs=0.06)
+
+
+def test_faint_and_dull_are_told_apart(tmp_path: Path) -> None:
+    bfactor, micrograph = on_micrographs(3, 80.0)
+    scale = np.exp(np.random.default_rng(10).normal(0.0, 0.25, 40))[micrograph.astype(int)]
+    found = estimated(tmp_path, drawn(bfactor, micrograph, 3, scale=scale))
+    assert found is not None and found.spreads.of_bfactors and found.spreads.micrograph_scale > 0.1
+    assert np.corrcoef(found.bfactor_angstrom2, bfactor)[0, 1] > 0.75
+    assert np.corrcoef(found.scale, scale)[0, 1] > 0.85
+
+
+def test_predictions_that_have_scales_already(tmp_path: Path) -> None:
+    """What is found is the whole, not the rest."""
+    _, micrograph = on_micrographs(6, 0.0)
+    scale = np.exp(np.random.default_rng(11).normal(0.0, 0.25, 40))[micrograph.astype(int)]
+    table = drawn(np.zeros(N), micrograph, 6, scale=scale)
+    plain, applied = estimated(tmp_path, table), scale**0.7
+    for name, power in (("inner_product", 1), ("projection_power", 2)):
+        values = np.stack(table[name].to_numpy()) * applied[:, None] ** power
+        column = pa.FixedSizeListArray.from_arrays(pa.array(values.astype(np.float32).ravel()), 24)
+        table = table.set_column(table.schema.get_field_index(name), name, column)
+    again = estimated(tmp_path, table.append_column(APPLIED_SCALE, pa.array(applied.astype(np.float32))))
+    assert plain is not None and again is not None
+    np.testing.assert_allclose(again.scale, plain.scale, atol=0.02)
 
 
 def test_spreads_between_grid_points_are_none() -> None:

@@ -110,22 +110,24 @@ def test_relion_makes_the_weighted_map_of_a_soft_selection(tmp_path: Path) -> No
 
 
 def test_relion_makes_the_map_of_particles_of_unequal_quality(tmp_path: Path) -> None:
-    """From the list alone, whose B-factors are those of the file and of the subset: without these it is another map."""
+    """From the list alone, which joins the envelopes of the file with those of the subset: without, it is another
+    map."""
     settings = SIMULATIONS["C1"].model_copy(
         update={"n_particles": 300, "snr": 0.5, "orientations": "uniform", "particle_bfactor_sd_angstrom2": 300.0}
     )
     backend, table = get_backend("cpu"), tmp_path / "particles.parquet"
     simulate(settings, PlantedErrors(), symmetry="C1", seed=1, out_dir=tmp_path, backend=backend)
-    own = {"rlnCtfBfactor": np.linspace(0.0, 60.0, 300)}
+    own = {"rlnCtfBfactor": np.linspace(0.0, 60.0, 300), "rlnCtfScalefactor": np.linspace(0.9, 1.1, 300)}
     filter_star(tmp_path / "particles.star", np.ones(300, dtype=bool), own, tmp_path / "own.star")
     data = ingest(tmp_path / "own.star", root=None, pixel_size_angstrom=None, seed=0)
     data.write(table)
     bfactor = read_table(tmp_path / "truth.parquet", ["bfactor_angstrom2"]).column(0).to_numpy().astype(np.float32)
     weights = np.ones(300, dtype=np.float32)
-    columns = {"particle_id": data.ids, "weight": weights, "bfactor_angstrom2": bfactor}
+    scale = np.random.default_rng(4).uniform(0.2, 2.0, 300).astype(np.float32)
+    columns = {"particle_id": data.ids, "weight": weights, "bfactor_angstrom2": bfactor, "scale": scale}
     write_table(tmp_path / "subset.parquet", pa.table(columns))
     write_table(tmp_path / "log.parquet", pa.table({"particle_id": data.ids, "half": data.column("half")}))
-    log, total = open_round(tmp_path / "log.parquet"), data.column("ctf_bfactor") + bfactor
+    log, total = open_round(tmp_path / "log.parquet"), data.total_envelopes(columns)
     write_kept(Source.of(data), log, weights, weights > 0, tmp_path / "subset.star", total)
     how = {"settings": Reconstruct(), "symmetry": "C1", "backend": backend}
     reconstruct(table, tmp_path / "subset.parquet", None, **how, out_dir=tmp_path)

@@ -77,14 +77,17 @@ def test_only_what_changed_is_read(tmp_path: Path, data: Particles, monkeypatch:
     assert np.array_equal(full.numerator, accumulate(data, weights, GRID, backend).numerator)
 
 
-def test_other_bfactors_are_summed_in_full(tmp_path: Path, data: Particles) -> None:
-    """A subset adds them to those of the file; sums of particles with other CTFs are never changed."""
+@pytest.mark.parametrize("kind", ["bfactor", "scale"])
+def test_other_envelopes_are_summed_in_full(tmp_path: Path, data: Particles, kind: str) -> None:
+    """A subset joins them with those of the file; sums of particles with other CTFs are never changed."""
     backend, weights, path = get_backend("cpu"), np.ones(N, np.float32), tmp_path / "sums.npz"
     write_sums(path, accumulate(data, weights, GRID, backend), weights, data)
-    bfactor = np.linspace(-40, 90, N).astype(np.float32)
-    write_table(tmp_path / "subset.parquet", pa.table({"particle_id": data.ids, "bfactor_angstrom2": bfactor}))
+    bfactor, scale = (np.linspace(*ends, N).astype(np.float32) for ends in ((-40, 90), (0.5, 1.5)))
+    said = {"bfactor_angstrom2": bfactor} if kind == "bfactor" else {"scale": scale}
+    write_table(tmp_path / "subset.parquet", pa.table({"particle_id": data.ids, **said}))
     dull = data.with_quality(tmp_path / "subset.parquet").with_quality(tmp_path / "subset.parquet")
-    np.testing.assert_array_equal(dull.column("ctf_bfactor"), 2 * bfactor)
+    expected_column = 2 * bfactor if kind == "bfactor" else data.column("ctf_scale") * scale * scale
+    np.testing.assert_array_equal(dull.column(f"ctf_{kind}"), expected_column)
     weights[3] = 0.0
     found, expected = round_sums(dull, weights, GRID, backend, path), accumulate(dull, weights, GRID, backend)
     assert np.array_equal(found.numerator, expected.numerator)
@@ -93,10 +96,11 @@ def test_other_bfactors_are_summed_in_full(tmp_path: Path, data: Particles) -> N
         merged_sums([path], dull, np.ones(N, np.float32), GRID)
 
 
-def test_a_bfactor_that_is_no_number_is_refused(tmp_path: Path, data: Particles) -> None:
-    bfactor = np.where(np.arange(N) == 6, np.nan, 1.0).astype(np.float32)
-    write_table(tmp_path / "subset.parquet", pa.table({"particle_id": data.ids, "bfactor_angstrom2": bfactor}))
-    with pytest.raises(InputError, match=r"subset\.parquet, row 7, column bfactor_angstrom2"):
+@pytest.mark.parametrize(("name", "wrong"), [("bfactor_angstrom2", np.nan), ("scale", np.nan), ("scale", 0.0)])
+def test_an_envelope_that_is_none_is_refused(tmp_path: Path, data: Particles, name: str, wrong: float) -> None:
+    values = np.where(np.arange(N) == 6, wrong, 1.0).astype(np.float32)
+    write_table(tmp_path / "subset.parquet", pa.table({"particle_id": data.ids, name: values}))
+    with pytest.raises(InputError, match=rf"subset\.parquet, row 7, column {name}"):
         data.with_quality(tmp_path / "subset.parquet")
 
 

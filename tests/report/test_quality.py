@@ -35,9 +35,10 @@ def run_with(
     name: str = "m{}.mrc",
     group: Any = None,
     named: bool = True,
+    scale: Floats | float = 1.0,
 ) -> Path:
-    """A run of two rounds whose subset has the B-factors by the log, which is that of both rounds."""
-    log = drawn(bfactor, micrograph, seed)
+    """A run of two rounds whose subset has the envelopes by the log, which is that of both rounds."""
+    log = drawn(bfactor, micrograph, seed, scale=scale)
     names = [name.format(int(m)) for m in micrograph]
     log = log.set_column(log.schema.get_field_index("micrograph"), "micrograph", pa.array(names).dictionary_encode())
     log = log if named else log.drop_columns(["micrograph"])
@@ -63,7 +64,8 @@ def run_with(
 def read(folder: Path) -> Any:
     """The micrographs of such a run."""
     log, subset = open_round(folder / "log" / "round=1" / "log.parquet"), read_table(folder / "round_1/subset.parquet")
-    return micrographs(log, subset, table_metadata(subset.schema)["quality"]["spread_angstrom2"], {})
+    made_by = table_metadata(subset.schema)["quality"]
+    return micrographs(log, subset, {**made_by["spread_angstrom2"], "scale": made_by["micrograph_scale_spread"]}, {})
 
 
 def test_micrographs_that_get_dull_are_named_with_what_it_does(tmp_path: Path) -> None:
@@ -71,14 +73,12 @@ def test_micrographs_that_get_dull_are_named_with_what_it_does(tmp_path: Path) -
     _, micrograph = on_micrographs(1, 0.0)
     section = quality_section(run_with(tmp_path, 8.0 * micrograph, micrograph, 1), 1)
     found = read(tmp_path)
-    ends = np.exp(
-        -0.25 * np.array([found.bfactor_angstrom2.max(), found.bfactor_angstrom2.min()]) / (128.0 / 23.857) ** 2
-    )
+    ends = np.exp(-0.25 * np.array([found.bfactor.value.max(), found.bfactor.value.min()]) / (128.0 / 23.857) ** 2)
     reach = f"the dullest of 40 has {ends[0]:.2f} times that of the mean, the sharpest {ends[1]:.2f} times"
     assert reach in section.answer
     assert section.answer.startswith("The signal of micrographs reaches differently far: at 5.4 Å")
     levels, agreement, trends, command = section.points
-    assert "between micrographs; none is found between optics groups." in levels
+    assert "between micrographs; none is found between optics groups. Of the scale: none is found." in levels
     assert float(agreement.rstrip(".").split()[-1]) > 0.9
     assert trends.startswith("B rises with the order of acquisition (rank correlation +0.9")
     assert trends.endswith("No trend is seen with the defocus.")
@@ -90,7 +90,7 @@ def test_micrographs_that_get_dull_are_named_with_what_it_does(tmp_path: Path) -
     assert low < float(listed.rows[0][2]) < high and low > 60.0
     (drawing,) = section.drawings
     assert [len(axes.containers[0].lines[0].get_xdata()) for axes in drawing.figure.axes] == [COUNT, COUNT]
-    np.testing.assert_allclose(drawing.figure.axes[0].containers[0].lines[0].get_ydata(), found.bfactor_angstrom2)
+    np.testing.assert_allclose(drawing.figure.axes[0].containers[0].lines[0].get_ydata(), found.bfactor.value)
 
 
 def test_intervals_of_both_half_sets_hold_what_they_say(tmp_path: Path) -> None:
@@ -100,11 +100,30 @@ def test_intervals_of_both_half_sets_hold_what_they_say(tmp_path: Path) -> None:
         bfactor, micrograph = on_micrographs(seed, 80.0)
         found = read(run_with(tmp_path / str(seed), bfactor - bfactor.mean(), micrograph, seed))
         truth = np.array([(bfactor - bfactor.mean())[micrograph == int(name[1:-4])][0] for name in found.name])
-        within.append(np.abs(found.bfactor_angstrom2 - truth) < 1.96 * found.sd_angstrom2)
+        within.append(np.abs(found.bfactor.value - truth) < 1.96 * found.bfactor.sd)
         sd = read_table(tmp_path / str(seed) / "round_1" / "subset.parquet")[BFACTOR_SD].to_numpy()
-        narrower.append(found.sd_angstrom2.mean() / sd.mean())
+        narrower.append(found.bfactor.sd.mean() / sd.mean())
     assert 0.90 < np.concatenate(within).mean() < 0.99
     assert 0.6 < np.mean(narrower) < 0.85
+
+
+def test_faint_micrographs_are_named(tmp_path: Path) -> None:
+    """Planted: scales that fall from one micrograph to the next, and no difference in B."""
+    _, micrograph = on_micrographs(6, 0.0)
+    section = quality_section(run_with(tmp_path, 0.0 * micrograph, micrograph, 6, scale=1.3 - 0.015 * micrograph), 1)
+    found = read(tmp_path)
+    assert not found.bfactor.spread and not found.bfactor.value.any()
+    assert section.answer.startswith("The signal of micrographs is differently strong: the faintest of 40 has 0.")
+    levels, agreement, trends, _ = section.points
+    assert levels.startswith("Standard deviation of B: none is found. Of the scale: 0.")
+    assert "each have their own scales, which correlate by 0.9" in agreement
+    assert trends.startswith("The scale falls with the order of acquisition (rank correlation -0.9")
+    (listed,) = section.tables
+    assert listed.head[2:4] == ("Scale", "95 % interval") and listed.title.endswith("faintest and the strongest of 40")
+    rows = [int(row[0][1:].split(".")[0]) for row in listed.rows]
+    assert min(rows[:3]) > 25 and max(rows[3:]) < 12
+    (drawing,) = section.drawings
+    np.testing.assert_allclose(drawing.figure.axes[0].containers[0].lines[0].get_ydata(), found.scale.value)
 
 
 def test_the_order_is_that_of_the_time_in_the_names(tmp_path: Path) -> None:
@@ -130,14 +149,15 @@ def test_optics_groups_that_differ_have_no_figure_without_micrographs(tmp_path: 
     run_with(tmp_path, 300.0 * (micrograph >= 20), micrograph, 0, group=micrograph >= 20, named=False)
     section = quality_section(tmp_path, 1)
     assert section.answer.startswith("The signal of optics groups reaches differently far. Each counts in the map")
-    assert re.fullmatch(r"Standard deviation of B: \d+ Å² between optics groups\.", section.points[0])
+    told = r"Standard deviation of B: \d+ Å² between optics groups\. Of the scale: 0\.05 between optics groups\."
+    assert re.fullmatch(told, section.points[0])
     assert not section.drawings and not section.tables
 
 
 def test_a_subset_of_other_particles_is_no_answer(tmp_path: Path) -> None:
     folder = run_with(tmp_path, *on_micrographs(5, 80.0), 5)
     subset = folder / "round_1" / "subset.parquet"
-    spreads = {"spread_angstrom2": {"micrograph": 80.0, "optics_group": 0.0, "particle": 0.0}}
+    spreads = {"spread_angstrom2": {"micrograph": 80.0, "optics_group": 0.0}, "micrograph_scale_spread": 0.0}
     write_table(subset, read_table(subset).slice(10), settings={"quality": "auto"}, quality=spreads)
     assert quality_section(folder, 1).answer.startswith("Not answered: its 1490 rows are not the 1500 particles")
 

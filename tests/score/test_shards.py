@@ -63,11 +63,12 @@ def test_gathered_scores_are_those_of_all_particles_at_once(run: Path, noise: st
     assert gathered.equals(whole.unify_dictionaries())
 
 
-def test_shards_predict_with_the_bfactors_of_the_subset(run: Path, tmp_path: Path) -> None:
+def test_shards_predict_with_the_envelopes_of_the_subset(run: Path, tmp_path: Path) -> None:
     """To the last bit what all particles at once are scored by, and what they have in the log."""
     data = Particles.read(run / "particles.parquet")
     bfactor = np.linspace(-60.0, 200.0, len(data)).astype(np.float32)
     said = {"bfactor_angstrom2": bfactor, "bfactor_sd_angstrom2": np.full(len(data), 30.0, np.float32)}
+    said["scale"] = np.linspace(0.9, 1.1, len(data)).astype(np.float32)
     subset = tmp_path / "subset.parquet"
     write_table(subset, pa.table({"particle_id": data.ids, "weight": np.ones(len(data), np.float32), **said}))
     gather(run / "particles.parquet", scored(run, Score(), subset=subset), seed=0, out=tmp_path / "gathered.parquet")
@@ -77,6 +78,7 @@ def test_shards_predict_with_the_bfactors_of_the_subset(run: Path, tmp_path: Pat
     assert gathered.equals(whole.unify_dictionaries())
     assert np.array_equal(gathered["quality_bfactor_angstrom2"].to_numpy(), bfactor)
     assert set(gathered["quality_bfactor_sd_angstrom2"].to_pylist()) == {30.0}
+    assert np.array_equal(gathered["quality_scale"].to_numpy(), said["scale"])
     dull, sharp = (np.stack(table["projection_power"].to_numpy())[:, -4:].sum(axis=1) for table in (gathered, plain))
     assert dull[-1] < 0.8 * sharp[-1] and dull[0] > sharp[0]
 

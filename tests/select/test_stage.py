@@ -20,9 +20,9 @@ from cryocore.ingest.particles import ingest
 from cryocore.log.quality import Quality, Spreads
 from cryocore.log.rounds import open_round
 from cryocore.select.choose import choose, columns_needed
-from cryocore.select.stage import select, total_bfactor, write_kept
+from cryocore.select.stage import select, write_kept
 from cryocore.tables.io import read_table, table_metadata, write_table
-from cryocore.tables.particles import BFACTORS
+from cryocore.tables.particles import BFACTOR, BFACTOR_SD
 from tests.formats.samples import cs_fields, write_fields
 from tests.ingest.samples import BOX, N, optics_columns, particle_columns, table, write_data_set
 from tests.log.test_quality import METADATA, drawn
@@ -53,36 +53,43 @@ def test_copies_of_an_image_count_once() -> None:
 
 
 @pytest.mark.parametrize("own", [None, "rows", "optics"])
-def test_bfactors_are_added_to_those_of_the_file(tmp_path: Path, own: str | None) -> None:
+def test_envelopes_are_joined_with_those_of_the_file(tmp_path: Path, own: str | None) -> None:
     """Whoever reads the selection has the CTFs of its map; a B-factor of the optics group is that of the rows then."""
     columns, groups = particle_columns(), optics_columns()
     if own == "rows":
         columns["rlnCtfBfactor"] = [12.5 * i for i in range(N)]
     if own == "optics":
         groups["rlnCtfBfactor"] = [31.25]
+    bfactor = np.round(np.linspace(-70, 95.37, N), 2).astype(np.float32)
+    if own == "rows":
+        columns["rlnCtfScalefactor"] = [0.8 + 0.02 * i for i in range(N)]
     parent = write_data_set(tmp_path, particles=columns, optics=groups)
     data = ingest(parent, root=None, pixel_size_angstrom=None, seed=0)
-    bfactor = np.round(np.linspace(-70, 95.37, N), 2).astype(np.float32)
-    write_table(tmp_path / "subset.parquet", pa.table({"particle_id": data.ids, "bfactor_angstrom2": bfactor}))
+    scale = np.linspace(0.5, 1.7, N).astype(np.float32)
+    found = Quality(bfactor, bfactor, scale, 0.1 * scale, Spreads(0.0, 50.0, 0.2, 0.0), N)
+    write_table(tmp_path / "subset.parquet", pa.table({"particle_id": data.ids, **found.columns()}))
     write_table(tmp_path / "log.parquet", pa.table({"particle_id": data.ids, "half": data.column("half")}))
-    found = Quality(bfactor, bfactor, Spreads(0.0, 50.0, 0.0), N)
     kept = np.arange(N) != 3
     last, weights = open_round(tmp_path / "log.parquet"), kept.astype(np.float32)
-    write_kept(Source.of(data), last, weights, kept, tmp_path / "kept.star", total_bfactor(data, found))
+    write_kept(Source.of(data), last, weights, kept, tmp_path / "kept.star", data.total_envelopes(found.columns()))
     again = ingest(tmp_path / "kept.star", root=None, pixel_size_angstrom=None, seed=0)
     with_quality = data.with_quality(tmp_path / "subset.parquet").take(np.flatnonzero(kept))
-    assert np.array_equal(again.column("ctf_bfactor"), with_quality.column("ctf_bfactor"))
+    for name in ("ctf_bfactor", "ctf_scale"):
+        assert np.array_equal(again.column(name), with_quality.column(name))
+    assert again.column("ctf_scale").std() > 0.2
     assert np.array_equal(kernel_particles(again, again.optics[0]), kernel_particles(with_quality, data.optics[0]))
 
 
-def test_bfactors_of_a_cs_file(tmp_path: Path) -> None:
+def test_envelopes_of_a_cs_file(tmp_path: Path) -> None:
     data = replace(particles(random_rotations(N, np.random.default_rng(0)), optics(BOX)), parent="a.cs")
     total = np.linspace(-70, 95, N).astype(np.float32)
-    for name, changes in (("has", {}), ("lacks", {"ctf__bfactor": None})):
+    for name, changes in (("has", {}), ("lacks", {"ctf__bfactor": None, "ctf__scale": None})):
         parent, out = tmp_path / f"{name}.cs", tmp_path / f"{name}_kept.cs"
         write_fields(parent, cs_fields(data, **changes))
-        Source(parent, np.arange(N), N, {}).write(np.arange(N) > 1, {"rlnCtfBfactor": total}, out)
-        assert np.array_equal(read_cs(out).particles["rlnCtfBfactor"].to_numpy(), total[2:])
+        columns = {"rlnCtfBfactor": total, "rlnCtfScalefactor": np.abs(total)}
+        Source(parent, np.arange(N), N, {}).write(np.arange(N) > 1, columns, out)
+        for label, values in columns.items():
+            assert np.array_equal(read_cs(out).particles[label].to_numpy(), values[2:])
 
 
 @pytest.mark.parametrize("wanted", ["auto", "none"])
@@ -115,7 +122,7 @@ def test_particles_of_unequal_quality(tmp_path: Path, wanted: str) -> None:
         assert ("quality" in table_metadata(subset.schema)) is found
         if found:
             kept = subset["selected"].to_numpy()
-            own, sd_of_own = (subset[name].to_numpy() for name in BFACTORS)
+            own, sd_of_own = (subset[name].to_numpy() for name in (BFACTOR, BFACTOR_SD))
             assert np.corrcoef(own, bfactor)[0, 1] > 0.8
             assert 0.0 < sd_of_own.min() <= sd_of_own.max() < 150.0
             np.testing.assert_array_equal(

@@ -1,4 +1,4 @@
-"""B-factors of single images: what they do to them, and that nothing else depends on them."""
+"""B-factors and scales of single images: what they do to them, and that nothing else depends on them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from cryocore.backend import get_backend
 from cryocore.config.plant import PlantedErrors
 from cryocore.config.simulate import Simulate
 from cryocore.formats.stacks import read_images
+from cryocore.formats.star import read_star
 from cryocore.simulate.stage import own_bfactors, simulate
 
 BOX, PIXEL = 32, 4.0
@@ -39,6 +40,18 @@ def test_images_fall_off_by_their_own_bfactor(tmp_path: Path) -> None:
         ratio = (power[1][i] / power[0][i])[inside]
         expected = np.exp(-0.5 * bfactor[i] * s[inside] ** 2)
         assert abs(np.median(ratio / expected) - 1) < 0.02
+
+
+def test_the_signal_of_micrographs_is_scaled(tmp_path: Path) -> None:
+    even, faint = simulated(tmp_path / "even"), simulated(tmp_path / "faint", micrograph_scale_spread=0.4)
+    assert (even / "particles.star").read_bytes() == (faint / "particles.star").read_bytes()
+    assert "scale" not in pq.read_schema(even / "truth.parquet").names
+    scale = pq.read_table(faint / "truth.parquet")["scale"].to_numpy()
+    images = [read_images(f / "particles.mrcs").reshape(40, -1) for f in (even, faint)]
+    ratio = np.sum(images[0] * images[1], axis=1) / np.sum(images[0] ** 2, axis=1)
+    np.testing.assert_allclose(ratio, scale, rtol=1e-3)
+    micrograph = read_star(faint / "particles.star").particles["rlnMicrographName"]
+    assert all(len(set(scale[micrograph == name])) == 1 for name in set(micrograph)) and len(set(scale)) > 10
 
 
 @pytest.mark.parametrize("law", ["normal", "uniform", "two_valued"])

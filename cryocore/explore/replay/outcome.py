@@ -173,7 +173,9 @@ def _quality_text(found: Quality | None, is_used: bool) -> str:
         return "no difference between particles is found"
     levels = {level.replace("_", " "): getattr(found.spreads, level) for level in LEVELS}
     spread = ", ".join(f"{level} {sd:.0f}" for level, sd in levels.items() if sd > 0)
-    return f"standard deviation of B in Å²: {spread}; {'in the CTFs' if is_used else 'left out'}"
+    told = [f"of B in Å²: {spread}"] if spread else []
+    told += [f"of the scale: {found.spreads.micrograph_scale:.2f}"] if found.spreads.micrograph_scale else []
+    return f"standard deviation {', '.join(told)}; {'in the CTFs' if is_used else 'left out'}"
 
 
 def outcomes_table(outcomes: Sequence[Outcome]) -> str:

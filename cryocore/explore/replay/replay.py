@@ -19,14 +19,14 @@ from cryocore.explore.replay.bands import recomputed
 from cryocore.explore.replay.groups import group_codes, rank_groups
 from cryocore.explore.replay.outcome import Outcome, Overlap, Rates
 from cryocore.explore.replay.request import Plan, Request, plan
-from cryocore.explore.replay.resolution import Envelopes, Prediction, predict
+from cryocore.explore.replay.resolution import Envelope, Envelopes, Prediction, predict
 from cryocore.explore.replay.views import view_shift
-from cryocore.formats.kinds import CTF_BFACTOR, HALF_SET, PARTICLE_ID, read_tables, require_other_file
+from cryocore.formats.kinds import CTF_COLUMNS, HALF_SET, PARTICLE_ID, read_tables, require_other_file
 from cryocore.formats.source import Source
 from cryocore.geometry.sphere import Views
 from cryocore.geometry.symmetry import point_group
 from cryocore.log.error_rate import ErrorRate
-from cryocore.log.names import APPLIED_BFACTOR, MIXTURE, QUALITY, lower_is_better
+from cryocore.log.names import MIXTURE, QUALITY, lower_is_better
 from cryocore.log.quality import Quality, quality
 from cryocore.log.rates import auc, selection_rates
 from cryocore.log.rounds import LogRound, aligned, find_rounds, wanted_rounds
@@ -34,7 +34,7 @@ from cryocore.select.choose import DESCRIBING, choose, columns_needed, described
 from cryocore.select.groups import view_bins
 from cryocore.select.stage import subset_metadata, subset_table, write_kept
 from cryocore.tables.io import write_table
-from cryocore.tables.particles import Particles, require_same_particles
+from cryocore.tables.particles import BFACTOR, SCALE, Particles, require_same_particles, total_envelopes
 from cryocore.types import Floats32
 
 Progress = Callable[[], None]
@@ -185,11 +185,11 @@ def _outcome(log_round: LogRound, known: _Known, p: Plan) -> Outcome:
 
 
 def _by_quality(found: Quality | None, log_round: LogRound) -> Floats32:
-    """What cuts by quality rank by: minus the B-factors, ``(n,)``."""
+    """What cuts by quality rank by, ``(n,)``: minus the B-factors, or scales where only these differ."""
     if found is None:
         problem = f"all particles are of equal quality by the log of round {log_round.number}"
         raise InputError(problem, file=log_round.path, fix="Choose another score than quality")
-    return -found.bfactor_angstrom2
+    return -found.bfactor_angstrom2 if found.spreads.of_bfactors else found.scale
 
 
 def _prediction(log_round: LogRound, known: _Known, weights: Floats32, p: Plan) -> Prediction | None:
@@ -199,10 +199,16 @@ def _prediction(log_round: LogRound, known: _Known, weights: Floats32, p: Plan) 
     found = known.quality(p.seed) if p.tells_quality else None
     envelopes = None
     if found is not None:
-        none, before = np.zeros_like(weights), log_round.column(APPLIED_BFACTOR)
-        after = none if p.settings.quality == "none" else found.bfactor_angstrom2
-        envelopes = Envelopes(found.bfactor_angstrom2, none if before is None else before, after)
+        own, none = Envelope(found.bfactor_angstrom2, found.scale), Envelope.none(len(weights))
+        before = _applied(log_round, none)
+        envelopes = Envelopes(own, before, none if p.settings.quality == "none" else own)
     return predict(known.weights, weights, correct, known.half, log_round.curves, envelopes)
+
+
+def _applied(log_round: LogRound, none: Envelope) -> Envelope:
+    """Envelopes that the round's map was made with."""
+    told = log_round.quality()
+    return Envelope(told.get(BFACTOR, none.bfactor), told.get(SCALE, none.scale))
 
 
 def _worst_kept(
@@ -270,7 +276,7 @@ def write_star(outcome: Outcome, log_round: LogRound, out: Path, parent: Path | 
             )
         data = Particles.read(log_round.run_dir / "particles.parquet")
         source, ids = Source.of(data, _parent_file(data.parent, log_round.run_dir)), data.ids
-        bfactor = data.column("ctf_bfactor")
+        own = {name: data.column(name) for name in CTF_COLUMNS}
         if source.root is not None:
             found = known_root(source.path, data.table.column("stack").unique().to_pylist())
             source = replace(source, root=found or str(_parent_file(source.root, log_round.run_dir)))
@@ -284,13 +290,14 @@ def write_star(outcome: Outcome, log_round: LogRound, out: Path, parent: Path | 
         columns: dict[str, NDArray[Any]] = {} if is_given else {HALF_SET: half}
         columns |= {} if np.array_equal(known, ids_of_file(tables)) else {PARTICLE_ID: known[rows]}
         source = Source(parent, rows, len(known), columns, root)
-        ids, bfactor = known[rows], columns_of(tables).numbers(CTF_BFACTOR, 0.0)[rows]
+        ids, numbers = known[rows], columns_of(tables).numbers
+        own = {n: numbers(label, float(n == "ctf_scale"))[rows].astype(np.float32) for n, label in CTF_COLUMNS.items()}
     fix = "Give the file that the run read"
     require_same_particles(outcome.ids, ids, file=source.path, fix=fix)
     require_other_file(out, source.path)
     better = outcome.quality
-    total = None if better is None else (bfactor + better.bfactor_angstrom2).astype(np.float32)
-    write_kept(source, log_round, outcome.selection.weights, outcome.kept, out, total)
+    envelopes = {} if better is None else total_envelopes(own, better.columns())
+    write_kept(source, log_round, outcome.selection.weights, outcome.kept, out, envelopes)
 
 
 def _parent_file(name: str, run_dir: Path) -> Path:

@@ -51,12 +51,33 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class Envelopes:
-    """B-factors ``(n,)`` in Å²: the particles' ``own``, and those of their CTFs in the map ``before`` and ``after``."""
+class Envelope:
+    """How the signal of particles falls off: B-factors in Å² and scales, ``(n,)`` each."""
 
-    own: Floats
-    before: Floats
-    after: Floats
+    bfactor: Floats
+    scale: Floats
+
+    @classmethod
+    def none(cls, n: int) -> Envelope:
+        """That of a particle like all."""
+        return cls(np.zeros(n), np.ones(n))
+
+    def of(self, rows: NDArray[np.bool_]) -> Envelope:
+        """Those of some particles."""
+        return Envelope(self.bfactor[rows].astype(np.float64), self.scale[rows].astype(np.float64))
+
+    def at(self, squared_frequency: float) -> Floats:
+        """What is left of the signal ``(n,)`` at a squared frequency in 1/Å²."""
+        return np.asarray(self.scale * np.exp(-0.25 * squared_frequency * self.bfactor))
+
+
+@dataclass(frozen=True)
+class Envelopes:
+    """Those of the particles' ``own``, and those of their CTFs in the map ``before`` and ``after``."""
+
+    own: Envelope
+    before: Envelope
+    after: Envelope
 
 
 def effective_correct(weights: Floats, correct: Floats) -> float:
@@ -66,15 +87,15 @@ def effective_correct(weights: Floats, correct: Floats) -> float:
     return float(np.sum(w * p)) ** 2 / noise if noise > 0 else 0.0
 
 
-def effective_by_shell(weights: Floats, correct: Floats, own: Floats, applied: Floats, frequency: Floats) -> Floats:
-    """G of one half set at frequencies ``(shells,)`` in 1/Å: particles have B-factors of their ``own`` in Å², and
-    those that are ``applied`` in their CTFs, all ``(n,)``."""
+def effective_by_shell(weights: Floats, correct: Floats, own: Envelope, applied: Envelope, frequency: Floats) -> Floats:
+    """G of one half set at frequencies ``(shells,)`` in 1/Å, for weights and probabilities ``(n,)``: particles have
+    envelopes of their ``own``, and those that are ``applied`` in their CTFs."""
     rows = weights > 0
-    own, applied = own[rows].astype(np.float64), applied[rows].astype(np.float64)
+    own, applied = own.of(rows), applied.of(rows)
     w, p = weights[rows], correct[rows]
 
     def at(squared: float) -> float:
-        return effective_correct(w * np.exp(-0.25 * squared * applied), p * np.exp(-0.25 * squared * own))
+        return effective_correct(w * applied.at(squared), p * own.at(squared))
 
     return np.array([at(float(s) ** 2) for s in frequency])
 
@@ -106,8 +127,8 @@ def predict(
     if envelopes is not None:
         e, frequency = envelopes, 1.0 / curves.resolution_angstrom
         gains = [
-            effective_by_shell(after[h], correct[h], e.own[h], e.after[h], frequency)
-            / effective_by_shell(before[h], correct[h], e.own[h], e.before[h], frequency)
+            effective_by_shell(after[h], correct[h], e.own.of(h), e.after.of(h), frequency)
+            / effective_by_shell(before[h], correct[h], e.own.of(h), e.before.of(h), frequency)
             for h in halves
         ]
     curve = scaled_fsc(measured, *gains)

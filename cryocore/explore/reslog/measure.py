@@ -23,7 +23,6 @@ from cryocore.formats.stacks import Source
 from cryocore.imaging.accumulate import accumulate, symmetrise
 from cryocore.imaging.grid import FourierGrid, FourierSums
 from cryocore.imaging.solve import Solver
-from cryocore.log.names import APPLIED_BFACTOR
 from cryocore.maps.fsc import half_map_fsc, resolution_at
 from cryocore.reconstruct.stage import within
 from cryocore.statistics import effective_number
@@ -129,12 +128,12 @@ def reslog(
     """
     opened = open_maps(run_dir, number)
     log, data, grid = opened.log, opened.data, opened.grid
-    weights, bfactor = log.column("weight"), log.column(APPLIED_BFACTOR)
+    weights, envelopes = log.column("weight"), log.quality()
     everyone = np.ones(len(data), dtype=np.float32)
     sets = {"all particles": (data, everyone)}
-    if bfactor is not None or (weights is not None and not np.array_equal(weights, everyone)):
+    if envelopes or (weights is not None and not np.array_equal(weights, everyone)):
         chosen = everyone if weights is None else weights.astype(np.float32)
-        sets[f"round {log.number}"] = data.with_bfactors(bfactor), chosen
+        sets[f"round {log.number}"] = data.with_envelopes(envelopes), chosen
     made_of = grid, opened.mask, opened.group, backend, opened.source
     found = []
     for name, (members, chosen) in sets.items():

@@ -15,7 +15,7 @@ from cryocore.log.names import REASON
 from cryocore.reconstruct.iterative.optimise import Epoch
 from cryocore.reconstruct.iterative.sweep import Ledger
 from cryocore.tables.io import read_schema, read_table, write_table, write_tables
-from cryocore.tables.particles import BFACTORS, Particles
+from cryocore.tables.particles import QUALITY, Particles
 
 
 class BatchLog:
@@ -82,7 +82,7 @@ def write_weights(
     subset: Path | None = None,
 ) -> None:
     """The weight of each particle in the maps, as a subset has it, and what it was scored by; with the reasons and
-    B-factors of the ``subset`` that was fitted."""
+    envelopes of the ``subset`` that was fitted."""
     weight = ledger.weight.astype(np.float32)
     columns: dict[str, Any] = {
         "particle_id": particles.ids,
@@ -95,7 +95,7 @@ def write_weights(
     table = pa.table(columns)
     if subset is not None:
         there = read_schema(subset).names
-        said = read_table(subset, ["particle_id", *(name for name in (REASON, *BFACTORS) if name in there)])
+        said = read_table(subset, ["particle_id", *(name for name in (REASON, *QUALITY) if name in there)])
         for name in said.column_names[1:]:
             table = table.append_column(name, said.column(name))
     write_table(path, table)

@@ -132,7 +132,8 @@ def solve(
     start = direct(problem, mask, ranks, particles)
     fit = set_up(problem, start, settings.iterative, seed)
     known = settings.model_dump(mode="json"), symmetry, seed, ranks.world
-    columns = data.ids, weights, data.quaternions, data.shifts_angstrom, data.column("ctf_bfactor")
+    envelopes = data.column("ctf_bfactor"), data.column("ctf_scale")
+    columns = data.ids, weights, data.quaternions, data.shifts_angstrom, *envelopes
     state, unknown = minimise(fit, ranks, seed, out_dir, checkpoint.identity(*known, *columns))
     halves = half_maps(fit.model, unknown)
     require_finite(halves, particles)

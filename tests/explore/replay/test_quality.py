@@ -14,13 +14,13 @@ from cryocore.errors import InputError
 from cryocore.explore.replay import Request, replay
 from cryocore.explore.replay.outcome import outcome_text
 from cryocore.explore.replay.replay import write_star, write_subset
-from cryocore.explore.replay.resolution import Envelopes, effective_by_shell, effective_correct, predict
+from cryocore.explore.replay.resolution import Envelope, Envelopes, effective_by_shell, effective_correct, predict
 from cryocore.formats.star import read_star
 from cryocore.log.quality import quality
 from cryocore.log.rounds import open_round
 from cryocore.maps.curves import FscCurves
 from cryocore.tables.io import read_table, table_metadata, write_table
-from cryocore.tables.particles import BFACTORS
+from cryocore.tables.particles import QUALITY
 from tests.ingest.samples import optics_columns, particle_columns, table
 from tests.log.test_quality import METADATA, counted_reads, drawn
 
@@ -82,7 +82,7 @@ def test_b_factors_are_written_or_left_out(uneven: Path, tmp_path: Path, wanted:
     write_star(outcome, log_round, tmp_path / "subset.star", uneven / "particles.star")
     subset, star = read_table(tmp_path / "subset.parquet"), read_star(tmp_path / "subset.star").particles
     has = wanted != "none"
-    assert ({*BFACTORS} <= {*subset.column_names}) is has is ("rlnCtfBfactor" in star)
+    assert ({*QUALITY} <= {*subset.column_names}) is has is ("rlnCtfBfactor" in star)
     made_by = table_metadata(subset.schema)
     assert made_by["settings"]["quality"] == (wanted or "auto") and ("quality" in made_by) is has
     assert ("quality  " in outcome_text(outcome)) is (wanted is not None)
@@ -104,20 +104,24 @@ def test_quality_is_estimated_once_and_only_if_asked_for(
 def test_what_b_factors_do_to_a_map_by_shell() -> None:
     """Half of the particles with 200 Å² more: with both B-factors in the CTFs a shell has the sum of q²."""
     frequency = np.array([0.0, 0.1, 0.2])
-    own, ones = np.repeat([-100.0, 100.0], 500), np.ones(1000)
-    q = np.exp(-0.25 * own * frequency[:, None] ** 2)
-    even, weighed = (effective_by_shell(ones, ones, own, applied, frequency) for applied in (0.0 * own, own))
+    bfactor, ones = np.repeat([-100.0, 100.0], 500), np.ones(1000)
+    own, none = Envelope(bfactor, ones), Envelope.none(1000)
+    q = np.exp(-0.25 * bfactor * frequency[:, None] ** 2)
+    even, weighed = (effective_by_shell(ones, ones, own, applied, frequency) for applied in (none, own))
     np.testing.assert_allclose(even, q.sum(axis=1) ** 2 / 1000)
     np.testing.assert_allclose(weighed, (q**2).sum(axis=1))
     assert weighed[0] == even[0] == effective_correct(ones, ones) and weighed[2] > 1.5 * even[2]
-    good = (own < 0).astype(np.float32)
+    faint = Envelope(np.zeros(1000), np.repeat([0.5, 1.5], 500))
+    np.testing.assert_allclose(effective_by_shell(ones, ones, faint, none, frequency), 1000.0)
+    np.testing.assert_allclose(effective_by_shell(ones, ones, faint, faint, frequency), np.sum(faint.scale**2))
+    good = (bfactor < 0).astype(np.float32)
     assert effective_by_shell(good, ones, own, own, frequency)[2] < weighed[2]
 
     curve = np.array([1.0, 0.9, 0.4])
     curves = FscCurves(np.arange(3), np.array([np.inf, 10.0, 5.0]), curve, curve, curve, curve, {})
     half = np.arange(1000) % 2 + 1
     w = np.ones(1000, dtype=np.float32)
-    same, better = (predict(w, w, w, half, curves, Envelopes(own, 0.0 * own, after)) for after in (0.0 * own, own))
+    same, better = (predict(w, w, w, half, curves, Envelopes(own, none, after)) for after in (none, own))
     assert same.fsc_area_change == pytest.approx(0.0, abs=1e-9)
     gain = (weighed / even)[1:]
     ratio = curve[1:] / (1.0 - curve[1:]) * gain

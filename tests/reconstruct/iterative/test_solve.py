@@ -39,7 +39,7 @@ from cryocore.reconstruct.iterative.sweep import Ledger, Problem, sweep  # noqa:
 from cryocore.reconstruct.iterative.symmetry import SymmetryOperators  # noqa: E402
 from cryocore.simulate.stage import simulate  # noqa: E402
 from cryocore.tables.io import write_table  # noqa: E402
-from cryocore.tables.particles import BFACTOR_SD, Particles, read_bfactors, read_reasons  # noqa: E402
+from cryocore.tables.particles import QUALITY, Particles, read_quality, read_reasons  # noqa: E402
 from cryocore.training import checkpoint  # noqa: E402
 from tests.phantoms import BACKENDS, Blobs  # noqa: E402
 from tests.reconstruct.test_reconstruct import data_set  # noqa: E402
@@ -255,18 +255,19 @@ def test_robust_losses_weigh_wrong_particles_down(simulated: Path, tmp_path: Pat
 
 
 def test_weights_say_what_the_subset_says_of_particles(simulated: Path, tmp_path: Path) -> None:
-    """Reasons and B-factors reach the log, which knows the weights of the fit alone."""
+    """Reasons and envelopes reach the log, which knows the weights of the fit alone."""
     data = Particles.read(simulated / "particles.parquet")
     reason = pa.array(["orientation", None, "quality"] * (len(data) // 3)).dictionary_encode()
     bfactor = np.linspace(-30.0, 60.0, len(data)).astype(np.float32)
-    said = {"reason": reason, "bfactor_angstrom2": bfactor, "bfactor_sd_angstrom2": bfactor + 40.0}
+    envelopes = dict(zip(QUALITY, (bfactor, bfactor + 40.0, bfactor / 100.0 + 1.0, bfactor + 1.0), strict=True))
+    said = {"reason": reason, **envelopes}
     weight = np.ones(len(data), dtype=np.float32)
     write_table(tmp_path / "subset.parquet", pa.table({"particle_id": data.ids, "weight": weight, **said}))
     out = solved(simulated, tmp_path / "out", subset=tmp_path / "subset.parquet", n_epochs=1)
     found = out / "weights.parquet"
     assert read_reasons(found, len(data)).to_pylist() == reason.to_pylist()
-    assert np.array_equal(read_bfactors(found, data), bfactor)
-    assert np.array_equal(read_bfactors(found, data, column=BFACTOR_SD), bfactor + 40.0)
+    again = read_quality(found, data)
+    assert all(np.array_equal(again[name], values) for name, values in envelopes.items())
 
 
 def test_robust_map_is_nearer_to_the_truth(simulated: Path, tmp_path: Path) -> None:

@@ -5,8 +5,9 @@ log holds, its log-likelihood is
 
     g n - ½ g² d,   n = sum over bands of q c / sigma²,   d = that of q² e / sigma²,   q = exp(-B s²/4),
 
-with c and e of the prediction, shrunk to the share of the map that is signal. It counts by the probability that the
-particle is correct.
+with c and e of the prediction, shrunk to the share of the map that is signal and as strong as the noise of the image:
+where images are scaled as a whole, they are alike, and g is the signal over the noise. The log-likelihood counts by the
+probability that the particle is correct.
 
 The particles of a micrograph have one B, normal about that of the optics group, and this about that of the data set.
 Their g is normal about that of the micrograph, and this about 1; both are integrated. The spreads maximise the marginal
@@ -72,6 +73,8 @@ LEVELS = ("optics_group", "micrograph")
 """Those of B."""
 FOUND = (*LEVELS, "micrograph_scale")
 """Spreads that have to be significant."""
+NOISE = (0.1, 10.0)
+"""Bounds of the noise power of an image over that of its group, which scales are relative to."""
 LEAST_SCALE = 0.1
 """Bound of the scales of micrographs."""
 TINY = 1e-290
@@ -417,7 +420,8 @@ def _bands(
             at = rows[np.searchsorted(rows, at[0]) : np.searchsorted(rows, at[-1], side="right")]
             columns = {name: values[at - (start - n)] for name, values in columns.items()}
         matched, energy = signal_to_noise(log_round.metadata, columns)
-        yield Bands(matched, energy, members.weight[at], members.node[at]), at
+        noise = np.sqrt(np.clip(np.nan_to_num(columns["noise_factor"].astype(np.float64), nan=1.0), *NOISE))[:, None]
+        yield Bands(noise * matched, noise**2 * energy, members.weight[at], members.node[at]), at
 
 
 def _without_envelopes(

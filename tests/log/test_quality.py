@@ -256,6 +256,20 @@ def test_micrographs_that_are_faint_are_found(tmp_path: Path) -> None:
     assert np.mean(spreads) == pytest.approx(0.25, abs=0.06)
 
 
+def test_micrographs_that_are_scaled_as_a_whole_are_alike(tmp_path: Path) -> None:
+    """With their noise, and so no reason to weigh them."""
+    _, micrograph = on_micrographs(2, 0.0)
+    scale = np.exp(np.random.default_rng(12).normal(0.0, 0.25, 40))[micrograph.astype(int)]
+    table = drawn(np.zeros(N), micrograph, 2)
+    products = np.stack(table["inner_product"].to_numpy()) * scale[:, None]
+    flat = pa.FixedSizeListArray.from_arrays(pa.array(products.astype(np.float32).ravel()), 24)
+    for name, values in (("inner_product", flat), ("noise_factor", pa.array((scale**2).astype(np.float32)))):
+        table = table.set_column(table.schema.get_field_index(name), name, values)
+    assert estimated(tmp_path, table) is None
+    same_noise = table.set_column(table.schema.get_field_index("noise_factor"), "noise_factor", pa.array(np.ones(N)))
+    assert estimated(tmp_path, same_noise) is not None
+
+
 def test_faint_and_dull_are_told_apart(tmp_path: Path) -> None:
     bfactor, micrograph = on_micrographs(3, 80.0)
     scale = np.exp(np.random.default_rng(10).normal(0.0, 0.25, 40))[micrograph.astype(int)]

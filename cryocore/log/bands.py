@@ -13,6 +13,8 @@ from cryocore.types import Floats, Ints
 
 BAND_SUMS = ("inner_product", "projection_power", "noise_factor")
 """Columns that say what the bands of a particle's image have of its prediction."""
+NOISE = (0.1, 10.0)
+"""Bounds of ``noise_factor`` as a level of noise: what lies beyond is an image with something in it."""
 GAIN_COUNT = 100.0
 """Information by which a band's mean ratio of image to prediction is drawn to 1: as known to ±0.1 beforehand."""
 
@@ -42,11 +44,31 @@ def coefficients_noise(metadata: Mapping[str, Any], columns: Mapping[str, NDArra
     if "noise_power" in columns:
         power = np.nan_to_num(columns["noise_power"].astype(np.float64), nan=np.inf)
     else:
-        groups = np.array([[np.inf if v is None else v for v in row] for row in metadata["noise_power"]])
-        power = groups[columns["optics_group"]]
+        power = _of_groups(metadata)[columns["optics_group"]]
     if metadata["score_settings"]["noise_per_particle"]:
         power = power * np.nan_to_num(columns["noise_factor"].astype(np.float64), nan=np.inf)[:, None]
     return np.asarray(power)
+
+
+def noise_level(metadata: Mapping[str, Any], columns: Mapping[str, NDArray[Any]]) -> Floats:
+    """Noise power of some particles' images over that of all optics groups in the geometric mean, ``(n,)``.
+
+    That of the row or optics group, in the geometric mean of the bands that all groups know, and ``noise_factor``.
+    """
+    groups = _of_groups(metadata)
+    seen = np.isfinite(groups).any(axis=1)
+    common = np.isfinite(groups[seen]).all(axis=0) & (groups > 0.0).all(axis=0)
+    own = columns["noise_power"].astype(np.float64) if "noise_power" in columns else groups[columns["optics_group"]]
+    known = common & np.isfinite(own) & (own > 0.0)
+    of_all = np.log(np.where(common, groups[seen], 1.0)).sum(axis=0) / max(int(seen.sum()), 1)
+    beyond = np.where(known, np.log(np.where(known, own, 1.0)) - of_all, 0.0)
+    level = np.exp(beyond.sum(axis=1) / np.maximum(known.sum(axis=1), 1))
+    return np.asarray(level * np.clip(np.nan_to_num(columns["noise_factor"].astype(np.float64), nan=1.0), *NOISE))
+
+
+def _of_groups(metadata: Mapping[str, Any]) -> Floats:
+    """Noise power of optics groups ``(groups, bands)``; infinite where it is unknown."""
+    return np.array([[np.inf if v is None else v for v in row] for row in metadata["noise_power"]], dtype=np.float64)
 
 
 def signal_to_noise(

@@ -35,6 +35,7 @@ from cryocore.log.bands import (
     GAIN_COUNT,
     matches,
     mean_squared_frequency,
+    noise_level,
     of_nodes,
     signal_to_noise,
     times,
@@ -73,8 +74,6 @@ LEVELS = ("optics_group", "micrograph")
 """Those of B."""
 FOUND = (*LEVELS, "micrograph_scale")
 """Spreads that have to be significant."""
-NOISE = (0.1, 10.0)
-"""Bounds of the noise power of an image over that of its group, which scales are relative to."""
 LEAST_SCALE = 0.1
 """Bound of the scales of micrographs."""
 TINY = 1e-290
@@ -193,17 +192,19 @@ def spread_out(log_values: Floats, kernel: Floats) -> Floats:
 def fit(bands: Bands, tree: Tree, grid: Grid, least: tuple[float, ...] = (SIGNIFICANT,) * len(FOUND)) -> Spreads:
     """The spreads of highest marginal likelihood; one of ``FOUND`` that does not add the ``least`` of its own to it is
     0."""
+    there, node = np.unique(bands.node, return_inverse=True)
+    bands, group_of = replace(bands, node=node), tree.group[there]
     end = grid.values[-1]
     kernels = [grid.kernel(spread * end) for spread in SPREADS]
     several = len(tree.half) > len(np.unique(tree.half))
     of_groups = range(len(SPREADS) if several else 1)
     table = np.full((len(of_groups), len(SPREADS), len(MICROGRAPH_SCALES), len(SCALES)), -np.inf)
     for k, scale in enumerate(SCALES):
-        likelihood = Likelihood.of(bands, grid, scale, len(tree.group))
+        likelihood = Likelihood.of(bands, grid, scale, len(there))
         for j, of_micrographs in enumerate(MICROGRAPH_SCALES):
             nodes = likelihood.integrated(of_micrographs)
             for m in range(len(SPREADS)):
-                groups = of_nodes(spread_out(nodes, kernels[m]) if m else nodes, tree.group, len(tree.half))
+                groups = of_nodes(spread_out(nodes, kernels[m]) if m else nodes, group_of, len(tree.half))
                 for g in of_groups:
                     halves = of_nodes(spread_out(groups, kernels[g]) if g else groups, tree.half, 2)
                     table[g, m, j, k] = np.logaddexp.reduce(halves, axis=1).sum()
@@ -420,8 +421,8 @@ def _bands(
             at = rows[np.searchsorted(rows, at[0]) : np.searchsorted(rows, at[-1], side="right")]
             columns = {name: values[at - (start - n)] for name, values in columns.items()}
         matched, energy = signal_to_noise(log_round.metadata, columns)
-        noise = np.sqrt(np.clip(np.nan_to_num(columns["noise_factor"].astype(np.float64), nan=1.0), *NOISE))[:, None]
-        yield Bands(noise * matched, noise**2 * energy, members.weight[at], members.node[at]), at
+        noise = noise_level(log_round.metadata, columns)[:, None]
+        yield Bands(np.sqrt(noise) * matched, noise * energy, members.weight[at], members.node[at]), at
 
 
 def _without_envelopes(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 
 from cryocore.log.bands import mean_squared_frequency
 from cryocore.log.names import APPLIED_BFACTOR, APPLIED_SCALE
-from cryocore.log.quality import Bands, Beliefs, Grid, Likelihood, Quality, Spreads, Tree, fit, quality
+from cryocore.log.quality import Bands, Beliefs, Grid, Likelihood, Quality, Spreads, Tree, fit, quality, spread_out
 from cryocore.log.rounds import LogRound, open_round
 from cryocore.tables.io import with_metadata
 from cryocore.types import Floats
@@ -270,6 +271,40 @@ def test_micrographs_that_are_scaled_as_a_whole_are_alike(tmp_path: Path) -> Non
     assert estimated(tmp_path, same_noise) is not None
 
 
+def with_column(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
+    """A table with a column in place of that of its name, or behind all."""
+    at = table.schema.get_field_index(name)
+    return table.append_column(name, values) if at < 0 else table.set_column(at, name, values)
+
+
+def in_lists(values: Floats) -> pa.Array:
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.astype(np.float32).ravel()), values.shape[1])
+
+
+def test_scaling_is_no_difference_where_noise_is_that_of_micrographs(tmp_path: Path) -> None:
+    """``score.noise: micrograph``: the factor of an image does not show how its micrograph is scaled."""
+    _, micrograph = on_micrographs(2, 0.0)
+    scale = np.exp(np.random.default_rng(12).normal(0.0, 0.25, 40))[micrograph.astype(int), None]
+    table = drawn(np.zeros(N), micrograph, 2)
+    table = with_column(table, "inner_product", in_lists(np.stack(table["inner_product"].to_numpy()) * scale))
+    noise = np.repeat(scale**2, 24, axis=1)
+    noise[:, 23] = np.nan
+    assert estimated(tmp_path, with_column(table, "noise_power", in_lists(noise))) is None
+    assert estimated(tmp_path, with_column(table, "noise_power", in_lists(np.ones((N, 24))))) is not None
+
+
+def test_optics_groups_that_are_scaled_as_a_whole_are_alike(tmp_path: Path) -> None:
+    """One of them is twice as strong, and knows fewer bands; a third has no particle."""
+    _, micrograph = on_micrographs(2, 0.0)
+    group = (micrograph >= 20).astype(np.int32)
+    table = with_column(drawn(np.zeros(N), micrograph, 2), "optics_group", pa.array(group))
+    products = np.stack(table["inner_product"].to_numpy()) * (1.0 + group)[:, None]
+    table = with_column(table, "inner_product", in_lists(products))
+    noise = [[1.0] * 24, [4.0] * 22 + [None] * 2, [None] * 24]
+    assert estimated(tmp_path, table, noise_power=noise) is None
+    assert estimated(tmp_path, table, noise_power=[[1.0] * 24] * 3) is not None
+
+
 def test_faint_and_dull_are_told_apart(tmp_path: Path) -> None:
     bfactor, micrograph = on_micrographs(3, 80.0)
     scale = np.exp(np.random.default_rng(10).normal(0.0, 0.25, 40))[micrograph.astype(int)]
@@ -292,6 +327,24 @@ def test_predictions_that_have_scales_already(tmp_path: Path) -> None:
     again = estimated(tmp_path, table.append_column(APPLIED_SCALE, pa.array(applied.astype(np.float32))))
     assert plain is not None and again is not None
     np.testing.assert_allclose(again.scale, plain.scale, atol=0.02)
+
+
+def test_micrographs_that_are_not_fitted_take_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 10,000 micrographs some hundreds are drawn."""
+    rows, node = [], 3 * np.arange(60)
+
+    def counted(values: Floats, kernel: Floats) -> Floats:
+        rows.append(len(values))
+        return spread_out(values, kernel)
+
+    monkeypatch.setattr("cryocore.log.quality.spread_out", counted)
+    rng = np.random.default_rng(13)
+    energy = rng.uniform(0.5, 2.0, (60, 24))
+    bands = Bands(energy + rng.normal(0.0, 2.0, energy.shape), energy, np.ones(60), node)
+    grid = Grid.of(FREQUENCY2, energy.sum(axis=0))
+    found = fit(bands, Tree(np.arange(10_000) % 2, np.array([0, 1])), grid)
+    assert rows and max(rows) == 60
+    assert found == fit(replace(bands, node=np.arange(60)), Tree(node % 2, np.array([0, 1])), grid)
 
 
 def test_spreads_between_grid_points_are_none() -> None:

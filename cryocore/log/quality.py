@@ -22,8 +22,9 @@ known, as what all have in common is in the map: the mean over each half set, by
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -60,8 +61,11 @@ REACH = 6.0
 """The grid ends at so many d² on either side, d the resolution at which the data know B."""
 SPREADS = np.array([0.0, 0.05, 0.075, 0.11, 0.16, 0.23, 0.33, 0.47])
 """Standard deviations of a level that are tried, as parts of the grid's end; between grid points there is none."""
-SCALES = np.array([0.0, 0.1, 0.2, 0.4])
-"""Standard deviations of g within micrographs that are tried."""
+SCALES = np.array([0.0, 0.1, 0.2, 0.4, 0.7])
+"""Standard deviations of g within micrographs that are tried, and more about the best of them: were they as coarse as
+these, a spread of micrographs would stand for what is missing."""
+SCALE_TOLERANCE = 0.003
+"""How exactly the best is found."""
 MICROGRAPH_SCALES = np.array([0.0, 0.05, 0.1, 0.15, 0.22, 0.33])
 """Standard deviations of the g of micrographs that are tried."""
 SIGNIFICANT = 8.0
@@ -161,7 +165,12 @@ class Likelihood:
     @classmethod
     def of(cls, bands: Bands, grid: Grid, scale: float, n_nodes: int) -> Likelihood:
         """Of micrographs whose particles have scales of a standard deviation ``scale`` about that of the micrograph."""
-        n, d = matches(bands.matched, bands.energy, grid.envelope)
+        return cls.of_matches(matches(bands.matched, bands.energy, grid.envelope), bands, scale, n_nodes)
+
+    @classmethod
+    def of_matches(cls, found: tuple[Floats, Floats], bands: Bands, scale: float, n_nodes: int) -> Likelihood:
+        """The same, where :func:`matches` is known."""
+        n, d = found
         left = 1.0 + scale**2 * d
         terms = 0.5 * scale**2 * n**2 / left - 0.5 * np.log(left), n / left, d / left
         return cls(*(of_nodes(term * bands.weight[:, None], bands.node, n_nodes) for term in terms))
@@ -198,19 +207,37 @@ def fit(bands: Bands, tree: Tree, grid: Grid, least: tuple[float, ...] = (SIGNIF
     kernels = [grid.kernel(spread * end) for spread in SPREADS]
     several = len(tree.half) > len(np.unique(tree.half))
     of_groups = range(len(SPREADS) if several else 1)
-    table = np.full((len(of_groups), len(SPREADS), len(MICROGRAPH_SCALES), len(SCALES)), -np.inf)
-    for k, scale in enumerate(SCALES):
-        likelihood = Likelihood.of(bands, grid, scale, len(there))
-        for j, of_micrographs in enumerate(MICROGRAPH_SCALES):
-            nodes = likelihood.integrated(of_micrographs)
-            for m in range(len(SPREADS)):
-                groups = of_nodes(spread_out(nodes, kernels[m]) if m else nodes, group_of, len(tree.half))
-                for g in of_groups:
-                    halves = of_nodes(spread_out(groups, kernels[g]) if g else groups, tree.half, 2)
-                    table[g, m, j, k] = np.logaddexp.reduce(halves, axis=1).sum()
+    table = np.full((len(of_groups), len(SPREADS), len(MICROGRAPH_SCALES)), -np.inf)
+    scales, matched = np.zeros(table.shape), matches(bands.matched, bands.energy, grid.envelope)
+
+    def highest(j: int, scale: float) -> float:
+        nodes = Likelihood.of_matches(matched, bands, scale, len(there)).integrated(MICROGRAPH_SCALES[j])
+        found = np.empty(table.shape[:2])
+        for m in range(len(SPREADS)):
+            groups = of_nodes(spread_out(nodes, kernels[m]) if m else nodes, group_of, len(tree.half))
+            for g in of_groups:
+                halves = of_nodes(spread_out(groups, kernels[g]) if g else groups, tree.half, 2)
+                found[g, m] = np.logaddexp.reduce(halves, axis=1).sum()
+        better = found > table[..., j]
+        table[better, j], scales[better, j] = found[better], scale
+        return float(found.max())
+
+    for j in range(len(MICROGRAPH_SCALES)):
+        _maximise(partial(highest, j))
     best = _significant(table, least)
-    group, micrograph = (float(SPREADS[i] * end) for i in best[:2])
-    return Spreads(group, micrograph, float(MICROGRAPH_SCALES[best[2]]), float(SCALES[best[3]]))
+    of_groups_sd, of_micrographs = (float(SPREADS[i] * end) for i in best[:2])
+    return Spreads(of_groups_sd, of_micrographs, float(MICROGRAPH_SCALES[best[2]]), float(scales[best]))
+
+
+def _maximise(function: Callable[[float], float]) -> None:
+    """Call a function of the standard deviation of scales where it is highest, among others."""
+    from scipy.optimize import minimize_scalar  # slow to import
+
+    values = [function(float(scale)) for scale in SCALES]
+    at = int(np.argmax(values))
+    bounds = SCALES[max(at - 1, 0)], SCALES[min(at + 1, len(SCALES) - 1)]
+    if np.ptp(values):
+        minimize_scalar(lambda x: -function(float(x)), bounds=bounds, options={"xatol": SCALE_TOLERANCE})
 
 
 def _significant(table: Floats, least: tuple[float, ...]) -> tuple[int, ...]:

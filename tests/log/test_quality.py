@@ -347,6 +347,14 @@ def test_micrographs_that_are_not_fitted_take_no_time(monkeypatch: pytest.Monkey
     assert found == fit(replace(bands, node=np.arange(60)), Tree(node % 2, np.array([0, 1])), grid)
 
 
+@pytest.mark.parametrize(("count", "sd"), [(150, 0.28), (500, 0.14), (500, 0.25)])
+def test_images_of_unequal_brightness_are_no_faint_micrographs(tmp_path: Path, count: int, sd: float) -> None:
+    """A spread of particles is not made up of two where it lies between the values that are tried first."""
+    _, micrograph = on_micrographs(0, 0.0, count=count)
+    scale = 1.0 + np.random.default_rng([0, 77]).normal(0.0, sd, N)
+    assert estimated(tmp_path, drawn(np.zeros(N), micrograph, 0, scale=scale)) is None
+
+
 def test_spreads_between_grid_points_are_none() -> None:
     bands = Bands(np.ones((4, 24)), np.ones((4, 24)), np.ones(4), np.arange(4))
     grid = Grid.of(FREQUENCY2, np.ones(24))

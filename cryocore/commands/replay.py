@@ -27,7 +27,8 @@ def replay(
     score: Annotated[str | None, typer.Option(help=SCORES_HELP)] = None,
     normalise: Annotated[str | None, typer.Option(help="none, view, micrograph or defocus.")] = None,
     quality: Annotated[
-        str | None, typer.Option(help="B-factors of particles in what is written: auto or none; default: the run's.")
+        str | None,
+        typer.Option(help="B-factors and scales in what is written: auto or none; default: the run's."),
     ] = None,
     first_angstrom: Annotated[float | None, typer.Option(help="Coarsest resolution that the score sees, Å.")] = None,
     last_angstrom: Annotated[float | None, typer.Option(help="Finest resolution that the score sees, Å.")] = None,
@@ -58,7 +59,7 @@ def replay(
 
     `cryocore replay results/demo --round last --rule posterior --value 0.9 --star pure.star`
 
-    `cryocore replay results/demo --round last --quality none --out even.parquet` - without B-factors
+    `cryocore replay results/demo --round last --quality none --out even.parquet` - without B-factors and scales
 
     `cryocore replay results/demo --round last --compare fraction=0.9@quality` - without the dullest tenth
     """

@@ -21,7 +21,7 @@ from cryocore.types import Floats, Floats32
 class OpenRound:
     """What the maps of a round are made from.
 
-    ``data`` : all particles, without B-factors of the run
+    ``data`` : all particles, without envelopes of the run
     ``mask`` : ``(n, n, n)``, that of the round
     ``source`` : the run's cache of transforms, where it keeps one, or else the images
     ``group`` : rotations ``(m, 3, 3)`` of the point group

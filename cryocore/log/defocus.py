@@ -88,7 +88,7 @@ def wrong_defocus(
 
     Parameters
     ----------
-    row_groups : yields the columns of ``BAND_SUMS`` and optics_group, noise_power and B-factors if any, a part
+    row_groups : yields the columns of ``BAND_SUMS`` and optics_group, noise_power and envelopes if any, a part
         of the log after the other; called twice
     micrograph : (n,)  number of each particle's micrograph, from 0; -1 where it has none
     spoilt : (n,)  images that say nothing; a micrograph of these alone is as probably wrong as any

@@ -55,7 +55,7 @@ def reconstruct(
     Parameters
     ----------
     particles : the data set
-    subset : weights of the particles, and B-factors where they are of unequal quality; None: all particles, weight 1
+    subset : weights of the particles, and envelopes where they are of unequal quality; None: all particles, weight 1
     mask : mask for the FSC and the scores; None: settings.mask, or one made from the map
     previous_sums : sums of the round before, to be changed where weights changed; None: all particles are summed, as
         they are where CTFs changed

@@ -125,7 +125,7 @@ def quality_section(run_dir: Path, number: int) -> Section:
         return Section(*NAMED, f"Not answered: {error.problem}.")
     if found is None:
         alone = {"optics_group": _spread(spreads), SCALE: spreads[SCALE]}
-        return Section(*NAMED, _answer(None, number, None), points=(_levels(alone),))
+        return Section(*NAMED, _answer_of_groups(alone, number), points=(_levels(alone),))
     resolution = None if log.curves is None else resolution_at(log.curves.corrected, log.curves.resolution_angstrom)
     return Section(
         *NAMED,
@@ -140,7 +140,7 @@ def quality_section(run_dir: Path, number: int) -> Section:
 def micrographs(
     log: LogRound, subset: pa.Table, spreads: Mapping[str, float], beside: Mapping[str, Floats]
 ) -> Micrographs | None:
-    """The micrographs of a round's log with the B-factors of its subset; None where the log names less than two.
+    """The micrographs of a round's log with the envelopes of its subset; None where the log names less than two.
 
     ``beside`` are columns ``(n,)`` of which they have the mean.
     """
@@ -225,23 +225,32 @@ def _beside(run_dir: Path) -> dict[str, Floats]:
     }
 
 
-def _answer(found: Micrographs | None, number: int, resolution: float | None) -> str:
-    if found is not None and not found.bfactor.spread:
+def _answer_of_groups(spreads: Mapping[str, float], number: int) -> str:
+    how = "reaches differently far" if spreads["optics_group"] else "is differently strong"
+    return f"The signal of optics groups {how}. {_counts(number)}"
+
+
+def _counts(number: int) -> str:
+    return f"Each counts in the map of round {number} by what it has at each resolution; none is dropped."
+
+
+def _answer(found: Micrographs, number: int, resolution: float | None) -> str:
+    if not found.bfactor.spread:
         faint, strong = found.scale.value.min(), found.scale.value.max()
         text = (
             f"The signal of micrographs is differently strong: the faintest of {len(found):,} has {faint:.2f} times "
             f"that of the mean, the strongest {strong:.2f} times"
         )
     else:
-        text = f"The signal of {'optics groups' if found is None else 'micrographs'} reaches differently far"
-        if found is not None and resolution is not None:
+        text = "The signal of micrographs reaches differently far"
+        if resolution is not None:
             value = found.bfactor.value
             dull, sharp = (float(np.exp(-0.25 * end / resolution**2)) for end in (value.max(), value.min()))
             text += (
                 f": at {resolution:.1f} Å the dullest of {len(found):,} has {dull:.2f} times that of the mean, the "
                 f"sharpest {sharp:.2f} times"
             )
-    return f"{text}. Each counts in the map of round {number} by what it has at each resolution; none is dropped."
+    return f"{text}. {_counts(number)}"
 
 
 def _spread(spreads: Mapping[str, float]) -> float:

@@ -154,6 +154,17 @@ def test_optics_groups_that_differ_have_no_figure_without_micrographs(tmp_path: 
     assert not section.drawings and not section.tables
 
 
+def test_optics_groups_that_are_faint_alone_are_not_called_dull(tmp_path: Path) -> None:
+    _, micrograph = on_micrographs(0, 0.0)
+    faint = micrograph >= 20
+    run_with(tmp_path, 0.0 * micrograph, micrograph, 0, group=faint, named=False, scale=np.where(faint, 0.7, 1.3))
+    section = quality_section(tmp_path, 1)
+    assert section.answer.startswith("The signal of optics groups is differently strong. Each counts in the map of")
+    assert re.fullmatch(
+        r"Standard deviation of B: none is found\. Of the scale: 0\.\d\d between optics groups\.", section.points[0]
+    )
+
+
 def test_a_subset_of_other_particles_is_no_answer(tmp_path: Path) -> None:
     folder = run_with(tmp_path, *on_micrographs(5, 80.0), 5)
     subset = folder / "round_1" / "subset.parquet"

@@ -50,7 +50,7 @@ class Outcome:
     ``worst_kept`` : of each half set, the worst score that is kept
     ``correct_from`` : what the prediction takes for correct: flags, posterior, or all where nothing is known
     ``dropped`` : groups by the share that is dropped, the worst first
-    ``estimate`` : the B-factors by the round's log, once they are asked for
+    ``estimate`` : the envelopes by the round's log, once they are asked for
     """
 
     round: int
@@ -71,7 +71,7 @@ class Outcome:
 
     @property
     def quality(self) -> Quality | None:
-        """The B-factors that the particles count by; None where they do not differ, or are to have none."""
+        """The envelopes that the particles count by; None where they do not differ, or are to have none."""
         return None if self.plan.settings.quality == "none" else self.estimate()
 
     @property

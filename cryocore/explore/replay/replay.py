@@ -84,7 +84,7 @@ def replay(
 class _Known:
     """What all selections of a round share: the particles ``(n,)`` and what is known of them.
 
-    ``quality`` estimates B-factors by a seed, each once.
+    ``quality`` estimates envelopes by a seed, each once.
     """
 
     ids: NDArray[np.uint64]

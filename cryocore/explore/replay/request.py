@@ -27,7 +27,7 @@ class Request:
 
     ``rule``, ``score``, ``normalise`` : as in the configuration
     ``values`` : of the rule, one per round, the last of which holds for all later rounds
-    ``quality`` : auto or none; asked for, the outcome tells of B-factors
+    ``quality`` : auto or none; asked for, the outcome tells of B-factors and scales
     ``limit`` : bands that the score is computed from again; None takes it as it stands in the log
     ``seed`` : of the run; None reads it there
     """
@@ -64,7 +64,7 @@ class Tried(Select):
 
 @dataclass(frozen=True)
 class Plan:
-    """A request in one round: settings, whose lists count selections from 1, the seed, and whether B-factors are asked
+    """A request in one round: settings, whose lists count selections from 1, the seed, and whether envelopes are asked
     for."""
 
     settings: Select

@@ -9,8 +9,8 @@ that the ratio of signal to noise power in every shell is in proportion to
 the number of correct particles, were there no others, that would make as good a map. From SSNR = F / (1 - F) of the
 round's half maps, each half set's SSNR is scaled by its own ratio of G, and the FSC is read off again. This is the law
 of Rosenthal and Henderson (2003), in which resolution grows with the number of particles, with the round's own curve
-in place of a B-factor. Where B-factors of particles are known, so that the signal of one is q = exp(-B s²/4) times that
-of the map, and its CTF in the map has a factor a of this kind or none, every shell has a ratio of its own:
+in place of a B-factor. Where envelopes of particles are known, so that the signal of one is q = g exp(-B s²/4) times
+that of the map, and its CTF in the map has a factor a of this kind or none, every shell has a ratio of its own:
 
     G = (Σ w p q a)² / Σ w² a².
 

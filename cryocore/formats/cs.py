@@ -512,9 +512,9 @@ def filter_cs(
         raise InputError(problem, file=parent, fix="The file has changed: run the workflow from the start")
     kept = records[np.asarray(keep, dtype=bool)]
     kept = kept if half is None else _with_split(kept, half, Path(parent))
-    for field, values in (("ctf/bfactor", bfactor_angstrom2), ("ctf/scale", scale)):
-        if values is not None:
-            kept = _with_fields(kept, {field: values}, "<f4")
+    envelopes = {"ctf/bfactor": bfactor_angstrom2, "ctf/scale": scale}
+    if given := {field: values for field, values in envelopes.items() if values is not None}:
+        kept = _with_fields(kept, given, "<f4")
     write_records(out, kept)
     write_group(out, root, parent, origin_of(parent))
 

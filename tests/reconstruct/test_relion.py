@@ -123,7 +123,7 @@ def test_relion_makes_the_map_of_particles_of_unequal_quality(tmp_path: Path) ->
     data.write(table)
     bfactor = read_table(tmp_path / "truth.parquet", ["bfactor_angstrom2"]).column(0).to_numpy().astype(np.float32)
     weights = np.ones(300, dtype=np.float32)
-    scale = np.random.default_rng(4).uniform(0.2, 2.0, 300).astype(np.float32)
+    scale = np.random.default_rng(4).uniform(0.7, 1.4, 300).astype(np.float32)
     columns = {"particle_id": data.ids, "weight": weights, "bfactor_angstrom2": bfactor, "scale": scale}
     write_table(tmp_path / "subset.parquet", pa.table(columns))
     write_table(tmp_path / "log.parquet", pa.table({"particle_id": data.ids, "half": data.column("half")}))

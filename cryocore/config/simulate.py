@@ -44,7 +44,7 @@ class Simulate(Section):
         default=0.0, ge=0.0, description="standard deviation of the logarithm of images' scales"
     )
     micrograph_scale_spread: float = Field(
-        default=0.0, ge=0.0, description="standard deviation of the logarithm of micrographs' signal, as of thicker ice"
+        default=0.0, ge=0.0, description="standard deviation of the logarithm of micrographs' signal"
     )
     micrograph_bfactor_sd_angstrom2: float = Field(
         default=0.0, ge=0.0, description="standard deviation of micrographs' B-factors"

@@ -329,13 +329,18 @@ def of_wrong_defocus(data: DataSet, error_angstrom: Floats) -> Values:
         (folder / name).symlink_to((data.run.folder / name).resolve())
     config = data.run.config
     off = scored(with_defocus(data.maps.particles, error_angstrom), config, data.run.backend, folder)
-    found = quality(off.log, seed=config.seed)
     maps = replace(off.maps, mask=data.maps.mask)
     return {
         "equal": maps.measured(off.weights)["area"],
-        "found": maps.measured(off.weights, EVEN if found is None else found.columns())["area"],
+        "found": maps.measured(off.weights, envelopes_of(off))["area"],
         "true": data.maps.measured(off.weights)["area"],
     }
+
+
+def envelopes_of(data: DataSet) -> Envelopes:
+    """What the log of a data set gives its particles."""
+    found = quality(data.log, seed=data.run.config.seed)
+    return EVEN if found is None else found.columns()
 
 
 def with_defocus(particles: Particles, error_angstrom: Floats) -> Particles:
@@ -358,12 +363,12 @@ def of_scales(data: DataSet, spread: float) -> Values:
         simulate(faint, config.input.plant, out_dir=folder, **common)
         images = np.asarray(read_images(folder / STACK), dtype=np.float32)
         scaled = scored(replace(data.maps.particles, root=name), config, data.run.backend, folder)
-        truth, found = read_table(folder / "truth.parquet"), quality(scaled.log, seed=config.seed)
+        truth, found = read_table(folder / "truth.parquet"), envelopes_of(scaled)
     maps = replace(data.maps, images=images)
     true = {SCALE: truth.column(SCALE).to_numpy()} if SCALE in truth.column_names else EVEN
     return {
         "equal": maps.measured(scaled.weights)["area"],
-        "found": maps.measured(scaled.weights, EVEN if found is None else found.columns())["area"],
+        "found": maps.measured(scaled.weights, found)["area"],
         "true": maps.measured(scaled.weights, true)["area"],
     }
 

@@ -124,8 +124,9 @@ class LogRound:
 
     def quality(self) -> dict[str, Floats32]:
         """Those of the columns ``QUALITY`` that the particles of the round's map have, ``(n,)`` each."""
-        told = {name: self.column(applied) for name, applied in zip(QUALITY, APPLIED, strict=True)}
-        return {name: values for name, values in told.items() if values is not None}
+        names = {applied: name for name, applied in zip(QUALITY, APPLIED, strict=True) if applied in self.columns}
+        told = self.table(list(names)) if names else pa.table({})
+        return {names[c]: as_numpy(told.column(c)) for c in names if told.column(c).null_count < len(told)}
 
     def posterior(self) -> Floats32 | None:
         """Probability of being correct by the log's own log odds, ``(n,)``; None where it has none."""

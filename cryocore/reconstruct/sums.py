@@ -23,7 +23,7 @@ from cryocore.formats.stacks import Source, StackReader
 from cryocore.imaging.accumulate import accumulate
 from cryocore.imaging.grid import FourierGrid, FourierSums
 from cryocore.tables.io import atomic_path, open_arrays, stream_array
-from cryocore.tables.particles import Particles
+from cryocore.tables.particles import ENVELOPE, Particles
 from cryocore.tables.shards import Shard
 from cryocore.types import Floats32
 
@@ -134,7 +134,7 @@ _FIX = "Delete it and run snakemake again"
 
 
 def _envelopes(data: Particles) -> str:
-    return _digest(np.stack([data.column("ctf_bfactor"), data.column("ctf_scale")]))
+    return _digest(np.stack([data.column(name) for name in ENVELOPE]))
 
 
 def _digest(column: NDArray[Any]) -> str:

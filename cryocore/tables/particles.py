@@ -213,7 +213,7 @@ class Particles:
 
     def total_envelopes(self, found: Mapping[str, Floats32]) -> dict[str, Floats32]:
         """:func:`total_envelopes` of the particles' own CTFs and what is found."""
-        return total_envelopes({name: self.column(name) for name in ("ctf_bfactor", "ctf_scale")}, found)
+        return total_envelopes({name: self.column(name) for name in ENVELOPE}, found)
 
     def write(self, path: str | Path) -> None:
         """Write ``particles.parquet``."""
@@ -308,9 +308,13 @@ QUALITY = BFACTOR, BFACTOR_SD, SCALE, SCALE_SD = "bfactor_angstrom2", "bfactor_s
 scale beside that of its file, with their standard deviations."""
 
 
+ENVELOPE = ("ctf_bfactor", "ctf_scale")
+"""Columns of a table of particles by which their signal falls off: the B-factor in Å² and the scale of their CTF."""
+
+
 def total_envelopes(own: Mapping[str, Floats32], found: Mapping[str, Floats32]) -> dict[str, Floats32]:
-    """``ctf_bfactor`` in Å² and ``ctf_scale``, each ``(n,)``, of CTFs that have their ``own`` once those of the columns
-    ``QUALITY`` that are found are in them; what is not found is left out."""
+    """Columns ``ENVELOPE``, each ``(n,)``, of CTFs that have their ``own``, with those of the columns ``QUALITY`` that
+    are found in them; what is not found is left out."""
     total = {}
     if BFACTOR in found:
         total["ctf_bfactor"] = own["ctf_bfactor"] + found[BFACTOR]

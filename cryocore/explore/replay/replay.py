@@ -266,6 +266,7 @@ def write_star(outcome: Outcome, log_round: LogRound, out: Path, parent: Path | 
     """
     from cryocore.formats.star import IMAGE_NAME
     from cryocore.ingest.columns import columns_of
+    from cryocore.ingest.join import NEUTRAL
     from cryocore.ingest.particles import ids_of, ids_of_file
     from cryocore.ingest.stacks import known_root
 
@@ -291,7 +292,7 @@ def write_star(outcome: Outcome, log_round: LogRound, out: Path, parent: Path | 
         columns |= {} if np.array_equal(known, ids_of_file(tables)) else {PARTICLE_ID: known[rows]}
         source = Source(parent, rows, len(known), columns, root)
         ids, numbers = known[rows], columns_of(tables).numbers
-        own = {n: numbers(label, float(n == "ctf_scale"))[rows].astype(np.float32) for n, label in CTF_COLUMNS.items()}
+        own = {n: numbers(label, NEUTRAL[label])[rows].astype(np.float32) for n, label in CTF_COLUMNS.items()}
     fix = "Give the file that the run read"
     require_same_particles(outcome.ids, ids, file=source.path, fix=fix)
     require_other_file(out, source.path)

@@ -36,7 +36,7 @@ from cryocore.score.bands import band_means
 from cryocore.score.comparison import Comparison
 from cryocore.score.noise import estimate_noise
 from cryocore.score.reference import Reference, make_reference
-from cryocore.tables.particles import Particles, read_subset
+from cryocore.tables.particles import ENVELOPE, Particles, read_subset
 from cryocore.training import checkpoint
 from cryocore.training.scalars import Scalars
 from cryocore.types import Floats, Floats32
@@ -132,7 +132,7 @@ def solve(
     start = direct(problem, mask, ranks, particles)
     fit = set_up(problem, start, settings.iterative, seed)
     known = settings.model_dump(mode="json"), symmetry, seed, ranks.world
-    envelopes = data.column("ctf_bfactor"), data.column("ctf_scale")
+    envelopes = (data.column(name) for name in ENVELOPE)
     columns = data.ids, weights, data.quaternions, data.shifts_angstrom, *envelopes
     state, unknown = minimise(fit, ranks, seed, out_dir, checkpoint.identity(*known, *columns))
     halves = half_maps(fit.model, unknown)

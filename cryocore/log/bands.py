@@ -53,7 +53,8 @@ def coefficients_noise(metadata: Mapping[str, Any], columns: Mapping[str, NDArra
 def noise_level(metadata: Mapping[str, Any], columns: Mapping[str, NDArray[Any]]) -> Floats:
     """Noise power of some particles' images over that of all optics groups in the geometric mean, ``(n,)``.
 
-    That of the row or optics group, in the geometric mean of the bands that all groups know, and ``noise_factor``.
+    That of the row or optics group, in the geometric mean of the bands that all groups know, and ``noise_factor`` where
+    the scores took it.
     """
     groups = _of_groups(metadata)
     seen = np.isfinite(groups).any(axis=1)
@@ -63,7 +64,9 @@ def noise_level(metadata: Mapping[str, Any], columns: Mapping[str, NDArray[Any]]
     of_all = np.log(np.where(common, groups[seen], 1.0)).sum(axis=0) / max(int(seen.sum()), 1)
     beyond = np.where(known, np.log(np.where(known, own, 1.0)) - of_all, 0.0)
     level = np.exp(beyond.sum(axis=1) / np.maximum(known.sum(axis=1), 1))
-    return np.asarray(level * np.clip(np.nan_to_num(columns["noise_factor"].astype(np.float64), nan=1.0), *NOISE))
+    if metadata["score_settings"]["noise_per_particle"]:
+        level *= np.clip(np.nan_to_num(columns["noise_factor"].astype(np.float64), nan=1.0), *NOISE)
+    return np.asarray(level)
 
 
 def _of_groups(metadata: Mapping[str, Any]) -> Floats:

@@ -271,6 +271,15 @@ def test_micrographs_that_are_scaled_as_a_whole_are_alike(tmp_path: Path) -> Non
     assert estimated(tmp_path, same_noise) is not None
 
 
+def test_noise_that_the_scores_did_not_take_is_no_difference(tmp_path: Path) -> None:
+    """Where ``score.noise_per_particle`` is off, images have the noise of their optics group, here truly."""
+    bfactor, micrograph = on_micrographs(3, 0.0)
+    table = drawn(bfactor, micrograph, 3)
+    factor = (0.5 + micrograph / 20.0).astype(np.float32)
+    table = table.set_column(table.schema.get_field_index("noise_factor"), "noise_factor", pa.array(factor))
+    assert estimated(tmp_path, table, score_settings={"noise_per_particle": False}) is None
+
+
 def with_column(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
     """A table with a column in place of that of its name, or behind all."""
     at = table.schema.get_field_index(name)

@@ -50,6 +50,9 @@ try:
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
+if CONFIG.input.scratch:
+    os.environ.update(CRYOCORE_SCRATCH=CONFIG.input.scratch)  # variables in it by their values where a stage runs
+
 # On a cluster, the cores of the machine that submits are no limit for the jobs.
 if workflow.resource_settings.nodes is not None:
     workflow.resource_settings.cores = None

@@ -47,6 +47,10 @@ class Input(Section):
     cache: bool = Field(
         default=False, description="keep compact transforms of the images: for many rounds on a slow disk"
     )
+    scratch: FileName | None = Field(
+        default=None,
+        description="keep what is read of images on a local disk: /scratch/$SLURM_JOB_ID",
+    )
     plant: PlantedErrors = Field(
         default=PlantedErrors(), description="errors made on purpose, in simulated or real particles"
     )

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from cryocore.errors import InputError
 from cryocore.formats import BATCH_BYTES
 from cryocore.formats.mrc_header import HEADER_BYTES, parse_header
+from cryocore.formats.scratch import FileByParts
 from cryocore.tables.particles import Particles
 from cryocore.types import Floats32, Ints
 
@@ -103,9 +104,8 @@ def read_images(path: str | Path) -> Floats32:
 
 @dataclass(frozen=True)
 class _OpenStack:
-    descriptor: int
+    parts: FileByParts
     header: StackHeader
-    path: Path
 
 
 class StackReader:
@@ -136,7 +136,7 @@ class StackReader:
         """Close all files."""
         with self._lock:
             while self._open:
-                os.close(self._open.popitem()[1].descriptor)
+                self._open.popitem()[1].parts.close()
 
     def read(self, rows: NDArray[np.integer[Any]], memory: Floats32 | None = None) -> Floats32:
         """Images ``(n, d, d)`` of the given rows, in their order; at the start of ``memory`` if it is large enough.
@@ -184,12 +184,12 @@ class StackReader:
             raise InputError(
                 f"holds {header.n_images} images of {header.width} x {header.height}, where image {first + n} of "
                 f"{box} x {box} is expected",
-                file=file.path,
+                file=file.parts.path,
                 fix="The stack has changed: run the workflow from the start",
             )
         as_stored = header.dtype == target.dtype
         data = target.reshape(-1).view(np.uint8) if as_stored else np.empty(n * header.image_bytes, dtype=np.uint8)
-        read_bytes(file.descriptor, data, header.offset + first * header.image_bytes, file.path, "stack")
+        file.parts.read(data, header.offset + first * header.image_bytes)
         if not as_stored:
             target[...] = data.view(header.dtype).reshape(n, box, box)
 
@@ -201,8 +201,8 @@ class StackReader:
         path = self._root / self._names[stack]
         header = read_header(path)
         if len(self._open) >= MAX_OPEN_FILES:
-            os.close(self._open.popitem(last=False)[1].descriptor)
-        self._open[stack] = _OpenStack(os.open(path, os.O_RDONLY | os.O_CLOEXEC), header, path)
+            self._open.popitem(last=False)[1].parts.close()
+        self._open[stack] = _OpenStack(FileByParts(path, "stack"), header)
         return self._open[stack]
 
 
@@ -222,20 +222,6 @@ class Reader(Protocol):
 
 
 Source = Callable[[Particles], Reader]
-
-
-def read_bytes(descriptor: int, data: NDArray[np.uint8], offset: int, path: Path, what: str) -> None:
-    """Fill ``data`` from byte ``offset`` of a file."""
-    view, done = data.data, 0
-    while done < len(data):
-        try:
-            got = os.preadv(descriptor, [view[done:]], offset + done)
-        except OSError as error:
-            problem = f"the {what} cannot be read ({error.strerror})"
-            raise InputError(problem, file=path, fix="Restore it and run the workflow again") from None
-        if got == 0:
-            raise InputError("truncated while it was read", file=path, fix=f"Copy or write the {what} again")
-        done += got
 
 
 def batch_size(box: int) -> int:

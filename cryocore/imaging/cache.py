@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 
 from cryocore.errors import InputError
 from cryocore.formats.mrc_header import HEADER_BYTES
-from cryocore.formats.stacks import Source, StackReader, read_bytes
+from cryocore.formats.scratch import FileByParts
+from cryocore.formats.stacks import Source, StackReader
 from cryocore.imaging.packed import Records, record_type
 from cryocore.tables.io import AGAIN, ARCHIVE_ERRORS, atomic_path, open_arrays, why
 from cryocore.tables.particles import Particles
@@ -176,7 +177,7 @@ class TransformReader:
     ) -> None:
         self._path, self._offset, self._checksum, self._group = path, offset, checksum, group
         self._bytes = [record_type(s).itemsize for s in shells]
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._parts = FileByParts(path, WHAT)
 
     def __enter__(self) -> Self:
         return self
@@ -184,7 +185,7 @@ class TransformReader:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        os.close(self._descriptor)
+        self._parts.close()
 
     def read(self, rows: NDArray[np.integer[Any]], memory: NDArray[Any] | None = None) -> Records:
         """Records ``(n, m)`` int16 of rows of one optics group; at the start of ``memory`` if it is large enough.
@@ -201,7 +202,7 @@ class TransformReader:
         starts = np.flatnonzero(np.diff(offset, prepend=-width - 1) != width)
         for low, high in zip(starts, [*starts[1:], len(rows)], strict=True):
             data = out[low:high].reshape(-1).view(np.uint8)
-            read_bytes(self._descriptor, data, int(offset[low]), self._path, WHAT)
+            self._parts.read(data, int(offset[low]))
         damaged = np.count_nonzero(record_checksums(out) != self._checksum[rows])
         if damaged:
             problem = f"damaged: {damaged} of {len(rows)} transforms do not match their checksums"

@@ -112,7 +112,7 @@ def stage_settings(config: Config, stage: Stage, round_number: int = 0) -> dict[
             return {"score": config.select.score}
         case "report":
             values = _dump(config)
-            del values["backend"], values["n_shards"], values["audit"]
+            del values["backend"], values["n_shards"], values["audit"], values["input"]["scratch"]
             return {"config": values}
         case "audit":
             # it asks of the run as it is

@@ -1,4 +1,4 @@
-"""How good each micrograph is beyond right and wrong: its B-factor and scale, relative to the others, by one log.
+"""How good particles are beyond right and wrong: B-factor and scale of micrographs, and B of particles, by one log.
 
 What a map predicts of a correct particle is multiplied by an envelope g exp(-B s²/4). By the sums of each band that the
 log holds, its log-likelihood is
@@ -9,12 +9,12 @@ with c and e of the prediction, shrunk to the share of the map that is signal an
 where images are scaled as a whole, they are alike, and g is the signal over the noise. The log-likelihood counts by the
 probability that the particle is correct.
 
-The particles of a micrograph have one B, normal about that of the optics group, and this about that of the data set.
-Their g is normal about that of the micrograph, and this about 1; both are integrated. The spreads maximise the marginal
-likelihood, on a grid of B. A level of B, or the scale of micrographs, whose spread does not raise it significantly has
-none, so that where micrographs are alike nothing is found. What is written are the posterior mean and standard
-deviation. One particle alone says too little of its own B and g: what the model is wrong by looks like a spread of
-them.
+The B of a micrograph is normal about that of the optics group, and this about that of the data set. The g of its
+particles are normal about that of the micrograph, and this about 1; both are integrated. The spreads maximise the
+marginal likelihood, on a grid of B. A level of B, or the scale of micrographs, whose spread does not raise it
+significantly has none, so that where micrographs are alike nothing is found. What is written are the posterior mean and
+standard deviation. Where the particles of micrographs differ, they have B-factors of their own about that of the
+micrograph (:mod:`cryocore.log.quality_within`); their g is that of the micrograph.
 
 Half sets share the spreads alone: everything else is estimated within them. Only differences between particles are
 known, as what all have in common is in the map: the mean over each half set, by probability, is 0 of B and 1 of g.
@@ -43,6 +43,7 @@ from cryocore.log.bands import (
     without_envelope,
 )
 from cryocore.log.names import APPLIED_BFACTOR, APPLIED_SCALE, LIKELY_KIND, MIXTURE, SPOILT
+from cryocore.log.quality_within import Within
 from cryocore.log.rounds import LogRound
 from cryocore.statistics import posterior
 from cryocore.tables.particles import QUALITY
@@ -74,10 +75,12 @@ the model is wrong by, such as images of unequal brightness, adds less than 6.""
 SIGNIFICANT_AGAIN = 1.0
 """The same of a level by which predictions have B-factors already: what was found stays, unless the data speak against
 it."""
-LEVELS = ("optics_group", "micrograph")
+LEVELS = ("optics_group", "micrograph", "particle")
 """Those of B."""
-FOUND = (*LEVELS, "micrograph_scale")
-"""Spreads that have to be significant."""
+FOUND = (*LEVELS[:2], "micrograph_scale")
+"""Spreads of micrographs, which have to be significant."""
+LEAST_BEYOND_MEANS = 2.0
+"""Variance of the B of micrographs over that of the means of their particles, below which it is none of theirs."""
 LEAST_SCALE = 0.1
 """Bound of the scales of micrographs."""
 TINY = 1e-290
@@ -135,21 +138,30 @@ class Grid:
 
 @dataclass(frozen=True)
 class Spreads:
-    """Standard deviations of the levels of B in Å², of the scale of micrographs, and of that of particles in one."""
+    """Standard deviations of the levels of B in Å², of the scale of micrographs, and of that of particles in one.
+
+    ``particle`` : of B within micrographs
+    """
 
     optics_group: float
     micrograph: float
     micrograph_scale: float
     scale: float
+    particle: float = 0.0
 
     @property
-    def of_bfactors(self) -> bool:
+    def of_micrographs(self) -> bool:
         """Whether micrographs differ in B."""
         return self.optics_group > 0 or self.micrograph > 0
 
     @property
+    def of_bfactors(self) -> bool:
+        """Whether particles differ in B, by their micrographs or within them."""
+        return self.of_micrographs or self.particle > 0
+
+    @property
     def found(self) -> bool:
-        """Whether micrographs differ at all."""
+        """Whether particles differ at all."""
         return self.of_bfactors or self.micrograph_scale > 0
 
 
@@ -281,7 +293,7 @@ class Beliefs:
 
     def bfactors(self) -> tuple[Floats, Floats]:
         """Mean and standard deviation ``(nodes,)`` of the B of each micrograph, Å²; 0 where none differ."""
-        if not self.spreads.of_bfactors:
+        if not self.spreads.of_micrographs:
             return np.zeros(len(self.total)), np.zeros(len(self.total))
         # between values of the grid B is known to a step of it, evenly
         step = self.grid.values[1] - self.grid.values[0]
@@ -309,7 +321,7 @@ def _moments(log_density: Floats, mean: Floats, sd: Floats | float) -> tuple[Flo
 
 @dataclass(frozen=True)
 class Quality:
-    """Envelopes of n particles by one log: those of their micrographs, by the members in the particle's half set.
+    """Envelopes of n particles by one log, by the members of their micrographs in the particle's half set.
 
     ``bfactor_angstrom2`` : ``(n,)``, relative: the mean over each half set, by probability, is 0
     ``sd_angstrom2`` : ``(n,)``, standard deviation
@@ -356,34 +368,71 @@ def quality(log_round: LogRound, *, seed: int = 0) -> Quality | None:
     members = Members.of(log_round)
     if min(members.weight[members.half == h].sum() for h in (0, 1)) < 0.5 * FEWEST:
         return None
-    rows = members.sample(seed)
-    frequency2 = mean_squared_frequency(log_round.metadata)
-    raw = _joined([part for part, _ in _bands(log_round, members, rows)])
-    gains = _gains(raw, members.half[rows])
-    sample = _without_envelopes(log_round.metadata, raw, members, rows, gains)
-    grid = Grid.of(frequency2, np.einsum("n,nb->b", sample.weight, sample.energy))
+    told = Told.of(log_round, members, seed)
+    sample = told.sample
+    grid = Grid.of(told.frequency2, np.einsum("n,nb->b", sample.weight, sample.energy))
     spreads = fit(sample, members.tree, grid, _least(members))
+    found, within = _levels(told, spreads, grid)
+    if within is not None and spreads.micrograph**2 <= LEAST_BEYOND_MEANS * within.spread**2 / members.per_micrograph:
+        spreads = replace(spreads, micrograph=0.0)
+        found, within = _levels(told, spreads, grid)
+    if within is not None:
+        spreads = replace(spreads, particle=within.spread)
+        found = _of_particles(told, found, within)
     if not spreads.found:
         return None
-    n_nodes = len(members.tree.group)
-    if len(rows) == len(members.half):
-        likelihood = Likelihood.of(sample, grid, spreads.scale, n_nodes)
-    else:
-        likelihood = Likelihood(*np.zeros((3, n_nodes, POINTS)))
-        for bands, at in _bands(log_round, members):
-            part = _without_envelopes(log_round.metadata, bands, members, at, gains)
-            likelihood += Likelihood.of(part, grid, spreads.scale, n_nodes)
-    beliefs = Beliefs.of(likelihood, members.tree, spreads, grid)
-    found = [values[members.node] for values in (*beliefs.bfactors(), *beliefs.scales())]
-    bfactor, _, scale, scale_sd = found
+    bfactor, scale, scale_sd = found.bfactor, found.scale, found.scale_sd
     for h in (0, 1):
         own = members.half == h
         bfactor[own] -= np.average(bfactor[own], weights=members.weight[own])
         mean = np.average(scale[own], weights=members.weight[own])
         scale[own] = np.maximum(scale[own] / mean, LEAST_SCALE)
         scale_sd[own] /= mean
-    written = [np.round(values, digits).astype(np.float32) for values, digits in zip(found, (2, 2, 4, 4), strict=True)]
-    return Quality(written[0], written[1], written[2], written[3], spreads, len(rows))
+    values = zip((bfactor, found.sd, scale, scale_sd), (2, 2, 4, 4), strict=True)
+    written = [np.round(v, digits).astype(np.float32) for v, digits in values]
+    return Quality(written[0], written[1], written[2], written[3], spreads, len(told.rows))
+
+
+@dataclass(frozen=True)
+class Envelopes:
+    """B-factors in Å² and scales of n particles, and their standard deviations, ``(n,)`` each."""
+
+    bfactor: Floats
+    sd: Floats
+    scale: Floats
+    scale_sd: Floats
+
+    def times(self, bands: Bands, at: NDArray[np.intp], frequency2: Floats) -> tuple[Floats, Floats]:
+        """What the bands of some rows say where predictions have these envelopes, as ``matched`` and ``energy``."""
+        envelope = self.scale[at, None] * np.exp(-0.25 * self.bfactor[at, None] * frequency2)
+        return envelope * bands.matched, envelope**2 * bands.energy
+
+
+def _levels(told: Told, spreads: Spreads, grid: Grid) -> tuple[Envelopes, Within | None]:
+    """The envelopes of micrographs, and how particles differ about them, if they do."""
+    found = _of_micrographs(told, spreads, grid)
+    given = *found.times(told.sample, told.rows, told.frequency2), told.sample.weight, told.frequency2
+    return found, Within.of(*given, scale=spreads.scale, again=told.members.have_own_bfactors)
+
+
+def _of_micrographs(told: Told, spreads: Spreads, grid: Grid) -> Envelopes:
+    """Those of the micrographs of all particles."""
+    n_nodes = len(told.members.tree.group)
+    likelihood = Likelihood(*np.zeros((3, n_nodes, POINTS)))
+    for bands, _ in told.parts() if spreads.found else ():
+        likelihood += Likelihood.of(bands, grid, spreads.scale, n_nodes)
+    beliefs = Beliefs.of(likelihood, told.members.tree, spreads, grid)
+    return Envelopes(*(values[told.members.node] for values in (*beliefs.bfactors(), *beliefs.scales())))
+
+
+def _of_particles(told: Told, found: Envelopes, within: Within) -> Envelopes:
+    """Those of particles about their micrographs', which are ``found``, as far as they are correct."""
+    shift, sd = np.zeros((2, len(found.bfactor)))
+    for bands, at in told.parts():
+        shift[at], sd[at] = within.bfactors(*found.times(bands, at, told.frequency2))
+    correct = told.members.weight
+    sd = np.sqrt(correct * sd**2 + (1.0 - correct) * within.spread**2)
+    return replace(found, bfactor=found.bfactor + correct * shift, sd=np.hypot(found.sd, sd))
 
 
 @dataclass(frozen=True)
@@ -423,6 +472,19 @@ class Members:
         applied = {name: log_round.values(name).astype(np.float64) for name in known}
         return cls(half, weight, node, micrograph[node], applied, Tree(of_node, groups % 2))
 
+    @property
+    def per_micrograph(self) -> float:
+        """Correct particles of a micrograph within a half set, in the mean over the particles."""
+        n = np.bincount(self.node, weights=self.weight)
+        return float(np.square(n).sum() / max(n.sum(), TINY))
+
+    @property
+    def have_own_bfactors(self) -> bool:
+        """Whether predictions have B-factors that differ within micrographs."""
+        applied = self.applied.get(APPLIED_BFACTOR, np.zeros(len(self.node)))
+        mean = np.bincount(self.node, weights=applied) / np.maximum(np.bincount(self.node), 1)
+        return bool(np.any(np.abs(applied - mean[self.node]) > 0.05))
+
     def sample(self, seed: int) -> NDArray[np.intp]:
         """Rows of whole micrographs, drawn until there are as many as are fitted, in ascending order."""
         if len(self.half) <= SAMPLE:
@@ -431,6 +493,39 @@ class Members:
         order = hashed_order(np.arange(len(sizes), dtype=np.uint64), seed=seed, stream=13)
         most = 1 + int(np.searchsorted(np.cumsum(sizes[order]), SAMPLE))
         return np.flatnonzero(np.isin(self.micrograph, order[:most]))
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the bands of a log say by predictions without envelopes of the particles.
+
+    ``rows`` : those of the ``sample`` that spreads are fitted to
+    ``gains`` : ``(2, bands)``, what multiplies the prediction of each half set to match its images in the mean
+    """
+
+    log_round: LogRound
+    members: Members
+    frequency2: Floats
+    gains: Floats
+    rows: NDArray[np.intp]
+    sample: Bands
+
+    @classmethod
+    def of(cls, log_round: LogRound, members: Members, seed: int) -> Told:
+        """By a log; ``seed`` decides which micrographs are in the sample where there are many particles."""
+        rows = members.sample(seed)
+        raw = _joined([part for part, _ in _bands(log_round, members, rows)])
+        gains = _gains(raw, members.half[rows])
+        sample = _without_envelopes(log_round.metadata, raw, members, rows, gains)
+        return cls(log_round, members, mean_squared_frequency(log_round.metadata), gains, rows, sample)
+
+    def parts(self) -> Iterator[tuple[Bands, NDArray[np.intp]]]:
+        """The bands of all particles and their rows: the sample where it is all, else a row group after the other."""
+        if len(self.rows) == len(self.members.half):
+            yield self.sample, self.rows
+        else:
+            for bands, at in _bands(self.log_round, self.members):
+                yield _without_envelopes(self.log_round.metadata, bands, self.members, at, self.gains), at
 
 
 def _bands(

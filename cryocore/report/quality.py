@@ -37,7 +37,7 @@ LISTED = 3
 MANY = 1000
 """Micrographs from which on the figure is made of pixels."""
 DEFOCUS = "the defocus"
-LEVELS = {"optics_group": "optics groups", "micrograph": "micrographs"}
+LEVELS = {"optics_group": "optics groups", "micrograph": "micrographs", "particle": "the particles of a micrograph"}
 CERTAIN = 3.0
 """Standard errors from which on a rank correlation is told."""
 FEWEST = 8
@@ -123,15 +123,22 @@ def quality_section(run_dir: Path, number: int) -> Section:
         found = micrographs(log, known, spreads, _beside(run_dir))
     except InputError as error:
         return Section(*NAMED, f"Not answered: {error.problem}.")
-    if found is None:
-        alone = {"optics_group": _spread(spreads), SCALE: spreads[SCALE]}
-        return Section(*NAMED, _answer_of_groups(alone, number), points=(_levels(alone),))
     resolution = None if log.curves is None else resolution_at(log.curves.corrected, log.curves.resolution_angstrom)
+    drawings: tuple[Drawing, ...] = ()
+    if spreads.get("particle"):
+        bfactor = known.column(BFACTOR).to_numpy()
+        drawings = (Drawing("quality_particles", particles_figure(bfactor), "The B-factors of all particles"),)
+    if not (_spread(spreads) or spreads[SCALE]):
+        points = _levels(spreads), _command(run_dir, number)
+        return Section(*NAMED, _answer_of_particles(bfactor, number, resolution), points=points, drawings=drawings)
+    if found is None:
+        alone = {"optics_group": _spread(spreads), SCALE: spreads[SCALE], "particle": spreads.get("particle", 0.0)}
+        return Section(*NAMED, _answer_of_groups(alone, number), points=(_levels(alone),), drawings=drawings)
     return Section(
         *NAMED,
         _answer(found, number, resolution),
         points=(_levels(spreads), *_agreement(found), _trends(found), _command(run_dir, number)),
-        drawings=(Drawing("quality", quality_figure(found), "Every micrograph with its interval"),),
+        drawings=(Drawing("quality", quality_figure(found), "Every micrograph with its interval"), *drawings),
         tables=(_table(found),),
         reading=READING,
     )
@@ -167,6 +174,13 @@ def micrographs(
         sums = [np.bincount(there[half == h], weights=values[half == h], minlength=len(codes)) for h in (0, 1)]
         return np.divide(sums, members, out=np.full(members.shape, np.nan), where=members > 0)[:, order]
 
+    def sd_by_half(name: str, within: float = 0.0) -> Floats:
+        """Of the means of micrographs, whose members differ by a standard deviation ``within``: what two members share,
+        and a part of what each has of its own."""
+        least = np.full(members.shape, np.inf)
+        np.minimum.at(least, (half, there), subset.column(name).to_numpy().astype(np.float64) ** 2)
+        return np.sqrt(np.maximum(least - within**2, 0.0) + within**2 / np.maximum(members, 1))[:, order]
+
     likely, sides = log.posterior(), [log.column(f"defocus_{side}_angstrom") for side in "uv"]
     more = {name: mean(column) for name, column in beside.items()}
     if sides[0] is not None and sides[1] is not None:
@@ -175,8 +189,8 @@ def micrographs(
         name=tuple(names[i] for i in order),
         n=n[order],
         incorrect=None if likely is None else 1.0 - mean(likely)[order],
-        bfactor=joined(by_half(BFACTOR), by_half(BFACTOR_SD), _spread(spreads)),
-        scale=joined(by_half(SCALE), by_half(SCALE_SD), spreads.get(SCALE, 0.0), centre=1.0),
+        bfactor=joined(by_half(BFACTOR), sd_by_half(BFACTOR_SD, spreads.get("particle", 0.0)), _spread(spreads)),
+        scale=joined(by_half(SCALE), sd_by_half(SCALE_SD), spreads.get(SCALE, 0.0), centre=1.0),
         beside={name: column[order] for name, column in more.items()},
     )
 
@@ -228,6 +242,17 @@ def _beside(run_dir: Path) -> dict[str, Floats]:
 def _answer_of_groups(spreads: Mapping[str, float], number: int) -> str:
     how = "reaches differently far" if spreads["optics_group"] else "is differently strong"
     return f"The signal of optics groups {how}. {_counts(number)}"
+
+
+def _answer_of_particles(bfactor: Floats, number: int, resolution: float | None) -> str:
+    text = "The signal of particles reaches differently far, whatever their micrograph"
+    if resolution is not None:
+        dull, sharp = (float(np.exp(-0.25 * np.quantile(bfactor, at) / resolution**2)) for at in (0.9, 0.1))
+        text += (
+            f": at {resolution:.1f} Å the dullest tenth has at most {dull:.2f} times that of the mean, the sharpest at "
+            f"least {sharp:.2f} times"
+        )
+    return f"{text}. {_counts(number)}"
 
 
 def _counts(number: int) -> str:
@@ -363,6 +388,19 @@ def _with_interval(estimate: Estimate, i: int, write: Callable[[float], str]) ->
 
 def _signed(value: float) -> str:
     return f"{value:+.0f}".replace("-", "−")
+
+
+def particles_figure(bfactor: Floats) -> Figure:
+    """How many particles have which B, ``(n,)`` in Å²."""
+    with style():
+        figure = Figure(figsize=(7.0, 3.2), layout="constrained")
+        axes = figure.subplots()
+        axes.hist(bfactor, bins=80, color=CORRECT)
+        axes.axvline(0.0, color=QUIET, linewidth=1.0, linestyle=(0, (4, 3)))
+        axes.set_xlabel("B (Å²), dull above 0; as far as one image tells")
+        axes.set_ylabel("particles")
+        axes.set_title("B-factors of particles")
+    return figure
 
 
 def quality_figure(found: Micrographs) -> Figure:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import pytest
 from cryocore.log.bands import mean_squared_frequency
 from cryocore.log.names import APPLIED_BFACTOR, APPLIED_SCALE
 from cryocore.log.quality import Bands, Beliefs, Grid, Likelihood, Quality, Spreads, Tree, fit, quality, spread_out
+from cryocore.log.quality_within import Within
 from cryocore.log.rounds import LogRound, open_round
 from cryocore.tables.io import with_metadata
 from cryocore.types import Floats
@@ -115,14 +115,58 @@ def test_micrographs_that_differ_are_found(tmp_path: Path) -> None:
     assert np.mean(spreads) == pytest.approx(80.0, rel=0.25)
 
 
-def test_particles_of_one_micrograph_have_one_bfactor(tmp_path: Path) -> None:
-    """Where they differ within micrographs alone, no more is found than the means of these differ by: 120 / √19."""
+def test_particles_that_differ_within_micrographs_are_found(tmp_path: Path) -> None:
+    """Means of micrographs differ by 120 / √19 alone; the particles' own are found as well as their images tell."""
     _, micrograph = on_micrographs(0, 0.0)
     bfactor = np.random.default_rng(3).normal(0.0, 120.0, N)
     found = estimated(tmp_path, drawn(bfactor, micrograph, 0, strength=20.0))
     assert found is not None and found.spreads.micrograph < 60.0
-    for m, h in product(range(40), (0, 1)):
-        assert np.ptp(found.bfactor_angstrom2[h::2][micrograph[h::2] == m]) == 0.0
+    assert 90.0 < found.spreads.particle < 130.0
+    off = (found.bfactor_angstrom2 - bfactor) / found.sd_angstrom2
+    assert np.corrcoef(found.bfactor_angstrom2, bfactor)[0, 1] > 0.8
+    assert 0.9 < off.std() < 1.15
+    assert np.polyfit(found.bfactor_angstrom2, bfactor, 1)[0] == pytest.approx(1.0, abs=0.1)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_errors_of_single_bands_are_no_spread_of_particles(tmp_path: Path, seed: int) -> None:
+    """Predictions that are off by a fifth, in each band and particle by itself; to a likelihood they look like B."""
+    _, micrograph = on_micrographs(seed, 0.0)
+    table = drawn(np.zeros(N), micrograph, seed, strength=20.0)
+    off = 1.0 + 0.2 * np.random.default_rng(seed).normal(size=(N, 24))
+    product, power = (np.stack(table[name].to_numpy()) for name in ("inner_product", "projection_power"))
+    assert estimated(tmp_path, with_column(table, "inner_product", in_lists(off * product))) is None
+    share = np.asarray(METADATA["signal_share"])
+    given = share * off * product, share**2 * power
+    evidence = [Within(spread, 0.01, FREQUENCY2).evidence(*given).sum() for spread in (0.1, 20.0)]
+    assert evidence[1] > evidence[0] + 50.0
+
+
+def test_incorrect_particles_have_no_bfactor_of_their_own(tmp_path: Path) -> None:
+    _, micrograph = on_micrographs(0, 0.0)
+    table = drawn(np.random.default_rng(3).normal(0.0, 120.0, N), micrograph, 0, strength=20.0, correct=0.8)
+    incorrect = table["mixture"].to_numpy() < 0
+    found = estimated(tmp_path, table)
+    assert found is not None and found.spreads.particle > 50.0
+    nodes = np.unique(2 * micrograph.astype(int) + np.arange(N) % 2, return_inverse=True)[1]
+    mean = np.bincount(nodes, weights=found.bfactor_angstrom2) / np.bincount(nodes)
+    own = found.bfactor_angstrom2 - mean[nodes]
+    of_nodes = [found.bfactor_angstrom2[incorrect & (nodes == k)] for k in range(nodes.max() + 1)]
+    assert max(np.ptp(values) for values in of_nodes if len(values)) < 2.0 < 80.0 < own[~incorrect].std()
+    assert np.all(found.sd_angstrom2[incorrect] > 0.95 * found.spreads.particle)
+
+
+def test_particles_that_are_not_fitted_have_the_same_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Spreads come from a sample of whole micrographs, B-factors from each particle."""
+    _, micrograph = on_micrographs(0, 0.0)
+    bfactor = np.random.default_rng(3).normal(0.0, 120.0, N)
+    table = drawn(bfactor, micrograph, 0, strength=20.0)
+    monkeypatch.setattr("cryocore.log.quality.SAMPLE", 900)
+    found = estimated(tmp_path, table, row_group=333)
+    assert found is not None and found.n_fitted < N
+    assert np.corrcoef(found.bfactor_angstrom2, bfactor)[0, 1] > 0.8
 
 
 def test_optics_groups_that_differ_are_found(tmp_path: Path) -> None:

@@ -36,9 +36,10 @@ def run_with(
     group: Any = None,
     named: bool = True,
     scale: Floats | float = 1.0,
+    strength: float = 4.0,
 ) -> Path:
     """A run of two rounds whose subset has the envelopes by the log, which is that of both rounds."""
-    log = drawn(bfactor, micrograph, seed, scale=scale)
+    log = drawn(bfactor, micrograph, seed, scale=scale, strength=strength)
     names = [name.format(int(m)) for m in micrograph]
     log = log.set_column(log.schema.get_field_index("micrograph"), "micrograph", pa.array(names).dictionary_encode())
     log = log if named else log.drop_columns(["micrograph"])
@@ -163,6 +164,31 @@ def test_optics_groups_that_are_faint_alone_are_not_called_dull(tmp_path: Path) 
     assert re.fullmatch(
         r"Standard deviation of B: none is found\. Of the scale: 0\.\d\d between optics groups\.", section.points[0]
     )
+
+
+def test_particles_that_differ_whatever_their_micrograph(tmp_path: Path) -> None:
+    _, micrograph = on_micrographs(0, 0.0)
+    node = 2 * micrograph.astype(int) + np.arange(len(micrograph)) % 2
+    bfactor = np.random.default_rng(3).normal(0.0, 120.0, len(micrograph))
+    bfactor -= (np.bincount(node, weights=bfactor) / np.bincount(node))[node]
+    section = quality_section(run_with(tmp_path, bfactor, micrograph, 0, strength=6.0), 1)
+    assert section.answer.startswith("The signal of particles reaches differently far, whatever their micrograph: at")
+    assert re.match(
+        r"Standard deviation of B: 1[0-3]\d Å² between the particles of a micrograph; none", section.points[0]
+    )
+    (drawing,) = section.drawings
+    assert drawing.name == "quality_particles" and not section.tables
+
+
+def test_intervals_of_micrographs_are_not_those_of_their_particles(tmp_path: Path) -> None:
+    of_micrographs, micrograph = on_micrographs(1, 80.0)
+    own = np.random.default_rng(3).normal(0.0, 120.0, len(micrograph))
+    section = quality_section(run_with(tmp_path, of_micrographs + own, micrograph, 1, strength=20.0), 1)
+    found = read(tmp_path)
+    truth = np.array([(of_micrographs + own)[micrograph == int(n.strip("m_.rc"))].mean() for n in found.name])
+    off = (found.bfactor.value - found.bfactor.value.mean() - truth + truth.mean()) / found.bfactor.sd
+    assert 0.2 < off.std() < 1.4
+    assert [drawing.name for drawing in section.drawings] == ["quality", "quality_particles"]
 
 
 def test_a_subset_of_other_particles_is_no_answer(tmp_path: Path) -> None:

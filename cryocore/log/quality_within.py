@@ -1,0 +1,117 @@
+"""What the particles of a micrograph differ by: their B-factors about that of the micrograph, by one log.
+
+One particle alone says little of its B, and what the likelihood is wrong by, such as the power of its slice in a band,
+looks like a spread of particles. But a B-factor changes bands together. With deviations r = n - d from what is expected
+of a particle whose envelope is that of its micrograph (:mod:`cryocore.log.quality`), noise and errors of a single band
+drop out of the products of two different bands, which are in the mean
+
+    r_a r_b = d_a d_b (v + c (x_a + x_b) + u x_a x_b),   x = -s²/4
+
+with the variances v of the scale and u of B, and their covariance c. They are fitted to the products of all pairs of
+bands, and there is a spread where u is significant. Its size is the likeliest one up to √u, and a particle's B the
+posterior mean.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cryocore.log.bands import matches
+from cryocore.types import Floats
+
+SIGNIFICANT = 5.0
+"""Standard errors by which a variance of B has to be above 0. Particles that are alike give up to 3: where few
+particles look the map is worse, and so is their agreement with it."""
+SIGNIFICANT_AGAIN = 2.0
+"""The same where predictions have B-factors of particles already."""
+PARTS = np.array([0.15, 0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85, 1.0])
+"""Standard deviations that are tried, as parts of that by the products of bands, which is the largest: the fall-off is
+no straight line."""
+POINTS, REACH = 33, 3.5
+"""Values of B in the grid, and its end in standard deviations."""
+TINY = 1e-290
+
+
+def variance_of_products(matched: Floats, energy: Floats, weight: Floats, frequency2: Floats) -> tuple[float, float]:
+    """The variance of B in Å⁴ by products of bands, and its standard error; 0 and infinity where nothing tells.
+
+    Parameters
+    ----------
+    matched, energy : ``(n, bands)``, with the envelopes of the micrographs
+    weight : ``(n,)``, probability of being correct
+    frequency2 : ``(bands,)``, 1/Å²
+    """
+    off = matched - energy
+    first, second = np.triu_indices(len(frequency2), 1)
+
+    def summed(values: Floats, by: Floats) -> Floats:
+        return np.asarray(np.einsum("na,nb->ab", by[:, None] * values, values)[first, second])
+
+    expected, found, noise2 = summed(energy, weight), summed(off, weight), summed(off**2, weight**2)
+    known = (expected > 0.0) & (noise2 > 0.0)
+    if np.count_nonzero(known) <= 3:
+        return 0.0, np.inf
+    x = -0.25 * frequency2
+    terms = np.stack([np.ones(len(first)), x[first] + x[second], x[first] * x[second]])[:, known]
+    by_noise = terms * expected[known] / noise2[known]
+    covariance = np.linalg.inv((by_noise * expected[known]) @ terms.T)
+    return float((covariance @ (by_noise @ found[known]))[2]), float(np.sqrt(covariance[2, 2]))
+
+
+@dataclass(frozen=True)
+class Within:
+    """Particles of a standard deviation ``spread`` in Å² of B about that of their micrograph, and one of the scale."""
+
+    spread: float
+    scale: float
+    frequency2: Floats
+
+    @classmethod
+    def of(
+        cls,
+        matched: Floats,
+        energy: Floats,
+        weight: Floats,
+        frequency2: Floats,
+        *,
+        scale: float,
+        again: bool = False,
+    ) -> Within | None:
+        """By some particles, as :func:`variance_of_products`; None where no spread is significant.
+
+        ``again`` : predictions have had B-factors of particles
+        """
+        variance, error = variance_of_products(matched, energy, weight, frequency2)
+        if variance <= (SIGNIFICANT_AGAIN if again else SIGNIFICANT) * error:
+            return None
+        tried = [cls(float(part * np.sqrt(variance)), scale, frequency2) for part in PARTS]
+        return max(tried, key=lambda one: float(weight @ one.evidence(matched, energy)))
+
+    def bfactors(self, matched: Floats, energy: Floats) -> tuple[Floats, Floats]:
+        """Posterior mean and standard deviation ``(n,)`` of the B of particles about that of the micrograph, Å²."""
+        density, _ = self._posterior(matched, energy)
+        mean = density @ self._grid
+        return mean, np.sqrt(np.maximum(density @ self._grid**2 - mean**2, 0.0))
+
+    def evidence(self, matched: Floats, energy: Floats) -> Floats:
+        """Log-likelihood of the spread by each particle, ``(n,)``."""
+        return self._posterior(matched, energy)[1]
+
+    @property
+    def _grid(self) -> Floats:
+        return np.linspace(-REACH * self.spread, REACH * self.spread, POINTS)
+
+    def _posterior(self, matched: Floats, energy: Floats) -> tuple[Floats, Floats]:
+        """Probability of each B of the grid ``(n, points)``, and the logarithm of the evidence ``(n,)``."""
+        envelopes = np.exp(-0.25 * self._grid[:, None] * self.frequency2)
+        n, d = matches(matched, energy, envelopes)
+        left = 1.0 + self.scale**2 * d
+        log_density = n - 0.5 * d + 0.5 * self.scale**2 * (n - d) ** 2 / left - 0.5 * np.log(left)
+        prior = np.exp(-0.5 * (self._grid / self.spread) ** 2)
+        log_density += np.log(prior / prior.sum())
+        top = log_density.max(axis=1, keepdims=True)
+        density = np.exp(log_density - top)
+        total = density.sum(axis=1, keepdims=True)
+        return density / total, (top + np.log(np.maximum(total, TINY)))[:, 0]

@@ -214,6 +214,11 @@ def before(file):
     return lambda wildcards: file and file.replace("{r}", str(int(wildcards.r) - 1))
 
 
+def before_if_selected(file):
+    """The file of the round before; none where that one had all particles."""
+    return lambda wildcards: file.replace("{r}", str(int(wildcards.r) - 1)) if int(wildcards.r) > 1 else []
+
+
 def shown(file, caption, what):
     """A file that `snakemake --report` shows, with what `captions` say of it."""
     return report(file, caption=f"captions/{caption}.rst", category="Run", labels={"file": what})

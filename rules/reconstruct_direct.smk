@@ -15,6 +15,7 @@ rule reconstruct:
         subset=subset,
         mask=mask,
         previous_sums=previous_sums(SUMS),
+        previous_map=before_if_selected(MAPS["map"]),
     output:
         **MAPS,
         sums=SUMS if KEEPS_SUMS else [],

@@ -24,6 +24,7 @@ rule reconstruct:
         cache=UNDIVIDED_CACHE,
         subset=subset,
         mask=mask,
+        previous_map=before_if_selected(MAPS["map"]),
     output:
         **MAPS,
         **FITTED,

@@ -43,6 +43,7 @@ rule reconstruct:
         subset=subset,
         mask=mask,
         sums=all_parts("<results>/round_{r}/sums.npz"),
+        previous_map=before_if_selected(MAPS["map"]),
     output:
         **MAPS,
     log:

@@ -9,6 +9,7 @@ rule score:
         images=IMAGES,
         cache=CACHE,
         subset=fitted,
+        previous_log=before_if_selected(LOG),
         noise="<results>/round_{r}/noise.npz" if SHARDED else [],
     output:
         scores=temp(SCORED) if SHARDED else SCORED,

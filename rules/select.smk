@@ -7,6 +7,7 @@ rule select:
         particles="<results>/particles.parquet",
         scores=before(LOG),
         probability=before(PROBABILITY),
+        last_subset=before_if_selected("<results>/round_{r}/subset.parquet"),
     output:
         table="<results>/round_{r}/subset.parquet",
         star=f"<results>/round_{{r}}/subset.{KIND}",

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from cryocore.config.base import PerRound, Section
+from cryocore.config.base import PerRound, Rate, Section
 from cryocore.config.rules import RULES
 from cryocore.log.names import MIXTURE, PROBABILITY, SCORES, lower_is_better
 
@@ -36,6 +36,10 @@ class Select(Section):
     )
     quality: Literal["auto", "none"] = Field(
         default="auto", description="B-factors and scales of micrographs, where they differ"
+    )
+    tolerance: Rate = Field(
+        default=0.02,
+        description="change of the weights below which a round stays as it was; 0: none does",
     )
     minimum: int = Field(default=50, ge=1, description="fewest particles that a half set may keep")
 

@@ -4,6 +4,8 @@ MIXTURE = "mixture"
 """Column of the log: log odds of being correct."""
 LIKELY_KIND = "likely_kind"
 """Column of the log: what a particle most probably is, correct or a kind of error."""
+COMPLETED = (MIXTURE, LIKELY_KIND)
+"""Columns of the log that need the scores of all particles."""
 WRONG_DEFOCUS = "wrong_defocus"
 """Of these kinds, that of a particle whose micrograph has a wrong defocus."""
 SPOILT = "spoilt"

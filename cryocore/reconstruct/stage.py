@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,14 +26,16 @@ from cryocore.maps.masks import automatic_mask
 from cryocore.maps.mrc import read_map, read_placement, write_map
 from cryocore.maps.placement import AT_ZERO, Placement, require_same_voxel, warn_of_other_place
 from cryocore.reconstruct.sums import merged_sums, round_sums, write_sums
-from cryocore.tables.io import atomic_path
-from cryocore.tables.particles import Particles, read_weights
+from cryocore.tables.io import atomic_path, copy_file
+from cryocore.tables.particles import Particles, read_weights, unchanged_since
 from cryocore.tables.shards import Shard
 from cryocore.types import Floats32
 
 log = logging.getLogger(__name__)
 
 LEAST_MASK_VOXELS = 64
+WRITTEN = ("half1.mrc", "half2.mrc", "map.mrc", "mask.mrc", "fsc.parquet", "sampling.npz")
+"""Files of a round."""
 
 
 def reconstruct(
@@ -47,6 +50,7 @@ def reconstruct(
     previous_sums: Path | None = None,
     cache: Path | None = None,
     sums_of_shards: list[Path] | None = None,
+    previous_map: Path | None = None,
 ) -> None:
     """Write half1.mrc, half2.mrc, map.mrc, mask.mrc, fsc.parquet and sampling.npz into ``out_dir``.
 
@@ -61,7 +65,11 @@ def reconstruct(
         they are where CTFs changed
     cache : transforms to read instead of the stacks
     sums_of_shards : what :func:`sum_shard` wrote, in order: no image is read, and no sums are kept
+    previous_map : map.mrc of the round before, whose files are copied where the subset says that it has not changed
     """
+    if previous_map is not None and unchanged_since(subset) is not None:
+        own_sums = ["sums.npz"] if settings.full_every > 1 and not sums_of_shards else []
+        return copy_round(previous_map.parent, out_dir, [*WRITTEN, *own_sums])
     data = Particles.read(particles).with_quality(subset)
     weights = read_weights(subset, data)
     require_both_halves(weights, data.column("half"), subset)
@@ -95,6 +103,13 @@ def reconstruct(
     log.info("%d particles with a weight, %.2f Å at FSC 0.143", np.count_nonzero(weights), resolution)
 
 
+def copy_round(previous: Path, out_dir: Path, names: Sequence[str]) -> None:
+    """Copy files of the round before, whose particles and weights are those of this one."""
+    for name in names:
+        copy_file(previous / name, out_dir / name)
+    log.info("nothing changes: the maps are those of %s", previous.name)
+
+
 def sum_shard(
     particles: Path,
     subset: Path | None,
@@ -107,6 +122,9 @@ def sum_shard(
     cache: Path | None = None,
 ) -> None:
     """Write the Fourier sums of one shard of the particles; parameters as those of :func:`reconstruct`."""
+    if previous_sums is not None and unchanged_since(subset) is not None:
+        copy_file(previous_sums, out)
+        return log.info("nothing changes: the sums are those of the round before")
     data = Particles.read(particles, shard).with_quality(subset, shard)
     weights = read_weights(subset, data, shard)
     grid = sums_grid(data, settings)

@@ -55,7 +55,16 @@ from cryocore.validate.surfaces import MapPictures, map_pictures, surface_level
 Metrics = dict[str, Any]
 
 FIRST_COLUMNS = ("round", "n_kept", "resolution_angstrom", "correct_rate", "auc")
-INTEGER_COLUMNS = {"round", "n_kept", "n_kept_half1", "n_kept_half2", "n_particles", "n_unscored", "n_flagged"}
+INTEGER_COLUMNS = {
+    "round",
+    "n_kept",
+    "n_kept_half1",
+    "n_kept_half2",
+    "n_particles",
+    "n_unscored",
+    "n_flagged",
+    "unchanged_since",
+}
 ERROR_RATE = (("", "value"), ("_low", "low"), ("_high", "high"))
 MOST_PICTURES = 6
 

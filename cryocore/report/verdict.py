@@ -43,7 +43,7 @@ def verdict(first: Metrics, last: Metrics) -> str:
 
 def recommended_sentence(rounds: Sequence[Metrics], stop: Stop) -> str:
     """Whether anything needs to be removed, which round to stop at, and how it compares with the best."""
-    return _nothing_to_remove(rounds[-1]["error_rate"]) + _which_round(rounds, stop)
+    return _nothing_to_remove(rounds[-1]["error_rate"]) + _which_round(rounds, stop) + _unchanged(rounds)
 
 
 def _nothing_to_remove(rate: dict[str, Any] | None) -> str:
@@ -53,6 +53,16 @@ def _nothing_to_remove(rate: dict[str, Any] | None) -> str:
     value, high = 100 * rate["value"], 100 * rate["high"]
     found = f"{value:.1f} % of the particles (at most {high:.1f} %) are estimated to be incorrect"
     return f"Nothing needs to be removed: {found}. "
+
+
+def _unchanged(rounds: Sequence[Metrics]) -> str:
+    """Which rounds are as the one before them; nothing where none is."""
+    same = [m for m in rounds if m.get("unchanged_since") is not None]
+    if not same:
+        return ""
+    numbers = " and ".join(str(m["round"]) for m in same)
+    are = f"Round {numbers} is" if len(same) == 1 else f"Rounds {numbers} are"
+    return f" {are} as the one before: the weights hardly change (select.tolerance)."
 
 
 def _which_round(rounds: Sequence[Metrics], stop: Stop) -> str:

@@ -23,9 +23,10 @@ from cryocore.log.quality import Quality, quality
 from cryocore.log.rounds import LogRound, open_round
 from cryocore.log.signal import Signal
 from cryocore.select.choose import Selection, choose, columns_needed
+from cryocore.select.convergence import change
 from cryocore.select.reasons import reasons
-from cryocore.tables.io import write_table
-from cryocore.tables.particles import GIVEN_SCORES, Particles, require_same_particles
+from cryocore.tables.io import read_table, table_metadata, write_table
+from cryocore.tables.particles import GIVEN_SCORES, QUALITY, UNCHANGED_SINCE, Particles, require_same_particles
 from cryocore.types import Floats32
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ def select(
     out_table: Path,
     out_star: Path,
     probability: Path | None = None,
+    last_subset: Path | None = None,
 ) -> None:
     """Write the subset of a round: a table of all particles, and the kept ones in the format of the parent file.
 
@@ -56,18 +58,36 @@ def select(
     ----------
     scores : log.parquet of the round before
     probability : what a classifier says of the particles; None: there is none
+    last_subset : the subset of the round before, which stays where the new one hardly differs
     """
     data = Particles.read(particles)
     last = open_round(scores, beside=[] if probability is None else [probability])
     selection = selection_of(last, data, settings, round_number, symmetry=symmetry)
     found = quality_of(last, settings, seed)
     metadata = subset_metadata(settings, seed, round_number, selection, found)
-    envelopes = {} if found is None else data.total_envelopes(found.columns())
-    write_kept(Source.of(data), last, selection.weights, selection.selected, out_star, envelopes)
-    write_table(out_table, subset_table(data.ids, selection, found), **metadata)
-    n_selected, n_guarded = selection.selected.sum(), selection.guarded.sum()
+    table = subset_table(data.ids, selection, found)
+    if last_subset is not None and settings.tolerance > 0:
+        before = read_table(last_subset)
+        moved = change(table, before, data.column("half"), last.metadata)
+        if moved < settings.tolerance:
+            metadata = carried(metadata, table_metadata(before.schema), round_number - 1)
+            table = before
+            log.info("round %d stays as it was: weights change by %.2f %%", round_number, 100 * moved)
+    quality_columns = {name: table.column(name).to_numpy() for name in QUALITY if name in table.column_names}
+    envelopes = data.total_envelopes(quality_columns)
+    weights, selected = (table.column(name).to_numpy(zero_copy_only=False) for name in ("weight", "selected"))
+    write_kept(Source.of(data), last, weights, selected, out_star, envelopes)
+    write_table(out_table, table, **metadata)
+    n_guarded = np.count_nonzero(selection.guarded) if UNCHANGED_SINCE not in metadata else 0
     guard = f", {n_guarded:,} of them for their rare views" if n_guarded else ""
-    log.info("round %d keeps %d of %d particles%s", round_number, n_selected, len(data), guard)
+    log.info("round %d keeps %d of %d particles%s", round_number, np.count_nonzero(selected), len(data), guard)
+
+
+def carried(metadata: Mapping[str, Any], before: Mapping[str, Any], number: int) -> dict[str, Any]:
+    """The metadata of a subset where it is that of the round ``number``, whose own are ``before``."""
+    kept = {name: value for name, value in metadata.items() if name != "quality"}
+    quality = {"quality": before["quality"]} if "quality" in before else {}
+    return kept | quality | {UNCHANGED_SINCE: before.get(UNCHANGED_SINCE, number)}
 
 
 def selection_of(last: LogRound, data: Particles, settings: Select, round_number: int, *, symmetry: str) -> Selection:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import struct
 import tempfile
 import zlib
@@ -170,6 +171,12 @@ def _readable(path: str | Path, what: str) -> Iterator[None]:
         raise
     except ARCHIVE_ERRORS as error:
         raise InputError(f"the {what} cannot be read ({why(error)})", file=path, fix=AGAIN) from None
+
+
+def copy_file(source: str | Path, target: str | Path) -> None:
+    """Copy a file; it appears under its name when it is whole."""
+    with atomic_path(target) as temporary:
+        shutil.copyfile(source, temporary)
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -303,6 +303,18 @@ def read_subset(
     return np.asarray(weights, dtype=np.float32), as_numpy(table.column("selected")) if tells else weights > 0
 
 
+UNCHANGED_SINCE = "unchanged_since"
+"""Key of a subset's metadata: the round whose weights it has, where the new ones hardly differ."""
+
+
+def unchanged_since(subset: str | Path | None) -> int | None:
+    """The round whose particles a subset has unchanged, with weights and envelopes; None: they are its own."""
+    if subset is None:
+        return None
+    found = table_metadata(read_schema(subset)).get(UNCHANGED_SINCE)
+    return None if found is None else int(found)
+
+
 QUALITY = BFACTOR, BFACTOR_SD, SCALE, SCALE_SD = "bfactor_angstrom2", "bfactor_sd_angstrom2", "scale", "scale_sd"
 """Columns of a subset of particles of unequal quality: the B-factor of each beside that of its file in Å², and its
 scale beside that of its file, with their standard deviations."""

@@ -25,7 +25,7 @@ from cryocore.maps.fsc import fsc, resolution_at, shell_resolution
 from cryocore.maps.mrc import read_map, require_contrast
 from cryocore.statistics import effective_number
 from cryocore.tables.io import write_json
-from cryocore.tables.particles import IMAGE
+from cryocore.tables.particles import IMAGE, UNCHANGED_SINCE
 from cryocore.types import Bools, Floats32
 from cryocore.validate.epochs import epoch_metrics
 
@@ -77,7 +77,10 @@ def validate_round(
         **_sampling_metrics(columns, log_round.symmetry, log_round.posterior()),
         **truth_map_metrics(round_dir, true_map),
         **_flag_metrics(names, log_round.values, columns["selected"].astype(bool), flags, score_name),
-        **{name: log_round.metadata.get(name) for name in ("error_rate", "kinds", "half_map_agreement")},
+        **{
+            name: log_round.metadata.get(name)
+            for name in ("error_rate", "kinds", "half_map_agreement", UNCHANGED_SINCE)
+        },
         "reasons": _reasons(log_round),
     }
     if batches is not None:

@@ -21,6 +21,9 @@ Probability = Annotated[Path | None, typer.Option(help="What classify wrote, .pa
 Subset = Annotated[Path | None, typer.Option(help="What select wrote, .parquet; default: all particles.")]
 Cache = Annotated[Path | None, typer.Option(help="A run's cache/transforms.npz, to read instead of the images.")]
 PreviousSums = Annotated[Path | None, typer.Option(help="sums.npz of the round before, to be changed.")]
+PreviousMap = Annotated[
+    Path | None, typer.Option(help="map.mrc of the round before, for a subset that says that it has not changed.")
+]
 Mask = Annotated[
     Path | None, typer.Option(help=".mrc; the workflow gives that of round 0; default: the configuration's.")
 ]

@@ -18,6 +18,7 @@ def reconstruct(
     subset: options.Subset = None,
     mask: options.Mask = None,
     previous_sums: options.PreviousSums = None,
+    previous_map: options.PreviousMap = None,
     cache: options.Cache = None,
     sums: Annotated[
         list[Path] | None, typer.Option(help="What sum wrote of each part, in order, to read instead of the images.")
@@ -50,4 +51,5 @@ def reconstruct(
         previous_sums=previous_sums,
         cache=cache,
         sums_of_shards=sums,
+        previous_map=previous_map,
     )

@@ -22,6 +22,9 @@ def score(
     subset: options.Subset = None,
     cache: options.Cache = None,
     noise: Annotated[Path | None, typer.Option(help="What noise wrote, .npz; default: it is estimated first.")] = None,
+    previous_log: Annotated[
+        Path | None, typer.Option(help="Log of the round before, for a subset that says that it has not changed.")
+    ] = None,
     shard: options.Part = "0/1",
     backend: options.Backend = "auto",
     threads: options.Threads = 2,
@@ -52,4 +55,5 @@ def score(
         cache=cache,
         shard=Shard.parse(shard),
         noise=noise,
+        previous_log=previous_log,
     )

@@ -19,6 +19,9 @@ def select(
     settings: options.Settings,
     round_number: Annotated[int, typer.Option("--round", help="Number of the round that is selected for.", min=1)] = 1,
     probability: options.Probability = None,
+    last_subset: Annotated[
+        Path | None, typer.Option(help="subset.parquet of the round before, which stays where little changes.")
+    ] = None,
 ) -> None:
     """Choose the particles of the next round by the scores of the one before.
 
@@ -41,4 +44,5 @@ def select(
         out_table=out_table,
         out_star=out_file,
         probability=probability,
+        last_subset=last_subset,
     )

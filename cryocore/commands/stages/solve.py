@@ -17,6 +17,7 @@ def solve(
     settings: options.Settings,
     subset: options.Subset = None,
     mask: options.Mask = None,
+    previous_map: options.PreviousMap = None,
     cache: options.Cache = None,
     backend: options.Backend = "auto",
     threads: options.Threads = 2,
@@ -41,4 +42,5 @@ def solve(
             ranks=ranks,
             out_dir=out_dir,
             cache=cache,
+            previous_map=previous_map,
         )

@@ -31,12 +31,21 @@ from cryocore.reconstruct.iterative.optimise import STOPPED, State, best_epoch, 
 from cryocore.reconstruct.iterative.ranks import Ranks
 from cryocore.reconstruct.iterative.sweep import Likelihood, MatchedResidual, Problem
 from cryocore.reconstruct.iterative.symmetry import SymmetryOperators
-from cryocore.reconstruct.stage import choose_mask, read_mask, require_both_halves, within, write_sampling
+from cryocore.reconstruct.stage import (
+    WRITTEN,
+    choose_mask,
+    copy_round,
+    read_mask,
+    require_both_halves,
+    within,
+    write_sampling,
+)
 from cryocore.score.bands import band_means
 from cryocore.score.comparison import Comparison
 from cryocore.score.noise import estimate_noise
 from cryocore.score.reference import Reference, make_reference
-from cryocore.tables.particles import ENVELOPE, Particles, read_subset
+from cryocore.tables.io import read_table, write_table
+from cryocore.tables.particles import ENVELOPE, UNCHANGED_SINCE, Particles, read_subset, unchanged_since
 from cryocore.training import checkpoint
 from cryocore.training.scalars import Scalars
 from cryocore.types import Floats, Floats32
@@ -109,12 +118,20 @@ def solve(
     ranks: Ranks,
     out_dir: Path,
     cache: Path | None = None,
+    previous_map: Path | None = None,
 ) -> None:
     """Write half1.mrc, half2.mrc, map.mrc, mask.mrc, fsc.parquet and sampling.npz, as ``reconstruct`` does.
 
     Beside them weights.parquet (of the particles in the maps), epochs.parquet and batches.parquet. A run that is
-    killed continues after its last whole epoch.
+    killed continues after its last whole epoch. ``previous_map`` is that of the round before, whose files are copied
+    where the subset says that it has not changed.
     """
+    if previous_map is not None and (number := unchanged_since(subset)) is not None:
+        if ranks.first:
+            copy_round(previous_map.parent, out_dir, [*WRITTEN, "epochs.parquet", "batches.parquet"])
+            fitted = read_table(previous_map.parent / "weights.parquet")
+            write_table(out_dir / "weights.parquet", fitted, **{UNCHANGED_SINCE: number})
+        return
     data = Particles.read(particles)
     weights, selected = read_subset(subset, data)
     data = data.with_quality(subset)

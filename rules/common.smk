@@ -98,9 +98,14 @@ def program(stage, configured_as=None):
 
 
 def command(stage, files, launcher="python -P"):
-    """The shell command of a stage: its files by place, its options, its settings, and where it runs."""
+    """The shell command of a stage: its files by place, its options, its settings, and where it runs.
+
+    In a job of several nodes CRYOCORE_STEP starts it on one of them (cryocore/workflow/step.py).
+    """
     taken = options_of(stage)
-    parts = [f"CRYOCORE_LOG={{log:q}} {launcher} {{params.script:q}} {files} {{params.options:q}}"]
+    asked = "--threads {threads} --mb {resources.mem_mb}" + (" --gpus {resources.gpu}" if "backend" in taken else "")
+    step = f"${{{{CRYOCORE_STEP:+$CRYOCORE_STEP {asked} --}}}}"
+    parts = [f"CRYOCORE_LOG={{log:q}} {step} {launcher} {{params.script:q}} {files} {{params.options:q}}"]
     parts += ["--settings {params.settings:q}"] if "settings" in taken else []
     parts += ["--backend {resources.backend} --threads {threads}"] if "backend" in taken else []
     return " ".join(parts)

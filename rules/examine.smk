@@ -21,6 +21,7 @@ rule examine:
     threads: ALL_CORES
     resources:
         **needs("examine"),
+        gpu=0,
         backend="cpu",
     params:
         *code("examine"),

@@ -13,7 +13,7 @@ def fitted(wildcards):
 def launcher():
     """What runs the program, a resource, since it decides where a job runs: Python, or torchrun where several processes share the particles."""
     many = f"-m torch.distributed.run --standalone --nproc-per-node {PROCESSES}"
-    return f"PYTHONSAFEPATH=1 python {many}" if PROCESSES > 1 else "python -P"
+    return f"env PYTHONSAFEPATH=1 python {many}" if PROCESSES > 1 else "python -P"
 
 
 rule reconstruct:

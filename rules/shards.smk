@@ -21,6 +21,7 @@ rule noise:
     threads: ALL_CORES
     resources:
         **needs("noise"),
+        gpu=0,
         backend="cpu",
     params:
         *code("noise"),

@@ -39,6 +39,15 @@ ADVICE = (
     (r"CANCELLED", "nothing: run the same command again"),
 )
 """What to change, by the words of the scheduler; the first that fits."""
+ADVICE_IN_A_JOB = (
+    (r"memory|oom", "`--set-resources RULE:mem_mb=MB` behind the name of the script, or `--mem` of sbatch"),
+    (r"generic resource|gres|GPU", "`--gpus-per-node` of sbatch: the stage needs more on one node"),
+    (r"NODE FAILURE|Node failure|CANCELLED", "nothing: submit the job again"),
+)
+"""The same for stages that are steps of one job."""
+STEPS = "srun "
+"""Begins the request of such a stage."""
+NUMBERS = re.compile(r"(?:round_(\d+))?_?(?:shard_(\d+))?$")
 
 
 @dataclass(frozen=True)
@@ -46,7 +55,7 @@ class Notice:
     """What was said of one submission.
 
     ``jobs`` : as Snakemake names them, ``score:r=1,s=0``
-    ``request`` : the options that were given to sbatch
+    ``request`` : the options that were given to sbatch; of a step of a job, ``srun`` and its options
     ``slurm_job`` : its number; empty where SLURM took none
     ``time`` : seconds since the epoch
     """
@@ -79,8 +88,9 @@ class Notice:
 
     @property
     def advice(self) -> str:
-        """The line of the profile that decides on what was said; empty where none is known."""
-        return next((line for words, line in ADVICE if re.search(words, self.said, re.IGNORECASE)), "")
+        """The line of the profile, or the option, that decides on what was said; empty where none is known."""
+        advice = ADVICE_IN_A_JOB if self.request.startswith(STEPS) else ADVICE
+        return next((line for words, line in advice if re.search(words, self.said, re.IGNORECASE)), "")
 
     def write(self, path: Path) -> None:
         """Append it to a file, as one line that others may append to at the same time."""
@@ -111,6 +121,28 @@ def last_of_each_job(notices: Iterable[Notice]) -> list[Notice]:
         found.setdefault(id(notice), (notice, []))[1].append(job)
     kept = [Notice(**{**asdict(n), "jobs": tuple(j for j in n.jobs if j in jobs)}) for n, jobs in found.values()]
     return sorted(kept, key=lambda n: n.time)
+
+
+def job_of(log: Path) -> tuple[str, int | None, int | None]:
+    """Stage, round and shard by the name of a log; None where the stage has none.
+
+    >>> job_of(Path("logs/demo/score/round_1_shard_7.log")), job_of(Path("logs/demo/ingest.log"))
+    (('score', 1, 7), ('ingest', None, None))
+    """
+    stage = log.parent.name if log.stem.startswith("round_") else log.stem.partition("_shard_")[0]
+    found = NUMBERS.search(log.stem)
+    number, shard = (None if v is None else int(v) for v in found.groups()) if found else (None, None)
+    return stage, number, shard
+
+
+def job_name(stage: str, number: int | None, shard: int | None) -> str:
+    """A job as Snakemake, and notices, name it.
+
+    >>> job_name("score", 1, 7)
+    'score:r=1,s=7'
+    """
+    values = {"r": number, "s": shard}
+    return f"{stage}:" + ",".join(f"{name}={value}" for name, value in values.items() if value is not None)
 
 
 def names_of(jobs: Sequence[str]) -> str:

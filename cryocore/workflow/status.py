@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from cryocore.errors import InputError
 from cryocore.markdown import aligned_text
-from cryocore.workflow.notices import FILE, Notice, last_of_each_job, read_notices
+from cryocore.workflow.notices import FILE, Notice, job_name, job_of, last_of_each_job, read_notices
 from cryocore.workflow.scheduler import not_started
 from cryocore.workflow.settings import STAGES
 
@@ -21,7 +21,6 @@ QUIET_S = 600.0
 """Time without a word after which a job counts as no longer at work."""
 FAULT = re.compile(r"^\S+ \S+ (?:ERROR|CRITICAL) \S+: (.*)", re.MULTILINE)
 SLURM_FAULT = re.compile(r"\s*slurmstepd\S*: error")
-NUMBERS = re.compile(r"(?:round_(\d+))?_?(?:shard_(\d+))?$")
 
 
 @dataclass(frozen=True)
@@ -158,15 +157,12 @@ def _last_word(log: Path) -> float:
 
 def _snakemake_name(job: Job) -> str:
     """A job as notices name it."""
-    values = {"r": job.round, "s": job.shard}
-    return f"{job.stage}:" + ",".join(f"{name}={value}" for name, value in values.items() if value is not None)
+    return job_name(job.stage, job.round, job.shard)
 
 
 def _job(log: Path, now: float, *, locked: bool) -> Job:
     """What the log of a job, and the run time beside it, tell."""
-    stage = log.parent.name if log.stem.startswith("round_") else log.stem.partition("_shard_")[0]
-    numbers = NUMBERS.search(log.stem)
-    number, shard = (None if v is None else int(v) for v in numbers.groups()) if numbers else (None, None)
+    stage, number, shard = job_of(log)
     text, times, changed = log.read_text(errors="replace"), log.with_suffix(".tsv"), log.stat().st_mtime
     if times.is_file() and times.stat().st_mtime >= changed - 1:
         seconds = float(times.read_text().splitlines()[-1].split("\t")[0])

@@ -2,9 +2,9 @@
 
     python -m benchmarks.sites FOLDER [CASE ...]
 
-SLURM_CONF names the cluster: one of one's own, since partitions and nodes are changed on it; 8 CPUs, 8 GB, 2 GPUs.
+SLURM_CONF names the cluster: one of one's own, since partitions, nodes and slurm.conf change; 8 CPUs, 8 GB, 2 GPUs.
 Cases of accounts and QOS need slurmdbd, AccountingStorageEnforce=associations,limits,qos, and a QOS `short` of at most
-10 minutes.
+10 minutes. Those of disks mount small ones and need root, quotas the programs of btrfs.
 """
 
 from __future__ import annotations
@@ -41,16 +41,55 @@ CONFIG: dict[str, Any] = {
 }
 TARGETS = ["results/tiny/particles.parquet", "results/tiny/truth.parquet"]
 LIMITS = {"max_runtime": "1d", "max_mem_mb": 8000, "max_threads": 8}
-LONGEST_S = 240.0
-SHOWN = ("SLURM refused", "SLURM ended", "SLURM does not start", "appears to be invalid", "cannot be written")
+LONGEST_S = 400.0
+SHOWN = (
+    "SLURM refused",
+    "SLURM ended",
+    "SLURM put back",
+    "SLURM does not start",
+    "appears to be invalid",
+    "cannot be written",
+    "no space left on device",
+    "No space left on device",
+    "disk quota exceeded",
+    "Disk quota exceeded",
+    "clock skew",
+)
+PREEMPTS = """PreemptType=preempt/partition_prio
+JobRequeue=1
+PreemptMode={mode}
+PartitionName=urgent Nodes=ALL PriorityTier=10 PreemptMode=OFF State=UP
+"""
+"""Lines of slurm.conf that let jobs of one partition end those of the others."""
+NODE_CLOCKS = """
+import os, random, time
+
+if "SLURM_JOB_ID" in os.environ:
+    os.environ["CLOCK_OFF_S"] = str(random.Random(os.environ["SLURM_JOB_ID"]).uniform(-10, 10))
+if "CLOCK_OFF_S" in os.environ:
+    set_times = os.utime
+
+    def off(path, times=None, **more):
+        given = times is not None or "ns" in more
+        now = time.time() + float(os.environ["CLOCK_OFF_S"])
+        set_times(path, **({"times": times} | more if given else {"times": (now, now)} | more))
+
+    os.utime = off
+"""
+"""A sitecustomize.py that dates what a job has made by a clock of its own, up to 10 s off; the times stand for those of
+nodes, since Snakemake sets those of all outputs when a job ends."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A fault: options of Snakemake, names of partitions, something done before, and while a job runs."""
+    """A fault: options of Snakemake, names of partitions, something done before, and while a job runs.
+
+    ``python`` is a sitecustomize.py, of Snakemake and of its jobs.
+    """
 
     options: tuple[str, ...] = ()
     partitions: tuple[str, str] = ("cpu", "gpu")
+    python: str = ""
     before: Callable[[Path], None] = lambda work: None
     running: Callable[[str, Path], None] | None = None
     after: Callable[[Path], None] = lambda work: None
@@ -87,6 +126,82 @@ def stop(work: Path) -> None:
         time.sleep(0.05)
 
 
+def configured(lines: str) -> Callable[[Path], None]:
+    """Add lines to slurm.conf, of which the last of a name counts; none: as it was."""
+    conf = Path(os.environ["SLURM_CONF"])
+    kept = conf.with_suffix(".kept")
+
+    def change(_: Path) -> None:
+        if not kept.exists():
+            shutil.copy(conf, kept)
+        conf.write_text(kept.read_text() + lines)
+        control("reconfigure")
+        time.sleep(2)
+
+    return change
+
+
+def preempt(_: str, work: Path) -> None:
+    """Submit a short job that goes before all others."""
+    command = ["sbatch", "-p", "urgent", "--exclusive", "--mem=100", "--output=/dev/null", "--wrap=sleep 5"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=work)
+
+
+def on_node(words: str) -> Callable[[Path], None]:
+    """Give jobs another environment: lines of SLURM's TaskProlog, ``export NAME=VALUE`` or ``unset NAME``."""
+
+    def change(work: Path) -> None:
+        prolog = Path(os.environ["SLURM_CONF"]).with_name("prolog.sh")
+        prolog.write_text("#!/bin/sh\n" + "".join(f"echo '{line}'\n" for line in words.splitlines()))
+        prolog.chmod(0o755)
+        configured(f"TaskProlog={prolog}\n")(work)
+
+    return change
+
+
+def full(folder: str, kib: int) -> Callable[[Path], None]:
+    """Put a small disk in the place of a folder."""
+
+    def change(work: Path) -> None:
+        (work / folder).mkdir(parents=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kib}k", "none", str(work / folder)], check=True)
+
+    return change
+
+
+def with_room(folder: str) -> Callable[[Path], None]:
+    """Take its files back to the disk of the work, with their times."""
+
+    def change(work: Path) -> None:
+        left = [p.name for p in (work / folder).rglob(".*") if p.is_file() and p.parent.parts[-1] != "locks"]
+        print("left over:", [name for name in left if not name.startswith(".snakemake")])
+        shutil.copytree(work / folder, work / "kept", symlinks=True)
+        subprocess.run(["umount", str(work / folder)], check=True)
+        (work / folder).rmdir()
+        (work / "kept").rename(work / folder)
+
+    return change
+
+
+def quota(folder: str, kib: int) -> Callable[[Path], None]:
+    """Put a disk with a quota, of btrfs, in the place of a folder."""
+
+    def change(work: Path) -> None:
+        (work / folder).mkdir(parents=True)
+        image, place = work / "disk", str(work / folder)
+        image.touch()
+        os.truncate(image, 200 << 20)
+        for command in (
+            ["mkfs.btrfs", "-q", "-f", str(image)],
+            ["mount", "-o", "loop", str(image), place],
+            ["btrfs", "quota", "enable", place],
+            ["btrfs", "qgroup", "limit", f"{kib}k", "0/5", place],
+        ):
+            subprocess.run(command, check=True)
+
+    return change
+
+
 def no_folder(work: Path) -> None:
     (work / "logs").mkdir()
     (work / "logs/slurm").write_text("a file in its place")
@@ -115,6 +230,23 @@ def cases() -> dict[str, Case]:
             ("--set-resources", "simulate:runtime=1 if attempt == 1 else 5", "ingest:runtime=0", "truth:runtime=0"),
             running=lambda job, work: stop(work),
         ),
+        "preempted, and put back": Case(
+            before=configured(PREEMPTS.format(mode="REQUEUE")), running=preempt, after=configured("")
+        ),
+        "preempted for good": Case(
+            before=configured(PREEMPTS.format(mode="CANCEL")), running=preempt, after=configured("")
+        ),
+        "results full": Case(before=full("results", 500), after=with_room("results")),
+        "quota of results": Case(before=quota("results", 400), after=with_room("results")),
+        "logs full": Case(before=full("logs", 8), after=with_room("logs")),
+        ".snakemake full": Case(before=full(".snakemake", 40), after=with_room(".snakemake")),
+        "no home on the node": Case(before=on_node("export HOME=/proc/nohome"), after=configured("TaskProlog=\n")),
+        "HOME unset on the node": Case(before=on_node("unset HOME"), after=configured("TaskProlog=\n")),
+        "caches read-only on the node": Case(
+            before=on_node("export XDG_CACHE_HOME=/proc/nohome\nexport MPLCONFIGDIR=/proc/nohome"),
+            after=configured("TaskProlog=\n"),
+        ),
+        "clocks of nodes up to 10 s off": Case(python=NODE_CLOCKS),
         "log folder not writable": Case(before=no_folder, after=lambda work: (work / "logs/slurm").unlink()),
     }
 
@@ -137,7 +269,7 @@ def main(folder: Path, names: Annotated[list[str] | None, typer.Argument()] = No
         first = shown[0] if shown else {"said": "", "seconds": None}
         write_profile(work, ("cpu", "gpu"))
         run(work, Case())
-        found[name] = {**first, "again": "same bytes" if digests(work) == reference else "differs"}
+        found[name] = {**first, "again": "same bytes" if digests(work) == reference else "differs", "left": left(work)}
         print(json.dumps({name: found[name]}), flush=True)
     (folder / "sites.json").write_text(json.dumps(found, indent=1))
 
@@ -168,7 +300,9 @@ def run(work: Path, case: Case, *, slurm: bool = True) -> tuple[Path, list[dict[
     command += ["--configfile", "my.yaml", "--", *TARGETS]
     shown: list[dict[str, Any]] = []
     begun, disturbed = time.time(), False
-    with subprocess.Popen(command, cwd=work, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    with subprocess.Popen(
+        command, cwd=work, env=environment(work, case), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
         said = cast(TextIO, process.stdout)
         os.set_blocking(said.fileno(), False)
         lines: list[str] = []
@@ -197,6 +331,23 @@ def run(work: Path, case: Case, *, slurm: bool = True) -> tuple[Path, list[dict[
         entry["said"] = " / ".join(block)
         entry["seconds"] = round(entry["at"] - since(work, begun, block[0]), 1)
     return work, [{k: e[k] for k in ("said", "seconds")} for e in shown]
+
+
+def environment(work: Path, case: Case) -> dict[str, str]:
+    """That of Snakemake."""
+    if not case.python:
+        return dict(os.environ)
+    (work / "python").mkdir(exist_ok=True)
+    (work / "python/sitecustomize.py").write_text(case.python)
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(work / "python"), os.environ.get("PYTHONPATH", "")])}
+
+
+def left(work: Path) -> int:
+    """Jobs that a run which is done would do again."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--dry-run"]
+    command += ["--profile", "profile", "--configfile", "my.yaml", "--", *TARGETS]
+    said = subprocess.run(command, cwd=work, capture_output=True, text=True)
+    return 0 if "Nothing to be done" in said.stdout + said.stderr else max(1, said.stdout.count("\nJob "))
 
 
 def since(work: Path, begun: float, head: str) -> float:

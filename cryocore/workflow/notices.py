@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-Kind = Literal["submitted", "refused", "ended", "waiting"]
+Kind = Literal["submitted", "refused", "ended", "put back", "waiting"]
 
 FILE = "slurm.jsonl"
 """Name of the file in the folder of a run's logs."""
@@ -79,6 +79,7 @@ class Notice:
         head = {
             "refused": f"SLURM refused {self.names}, and is not asked again:",
             "ended": f"SLURM ended {self.names}{number}:",
+            "put back": f"SLURM put back {self.names}{number}, and starts it again:",
             "waiting": f"SLURM does not start {self.names}{number}:",
             "submitted": f"SLURM has {self.names}{number}:",
         }[self.kind]
@@ -89,6 +90,8 @@ class Notice:
     @property
     def advice(self) -> str:
         """The line of the profile, or the option, that decides on what was said; empty where none is known."""
+        if self.kind == "put back":
+            return "nothing: leave Snakemake at work"
         advice = ADVICE_IN_A_JOB if self.request.startswith(STEPS) else ADVICE
         return next((line for words, line in advice if re.search(words, self.said, re.IGNORECASE)), "")
 

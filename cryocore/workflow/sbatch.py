@@ -25,7 +25,13 @@ NOTICES = "CRYOCORE_SLURM_NOTICES"
 FOLDER = Path(__file__).parent / "bin"
 WAITS_S = (15.0, 60.0, 180.0)
 """Pauses before a scheduler that could not answer is asked again."""
-NO_ANSWER = ("Unable to contact slurm controller", "Socket timed out", "temporarily unavailable", "Connection refused")
+NO_ANSWER = (
+    "Unable to contact slurm controller",
+    "Socket timed out",
+    "temporarily unavailable",
+    "Connection refused",
+    "Rate limit exceeded",
+)
 PACKED = "--slurm-jobstep-array-execs"
 """Option of the commands of an array's tasks but the first."""
 OF_THE_PLUGIN = ("--parsable", "--job-name", "--output", "--export", "--comment", "-D", "--wrap")

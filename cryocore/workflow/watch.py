@@ -43,6 +43,7 @@ class SchedulerWatch(logging.Handler):
         self.logger = logger
         self.rules = rules
         self.old = self.told = len(read_notices(self.file))
+        self.told_back = 0
         self.reasons: dict[str, str] = {}
 
     def start(self) -> None:
@@ -75,12 +76,20 @@ class SchedulerWatch(logging.Handler):
                     rule.restart_times = 0
             self.logger.error(notice.text)
 
+    def _tell_put_back(self, notices: list[Notice]) -> None:
+        back = [notice for notice in notices if notice.kind == "put back"]
+        for notice in back[self.told_back :]:
+            self.logger.warning(notice.text)
+        self.told_back = len(back)
+
     def _look_at_queue(self) -> None:
         started: set[str] = set()
         after_s = FIRST_LOOK_S
         while True:
             time.sleep(after_s)
-            submitted = [n for n in read_notices(self.file)[self.old :] if n.kind == "submitted"]
+            notices = read_notices(self.file)[self.old :]
+            self._tell_put_back(notices)
+            submitted = [n for n in notices if n.kind == "submitted"]
             waits = [n for n in submitted if n.slurm_job not in started]
             reasons = not_started(n.slurm_job for n in waits) if waits else {}
             started |= {n.slurm_job for n in waits} - set(reasons)

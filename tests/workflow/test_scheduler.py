@@ -124,7 +124,14 @@ def test_each_task_of_an_array_has_its_number(commands, kept: Path) -> None:
     assert "SLURM refused sum of round 0" in refused.text
 
 
-@pytest.mark.parametrize(("words", "asked"), [("Unable to contact slurm controller (connect failure)", 3), (MEMORY, 1)])
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [
+        ("Unable to contact slurm controller (connect failure)", 3),
+        ("sbatch: error: Batch job submission failed: Rate limit exceeded, please retry momentarily", 3),
+        (MEMORY, 1),
+    ],
+)
 def test_only_a_scheduler_that_does_not_answer_is_asked_again(commands, kept: Path, words: str, asked: int) -> None:
     commands(sbatch=f"echo x >> $0.asked\n{refusing(words)}")
     assert sbatch.main(GIVEN, waits_s=(0.0, 0.0)) == 1
@@ -213,6 +220,21 @@ def test_a_refusal_is_told_once_and_not_tried_again(
         "reconstruct": 0,
         "score": 2,
     }
+
+
+def test_what_is_put_back_is_told_once(watch: SchedulerWatch, kept: Path, caplog: pytest.LogCaptureFixture) -> None:
+    Notice("submitted", JOBS, REQUEST, "", "5").write(kept)
+    for told in (1, 2):
+        Notice("put back", JOBS, REQUEST, "*** JOB 5 ON vm CANCELLED DUE TO PREEMPTION ***", "5").write(kept)
+        for _ in range(2):
+            watch._tell_put_back(read_notices(kept))
+        assert len(caplog.messages) == told
+    assert "SLURM put back reconstruct and select of round 1 (SLURM job 5), and starts it again:" in caplog.text
+    assert "SLURM put back" in run_status(kept.parent).text
+    begun = kept.parent / "reconstruct/round_1.log"
+    begun.parent.mkdir()
+    begun.write_text("2026-03-01 10:00:00,123 INFO cryocore.reconstruct.stage: begun\n")
+    assert "SLURM put back" not in run_status(kept.parent).text
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cryocore.workflow import squeue
+from cryocore.workflow.notices import Notice, read_notices
 from cryocore.workflow.sbatch import NOTICES
 
 GIVEN = ["--format=%i|%T", "--states=all", "--noheader", "--name", "cryo_1"]
@@ -69,6 +70,33 @@ def test_a_job_that_came_and_ended_meanwhile_is_told_again(cluster, capsys: pyte
     now = slurm.now
     slurm.ask()
     assert "8|COMPLETED" in capsys.readouterr().out and slurm.now == now
+
+
+def test_a_job_that_is_preempted_for_good_has_ended(cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    """Snakemake's plugin waits for one that is PREEMPTED, whose state no longer changes."""
+    slurm = cluster("7|RUNNING 8|RUNNING", "7|PREEMPTED 8|RUNNING")
+    assert slurm.ask() == 0
+    assert capsys.readouterr().out == "7|CANCELLED\n8|RUNNING\n"
+    assert (slurm.times, slurm.now) == (2, 1002.0)
+
+
+def test_a_job_that_is_put_back_is_waited_for_and_told_once(cluster, tmp_path: Path, capsys) -> None:
+    """What the scheduler said of it stands in the log of its first start."""
+    log = tmp_path / "7.log"
+    log.write_text("slurmstepd-vm: error: *** JOB 7 ON vm CANCELLED AT 2026-03-01T10:00:00 DUE TO PREEMPTION ***\n")
+    (tmp_path / "scontrol").write_text(f"#!/bin/sh\necho 'JobState=PENDING Reason=BeginTime StdOut={log}'\n")
+    (tmp_path / "scontrol").chmod(0o755)
+    Notice("submitted", ("reconstruct:r=1", "score:r=1"), "-p gpu", "", "7").write(tmp_path / "slurm.jsonl")
+    slurm = cluster("7|RUNNING 8|PENDING", "7|PENDING 8|PENDING", "7|PENDING 8|PENDING", "7|RUNNING 8|COMPLETED")
+    assert slurm.ask() == 0
+    assert capsys.readouterr().out == "7|RUNNING\n8|COMPLETED\n"
+    _, notice = read_notices(tmp_path / "slurm.jsonl")
+    assert notice.text.splitlines() == [
+        "SLURM put back reconstruct and score of round 1 (SLURM job 7), and starts it again:",
+        "    *** JOB 7 ON vm CANCELLED AT 2026-03-01T10:00:00 DUE TO PREEMPTION ***",
+        "    asked for: -p gpu",
+        "    change: nothing: leave Snakemake at work",
+    ]
 
 
 def test_long_jobs_are_asked_for_rarely(cluster) -> None:

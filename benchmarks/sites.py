@@ -79,17 +79,36 @@ if "CLOCK_OFF_S" in os.environ:
 """A sitecustomize.py that dates what a job has made by a clock of its own, up to 10 s off; the times stand for those of
 nodes, since Snakemake sets those of all outputs when a job ends."""
 
+LIMITED = """#!/bin/sh
+folder=$(dirname "$0") name=$(basename "$0")
+echo "$name $*" >> "$folder/calls"
+if mkdir "$folder/refused_$name" 2>/dev/null; then
+    echo "$name: error: Rate limit exceeded, please retry momentarily" >&2
+    exit 1
+fi
+tries=0
+until mkdir "$folder/$(date +%s)" 2>/dev/null; do
+    tries=$((tries + 1))
+    echo "waits $name" >> "$folder/calls"
+    sleep $tries
+done
+exec "$(PATH=${PATH#*"$folder":} command -v "$name")" "$@"
+"""
+"""A command of SLURM behind a limit of one request a second for all of them. As those of 23.02 and later do, it waits 1,
+2, 3, ... s until it is let through; its first call gets the error that they have for it."""
+
 
 @dataclass(frozen=True)
 class Case:
     """A fault: options of Snakemake, names of partitions, something done before, and while a job runs.
 
-    ``python`` is a sitecustomize.py, of Snakemake and of its jobs.
+    ``python`` is a sitecustomize.py, of Snakemake and of its jobs; ``commands`` a script in the place of SLURM's own.
     """
 
     options: tuple[str, ...] = ()
     partitions: tuple[str, str] = ("cpu", "gpu")
     python: str = ""
+    commands: str = ""
     before: Callable[[Path], None] = lambda work: None
     running: Callable[[str, Path], None] | None = None
     after: Callable[[Path], None] = lambda work: None
@@ -246,6 +265,7 @@ def cases() -> dict[str, Case]:
             before=on_node("export XDG_CACHE_HOME=/proc/nohome\nexport MPLCONFIGDIR=/proc/nohome"),
             after=configured("TaskProlog=\n"),
         ),
+        "one request a second": Case(commands=LIMITED),
         "clocks of nodes up to 10 s off": Case(python=NODE_CLOCKS),
         "log folder not writable": Case(before=no_folder, after=lambda work: (work / "logs/slurm").unlink()),
     }
@@ -253,6 +273,7 @@ def cases() -> dict[str, Case]:
 
 def main(folder: Path, names: Annotated[list[str] | None, typer.Argument()] = None) -> None:
     """Try the cases, print a row of a table for each."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in its background ignores it
     undisturbed = folder / "undisturbed"
     reference = digests(undisturbed)
     if not all(reference.values()):
@@ -324,22 +345,30 @@ def run(work: Path, case: Case, *, slurm: bool = True) -> tuple[Path, list[dict[
     (work / "said.txt").open("a").write("\n".join(lines) + "\n")
     for entry in shown:
         block = [lines[entry["line"]]]
+        is_paragraph = ": error: " in block[0]
         for line in lines[entry["line"] + 1 :]:
-            if not line.startswith("    ") or line.startswith("    ["):
+            if not line.strip() or not (line.startswith("    ") or is_paragraph) or line.startswith("    ["):
                 break
             block.append(line.strip())
         entry["said"] = " / ".join(block)
-        entry["seconds"] = round(entry["at"] - since(work, begun, block[0]), 1)
+        entry["seconds"] = round(entry["at"] - since(work, begun, entry), 1)
     return work, [{k: e[k] for k in ("said", "seconds")} for e in shown]
 
 
 def environment(work: Path, case: Case) -> dict[str, str]:
     """That of Snakemake."""
-    if not case.python:
-        return dict(os.environ)
-    (work / "python").mkdir(exist_ok=True)
-    (work / "python/sitecustomize.py").write_text(case.python)
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(work / "python"), os.environ.get("PYTHONPATH", "")])}
+    first = {}
+    if case.python:
+        (work / "python").mkdir(exist_ok=True)
+        (work / "python/sitecustomize.py").write_text(case.python)
+        first["PYTHONPATH"] = str(work / "python")
+    if case.commands:
+        (work / "commands").mkdir(exist_ok=True)
+        for name in ("sbatch", "squeue", "scontrol", "scancel", "sinfo"):
+            (work / "commands" / name).write_text(case.commands)
+            (work / "commands" / name).chmod(0o755)
+        first["PATH"] = str(work / "commands")
+    return os.environ | {name: os.pathsep.join([place, os.environ.get(name, "")]) for name, place in first.items()}
 
 
 def left(work: Path) -> int:
@@ -350,16 +379,19 @@ def left(work: Path) -> int:
     return 0 if "Nothing to be done" in said.stdout + said.stderr else max(1, said.stdout.count("\nJob "))
 
 
-def since(work: Path, begun: float, head: str) -> float:
+def since(work: Path, begun: float, entry: dict[str, Any]) -> float:
     """When that happened which is told of."""
-    if "SLURM job " in head and "ended" in head:
-        number = head.split("SLURM job ")[1].split(")")[0]
+    said = entry["said"]
+    if said.startswith("SLURM put back") and "CANCELLED AT " in said:
+        return time.mktime(time.strptime(said.split("CANCELLED AT ")[1].split()[0], "%Y-%m-%dT%H:%M:%S"))
+    if said.startswith("SLURM ended"):
+        number = said.split("SLURM job ")[1].split(")")[0]
         told = subprocess.run(["scontrol", "-o", "show", "job", number], capture_output=True, text=True).stdout
         end = told.split("EndTime=")[1].split()[0]
         return time.mktime(time.strptime(end, "%Y-%m-%dT%H:%M:%S"))
     file = work / "logs/tiny/slurm.jsonl"
     times = [json.loads(line)["time"] for line in file.read_text().splitlines()] if file.is_file() else []
-    return max([begun, *times])
+    return max([begun, *(t for t in times if t <= entry["at"])])
 
 
 def running_jobs(work: Path) -> list[str]:

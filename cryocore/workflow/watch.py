@@ -89,8 +89,9 @@ class SchedulerWatch(logging.Handler):
             time.sleep(after_s)
             notices = read_notices(self.file)[self.old :]
             self._tell_put_back(notices)
+            ended = {n.slurm_job for n in notices if n.kind == "ended"}
             submitted = [n for n in notices if n.kind == "submitted"]
-            waits = [n for n in submitted if n.slurm_job not in started]
+            waits = [n for n in submitted if n.slurm_job not in started | ended]
             reasons = not_started(n.slurm_job for n in waits) if waits else {}
             started |= {n.slurm_job for n in waits} - set(reasons)
             for notice in to_tell(waits, reasons, self.reasons):

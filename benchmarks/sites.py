@@ -94,8 +94,8 @@ until mkdir "$folder/$(date +%s)" 2>/dev/null; do
 done
 exec "$(PATH=${PATH#*"$folder":} command -v "$name")" "$@"
 """
-"""A command of SLURM behind a limit of one request a second for all of them. As those of 23.02 and later do, it waits 1,
-2, 3, ... s until it is let through; its first call gets the error that they have for it."""
+"""A command of SLURM behind a limit of one request a second for all of them. As those of 23.02 and later do, it waits
+1, 2, 3, ... s until it is let through; its first call gets the error that they have for it."""
 
 
 @dataclass(frozen=True)
@@ -192,8 +192,6 @@ def with_room(folder: str) -> Callable[[Path], None]:
     """Take its files back to the disk of the work, with their times."""
 
     def change(work: Path) -> None:
-        left = [p.name for p in (work / folder).rglob(".*") if p.is_file() and p.parent.parts[-1] != "locks"]
-        print("left over:", [name for name in left if not name.startswith(".snakemake")])
         shutil.copytree(work / folder, work / "kept", symlinks=True)
         subprocess.run(["umount", str(work / folder)], check=True)
         (work / folder).rmdir()
@@ -290,7 +288,12 @@ def main(folder: Path, names: Annotated[list[str] | None, typer.Argument()] = No
         first = shown[0] if shown else {"said": "", "seconds": None}
         write_profile(work, ("cpu", "gpu"))
         run(work, Case())
-        found[name] = {**first, "again": "same bytes" if digests(work) == reference else "differs", "left": left(work)}
+        found[name] = {
+            **first,
+            "again": "same bytes" if digests(work) == reference else "differs",
+            "left": left(work),
+            "temporary files": temporary(work),
+        }
         print(json.dumps({name: found[name]}), flush=True)
     (folder / "sites.json").write_text(json.dumps(found, indent=1))
 
@@ -377,6 +380,11 @@ def left(work: Path) -> int:
     command += ["--profile", "profile", "--configfile", "my.yaml", "--", *TARGETS]
     said = subprocess.run(command, cwd=work, capture_output=True, text=True)
     return 0 if "Nothing to be done" in said.stdout + said.stderr else max(1, said.stdout.count("\nJob "))
+
+
+def temporary(work: Path) -> list[str]:
+    """Files that begin to be others."""
+    return [str(p) for p in (work / "results").rglob(".*") if p.is_file() and not p.name.startswith(".snakemake")]
 
 
 def since(work: Path, begun: float, entry: dict[str, Any]) -> float:

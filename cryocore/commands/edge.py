@@ -66,18 +66,18 @@ def guarded(name: str, program: Callable[[], Any]) -> NoReturn:
         if error.errno not in OUT_OF_REACH:
             _stop()
         terminal.setLevel(logging.CRITICAL)
-        log.error("a file is in the way or out of reach", exc_info=True)
         place = "" if error.filename is None else f"{error.filename}: "
         fix = "Make room, or name another place" if error.errno in FULL else "Name another place"
         problem = f"{place}{(error.strerror or 'not accessible').lower()}. {fix}."
+        log.error("%s", problem, exc_info=True)
         print(_paragraph(f"{name}: error: {problem}"), file=sys.stderr, flush=True)
         sys.exit(2)
     except Exception as error:
         if type(error).__name__ != "OutOfMemoryError":  # CuPy's or torch's, neither of which is known here
             _stop()
         terminal.setLevel(logging.CRITICAL)
-        log.error("the GPU is full", exc_info=True)
         problem = f"the GPU is full ({str(error).splitlines()[0].rstrip('.')}). {GPU_FIX}."
+        log.error("%s", problem, exc_info=True)
         print(_paragraph(f"{name}: error: {problem}"), file=sys.stderr, flush=True)
         sys.exit(2)
     sys.exit(0)

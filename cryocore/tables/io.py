@@ -77,7 +77,8 @@ def _about(path: Path, temporary: Path | None = None) -> Iterator[None]:
         yield
     except OSError as error:
         if temporary is None or error.filename == str(temporary) or (error.filename is None and error.errno in FULL):
-            error.filename, error.filename2 = str(path), None
+            error.filename = str(path)
+            del error.filename2  # of a rename
         raise
 
 

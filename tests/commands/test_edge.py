@@ -77,7 +77,7 @@ def test_a_full_gpu_is_no_fault_of_the_program(tmp_path: Path) -> None:
     text = " ".join(terminal.split())
     assert "error: the GPU is full (Out of memory allocating 1,234 bytes (allocated so far: 0)). Lower" in text
     assert text.endswith("or set backend: cpu.")
-    assert "OutOfMemoryError" in log
+    assert "OutOfMemoryError" in log and "ERROR cryocore.commands.edge: the GPU is full (Out of memory" in log
 
 
 def test_warnings_go_to_the_log_too(tmp_path: Path) -> None:
@@ -105,5 +105,6 @@ def test_a_full_disk_is_no_fault_of_the_program(tmp_path: Path) -> None:
     code, terminal, log = call(tmp_path, "--write", str(tmp_path / "a.cs"), "--kilobytes", "64")
     assert (code, terminal.count("Traceback")) == (2, 0)
     assert f"error: {tmp_path / 'a.cs'}: file too large. Make room" in " ".join(terminal.split())
-    assert "OSError" in log
+    assert f"ERROR cryocore.commands.edge: {tmp_path / 'a.cs'}: file too large. Make room" in log
+    assert log.splitlines()[-1] == f"OSError: [Errno 27] File too large: '{tmp_path / 'a.cs'}'"
     assert not list(tmp_path.rglob("*.cs"))

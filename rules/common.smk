@@ -41,6 +41,7 @@ from cryocore.workflow.resources import (
 )
 from cryocore.workflow.status import run_status
 from cryocore.workflow.settings import stage_settings
+from cryocore.workflow.watch import SchedulerWatch, require_writable
 
 try:
     for file in workflow.configfiles:  # of a key given twice, Snakemake takes the last one
@@ -285,7 +286,6 @@ def watch_scheduler():
         return
     from snakemake.logging import logger
     from snakemake_executor_plugin_slurm import validate_account, validate_slurm_extra
-    from cryocore.workflow.watch import SchedulerWatch, require_writable
 
     try:
         require_writable(Path(workflow.executor_settings.logdir or "logs"))
@@ -306,10 +306,15 @@ def watch_scheduler():
 
 def print_failures():
     """Say which jobs failed, of what, in which log, and what to do."""
+    logs = Path("logs", CONFIG.run)
     try:
-        print("", *run_status(Path("logs", CONFIG.run), ended=True).attention, sep="\n", file=sys.stderr)
+        print("", *run_status(logs, ended=True).attention, sep="\n", file=sys.stderr)
     except InputError:
         pass  # nothing had begun
+    try:
+        require_writable(logs, "logs", "")
+    except InputError as error:
+        print(error, file=sys.stderr)
 
 
 def print_rounds():

@@ -164,8 +164,9 @@ def _job(log: Path, now: float, *, locked: bool) -> Job:
     """What the log of a job, and the run time beside it, tell."""
     stage, number, shard = job_of(log)
     text, times, changed = log.read_text(errors="replace"), log.with_suffix(".tsv"), log.stat().st_mtime
-    if times.is_file() and times.stat().st_mtime >= changed - 1:
-        seconds = float(times.read_text().splitlines()[-1].split("\t")[0])
+    rows = times.read_text().splitlines() if times.is_file() else []
+    if rows and times.stat().st_mtime >= changed - 1:
+        seconds = float(rows[-1].split("\t")[0])
         return Job(stage, number, shard, "done", seconds, log)
     if faults := FAULT.findall(text):
         crash = "fault of the program" in faults[-1]

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from cryocore.errors import InputError
+from cryocore.errors import FULL, InputError
 from cryocore.workflow.notices import FILE, Notice, read_notices
 from cryocore.workflow.sbatch import FOLDER, NOTICES
 from cryocore.workflow.scheduler import USUAL, not_started, why_ended
@@ -25,6 +25,8 @@ FIRST_LOOK_S, LOOKS_S = 10.0, 60.0
 """After how long, and how often, the queue is asked why jobs wait."""
 LONG_S = 900.0
 """A job that waits longer than this is mentioned, whatever the reason."""
+LOG_BYTES = 1 << 16
+OF_SLURM = ", as slurm-logdir in config.yaml of the profile"
 
 
 class SchedulerWatch(logging.Handler):
@@ -67,6 +69,11 @@ class SchedulerWatch(logging.Handler):
             with contextlib.suppress(OSError):  # a full disk is no reason not to tell
                 notice.write(self.file)
             self.logger.error(notice.text)
+        else:
+            try:
+                require_writable(self.file.parent, "logs")
+            except InputError as error:
+                self.logger.error(str(error))
 
     def _tell_refusals(self, notices: list[Notice]) -> None:
         new, self.told = notices[self.told :], len(notices)
@@ -99,8 +106,10 @@ class SchedulerWatch(logging.Handler):
             after_s = LOOKS_S if reasons else FIRST_LOOK_S
 
 
-def require_writable(folder: Path) -> None:
-    """Refuse a folder for SLURM's logs in which no file can be made: jobs would end, or Snakemake wait, without a word.
+def require_writable(folder: Path, what: str = "SLURM's logs", other: str = OF_SLURM) -> None:
+    """Refuse a folder for logs in which no file can be written: jobs would end, or Snakemake wait, without a word.
+
+    ``other`` says how to name another folder.
 
     Raises
     ------
@@ -108,11 +117,11 @@ def require_writable(folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(LOG_BYTES))
     except OSError as error:
-        fix = "Name one that can be written, as slurm-logdir in config.yaml of the profile"
-        raise InputError(f"SLURM's logs cannot be written here: {error.strerror}", file=folder, fix=fix) from None
+        fix = "Make room" if error.errno in FULL else f"Name one that can be written{other}"
+        raise InputError(f"{what} cannot be written here: {error.strerror}", file=folder, fix=fix) from None
 
 
 def to_tell(waits: Iterable[Notice], reasons: dict[str, str], told: dict[str, str]) -> list[Notice]:

@@ -9,6 +9,7 @@ import base64
 import json
 import logging
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -314,3 +315,20 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"SLURM's logs cannot be written here: (File exists|Not a directory)"):
         require_writable(tmp_path / "logs/slurm")
     require_writable(tmp_path / "other/slurm")
+
+
+def test_a_failure_on_a_full_disk_is_told_as_such(
+    watch: SchedulerWatch, commands, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All that a job has to say goes to the disk that is full."""
+    commands(scontrol="echo 'JobState=FAILED Reason=NonZeroExitCode ExitCode=1:0'")
+    failed = record("job_error", indent=False, aux={"external_jobid": "5"})
+    watch.emit(failed)
+    assert not caplog.messages
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
+    try:
+        watch.emit(failed)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caplog.messages == [f"{watch.file.parent}: logs cannot be written here: File too large. Make room."]

@@ -51,6 +51,12 @@ def test_done_at_work_and_failed_jobs_are_distinguished(logs: Path) -> None:
     assert lines[-1] == "At work: sum of round 1, shard 1."
 
 
+def test_a_full_disk_leaves_empty_run_times(logs: Path) -> None:
+    write(logs / "ingest", "")
+    (logs / "ingest.tsv").write_text("")
+    assert {j.stage: j.state for j in run_status(logs, ended=True).jobs}["ingest"] == "unfinished"
+
+
 def test_a_crash_is_told_by_its_last_line(logs: Path) -> None:
     crash = "2026-03-01 10:00:09,000 CRITICAL cryocore.commands.edge: stopped by a fault of the program\n"
     write(logs / "sum/round_1_shard_0", crash + "Traceback (most recent call last):\n  x\nKeyError: 7\n")

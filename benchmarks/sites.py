@@ -171,7 +171,7 @@ def on_node(words: str) -> Callable[[Path], None]:
 
     def change(work: Path) -> None:
         prolog = Path(os.environ["SLURM_CONF"]).with_name("prolog.sh")
-        prolog.write_text("#!/bin/sh\n" + "".join(f"echo '{line}'\n" for line in words.splitlines()))
+        prolog.write_text("#!/bin/sh\n" + "".join(f"echo '{line}'\n" for line in words.format(work=work).splitlines()))
         prolog.chmod(0o755)
         configured(f"TaskProlog={prolog}\n")(work)
 
@@ -257,11 +257,13 @@ def cases() -> dict[str, Case]:
         "quota of results": Case(before=quota("results", 400), after=with_room("results")),
         "logs full": Case(before=full("logs", 8), after=with_room("logs")),
         ".snakemake full": Case(before=full(".snakemake", 40), after=with_room(".snakemake")),
-        "no home on the node": Case(before=on_node("export HOME=/proc/nohome"), after=configured("TaskProlog=\n")),
-        "HOME unset on the node": Case(before=on_node("unset HOME"), after=configured("TaskProlog=\n")),
-        "caches read-only on the node": Case(
-            before=on_node("export XDG_CACHE_HOME=/proc/nohome\nexport MPLCONFIGDIR=/proc/nohome"),
-            after=configured("TaskProlog=\n"),
+        "no home on the node": Case(
+            before=on_node("export HOME=/proc/nohome"), after=configured("TaskProlog=/bin/true\n")
+        ),
+        "HOME unset on the node": Case(before=on_node("unset HOME"), after=configured("TaskProlog=/bin/true\n")),
+        "no home, XDG_CACHE_HOME elsewhere": Case(
+            before=on_node("export HOME=/proc/nohome\nexport XDG_CACHE_HOME={work}/cache"),
+            after=configured("TaskProlog=/bin/true\n"),
         ),
         "one request a second": Case(commands=LIMITED),
         "clocks of nodes up to 10 s off": Case(python=NODE_CLOCKS),

@@ -21,6 +21,7 @@ MEMORY = f"`max_mem_mb:` of the partition in {LIMITS}, or `mem_mb` of the rule i
 GPUS = f"`max_gpu:` in {LIMITS}, or `gpu` and `gres` of the rule in {PROFILE}; {NODES}"
 ACCOUNT = f"`slurm_account:` under default-resources in {PROFILE}; sacctmgr show assoc user=$USER lists them"
 ADVICE = (
+    (r"its cache on the node", "nothing: `export XDG_CACHE_HOME=` a folder that nodes can write, then snakemake again"),
     (r"MaxSubmit|MaxJobCount|pending job limit", f"`jobs:` in {PROFILE}: fewer jobs at once"),
     (r"MaxWall", TIME),
     (r"QOS", f"`slurm-qos:` in {PROFILE}, or what the QOS limits: time, memory or jobs"),

@@ -14,6 +14,8 @@ ENDED_BY_SLURM = {"TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "PREEMPTED", "CANCELL
 KILLED = re.compile(
     r"^slurmstepd\S*: error: (.*(?:memory|oom|OOM|TIME LIMIT|NODE FAILURE|PREEMPTION).*)$", re.MULTILINE
 )
+NO_CACHE = re.compile(r"sourcecache\.py.*?^(\w+Error: .*?)$", re.MULTILINE | re.DOTALL)
+"""The end of a job in which Snakemake itself does not start, since it finds no place for its cache."""
 NOT_WRITABLE = "0:53"
 """Exit code of a job whose output file SLURM cannot open."""
 USUAL = {"None", "Priority", "Resources", "Dependency", "BeginTime", "Prolog", "Cleaning"}
@@ -32,7 +34,8 @@ def why_ended(number: str) -> str:
         row = ask("sacct", "--allocations", "--noheader", "--parsable2", f"--jobs={number}", asked)
         known = dict(zip(names, (row.splitlines() or [""])[0].split("|"), strict=False))
     state = known.get("JobState", "").split(" ")[0]
-    killed = KILLED.findall(text_of(known.get("StdOut", "")))
+    log = text_of(known.get("StdOut", ""))
+    killed = KILLED.findall(log)
     lines = []
     if state in ENDED_BY_SLURM:
         reason = known.get("Reason", "None")
@@ -41,6 +44,8 @@ def why_ended(number: str) -> str:
         lines[0] += f" on {known['NodeList']}" if known.get("NodeList", "(null)") not in ("", "(null)") else ""
     elif known.get("ExitCode") == NOT_WRITABLE:
         lines.append(f"{state}: its log cannot be written on the node: {known.get('StdOut', '')}")
+    elif no_cache := NO_CACHE.search(log):
+        lines.append(f"{state}: Snakemake finds no place for its cache on the node: {no_cache[1]}")
     return "\n".join([*lines, *dict.fromkeys(killed[-2:])])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,18 @@ def test_code(run: Workflow, files: list[str], expected: set[str]) -> None:
     for file in files:
         run.edit(file)
     assert run.jobs("--configfile", "my.yaml") == expected
+
+
+def test_times_by_clocks_that_differ_rerun_the_report_at_most(run: Workflow) -> None:
+    """Contents count; of a folder, as that of the pictures, there is the time alone."""
+    clock = random.Random(0)
+    for path in sorted((run.work / "results").rglob("*")):
+        if path.is_file():
+            time = path.stat().st_mtime + clock.uniform(-60, 60)
+            os.utime(path, (time, time))
+    given = ["--configfile", "my.yaml"]
+    assert run.jobs(*given) <= REPORT
+    assert len(run.jobs(*given, "--max-checksum-file-size", "1B")) > N
 
 
 def test_what_computes_the_same_reruns_nothing(run: Workflow) -> None:

@@ -166,6 +166,8 @@ def test_a_script_from_the_standard_input_is_handed_on(commands, kept: Path) -> 
         ("PartitionTimeLimit", "max_runtime"),
         ("ReqNodeNotAvail, UnavailableNodes:vm", "sinfo -R"),
         ("TIMEOUT, TimeLimit after 00:01:11 of 00:01:00 on vm", "max_runtime"),
+        ("FAILED: Snakemake finds no place for its cache on the node: OSError: [Errno 30]", "export XDG_CACHE_HOME="),
+        ("PREEMPTED after 00:00:05 of 00:30:00 on vm", "a partition of higher priority"),
         ("NODE_FAIL after 00:00:05 of 00:30:00 on vm", "sinfo -R"),
     ],
 )
@@ -185,6 +187,13 @@ def test_why_a_job_ended(commands, tmp_path: Path) -> None:
     assert why_ended("5") == killed
     log.write_text("ValueError: the program's own fault\n")
     assert why_ended("5") == ""
+    log.write_text(
+        'Traceback (most recent call last):\n  File "/x/snakemake/sourcecache.py", line 791, in __init__\n'
+        '    os.makedirs(self.cache_path, exist_ok=True)\n  File "<frozen os>", line 225, in makedirs\n'
+        "PermissionError: [Errno 13] Permission denied: '/home/me'\nsrun: error: vm: task 0: Exited\n"
+    )
+    no_place = "PermissionError: [Errno 13] Permission denied: '/home/me'"
+    assert why_ended("5") == f"FAILED: Snakemake finds no place for its cache on the node: {no_place}"
     commands(scontrol=f"echo '{known.format('TIMEOUT', 'TimeLimit', '0:15')}'")
     assert why_ended("5") == "TIMEOUT, TimeLimit after 00:01:11 of 00:01:00 on vm"
     commands(scontrol=f"echo '{known.format('FAILED', 'NonZeroExitCode', '0:53')}'")

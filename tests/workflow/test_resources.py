@@ -37,6 +37,8 @@ def write(file=pathlib.Path("peaks.txt").absolute()):
 atexit.register(write)
 """
 """A sitecustomize.py that writes down the highest memory of each stage."""
+EVERY_RUN = {"simulate", "ingest", "reconstruct", "score", "examine", "look", "report"}
+ITERATIVE = {"reconstruct": {"method": "iterative", "iterative": {"n_epochs": 2}}}
 
 
 def config(**values: Any) -> Config:
@@ -100,24 +102,38 @@ def test_the_size_of_the_data(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("n", "box", "symmetry"), [(300, 32, "C1"), (1500, 96, "D7")])
-def test_peaks_are_below_requests_and_above_half_of_them(workflow: Workflow, n: int, box: int, symmetry: str) -> None:
-    values = {
+@pytest.mark.parametrize(
+    ("n", "box", "more", "measured"),
+    [
+        (300, 32, {"audit": True}, EVERY_RUN | {"audit"}),
+        (1500, 96, {"audit": True, "symmetry": "D7"}, EVERY_RUN | {"audit"}),
+        (300, 32, {"n_shards": 2}, EVERY_RUN | {"sum", "noise", "gather"}),
+        (
+            300,
+            32,
+            {"classify": {"model": "logistic"}, **ITERATIVE},
+            EVERY_RUN - {"reconstruct"} | {"solve", "classify"},
+        ),
+    ],
+)
+def test_peaks_are_below_requests_and_above_half_of_them(
+    workflow: Workflow, n: int, box: int, more: dict[str, Any], measured: set[str]
+) -> None:
+    values: dict[str, Any] = {
         "run": "x",
         "n_rounds": 1,
-        "symmetry": symmetry,
+        "symmetry": "C1",
         "backend": "cpu",
-        "audit": True,
         "input": {
             "simulate": {"n_particles": n, "box": box, "pixel_size_angstrom": 192 / box, "snr": 0.1},
             "plant": {"wrong_pose": 0.3},
         },
         "select": {"rule": "fraction", "value": [0.8], "minimum": 20},
+        **more,
     }
     (workflow.code / "sitecustomize.py").write_text(PEAKS)
     workflow.snakemake("--configfile", workflow.configure(**values))
     lines = (workflow.work / "peaks.txt").read_text().splitlines()
-    measured = {"simulate", "ingest", "reconstruct", "score", "examine", "look", "report", "audit"}
     assert {line.split()[0] for line in lines} >= measured
     for line in lines:
         stage, peak = line.split()[0], float(line.split()[1]) + SNAKEMAKE_MB

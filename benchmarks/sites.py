@@ -56,7 +56,7 @@ SHOWN = (
     "clock skew",
 )
 PREEMPTS = """PreemptType=preempt/partition_prio
-JobRequeue=1
+JobRequeue=0
 PreemptMode={mode}
 PartitionName=urgent Nodes=ALL PriorityTier=10 PreemptMode=OFF State=UP
 """
@@ -248,7 +248,10 @@ def cases() -> dict[str, Case]:
             running=lambda job, work: stop(work),
         ),
         "preempted, and put back": Case(
-            before=configured(PREEMPTS.format(mode="REQUEUE")), running=preempt, after=configured("")
+            ("--slurm-requeue",),
+            before=configured(PREEMPTS.format(mode="REQUEUE")),
+            running=preempt,
+            after=configured(""),
         ),
         "preempted for good": Case(
             before=configured(PREEMPTS.format(mode="CANCEL")), running=preempt, after=configured("")

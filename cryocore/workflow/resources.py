@@ -91,7 +91,7 @@ NEEDS: dict[str, Need] = {
     "examine": Need(230, pixel=12, particle=300, cpu_ms=3.0, most=5000),
     "noise": Need(200, 150, padded=20, particle=300, cpu_ms=1.0, cpu_us_padded=0.2, most=100_000),
     "score": Need(200, 250, padded=20, particle=500, cpu_ms=6.0, cpu_us_padded=0.1, in_parts=True),
-    "classify": Need(600, 600, padded=42, particle=4000, cpu_ms=30.0),
+    "classify": Need(640, 600, padded=42, particle=4000, cpu_ms=30.0),
     "gather": Need(195, particle=1500, cpu_us_particle=30),
     "select": Need(185, particle=1500, cpu_us_particle=50),
     "validate": Need(170, voxel=40, particle=1500, cpu_us_particle=50, cpu_us_padded=0.1),

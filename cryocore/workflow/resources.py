@@ -87,7 +87,7 @@ NEEDS: dict[str, Need] = {
     "cache": Need(180, 370, particle=300, cpu_ms=1.0, in_parts=True),
     "sum": Need(180, 370, padded=14, particle=300, cpu_ms=1.0, cpu_us_padded=0.2, in_parts=True),
     "reconstruct": Need(180, 370, padded=18, padded_symmetric=28, particle=300, cpu_ms=1.0, cpu_us_padded=0.5),
-    "solve": Need(600, 400, padded=52, voxel=128, particle=600, cpu_ms=60.0, cpu_us_padded=20.0),
+    "solve": Need(700, 400, padded=52, voxel=128, particle=600, cpu_ms=60.0, cpu_us_padded=20.0),
     "examine": Need(230, pixel=12, particle=300, cpu_ms=3.0, most=5000),
     "noise": Need(200, 150, padded=20, particle=300, cpu_ms=1.0, cpu_us_padded=0.2, most=100_000),
     "score": Need(200, 250, padded=20, particle=500, cpu_ms=6.0, cpu_us_padded=0.1, in_parts=True),

@@ -244,7 +244,7 @@ def percent(value: float | None) -> str:
     >>> percent(0.123), percent(None)
     ('12 %', '-')
     """
-    return "-" if value is None else f"{100 * value:.0f} %"
+    return "-" if value is None else f"{round(100 * value)} %"
 
 
 def percents(values: Sequence[float]) -> str:

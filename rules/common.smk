@@ -190,8 +190,9 @@ def subset(wildcards):
 
 
 def mask(wildcards):
-    """Round 0 takes the user's mask or makes one; all other rounds use the mask of round 0."""
-    return "<results>/round_0/mask.mrc" if int(wildcards.r) > 0 else given(CONFIG.reconstruct.mask)
+    """Round 0 takes the user's mask, or region, or makes one; all other rounds use the mask of round 0."""
+    own = given(CONFIG.score.region or CONFIG.reconstruct.mask)
+    return "<results>/round_0/mask.mrc" if int(wildcards.r) > 0 else own
 
 
 def previous_sums(sums):

@@ -51,6 +51,12 @@ class Config(Section):
     select: Select = Field(default=Select(), description="from losses to the particles of the next round")
 
     @model_validator(mode="after")
+    def _one_mask(self) -> Config:
+        if self.score.region is not None and self.reconstruct.mask is not None:
+            raise ValueError("score.region is the mask of all rounds: leave reconstruct.mask out")
+        return self
+
+    @model_validator(mode="after")
     def _shards_have_particles(self) -> Config:
         if self.input.star is None and self.n_shards > self.input.simulate.n_particles:
             raise ValueError(f"n_shards: {self.input.simulate.n_particles} particles are fewer; use less")

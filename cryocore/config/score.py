@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from cryocore.config.base import PerRound, Positive, Range, Section
+from cryocore.config.base import FileName, PerRound, Positive, Range, Section
 
 
 class Score(Section):
@@ -15,6 +15,9 @@ class Score(Section):
     n_bands: int = Field(default=24, ge=4, le=64, description="resolution bands in the log")
     cryosieve_angstrom: Annotated[list[Positive], PerRound] = Field(
         default=[40.0], min_length=1, description="high-pass cut-off of CryoSieve's score"
+    )
+    region: FileName | None = Field(
+        default=None, description="mask of a part of the molecule to judge by; the rest is subtracted"
     )
     leave_one_out: Literal["closed_form", "folds"] = Field(
         default="closed_form", description="how a particle is kept from scoring itself"
@@ -31,3 +34,9 @@ class Score(Section):
     perturbed_angle_deg: Range = Field(default=(3.0, 15.0), description="how far they are turned")
     n_perturbed_shifts: int = Field(default=8, ge=0, description="perturbed shifts per particle")
     perturbed_shift_angstrom: Range = Field(default=(3.0, 15.0), description="how far they are moved")
+
+    @model_validator(mode="after")
+    def _region_and_folds(self) -> Score:
+        if self.region is not None and self.leave_one_out == "folds":
+            raise ValueError("region: what is beside it is not made fold by fold; use leave_one_out: closed_form")
+        return self

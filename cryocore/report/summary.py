@@ -161,7 +161,16 @@ def findings(run_dir: Path, n_rounds: int, settings: dict[str, Any], assessed: s
         quality_section(run_dir, last),
         *filter(None, [classifier_section(run_dir, last, rounds[-1]["aucs"], **_classifier(settings))]),
     ]
-    told = [*first, *warnings(rounds, n_rounds=n_rounds), *(w for section in sections for w in section.warnings)]
+    region = (settings.get("score") or {}).get("region")
+    judged = (
+        [f"Scores, FSC and resolution are those of the region {region}, not of the whole molecule."] if region else []
+    )
+    told = [
+        *judged,
+        *first,
+        *warnings(rounds, n_rounds=n_rounds),
+        *(w for section in sections for w in section.warnings),
+    ]
     return Findings(rounds, curves, stop, [*examined, *sections], told)
 
 

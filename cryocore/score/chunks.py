@@ -14,7 +14,7 @@ from cryocore.geometry.rotations import matrix_to_quaternion
 from cryocore.imaging.prepare import prepare
 from cryocore.score.comparison import Comparison
 from cryocore.score.scores import Alternatives
-from cryocore.score.sums import Batch, own_sums, pose_sums, shift_sums
+from cryocore.score.sums import Batch, of_region, own_sums, pose_sums, shift_sums
 from cryocore.tables.particles import Particles
 from cryocore.types import Floats32
 
@@ -85,7 +85,8 @@ def fill(
     for at, images in batches(part, rows, size, progress=progress, source=comparison.source):
         ids, own_poses, g = all_ids[at], rotations[at], int(optics_group[at[0]])
         prepared = prepare(images, part.take(at), reference.frames[g], backend)
-        batch = Batch(prepared, own_poses, half[at], self_contribution[at], reference, reference.samples[g], backend)
+        given = prepared, own_poses, half[at], self_contribution[at]
+        batch = of_region(Batch(*given, reference, reference.samples[g], backend))
         sums.own[at] = own_sums(batch)
         if settings.n_random_poses:
             apart = settings.perturbed_angle_deg[1]

@@ -16,7 +16,7 @@ from cryocore.imaging.prepare import prepare
 from cryocore.imaging.slices import project
 from cryocore.score.bands import BandSamples
 from cryocore.score.comparison import Comparison
-from cryocore.score.sums import Batch, predictions
+from cryocore.score.sums import Batch, of_region, predictions
 from cryocore.tables.particles import Particles
 from cryocore.types import Floats32, Ints
 
@@ -73,7 +73,7 @@ def image_pairs(
             frame, samples = reference.frames[g], reference.samples[g]
             prepared = prepare(images, part.take(at), frame, backend)
             given = prepared, rotations[at], half[at]
-            batch = Batch(*given, self_contribution[at], compared.reference, samples, backend)
+            batch = of_region(Batch(*given, self_contribution[at], compared.reference, samples, backend))
             side = part.optics[g].box if size is None else min(size, part.optics[g].box)
             gain = None if sigma2 is None else sigma2[g]
 

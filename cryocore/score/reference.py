@@ -19,6 +19,7 @@ from cryocore.imaging.grid import FourierGrid
 from cryocore.imaging.image_geometry import ImageGeometry, slice_basis
 from cryocore.imaging.volumes import map_to_grid, shell_means
 from cryocore.imaging.voxels import Voxels, pack_voxels
+from cryocore.maps.masks import automatic_mask
 from cryocore.maps.mrc import read_map
 from cryocore.score.bands import BandSamples, band_edges, band_means, band_samples
 from cryocore.tables.io import AGAIN, open_arrays
@@ -35,6 +36,8 @@ PADDING = 1.75
 """Of the grid on which images are compared with maps, whatever that of the sums: the molecule is in the middle of its
 box, where interpolation is good, and a map takes 0.67 times the memory of padding 2. At 1.5 ``local`` of molecules that
 fill much of their box begins to suffer."""
+LEAST_OUTSIDE = 0.02
+"""Of the volume of a region, below which there is nothing of the molecule beside it."""
 LARGE_SHARE = 0.1
 """Share of its own map from which a particle's score is not trusted any more."""
 
@@ -44,7 +47,8 @@ class Reference:
     """What images are compared with: the grids of both halves, and how much each particle shaped them.
 
     ``voxels`` are empty where folds score; ``mask`` is the transform of the mask, coarse, and its grid; ``power``
-    ``(2, bands)`` that of centred slices of the half maps.
+    ``(2, bands)`` that of centred slices of the half maps. ``outside`` is the rest of the molecule, which is subtracted
+    from the images where the mask holds a region of it.
     """
 
     voxels: Voxels
@@ -58,6 +62,7 @@ class Reference:
     edges: NDArray[np.int32]
     frames: tuple[ImageGeometry, ...]
     samples: tuple[BandSamples, ...]
+    outside: Reference | None = None
 
     @property
     def n_bands(self) -> int:
@@ -75,9 +80,22 @@ def load_reference(data: Particles, round_dir: Path, settings: Score, backend: B
     if sampling[0].shape != (2, *coarse.shape):
         problem = f"the sampling density cannot be read (density is {sampling[0].shape}, not {(2, *coarse.shape)})"
         raise InputError(problem, file=round_dir / "sampling.npz", fix=AGAIN)
-    halves = (_read_of_box(round_dir / f"half{h}.mrc", box) for h in (1, 2))
-    with_maps = settings.leave_one_out == "closed_form"
-    return make_reference(halves, mask, sampling[0], grid, data.optics, settings.n_bands, backend, with_maps=with_maps)
+    halves = [round_dir / f"half{h}.mrc" for h in (1, 2)]
+    given = sampling[0], grid, data.optics, settings.n_bands, backend
+
+    def masked_by(shape: Floats32) -> Reference:
+        maps = (_read_of_box(path, box) for path in halves)
+        return make_reference(maps, shape, *given, with_maps=settings.leave_one_out == "closed_form")
+
+    reference = masked_by(mask)
+    if settings.region is None:
+        return reference
+    mean = 0.5 * sum(_read_of_box(path, box) for path in halves)
+    whole = automatic_mask(mean, grid.pixel_size_angstrom)
+    if np.count_nonzero((whole > 0.5) & (mask < 0.5)) < LEAST_OUTSIDE * np.count_nonzero(mask > 0.5):
+        problem, fix = "it holds the whole molecule: nothing is beside it", "Give a mask of a part of it, or none"
+        raise InputError(problem, file=settings.region, setting="score.region", fix=fix)
+    return replace(reference, outside=masked_by(whole * (np.float32(1.0) - mask)))
 
 
 def make_reference(

@@ -91,6 +91,18 @@ def predictions(batch: Batch) -> Any:
     return out
 
 
+def of_region(batch: Batch) -> Batch:
+    """The batch with what is outside of the region subtracted from its images, if there is a region; memory is used
+    again."""
+    outside = batch.reference.outside
+    if outside is None:
+        return batch
+    share = batch.self_contribution * np.float32(outside.self_contribution / batch.reference.self_contribution)
+    images = batch.images
+    images.image[...] -= predictions(replace(batch, reference=outside, self_contribution=share))
+    return replace(batch, images=images)
+
+
 def pose_sums(batch: Batch, poses: NDArray[np.float64], n_bands: int | None = None) -> Floats32:
     """Band sums e and c of a batch at other poses ``(n, k, 3, 3)``: ``(n, k, bands, 2)``.
 

@@ -32,6 +32,8 @@ MOST_PIXELS = 4.0e7
 """Of all images that a stage keeps."""
 MERGE_US_PADDED = 0.02
 """CPU microseconds per voxel of the padded grid for adding the sums of a shard."""
+OUTSIDE_PADDED = 12.0
+"""Bytes per voxel of the padded grid for what is outside of a region."""
 USUAL_BOX = 256
 """Pixels a side, where nothing is known of the images yet."""
 SHORT_CPU_S = 1200.0
@@ -114,6 +116,8 @@ def memory_mb(stage: str, size: Size, config: Config) -> int:
     padded = need.padded_symmetric if need.padded_symmetric and config.symmetry != "C1" else need.padded
     arrays = padded * _padded_voxels(size, config) + need.voxel * size.box**3 + need.particle * n
     arrays += need.pixel * min(pixels, MOST_PIXELS)
+    if config.score.region is not None and stage in ("score", "noise", "look", "classify"):
+        arrays += OUTSIDE_PADDED * _padded_voxels(size, config)
     return math.ceil(need.base_mb + images + arrays / MIB)
 
 

@@ -412,7 +412,8 @@ def _levels(told: Told, spreads: Spreads, grid: Grid) -> tuple[Envelopes, Within
     """The envelopes of micrographs, and how particles differ about them, if they do."""
     found = _of_micrographs(told, spreads, grid)
     given = *found.times(told.sample, told.rows, told.frequency2), told.sample.weight, told.frequency2
-    return found, Within.of(*given, scale=spreads.scale, again=told.members.have_own_bfactors)
+    most = float(grid.values[-1])
+    return found, Within.of(*given, scale=spreads.scale, most=most, again=told.members.have_own_bfactors)
 
 
 def _of_micrographs(told: Told, spreads: Spreads, grid: Grid) -> Envelopes:

@@ -77,14 +77,18 @@ class Within:
         frequency2: Floats,
         *,
         scale: float,
+        most: float,
         again: bool = False,
     ) -> Within | None:
         """By some particles, as :func:`variance_of_products`; None where no spread is significant.
 
-        ``again`` : predictions have had B-factors of particles
+        Parameters
+        ----------
+        most : the largest standard deviation that B-factors have, Å²: what is larger is another fault of predictions
+        again : predictions have had B-factors of particles
         """
         variance, error = variance_of_products(matched, energy, weight, frequency2)
-        if variance <= (SIGNIFICANT_AGAIN if again else SIGNIFICANT) * error:
+        if not (SIGNIFICANT_AGAIN if again else SIGNIFICANT) * error < variance <= most**2:
             return None
         tried = [cls(float(part * np.sqrt(variance)), scale, frequency2) for part in PARTS]
         return max(tried, key=lambda one: float(weight @ one.evidence(matched, energy)))

@@ -14,7 +14,7 @@ import pytest
 from cryocore.log.bands import mean_squared_frequency
 from cryocore.log.names import APPLIED_BFACTOR, APPLIED_SCALE
 from cryocore.log.quality import Bands, Beliefs, Grid, Likelihood, Quality, Spreads, Tree, fit, quality, spread_out
-from cryocore.log.quality_within import Within
+from cryocore.log.quality_within import Within, variance_of_products
 from cryocore.log.rounds import LogRound, open_round
 from cryocore.tables.io import with_metadata
 from cryocore.types import Floats
@@ -140,6 +140,20 @@ def test_errors_of_single_bands_are_no_spread_of_particles(tmp_path: Path, seed:
     given = share * off * product, share**2 * power
     evidence = [Within(spread, 0.01, FREQUENCY2).evidence(*given).sum() for spread in (0.1, 20.0)]
     assert evidence[1] > evidence[0] + 50.0
+
+
+def test_predictions_of_another_map_are_no_spread_of_particles(tmp_path: Path) -> None:
+    """Whose bands are off together, far beyond what a B-factor does."""
+    _, micrograph = on_micrographs(0, 0.0)
+    table = drawn(np.zeros(N), micrograph, 0, strength=20.0)
+    slope = np.random.default_rng(3).normal(0.0, 3.0, N)[:, None] * np.linspace(-1.0, 1.0, 24)
+    product, power = (np.stack(table[name].to_numpy()) for name in ("inner_product", "projection_power"))
+    share = np.asarray(METADATA["signal_share"])
+    off = product + slope * power * share
+    found = estimated(tmp_path, with_column(table, "inner_product", in_lists(off)))
+    assert found is None or found.spreads.particle == 0.0
+    variance, error = variance_of_products(share * off, share**2 * power, np.ones(N), FREQUENCY2)
+    assert variance > 10.0 * error
 
 
 def test_incorrect_particles_have_no_bfactor_of_their_own(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ class Select(Section):
         default=True, description="soft: list the likeliest of views without which directions would be empty"
     )
     quality: Literal["auto", "none"] = Field(
-        default="auto", description="B-factors and scales of micrographs, where they differ"
+        default="auto", description="B-factors and scales, where particles or micrographs differ"
     )
     tolerance: Rate = Field(
         default=0.02,

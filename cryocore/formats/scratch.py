@@ -2,7 +2,7 @@
 
 The variable ``CRYOCORE_SCRATCH`` names the folder, with other variables in it by their values; where there is none,
 files are read where they are. A file is kept in blocks, those that were read, in a sparse file of the same size. Blocks
-are known by the path, size and time of the file, and count until the machine starts again: no power cut leaves half a
+are known by the path, size and times of the file, and count until the machine starts again: no power cut leaves half a
 block that counts. Where the disk runs short, what was used longest ago goes; where that does not help, files are read
 where they are.
 """
@@ -140,7 +140,7 @@ def _kept(path: Path, state: os.stat_result, folder: Path) -> _Kept | None:
     """What is kept of a file; None, with a warning, where the folder cannot hold it."""
     if not state.st_size:
         return None
-    identity = f"{path.resolve()}\0{state.st_size}\0{state.st_mtime_ns}"
+    identity = f"{path.resolve()}\0{state.st_ino}\0{state.st_size}\0{state.st_mtime_ns}\0{state.st_ctime_ns}"
     name = hashlib.sha256(identity.encode()).hexdigest()[:32] + SUFFIX
     try:
         return _Kept(folder / name, state.st_size)

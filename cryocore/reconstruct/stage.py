@@ -67,8 +67,8 @@ def reconstruct(
     sums_of_shards : what :func:`sum_shard` wrote, in order: no image is read, and no sums are kept
     previous_map : map.mrc of the round before, whose files are copied where the subset says that it has not changed
     """
-    if previous_map is not None and unchanged_since(subset) is not None:
-        own_sums = ["sums.npz"] if settings.full_every > 1 and not sums_of_shards else []
+    own_sums = ["sums.npz"] if settings.full_every > 1 and not sums_of_shards else []
+    if previous_map is not None and stays(subset, previous_map.parent, [*WRITTEN, *own_sums]):
         return copy_round(previous_map.parent, out_dir, [*WRITTEN, *own_sums])
     data = Particles.read(particles).with_quality(subset)
     weights = read_weights(subset, data)
@@ -101,6 +101,11 @@ def reconstruct(
     write_sampling(out_dir / "sampling.npz", own_divisor(sums), settings.padding, grid.last_shell)
     resolution = resolution_at(curves.corrected, curves.resolution_angstrom)
     log.info("%d particles with a weight, %.2f Å at FSC 0.143", np.count_nonzero(weights), resolution)
+
+
+def stays(subset: Path | None, previous: Path, names: Sequence[str]) -> bool:
+    """Whether a round has the files of the one before, in the folder ``previous``; where one is lost, it has not."""
+    return unchanged_since(subset) is not None and all((previous / name).exists() for name in names)
 
 
 def copy_round(previous: Path, out_dir: Path, names: Sequence[str]) -> None:

@@ -26,6 +26,7 @@ from cryocore.tables.particles import (
     BFACTOR_SD,
     SCALE,
     SCALE_SD,
+    UNCHANGED_SINCE,
     Particles,
     require_same_particles,
 )
@@ -37,7 +38,7 @@ LISTED = 3
 MANY = 1000
 """Micrographs from which on the figure is made of pixels."""
 DEFOCUS = "the defocus"
-LEVELS = {"optics_group": "optics groups", "micrograph": "micrographs", "particle": "the particles of a micrograph"}
+LEVELS = {"optics_group": "optics groups", "micrograph": "micrographs", "particle": "particles"}
 CERTAIN = 3.0
 """Standard errors from which on a rank correlation is told."""
 FEWEST = 8
@@ -117,6 +118,7 @@ def quality_section(run_dir: Path, number: int) -> Section:
             "No differences are found: the signal of all micrographs is equally strong and reaches equally far, as far "
             f"as the images tell (round {number}), and none counts less than another for it.",
         )
+    since = made_by.get(UNCHANGED_SINCE, number)
     spreads = {**made_by["quality"]["spread_angstrom2"], SCALE: made_by["quality"]["micrograph_scale_spread"]}
     try:
         log = open_round(run_dir / "log" / f"round={number}" / "log.parquet")
@@ -127,9 +129,11 @@ def quality_section(run_dir: Path, number: int) -> Section:
     drawings: tuple[Drawing, ...] = ()
     if spreads.get("particle"):
         bfactor = known.column(BFACTOR).to_numpy()
-        drawings = (Drawing("quality_particles", particles_figure(bfactor), "The B-factors of all particles"),)
+        if "posterior" in known.column_names:  # of the others nothing is known
+            bfactor = bfactor[known.column("posterior").to_numpy() > 0.5]
+        drawings = (Drawing("quality_particles", particles_figure(bfactor), "The B-factors of correct particles"),)
     if not (_spread(spreads) or spreads[SCALE]):
-        points = _levels(spreads), _command(run_dir, number)
+        points = _levels(spreads), _command(run_dir, since)
         return Section(*NAMED, _answer_of_particles(bfactor, number, resolution), points=points, drawings=drawings)
     if found is None:
         alone = {"optics_group": _spread(spreads), SCALE: spreads[SCALE], "particle": spreads.get("particle", 0.0)}
@@ -137,7 +141,7 @@ def quality_section(run_dir: Path, number: int) -> Section:
     return Section(
         *NAMED,
         _answer(found, number, resolution),
-        points=(_levels(spreads), *_agreement(found), _trends(found), _command(run_dir, number)),
+        points=(_levels(spreads), *_agreement(found), _trends(found), _command(run_dir, since)),
         drawings=(Drawing("quality", quality_figure(found), "Every micrograph with its interval"), *drawings),
         tables=(_table(found),),
         reading=READING,
@@ -269,8 +273,8 @@ def _answer(found: Micrographs, number: int, resolution: float | None) -> str:
     else:
         text = "The signal of micrographs reaches differently far"
         if resolution is not None:
-            value = found.bfactor.value
-            dull, sharp = (float(np.exp(-0.25 * end / resolution**2)) for end in (value.max(), value.min()))
+            left = found.scale.value * np.exp(-0.25 * found.bfactor.value / resolution**2)
+            dull, sharp = float(left.min()), float(left.max())
             text += (
                 f": at {resolution:.1f} Å the dullest of {len(found):,} has {dull:.2f} times that of the mean, the "
                 f"sharpest {sharp:.2f} times"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -148,7 +149,7 @@ def findings(run_dir: Path, n_rounds: int, settings: dict[str, Any], assessed: s
     samples = independent_samples(mask, len(point_group(settings.get("symmetry") or "C1")))
     curves = [FscCurves.read(run_dir / f"round_{m['round']}" / "fsc.parquet") for m in rounds]
     rounds = [{**m, **_range_of_resolution(c, samples)} for m, c in zip(rounds, curves, strict=True)]
-    stop = _stop(run_dir, rounds, curves, samples)
+    stop = first_of_equal(_stop(run_dir, rounds, curves, samples), rounds)
     examined = examined_sections(run_dir)
     first = [warning for section in examined for warning in section.warnings]
     last, seed = rounds[-1]["round"], int(settings.get("seed", 0))
@@ -253,6 +254,16 @@ def _stop(run_dir: Path, rounds: list[Metrics], curves: list[FscCurves], samples
         return noise_overlap(_weights(run_dir, first), _weights(run_dir, second))
 
     return recommended_round([c.masked for c in curves], [m["n_effective"] for m in rounds], overlap, samples)
+
+
+def first_of_equal(stop: Stop, rounds: Sequence[Metrics]) -> Stop:
+    """The same with the first of rounds that stay as they were."""
+
+    def first(number: int) -> int:
+        since = rounds[number].get("unchanged_since")
+        return number if since is None else int(since)
+
+    return replace(stop, best=first(stop.best), recommended=first(stop.recommended))
 
 
 def _weights(run_dir: Path, number: int) -> NDArray[np.float32]:

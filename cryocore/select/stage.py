@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from cryocore.config.rules import RULES
 from cryocore.config.select import Select
 from cryocore.errors import InputError
 from cryocore.formats.kinds import CTF_COLUMNS, kind_of
@@ -66,7 +67,7 @@ def select(
     found = quality_of(last, settings, seed)
     metadata = subset_metadata(settings, seed, round_number, selection, found)
     table = subset_table(data.ids, selection, found)
-    if last_subset is not None and settings.tolerance > 0:
+    if last_subset is not None and settings.tolerance > 0 and not RULES[settings.rule].goes_on:
         before = read_table(last_subset)
         moved = change(table, before, data.column("half"), last.metadata)
         if moved < settings.tolerance:

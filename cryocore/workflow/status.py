@@ -12,7 +12,7 @@ from typing import Any, Literal
 from cryocore.errors import InputError
 from cryocore.markdown import aligned_text
 from cryocore.workflow.notices import FILE, Notice, job_name, job_of, last_of_each_job, read_notices
-from cryocore.workflow.scheduler import not_started
+from cryocore.workflow.scheduler import USUAL, not_started, text_of
 from cryocore.workflow.settings import STAGES
 
 State = Literal["done", "at work", "failed", "unfinished"]
@@ -145,13 +145,17 @@ def _open_notices(file: Path, jobs: list[Job]) -> list[Notice]:
             found.append(notice)
     submitted = [n.slurm_job for n in found if n.kind == "submitted"]
     reasons = not_started(submitted) if submitted else {}
+    reasons = {job: reason for job, reason in reasons.items() if reason not in USUAL}
     waiting = (replace(n, kind="waiting", said=reasons[n.slurm_job]) for n in found if n.slurm_job in reasons)
     return [*(n for n in found if n.kind != "submitted"), *waiting]
 
 
 def _last_word(log: Path) -> float:
     """When a log was written to (s since the epoch); long ago where it is empty, as Snakemake leaves it."""
-    found = log.stat()
+    try:
+        found = log.stat()
+    except FileNotFoundError:  # Snakemake removes logs before it starts a job
+        return 0.0
     return found.st_mtime if found.st_size else 0.0
 
 
@@ -163,9 +167,9 @@ def _snakemake_name(job: Job) -> str:
 def _job(log: Path, now: float, *, locked: bool) -> Job:
     """What the log of a job, and the run time beside it, tell."""
     stage, number, shard = job_of(log)
-    text, times, changed = log.read_text(errors="replace"), log.with_suffix(".tsv"), log.stat().st_mtime
-    rows = times.read_text().splitlines() if times.is_file() else []
-    if rows and times.stat().st_mtime >= changed - 1:
+    text, times, changed = text_of(str(log)), log.with_suffix(".tsv"), _last_word(log) or now
+    rows = text_of(str(times)).splitlines()
+    if rows and _last_word(times) >= changed - 1:
         seconds = float(rows[-1].split("\t")[0])
         return Job(stage, number, shard, "done", seconds, log)
     if faults := FAULT.findall(text):

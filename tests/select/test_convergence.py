@@ -12,10 +12,11 @@ import pytest
 from cryocore.config.select import Select
 from cryocore.log.bands import mean_squared_frequency
 from cryocore.log.rounds import open_round
+from cryocore.reconstruct.stage import stays
 from cryocore.select.convergence import LEAST_SIGNAL, change
 from cryocore.select.stage import select
 from cryocore.tables.io import read_table, table_metadata, write_table
-from cryocore.tables.particles import unchanged_since
+from cryocore.tables.particles import UNCHANGED_SINCE, unchanged_since
 from tests.ingest.samples import load, noise_images, particle_columns, write_data_set, write_mrc
 from tests.log.test_quality import METADATA, drawn
 
@@ -57,7 +58,9 @@ def selected(tmp_path: Path) -> Any:
     data = load(star)
     data.write(tmp_path / "particles.parquet")
 
-    def run(name: str, seed: int, tolerance: float = 0.02, last: str | None = None, shift: float = 0.0) -> Path:
+    def run(
+        name: str, seed: int, tolerance: float = 0.02, last: str | None = None, shift: float = 0.0, rule: str = "soft"
+    ) -> Path:
         rng = np.random.default_rng(seed)
         log = drawn(np.zeros(N), np.zeros(N), 0)
         odds = 4.0 + shift + 0.05 * rng.normal(size=N)
@@ -65,12 +68,14 @@ def selected(tmp_path: Path) -> Any:
         columns = {"particle_id": data.ids, "half": data.column("half"), "mixture": odds.astype(np.float32)}
         for column, values in columns.items():
             log = log.set_column(log.schema.get_field_index(column), column, pa.array(values))
+        weights = pa.array(np.ones(N, dtype=np.float32))
+        log = log.append_column("dual", pa.array(odds.astype(np.float32))).append_column("weight", weights)
         write_table(tmp_path / "log.parquet", log, **METADATA)
         out = tmp_path / name
         select(
             tmp_path / "particles.parquet",
             tmp_path / "log.parquet",
-            settings=Select(tolerance=tolerance, quality="none", guard_rare_views=False),
+            settings=Select(rule=rule, tolerance=tolerance, quality="none", guard_rare_views=False),
             symmetry="C1",
             seed=0,
             round_number=2,
@@ -102,3 +107,20 @@ def test_a_round_is_made_anew_where_it_changes_or_is_told_to(selected: Any, give
     assert unchanged_since(second) is None
     assert not read_table(second)["weight"].equals(read_table(first)["weight"])
     assert open_round(second.parent / "log.parquet") is not None
+
+
+def test_rules_that_go_on_from_the_last_weights_take_every_step(selected: Any) -> None:
+    first = selected("first.parquet", 1, rule="absolute")
+    assert unchanged_since(selected("second.parquet", 2, last="first.parquet", rule="absolute")) is None
+    assert read_table(first).num_rows == N
+
+
+@pytest.mark.parametrize("lost", ["half1.mrc", "sums.npz"])
+def test_a_round_whose_files_are_lost_is_made_anew(tmp_path: Path, lost: str) -> None:
+    write_table(tmp_path / "subset.parquet", subset(1.0), **{UNCHANGED_SINCE: 1})
+    names = ["half1.mrc", "map.mrc", "sums.npz"]
+    for name in names:
+        (tmp_path / name).touch()
+    assert stays(tmp_path / "subset.parquet", tmp_path, names) and not stays(None, tmp_path, names)
+    (tmp_path / lost).unlink()
+    assert not stays(tmp_path / "subset.parquet", tmp_path, names)

@@ -37,6 +37,7 @@ from cryocore.reconstruct.stage import (
     copy_round,
     read_mask,
     require_both_halves,
+    stays,
     within,
     write_sampling,
 )
@@ -126,11 +127,12 @@ def solve(
     killed continues after its last whole epoch. ``previous_map`` is that of the round before, whose files are copied
     where the subset says that it has not changed.
     """
-    if previous_map is not None and (number := unchanged_since(subset)) is not None:
+    names = [*WRITTEN, "epochs.parquet", "batches.parquet"]
+    if previous_map is not None and stays(subset, previous_map.parent, [*names, "weights.parquet"]):
         if ranks.first:
-            copy_round(previous_map.parent, out_dir, [*WRITTEN, "epochs.parquet", "batches.parquet"])
+            copy_round(previous_map.parent, out_dir, names)
             fitted = read_table(previous_map.parent / "weights.parquet")
-            write_table(out_dir / "weights.parquet", fitted, **{UNCHANGED_SINCE: number})
+            write_table(out_dir / "weights.parquet", fitted, **{UNCHANGED_SINCE: unchanged_since(subset)})
         return
     data = Particles.read(particles)
     weights, selected = read_subset(subset, data)

@@ -114,3 +114,46 @@ def sphere_image(values: Floats, nside: int, height: int = 181) -> tuple[Floats,
     lon, lat = np.meshgrid(lon, lat)
     bins = healpix.vec2pix(nside, np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat))
     return *np.meshgrid(longitude, latitude), values[bins]
+
+
+def bin_outlines(nside: int, per_edge: int = 4) -> list[list[tuple[Floats, Floats]]]:
+    """Longitudes and latitudes (radians) of the corners of polygons that bins are made of, ``per_edge`` points an edge.
+
+    A bin that the longitude π goes through is two polygons. In the projection that HEALPix is defined by (Górski et
+    al. 2005) all bins are squares that stand on a corner.
+    """
+    along = np.arange(per_edge) / per_edge
+    half = np.pi / 4 / nside
+    x = half * np.concatenate([along, 1 - along, -along, along - 1])
+    y = half * np.concatenate([1 - along, -along, along - 1, along])
+    found = []
+    for centre in zip(*_flattened(*centres(nside).T), strict=True):
+        polygons = []
+        for turn in (-2 * np.pi, 0.0, 2 * np.pi):
+            across = np.clip(centre[0] + x + turn, -np.pi, np.pi)
+            if np.ptp(across) > 1e-9:
+                polygons.append(_on_sphere(across, centre[1] + y, centre[0] + turn))
+        found.append(polygons)
+    return found
+
+
+def _flattened(x: Floats, y: Floats, z: Floats) -> tuple[Floats, Floats]:
+    """Directions in the plane of the HEALPix projection."""
+    longitude = np.arctan2(y, x)
+    narrow = np.sqrt(3.0 * np.maximum(1.0 - np.abs(z), 0.0))
+    facet = np.pi / 4 * (2 * np.floor(2 * longitude / np.pi) + 1)
+    polar = np.abs(z) > 2 / 3
+    across = np.where(polar, facet + (longitude - facet) * narrow, longitude)
+    up = np.where(polar, np.sign(z) * np.pi / 4 * (2 - narrow), 3 * np.pi / 8 * z)
+    return across, up
+
+
+def _on_sphere(across: Floats, up: Floats, middle: float) -> tuple[Floats, Floats]:
+    """Longitudes and latitudes of points of that plane, of the facet that holds ``middle``."""
+    narrow = np.clip(2 - 4 * np.abs(up) / np.pi, 0.0, 1.0)
+    facet = np.pi / 4 * (2 * np.floor(2 * middle / np.pi) + 1)
+    polar = np.abs(up) > np.pi / 4
+    offset = np.divide(across - facet, narrow, out=np.zeros_like(across), where=narrow > 1e-9)
+    longitude = np.where(polar, facet + np.clip(offset, -np.pi / 4, np.pi / 4), across)
+    height = np.where(polar, np.sign(up) * (1 - narrow**2 / 3), 8 * up / (3 * np.pi))
+    return np.clip(longitude, -np.pi, np.pi), np.arcsin(np.clip(height, -1.0, 1.0))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from functools import cache, partial
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -16,22 +15,20 @@ from numpy.typing import NDArray
 from cryocore.cores import available_cores
 from cryocore.errors import InputError
 from cryocore.explore.replay.bands import recomputed
-from cryocore.explore.replay.groups import group_codes, rank_groups
+from cryocore.explore.replay.groups import rank_groups
+from cryocore.explore.replay.known import Known, SameViews, read_known
 from cryocore.explore.replay.outcome import Outcome, Overlap, Rates
 from cryocore.explore.replay.request import Plan, Request, plan
 from cryocore.explore.replay.resolution import Envelope, Envelopes, Prediction, predict
 from cryocore.explore.replay.views import view_shift
 from cryocore.formats.kinds import CTF_COLUMNS, HALF_SET, PARTICLE_ID, read_tables, require_other_file
 from cryocore.formats.source import Source
-from cryocore.geometry.sphere import Views
-from cryocore.geometry.symmetry import point_group
 from cryocore.log.error_rate import ErrorRate
 from cryocore.log.names import MIXTURE, QUALITY, lower_is_better
-from cryocore.log.quality import Quality, quality
+from cryocore.log.quality import Quality
 from cryocore.log.rates import auc, selection_rates
-from cryocore.log.rounds import LogRound, aligned, find_rounds, wanted_rounds
+from cryocore.log.rounds import LogRound, find_rounds, wanted_rounds
 from cryocore.select.choose import DESCRIBING, choose, columns_needed, described
-from cryocore.select.groups import view_bins
 from cryocore.select.stage import subset_metadata, subset_table, write_kept
 from cryocore.tables.io import write_table
 from cryocore.tables.particles import BFACTOR, SCALE, Particles, require_same_particles, total_envelopes
@@ -65,13 +62,13 @@ def replay(
     after = {r.number - 1: r for r in log}
     plans = [[plan(request, r) for request in requests] for r in chosen]
 
-    views = _SameViews()
+    views = SameViews()
 
     def work(job: tuple[LogRound, list[Plan]]) -> list[Outcome]:
-        known = _read_known(job[0], after.get(job[0].number), views)
+        known = read_known(job[0], after.get(job[0].number), views)
         found = []
         for p in job[1]:
-            found.append(_outcome(job[0], known, p))
+            found.append(outcome_of(job[0], known, p))
             if done is not None:
                 done()
         return found
@@ -80,73 +77,8 @@ def replay(
         return [outcome for found in pool.map(work, zip(chosen, plans, strict=True)) for outcome in found]
 
 
-@dataclass(frozen=True)
-class _Known:
-    """What all selections of a round share: the particles ``(n,)`` and what is known of them.
-
-    ``quality`` estimates envelopes by a seed, each once.
-    """
-
-    ids: NDArray[np.uint64]
-    half: NDArray[np.int8]
-    weights: Floats32 | None
-    kept_next: NDArray[np.bool_] | None
-    flags: NDArray[np.int8]
-    likely: Floats32 | None
-    correct_from: str
-    views: Views | None
-    groups: dict[str, tuple[NDArray[np.integer[Any]], list[str]]]
-    quality: Callable[[int], Quality | None]
-
-
-class _SameViews:
-    """The views of rounds whose poses are the same, sorted into bins once."""
-
-    def __init__(self) -> None:
-        self._lock, self._seen = Lock(), dict[str, tuple[NDArray[np.float64], Views]]()
-
-    def of(self, log_round: LogRound) -> Views | None:
-        """Views of a round; None where the log knows no poses."""
-        found = [log_round.column(f"view_{c}") for c in "xyz"]
-        columns = [c for c in found if c is not None]
-        if len(columns) < len(found):
-            return None
-        directions = np.stack(columns, axis=1, dtype=np.float64)
-        with self._lock:
-            last = self._seen.get(log_round.symmetry)
-            if last is None or not np.array_equal(last[0], directions):
-                bins = view_bins(directions, point_group(log_round.symmetry))
-                last = self._seen[log_round.symmetry] = directions, bins
-        return last[1]
-
-
-def _read_known(log_round: LogRound, after: LogRound | None, views: _SameViews) -> _Known:
-    columns = log_round.read(["particle_id", "half"])
-    flags, likely = log_round.flags(), log_round.posterior()
-    correct_from = "all" if likely is None else "posterior"
-    if (flags >= 0).all():
-        likely, correct_from = flags.astype(np.float32), "flags"
-    kept_next = None
-    if after is not None and (selected := after.column("selected")) is not None:
-        ids = after.read(["particle_id"])["particle_id"]
-        kept_next = aligned(selected, ids, columns["particle_id"]).astype(bool)
-    found = {kind: group_codes(log_round, kind) for kind in ("micrograph", "optics_group")}
-    return _Known(
-        ids=columns["particle_id"],
-        half=columns["half"],
-        weights=log_round.column("weight"),
-        kept_next=kept_next,
-        flags=flags,
-        likely=likely,
-        correct_from=correct_from,
-        views=views.of(log_round),
-        groups={kind: groups for kind, groups in found.items() if groups is not None},
-        quality=cache(lambda seed: quality(log_round, seed=seed)),
-    )
-
-
-def _outcome(log_round: LogRound, known: _Known, p: Plan) -> Outcome:
-    """One selection of one round."""
+def outcome_of(log_round: LogRound, known: Known, p: Plan) -> Outcome:
+    """One selection of one round, of which ``known`` is what the log knows."""
     settings = p.settings
     columns = {}
     available = log_round.columns
@@ -192,7 +124,7 @@ def _by_quality(found: Quality | None, log_round: LogRound) -> Floats32:
     return -found.bfactor_angstrom2 if found.spreads.of_bfactors else found.scale
 
 
-def _prediction(log_round: LogRound, known: _Known, weights: Floats32, p: Plan) -> Prediction | None:
+def _prediction(log_round: LogRound, known: Known, weights: Floats32, p: Plan) -> Prediction | None:
     if known.weights is None:
         return None
     correct = np.ones_like(weights) if known.likely is None else known.likely

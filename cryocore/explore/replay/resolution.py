@@ -19,6 +19,7 @@ Left out: what incorrect particles share with the map at low resolution, and par
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -120,18 +121,29 @@ def predict(
     """
     halves = [half == h for h in (1, 2)]
     old, new = ([effective_correct(w[h], correct[h]) for h in halves] for w in (before, after))
-    if curves is None or min(old) <= 0:
-        return Prediction(sum(new), sum(old), None, None, None)
-    measured = curves.corrected
-    gains: list[Floats] = [np.array(n / o) for n, o in zip(new, old, strict=True)]
-    if envelopes is not None:
+    gains = None
+    if curves is not None and envelopes is not None and min(old) > 0:
         e, frequency = envelopes, 1.0 / curves.resolution_angstrom
         gains = [
             effective_by_shell(after[h], correct[h], e.own.of(h), e.after.of(h), frequency)
             / effective_by_shell(before[h], correct[h], e.own.of(h), e.before.of(h), frequency)
             for h in halves
         ]
-    curve = scaled_fsc(measured, *gains)
+    return predicted(old, new, curves, gains)
+
+
+def predicted(
+    old: Sequence[float], new: Sequence[float], curves: FscCurves | None, gains: Sequence[Floats] | None = None
+) -> Prediction:
+    """The prediction from the G of both half sets, before and after.
+
+    ``gains`` : how the signal-to-noise ratio of each half set changes, per shell; None: as its G does
+    """
+    if curves is None or min(old) <= 0:
+        return Prediction(sum(new), sum(old), None, None, None)
+    measured = curves.corrected
+    ratios: Sequence[Floats | float] = gains or [n / o for n, o in zip(new, old, strict=True)]
+    curve = scaled_fsc(measured, *ratios)
     was, will_be = (resolution_at(c, curves.resolution_angstrom) for c in (measured, curve))
     return Prediction(sum(new), sum(old), was, will_be, float(np.mean((curve - np.clip(measured, 0, 1))[1:])))
 

@@ -97,6 +97,17 @@ def bin_counts(directions: Floats, nside: int, group: Floats | None = None, weig
     return counts
 
 
+def spread_over(directions: Floats, nside: int, group: Floats) -> Floats:
+    """Shares ``(n, 12 * nside**2)`` of each direction ``(n, 3)`` in the bins that it and its equivalents under the
+    point group ``(m, 3, 3)`` lie in."""
+    shares = np.zeros((len(directions), 12 * nside**2))
+    for operator in group:
+        np.add.at(
+            shares, (np.arange(len(directions)), healpix.vec2pix(nside, *(directions @ operator).T)), 1 / len(group)
+        )
+    return shares
+
+
 def centres(nside: int) -> Floats:
     """Directions of the middles of all bins, ``(12 * nside**2, 3)``."""
     return np.stack(healpix.pix2vec(nside, np.arange(12 * nside**2)), axis=1)

@@ -35,6 +35,7 @@ class Panel:
     y_ticks: tuple[Tick, ...]
     lines: tuple[str, ...]
     values: tuple[tuple[float | None, ...], ...]
+    x_label: str = "resolution (Å)"
 
 
 @dataclass(frozen=True)
@@ -57,19 +58,25 @@ class Chart:
 def fsc_chart(curves: Sequence[Curve]) -> Chart:
     """The curves of all rounds, laid out."""
     resolution = curves[0].resolution_angstrom[1:]
-    x = _across(resolution, resolution[-1])
-    ticks = resolution_ticks(curves[0].resolution_angstrom)
+    x = across(resolution, resolution[-1])
     return Chart(
         panels=tuple(_panel(p, x) for p in fsc_panels(curves)),
         colours=tuple(to_hex(round_colour(i, len(curves))) for i in range(len(curves))),
-        x_ticks=tuple(Tick(float(_across(np.array(t), resolution[-1])), f"{t:g}") for t in ticks),
+        x_ticks=resolution_axis(resolution),
         places=tuple(np.round(x, 1).tolist()),
         resolution=tuple(np.round(resolution, 3).tolist()),
     )
 
 
-def _across(resolution: Floats, last: float) -> Floats:
+def across(resolution: Floats, last: float) -> Floats:
+    """Places of resolutions (Å) along the axis that ends at the ``last`` one."""
     return np.asarray(np.round(LEFT + (RIGHT - LEFT) * last / resolution, 1))
+
+
+def resolution_axis(resolution: Floats) -> tuple[Tick, ...]:
+    """What to name along the axis of these resolutions (Å), those of shells from 1."""
+    ticks = resolution_ticks(resolution)
+    return tuple(Tick(float(across(np.array(t), resolution[-1])), f"{t:g}") for t in ticks)
 
 
 def _panel(panel: FscPanel, x: Floats) -> Panel:
@@ -78,19 +85,31 @@ def _panel(panel: FscPanel, x: Floats) -> Panel:
     def down(values: Floats) -> Floats:
         return np.asarray(np.round(BOTTOM - (BOTTOM - TOP) * (np.clip(values, low, high) - low) / (high - low), 1))
 
-    ticks = [t for t in MaxNLocator(5).tick_values(low, high) if low <= t <= high]
     finite = [np.isfinite(v) for v in panel.values]
     return Panel(
         panel.title,
         panel.label,
         None if panel.threshold is None else Tick(float(down(np.array(panel.threshold))), f"{panel.threshold:g}"),
-        tuple(Tick(float(down(np.array(t))), f"{round(t, 6):g}".replace("-", "−")) for t in ticks),
+        linear_axis(low, high, BOTTOM, TOP),
         tuple(
             " ".join(f"{a:g},{b:g}" for a, b in zip(x[f], down(v[f]), strict=True))
             for v, f in zip(panel.values, finite, strict=True)
         ),
         tuple(tuple(round(float(a), 4) if np.isfinite(a) else None for a in v) for v in panel.values),
     )
+
+
+def linear_axis(low: float, high: float, first: float, last: float, steps: int = 5) -> tuple[Tick, ...]:
+    """Round values from ``low`` to ``high`` along an axis that goes from ``first`` to ``last``.
+
+    >>> [(tick.at, tick.text) for tick in linear_axis(-1.0, 1.0, 0, 100, steps=2)]
+    [(0.0, '−1'), (50.0, '0'), (100.0, '1')]
+    """
+    values = [v for v in MaxNLocator(steps).tick_values(low, high) if low <= v <= high]
+    places = [round(first + (last - first) * (v - low) / (high - low), 1) for v in values]
+    digits = 5 - int(np.floor(np.log10(high - low)))
+    texts = [f"{round(v, digits) + 0.0:,.12g}".replace("-", "−") for v in values]
+    return tuple(Tick(float(at), text) for at, text in zip(places, texts, strict=True))
 
 
 def _range(values: Sequence[Floats]) -> tuple[float, float]:

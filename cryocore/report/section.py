@@ -7,6 +7,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from cryocore.report.slider import Slider
+
 
 @dataclass(frozen=True)
 class Drawing:
@@ -38,6 +40,7 @@ class Section:
     ``anchor`` : name of its address in the page; ``short`` : name in the list of contents
     ``answer`` : one or two sentences
     ``points`` : sentences that give the reasons
+    ``slider`` : selections to move through; None: there are none
     ``reading`` : how to read the figures
     ``details`` : numbers as plain text, folded away
     ``warnings`` : sentences for the top of the report
@@ -53,3 +56,4 @@ class Section:
     reading: str = ""
     details: str = ""
     warnings: tuple[str, ...] = ()
+    slider: Slider | None = None

@@ -30,6 +30,7 @@ from cryocore.markdown import aligned_text
 from cryocore.report.chart import fsc_chart
 from cryocore.report.chimerax import ShownMaps, write_script
 from cryocore.report.classifier import classifier_section
+from cryocore.report.cuts import cuts_section
 from cryocore.report.examined import examined_sections
 from cryocore.report.groups import groups_section
 from cryocore.report.left_out import left_out_section
@@ -156,6 +157,7 @@ def findings(run_dir: Path, n_rounds: int, settings: dict[str, Any], assessed: s
     sections = [
         reasons_section(rounds[stop.recommended], rounds[max(stop.recommended - 1, 0)], assessed),
         *filter(None, [left_out_section(run_dir / "left_out")]),
+        cuts_section(run_dir, last),
         loss_section(run_dir, last, seed=seed),
         orientation_section(run_dir, rounds, seed=seed),
         groups_section(run_dir, last),

@@ -172,8 +172,10 @@ def heaps(name: str, score: NDArray[np.float32], known: Known) -> dict[str, Any]
 
 
 def _rule(name: str) -> dict[str, Any]:
-    """What the page says of a rule; ``s`` is the score, p the probability of being correct."""
-    return {"keeps": RULES[name].keeps.replace("`", ""), "has_own_score": RULES[name].score is not None}
+    """What the page says of a rule."""
+    rule = RULES[name]
+    of_score = "s: the score, higher is better" if rule.score is None else "p: the probability of being correct"
+    return {"keeps": f"{rule.keeps.replace('`', '')} ({of_score})", "has_own_score": rule.score is not None}
 
 
 def _plain(ticks: Sequence[Tick]) -> list[tuple[float, str]]:
@@ -181,23 +183,23 @@ def _plain(ticks: Sequence[Tick]) -> list[tuple[float, str]]:
 
 
 def _rows(found: Sequence[Cuts], number: int) -> tuple[tuple[str, str], ...]:
-    """What is known of any selection."""
-    rows = (
-        ("kept", "Particles kept", None),
-        ("halves", "Half sets", None),
-        ("worst", "Worst kept, half sets", None),
-        ("expected_correct", "Correct among them, by probability", "expected_correct"),
-        ("correct_rate", "Correct rate", "correct_rate"),
-        ("recall", "Recall", "recall"),
-        ("effective_correct", "Correct ones that make as good a map", "effective_correct"),
-        ("resolution", "Resolution, predicted", "resolution"),
-        ("fsc_area", f"FSC area, change to round {number}", "fsc_area"),
-        ("views_moved", "Views moved, of 1", "views_moved"),
-        ("least_kept", "Kept of the view that loses most", "least_kept"),
-        ("losing", "Micrographs that lose more than half", "losing"),
-    )
-    known = set(NUMBERS) - {n for n in NUMBERS if not any(np.isfinite(_column(cuts, n)).any() for cuts in found)}
-    return tuple((name, head) for name, head, column in rows if column is None or column in known)
+    """Those of all rows that the log can tell of."""
+    rows = {
+        "kept": "Particles kept",
+        "halves": "Half sets",
+        "worst": "Worst kept, half sets",
+        "expected_correct": "Correct among them, by probability",
+        "correct_rate": "Correct rate",
+        "recall": "Recall",
+        "effective_correct": "Correct ones that make as good a map",
+        "resolution": "Resolution, predicted",
+        "fsc_area": f"FSC area, change to round {number}",
+        "views_moved": "Views moved, of 1",
+        "least_kept": "Kept of the view that loses most",
+        "losing": "Micrographs that lose more than half",
+    }
+    unknown = {name for name in NUMBERS if all(np.isnan(_column(cuts, name)).all() for cuts in found)}
+    return tuple((name, head) for name, head in rows.items() if name not in unknown)
 
 
 def _column(cuts: Cuts, name: str) -> Floats:

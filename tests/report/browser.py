@@ -20,7 +20,7 @@ OPTIONS = (
 )
 CONNECT = "import os, sys; [os.dup2(int(sys.argv[i]), i + 2) for i in (1, 2)]; os.execv(sys.argv[3], sys.argv[3:])"
 """Chromium reads commands from descriptor 3 and writes replies to 4."""
-KEYS = {"ArrowRight": 39, "ArrowLeft": 37, "Tab": 9}
+KEYS = {"ArrowRight": 39, "ArrowLeft": 37, "ArrowUp": 38, "Tab": 9, "PageUp": 33, "PageDown": 34}
 TIMEOUT_SECONDS = 90.0
 
 

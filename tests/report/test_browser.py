@@ -11,9 +11,11 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is install
 SEEN = """(() => {
   const box = e => e.getBoundingClientRect();
   const all = selector => [...document.querySelectorAll(selector)];
+  const DRAWN = "#slider-heaps path, .predicted[points], .cell[fill-opacity], .bars[d]";
   return {
     hidden: all("img").filter(i => !(i.complete && i.naturalWidth > 0 && box(i).height > 60)).map(i => i.alt),
-    empty: all(".panel svg").filter(s => !(box(s).width > 250 && s.querySelectorAll("polyline").length > 0)).length,
+    empty: all(".fsc svg").filter(s => !(box(s).width > 250 && s.querySelectorAll("polyline").length > 0)).length,
+    undrawn: all(".slider svg").filter(s => !(box(s).width > 230 && s.querySelectorAll(DRAWN).length > 0)).length,
     wide: all("main *").filter(e => box(e).right > innerWidth + 1).map(e => e.tagName),
     clipped: all(".tiles dd, .scroll").filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.textContent.trim()),
     width: innerWidth,

@@ -6,6 +6,8 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from cryocore.errors import InputError
 from cryocore.explore.replay.cuts import Cuts, all_cuts
 from cryocore.explore.replay.known import Known, SameViews, read_known
@@ -41,17 +43,18 @@ def cuts_section(run_dir: Path, number: int) -> Section:
     if not found:
         return Section(*NAMED, f"The log of round {number} has no score to cut.")
     own = _own(log_round, known)
+    whose = "The run's own" if own_selection(log_round).values else "The default"
     scores = {name: heaps(name, log_round.values(name), known) for name in dict.fromkeys(c.score for c in found)}
     return Section(
         *NAMED,
-        _answer(found, own, known, number),
+        _answer(found, own, known, whose, number),
         reading=READING,
-        slider=slider(log_round, known, found, own, scores, _command(run_dir, log_round)),
+        slider=slider(log_round, known, found, own, whose=whose, scores=scores, command=_command(run_dir, log_round)),
     )
 
 
 def _own(log_round: LogRound, known: Known) -> Outcome | None:
-    """The run's own selection; None where it keeps nothing, or reads what the log has not."""
+    """The run's own selection, or the default one where it made none; None where the log does not allow it."""
     try:
         return outcome_of(log_round, known, plan(Request(), log_round))
     except InputError:
@@ -65,13 +68,12 @@ def _command(run_dir: Path, log_round: LogRound) -> str:
     return f"{command} --normalise none" if is_normalised else command
 
 
-def _answer(found: Sequence[Cuts], own: Outcome | None, known: Known, number: int) -> str:
-    """The best cut by the prediction, beside the run's own selection."""
+def _answer(found: Sequence[Cuts], own: Outcome | None, known: Known, whose: str, number: int) -> str:
+    """The best cut by the prediction, beside the selection that is ``whose``."""
     if known.correct_from not in SOURCES:
         return "Nothing is known of which particles are correct: what is kept is told, but not which cut is best."
-    areas = [
-        (p.fsc_area_change, cuts, i) for cuts in found for i, p in enumerate(cuts.predictions) if p.fsc_area_change
-    ]
+    told = [(p.fsc_area_change, cuts, i) for cuts in found for i, p in enumerate(cuts.predictions)]
+    areas = [(area, cuts, i) for area, cuts, i in told if area is not None and np.isfinite(area)]
     if not areas:
         return "The FSC of the round is not at hand: what is kept is told, but not the resolution."
     area, cuts, i = max(areas, key=lambda candidate: candidate[0])
@@ -79,10 +81,9 @@ def _answer(found: Sequence[Cuts], own: Outcome | None, known: Known, number: in
     by = f"(round {number}, by {SOURCES[known.correct_from]})"
     if own is None or own.prediction is None or own.prediction.fsc_area_change is None:
         return f"The best cut is predicted to be {best} {by}."
+    named = f"{whose[0].lower()}{whose[1:]} selection, {own.plan}"
     gain = area - own.prediction.fsc_area_change
     if gain < NOTICEABLE:
-        return f"No cut is predicted to make a better map than the run's own selection, {own.plan} {by}."
-    return (
-        f"{best[0].upper()}{best[1:]} is predicted to make a better map than the run's own selection, {own.plan}: its "
-        f"FSC area is larger by {gain:.4f} {by}."
-    )
+        return f"No cut is predicted to make a better map than {named} {by}."
+    better = f"{best[0].upper()}{best[1:]} is predicted to make a better map than {named}"
+    return f"{better}: its FSC area is larger by {gain:.4f} {by}."

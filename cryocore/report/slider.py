@@ -76,7 +76,8 @@ class Axes:
 class Slider:
     """What a page shows of selections.
 
-    ``round`` : the one whose scores decide; ``own`` : the run's own selection in words, "" where it has none
+    ``round`` : the one whose scores decide
+    ``own``, ``whose`` : the selection that the others stand beside in words, "" where there is none; and whose it is
     ``rows`` : what is told of a selection: its name in the page's script, and a head
     ``histogram``, ``fsc``, ``micrographs`` : frames of drawings; None where the log knows nothing to draw
     ``before`` : the present curve, as points of a polyline
@@ -86,6 +87,7 @@ class Slider:
 
     round: int
     own: str
+    whose: str
     rows: tuple[tuple[str, str], ...]
     histogram: Axes
     fsc: Axes | None
@@ -96,7 +98,14 @@ class Slider:
 
 
 def slider(
-    log_round: LogRound, known: Known, found: Sequence[Cuts], own: Outcome | None, scores: dict[str, Any], command: str
+    log_round: LogRound,
+    known: Known,
+    found: Sequence[Cuts],
+    own: Outcome | None,
+    *,
+    whose: str,
+    scores: dict[str, Any],
+    command: str,
 ) -> Slider:
     """Of selections of a round.
 
@@ -104,7 +113,7 @@ def slider(
     ----------
     known : what the log knows of the round
     found : the selections; one at least
-    own : the run's own
+    own, whose : the one that the others stand beside, and whose it is
     scores : what :func:`heaps` says of each score
     command : that replays the round, to which rule, value and score are added
     """
@@ -127,6 +136,7 @@ def slider(
     return Slider(
         round=log_round.number,
         own="" if own is None else str(own.plan),
+        whose=whose,
         rows=_rows(found, log_round.number),
         histogram=Axes("Scores", "score", "particles"),
         fsc=fsc,

@@ -107,6 +107,17 @@ for (const slider of document.querySelectorAll(".slider")) {
       ? `kept of a cell: ${percent(Math.min(...known), 0)} to ${percent(Math.max(...known), 0)}` : "";
   };
 
+  // Options of a command stay whole where its line is broken.
+  const write = (name, line) => {
+    const [first, ...options] = line.split(/ (?=--)/);
+    const whole = options.flatMap((option) => {
+      const part = document.createElement("span");
+      part.textContent = option;
+      return [" ", part];
+    });
+    find(`[data-line=${name}]`).replaceChildren(first, ...whole);
+  };
+
   let chosen = data.cuts[0];
   const show = () => {
     const place = Number(range.value);
@@ -120,8 +131,8 @@ for (const slider of document.querySelectorAll(".slider")) {
     find(".state").textContent = `${name[0].toUpperCase()}${name.slice(1)} keeps ${count(told.kept1 + told.kept2)} of ${count(total)} particles.`;
     fill(1, told);
     const ranked = data.rules[chosen.rule].has_own_score ? "" : chosen.score;
-    find("[data-line=configuration]").textContent = `select: {rule: ${chosen.rule}, value: ${value}${ranked && `, score: ${ranked}`}}`;
-    find("[data-line=command]").textContent = `${data.command} --rule ${chosen.rule} --value${value.startsWith("-") ? "=" : " "}${value}${ranked && ` --score ${ranked}`} --out selection.parquet`;
+    write("configuration", `select: {rule: ${chosen.rule}, value: ${value}${ranked && `, score: ${ranked}`}}`);
+    write("command", `${data.command} --rule ${chosen.rule} --value${value.startsWith("-") ? "=" : " "}${value}${ranked && ` --score ${ranked}`} --out selection.parquet`);
     clip(data.scores[chosen.score], told);
     if (found.fsc) drawFsc(found.fsc(place));
     if (found.views) drawViews(found.views(place), share);

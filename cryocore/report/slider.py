@@ -184,8 +184,8 @@ def heaps(name: str, score: NDArray[np.float32], known: Known) -> dict[str, Any]
 def _rule(name: str) -> dict[str, Any]:
     """What the page says of a rule."""
     rule = RULES[name]
-    of_score = "s: the score, higher is better" if rule.score is None else "p: the probability of being correct"
-    return {"keeps": f"{rule.keeps.replace('`', '')} ({of_score})", "has_own_score": rule.score is not None}
+    letter = "s: the score" if rule.score is None else "p: the probability of being correct"
+    return {"keeps": f"{rule.keeps.replace('`', '')}; {letter}", "has_own_score": rule.score is not None}
 
 
 def _plain(ticks: Sequence[Tick]) -> list[tuple[float, str]]:

@@ -75,7 +75,7 @@ def selected(tmp_path: Path) -> Any:
         select(
             tmp_path / "particles.parquet",
             tmp_path / "log.parquet",
-            settings=Select(rule=rule, tolerance=tolerance, quality="none", guard_rare_views=False),
+            settings=Select(rule=rule, tolerance=tolerance, quality="none", guard_rare_views=False, minimum=10),
             symmetry="C1",
             seed=0,
             round_number=2,

@@ -37,7 +37,7 @@ ADVICE = (
     (r"feature", f"`constraint` of the rule in {PROFILE}"),
     (r"node configuration", f"what no node has: `max_gpu:` in {LIMITS}, `set-threads:` in {PROFILE}; {NODES}"),
     (r"PREEMPTED", f"a partition of higher priority in {LIMITS}; else run the same command again"),
-    (r"CANCELLED", "nothing: run the same command again"),
+    (r"CANCELLED", "nothing: Snakemake submits it again; stop Snakemake to stop the run"),
 )
 """What to change, by the words of the scheduler; the first that fits."""
 ADVICE_IN_A_JOB = (

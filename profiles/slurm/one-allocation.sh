@@ -47,6 +47,6 @@ fi
 # Before its time is over the job is told so: Snakemake then ends its stages as it does on Ctrl-C.
 set -m
 "${run[@]}" "${limits[@]}" --rerun-incomplete "$@" &
-trap 'kill -INT -- "-$!"' TERM
+trap 'echo "The job is told to end, as by its time limit. Submitted again it goes on from here." >&2; kill -INT -- "-$!"' TERM
 wait $!  # ends early at the signal
 wait $!

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from cryocore.config.base import FileName, Positive, Range, Rate, Section
 
@@ -21,6 +21,11 @@ class Simulate(Section):
     bfactor_angstrom2: float = Field(
         default=150.0, ge=0.0, description="fall-off exp(-B s²/4) of the molecule's transform"
     )
+    second_state: Literal["missing", "turned", "broken"] = Field(
+        default="missing",
+        description="a fifth of each asymmetric unit missing, or turned by 25 degrees; broken: missing of one unit",
+    )
+    second_share: Rate = Field(default=0.0, description="share of the images that show the second state")
     volume: FileName | None = Field(default=None, description="MRC map to use instead of a molecule")
     n_particles: int = Field(default=4000, ge=2, le=10**8, description="number of images")
     box: int = Field(default=96, ge=16, le=2048, multiple_of=2, description="side of an image in pixels; even")
@@ -79,3 +84,9 @@ class Simulate(Section):
     amplitude_contrast: Rate = Field(default=0.1, description="as a fraction")
     n_micrographs: int = Field(default=40, ge=1, le=10**6, description="micrographs that the particles come from")
     half_precision: bool = Field(default=False, description="write float16 stacks (MRC mode 12)")
+
+    @model_validator(mode="after")
+    def _states_are_of_molecules(self) -> Simulate:
+        if self.second_share and self.volume is not None:
+            raise ValueError("second_share: a volume has no second state; use a molecule, or 0")
+        return self

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cryocore.geometry.rotations import rotations_by_angle
 from cryocore.geometry.symmetry import point_group
 from cryocore.types import Floats, Floats32, Ints
 
@@ -22,6 +23,11 @@ STEPS_PER_ANGSTROM = 1000
 """Of the grid on which chains grow and atoms sit."""
 ATOMS_PER_RESIDUE = 8
 SYMMETRY = {"proteasome": "D7", "channel": "C4", "small": "C1"}
+DOMAIN_SHARE = 0.2
+"""Of the atoms of an asymmetric unit, those that a second state lacks, or has elsewhere."""
+DOMAIN_TURN_DEG = 25.0
+HINGE_ANGSTROM = 4.0
+"""Half the thickness of the layer of atoms about whose middle a domain turns."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +59,51 @@ SUBUNITS = {
 
 def molecule_atoms(name: str) -> Floats:
     """Coordinates (Å) of all pseudo-atoms of a molecule, ``(n, 3)`` as (x, y, z), centred on its symmetry axes."""
+    return _assembled(name, _unit_atoms(name))
+
+
+def second_state_atoms(name: str, kind: str) -> Floats:
+    """The atoms of a molecule's second state, ``(n, 3)``.
+
+    Parameters
+    ----------
+    name : of the molecule
+    kind : ``missing``, without the domain of each asymmetric unit; ``turned``, with the domain turned by
+        ``DOMAIN_TURN_DEG`` about the middle of the plane that cuts it off; ``broken``, without that of one unit
+    """
+    unit = _unit_atoms(name)
+    towards = np.array(SUBUNITS[name][-1].centre) - unit.mean(axis=0)
+    towards /= np.linalg.norm(towards)
+    height = unit @ towards
+    cut = float(np.quantile(height, 1.0 - DOMAIN_SHARE))
+    domain = height > cut
+    if kind == "turned":
+        thin = np.abs(height - cut) < HINGE_ANGSTROM
+        hinge = unit[thin].mean(axis=0)
+        axis = np.cross(towards, [0.0, 0.0, 1.0])
+        turn = rotations_by_angle(axis[None], np.array([DOMAIN_TURN_DEG]))[0]
+        moved = unit.copy()
+        moved[domain] = (unit[domain] - hinge) @ turn.T + hinge
+        return _assembled(name, moved)
+    whole = _assembled(name, unit)
+    kept = np.ones(len(whole), dtype=bool)
+    units = len(whole) // len(unit)
+    kept[np.flatnonzero(np.tile(domain, units))[: None if kind == "missing" else int(domain.sum())]] = False
+    return whole[kept]
+
+
+def _unit_atoms(name: str) -> Floats:
+    """Atoms (Å) of the first asymmetric unit."""
     rng = np.random.default_rng([len(name), *name.encode()])
     unit = np.concatenate([_subunit_atoms(s, rng) for s in SUBUNITS[name]])
     if name == "small":
         unit -= _on_grid(unit.mean(axis=0))
-    x, y, z = unit.T / STEPS_PER_ANGSTROM
+    return unit / STEPS_PER_ANGSTROM
+
+
+def _assembled(name: str, unit: Floats) -> Floats:
+    """All asymmetric units of a molecule, one after the other, from the first."""
+    x, y, z = unit.T
     # symmetry equivalents of a pose are A g, so that the molecule is invariant under its group's rotations of the
     # object
     group = np.round(point_group(SYMMETRY[name]), 12)  # the last bit of a sine depends on the processor

@@ -38,9 +38,10 @@ from cryocore.ingest.particles import particle_ids, poses_of
 from cryocore.maps.mrc import read_map, read_placement, require_contrast, write_map, write_stack
 from cryocore.maps.placement import require_same_voxel
 from cryocore.simulate.duplicates import Duplicates, draw_duplicates
-from cryocore.simulate.molecules import molecule_map
+from cryocore.simulate.molecules import density_map, molecule_map, second_state_atoms
 from cryocore.simulate.nuisances import (
     ImageNuisances,
+    affected,
     at_the_edge,
     beads,
     draw_nuisances,
@@ -76,14 +77,16 @@ LAWS: dict[str, Callable[[np.random.Generator, int], Floats]] = {
 
 @dataclass(frozen=True)
 class Truth:
-    """The true state of every particle: poses ``(n, 3, 3)``, shifts ``(n, 2)`` Å, defocus U, V (Å) and angle, and its
-    own B-factor ``(n,)`` in Å², by which its image falls off beside that of the molecule."""
+    """What is true of every particle: poses ``(n, 3, 3)``, shifts ``(n, 2)`` Å, defocus U, V (Å) and angle, its own
+    B-factor ``(n,)`` in Å², by which its image falls off beside that of the molecule, and its state ``(n,)``, 0 or
+    1."""
 
     rotations: Floats
     shifts_angstrom: Floats
     defocus: Floats
     micrograph: NDArray[np.int64]
     bfactor_angstrom2: Floats
+    state: NDArray[np.int8]
 
 
 def simulate(
@@ -92,6 +95,7 @@ def simulate(
     """Write particles.star, particles.mrcs, truth.parquet and true_map.mrc into ``out_dir``."""
     rng = np.random.default_rng(seed)
     truth_map = true_map(settings)
+    maps = truth_map[None] if not settings.second_share else np.stack([truth_map, second_map(settings)])
     truth = draw_truth(settings, symmetry, rng, seed)
     kinds = assign_errors(settings.n_particles, plant, rng)
     duplicates = draw_duplicates(truth.micrograph, kinds, plant, settings.pixel_size_angstrom, seed=seed)
@@ -108,7 +112,9 @@ def simulate(
 
     out_dir.mkdir(parents=True, exist_ok=True)
     write_map(out_dir / "true_map.mrc", truth_map, settings.pixel_size_angstrom)
-    images = noisy_images(truth_map, truth, kinds == "junk", duplicates, nuisances, settings, rng, backend)
+    if settings.second_share:
+        write_map(out_dir / "second_map.mrc", maps[1], settings.pixel_size_angstrom)
+    images = noisy_images(maps, truth, kinds == "junk", duplicates, nuisances, settings, rng, backend)
     precision = np.float16 if settings.half_precision else np.float32
     write_stack(out_dir / STACK, images, settings.pixel_size_angstrom, dtype=precision)
     names = [f"{i + 1:06d}@{STACK}" for i in range(settings.n_particles)]
@@ -120,6 +126,8 @@ def simulate(
         table = table.append_column("duplicate_of", duplicates.originals(ids))
     if truth.bfactor_angstrom2.any():
         table = table.append_column("bfactor_angstrom2", pa.array(truth.bfactor_angstrom2))
+    if settings.second_share:
+        table = table.append_column("state", pa.array(truth.state))
     if settings.micrograph_scale_spread:
         table = table.append_column("scale", pa.array(nuisances.scales))
     write_table(out_dir / "truth.parquet", table, seed=seed)
@@ -152,10 +160,20 @@ def true_map(settings: Simulate) -> Floats32:
     return volume
 
 
+def second_map(settings: Simulate) -> Floats32:
+    """The map of the molecule's second state."""
+    return density_map(
+        second_state_atoms(settings.molecule, settings.second_state),
+        box=settings.box,
+        pixel_size_angstrom=settings.pixel_size_angstrom,
+        bfactor=settings.bfactor_angstrom2,
+    )
+
+
 def draw_truth(settings: Simulate, symmetry: str, rng: np.random.Generator, seed: int) -> Truth:
     """Draw poses, shifts and defoci; the particles of a micrograph have similar defoci.
 
-    B-factors have a generator of their own: data sets of one ``seed`` differ in nothing else.
+    B-factors and states have generators of their own: data sets of one ``seed`` differ in nothing else.
     """
     n = settings.n_particles
     rotations = true_rotations(settings, symmetry, rng)
@@ -166,7 +184,8 @@ def draw_truth(settings: Simulate, symmetry: str, rng: np.random.Generator, seed
     angle = rng.uniform(0.0, 180.0, settings.n_micrographs)[micrograph]
     defocus = np.stack([mean + difference / 2, mean - difference / 2, angle], axis=1)
     shifts = rng.normal(0.0, settings.shift_angstrom, (n, 2))
-    return Truth(rotations, shifts, defocus, micrograph, own_bfactors(settings, micrograph, seed))
+    state = affected(n, settings.second_share, stream(seed, "state")).astype(np.int8)
+    return Truth(rotations, shifts, defocus, micrograph, own_bfactors(settings, micrograph, seed), state)
 
 
 def own_bfactors(settings: Simulate, micrograph: Ints, seed: int) -> Floats:
@@ -179,12 +198,13 @@ def own_bfactors(settings: Simulate, micrograph: Ints, seed: int) -> Floats:
 def with_duplicates(truth: Truth, duplicates: Duplicates, pixel_size_angstrom: float) -> Truth:
     """The truth in which each duplicate has its original's pose and defocus, and a shift that says where it was cut."""
     rotations, shifts, defocus = truth.rotations.copy(), truth.shifts_angstrom.copy(), truth.defocus.copy()
-    bfactor = truth.bfactor_angstrom2.copy()
+    bfactor, state = truth.bfactor_angstrom2.copy(), truth.state.copy()
     rotations[duplicates.row] = rotations[duplicates.original]
     defocus[duplicates.row] = defocus[duplicates.original]
     bfactor[duplicates.row] = bfactor[duplicates.original]
+    state[duplicates.row] = state[duplicates.original]
     shifts[duplicates.row] = shifts[duplicates.original] + duplicates.offset * pixel_size_angstrom
-    return Truth(rotations, shifts, defocus, truth.micrograph, bfactor)
+    return Truth(rotations, shifts, defocus, truth.micrograph, bfactor, state)
 
 
 def true_rotations(settings: Simulate, symmetry: str, rng: np.random.Generator) -> Floats:
@@ -233,7 +253,7 @@ def preferred_rotations(
 
 
 def noisy_images(
-    volume: Floats32,
+    maps: Floats32,
     truth: Truth,
     junk: NDArray[np.bool_],
     duplicates: Duplicates,
@@ -242,8 +262,10 @@ def noisy_images(
     rng: np.random.Generator,
     backend: Backend,
 ) -> Iterator[Floats32]:
-    """Batches of images with unit noise; the signal is scaled to the wanted ratio, found on a first batch without
-    B-factors of its own."""
+    """Batches of images of one of the ``maps`` ``(states, n, n, n)`` each, with unit noise.
+
+    The signal is scaled to the wanted ratio, found on a first batch of the first state without B-factors of its own.
+    """
     box = settings.box
     draw_noise = noise_source(settings, box + duplicates.reach)
 
@@ -253,10 +275,10 @@ def noisy_images(
             noise += gradients(settings.background, 1, side, seeded)
         return noise[0], float(np.exp(seeded.normal(0.0, settings.scale_spread)))
 
-    disc = particle_disc(volume)
-    grid = backend.to_device(map_to_grid(volume, simulation_grid(settings))[None])
+    disc = particle_disc(maps[0])
+    grid = backend.to_device(np.stack([map_to_grid(volume, simulation_grid(settings)) for volume in maps]))
     first = np.flatnonzero(~junk)[:512] if not junk.all() else np.arange(min(512, len(junk)))
-    sharp = replace(truth, bfactor_angstrom2=np.zeros_like(truth.bfactor_angstrom2))
+    sharp = replace(truth, bfactor_angstrom2=np.zeros(len(junk)), state=np.zeros(len(junk), dtype=np.int8))
     clean = clean_images(grid, sharp, first, settings, backend)
     amplitude = np.float32(np.sqrt(settings.snr / clean[:, disc].var(axis=1).mean()))
     with tqdm(total=len(junk), desc="simulate", unit="image", disable=None) as bar:
@@ -291,7 +313,7 @@ def neighbours(
     """The molecule at random poses at the edge of the images of some particles, ``(m, n, n)``, with their CTF."""
     m = len(rows)
     of_image = truth.defocus[rows], truth.micrograph[rows], truth.bfactor_angstrom2[rows]
-    others = Truth(random_rotations(m, rng), np.zeros((m, 2)), *of_image)
+    others = Truth(random_rotations(m, rng), np.zeros((m, 2)), *of_image, np.zeros(m, dtype=np.int8))
     return at_the_edge(clean_images(grid, others, np.arange(m), settings, backend), rng)
 
 
@@ -376,10 +398,10 @@ def particle_disc(volume: Floats32) -> NDArray[np.bool_]:
 
 
 def clean_images(grid: Any, truth: Truth, rows: NDArray[np.int64], settings: Simulate, backend: Backend) -> Floats32:
-    """S C P x for some particles, ``(m, n, n)``, of a map's grid; the CTF is the reference formula."""
+    """S C P x for some particles, ``(m, n, n)``, of the grids of the states' maps; the CTF is the reference formula."""
     box, optics = settings.box, optics_of(settings)
     frame = ImageGeometry.of(optics, simulation_grid(settings))
-    slices = backend.to_host(project(grid, truth.rotations[rows], np.zeros(len(rows), dtype=np.int32), frame, backend))
+    slices = backend.to_host(project(grid, truth.rotations[rows], truth.state[rows].astype(np.int32), frame, backend))
     r = frame.limit
     ky, kx = np.mgrid[-r : r + 1, 0 : r + 1]
     step = 1.0 / (box * settings.pixel_size_angstrom)

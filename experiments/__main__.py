@@ -74,17 +74,29 @@ def classifiers(
 
 
 @app.command()
+def states(
+    part: Annotated[list[str] | None, typer.Argument(help="beginnings of names (missing, trouble-)")] = None,
+    cores: Annotated[int, typer.Option(help="to use (default: all)", min=1)] = available_cores(),
+) -> None:
+    """Look for planted second states, and for ones that are not there; what is measured is not run again."""
+    from experiments.states import run
+
+    run(part or [], cores=cores)
+
+
+@app.command()
 def table() -> None:
-    """Write the pages of docs/measurements on experiments, trouble, unequal quality, weighting and classifiers."""
+    """Write the pages of docs/measurements on experiments, trouble, quality, weighting, classifiers and states."""
     from experiments import (  # matplotlib is not needed otherwise
         classifiers_page,
         page,
         quality_page,
         solvers_page,
+        states_page,
         trouble_page,
     )
 
-    modules = (page, trouble_page, quality_page, solvers_page, classifiers_page)
+    modules = (page, trouble_page, quality_page, solvers_page, classifiers_page, states_page)
     for written in (module.write_page() for module in modules):
         if written:
             print(f"{written} written")

@@ -23,12 +23,23 @@ from cryocore.commands.residuals import residuals
 from cryocore.commands.reslog import reslog
 from cryocore.commands.stage_verbs import VERBS as STAGES
 from cryocore.commands.stages.audit import audit
+from cryocore.commands.states import states
 from cryocore.commands.status import status
 from cryocore.commands.train import train
 from cryocore.commands.transfer_selection import transfer_selection
 
 VERBS = {
-    "Questions to a run": (status, replay, micrograph_quality, loss_distribution, orientation, reslog, dropped, audit),
+    "Questions to a run": (
+        status,
+        replay,
+        micrograph_quality,
+        loss_distribution,
+        orientation,
+        reslog,
+        dropped,
+        states,
+        audit,
+    ),
     "After a run": (gallery, postprocess, transfer_selection, residuals, train),
     "Files and formats": (check, info, convert, import_log),
     "Stages of a run, one by one": STAGES,

@@ -22,8 +22,7 @@ class Simulate(Section):
         default=150.0, ge=0.0, description="fall-off exp(-B s²/4) of the molecule's transform"
     )
     second_state: Literal["missing", "turned", "broken"] = Field(
-        default="missing",
-        description="a fifth of each asymmetric unit missing, or turned by 25 degrees; broken: missing of one unit",
+        default="missing", description="a fifth of each asymmetric unit, or of one"
     )
     second_share: Rate = Field(default=0.0, description="share of the images that show the second state")
     volume: FileName | None = Field(default=None, description="MRC map to use instead of a molecule")

@@ -3,6 +3,10 @@
 FILE = "left_out.json"
 FIGURE = "left_out_map"
 """What ``look`` writes beside a picture of each group of particles."""
+STATES_FILE = "states.json"
+STATES_TABLE = "states.parquet"
+STATES_FIGURE = "states"
+"""What it writes of a second state."""
 TITLES = {
     "selected": "Selected",
     "borderline": "At the edge",

@@ -1,4 +1,4 @@
-"""The stage: pictures of particles, selected and left out, and the map of what is left out, for the report."""
+"""The stage: pictures of particles, selected and left out, the map of what is left out, and states, for the report."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from cryocore.errors import InputError
 from cryocore.explore.dropped import dropped
 from cryocore.explore.dropped.figures import dropped_figure
 from cryocore.explore.gallery import Seen, strips, write_gallery
-from cryocore.explore.left_out import FIGURE, FILE
+from cryocore.explore.left_out import FIGURE, FILE, STATES_FILE
+from cryocore.explore.states import states
+from cryocore.explore.states.output import write_states
 from cryocore.figures.look import save
 from cryocore.tables.io import write_json
 
@@ -24,10 +26,12 @@ log = logging.getLogger(__name__)
 
 
 def look(run_dir: Path, out_dir: Path, *, number: str, seed: int, backend: Backend) -> None:
-    """Write pictures of particles of a round, what the map of those that it leaves out is like, and its figure.
+    """Write pictures of particles of a round, what the map of those that it leaves out is like, and its figure; and
+    whether the particles are in more than one state.
 
     ``left_out.json`` has the groups of particles with their sizes, and under ``map`` what
-    :meth:`cryocore.explore.dropped.Dropped.as_dict` gives, or why there is no such map.
+    :meth:`cryocore.explore.dropped.Dropped.as_dict` gives, or why there is no such map; ``states.json`` what
+    :meth:`cryocore.explore.states.States.as_dict` gives, or why no state is looked for.
 
     Parameters
     ----------
@@ -51,4 +55,18 @@ def look(run_dir: Path, out_dir: Path, *, number: str, seed: int, backend: Backe
         plt.close(figure)
         told["map"] = left_out.as_dict()
     write_json(out_dir / FILE, told)
+    look_for_states(seen, out_dir, seed)
     log.info("round %d: pictures of %d groups", seen.log.number, len(found))
+
+
+def look_for_states(seen: Seen, out_dir: Path, seed: int) -> None:
+    """Write whether the particles of a round are in more than one state, and what a second one is like."""
+    try:
+        found = states(seen, seed=seed)
+    except InputError as error:
+        reason = f"States are not looked for: {error.problem}."
+        write_json(out_dir / STATES_FILE, {"sentence": reason, "points": [], "warning": None, "second": None})
+        return
+    write_states(found, seen.data.ids, out_dir)
+    write_json(out_dir / STATES_FILE, found.as_dict())
+    log.log(logging.WARNING if found.warning else logging.INFO, found.text)

@@ -40,6 +40,7 @@ from cryocore.report.page import Contents, Provenance, figure_file, write_report
 from cryocore.report.quality import quality_section
 from cryocore.report.reasons import reasons_section
 from cryocore.report.section import Drawing, Section
+from cryocore.report.states import states_section
 from cryocore.report.verdict import recommended_sentence, warnings
 from cryocore.tables.io import atomic_path, read_table, table_metadata, write_table
 from cryocore.tables.particles import Particles
@@ -156,7 +157,7 @@ def findings(run_dir: Path, n_rounds: int, settings: dict[str, Any], assessed: s
     last, seed = rounds[-1]["round"], int(settings.get("seed", 0))
     sections = [
         reasons_section(rounds[stop.recommended], rounds[max(stop.recommended - 1, 0)], assessed),
-        *filter(None, [left_out_section(run_dir / "left_out")]),
+        *filter(None, [left_out_section(run_dir / "left_out"), states_section(run_dir / "left_out")]),
         cuts_section(run_dir, last),
         loss_section(run_dir, last, seed=seed),
         orientation_section(run_dir, rounds, seed=seed),

@@ -97,7 +97,17 @@ NEEDS: dict[str, Need] = {
     "gather": Need(195, particle=1500, cpu_us_particle=30),
     "select": Need(185, particle=1500, cpu_us_particle=50),
     "validate": Need(170, voxel=40, particle=1500, cpu_us_particle=50, cpu_us_padded=0.1),
-    "look": Need(350, 370, padded=24, padded_symmetric=34, voxel=60, particle=700, cpu_ms=2.0, cpu_us_padded=1.5),
+    "look": Need(
+        420,
+        370,
+        padded=24,
+        padded_symmetric=34,
+        voxel=60,
+        particle=700,
+        cpu_ms=2.0,
+        cpu_us_padded=1.5,
+        cpu_us_particle=1000,
+    ),
     "report": Need(800, voxel=40, particle=1200, cpu_us_particle=300, cpu_us_padded=0.5),
     "audit": Need(400, 370, padded=60, particle=4000, voxel=60, cpu_ms=25.0, cpu_us_padded=10.0, cpu_us_particle=3000),
 }

@@ -169,8 +169,10 @@ def dropped(run_dir: Path, backend: Backend, *, number: str = "last", seed: int 
     selected = read_subset(subset, data)[1]
     sets = drawn(selected, data.column("half"), data.ids, seed)
     halves = {
-        name: half_maps(data, sets[name], grid, mask, group, backend, opened.source, f"{name}, {sets[name].sum():,}")
-        for name in SETS
+        name: half_maps(
+            data, members.astype(np.float32), grid, mask, group, backend, opened.source, f"{name}, {members.sum():,}"
+        )
+        for name, members in sets.items()
     }
     parts = []
     for name, (first, second) in halves.items():
@@ -221,7 +223,7 @@ def drawn(selected: Bools, half: NDArray[np.int8], ids: NDArray[np.uint64], seed
 
 def half_maps(
     data: Particles,
-    members: Bools,
+    weights: Floats32,
     grid: FourierGrid,
     mask: Floats32,
     group: Floats,
@@ -229,8 +231,8 @@ def half_maps(
     source: Source,
     progress: str,
 ) -> Floats32:
-    """Masked half maps ``(2, n, n, n)`` of some particles, all of the same weight."""
-    sums = accumulate(data, members.astype(np.float32), grid, backend, None, source, progress=progress)
+    """Masked half maps ``(2, n, n, n)`` of particles with weights ``(n,)``."""
+    sums = accumulate(data, weights, grid, backend, None, source, progress=progress)
     solver = Solver(symmetrise(sums, group, backend), group)
     return np.stack([solver.half(h) * mask for h in (0, 1)])
 

@@ -17,7 +17,7 @@ from scipy.ndimage import map_coordinates, spline_filter
 from cryocore.geometry.rotations import rotations_by_angle
 from cryocore.types import Floats, Floats32
 
-CENTRES = 28
+CENTRES = 48
 """Of a molecule without symmetry."""
 FEWEST_CENTRES = 6
 """Of one with symmetry, in its asymmetric unit."""

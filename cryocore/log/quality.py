@@ -42,10 +42,9 @@ from cryocore.log.bands import (
     times,
     without_envelope,
 )
-from cryocore.log.names import APPLIED_BFACTOR, APPLIED_SCALE, LIKELY_KIND, MIXTURE, SPOILT
+from cryocore.log.names import APPLIED_BFACTOR, APPLIED_SCALE, MIXTURE
 from cryocore.log.quality_within import Within
 from cryocore.log.rounds import LogRound
-from cryocore.statistics import posterior
 from cryocore.tables.particles import QUALITY
 from cryocore.types import Floats, Floats32, Ints
 
@@ -457,7 +456,7 @@ class Members:
     @classmethod
     def of(cls, log_round: LogRound) -> Members:
         """From the columns of a log."""
-        columns = log_round.read(["half", "optics_group", MIXTURE])
+        columns = log_round.read(["half", "optics_group"])
         half, group = columns["half"].astype(np.int64) - 1, columns["optics_group"].astype(np.int64)
         named = log_round.labels("micrograph")
         code = np.zeros(len(half), dtype=np.int64) if named is None else named[0].astype(np.int64)
@@ -465,10 +464,7 @@ class Members:
         nodes, node = np.unique((code * n_groups + group) * 2 + half, return_inverse=True)
         groups, of_node = np.unique(nodes // 2 % n_groups * 2 + nodes % 2, return_inverse=True)
         micrograph = np.unique(nodes // 2, return_inverse=True)[1]
-        weight = posterior(columns[MIXTURE].astype(np.float64))
-        kinds = log_round.labels(LIKELY_KIND)
-        if kinds is not None and SPOILT in kinds[1]:
-            weight[kinds[0] == kinds[1].index(SPOILT)] = 0.0
+        weight = log_round.worth()
         known = [name for name in (APPLIED_BFACTOR, APPLIED_SCALE) if name in log_round.columns]
         applied = {name: log_round.values(name).astype(np.float64) for name in known}
         return cls(half, weight, node, micrograph[node], applied, Tree(of_node, groups % 2))

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from cryocore.errors import InputError
 from cryocore.log.columns import numeric_columns
-from cryocore.log.names import APPLIED, MIXTURE, TRUTH
+from cryocore.log.names import APPLIED, LIKELY_KIND, MIXTURE, SPOILT, TRUTH
 from cryocore.maps.curves import FscCurves
 from cryocore.statistics import posterior
 from cryocore.tables.io import as_numpy, open_table, read_schema, read_table, table_metadata
 from cryocore.tables.particles import QUALITY, require_same_particles
-from cryocore.types import Floats32, Ids
+from cryocore.types import Floats, Floats32, Ids
 
 log = logging.getLogger(__name__)
 
@@ -134,6 +134,19 @@ class LogRound:
         if odds is None or not np.isfinite(odds).any():
             return None
         return posterior(odds).astype(np.float32)
+
+    def worth(self) -> Floats:
+        """Probability of being correct ``(n,)`` where the image has nothing else in it; 0 where it has.
+
+        Raises
+        ------
+        InputError  if the log has no log odds.
+        """
+        worth = posterior(self.values(MIXTURE).astype(np.float64))
+        kinds = self.labels(LIKELY_KIND)
+        if kinds is not None and SPOILT in kinds[1]:
+            worth[kinds[0] == kinds[1].index(SPOILT)] = 0.0
+        return worth
 
 
 def _filled(values: pa.ChunkedArray, value: int) -> NDArray[Any]:

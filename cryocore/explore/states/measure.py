@@ -24,7 +24,6 @@ from cryocore.imaging.prepare import Prepared
 from cryocore.imaging.solve import Solver
 from cryocore.log.names import MIXTURE
 from cryocore.maps.mrc import read_map
-from cryocore.statistics import posterior
 from cryocore.types import Bools, Floats, Floats32, Ints
 
 STREAM = 25
@@ -263,7 +262,7 @@ class _Search:
         mask = coarse_map(whole, grid.box)
         optics = seen.data.optics
         like = [o.box == optics[0].box and o.pixel_size_angstrom == optics[0].pixel_size_angstrom for o in optics]
-        weight = posterior(seen.log.values(MIXTURE).astype(np.float64))
+        weight = seen.log.worth()
         known = np.asarray(like)[seen.data.column("optics_group")] & (weight > 0)
         noise = [[np.inf if v is None else v for v in row] for row in seen.log.metadata["noise_power"]]
         density = Density.of(maps.mean(axis=0), mask, grid.pixel_size_angstrom, seen.comparison.group)

@@ -195,16 +195,6 @@ def mask(wildcards):
     return "<results>/round_0/mask.mrc" if int(wildcards.r) > 0 else own
 
 
-def previous_sums(sums):
-    """The sums of the round before, of the pattern ``sums``, which a round changes; every so often none."""
-
-    def of_round(wildcards):
-        r = int(wildcards.r)
-        return sums.replace("{r}", str(r - 1)) if r % CONFIG.reconstruct.full_every else []
-
-    return of_round
-
-
 def given_model():
     """The description of a classifier that was made before, if the configuration names its folder."""
     model = CONFIG.classify.model
@@ -216,14 +206,24 @@ def given_model():
     return given(str(Path(model) / "model.json"))
 
 
-def before(file):
-    """The file of the round before: round r keeps particles by the scores of that one."""
-    return lambda wildcards: file and file.replace("{r}", str(int(wildcards.r) - 1))
+def before(file, has=lambda r: True):
+    """The file of the round before, of the pattern ``file``; none for rounds that do not have one: ``has(r)`` is 0."""
+
+    def of_round(wildcards):
+        r = int(wildcards.r)
+        return file.replace("{r}", str(r - 1)) if file and has(r) else []
+
+    return of_round
 
 
 def before_if_selected(file):
     """The file of the round before; none where that one had all particles."""
-    return lambda wildcards: file.replace("{r}", str(int(wildcards.r) - 1)) if int(wildcards.r) > 1 else []
+    return before(file, lambda r: r > 1)
+
+
+def previous_sums(sums):
+    """The sums of the round before, which a round changes; every so often none."""
+    return before(sums, lambda r: r % CONFIG.reconstruct.full_every)
 
 
 def shown(file, caption, what):

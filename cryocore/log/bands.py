@@ -108,6 +108,25 @@ def matches(matched: Floats, energy: Floats, envelopes: Floats) -> tuple[Floats,
     return times(matched, envelopes), times(energy, envelopes**2)
 
 
+def over_scales(matched: Floats, energy: Floats, spread: float) -> Floats:
+    """Log-likelihood g c - ½ g² e of what has c ``matched`` and e ``energy``, integrated over scales g that are normal
+    about 1 with a standard deviation ``spread``."""
+    found = matched - 0.5 * energy
+    if spread > 0.0:
+        left = 1.0 + spread**2 * energy
+        found += 0.5 * spread**2 * (matched - energy) ** 2 / left - 0.5 * np.log(left)
+    return found
+
+
+def moments(log_density: Floats, mean: Floats, sd: Floats | float = 0.0) -> tuple[Floats, Floats]:
+    """Mean and standard deviation ``(n,)`` of what has a ``mean`` and an ``sd`` at each point of a density
+    ``(n, points)``."""
+    density = np.exp(log_density - log_density.max(axis=1, keepdims=True))
+    density /= density.sum(axis=1, keepdims=True)
+    centre = np.sum(density * mean, axis=1)
+    return centre, np.sqrt(np.sum(density * ((mean - centre[:, None]) ** 2 + np.square(sd)), axis=1))
+
+
 def times(rows: Floats, matrix: Floats) -> Floats:
     """``rows @ matrix.T`` in an order of sums that does not depend on the number of cores."""
     return np.asarray(np.einsum("nk,mk->nm", rows, matrix))

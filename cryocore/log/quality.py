@@ -36,8 +36,10 @@ from cryocore.log.bands import (
     GAIN_COUNT,
     matches,
     mean_squared_frequency,
+    moments,
     noise_level,
     of_nodes,
+    over_scales,
     signal_to_noise,
     times,
     without_envelope,
@@ -191,11 +193,7 @@ class Likelihood:
 
     def integrated(self, spread: float) -> Floats:
         """For scales of micrographs of a standard deviation ``spread`` about 1, ``(nodes, points)``."""
-        found = self.constant + self.matched - 0.5 * self.energy
-        if spread > 0.0:
-            left = 1.0 + spread**2 * self.energy
-            found += 0.5 * spread**2 * (self.matched - self.energy) ** 2 / left - 0.5 * np.log(left)
-        return found
+        return self.constant + over_scales(self.matched, self.energy, spread)
 
     def scale(self, spread: float) -> tuple[Floats, Floats]:
         """Mean and standard deviation of the scale at each B, ``(nodes, points)``; 1 and 0 without a spread."""
@@ -296,26 +294,17 @@ class Beliefs:
             return np.zeros(len(self.total)), np.zeros(len(self.total))
         # between values of the grid B is known to a step of it, evenly
         step = self.grid.values[1] - self.grid.values[0]
-        return _moments(self.total, self.grid.values[None], step / np.sqrt(12.0))
+        return moments(self.total, self.grid.values[None], step / np.sqrt(12.0))
 
     def scales(self) -> tuple[Floats, Floats]:
         """Mean and standard deviation ``(nodes,)`` of the scale of each micrograph."""
-        return _moments(self.total, *self.likelihood.scale(self.spreads.micrograph_scale))
+        return moments(self.total, *self.likelihood.scale(self.spreads.micrograph_scale))
 
 
 def _below(log_values: Floats, kernel: Floats) -> Floats:
     """Log density of what is spread by a kernel about a value of log density ``(n, points)``."""
     density = np.exp(log_values - log_values.max(axis=1, keepdims=True))
     return np.log(np.maximum(times(density, kernel.T), TINY))
-
-
-def _moments(log_density: Floats, mean: Floats, sd: Floats | float) -> tuple[Floats, Floats]:
-    """Mean and standard deviation ``(n,)`` of what has a ``mean`` and an ``sd`` at each point of a density
-    ``(n, points)``."""
-    density = np.exp(log_density - log_density.max(axis=1, keepdims=True))
-    density /= density.sum(axis=1, keepdims=True)
-    centre = np.sum(density * mean, axis=1)
-    return centre, np.sqrt(np.sum(density * ((mean - centre[:, None]) ** 2 + np.square(sd)), axis=1))
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cryocore.log.bands import matches
+from cryocore.log.bands import matches, moments, over_scales
 from cryocore.types import Floats
 
 SIGNIFICANT = 5.0
@@ -31,7 +31,6 @@ PARTS = np.array([0.15, 0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85, 1.0])
 no straight line."""
 POINTS, REACH = 33, 3.5
 """Values of B in the grid, and its end in standard deviations."""
-TINY = 1e-290
 
 
 def variance_of_products(matched: Floats, energy: Floats, weight: Floats, frequency2: Floats) -> tuple[float, float]:
@@ -91,31 +90,22 @@ class Within:
         if not (SIGNIFICANT_AGAIN if again else SIGNIFICANT) * error < variance <= most**2:
             return None
         tried = [cls(float(part * np.sqrt(variance)), scale, frequency2) for part in PARTS]
-        return max(tried, key=lambda one: float(weight @ one.evidence(matched, energy)))
+        return max(tried, key=lambda one: float(np.sum(weight * one.evidence(matched, energy))))
 
     def bfactors(self, matched: Floats, energy: Floats) -> tuple[Floats, Floats]:
         """Posterior mean and standard deviation ``(n,)`` of the B of particles about that of the micrograph, Å²."""
-        density, _ = self._posterior(matched, energy)
-        mean = density @ self._grid
-        return mean, np.sqrt(np.maximum(density @ self._grid**2 - mean**2, 0.0))
+        return moments(self._log_density(matched, energy), self._grid)
 
     def evidence(self, matched: Floats, energy: Floats) -> Floats:
         """Log-likelihood of the spread by each particle, ``(n,)``."""
-        return self._posterior(matched, energy)[1]
+        return np.asarray(np.logaddexp.reduce(self._log_density(matched, energy), axis=1))
 
     @property
     def _grid(self) -> Floats:
         return np.linspace(-REACH * self.spread, REACH * self.spread, POINTS)
 
-    def _posterior(self, matched: Floats, energy: Floats) -> tuple[Floats, Floats]:
-        """Probability of each B of the grid ``(n, points)``, and the logarithm of the evidence ``(n,)``."""
+    def _log_density(self, matched: Floats, energy: Floats) -> Floats:
+        """Of each B of the grid, ``(n, points)``; its sum is the evidence."""
         envelopes = np.exp(-0.25 * self._grid[:, None] * self.frequency2)
-        n, d = matches(matched, energy, envelopes)
-        left = 1.0 + self.scale**2 * d
-        log_density = n - 0.5 * d + 0.5 * self.scale**2 * (n - d) ** 2 / left - 0.5 * np.log(left)
         prior = np.exp(-0.5 * (self._grid / self.spread) ** 2)
-        log_density += np.log(prior / prior.sum())
-        top = log_density.max(axis=1, keepdims=True)
-        density = np.exp(log_density - top)
-        total = density.sum(axis=1, keepdims=True)
-        return density / total, (top + np.log(np.maximum(total, TINY)))[:, 0]
+        return over_scales(*matches(matched, energy, envelopes), self.scale) + np.log(prior / prior.sum())

@@ -38,8 +38,20 @@ class Panel:
     x_label: str = "resolution (Å)"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """Where a drawing is within its picture."""
+
+    width: int = WIDTH
+    height: int = HEIGHT
+    left: int = LEFT
+    right: int = RIGHT
+    top: int = TOP
+    bottom: int = BOTTOM
+
+
 @dataclass(frozen=True)
-class Chart:
+class Chart(Frame):
     """All panels on one axis of resolution: ``places`` along it and ``resolution`` (Å) of every shell from 1."""
 
     panels: tuple[Panel, ...]
@@ -47,12 +59,6 @@ class Chart:
     x_ticks: tuple[Tick, ...]
     places: tuple[float, ...]
     resolution: tuple[float, ...]
-    width: int = WIDTH
-    height: int = HEIGHT
-    left: int = LEFT
-    right: int = RIGHT
-    top: int = TOP
-    bottom: int = BOTTOM
 
 
 def fsc_chart(curves: Sequence[Curve]) -> Chart:

@@ -24,11 +24,10 @@ from cryocore.maps.fsc import RESOLUTION_FSC
 from cryocore.report.chart import (
     BOTTOM,
     FSC_RANGE,
-    HEIGHT,
     LEFT,
     RIGHT,
     TOP,
-    WIDTH,
+    Frame,
     Tick,
     across,
     linear_axis,
@@ -55,7 +54,7 @@ NUMBERS = (
 
 
 @dataclass(frozen=True)
-class Axes:
+class Axes(Frame):
     """The frame of a drawing, as ``Panel`` and ``Chart`` have it in one."""
 
     title: str
@@ -64,12 +63,6 @@ class Axes:
     x_ticks: tuple[Tick, ...] = ()
     y_ticks: tuple[Tick, ...] = ()
     threshold: Tick | None = None
-    width: int = WIDTH
-    height: int = HEIGHT
-    left: int = LEFT
-    right: int = RIGHT
-    top: int = TOP
-    bottom: int = BOTTOM
 
 
 @dataclass(frozen=True)

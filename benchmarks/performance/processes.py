@@ -13,9 +13,14 @@ Times = dict[str, float]
 LONG_SECONDS = 20.0
 """What takes longer than this is run once: noise is a small part of it."""
 
-START_UP = "import cryocore.reconstruct; from cryocore.backend import get_backend; get_backend('cpu')"
+START_UP = """
+import cryocore.commands, cryocore.reconstruct
+from cryocore.backend import get_backend
+get_backend("cpu")
+"""
 RECONSTRUCT = """
 import json, sys
+import cryocore.commands
 from pathlib import Path
 from cryocore.backend import get_backend
 from cryocore.config.reconstruct import Reconstruct
@@ -27,6 +32,7 @@ reconstruct(Path(how["particles"]), subset, None, settings=Reconstruct(padding=h
 """
 SCORE = """
 import sys
+import cryocore.commands
 from pathlib import Path
 from cryocore.backend import get_backend
 from cryocore.config.score import Score

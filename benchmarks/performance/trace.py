@@ -39,7 +39,7 @@ STEPS: list[tuple[Any, str, str]] = [
     (stage, "choose_mask", "mask"),
     (stage, "half_map_fsc", "FSC"),
     (stage, "write_map", "write maps"),
-    (stage, "sampling_density", "sampling density"),
+    (stage, "own_divisor", "sampling density"),
 ]
 """Where a function lives, its name, and the step that its time counts for; time of steps inside it is theirs."""
 

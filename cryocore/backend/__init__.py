@@ -8,10 +8,10 @@ from __future__ import annotations
 import logging
 
 from cryocore.backend.base import Backend, Kernel, constant
-from cryocore.backend.cpu import CpuBackend
+from cryocore.backend.cpu import CpuBackend, host
 from cryocore.errors import InputError
 
-__all__ = ["Backend", "CpuBackend", "Kernel", "constant", "get_backend"]
+__all__ = ["Backend", "CpuBackend", "Kernel", "constant", "get_backend", "host"]
 
 log = logging.getLogger(__name__)
 

@@ -144,8 +144,11 @@ class Backend(Protocol):
     def launch(self, kernel: Kernel, args: tuple[Any, ...], *, items: int) -> None:
         """Run a kernel over ``items`` independent pieces of work."""
 
-    def rfft2(self, images: Any) -> Any:
-        """Unnormalised transforms ``(n, d, d//2+1)`` complex64 of images ``(n, d, d)``."""
+    def rfft2(self, images: Any, width: int | None = None) -> Any:
+        """Unnormalised transforms ``(n, d, d//2+1)`` complex64 of images ``(n, d, d)`` float32.
+
+        The first ``width`` coefficients of each row, all by default, are valid, until the next call.
+        """
 
     def to_device(self, array: Any) -> Any:
         """A copy (or, on the CPU, the array itself) that kernels can read."""

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 
 from cryocore.backend.base import Kernel, kernel_files, kernel_source, signatures
@@ -36,6 +35,7 @@ SAME_ROUNDING = "-ffp-contract=off"
 bits on every x86-64 processor."""
 CFLAGS_VARIABLE = "CRYOCORE_CFLAGS"
 """The environment variable whose flags come after these, and win."""
+FORWARD = Kernel("host/fourier.cpp", "forward_planes")
 _KINDS = {"p": ctypes.c_void_p, "i": ctypes.c_int, "f": ctypes.c_float}
 
 
@@ -80,9 +80,13 @@ class CpuBackend:
             self._scratch[name] = np.empty(n_bytes, dtype=np.uint8)
         return self._scratch[name][:n_bytes].view(dtype).reshape(shape)
 
-    def rfft2(self, images: Any) -> Any:
-        """Unnormalised transforms of a batch of images."""
-        return scipy.fft.rfft2(images, workers=self.threads)
+    def rfft2(self, images: Any, width: int | None = None) -> Any:
+        """Unnormalised transforms of a batch of images, in the memory of the last ones."""
+        n, d = images.shape[:2]
+        out = self.scratch("transforms", (n, d, d // 2 + 1), np.complex64)
+        window = n, 0, d, 0, d, d
+        self.launch(FORWARD, (images, *window, width or d // 2 + 1, out), items=n)
+        return out
 
     def to_device(self, array: Any) -> Any:
         """The array itself, contiguous."""
@@ -97,6 +101,16 @@ class CpuBackend:
 
     def require_room(self, n_bytes: int, what: str, fix: str) -> None:
         """Nothing: jobs ask for the memory that they need (:mod:`cryocore.workflow.resources`)."""
+
+
+def host() -> CpuBackend:
+    """The CPU, whatever device the images are on: for maps, which are made and finished there."""
+    return _host(available_cores())
+
+
+@cache
+def _host(threads: int) -> CpuBackend:
+    return CpuBackend(threads)
 
 
 def _argument(kind: str, value: Any) -> Any:

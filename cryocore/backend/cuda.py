@@ -141,7 +141,7 @@ class CudaBackend:
         """An array of any content; CuPy keeps freed memory for the next one."""
         return self.xp.empty(shape, dtype=dtype)
 
-    def rfft2(self, images: Any) -> Any:
+    def rfft2(self, images: Any, width: int | None = None) -> Any:
         """Unnormalised transforms of a batch of images."""
         return self.xp.fft.rfft2(images)
 

@@ -60,7 +60,7 @@ def prepare(images: Images, particles: Particles, frame: ImageGeometry, backend:
         # transforms stay in the cache until they are used
         size = max(1, backend.cache_bytes // (8 * d * (d // 2 + 1)))
         for part in (slice(i, min(i + size, n)) for i in range(0, n, size)):
-            transforms, m = backend.rfft2(backend.to_device(images[part])), part.stop - part.start
+            transforms, m = backend.rfft2(backend.to_device(images[part]), r + 1), part.stop - part.start
             inputs = (transforms, backend.to_device(terms[part]), common, even, odd)
             backend.launch(PIXELS, (*inputs, m, d, r, mode, unit, image[part], ctf[part]), items=m)
     if frame.gain != 1.0:

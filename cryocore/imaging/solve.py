@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 
+from cryocore.backend import Kernel, host
 from cryocore.cores import in_threads
 from cryocore.imaging.grid import FourierGrid, FourierSums
-from cryocore.imaging.volumes import ball_reach, grid_to_map, interpolation_factor, shell_means, shell_of_square
+from cryocore.imaging.volumes import grid_to_map, interpolation_factor, shell_means, shell_of_square
 from cryocore.types import Floats, Floats32
-
-Window = tuple[slice, slice]
-Planes = Callable[[int, Window], tuple[NDArray[np.complex64], Floats32]]
 
 FLOOR = 1e-3
 """The denominator is kept above this share of its shell's mean."""
@@ -24,7 +20,7 @@ are; from 0.3 on scores of small errors suffer."""
 
 
 class Solver:
-    """Solves the sums of one grid, plane by plane, so that no other array of their size is needed.
+    """Solves the sums of one grid, without another array of their size.
 
     Parameters
     ----------
@@ -37,46 +33,30 @@ class Solver:
         self.sums = sums
         self.group = group
         self.means = [shell_means(denominator, sums.grid) for denominator in sums.denominator]
-        self._shells = shell_of_square(sums.grid)
-        self._squares = _squares(sums.grid.radius)
+        self._shells = shell_of_square(sums.grid)[: sums.grid.radius**2 + 1]
 
-    def solve(self, planes: Planes, mean: Floats, prior: Floats) -> Floats32:
-        """The map ``(n, n, n)`` of numerator / (denominator + prior).
+    def solve(self, halves: slice, mean: Floats, prior: Floats) -> Floats32:
+        """The map ``(n, n, n)`` of numerator / (denominator + prior), added up over half sets.
 
         The denominator is floored at :data:`FLOOR` of its shell mean, and the mean of the map is 0.
 
         Parameters
         ----------
-        planes : gives numerator and denominator of a plane kz, within a window about its origin
         mean, prior : mean of the denominator, and what is added to it, per shell
         """
-        grid = self.sums.grid
         # outside the ball the floor is infinite: nothing is left there
         floor = np.append(FLOOR * mean, np.inf).astype(np.float32)[self._shells]
         added = np.append(prior, 0.0).astype(np.float32)[self._shells]
-
-        def plane(kz: int) -> NDArray[np.complex64]:
-            reach = ball_reach(grid, kz)
-            numerator, denominator = planes(kz, _about(grid.radius + 1, reach))
-            squares = self._squares[_about(grid.radius, reach)]
-            divisor = np.maximum(denominator, np.take(floor[kz**2 :], squares))
-            if prior.any():
-                divisor += np.take(added[kz**2 :], squares)
-            np.maximum(divisor, np.finfo(np.float32).tiny, out=divisor)
-            values = numerator * np.reciprocal(divisor, out=divisor)
-            if kz == 0:
-                values[reach, reach] = 0
-            return values
-
-        volume = grid_to_map(plane, grid)
-        divide_insertion_and_mates(volume, grid, self.group)
+        sums = self.sums
+        divided = {"denominators": [*sums.denominator[halves]], "floor": floor, "added": added}
+        volume = grid_to_map([*sums.numerator[halves]], sums.grid, **divided)
+        divide_insertion_and_mates(volume, sums.grid, self.group)
         return volume
 
     def half(self, index: int, *, damped: bool = True) -> Floats32:
         """The map of half set 0 or 1, not filtered by resolution; with :data:`DAMPING` or without."""
-        numerator, denominator = self.sums.numerator[index], self.sums.denominator[index]
         damping, mean = DAMPING if damped else 0.0, self.means[index]
-        volume = self.solve(lambda kz, at: (numerator[kz][at], denominator[kz][at]), mean, damping * mean)
+        volume = self.solve(slice(index, index + 1), mean, damping * mean)
         volume *= np.float32(1.0 + damping)
         return volume
 
@@ -85,11 +65,8 @@ class Solver:
 
         See :func:`wiener_prior`.
         """
-        (first, second), (one, two) = self.sums.numerator, self.sums.denominator
         mean = np.sum(self.means, axis=0)
-        return self.solve(
-            lambda kz, at: (first[kz][at] + second[kz][at], one[kz][at] + two[kz][at]), mean, wiener_prior(mean, fsc)
-        )
+        return self.solve(slice(0, 2), mean, wiener_prior(mean, fsc))
 
 
 def wiener_prior(mean: Floats, fsc: Floats) -> Floats:
@@ -106,12 +83,6 @@ def _squares(radius: int) -> NDArray[np.intp]:
     """|k|² of the points of a plane through the origin, ``(2 radius + 1, 2 radius + 1)``."""
     along = np.arange(-radius, radius + 1) ** 2
     return np.asarray(along[:, None] + along, dtype=np.intp)
-
-
-def _about(middle: int, reach: int) -> Window:
-    """The square of so many points about the middle of a plane."""
-    along = slice(middle - reach, middle + reach + 1)
-    return along, along
 
 
 def divide_insertion_and_mates(volume: Floats32, grid: FourierGrid, group: NDArray[np.float64]) -> None:
@@ -147,7 +118,7 @@ def sampling_density(sums: FourierSums) -> Floats32:
 
     Returns ``(2, r+2, 2r+3, 2r+3)``, the layout of ``Grid.of(box, pixel_size, 1, last_shell)``.
     """
-    return np.stack([_floored(_smooth(sums, denominator.__getitem__), sums.grid) for denominator in sums.denominator])
+    return np.stack([_floored(_smooth(denominator, sums.grid)[0], sums.grid) for denominator in sums.denominator])
 
 
 def own_divisor(sums: FourierSums, *, damped: bool = True) -> Floats32:
@@ -160,38 +131,32 @@ def own_divisor(sums: FourierSums, *, damped: bool = True) -> Floats32:
     Returns ``(2, r+2, 2r+3, 2r+3)``; see :func:`sampling_density`.
     """
     fine, damping = sums.grid, DAMPING if damped else 0.0
-    shells, squares = shell_of_square(fine), _squares(fine.radius + 1)
+    shells = shell_of_square(fine)
     out = []
     for denominator in sums.denominator:
         mean = shell_means(denominator, fine)
         added = damping * np.append(mean, mean[-1]).astype(np.float32)[shells]
-
-        def share(kz: int, values: Floats32 = denominator, added: Floats32 = added) -> Floats32:
-            whole = values[kz] + np.take(added[kz**2 :], squares)
-            return np.divide(values[kz], whole, out=np.zeros_like(whole), where=whole > 0)
-
-        inserted, of_map = _smooth(sums, denominator.__getitem__), _smooth(sums, share)
+        inserted, of_map = _smooth(denominator, fine, added)
         np.divide(inserted, of_map, out=inserted, where=of_map > 0)
         inserted /= np.float32(1.0 + damping)
         out.append(_floored(inserted, fine))
     return np.stack(out)
 
 
-def _smooth(sums: FourierSums, plane: Callable[[int], Floats32]) -> Floats32:
-    """A quantity that ``plane`` gives by kz on the grid of the sums, at unpadded grid points after [1 2 1] / 4 along
-    each axis."""
-    fine = sums.grid
+def _smooth(density: Floats32, fine: FourierGrid, added: Floats32 | None = None) -> tuple[Floats32, Floats32]:
+    """D, and D / (D + a), at unpadded grid points after [1 2 1] / 4 along each axis.
+
+    ``added`` : a, by |k|²; None: the second array is not filled
+    """
     coarse = FourierGrid(fine.box, fine.pixel_size_angstrom, fine.box, fine.last_shell)
     middle = fine.radius + 1
-    nearest = np.rint(fine.padding * np.arange(-(coarse.radius + 1), coarse.radius + 2)).astype(int)
+    nearest = np.rint(fine.padding * np.arange(-(coarse.radius + 1), coarse.radius + 2)).astype(np.int32)
     nearest = middle + np.clip(nearest, -middle, middle)
-    out = np.empty(coarse.shape, dtype=np.float32)
-
-    def smooth(kz: int) -> None:
-        out[kz] = _smooth_plane(plane, min(round(fine.padding * kz), middle), middle, nearest)
-
-    in_threads(smooth, range(coarse.shape[0]))
-    return out
+    planes = np.array([min(round(fine.padding * kz), middle) for kz in range(coarse.shape[0])], dtype=np.int32)
+    inserted, of_map = (np.empty(coarse.shape, dtype=np.float32) for _ in range(2))
+    args = density, fine.radius, added, planes, len(planes), nearest, len(nearest), inserted, of_map
+    host().launch(Kernel("host/density.cpp", "smooth_density"), args, items=len(planes))
+    return inserted, of_map
 
 
 def _floored(values: Floats32, fine: FourierGrid) -> Floats32:
@@ -203,22 +168,3 @@ def _floored(values: Floats32, fine: FourierGrid) -> Floats32:
     for kz, plane in enumerate(values):
         np.maximum(plane, np.take(floor[kz**2 :], squares), out=plane)
     return values
-
-
-def _smooth_plane(plane: Callable[[int], Floats32], kz: int, last: int, at: NDArray[np.integer]) -> Floats32:
-    """Rows and columns of one plane of a grid after [1 2 1] / 4 along each axis; kz = -1 is the symmetry equivalent of
-    kz = 1."""
-    below = plane(kz - 1) if kz else plane(1)[::-1, ::-1]
-    mean = _weigh(below, plane(kz), plane(min(kz + 1, last)))
-    after = (at + 1) % len(mean)
-    mean = _weigh(mean[at - 1], mean[at], mean[after])
-    return _weigh(mean[:, at - 1], mean[:, at], mean[:, after])
-
-
-def _weigh(before: Floats32, here: Floats32, after: Floats32) -> Floats32:
-    """[1 2 1] / 4."""
-    total = before + after
-    total += here
-    total += here
-    total *= np.float32(0.25)
-    return total

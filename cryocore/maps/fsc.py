@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cryocore.cores import in_threads
+from cryocore.backend import Kernel, host
 from cryocore.maps.curves import FscCurves
-from cryocore.maps.transforms import Spectrum, blocks, forward, inverse, support, whole
+from cryocore.maps.transforms import Spectrum, forward, inverse, support, whole
 from cryocore.types import Floats, Floats32
 
 Ints = NDArray[np.int32]
@@ -92,12 +92,12 @@ def half_map_fsc(
         masked = _correlate(*(forward(v[window] * weights, n, window) for v in (a, b)))
         randomised = masked
         if start <= n // 2:
-            rng, low = np.random.default_rng(seed), shell_index(n) < start
+            rng = np.random.default_rng(seed)
             turned = np.empty_like(spectra[0]), np.empty_like(spectra[1])
             curves = []
             for _ in range(RANDOMISATIONS):
                 for spectrum, out in zip(spectra, turned, strict=True):
-                    _randomise(spectrum, low, rng, out)
+                    _randomise(spectrum, start, rng, out)
                     forward(inverse(out, n, window) * weights, n, window, out)
                 curves.append(_correlate(*turned))
             randomised = np.mean(curves, axis=0)
@@ -198,49 +198,29 @@ def _as_cubes(first: ArrayLike, second: ArrayLike) -> tuple[Floats32, Floats32]:
 
 
 def _correlate(first: Spectrum, second: Spectrum) -> Floats:
-    """FSC of two half transforms, summed in float64 after the mates of a coefficient under ky and kz are added up."""
-    n, width = first.shape[1:]
-    mates = np.full(width, 2.0, dtype=np.float32)
-    mates[0] = 1.0
-    if n % 2 == 0:
-        mates[-1] = 1.0
-    along = np.arange(width) ** 2
-    squares = along[:, None] + along
-    shell_of_square = np.rint(np.sqrt(np.arange(3 * along[-1] + 1))).astype(np.intp)
-    sums = np.zeros((width, 3, n + 1))
-
-    def add_up(kz: int) -> None:
-        shells = np.take(shell_of_square[kz**2 :], squares).ravel()
-        pairs = [(first[z].view(np.float32), second[z].view(np.float32)) for z in {kz, -kz % n}]
-        for row, (i, j) in enumerate(((0, 1), (0, 0), (1, 1))):
-            products = sum(pair[i] * pair[j] for pair in pairs)
-            folded = products[:width]
-            folded[1 : n - width + 1] += products[: width - 1 : -1]
-            weights = (folded[:, ::2] + folded[:, 1::2]) * mates
-            sums[kz, row] = np.bincount(shells, weights.ravel(), minlength=n + 1)
-
-    in_threads(add_up, range(width))
-    cross, one, two = sums.sum(axis=0)[:, :width]
+    """FSC of two half transforms, summed in float64."""
+    n = len(first)
+    sums = np.empty((n, 3, n // 2 + 1), dtype=np.float32)
+    host().launch(Kernel("host/shells.cpp", "correlate_shells"), (first, second, n, _shells(n), sums), items=n)
+    cross, one, two = sums.sum(axis=0, dtype=np.float64)
     power = np.sqrt(one * two)
     return np.divide(cross, power, out=np.zeros_like(cross), where=power > 0)
 
 
-def _randomise(spectrum: Spectrum, low: NDArray[np.bool_], rng: np.random.Generator, out: Spectrum) -> None:
-    """Put into ``out`` the same amplitudes with random phases, but where ``low``, still those of a real volume."""
-    n = spectrum.shape[0]
-    phases = rng.random(spectrum.shape, dtype=np.float32)
+def _shells(n: int) -> Ints:
+    """The shell of each |k|²."""
+    return np.rint(np.sqrt(np.arange(3 * (n // 2) ** 2 + 1))).astype(np.int32)
+
+
+def _randomise(spectrum: Spectrum, start: int, rng: np.random.Generator, out: Spectrum) -> None:
+    """Put into ``out`` the same amplitudes with random phases from shell ``start`` on, still those of a real volume."""
+    n = len(spectrum)
+    turns = rng.random(spectrum.shape, dtype=np.float32)
     mirror = -np.arange(n) % n
     for plane in (0, n // 2) if n % 2 == 0 else (0,):
-        phases[:, :, plane] -= phases[mirror[:, None], mirror, plane]
-
-    def turn(at: slice) -> None:
-        angle = phases[at] * np.float32(2 * np.pi)
-        np.copyto(angle, 0.0, where=low[at])
-        np.cos(angle, out=out[at].real)
-        np.sin(angle, out=out[at].imag)
-        out[at] *= spectrum[at]
-
-    in_threads(turn, blocks(n, n))
+        turns[:, :, plane] -= turns[mirror[:, None], mirror, plane]
+    args = spectrum, turns, n, _shells(n), start, out
+    host().launch(Kernel("host/shells.cpp", "turn_phases"), args, items=n)
 
 
 def _corrected(masked: Floats, randomised: Floats, start: int) -> Floats:

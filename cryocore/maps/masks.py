@@ -7,13 +7,15 @@ import logging
 import numpy as np
 from numpy.typing import ArrayLike
 
+from cryocore.backend.fourier import map_of_transform, transform_of_map
 from cryocore.conventions import centre
-from cryocore.maps.transforms import Window, forward, inverse, support, whole
+from cryocore.maps.transforms import Window, support
 from cryocore.statistics import centre_and_spread
 from cryocore.types import Bools, Floats32
 
 LOW_PASS_ANGSTROM = 15.0
 LOW_PASS_SHELLS = 12.0
+LOW_PASS_LEFT = 48
 FEWEST_SHELLS = 4.0
 PLATEAU_SHARE = 0.25
 NOISE_DEVIATIONS = 5.0
@@ -72,7 +74,7 @@ def _molecule(density: Floats32, radius: Floats32, pixel_size_angstrom: float) -
     n = density.shape[0]
     ball = radius <= n // 2 - 1
     finest = min(n * pixel_size_angstrom / LOW_PASS_ANGSTROM, LOW_PASS_SHELLS)
-    smooth, threshold, cut_off = _smooth_and_cut(density, radius, finest)
+    smooth, threshold, cut_off = _smooth_and_cut(density, finest)
     parts = _large_parts((smooth > threshold) & ball)
     return parts, float(parts.sum() / ball.sum()), cut_off
 
@@ -94,29 +96,33 @@ def _soft(distance: Floats32, edge: float) -> Floats32:
     return share.astype(np.float32, copy=False)
 
 
-def _smooth_and_cut(volume: Floats32, radius: Floats32, cut_off_shell: float) -> tuple[Floats32, float, float]:
+def _smooth_and_cut(volume: Floats32, cut_off_shell: float) -> tuple[Floats32, float, float]:
     """The low-passed map, the density between solvent and molecule, and the shell of the low-pass.
 
-    The Gaussian low-pass (amplitude 1/e at ``cut_off_shell``) tightens until the noise allows the threshold.
+    The Gaussian low-pass (amplitude 1/e at ``cut_off_shell``) tightens until the noise allows the threshold. It leaves
+    so little beyond :data:`LOW_PASS_LEFT` shells that the noise is measured on a coarser map.
     """
-    n = volume.shape[0]
-    everything = whole(n)
-    spectrum = forward(volume, n, everything)
-    outside, ball = (radius > 0.42 * n) & (radius <= n // 2), radius <= n // 2
-    along = np.minimum(np.arange(n), n - np.arange(n)) ** 2
-    squares = along[:, None] + along[: n // 2 + 1]
-    shells = np.rint(np.sqrt(np.arange(3 * (n // 2) ** 2 + 1)))
-    passed = np.empty_like(spectrum)
+    n = len(volume)
+    coarse = min(n, 2 * LOW_PASS_LEFT)
+    radius = (coarse - 1) // 2 - 1
+    transform = transform_of_map(volume, n, radius)
+    along = np.arange(-(radius + 1), radius + 2) ** 2
+    squares = along[:, None] + along
+    distance = _radius(coarse) * (n / coarse)
+    outside, ball = (distance > 0.42 * n) & (distance <= n // 2), distance <= n // 2
+    shells = np.rint(np.sqrt(np.arange(3 * (radius + 1) ** 2 + 1)))
+    passed = np.empty_like(transform)
     while True:
         fall = np.exp(-np.square(shells / cut_off_shell)).astype(np.float32)
-        for z, square in enumerate(along):
-            np.multiply(spectrum[z], np.take(fall[square:], squares), out=passed[z])
-        smooth = inverse(passed, n, everything)
-        around = smooth[outside]
-        solvent, spread = centre_and_spread(around)
+        for kz, plane in enumerate(transform):
+            np.multiply(plane, np.take(fall[kz**2 :], squares), out=passed[kz])
+        smooth = map_of_transform([passed], coarse, coarse, radius, scale=n**-3)
+        solvent, spread = centre_and_spread(smooth[outside])
         noise = NOISE_DEVIATIONS * spread
         height = float(np.percentile(smooth[ball], 99.5)) - solvent
         if noise <= 2.0 * PLATEAU_SHARE * height or cut_off_shell <= FEWEST_SHELLS:
+            if coarse < n:
+                smooth = map_of_transform([passed], n, n, radius, scale=n**-3)
             return smooth, solvent + max(PLATEAU_SHARE * height, noise), cut_off_shell
         cut_off_shell = max(0.75 * cut_off_shell, FEWEST_SHELLS)
 
@@ -124,15 +130,18 @@ def _smooth_and_cut(volume: Floats32, radius: Floats32, cut_off_shell: float) ->
 def _large_parts(binary: Bools) -> Bools:
     from scipy import ndimage  # slow to import, and few rounds make a mask
 
-    labels, count = ndimage.label(binary)
+    around = support(binary)
+    labels, count = ndimage.label(binary[around])
     if count == 0:
         return binary
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     parts = (sizes >= COMPONENT_SHARE * sizes.max())[labels]
-    window = support(parts)
-    parts[window] = ndimage.binary_fill_holes(parts[window])
-    return parts
+    inside = support(parts)
+    parts[inside] = ndimage.binary_fill_holes(parts[inside])
+    large = np.zeros_like(binary)
+    large[around] = parts
+    return large
 
 
 def _around(binary: Bools, reach: float) -> Window:

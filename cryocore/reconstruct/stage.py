@@ -25,7 +25,7 @@ from cryocore.maps.fsc import fsc_weight, half_map_fsc, resolution_at
 from cryocore.maps.masks import automatic_mask
 from cryocore.maps.mrc import read_map, read_placement, write_map
 from cryocore.maps.placement import AT_ZERO, Placement, require_same_voxel, warn_of_other_place
-from cryocore.reconstruct.sums import merged_sums, round_sums, write_sums
+from cryocore.reconstruct.sums import merged_sums, round_sums, worth_keeping, write_sums
 from cryocore.tables.io import atomic_path, copy_file
 from cryocore.tables.particles import Particles, read_weights, unchanged_since
 from cryocore.tables.shards import Shard
@@ -54,7 +54,7 @@ def reconstruct(
 ) -> None:
     """Write half1.mrc, half2.mrc, map.mrc, mask.mrc, fsc.parquet and sampling.npz into ``out_dir``.
 
-    Unless every round is done in full, the Fourier sums are kept there as well, in sums.npz.
+    Unless every round is done in full, the Fourier sums are kept there as well, in sums.npz, where that is worth it.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def reconstruct(
         source = image_source(cache, data, used_shells(data.optics, grid))
         sums = round_sums(data, weights, grid, backend, previous_sums, source)
         if settings.full_every > 1:
-            write_sums(out_dir / "sums.npz", sums, weights, data)
+            write_sums(out_dir / "sums.npz", sums, weights, data, keep=worth_keeping(weights, grid))
     sums = symmetrise(sums, group, backend)
     solver = Solver(sums, group)
     halves = solver.half(0), solver.half(1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +32,9 @@ log = logging.getLogger(__name__)
 
 MOST_CHANGED = 0.5
 """Changed particles, over those that have a weight, from which on all sums are made anew: as cheap, and more exact."""
+KEEP_FROM = 4.0
+"""Samples of the particles, over voxels of the sums, from which on sums are kept. Writing and reading a voxel takes
+some 15 ns, entering a sample 30; and many rounds have other B-factors than the one before."""
 
 
 def round_sums(
@@ -44,6 +48,9 @@ def round_sums(
     """The sums of a round; from those of the round before where few enough particles changed."""
     if previous is None:
         return accumulate(data, weights, grid, backend, source=source)
+    if not _kept(previous):
+        log.info("in full: the sums of the round before would have cost more than they save")
+        return accumulate(data, weights, grid, backend, source=source)
     change = weights - read_weights_of_sums(previous, data)
     if not _same_envelopes(previous, data):
         log.info("in full: envelopes of particles changed")
@@ -56,8 +63,18 @@ def round_sums(
     return accumulate(data, change, grid, backend, read_sums(previous, grid), source)
 
 
-def write_sums(path: Path, sums: FourierSums, weights: Floats32, data: Particles) -> None:
-    """Keep the sums of a round, the weights of its particles and what tells the particles and their envelopes."""
+def worth_keeping(weights: Floats32, grid: FourierGrid) -> bool:
+    """Whether an incremental round of so many particles saves more than keeping the sums costs."""
+    samples = 0.5 * np.pi * grid.last_shell**2 * np.count_nonzero(weights)
+    return bool(samples >= KEEP_FROM * 2 * math.prod(grid.shape))
+
+
+def write_sums(path: Path, sums: FourierSums, weights: Floats32, data: Particles, *, keep: bool = True) -> None:
+    """Keep the sums of a round, the weights of its particles and what tells the particles and their envelopes.
+
+    Without ``keep`` the file says that the sums were not kept.
+    """
+    arrays: dict[str, Any] = {"numerator": sums.numerator, "denominator": sums.denominator} if keep else {}
     with atomic_path(path) as temporary:
         np.savez(
             temporary,
@@ -65,8 +82,8 @@ def write_sums(path: Path, sums: FourierSums, weights: Floats32, data: Particles
             envelopes=np.array(_envelopes(data)),
             weights=weights,
             grid=_signature(sums.grid),
-            numerator=sums.numerator,
-            denominator=sums.denominator,
+            kept=keep,
+            **arrays,
         )
 
 
@@ -76,6 +93,11 @@ def read_weights_of_sums(path: Path, data: Particles) -> Floats32:
         if str(file["particles"]) != _digest(data.ids):
             raise InputError("Fourier sums of other particles", file=path, fix=_FIX)
         return file.of("weights", (len(data),), np.float32)
+
+
+def _kept(path: Path) -> bool:
+    with open_arrays(path, WHAT) as file:
+        return bool(file["kept"])
 
 
 def _same_envelopes(path: Path, data: Particles) -> bool:

@@ -15,7 +15,7 @@ from cryocore.workflow import meaning
 
 PACKAGE = "cryocore"
 KERNELS = Path(PACKAGE, "backend", "kernels")
-KERNEL_SUFFIXES = (".cu", ".cuh", ".cpp")
+KERNEL_SUFFIXES = (".cu", ".cuh", ".cpp", ".h")
 """Of files in ``KERNELS``: they count where a module names them (``"cuda/add.cu"``), or one of them includes them."""
 SOURCES = (".j2", ".css", ".js")
 """Of files that count, byte by byte, as code of the package they lie in."""

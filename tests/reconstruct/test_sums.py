@@ -15,7 +15,7 @@ from cryocore.geometry.rotations import random_rotations
 from cryocore.imaging.accumulate import accumulate
 from cryocore.imaging.grid import FourierGrid, FourierSums
 from cryocore.maps.mrc import write_stack
-from cryocore.reconstruct.sums import merged_sums, read_sums, round_sums, write_sums
+from cryocore.reconstruct.sums import merged_sums, read_sums, round_sums, worth_keeping, write_sums
 from cryocore.tables.io import write_table
 from cryocore.tables.particles import Particles
 from tests.phantoms import BACKENDS, optics, particles
@@ -75,6 +75,18 @@ def test_only_what_changed_is_read(tmp_path: Path, data: Particles, monkeypatch:
     full = round_sums(data, weights, GRID, backend, path)
     assert len(seen) == N - N // 2 - 1
     assert np.array_equal(full.numerator, accumulate(data, weights, GRID, backend).numerator)
+
+
+def test_sums_that_cost_more_than_they_save_are_not_kept(tmp_path: Path, data: Particles) -> None:
+    backend, weights, path = get_backend("cpu"), np.ones(N, np.float32), tmp_path / "sums.npz"
+    assert not worth_keeping(weights, GRID)
+    assert worth_keeping(np.ones(10_000, np.float32), GRID)
+    sums = accumulate(data, weights, GRID, backend)
+    write_sums(path, sums, weights, data, keep=False)
+    assert path.stat().st_size < 0.01 * sums.numerator.nbytes
+    weights[3] = 0.0
+    found = round_sums(data, weights, GRID, backend, path)
+    assert np.array_equal(found.numerator, accumulate(data, weights, GRID, backend).numerator)
 
 
 @pytest.mark.parametrize("kind", ["bfactor", "scale"])

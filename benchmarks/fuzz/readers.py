@@ -142,7 +142,7 @@ def _curves(folder: Path) -> list[Path]:
 def _sums(folder: Path) -> list[Path]:
     values = np.ones((2, *GRID.shape))
     sums = FourierSums(values.astype(np.complex64), values.astype(np.float32), GRID)
-    write_sums(folder / "a.npz", sums, np.ones(N, np.float32), some_particles(folder, "s.mrcs"))
+    write_sums(folder / "a.npz", sums, sums.grid, np.ones(N, np.float32), some_particles(folder, "s.mrcs"))
     return [folder / "a.npz"]
 
 

@@ -52,12 +52,11 @@ def scaling_figure(record: dict[str, Any]) -> Figure:
     memory.set(xscale="log", xlabel="particles", ylabel="MB", ylim=(0, None))
     memory.set_title(f"Peak memory, box {scaling['box']}")
 
-    _line(boxes, scaling["boxes"], "box", "cpu_seconds", CORRECT, "CPU seconds")
-    _line(boxes, scaling["boxes"], "box", "wall_seconds", CORRECT, "wall seconds", dashed=True)
-    gigabytes = [row | {"gb": row["peak_mb"] / 1e3} for row in scaling["boxes"]]
-    _line(boxes, gigabytes, "box", "gb", QUIET, "peak memory, GB", marker="^")
-    boxes.set(xlabel="box, pixels", ylabel="seconds, GB", ylim=(0, None), xticks=[row["box"] for row in gigabytes])
-    boxes.set_title(f"reconstruct, {scaling['box_particles']:,} particles")
+    for stage, colour in (("reconstruct", CORRECT), ("score", INCORRECT)):
+        peaks = [{"box": row["box"], "gb": row[stage]["peak_mb"] / 1e3} for row in scaling["boxes"]]
+        _line(boxes, peaks, "box", "gb", colour, stage, marker="^")
+    boxes.set(xlabel="box, pixels", ylabel="GB", ylim=(0, None), xticks=[row["box"] for row in scaling["boxes"]])
+    boxes.set_title("Peak memory")
 
     for stage, colour in (("reconstruct", CORRECT), ("score", INCORRECT)):
         rows = [row for row in scaling["threads"] if row["stage"] == stage]

@@ -93,13 +93,11 @@ def timed(commands: list[list[str]], folder: Path, cores: int = 0) -> Times:
 
 
 def in_turn(jobs: dict[Any, list[list[str]]], folder: Path, repeats: int, cores: int = 0) -> dict[Any, Times]:
-    """The times of each job, run in turn with the others: of the repeats, that of the least CPU seconds."""
-    best: dict[Any, Times] = {}
+    """The times of each job, run in turn with the others: of the repeats, that of the median CPU seconds."""
+    found: dict[Any, list[Times]] = {name: [] for name in jobs}
     for turn in range(repeats):
         for name, commands in jobs.items():
-            if turn and best[name]["wall_seconds"] > LONG_SECONDS:
-                continue
-            found = timed(commands, folder, cores)
-            if name not in best or found["cpu_seconds"] < best[name]["cpu_seconds"]:
-                best[name] = found
-    return best
+            if not turn or found[name][0]["wall_seconds"] <= LONG_SECONDS:
+                found[name].append(timed(commands, folder, cores))
+    by_time = {name: sorted(times, key=lambda t: t["cpu_seconds"]) for name, times in found.items()}
+    return {name: times[len(times) // 2] for name, times in by_time.items()}

@@ -1,4 +1,4 @@
-"""Whole reconstructions of the same files by cryocore and by RELION, in turn; the least of the repeats counts."""
+"""Whole reconstructions of the same files by cryocore and by RELION, in turn; the median of the repeats counts."""
 
 from __future__ import annotations
 

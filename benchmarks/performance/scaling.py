@@ -16,12 +16,16 @@ from cryocore.cores import available_cores
 from cryocore.tables.particles import Particles
 
 BOX, BOX_PARTICLES, THREAD_PARTICLES = 128, 2000, 5000
+LARGE_BOX, LARGE_PARTICLES = 400, 300
+"""Particles from that box on."""
+FAR = 4
+"""Times the particles of a box, for what another of it takes to be scored."""
 CHANGED = 0.1
 
 
 def measure(sizes: Iterable[int], score_sizes: Iterable[int], boxes: Iterable[int], repeats: int) -> dict[str, Any]:
     """Times and peak memory of the stages, one row per size, box and number of cores."""
-    found: dict[str, Any] = {"box": BOX, "box_particles": BOX_PARTICLES, "thread_particles": THREAD_PARTICLES}
+    found: dict[str, Any] = {"box": BOX, "thread_particles": THREAD_PARTICLES}
     with tempfile.TemporaryDirectory(prefix="cryocore-performance-") as name:
         folder = Path(name)
         base = simulated(folder, BOX, IMAGES)
@@ -45,11 +49,13 @@ def measure(sizes: Iterable[int], score_sizes: Iterable[int], boxes: Iterable[in
     found["boxes"] = []
     for box in boxes:
         say(f"scaling, box {box}")
+        n = BOX_PARTICLES if box < LARGE_BOX else LARGE_PARTICLES
         with tempfile.TemporaryDirectory(prefix="cryocore-performance-") as name:
-            base = simulated(Path(name), box, IMAGES)
-            file = write_sets(base, Path(name), [BOX_PARTICLES])[BOX_PARTICLES]
-            times = in_turn({box: [reconstruct_command(file)]}, Path(name), repeats)[box]
-        found["boxes"].append({"box": box, **times})
+            files = write_sets(simulated(Path(name), box, min(n, IMAGES)), Path(name), [n, FAR * n])
+            times = in_turn({"reconstruct": [reconstruct_command(files[n])]}, Path(name), repeats)
+            jobs = {"score": [score_command(files[n], "ours")], "more": [score_command(files[FAR * n], "ours")]}
+            times |= in_turn(jobs, Path(name), 1)
+        found["boxes"].append({"box": box, "particles": n, **times})
     return found
 
 

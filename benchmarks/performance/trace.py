@@ -22,7 +22,7 @@ from cryocore.formats.stacks import StackReader, batch_size
 from cryocore.imaging import accumulate
 from cryocore.imaging.insertion import Insertion
 from cryocore.imaging.solve import Solver
-from cryocore.reconstruct import reconstruct, stage, sums
+from cryocore.reconstruct import reconstruct, solved, stage, sums
 from cryocore.tables.particles import Particles
 
 USAGE = ("cpu_seconds", "system_seconds", "wall_seconds", "page_faults")
@@ -39,7 +39,7 @@ STEPS: list[tuple[Any, str, str]] = [
     (stage, "choose_mask", "mask"),
     (stage, "half_map_fsc", "FSC"),
     (stage, "write_map", "write maps"),
-    (stage, "own_divisor", "sampling density"),
+    (solved, "own_divisor", "sampling density"),
 ]
 """Where a function lives, its name, and the step that its time counts for; time of steps inside it is theirs."""
 

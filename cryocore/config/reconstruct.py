@@ -6,6 +6,9 @@ from pydantic import Field
 
 from cryocore.config.base import FileName, Positive, Section
 
+LARGE_SUMS_BYTES = 8 << 30
+"""Sums of both half sets that take more are made one after the other: from box 448 on at padding 2."""
+
 
 class Reconstruct(Section):
     """From particles to half maps."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,14 +25,17 @@ def accumulate(
     start: FourierSums | None = None,
     source: Source = StackReader,
     progress: str = "insert",
+    n_sets: Literal[1, 2] = 2,
 ) -> FourierSums:
     """Sum w c y and w c² of all particles with a weight, per half set, and add them to those of ``start``.
 
     Memory is that of the sums and a few batches, whatever the number of particles; the arrays of ``start`` are used up.
+
+    ``n_sets`` : 1: the sums are those of both half sets together
     """
-    insertion = Insertion(grid, backend, start)
+    insertion = Insertion(grid, backend, start, n_sets)
     frames = [ImageGeometry.of(optics, grid) for optics in particles.optics]
-    half = particles.column("half").astype(np.int32) - 1
+    half = particles.column("half").astype(np.int32) - 1 if n_sets == 2 else np.zeros(len(particles), dtype=np.int32)
     rows = np.flatnonzero(weights)
     size = batch_size(max(o.box for o in particles.optics))
     for chosen, images in batches(particles, rows, size, progress=progress, source=source):
@@ -48,7 +52,7 @@ def symmetrise(sums: FourierSums, group: NDArray[np.float64], backend: Backend) 
     operators = backend.to_device(group.astype(np.float32).reshape(-1, 9))
     numerator, denominator = np.empty_like(sums.numerator), np.empty_like(sums.denominator)
     planes, width = sums.numerator.shape[1:3]
-    for h in range(2):
+    for h in range(len(numerator)):
         source = backend.to_device(sums.numerator[h]), backend.to_device(sums.denominator[h])
         target = backend.xp.empty_like(source[0]), backend.xp.empty_like(source[1])
         args = (*source, operators, len(group), planes - 2, *target)

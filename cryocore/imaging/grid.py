@@ -67,9 +67,9 @@ def last_shell(box: int, pixel_size_angstrom: float, max_resolution_angstrom: fl
 
 @dataclass(frozen=True)
 class FourierSums:
-    """The normal equations of both half sets.
+    """The normal equations of both half sets, or of one set.
 
-    ``numerator``   complex64 ``(2, *grid.shape)``: sum of w c y
+    ``numerator``   complex64 ``(2, *grid.shape)``, or ``(1, ...)``: sum of w c y
     ``denominator`` float32, same shape: sum of w c²
     """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,15 +18,22 @@ from cryocore.imaging.volumes import fold_friedel
 
 
 class Insertion:
-    """The sums of one grid, to which batches of images are added (:mod:`cryocore.backend.insertion`)."""
+    """The sums of one grid, to which batches of images are added (:mod:`cryocore.backend.insertion`).
 
-    def __init__(self, grid: FourierGrid, backend: Backend, start: FourierSums | None = None) -> None:
+    ``n_sets`` : 2, those of both half sets; 1, one for all images
+    """
+
+    def __init__(
+        self, grid: FourierGrid, backend: Backend, start: FourierSums | None = None, n_sets: Literal[1, 2] = 2
+    ) -> None:
         self.grid, self.backend = grid, backend
         what, fix = f"the sums of box {grid.box} at padding {grid.padding:.3g}", "Lower reconstruct.padding"
-        backend.require_room(24 * math.prod(grid.shape), what, f"{fix}, set reconstruct.max_resolution_angstrom")
+        backend.require_room(
+            12 * n_sets * math.prod(grid.shape), what, f"{fix}, set reconstruct.max_resolution_angstrom"
+        )
         if start is None:
-            self.numerator = backend.xp.zeros((2, *grid.shape), dtype=np.complex64)
-            self.denominator = backend.xp.zeros((2, *grid.shape), dtype=np.float32)
+            self.numerator = backend.xp.zeros((n_sets, *grid.shape), dtype=np.complex64)
+            self.denominator = backend.xp.zeros((n_sets, *grid.shape), dtype=np.float32)
         else:
             self.numerator, self.denominator = backend.to_device(start.numerator), backend.to_device(start.denominator)
         # samples enter the plane kz = 0 without their Friedel mates; what is there already has both
@@ -41,7 +49,7 @@ class Insertion:
         weights: NDArray[np.float32],
         half: NDArray[np.int32],
     ) -> None:
-        """Add a batch at poses ``(n, 3, 3)``; ``half`` is 0 or 1, ``weights`` may have either sign."""
+        """Add a batch at poses ``(n, 3, 3)`` to the sums ``half``, 0 or 1; ``weights`` may have either sign."""
         poses = slice_basis(rotations, batch.frame), weights.astype(np.float32), half.astype(np.int32)
         slices = (batch.image, batch.ctf, *(self.backend.to_device(a) for a in poses))
         self._schedule.add(slices, row_ends(batch.frame.limit))

@@ -15,16 +15,15 @@ from cryocore.backend import Backend
 from cryocore.config.reconstruct import Reconstruct
 from cryocore.errors import InputError
 from cryocore.geometry.symmetry import point_group
-from cryocore.imaging.accumulate import symmetrise
 from cryocore.imaging.cache import image_source
 from cryocore.imaging.grid import FourierGrid, last_shell
 from cryocore.imaging.image_geometry import used_shells
-from cryocore.imaging.solve import Solver, own_divisor
 from cryocore.maps.curves import FscCurves
 from cryocore.maps.fsc import fsc_weight, half_map_fsc, resolution_at
 from cryocore.maps.masks import automatic_mask
 from cryocore.maps.mrc import read_map, read_placement, write_map
 from cryocore.maps.placement import AT_ZERO, Placement, require_same_voxel, warn_of_other_place
+from cryocore.reconstruct.solved import is_large, solve_both, solve_in_turn
 from cryocore.reconstruct.sums import merged_sums, round_sums, worth_keeping, write_sums
 from cryocore.tables.io import atomic_path, copy_file
 from cryocore.tables.particles import Particles, read_weights, unchanged_since
@@ -78,27 +77,33 @@ def reconstruct(
     if mask is not None:
         read_mask(mask, grid.box, pixel)  # refused before the sums, not after them
     if sums_of_shards:
-        sums = merged_sums(sums_of_shards, data, weights, grid)
+        solved = solve_both(merged_sums(sums_of_shards, data, weights, grid), group, backend)
     else:
         source = image_source(cache, data, used_shells(data.optics, grid))
-        sums = round_sums(data, weights, grid, backend, previous_sums, source)
-        if settings.full_every > 1:
-            write_sums(out_dir / "sums.npz", sums, weights, data, keep=worth_keeping(weights, grid))
-    sums = symmetrise(sums, group, backend)
-    solver = Solver(sums, group)
-    halves = solver.half(0), solver.half(1)
+        keep = out_dir / "sums.npz" if settings.full_every > 1 else None
+        if is_large(grid):
+            if keep is not None:
+                write_sums(keep, None, grid, weights, data)
+            solved = solve_in_turn(data, weights, grid, group, backend, source)
+        else:
+            sums = round_sums(data, weights, grid, backend, previous_sums, source)
+            if keep is not None:
+                write_sums(keep, sums if worth_keeping(weights, grid) else None, grid, weights, data)
+            solved = solve_both(sums, group, backend)
+            del sums
+    halves = solved.halves
     if not all(np.isfinite(half).all() for half in halves):
         raise InputError("the half maps are not finite", file=particles, fix="Check the images: a pixel may be NaN")
     shape = choose_mask(mask, halves, pixel)
     curves = within(half_map_fsc(halves[0], halves[1], shape, pixel_size_angstrom=pixel), grid.last_shell)
-    merged = solver.merged(fsc_weight(curves.corrected))
+    merged = solved.merged(fsc_weight(curves.corrected))
 
     write_map(out_dir / "half1.mrc", halves[0], pixel)
     write_map(out_dir / "half2.mrc", halves[1], pixel)
     write_map(out_dir / "map.mrc", merged, pixel)
     write_map(out_dir / "mask.mrc", shape, pixel)
     curves.write(out_dir / "fsc.parquet")
-    write_sampling(out_dir / "sampling.npz", own_divisor(sums), settings.padding, grid.last_shell)
+    write_sampling(out_dir / "sampling.npz", solved.own, settings.padding, grid.last_shell)
     resolution = resolution_at(curves.corrected, curves.resolution_angstrom)
     log.info("%d particles with a weight, %.2f Å at FSC 0.143", np.count_nonzero(weights), resolution)
 
@@ -135,7 +140,7 @@ def sum_shard(
     grid = sums_grid(data, settings)
     source = image_source(cache, data, used_shells(data.optics, grid))
     sums = round_sums(data, weights, grid, backend, previous_sums, source)
-    write_sums(out, sums, weights, data)
+    write_sums(out, sums, grid, weights, data)
     log.info("%d of the %d particles of shard %d of %d", np.count_nonzero(weights), len(data), shard.index, shard.count)
 
 

@@ -69,20 +69,18 @@ def worth_keeping(weights: Floats32, grid: FourierGrid) -> bool:
     return bool(samples >= KEEP_FROM * 2 * math.prod(grid.shape))
 
 
-def write_sums(path: Path, sums: FourierSums, weights: Floats32, data: Particles, *, keep: bool = True) -> None:
-    """Keep the sums of a round, the weights of its particles and what tells the particles and their envelopes.
-
-    Without ``keep`` the file says that the sums were not kept.
-    """
-    arrays: dict[str, Any] = {"numerator": sums.numerator, "denominator": sums.denominator} if keep else {}
+def write_sums(path: Path, sums: FourierSums | None, grid: FourierGrid, weights: Floats32, data: Particles) -> None:
+    """Keep the sums of a round, the weights of its particles and what tells the particles and their envelopes; without
+    ``sums`` the file says that they were not kept."""
+    arrays: dict[str, Any] = {} if sums is None else {"numerator": sums.numerator, "denominator": sums.denominator}
     with atomic_path(path) as temporary:
         np.savez(
             temporary,
             particles=np.array(_digest(data.ids)),
             envelopes=np.array(_envelopes(data)),
             weights=weights,
-            grid=_signature(sums.grid),
-            kept=keep,
+            grid=_signature(grid),
+            kept=sums is not None,
             **arrays,
         )
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from cryocore.config.reconstruct import LARGE_SUMS_BYTES
 from cryocore.config.run import Config
 from cryocore.formats import BATCH_BYTES
 from cryocore.tables.io import open_table, table_metadata
@@ -34,6 +35,8 @@ MERGE_US_PADDED = 0.02
 """CPU microseconds per voxel of the padded grid for adding the sums of a shard."""
 OUTSIDE_PADDED = 12.0
 """Bytes per voxel of the padded grid for what is outside of a region."""
+IN_TURN = 0.62
+"""Memory of reconstruct where the sums of one half set are held at a time, over that with both."""
 USUAL_BOX = 256
 """Pixels a side, where nothing is known of the images yet."""
 SHORT_CPU_S = 1200.0
@@ -91,8 +94,8 @@ NEEDS: dict[str, Need] = {
     "reconstruct": Need(180, 370, padded=18, padded_symmetric=28, particle=300, cpu_ms=1.0, cpu_us_padded=0.5),
     "solve": Need(700, 400, padded=52, voxel=128, particle=600, cpu_ms=60.0, cpu_us_padded=20.0),
     "examine": Need(230, pixel=12, particle=300, cpu_ms=3.0, most=5000),
-    "noise": Need(200, 150, padded=20, particle=300, cpu_ms=1.0, cpu_us_padded=0.2, most=100_000),
-    "score": Need(200, 250, padded=20, particle=500, cpu_ms=6.0, cpu_us_padded=0.1, in_parts=True),
+    "noise": Need(200, 150, padded=13, particle=300, cpu_ms=1.0, cpu_us_padded=0.2, most=100_000),
+    "score": Need(200, 250, padded=13, particle=500, cpu_ms=6.0, cpu_us_padded=0.1, in_parts=True),
     "classify": Need(640, 600, padded=42, particle=4000, cpu_ms=30.0),
     "gather": Need(195, particle=1500, cpu_us_particle=30),
     "select": Need(185, particle=1500, cpu_us_particle=50),
@@ -124,6 +127,8 @@ def memory_mb(stage: str, size: Size, config: Config) -> int:
     pixels = n * size.box**2
     images = need.batch_mb * min(1.0, 4 * pixels / (BATCHES * BATCH_BYTES))
     padded = need.padded_symmetric if need.padded_symmetric and config.symmetry != "C1" else need.padded
+    if stage == "reconstruct" and config.n_shards == 1 and 12 * _padded_voxels(size, config) > LARGE_SUMS_BYTES:
+        padded *= IN_TURN
     arrays = padded * _padded_voxels(size, config) + need.voxel * size.box**3 + need.particle * n
     arrays += need.pixel * min(pixels, MOST_PIXELS)
     if config.score.region is not None and stage in ("score", "noise", "look", "classify"):

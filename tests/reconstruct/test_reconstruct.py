@@ -141,6 +141,23 @@ def test_phantom_halves_agree_and_resolution_falls_with_noise(tmp_path: Path) ->
     assert found[3.0][8:].mean() < found[0.3][8:].mean() - 0.2
 
 
+@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("symmetry", ["C1", "D2"])
+def test_half_sets_in_turn_give_the_maps_of_both_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, symmetry: str, name: str
+) -> None:
+    data_set(tmp_path, Blobs.random(15, spread=3.0, width=1.6), 60, 32, noise=1.0)
+    given = {"settings": Reconstruct(), "symmetry": symmetry, "backend": get_backend(name)}
+    reconstruct(tmp_path / "particles.parquet", None, None, **given, out_dir=tmp_path / "both")
+    monkeypatch.setattr("cryocore.reconstruct.solved.LARGE_SUMS_BYTES", 0)
+    reconstruct(tmp_path / "particles.parquet", None, None, **given, out_dir=tmp_path / "turn")
+    for file in ("half1.mrc", "half2.mrc", "map.mrc"):
+        found, expected = (read_map(tmp_path / folder / file)[0] for folder in ("turn", "both"))
+        np.testing.assert_allclose(found, expected, atol=2e-5 * np.abs(expected).max())
+    found, expected = (np.load(tmp_path / folder / "sampling.npz")["density"] for folder in ("turn", "both"))
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
 def test_solver_drops_the_mean_and_keeps_to_the_ball(tmp_path: Path) -> None:
     box = 32
     data = data_set(tmp_path, Blobs.random(15, spread=3.0, width=1.6), 100, box)

@@ -44,7 +44,7 @@ def test_rounds_by_difference_equal_rounds_in_full(tmp_path: Path, data: Particl
     sums = round_sums(data, weights, GRID, backend)
     for r in range(6):
         path = tmp_path / f"sums_{r}.npz"
-        write_sums(path, sums, weights, data)
+        write_sums(path, sums, GRID, weights, data)
         chosen = rng.permutation(N)[: N // 5]
         weights[chosen] = np.where(weights[chosen] > 0, 0, rng.uniform(0.5, 1.5, len(chosen)))
         sums = round_sums(data, weights, GRID, backend, path)
@@ -56,7 +56,7 @@ def test_rounds_by_difference_equal_rounds_in_full(tmp_path: Path, data: Particl
 def test_only_what_changed_is_read(tmp_path: Path, data: Particles, monkeypatch: pytest.MonkeyPatch) -> None:
     backend, weights = get_backend("cpu"), np.ones(N, np.float32)
     path = tmp_path / "sums.npz"
-    write_sums(path, accumulate(data, weights, GRID, backend), weights, data)
+    write_sums(path, accumulate(data, weights, GRID, backend), GRID, weights, data)
     seen: list[int] = []
 
     def counted(*args: object, **kwargs: object) -> object:
@@ -82,7 +82,7 @@ def test_sums_that_cost_more_than_they_save_are_not_kept(tmp_path: Path, data: P
     assert not worth_keeping(weights, GRID)
     assert worth_keeping(np.ones(10_000, np.float32), GRID)
     sums = accumulate(data, weights, GRID, backend)
-    write_sums(path, sums, weights, data, keep=False)
+    write_sums(path, None, GRID, weights, data)
     assert path.stat().st_size < 0.01 * sums.numerator.nbytes
     weights[3] = 0.0
     found = round_sums(data, weights, GRID, backend, path)
@@ -93,7 +93,7 @@ def test_sums_that_cost_more_than_they_save_are_not_kept(tmp_path: Path, data: P
 def test_other_envelopes_are_summed_in_full(tmp_path: Path, data: Particles, kind: str) -> None:
     """A subset joins them with those of the file; sums of particles with other CTFs are never changed."""
     backend, weights, path = get_backend("cpu"), np.ones(N, np.float32), tmp_path / "sums.npz"
-    write_sums(path, accumulate(data, weights, GRID, backend), weights, data)
+    write_sums(path, accumulate(data, weights, GRID, backend), GRID, weights, data)
     bfactor, scale = (np.linspace(*ends, N).astype(np.float32) for ends in ((-40, 90), (0.5, 1.5)))
     said = {"bfactor_angstrom2": bfactor} if kind == "bfactor" else {"scale": scale}
     write_table(tmp_path / "subset.parquet", pa.table({"particle_id": data.ids, **said}))
@@ -118,7 +118,7 @@ def test_an_envelope_that_is_none_is_refused(tmp_path: Path, data: Particles, na
 
 def test_sums_of_other_particles_grids_or_broken_files_are_refused(tmp_path: Path, data: Particles) -> None:
     backend, weights, path = get_backend("cpu"), np.ones(N, np.float32), tmp_path / "sums.npz"
-    write_sums(path, accumulate(data, weights, GRID, backend), weights, data)
+    write_sums(path, accumulate(data, weights, GRID, backend), GRID, weights, data)
     with pytest.raises(InputError, match=r"sums\.npz: Fourier sums of other particles"):
         round_sums(data.take(np.arange(N)[::-1]), weights, GRID, backend, path)
     with pytest.raises(InputError, match="another grid"):

@@ -75,7 +75,7 @@ def scaling_figure(record: dict[str, Any]) -> Figure:
     seconds.yaxis.set_minor_formatter(NullFormatter())
     for axes in (seconds, memory, boxes, threads):
         axes.grid(True)
-        axes.legend(fontsize=9)
+        axes.legend(fontsize=9, loc="lower right" if axes is seconds else "best")
     return figure
 
 

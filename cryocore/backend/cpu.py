@@ -105,11 +105,12 @@ class CpuBackend:
 
 def host() -> CpuBackend:
     """The CPU, whatever device the images are on: for maps, which are made and finished there."""
-    return _host(available_cores())
+    return _host(available_cores(), os.getpid())
 
 
 @cache
-def _host(threads: int) -> CpuBackend:
+def _host(threads: int, process: int) -> CpuBackend:
+    """One of each process: its threads are not those of the process that it was forked from."""
     return CpuBackend(threads)
 
 

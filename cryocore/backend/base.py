@@ -49,12 +49,14 @@ class Kernel:
 
         Raises
         ------
-        ValueError  if there are more or fewer, or one that is read as an array is none, of another type than kernels
-            read, or has gaps; ``array`` is the class of the device's arrays.
+        ValueError  if there are more or fewer, one that is read as a number is an array, or one that is read as an
+            array is none, of another type than kernels read, or has gaps; ``array``: the class of the device's arrays
         """
         kinds = signatures(self.file)[self.name]
         if len(args) != len(kinds):
             raise ValueError(f"{self.name} takes {len(kinds)} arguments; got {len(args)}")
+        if any(kind != "p" and isinstance(a, (array, np.ndarray)) for kind, a in zip(kinds, args, strict=True)):
+            raise ValueError(f"{self.name} got an array where it takes a number")
         for given in (a for kind, a in zip(kinds, args, strict=True) if kind == "p" and a is not None):
             if not isinstance(given, array):
                 raise ValueError(f"{self.name} needs arrays of the device; got {type(given)}")

@@ -6,6 +6,7 @@ import ast
 import ctypes
 import re
 
+import numpy as np
 import pytest
 
 from benchmarks import occupancy
@@ -54,6 +55,9 @@ def test_arguments_are_those_of_the_source() -> None:
     assert signatures("host/insert_binned.cpp")["sort_samples"] == "ppppppiiipipip"
     with pytest.raises(ValueError, match="pack_blocks takes 4 arguments; got 1"):
         CpuBackend(threads=1).launch(Kernel("pack.cu", "pack_blocks"), (1,), items=1)
+    array = np.zeros(3, dtype=np.float32)
+    with pytest.raises(ValueError, match="pack_blocks got an array where it takes a number"):
+        CpuBackend(threads=1).launch(Kernel("pack.cu", "pack_blocks"), (array, array, 1, array), items=1)
 
 
 def test_blocks_share_items_where_the_source_says_so() -> None:

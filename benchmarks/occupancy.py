@@ -30,6 +30,7 @@ from cryocore.imaging.grid import FourierGrid
 from cryocore.imaging.insertion import Insertion
 from cryocore.imaging.voxels import pack_voxels
 from cryocore.reconstruct import reconstruct
+from cryocore.reconstruct.solved import is_large
 from cryocore.score import score
 from cryocore.score.reference import PADDING
 
@@ -119,8 +120,9 @@ def device_gib(box: int) -> tuple[float, float]:
     backend: Any = SimpleNamespace(require_room=require_room, xp=None)
     coarse = FourierGrid(box, 1.0, box, (box - 1) // 2)
     density = np.broadcast_to(np.float32(1.0), (2, *coarse.shape))
+    grid = FourierGrid.of(box, 1.0, 2.0)
     for ask in (
-        lambda: Insertion(FourierGrid.of(box, 1.0, 2.0), backend),
+        lambda: Insertion(grid, backend, n_sets=1 if is_large(grid) else 2),
         lambda: pack_voxels([], 2, FourierGrid.of(box, 1.0, PADDING), backend, density),
     ):
         try:
@@ -199,8 +201,8 @@ card.
 
 GiB on the device, all shells: the sums of `reconstruct` at padding 2, and the half maps that `score` compares images
 with. A few batches of images come on top, below 1 GiB. Both grow with the cube of the box and of the shells up to
-`max_resolution_angstrom`, the sums with that of `padding` too. Where they do not fit, the stage says so before it reads
-an image.
+`max_resolution_angstrom`, the sums with that of `padding` too; from box 448 on they are those of one half set at a
+time. Where they do not fit, the stage says so before it reads an image.
 
 | box | sums | half maps |
 |---|---|---|

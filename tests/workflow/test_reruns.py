@@ -165,5 +165,9 @@ def test_a_stage_knows_no_settings_but_its_own(checkout: Path) -> None:
     """Only the report knows the whole configuration."""
     files = versions_of_all(checkout)
     assert {stage for stage in STAGES if "cryocore/config/run.py" in files[stage]} == {"report"}
-    for stage in ("gather", "cache", "ingest", "select", "validate"):
-        assert not any("/kernels/" in file for file in files[stage]), stage
+    kernels = {stage: {file.partition("/kernels/")[2] for file in files[stage]} - {""} for stage in STAGES}
+    assert not kernels["gather"] | kernels["ingest"]
+    transforms = {"host/fourier.cpp", "pocketfft/pocketfft_hdronly.h", "shared/machine.cuh"}
+    assert kernels["cache"] == transforms
+    for stage in ("select", "validate"):
+        assert kernels[stage] <= transforms | {"host/shells.cpp", "shared/sine.cuh"}, stage

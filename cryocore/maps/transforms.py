@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryocore.backend import Kernel, host
+from cryocore.backend.cpu import FORWARD
 from cryocore.types import Floats32
 
 Spectrum = NDArray[np.complex64]
 Window = tuple[slice, slice, slice]
 
-FORWARD = Kernel("host/fourier.cpp", "forward_planes")
 INVERSE = Kernel("host/fourier.cpp", "inverse_planes")
 ALONG_Z = Kernel("host/fourier.cpp", "transform_z")
 

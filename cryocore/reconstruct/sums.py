@@ -46,21 +46,24 @@ def round_sums(
     source: Source = StackReader,
 ) -> FourierSums:
     """The sums of a round; from those of the round before where few enough particles changed."""
-    if previous is None:
+    if previous is None or (change := _change(previous, data, weights)) is None:
         return accumulate(data, weights, grid, backend, source=source)
+    return accumulate(data, change, grid, backend, read_sums(previous, grid), source)
+
+
+def _change(previous: Path, data: Particles, weights: Floats32) -> Floats32 | None:
+    """By how much weights differ from those of kept sums, ``(n,)``; None where all sums are to be made anew."""
     if not _kept(previous):
         log.info("in full: the sums of the round before would have cost more than they save")
-        return accumulate(data, weights, grid, backend, source=source)
+        return None
     change = weights - read_weights_of_sums(previous, data)
     if not _same_envelopes(previous, data):
         log.info("in full: envelopes of particles changed")
-        return accumulate(data, weights, grid, backend, source=source)
+        return None
     moved, kept = np.count_nonzero(change), np.count_nonzero(weights)
-    if moved > MOST_CHANGED * kept:
-        log.info("in full: %d of %d particles changed", moved, len(data))
-        return accumulate(data, weights, grid, backend, source=source)
-    log.info("incremental: %d of %d particles changed", moved, len(data))
-    return accumulate(data, change, grid, backend, read_sums(previous, grid), source)
+    in_full = moved > MOST_CHANGED * kept
+    log.info("%s: %d of %d particles changed", "in full" if in_full else "incremental", moved, len(data))
+    return None if in_full else change
 
 
 def worth_keeping(weights: Floats32, grid: FourierGrid) -> bool:

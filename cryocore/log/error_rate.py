@@ -13,7 +13,7 @@ from scipy.special import ndtri
 
 from cryocore.hashing import hashed_order
 from cryocore.log.evidence import Evidence, evidence
-from cryocore.log.mixture import FEWEST, Mixture, evidence_log_odds, expectation_maximisation, fit_evidence
+from cryocore.log.mixture import FEWEST, FINE, Mixture, evidence_log_odds, expectation_maximisation, fit_evidence
 from cryocore.statistics import posterior
 from cryocore.types import Floats, Ids
 
@@ -24,6 +24,8 @@ BOOTSTRAP = 50
 """Fits to resampled particles."""
 RESAMPLED = 1_000
 """Most particles that are resampled; the spread found with them is scaled to all of them."""
+COARSE = 1e-4
+"""Mean change of the probability of being correct by a step at which such a fit ends."""
 MODEL_ERROR, PER_AMBIGUITY = 0.01, 0.25
 """Standard deviation of what the model itself is wrong by: a constant, and a share of the mean of p (1 - p) over the
 particles, with p the probability of being correct; see docs/explanation/error-model.md."""
@@ -136,7 +138,7 @@ def resampled(data: Evidence, model: Mixture, *, ids: Ids, half: NDArray[np.int8
     rows = np.flatnonzero(data.known)
     part = rows[hashed_order(ids[rows], seed=seed, stream=12, most=RESAMPLED)]
     sample, halves = data.take(part), half[part]
-    start = expectation_maximisation(sample, np.ones(len(part)), model, tolerance=1e-6, learn=False)
+    start = expectation_maximisation(sample, np.ones(len(part)), model, tolerance=FINE, learn=False)
     rng = np.random.default_rng(seed)
     rates = np.empty(BOOTSTRAP)
     first = np.unique(ids[part], return_index=True)[1]
@@ -149,7 +151,7 @@ def resampled(data: Evidence, model: Mixture, *, ids: Ids, half: NDArray[np.int8
             members = np.flatnonzero(halves == h)
             drawn[members] = np.bincount(rng.integers(len(members), size=len(members)), minlength=len(members))
         counts = drawn[unit]
-        rates[i] = expectation_maximisation(sample, counts, start, tolerance=1e-5, learn=False).error_rate
+        rates[i] = expectation_maximisation(sample, counts, start, tolerance=COARSE, learn=False).error_rate
     return model.error_rate + (rates - start.error_rate) * np.sqrt(len(part) / len(rows))
 
 

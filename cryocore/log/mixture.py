@@ -40,7 +40,12 @@ SUBSAMPLE = 20_000
 BLOCK = 16_384
 """Particles that are evaluated at a time."""
 FIRST_STEPS = 20
-"""Steps in which the prior becomes a function, while the likelihood hardly changes."""
+"""Steps in which the prior becomes a function, while hardly a particle changes."""
+ROUGH, FINE = 1e-3, 2e-5
+"""Mean change of the probability of being correct by a step, at which a fit is good enough to be compared with one from
+another start, and at which it ends."""
+LIKELIER = 0.5
+"""Ratio of tolerances: of the mean log-likelihood, and of that probability."""
 FEWEST = 100
 """Fewer scored particles than this are scored by the theory alone."""
 LEAST_SHARE = 0.003
@@ -171,9 +176,9 @@ def fit_evidence(data: Evidence, *, ids: Ids, seed: int = 0) -> Mixture:
         return theory(data, 1.0)
     rows = rows[hashed_order(ids[rows], seed=seed, stream=11, most=SUBSAMPLE)]
     part, weights = data.take(rows), np.ones(len(rows))
-    fits = [expectation_maximisation(part, weights, theory(part, k), tolerance=1e-5) for k in STARTS]
+    fits = [expectation_maximisation(part, weights, theory(part, k), tolerance=ROUGH) for k in STARTS]
     best = max(fits, key=lambda m: m.log_likelihood)
-    return expectation_maximisation(part, weights, best, tolerance=1e-6)
+    return expectation_maximisation(part, weights, best, tolerance=FINE)
 
 
 def theory(data: Evidence, k: float) -> Mixture:
@@ -203,23 +208,25 @@ def theory(data: Evidence, k: float) -> Mixture:
 def expectation_maximisation(
     data: Evidence, weights: Floats, start: Mixture, *, tolerance: float, steps: int = 500, learn: bool = True
 ) -> Mixture:
-    """Improve a model until the mean log-likelihood changes by less than a tolerance.
+    """Improve a model until the mean probability of being correct, and the mean log-likelihood, settle to a tolerance.
 
     ``weights`` ``(n,)`` says how often each particle counts; ``learn`` whether the prior may become another function.
     k is fitted to correct particles alone, though other classes depend on it as well; so the likelihood need not grow
-    in every step.
+    in every step. It may settle while many particles still change, and may go on by numbers that tell none apart.
     """
-    model, last, total = start, -np.inf, weights.sum()
+    model, last, likely, total = start, -np.inf, np.full(len(weights), -1.0), weights.sum()
     design = start.prior.design(data.covariates)
     for step in range(steps):
         joint, strength = class_densities(model, data)
         joint += log_shares(model, model.prior.log_odds(design))
         parts, sums, each = _exp_and_log_sum(joint)
         reached = float(np.sum(weights * each)) - model.prior.penalty
-        if abs(reached - last) < tolerance * total and (step > FIRST_STEPS or not learn):
-            break
-        last = reached
         parts /= sums[:, None]
+        change = float(np.sum(weights * np.abs(parts[:, 0] - likely)))
+        settled = change < tolerance * total and abs(reached - last) < LIKELIER * tolerance * total
+        if settled and (step > FIRST_STEPS or not learn):
+            return replace(model, log_likelihood=reached)
+        last, likely = reached, parts[:, 0].copy()
         prior = model.prior.improved(design, parts[:, 0], weights, learn=learn)
         parts *= weights[:, None]
         model = replace(maximisation(data, parts, strength, model, reached), prior=prior)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -35,8 +35,8 @@ DEFOCUS_ANGSTROM = 100.0
 """Steps of the derivatives by pose and defocus."""
 BATCH_BYTES = 1 << 26
 """Of the slices of templates that are held at a time."""
-STEP = 8
-"""Maps that are transformed at a time."""
+TEMPLATES = 56
+"""Whose slices are taken at a time."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ def own_changes(left: Residuals, at: Ints, grids: Any, backend: Backend) -> Floa
 
 
 def products(
-    left: Residuals, changes: tuple[Floats32, Floats32], maps: Floats32, backend: Backend
+    left: Residuals, templates: Callable[[int], NDArray[np.complex64]], maps: Floats32, backend: Backend
 ) -> tuple[Floats32, Floats32]:
     """Products of the residuals with templates ``y``, and the power of these ``g``, ``(n, k)`` each.
 
@@ -195,23 +195,36 @@ def products(
 
     Parameters
     ----------
-    changes : templates ``(k, n, n, n)`` for the particles of half set 1, and for those of 2
+    templates : grids ``(k, ...)`` of the templates for the particles of half set 0 or 1, as :func:`grids_of` makes them
     maps : (2, n, n, n), of which the own changes are those, for each half set
     """
-    y, g = np.zeros((2, len(left), len(changes[0])), dtype=np.float32)
     own = backend.to_device(grids_of(maps, left.grid))
-    for h in (0, 1):
-        grids = backend.to_device(_grids(changes[h], left.grid))
-        for at in _batches(np.flatnonzero(left.half == h), left, len(grids)):
-            flat, contrast = template_slices(left, at, grids, backend)
-            columns = own_changes(left, at, own, backend)
-            residual = as_real(left.values[at].reshape(len(at), -1))
-            residual = residual - within(columns, residual)
-            found = flat @ (np.concatenate([residual[:, :, None], columns], axis=2) * contrast[:, :, None])
-            y[at] = found[:, :, 0]
-            power = (np.square(flat, out=flat) @ np.square(contrast)[:, :, None])[:, :, 0]
-            g[at] = power - np.sum(found[:, :, 1:] ** 2, axis=2)
+    halves = [_products(left, np.flatnonzero(left.half == h), templates(h), own, backend) for h in (0, 1)]
+    y, g = np.zeros((2, len(left), halves[0][0].shape[1]), dtype=np.float32)
+    for h, found in enumerate(halves):
+        y[left.half == h], g[left.half == h] = found
     return y, np.maximum(g, 0.0)
+
+
+def _products(
+    left: Residuals, rows: Ints, grids: NDArray[np.complex64], own: Any, backend: Backend
+) -> tuple[Floats32, Floats32]:
+    """:func:`products` of the particles ``rows`` of one half set, ``(m, k)`` each."""
+    y, g = np.zeros((2, len(rows), len(grids)), dtype=np.float32)
+    some = [slice(start, start + TEMPLATES) for start in range(0, len(grids), TEMPLATES)]
+    on_device = [backend.to_device(grids[part]) for part in some]
+    for rows_at in _batches(np.arange(len(rows)), left, min(len(grids), TEMPLATES)):
+        at = rows[rows_at]
+        columns = own_changes(left, at, own, backend)
+        residual = as_real(left.values[at].reshape(len(at), -1))
+        beside = np.concatenate([(residual - within(columns, residual))[:, :, None], columns], axis=2)
+        for part, templates in zip(some, on_device, strict=True):
+            flat, contrast = template_slices(left, at, templates, backend)
+            found = flat @ (beside * contrast[:, :, None])
+            y[rows_at, part] = found[:, :, 0]
+            power = (np.square(flat, out=flat) @ np.square(contrast)[:, :, None])[:, :, 0]
+            g[rows_at, part] = power - np.sum(found[:, :, 1:] ** 2, axis=2)
+    return y, g
 
 
 def template_slices(left: Residuals, at: Ints, grids: Any, backend: Backend) -> tuple[Floats32, Floats32]:
@@ -242,20 +255,12 @@ def residual_parts(
     own = backend.to_device(grids_of(maps, left.grid))
     for h in (0, 1):
         grids = backend.to_device(grids_of(change[h][None], left.grid))
-        for at in _batches(np.flatnonzero(left.half == h), left, STEP):
+        for at in _batches(np.flatnonzero(left.half == h), left, 1):
             flat, contrast = template_slices(left, at, grids, backend)
             seen = flat[:, 0] * contrast
             seen = seen - within(own_changes(left, at, own, backend), seen)
             shared = np.ascontiguousarray(seen / np.float32(np.sqrt(2.0))).view(np.complex64).reshape(out[at].shape)
             out[at] = value[at, None, None] * left.values[at] - slope[at, None, None] * shared
-    return out
-
-
-def _grids(volumes: Floats32, grid: FourierGrid) -> NDArray[np.complex64]:
-    """:func:`grids_of` some at a time."""
-    out = np.empty((len(volumes), *grid.shape), dtype=np.complex64)
-    for start in range(0, len(volumes), STEP):
-        out[start : start + STEP] = grids_of(volumes[start : start + STEP], grid)
     return out
 
 

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from scipy.special import expit
 
 from cryocore.backend import Backend
 from cryocore.errors import InputError
 from cryocore.explore.gallery import Seen
-from cryocore.explore.states.images import Residuals, coarse_grid, coarse_map, products, residual_parts, residuals
+from cryocore.explore.states.images import (
+    Residuals,
+    coarse_grid,
+    coarse_map,
+    grids_of,
+    products,
+    residual_parts,
+    residuals,
+)
 from cryocore.explore.states.search import Mixture, excess, held_out_excess
 from cryocore.explore.states.templates import MASKED, Density, Template, templates
 from cryocore.hashing import hashed_order
@@ -37,8 +47,8 @@ SMOOTH_ANGSTROM = 25.0
 """Resolution of the difference map: a few thousand images show no more of a difference that some of them have."""
 STEPS = 4
 """Times that the template that stands out most is moved towards what does more."""
-TEMPLATES = 56
-"""That are held at a time."""
+STEP = 8
+"""Templates that are made and transformed at a time."""
 THRESHOLD = 2.33
 """Standard errors of what is held out that chance reaches in less than one of 100 data sets."""
 CHUNK = 10_000
@@ -291,30 +301,34 @@ class _Search:
 
     def compared(self, left: Residuals, weight: Floats, made: list[Template]) -> _Compared:
         """Products of residuals with templates; ``weight`` ``(n,)`` is that of their particles."""
-        some = (made[i : i + TEMPLATES] for i in range(0, len(made), TEMPLATES))
-        found = [products(left, self.changes(part), self.maps[::-1], self.backend) for part in some]
-        y, g = (np.concatenate(values, axis=1) for values in zip(*found, strict=True))
+        y, g = products(left, partial(self.grids, made), self.maps[::-1], self.backend)
         return _Compared(made, y, g, excess(y, g, weight))
 
-    def changes(self, made: list[Template]) -> tuple[Floats32, Floats32]:
-        """Templates for the particles of each half set, of the other's map."""
-        group = self.seen.comparison.group
-        one, two = (np.stack([t.of(self.maps[1 - h], group) for t in made]) for h in (0, 1))
-        return one, two
+    def grids(self, made: list[Template], half: int) -> NDArray[np.complex64]:
+        """Grids of templates for the particles of a half set, 0 or 1."""
+        out = np.empty((len(made), *self.grid.shape), dtype=np.complex64)
+        for start in range(0, len(made), STEP):
+            changes = np.stack([self.change(template, half) for template in made[start : start + STEP]])
+            out[start : start + STEP] = grids_of(changes, self.grid)
+        return out
+
+    def change(self, template: Template, half: int) -> Floats32:
+        """A template for the particles of a half set, of the other's map."""
+        return template.of(self.maps[1 - half], self.seen.comparison.group)
 
     def second(self, template: Template, chosen: Ints, left: Residuals, y: Floats, g: Floats) -> Second:
         """The second state along a template, from products of the chosen particles."""
         weight = self.weight[chosen]
         mixture = Mixture.of(y, g, weight)
-        change = self.changes([template])
+        one, two = (self.grids([template], h) for h in (0, 1))
         log_odds = np.full(len(self.seen.data), np.nan)
         log_odds[chosen] = mixture.log_odds(y, g)
         others = np.setdiff1d(self.rows, chosen)
         for start in range(0, len(others), CHUNK):
             some = others[start : start + CHUNK]
-            found = products(self.residuals(some), change, self.maps[::-1], self.backend)
+            found = products(self.residuals(some), (one, two).__getitem__, self.maps[::-1], self.backend)
             log_odds[some] = mixture.log_odds(*(values[:, 0].astype(np.float64) for values in found))
-        halves = self.differences(left, (change[0][0], change[1][0]), y, g, weight, mixture)
+        halves = self.differences(left, (self.change(template, 0), self.change(template, 1)), y, g, weight, mixture)
         inside = self.mask > MASKED
         noise = float(np.std((halves[0] - halves[1])[inside])) / 2.0
         difference = (0.5 * (halves[0] + halves[1]) * (self.mask > 0) / max(noise, 1e-30)).astype(np.float32)

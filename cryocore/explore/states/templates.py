@@ -33,6 +33,8 @@ SHORTEST = 1e-3
 """Arm, in voxels."""
 STEP_ANGSTROM, GROWTH, AXIS_STEP = 4.0, 1.35, 0.4
 """From a template to those near it: of its centre; of its share, or angle; of its axis, as a tangent."""
+MARGIN = 2.0
+"""Voxels about a part in which interpolation leaves something of it."""
 TINY = 1e-12
 
 
@@ -160,18 +162,32 @@ def symmetric(volume: Floats32, group: Floats) -> Floats32:
     """The sum of a map over the rotations of a point group."""
     if len(group) == 1:
         return volume
-    origin = np.full(3, float(len(volume) // 2))
-    return np.asarray(np.sum([turned(volume, g[::-1, ::-1], origin) for g in group], axis=0), dtype=np.float32)
+    return _sum_of_turned(volume, group[:, ::-1, ::-1], np.full(3, float(len(volume) // 2)))
 
 
 def turned(volume: Floats32, rotation: Floats, about: Floats) -> Floats32:
     """A map turned by a rotation of (z, y, x) about a place."""
-    away = np.indices(volume.shape).astype(np.float64) - about[:, None, None, None]
-    squares = np.sum(away**2, axis=0)
-    reached = squares <= np.max(squares, where=volume != 0, initial=0.0)
-    places = rotation.T @ away[:, reached] + about[:, None]
+    return _sum_of_turned(volume, rotation[None], about)
+
+
+def _sum_of_turned(volume: Floats32, rotations: Floats, about: Floats) -> Floats32:
+    """The sum of a map turned by each of ``(m, 3, 3)`` about a place; only the ball that holds the map is looked at."""
     out = np.zeros_like(volume)
-    out[reached] = map_coordinates(spline_filter(volume), places, prefilter=False)
+    held = np.argwhere(volume)
+    if not len(held):
+        return out
+    middle = 0.5 * (held.min(axis=0) + held.max(axis=0))
+    radius = float(np.sqrt(np.max(np.sum((held - middle) ** 2, axis=1)))) + MARGIN
+    coefficients = spline_filter(volume)
+    for rotation in rotations:
+        there = rotation @ (middle - about) + about
+        low = np.clip(np.ceil(there - radius), 0, len(out)).astype(np.intp)
+        high = np.clip(np.floor(there + radius) + 1, low, len(out)).astype(np.intp)
+        away = np.stack(np.meshgrid(*map(np.arange, low, high), indexing="ij")) - there[:, None, None, None]
+        inside = np.sum(away**2, axis=0) <= radius**2
+        places = rotation.T @ away[:, inside] + middle[:, None]
+        window = out[tuple(map(slice, low, high))]
+        window[inside] += map_coordinates(coefficients, places, prefilter=False)
     return out
 
 

@@ -60,7 +60,7 @@ def test_a_coarse_map_is_the_map_at_low_resolution() -> None:
 def test_products_of_noise_have_the_variance_that_is_said(maps: Floats32) -> None:
     left = noise(1500)
     changes = np.stack([np.roll(blobs(), shift, axis=2) * 0.05 for shift in (1, 4)])
-    y, g = products(left, (changes, changes), maps, CPU)
+    y, g = products(left, lambda _: grids_of(changes, GRID), maps, CPU)
     ratio = np.mean(y**2 / g, axis=0)
     assert np.all(g > 0) and np.all(np.abs(ratio - 1) < 4 * np.sqrt(2 / 1500))
 
@@ -73,8 +73,8 @@ def test_what_a_particle_may_be_by_itself_is_no_state(maps: Floats32) -> None:
     moved = np.roll(blobs(), 1, axis=2) - np.roll(blobs(), -1, axis=2)
     kept = []
     for change in (blobs(), moved, part):
-        g = products(left, (change[None], change[None]), maps, CPU)[1]
         grids = grids_of(change[None], GRID)
+        g = products(left, {0: grids, 1: grids}.__getitem__, maps, CPU)[1]
         flat, contrast = template_slices(left, np.arange(40), grids, CPU)
         kept.append(float(g.sum() / np.sum((flat[:, 0] * contrast) ** 2)))
     assert kept[0] < 1e-4 and kept[1] < 0.05 and kept[2] > 0.2
@@ -84,7 +84,9 @@ def test_noise_alone_makes_no_difference_map(maps: Floats32) -> None:
     """Images weighted by what they have of a template show it, unless that is taken out."""
     left = noise(3000)
     change = 0.02 * blobs() * (np.arange(24) > 14)
-    y, g = (values[:, 0].astype(np.float64) for values in products(left, (change[None], change[None]), maps, CPU))
+    y, g = (
+        values[:, 0].astype(np.float64) for values in products(left, lambda _: grids_of(change[None], GRID), maps, CPU)
+    )
     shown = {}
     for name, slope in (("as it is", np.zeros(3000)), ("without", np.ones(3000))):
         images = residual_parts(left, (change, change), maps, y, slope, CPU)

@@ -9,6 +9,8 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from cryocore.errors import InputError
@@ -74,14 +76,29 @@ def save(figure: Figure, *paths: Path, dpi: float | None = None) -> None:
     ------
     InputError  if it is none of these.
     """
-    FigureCanvasAgg(figure)
     for path in paths:
         require_format(path)
         suffix = path.suffix.lower()
         with style(), atomic_path(path) as temporary:
-            about = METADATA[suffix]
-            figure.savefig(temporary, format=suffix[1:], metadata=about, facecolor="white", dpi=dpi)
+            _print(figure, temporary, suffix, dpi or matplotlib.rcParams["savefig.dpi"])
         figure.set_layout_engine("none")  # all files have the layout of the first
+
+
+def _print(figure: Figure, path: Path, suffix: str, dpi: float) -> None:
+    """Draw a figure once; ``Figure.savefig`` draws it a second time for its layout."""
+    about = METADATA[suffix]
+    figure.set_facecolor("white")
+    figure.set_dpi(dpi)
+    canvas: Any  # its drawing methods have no types
+    if suffix == ".svg":
+        canvas = FigureCanvasSVG(figure)
+        canvas.print_svg(path, metadata=about)
+    elif suffix == ".pdf":
+        canvas = FigureCanvasPdf(figure)
+        canvas.print_pdf(path, metadata=about)
+    else:
+        canvas = FigureCanvasAgg(figure)
+        canvas.print_png(path, metadata=about, pil_kwargs={"compress_level": 3})
 
 
 def save_both(figure: Figure, folder: Path, name: str) -> None:

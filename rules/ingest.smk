@@ -6,6 +6,7 @@ rule simulate:
     input:
         volume=given(CONFIG.input.simulate.volume),
         poses=given(CONFIG.input.simulate.poses),
+        micrographs=given(CONFIG.input.simulate.micrographs),
         background_images=given(CONFIG.input.simulate.background_images),
     output:
         star="<results>/simulated/particles.star",

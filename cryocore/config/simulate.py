@@ -38,6 +38,9 @@ class Simulate(Section):
     poses: FileName | None = Field(
         default=None, description="particles from whose viewing directions they are drawn instead"
     )
+    micrographs: FileName | None = Field(
+        default=None, description="particles whose micrographs and defoci are drawn instead"
+    )
     noise: Literal["white", "coloured"] = Field(
         default="white", description="coloured noise is stronger at low resolution"
     )

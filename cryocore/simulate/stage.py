@@ -67,6 +67,7 @@ DRAWN_SPREAD_DEG = 3.0
 MOST_REDRAWN = 100
 """Times that a crop of the background is drawn again if it has been drawn before."""
 STACK = "particles.mrcs"
+MICROGRAPH, DEFOCUS = "rlnMicrographName", ("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle")
 LAWS: dict[str, Callable[[np.random.Generator, int], Floats]] = {
     "normal": lambda rng, n: rng.normal(size=n),
     "uniform": lambda rng, n: rng.uniform(0.0, 12**0.5, n),
@@ -177,15 +178,48 @@ def draw_truth(settings: Simulate, symmetry: str, rng: np.random.Generator, seed
     """
     n = settings.n_particles
     rotations = true_rotations(settings, symmetry, rng)
-    micrograph = np.sort(rng.integers(settings.n_micrographs, size=n))
-    low, high = settings.defocus_angstrom
-    mean = rng.uniform(low, high, settings.n_micrographs)[micrograph] + rng.normal(0.0, 200.0, n)
-    difference = rng.uniform(0.0, settings.astigmatism_angstrom, settings.n_micrographs)[micrograph]
-    angle = rng.uniform(0.0, 180.0, settings.n_micrographs)[micrograph]
-    defocus = np.stack([mean + difference / 2, mean - difference / 2, angle], axis=1)
+    if settings.micrographs is None:
+        micrograph, defocus = made_micrographs(settings, rng)
+    else:
+        micrograph, defocus = drawn_micrographs(settings.micrographs, n, settings.n_micrographs, rng)
     shifts = rng.normal(0.0, settings.shift_angstrom, (n, 2))
     state = affected(n, settings.second_share, stream(seed, "state")).astype(np.int8)
     return Truth(rotations, shifts, defocus, micrograph, own_bfactors(settings, micrograph, seed), state)
+
+
+def made_micrographs(settings: Simulate, rng: np.random.Generator) -> tuple[Ints, Floats]:
+    """Micrograph of each particle ``(n,)``, and its defocus U, V (Å) and angle ``(n, 3)``."""
+    n, count = settings.n_particles, settings.n_micrographs
+    micrograph = np.sort(rng.integers(count, size=n))
+    mean = rng.uniform(*settings.defocus_angstrom, count)[micrograph] + rng.normal(0.0, 200.0, n)
+    difference = rng.uniform(0.0, settings.astigmatism_angstrom, count)[micrograph]
+    angle = rng.uniform(0.0, 180.0, count)[micrograph]
+    return micrograph, np.stack([mean + difference / 2, mean - difference / 2, angle], axis=1)
+
+
+def drawn_micrographs(file: str | Path, n: int, count: int, rng: np.random.Generator) -> tuple[Ints, Floats]:
+    """:func:`made_micrographs` as those of a file of particles: as many share one, and have its defoci.
+
+    ``count`` micrographs are drawn of the file, each as often as all the others; n particles of these, each with the
+    defocus of one that the file has there.
+
+    Raises
+    ------
+    InputError  if the file has no micrographs or no defoci.
+    """
+    columns = columns_of(read_tables(file))
+    missing = next((name for name in (MICROGRAPH, *DEFOCUS) if not columns.has(name)), None)
+    if missing is not None:
+        fix = "Give a file of particles that has it, or leave input.simulate.micrographs out"
+        raise InputError("the column is missing", file=Path(file), column=columns.name(missing), fix=fix)
+    of_file, names = pd.factorize(columns.texts(MICROGRAPH))
+    repeats = -(-count // len(names))
+    chosen = rng.permutation(np.tile(np.arange(len(names)), repeats))[:count]
+    size = np.bincount(of_file)[chosen]
+    micrograph = np.sort(rng.choice(count, size=n, p=size / size.sum()))
+    rows, first = np.argsort(of_file, kind="stable"), np.cumsum(np.bincount(of_file)) - np.bincount(of_file)
+    row = rows[first[chosen[micrograph]] + rng.integers(size[micrograph])]
+    return micrograph, np.stack([columns.numbers(name)[row] for name in DEFOCUS], axis=1)
 
 
 def own_bfactors(settings: Simulate, micrograph: Ints, seed: int) -> Floats:
@@ -442,12 +476,12 @@ def star_tables(
     angles = matrix_to_euler(rotations)
     particles = {
         "rlnImageName": names,
-        "rlnMicrographName": [f"micrograph_{m:04d}.mrc" for m in truth.micrograph],
+        MICROGRAPH: [f"micrograph_{m:04d}.mrc" for m in truth.micrograph],
         "rlnOpticsGroup": 1,
         "rlnRandomSubset": half,
         **{f"rlnAngle{name}": angles[:, i] for i, name in enumerate(("Rot", "Tilt", "Psi"))},
         **{f"rlnOrigin{axis}Angst": shifts_angstrom[:, i] for i, axis in enumerate("XY")},
-        **{f"rlnDefocus{name}": truth.defocus[:, i] for i, name in enumerate(("U", "V", "Angle"))},
+        **{name: truth.defocus[:, i] for i, name in enumerate(DEFOCUS)},
     }
     optics = {
         "rlnOpticsGroupName": "simulated",

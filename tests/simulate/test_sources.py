@@ -12,7 +12,7 @@ from cryocore.errors import InputError
 from cryocore.formats.star_out import write_star
 from cryocore.geometry.rotations import matrix_to_euler, random_rotations, viewing_direction
 from cryocore.maps.mrc import write_stack
-from cryocore.simulate.stage import noise_source, true_rotations
+from cryocore.simulate.stage import drawn_micrographs, noise_source, true_rotations
 
 
 def settings(**changes: object) -> Simulate:
@@ -69,3 +69,33 @@ def test_too_small_images_of_background_are_refused(tmp_path: Path) -> None:
     write_stack(tmp_path / "small.mrcs", [np.random.default_rng(3).normal(size=(2, 24, 24)).astype(np.float32)], 1.0)
     with pytest.raises(InputError, match="24 x 24 pixels, the box, with its planted duplicates, is 32"):
         noise_source(settings(background_images=str(tmp_path / "small.mrcs")), 32)
+
+
+def test_micrographs_are_those_of_a_file(tmp_path: Path) -> None:
+    """Three micrographs with 1, 2 and 7 particles: as large a share of the images, each with a defocus of its own."""
+    import pandas as pd
+
+    on = np.repeat([0, 1, 2], [1, 2, 7])
+    u = 10_000.0 * (1 + on) + np.arange(10)
+    columns = {
+        "rlnImageName": [f"{i + 1:06d}@a.mrcs" for i in range(10)],
+        "rlnMicrographName": [f"m{m}.mrc" for m in on],
+        "rlnDefocusU": u, "rlnDefocusV": u - 300.0, "rlnDefocusAngle": 20.0 * on,
+    }
+    file = tmp_path / "real.star"
+    write_star(pd.DataFrame(columns), None, file)
+    micrograph, defocus = drawn_micrographs(file, 4000, 3, np.random.default_rng(5))
+    assert set(map(tuple, defocus)) == {(v, v - 300.0, 20.0 * m) for v, m in zip(u, on, strict=True)}
+    level = np.rint(defocus[:, 0] / 10_000.0)
+    assert all(len(np.unique(level[micrograph == m])) == 1 for m in range(3))
+    np.testing.assert_allclose(np.bincount(level.astype(int))[1:] / 4000, [0.1, 0.2, 0.7], atol=0.03)
+    more, _ = drawn_micrographs(file, 4000, 60, np.random.default_rng(5))
+    assert len(np.unique(more)) == 60
+
+
+def test_a_file_without_micrographs_is_refused(tmp_path: Path) -> None:
+    import pandas as pd
+
+    write_star(pd.DataFrame({"rlnImageName": ["000001@a.mrcs"], "rlnDefocusU": [1e4]}), None, tmp_path / "bare.star")
+    with pytest.raises(InputError, match="rlnMicrographName"):
+        drawn_micrographs(tmp_path / "bare.star", 10, 2, np.random.default_rng(0))

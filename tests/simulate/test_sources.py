@@ -80,7 +80,9 @@ def test_micrographs_are_those_of_a_file(tmp_path: Path) -> None:
     columns = {
         "rlnImageName": [f"{i + 1:06d}@a.mrcs" for i in range(10)],
         "rlnMicrographName": [f"m{m}.mrc" for m in on],
-        "rlnDefocusU": u, "rlnDefocusV": u - 300.0, "rlnDefocusAngle": 20.0 * on,
+        "rlnDefocusU": u,
+        "rlnDefocusV": u - 300.0,
+        "rlnDefocusAngle": 20.0 * on,
     }
     file = tmp_path / "real.star"
     write_star(pd.DataFrame(columns), None, file)

@@ -85,6 +85,18 @@ def states(
 
 
 @app.command()
+def selectors(
+    part: Annotated[list[str] | None, typer.Argument(help="beginnings of names (t20s-real, hcn4-)")] = None,
+    cores: Annotated[int, typer.Option(help="that preparation may use; methods run on one")] = available_cores(),
+    discard: Annotated[bool, typer.Option("--discard", help="remove images and maps once measured")] = False,
+) -> None:
+    """Compare particle selectors on the same files; what is measured is not run again."""
+    from experiments.selectors.measure import run
+
+    run(part or [], cores=cores, discard=discard)
+
+
+@app.command()
 def table() -> None:
     """Write the pages of docs/measurements on experiments, trouble, quality, weighting, classifiers and states."""
     from experiments import (  # matplotlib is not needed otherwise

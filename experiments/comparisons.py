@@ -291,11 +291,20 @@ def cryosieve_rule(
     -------
     dict of auc (of the rank), and for the map of each round n, correct_rate and fsc_truth_area
     """
+    rank, subsets = cryosieve_ranks(run, self_contribution=self_contribution, progress=progress)
+    rounds = [with_areas(measured(run, kept.astype(np.float64))) for kept in subsets]
+    return {"auc": rounded_auc(rank, run.correct), "rounds": rounds}
+
+
+def cryosieve_ranks(
+    run: Run, *, self_contribution: bool, progress: Callable[[str], None] = lambda text: None
+) -> tuple[Floats, list[Bools]]:
+    """The rank of each particle ``(n,)`` by :func:`cryosieve_rule`, and what each round keeps."""
     n_rounds, data = run.config.n_rounds, Particles.read(run.particles)
     nyquist = 2.0 * data.reference_optics.pixel_size_angstrom
     cutoffs = 1.0 / np.linspace(1.0 / FIRST_CUTOFF_ANGSTROM, 1.0 / nyquist, n_rounds + 1)[:-1]
     kept, rank = np.ones(len(data), dtype=bool), np.zeros(len(data))
-    rounds = []
+    subsets = []
     for number, cutoff in enumerate(cutoffs, start=1):
         progress(f"CryoSieve's rule, round {number} of {n_rounds}")
         values = _high_pass_score(run, data, kept, float(cutoff), self_contribution)
@@ -303,8 +312,8 @@ def cryosieve_rule(
         rank[kept] = number + order[kept]
         counts = {h: round(RETAINED * np.count_nonzero(kept & (run.half == h))) for h in (1, 2)}
         kept = best(np.where(kept, values, -np.inf), run.half, counts)
-        rounds.append(with_areas(measured(run, kept.astype(np.float64))))
-    return {"auc": rounded_auc(rank, run.correct), "rounds": rounds}
+        subsets.append(kept)
+    return rank, subsets
 
 
 def _high_pass_score(run: Run, data: Particles, kept: Bools, cutoff_angstrom: float, self_contribution: bool) -> Floats:

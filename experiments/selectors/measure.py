@@ -1,0 +1,155 @@
+"""Every method on every data set, and what its numbers are worth; resumable, one small file a data set."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+import numpy as np
+
+from benchmarks.machine import machine_name
+from benchmarks.validation.common import ROOT, Skipped
+from cryocore import __version__
+from cryocore.config.run import Config
+from cryocore.log.rates import auc
+from cryocore.tables.io import write_json
+from cryocore.types import Bools, Floats
+from experiments.cases import Case
+from experiments.comparisons import Run, best, measured, oracle_score, with_areas
+from experiments.runs import configuration, fingerprint, locked
+from experiments.selectors.methods import Cost, Method, Missing, call, choices_of, read_methods, scores_of, setup
+from experiments.selectors.sets import WORK, as_run, places, prepare, read_sets
+
+STORE = ROOT / "benchmarks" / "results" / "selectors"
+CLEAN_SHARE = 0.7
+"""Of the particles that are kept where all are correct."""
+ORACLE = "true map"
+Values = dict[str, Any]
+
+
+def run(part: Sequence[str] = (), *, cores: int = 1, discard: bool = False, store: Path = STORE) -> None:
+    """Measure the data sets whose names begin with one of some words (default: all); what is measured is not run
+    again, unless its settings, a method's file or the code has changed."""
+    methods = read_methods()
+    for method in methods:
+        setup(method)
+    for case in read_sets():
+        if part and not case.name.startswith(tuple(part)):
+            continue
+        try:
+            config = configuration(case)
+        except Skipped as reason:
+            print(f"{case.name}: skipped, {reason}", flush=True)
+            continue
+        home = WORK / case.name
+        home.mkdir(parents=True, exist_ok=True)
+        with locked(home):
+            measure(case, config, home, methods, store / f"{case.name}.json", cores=cores)
+        if discard:
+            for folder in ("results", "logs", ".snakemake", "methods"):
+                rmtree(home / folder, ignore_errors=True)
+
+
+def measure(case: Case, config: Config, home: Path, methods: Sequence[Method], file: Path, *, cores: int) -> None:
+    """Measure what is not measured yet of one data set; the file is written after each method."""
+    wanted = fingerprint(config, ("comparisons", "selectors/measure", "selectors/sets"))
+    found: Values = json.loads(file.read_text()) if file.exists() else {}
+    if found.get("fingerprint") != wanted:
+        found = {"name": case.name, "label": case.label, **case.factors, "fingerprint": wanted, "methods": {}}
+    left = [m for m in methods if found["methods"].get(m.name, {}).get("digest") != m.digest]
+    if not left and "baselines" in found:
+        print(f"{case.name}: up to date", flush=True)
+        return
+    prepare(home, config, cores)
+    with as_run(home, config, cores) as (run, data):
+        size = sizes(run)
+        if "baselines" not in found:
+            found |= {
+                "n": len(data),
+                "error_rate": round(float(1.0 - run.correct.mean()), 4),
+                "n_kept": sum(size.values()),
+                "cryocore": __version__,
+                "machine": machine_name(),
+                "date": time.strftime("%Y-%m-%d"),
+            }
+            found["baselines"] = baselines(run, size)
+            write_json(file, found)
+        for method in left:
+            said = measured_method(method, run, data.ids, size, home, found["methods"])
+            found["methods"] = {**found["methods"], method.name: {"digest": method.digest, **said}}
+            write_json(file, found)
+            print(f"{case.name}: {method.label}: {headline(said)}", flush=True)
+
+
+def sizes(run: Run) -> dict[int, int]:
+    """How many particles of each half set a choice has: the correct ones, or 70 % where all are."""
+    share = CLEAN_SHARE if run.correct.all() else 1.0
+    return {h: round(share * np.count_nonzero(run.correct & (run.half == h))) for h in (1, 2)}
+
+
+def baselines(run: Run, size: dict[int, int]) -> Values:
+    """All particles, as many random ones, the correct ones, and the best by their likelihood under the true map."""
+    truth = oracle_score(run, run.results / "simulated" / "true_map.mrc")
+    some = best(np.random.default_rng(0).random(len(run.half)), run.half, size)
+    subsets: dict[str, Bools] = {"all": np.ones(len(run.half), dtype=bool), "random": some, "correct": run.correct}
+    found = {name: worth(run, kept.astype(np.float64)) for name, kept in subsets.items()}
+    return {**found, ORACLE: of_score(run, truth, size)}
+
+
+def measured_method(method: Method, run: Run, ids: Any, size: dict[int, int], home: Path, others: Values) -> Values:
+    """What a method costs and what its numbers are worth; ``skipped`` or ``failed`` says why there are none."""
+    out = home / "methods" / method.name
+    rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    named = places(home, run.config, out)
+    try:
+        cost = call(method, named, out.with_suffix(".log"))
+    except Missing as reason:
+        return {"skipped": str(reason)}
+    except RuntimeError as error:
+        return {"failed": str(error)}
+    if method.after:
+        before = others[method.after]["cost"]
+        cost = Cost(cost.cpu_s + before["cpu_s"], max(cost.gib, before["gib"]))
+    said: Values = {"cost": {"cpu_s": round(cost.cpu_s, 1), "gib": round(cost.gib, 2)}}
+    said["scores"] = {name: of_score(run, values, size) for name, values in scores_of(method, named, ids)}
+    choices = [worth(run, weights) for weights in choices_of(method, named, ids)]
+    if choices:
+        said["own"] = max(choices, key=lambda choice: choice["area"])
+    return said
+
+
+def of_score(run: Run, values: Floats, size: dict[int, int]) -> Values:
+    """AUC of correct against incorrect ones, and what as many of the best as there are correct ones are worth."""
+    ranked = np.where(np.isfinite(values), values, -np.inf)
+    area = None if run.correct.all() else auc(ranked, run.correct)
+    kept = best(ranked, run.half, size).astype(np.float64)
+    return {"auc": None if area is None else round(area, 5), **worth(run, kept)}
+
+
+def worth(run: Run, weights: Floats) -> Values:
+    """Number and share of correct ones among particles ``(n,)`` of some weights, and their map's FSC with the truth,
+    mean over shells."""
+    found = with_areas(measured(run, weights))
+    return {"n": found["n"], "right": found["correct_rate"], "area": found["fsc_truth_area"]}
+
+
+def headline(said: Values) -> str:
+    """A method in one line.
+
+    >>> headline({"scores": {"z": {"auc": 0.9, "area": 0.5}}, "cost": {"cpu_s": 3.0}})
+    'z AUC 0.900, area 0.500; 3 CPU s'
+    """
+    if "scores" not in said:
+        return str(said.get("skipped") or said.get("failed"))
+    scores = "; ".join(f"{name} {_told(values)}" for name, values in said["scores"].items())
+    return f"{scores}; {said['cost']['cpu_s']:.0f} CPU s"
+
+
+def _told(values: Values) -> str:
+    area = f"area {values['area']:.3f}"
+    return area if values["auc"] is None else f"AUC {values['auc']:.3f}, {area}"

@@ -1,0 +1,263 @@
+"""``docs/measurements/selectors.md``, its figure, and all numbers as one table, from what was measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+
+import numpy as np
+import pyarrow as pa
+from matplotlib.figure import Figure
+from scipy.stats import rankdata, t
+
+from benchmarks.validation.common import ROOT
+from cryocore.figures.look import CORRECT, INK, QUIET, save, style
+from cryocore.markdown import table
+from cryocore.tables.io import atomic_path, write_table
+from experiments.selectors.measure import ORACLE, STORE, Values
+from experiments.selectors.methods import Method, read_methods
+from experiments.selectors.sets import WORK, read_sets
+
+PAGE = ROOT / "docs" / "measurements" / "selectors.md"
+FIGURE = PAGE.parent / "images" / "selectors.svg"
+TABLE = WORK / "selectors.parquet"
+OWN = "own choice"
+DEFAULT = "cryocore"
+"""The method whose losses are told first."""
+HEAD = """\
+# Selectors
+
+*For those who ask which program finds the particles to leave out, and what each is worth on the same files.*
+
+Written by `python -m experiments table` from `benchmarks/results/selectors`, which `python -m experiments selectors`
+measures; `experiments/selectors/sets.yaml` declares the data sets, and each file of `experiments/selectors/methods` a
+program. [Another one](../how-to/add-a-selector.md) takes one such file.
+
+*Half real*: the density of a known structure (3J9I, 6GYN) under the views, micrographs and defoci of 3,796 real
+particles, on crops of real background (EMPIAR-10061), with ice gradients, neighbours, beads, and scales and B-factors
+that spread over micrographs. Wrong particles are 12 % wrong poses, 6 % poses 5 to 20° off, 6 % wrong shifts and 6 %
+junk, where it does not say otherwise. 1,500 particles a set.
+
+- *AUC*: of correct above incorrect ones.
+- *right*: share of correct ones among the best by that score, as many as there are correct ones (in each half set); of
+  70 % of the particles where all are correct.
+- *map*: FSC of the map of these with the true one, mean over shells, less that of all particles, in thousandths.
+- *own choice*: what the program itself selects, or weighs; of several subsets the best by the truth.
+- Intervals are 95 % by Student's t over the seeds.
+"""
+NOT_HERE = """\
+## What is not here
+
+CryoSieve's own program (a GPU), cisTEM's weights by score (no package), cryoSPARC's scale and error (no such columns in
+simulated files), and JANAS' trial reconstructions by local resolution: here every program is told how many to keep.
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A score of a method on a data set; ``gain`` is its map's area less that of all particles."""
+
+    set: str
+    seed: int
+    method: str
+    score: str
+    auc: float | None
+    right: float | None
+    gain: float
+    n: int
+    cpu_s: float | None
+    gib: float | None
+
+
+def measured(store: Path = STORE) -> list[Values]:
+    """What is measured, in the order of the sets."""
+    files = (store / f"{case.name}.json" for case in read_sets())
+    return [json.loads(file.read_text()) for file in files if file.exists()]
+
+
+def rows_of(values: Values) -> Iterator[Row]:
+    """All scores of a data set, baselines among them."""
+    base = values["baselines"]["all"]["area"]
+
+    def row(method: str, score: str, said: Values, cost: Values) -> Row:
+        own = (values["set"], values["seed"], method, score)
+        gain = said["area"] - base
+        return Row(*own, said.get("auc"), said["right"], gain, said["n"], cost.get("cpu_s"), cost.get("gib"))
+
+    for name, said in values["baselines"].items():
+        yield row(name, "", said, {})
+    for name, said in values["methods"].items():
+        for score, of_score in said.get("scores", {}).items():
+            yield row(name, score, of_score, said["cost"])
+        if "own" in said:
+            yield row(name, OWN, said["own"], said["cost"])
+
+
+def write_page(store: Path = STORE, page: Path = PAGE) -> Path | None:
+    """Write page, figure and table; nothing where nothing is measured."""
+    found = measured(store)
+    if not found:
+        return None
+    rows = [row for values in found for row in rows_of(values)]
+    labels = {values["set"]: values["label"] for values in found}
+    methods = {method.name: method for method in read_methods()}
+    if page == PAGE:
+        TABLE.parent.mkdir(parents=True, exist_ok=True)
+        names = Row.__dataclass_fields__
+        write_table(TABLE, pa.table({name: [getattr(row, name) for row in rows] for name in names}))
+        save(figure(rows, labels, methods), FIGURE)
+    parts = [HEAD.strip(), *losses(rows, labels, methods), "![Gain of the map by method](images/selectors.svg)"]
+    parts += [part for name in labels for part in section(name, labels[name], rows, methods)]
+    parts += [*order(rows, labels, methods), *programs(found, methods), NOT_HERE.strip()]
+    with atomic_path(page) as temporary:
+        temporary.write_text("\n\n".join(parts) + "\n")
+    return page
+
+
+def named(row: Row, methods: dict[str, Method]) -> str:
+    """A score as the tables name it.
+
+    >>> named(Row("a", 0, "all", "", None, None, 0.0, 1, None, None), {})
+    '*all*'
+    """
+    if row.method not in methods:
+        return f"*{row.method}*"
+    return f"{methods[row.method].label}: {row.score}"
+
+
+def grouped(rows: Sequence[Row], methods: dict[str, Method]) -> dict[str, list[Row]]:
+    """The rows of each score over the seeds."""
+    out: dict[str, list[Row]] = {}
+    for row in rows:
+        out.setdefault(named(row, methods), []).append(row)
+    return out
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and half a 95 % interval by Student's t; NaN of a single value.
+
+    >>> interval([1.0, 2.0, 3.0])
+    (2.0, 2.4841377117503427)
+    """
+    if len(values) < 2:
+        return mean(values), float("nan")
+    error = float(np.std(values, ddof=1)) / len(values) ** 0.5
+    return mean(values), float(t.ppf(0.975, len(values) - 1)) * error
+
+
+def cell(values: Sequence[float | None], scale: float = 1.0, digits: int = 3, sign: str = "") -> str:
+    """Mean and interval of values that there are.
+
+    >>> cell([0.9, 0.91, 0.92]), cell([None])
+    ('0.910 ± 0.025', '-')
+    """
+    known = [scale * value for value in values if value is not None]
+    if not known:
+        return "-"
+    middle, half = interval(known)
+    return f"{middle:{sign}.{digits}f}" + ("" if np.isnan(half) else f" ± {half:.{digits}f}")
+
+
+def losses(rows: Sequence[Row], labels: dict[str, str], methods: dict[str, Method]) -> list[str]:
+    """Where another program's map is better than the default's, over the same seeds, beyond chance."""
+    told = []
+    for name, label in labels.items():
+        here = [row for row in rows if row.set == name]
+        own = {row.seed: row.gain for row in here if row.method == DEFAULT and row.score == OWN}
+        for other, of_score in grouped([row for row in here if row.method in methods], methods).items():
+            if of_score[0].method == DEFAULT and of_score[0].score == OWN:
+                continue
+            ahead = [row.gain - own[row.seed] for row in of_score if row.seed in own]
+            if len(ahead) > 1:
+                middle, half = interval(ahead)
+                if middle > half:
+                    told.append(f"- {label}: {other}, by {1000 * middle:.1f} ± {1000 * half:.1f} thousandths.")
+    text = told or ["- Nowhere, beyond chance."]
+    return [
+        "## Where the default loses",
+        "Maps better than that of cryocore's own choice after three rounds:",
+        "\n".join(text),
+    ]
+
+
+def section(name: str, label: str, rows: Sequence[Row], methods: dict[str, Method]) -> list[str]:
+    """The table of a data set, the best maps first."""
+    here = grouped([row for row in rows if row.set == name], methods)
+    seeds = len({row.seed for row in rows if row.set == name})
+    lines = []
+    for score, of_score in sorted(here.items(), key=lambda item: -mean(row.gain for row in item[1])):
+        lines.append(
+            [
+                score,
+                cell([row.auc for row in of_score]),
+                cell([row.right for row in of_score], 100.0, 1) if any(r.auc for r in here["*true map*"]) else "-",
+                cell([row.gain for row in of_score], 1000.0, 1, "+"),
+                f"{mean(row.n for row in of_score):.0f}",
+                cell([row.cpu_s for row in of_score], 1.0, 0).split(" ")[0],
+                cell([row.gib for row in of_score], 1.0, 2).split(" ")[0],
+            ]
+        )
+    heads = ["", "AUC", "right, %", "map, thousandths", "kept", "CPU s", "GiB"]
+    return [f"## {label}", f"{seeds} seeds.", table(heads, lines)]
+
+
+def order(rows: Sequence[Row], labels: dict[str, str], methods: dict[str, Method]) -> list[str]:
+    """How the order of scores by AUC changes from simulated to half-real images."""
+    parts = []
+    for name in labels:
+        twin = name.removesuffix("-plain") + "-real"
+        if not name.endswith("-plain") or twin not in labels:
+            continue
+        both = [
+            grouped([row for row in rows if row.set == one and row.auc is not None], methods) for one in (name, twin)
+        ]
+        names = [score for score in both[0] if score in both[1] and score != f"*{ORACLE}*"]
+        means = [np.array([mean(row.auc or 0.0 for row in found[score]) for score in names]) for found in both]
+        ranks = [rankdata(-values) for values in means]
+        by_rank = sorted(range(len(names)), key=lambda i: float(ranks[0][i]))
+        lines = [
+            [names[i], f"{means[0][i]:.3f} ({ranks[0][i]:.0f})", f"{means[1][i]:.3f} ({ranks[1][i]:.0f})"]
+            for i in by_rank
+        ]
+        parts += [f"### {labels[twin].split(',')[0]}", table(["AUC (rank)", "simulated", "half real"], lines)]
+    return ["## Simulated and half real", *parts] if parts else []
+
+
+def programs(found: Sequence[Values], methods: dict[str, Method]) -> list[str]:
+    """What each method judges by, how it was called, and why some have no numbers."""
+    lines = []
+    for name, method in methods.items():
+        said = [values["methods"].get(name, {}) for values in found]
+        missing = {str(v.get("skipped") or v.get("failed")) for v in said if "scores" not in v and v}
+        lines.append([method.label, method.by, " ".join([method.about, *sorted(missing)]).strip() or "-"])
+    about = f"Measured on {found[-1]['machine']}, one core each, {found[-1]['date']}, cryocore {found[-1]['cryocore']}."
+    return ["## Programs", about, table(["", "judges by", "said exactly"], lines)]
+
+
+def figure(rows: Sequence[Row], labels: dict[str, str], methods: dict[str, Method]) -> Figure:
+    """The gain of every score's map, a panel each set."""
+    with style():
+        across = 2
+        down = -(-len(labels) // across)
+        names = list(grouped(rows, methods))
+        drawing = Figure(figsize=(12.5, down * (0.9 + 0.2 * len(names))), layout="constrained")
+        axes = drawing.subplots(down, across, sharey=True, squeeze=False).ravel()
+        for panel, (name, label) in zip(axes, labels.items(), strict=False):
+            here = grouped([row for row in rows if row.set == name], methods)
+            for at, score in enumerate(reversed(names)):
+                if score not in here:
+                    continue
+                middle, half = interval([1000.0 * row.gain for row in here[score]])
+                colour = CORRECT if "cryocore" in score else QUIET if score.startswith("*") else INK
+                panel.errorbar(middle, at, xerr=0.0 if np.isnan(half) else half, fmt="o", color=colour, capsize=2, ms=4)
+            panel.axvline(0.0, color=QUIET, lw=0.8)
+            panel.set_title(label)
+            panel.set_xlabel("FSC with the true map less that of all particles, thousandths")
+            panel.set_yticks(range(len(names)), [score.strip("*") for score in reversed(names)], fontsize=8)
+            panel.grid(axis="x")
+        for panel in axes[len(labels) :]:
+            panel.set_visible(False)
+        return drawing

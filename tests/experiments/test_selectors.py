@@ -1,0 +1,155 @@
+"""The comparison of selectors: methods as files, their numbers by particle, and the page."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from cryocore.errors import InputError
+from cryocore.formats.star_out import write_star
+from cryocore.ingest.particles import particle_ids
+from cryocore.maps.curves import FscCurves
+from cryocore.maps.mrc import write_map
+from cryocore.tables.io import write_table
+from experiments.runs import configuration
+from experiments.selectors.methods import Method, Missing, call, choices_of, column_of, read_methods, scores_of
+from experiments.selectors.page import losses, order, rows_of, section
+from experiments.selectors.sets import places, read_sets, write_one_table
+
+NAMES = [f"{i + 1:06d}@particles.mrcs" for i in range(4)]
+IDS = particle_ids(NAMES)
+SIMULATED = next(case for case in read_sets() if case.name == "small-state-seed1")
+"""A set without files of the shared data."""
+
+
+def method(tmp_path: Path, **changes: Any) -> Method:
+    file = tmp_path / "mine.yaml"
+    values = {"label": "mine", "by": "chance", "command": "true", "scores": {}} | changes
+    file.write_text("".join(f"{name}: {value!r}\n" for name, value in values.items()))
+    return Method.read(file)
+
+
+def test_every_method_and_every_set_can_be_read() -> None:
+    methods = read_methods()
+    names = [found.name for found in methods]
+    for found in methods:
+        assert found.scores and found.label and found.by
+        assert not found.after or names.index(found.after) < names.index(found.name)
+    cases = read_sets()
+    assert len({case.name for case in cases}) == len(cases) >= 30
+    assert configuration(SIMULATED).seed == 1
+
+
+def test_commands_name_only_places_that_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = tmp_path / "results" / "run" / "round_0"
+    first.mkdir(parents=True)
+    ball = (np.sum((np.indices((16,) * 3) - 8) ** 2, axis=0) <= 25).astype(np.float32)
+    write_map(first / "mask.mrc", ball, 2.0)
+    curve = np.linspace(1.0, 0.0, 9)
+    read = SimpleNamespace(corrected=curve, resolution_angstrom=32.0 / np.arange(1, 10))
+    monkeypatch.setattr(FscCurves, "read", lambda path: read)
+    given = places(tmp_path, configuration(SIMULATED), tmp_path / "out")
+    assert given["diameter"] == "30" and given["pixel"] == "2" and given["box"] == "16"
+    for found in read_methods():
+        found.command.format_map(given)
+        found.setup.format_map(given)
+        for where in [*found.scores.values(), *([found.weights] if found.weights else [])]:
+            where["file"].format_map(given)
+
+
+def test_a_file_that_is_no_method_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"not a method.*colour"):
+        method(tmp_path, colour="red")
+
+
+def test_a_star_file_in_any_order_with_gaps(tmp_path: Path) -> None:
+    """Paths before the name of the stack do not matter; a particle that is missing is NaN."""
+    images = ["000003@some/where/particles.mrcs", "000001@some/where/particles.mrcs", "000004@particles.mrcs"]
+    write_star(pd.DataFrame({"rlnImageName": images, "myScore": [3.0, 1.0, 4.0]}), None, tmp_path / "scored.star")
+    found = column_of(tmp_path / "scored.star", "_myScore", IDS)
+    np.testing.assert_array_equal(found, [1.0, np.nan, 3.0, 4.0])
+
+
+def test_the_lower_the_better_is_turned_round(tmp_path: Path) -> None:
+    columns = {"particle_id": IDS[::-1], "loss": [4.0, 3.0, 2.0, 1.0], "a": [1.0, 0.0, 1.0, 1.0], "b": [0.0] * 4}
+    write_table(tmp_path / "found.parquet", pa.table(columns))
+    file = "{out}/found.parquet"
+    scores = {"loss": {"file": file, "column": "loss", "better": "lower"}}
+    mine = method(tmp_path, scores=scores, weights={"file": file, "columns": ["a", "b"]})
+    named = {"home": str(tmp_path), "out": str(tmp_path)}
+    ((name, values),) = scores_of(mine, named, IDS)
+    assert name == "loss"
+    np.testing.assert_array_equal(values, [-1.0, -2.0, -3.0, -4.0])
+    np.testing.assert_array_equal(choices_of(mine, named, IDS), [[1.0, 1.0, 0.0, 1.0], [0.0] * 4])
+
+
+def test_cost_is_that_of_the_command_alone(tmp_path: Path) -> None:
+    program = tmp_path / "busy.py"
+    program.write_text("import time\nx = bytearray(200 << 20)\nend = time.process_time() + 0.5\n"
+                       "while time.process_time() < end: pass\n")  # fmt: skip
+    here = {"folder": str(tmp_path), "program": str(program), "python": sys.executable}
+    cost = call(method(tmp_path, command="{python} {program}"), here, tmp_path / "busy.log")
+    assert 0.5 < cost.cpu_s < 3.0
+    assert 0.19 < cost.gib < 0.26
+    light = call(method(tmp_path, command="true"), here, tmp_path / "light.log")
+    assert light.gib < 0.05
+    with pytest.raises(RuntimeError, match=r"busy\.log"):
+        call(method(tmp_path, command="false"), here, tmp_path / "busy.log")
+    with pytest.raises(Missing, match="no-such-program"):
+        call(method(tmp_path, needs="no-such-program"), here, tmp_path / "busy.log")
+
+
+def test_one_table_has_what_was_in_the_optics_groups(tmp_path: Path) -> None:
+    particles = pd.DataFrame(
+        {"rlnImageName": NAMES, "rlnOpticsGroup": 1, "rlnOriginXAngst": 3.0, "rlnOriginYAngst": 1.0}
+    )
+    optics = {"rlnOpticsGroup": 1, "rlnVoltage": 300.0, "rlnSphericalAberration": 2.7, "rlnAmplitudeContrast": 0.1}
+    star = tmp_path / "particles.star"
+    write_star(particles, pd.DataFrame({**optics, "rlnImagePixelSize": 1.5}, index=[0]), star)
+    write_one_table(star)
+    one = tmp_path / "particles_one_table.star"
+    np.testing.assert_allclose(column_of(one, "rlnOriginX", IDS), 2.0)
+    np.testing.assert_allclose(column_of(one, "rlnVoltage", IDS), 300.0)
+    pixel = 1e4 * column_of(one, "rlnDetectorPixelSize", IDS) / column_of(one, "rlnMagnification", IDS)
+    np.testing.assert_allclose(pixel, 1.5)
+
+
+def result(name: str, seed: int, auc: float, area: float, own: float) -> dict[str, Any]:
+    said = {"n": 700, "right": 0.9, "area": area}
+    cost = {"cpu_s": 2.0, "gib": 0.1}
+    baselines: dict[str, Any] = {kind: {"n": 1000, "right": 0.7, "area": 0.5} for kind in ("all", "random", "correct")}
+    methods = {
+        "cryocore": {"cost": cost, "scores": {"mixture": {"auc": 0.9, **said}}, "own": {**said, "area": own}},
+        "janas": {"cost": cost, "scores": {"sigma 2": {"auc": auc, **said}}},
+    }
+    of_truth = {"true map": {"auc": 0.99, **said}}
+    return {"set": name, "label": name, "seed": seed, "baselines": {**baselines, **of_truth}, "methods": methods}
+
+
+def test_losses_are_told_where_they_are_beyond_chance() -> None:
+    methods = {found.name: found for found in read_methods()}
+
+    def told(areas: list[float]) -> str:
+        rows = [r for seed, area in enumerate(areas) for r in rows_of(result("a", seed, 0.8, area, 0.52))]
+        return losses(rows, {"a": "a set"}, methods)[-1]
+
+    assert "JANAS 2.2.3: sigma 2, by 10.0 ± 0.0" in told([0.53, 0.53, 0.53])
+    assert "JANAS" not in told([0.53, 0.40, 0.60])
+    assert "JANAS" not in told([0.51, 0.51, 0.51])
+
+
+def test_the_order_of_simulated_and_half_real_sets() -> None:
+    methods = {found.name: found for found in read_methods()}
+    made = [result("a-plain", 0, 0.95, 0.5, 0.5), result("a-real", 0, 0.8, 0.5, 0.5)]
+    rows = [row for values in made for row in rows_of(values)]
+    text = "\n".join(order(rows, {"a-plain": "a, plain", "a-real": "a, real"}, methods))
+    assert "| JANAS 2.2.3: sigma 2 | 0.950 (1) | 0.800 (2) |" in text
+    assert "true map" not in text
+    assert "+20.0" not in "\n".join(section("a-real", "a", rows, methods))

@@ -60,10 +60,13 @@ def measure(case: Case, config: Config, home: Path, methods: Sequence[Method], f
     found: Values = json.loads(file.read_text()) if file.exists() else {}
     if found.get("fingerprint") != wanted:
         found = {"name": case.name, "label": case.label, **case.factors, "fingerprint": wanted, "methods": {}}
-    left = [m for m in methods if found["methods"].get(m.name, {}).get("digest") != m.digest]
+    stale = {m.name for m in methods if found["methods"].get(m.name, {}).get("digest") != m.digest}
+    stale |= {m.after for m in methods if m.name in stale}  # what it goes on from is made anew
+    left = [m for m in methods if m.name in stale]
     if not left and "baselines" in found:
         print(f"{case.name}: up to date", flush=True)
         return
+    rmtree(home / "results", ignore_errors=True)  # a method would find what it made before, and cost nothing
     prepare(home, config, cores)
     with as_run(home, config, cores) as (run, data):
         size = sizes(run)

@@ -11,7 +11,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	if "$$p" -c '$(FITS)' 2>/dev/null; then echo "$$p"; break; fi; done)
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test emulator portability margins bench bench-full validation experiments gpu-check lint docs clean
+.PHONY: help demo test emulator portability margins bench bench-full validation experiments claims gpu-check lint docs clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(firstword $(MAKEFILE_LIST)) | column -t -s '|'
@@ -52,6 +52,9 @@ validation: $(VENV)/.ready-dev  ## compare with RELION, real images and the trut
 experiments: $(VENV)/.ready-dev  ## planted errors, found or not; PART chooses cases (docs/measurements/experiments.md)
 	@status=0; $(BIN)/python -m experiments run $(or $(PART),table) || status=$$?; \
 		$(BIN)/python -m experiments table; exit $$status
+
+claims: $(VENV)/.ready-dev  ## which pages of measurements are what their results give, and which are older than the code
+	@$(BIN)/python -m benchmarks.claims
 
 gpu-check: $(VENV)/.ready-dev  ## what a GPU gives: tests, then times, in twelve minutes at most; results/gpu-check
 	@$(BIN)/python -m benchmarks.gpu

@@ -1,0 +1,185 @@
+"""Whether pages of measurements say what the stored results say, and whether the code has changed since.
+
+    python -m benchmarks.claims [--pages]
+
+A page that is written from results has to be what they give, word for word. A result counts as old where code that it
+was made by means something else now than at the commit that last changed the results: comments and documentation do not
+count (:mod:`cryocore.workflow.meaning`). ``--pages`` leaves the second question out.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from io import BytesIO
+from pathlib import Path
+
+from benchmarks.validation.common import ROOT
+from cryocore.markdown import table
+from cryocore.workflow.provenance import code_version
+from cryocore.workflow.settings import STAGES
+
+RESULTS = ROOT / "benchmarks" / "results"
+PAGES = ROOT / "docs" / "measurements"
+SCRIPTS = tuple(f"scripts/{stage}.py" for stage in STAGES if stage != "report")
+"""What the workflow runs before its report."""
+NAMED = 3
+"""Files of changed code that are named."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A page of measurements.
+
+    ``pattern`` : of its results, below ``benchmarks/results``
+    ``command`` : that measures them
+    ``written`` : gives the texts that the page may have; None where its words are written by hand
+    ``code`` : files that the results are made by, beside what they import
+    """
+
+    page: str
+    pattern: str
+    command: str
+    written: Callable[[], Iterator[str]] | None
+    code: tuple[str, ...]
+
+
+def by_module(name: str) -> Callable[[], Iterator[str]]:
+    """What ``write_page`` of a module gives."""
+
+    def texts() -> Iterator[str]:
+        with tempfile.TemporaryDirectory(prefix="cryocore-claims-") as folder:
+            (Path(folder) / "images").mkdir()
+            page = import_module(name).write_page(page=Path(folder) / "page.md")
+            if page is not None:
+                yield page.read_text()
+
+    return texts
+
+
+def by_record(name: str, folder: str) -> Callable[[], Iterator[str]]:
+    """What ``page`` of a module gives for the results of each machine."""
+
+    def texts() -> Iterator[str]:
+        for file in sorted((RESULTS / folder).glob("*.json")):
+            yield import_module(name).page(json.loads(file.read_text()))
+
+    return texts
+
+
+EXPERIMENTS = "python -m experiments"
+CLAIMS = (
+    Claim(
+        "accuracy", "validation/*", "make validation", by_record("benchmarks.validation.page", "validation"), SCRIPTS
+    ),
+    Claim("experiments", "experiments/[!qt]*", f"{EXPERIMENTS} run table", by_module("experiments.page"), SCRIPTS),
+    Claim(
+        "trouble", "experiments/trouble-*", f"{EXPERIMENTS} run trouble", by_module("experiments.trouble_page"), SCRIPTS
+    ),
+    Claim(
+        "quality", "experiments/quality-*", f"{EXPERIMENTS} run quality", by_module("experiments.quality_page"), SCRIPTS
+    ),
+    Claim(
+        "states", "states/*", f"{EXPERIMENTS} states", by_module("experiments.states_page"), ("experiments/states.py",)
+    ),
+    Claim("selectors", "selectors/*", f"{EXPERIMENTS} selectors", by_module("experiments.selectors.page"), SCRIPTS),
+    Claim("weighting", "solvers/*", f"{EXPERIMENTS} solvers", by_module("experiments.solvers_page"), SCRIPTS),
+    Claim(
+        "classifier-gain",
+        "classifiers/*",
+        f"{EXPERIMENTS} classifiers",
+        by_module("experiments.classifiers_page"),
+        SCRIPTS,
+    ),
+    Claim(
+        "performance", "performance/*", "make bench", by_record("benchmarks.performance.page", "performance"), SCRIPTS
+    ),
+    Claim("methods", "alternatives.json", "python -m benchmarks.alternatives", None, SCRIPTS),
+    Claim("cost", "scaling.json", "python -m benchmarks.scaling", None, SCRIPTS),
+    Claim("robustness", "faults.json", "python -m benchmarks.faults", None, SCRIPTS),
+    Claim("reproducibility", "configurations/*", "python -m benchmarks.configurations", None, SCRIPTS),
+)
+
+
+def differs(claim: Claim) -> bool:
+    """Whether a page is not what its results give."""
+    if claim.written is None:
+        return False
+    page = PAGES / f"{claim.page}.md"
+    return not page.exists() or page.read_text() not in set(claim.written())
+
+
+def measured_at(claim: Claim) -> tuple[str, str] | None:
+    """Commit and date of the last change of its results; None where none is committed."""
+    found = git("log", "-1", "--format=%h %cs", "--", f":(glob)benchmarks/results/{claim.pattern}").split()
+    return (found[0], found[1]) if found else None
+
+
+def changed_since(commit: str, code: Sequence[str]) -> list[str]:
+    """Files that mean something else than at a commit, or were not part of it, of those that scripts run."""
+    return sorted(
+        file for file, digest in meaning(None, tuple(code)).items() if meaning(commit, tuple(code)).get(file) != digest
+    )
+
+
+@cache
+def meaning(commit: str | None, code: tuple[str, ...]) -> dict[str, str]:
+    """Digests of all files that scripts run, at a commit or (None) as they are."""
+    if commit is None:
+        return _meaning(ROOT, code)
+    with tempfile.TemporaryDirectory(prefix="cryocore-claims-") as folder:
+        archive = subprocess.run(["git", "archive", commit], cwd=ROOT, check=True, capture_output=True).stdout
+        with tarfile.open(fileobj=BytesIO(archive)) as files:
+            files.extractall(folder, filter="data")
+        return _meaning(Path(folder), code)
+
+
+def _meaning(root: Path, code: tuple[str, ...]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for file in code:
+        if (root / file).exists():
+            found |= code_version(file, root=root)
+    return found
+
+
+def git(*arguments: str) -> str:
+    """What git says of this checkout."""
+    return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def row_of(claim: Claim, *, with_age: bool) -> tuple[list[str], bool]:
+    """A line of the table, and whether the claim holds."""
+    wrong = differs(claim)
+    says = "by hand" if claim.written is None else "NOT what they give" if wrong else "what they give"
+    if not with_age:
+        return [claim.page, says], not wrong
+    made = measured_at(claim)
+    if made is None:
+        return [claim.page, says, "-", "no result is committed", claim.command], False
+    changed = changed_since(made[0], claim.code)
+    names = ", ".join(changed[:NAMED]) + (f" and {len(changed) - NAMED} more" if len(changed) > NAMED else "")
+    return [claim.page, says, " ".join(made), names or "none", claim.command], not wrong and not changed
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print a line for each page; the exit status is 1 where one is not what it should be."""
+    with_age = "--pages" not in (sys.argv[1:] if arguments is None else arguments)
+    rows = [row_of(claim, with_age=with_age) for claim in CLAIMS]
+    heads = ["page", "its text"] + (["results of", "code changed since", "measured by"] if with_age else [])
+    print(table(heads, [row for row, _ in rows]))
+    wrong = sum(not holds for _, holds in rows)
+    if wrong:
+        what = "differ from their results" if not with_age else "are older than the code, or differ from their results"
+        print(f"\n{wrong} of {len(rows)} pages {what}.", file=sys.stderr)
+    sys.exit(wrong > 0)
+
+
+if __name__ == "__main__":
+    main()

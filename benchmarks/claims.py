@@ -24,12 +24,10 @@ from pathlib import Path
 from benchmarks.validation.common import ROOT
 from cryocore.markdown import table
 from cryocore.workflow.provenance import code_version
-from cryocore.workflow.settings import STAGES
+from experiments.runs import SCRIPTS
 
 RESULTS = ROOT / "benchmarks" / "results"
 PAGES = ROOT / "docs" / "measurements"
-SCRIPTS = tuple(f"scripts/{stage}.py" for stage in STAGES if stage != "report")
-"""What the workflow runs before its report."""
 NAMED = 3
 """Files of changed code that are named."""
 

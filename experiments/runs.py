@@ -42,6 +42,9 @@ IN_BOX = re.compile(r"(?P<source>.+)@(?P<box>\d+)")
 """A map that is brought to a box."""
 MEASURING = ("evaluate", "comparisons")
 """Modules that measure any case."""
+AFTERWARDS = "look", "report", "audit"
+"""Stages that change no number of a case."""
+SCRIPTS = tuple(f"scripts/{stage}.py" for stage in STAGES if stage not in AFTERWARDS)
 STEPS = re.compile(r"^(\d+) of (\d+) steps")
 
 
@@ -188,9 +191,8 @@ def _with_shared_files(values: Any) -> Any:
 def fingerprint(config: Config, measuring: Sequence[str]) -> str:
     """Digest of what decides about a case's numbers: its settings, the code of the stages and that of the modules that
     measure it."""
-    scripts = [f"scripts/{stage}.py" for stage in STAGES if stage != "report"]
     code: dict[str, str] = {}
-    for file in scripts + [f"experiments/{name}.py" for name in measuring]:
+    for file in [*SCRIPTS] + [f"experiments/{name}.py" for name in measuring]:
         code |= code_version(file, root=ROOT)
     text = json.dumps([config.model_dump(mode="json", exclude={"backend"}), code], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

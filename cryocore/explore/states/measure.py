@@ -47,8 +47,9 @@ SMOOTH_ANGSTROM = 25.0
 """Resolution of the difference map: a few thousand images show no more of a difference that some of them have."""
 STEPS = 4
 """Times that the template that stands out most is moved towards what does more."""
-STEP = 8
-"""Templates that are made and transformed at a time."""
+STEP, HELD = 8, 168
+"""Templates that are made and transformed at a time, and whose grids are held: each 1.6 MB at most. What pose, shift
+and defocus change in an image is found once for so many."""
 THRESHOLD = 2.33
 """Standard errors of what is held out that chance reaches in less than one of 100 data sets."""
 CHUNK = 10_000
@@ -301,7 +302,9 @@ class _Search:
 
     def compared(self, left: Residuals, weight: Floats, made: list[Template]) -> _Compared:
         """Products of residuals with templates; ``weight`` ``(n,)`` is that of their particles."""
-        y, g = products(left, partial(self.grids, made), self.maps[::-1], self.backend)
+        some = (made[i : i + HELD] for i in range(0, len(made), HELD))
+        found = [products(left, partial(self.grids, part), self.maps[::-1], self.backend) for part in some]
+        y, g = (np.concatenate(values, axis=1) for values in zip(*found, strict=True))
         return _Compared(made, y, g, excess(y, g, weight))
 
     def grids(self, made: list[Template], half: int) -> NDArray[np.complex64]:

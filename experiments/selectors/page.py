@@ -11,11 +11,11 @@ from statistics import mean
 import numpy as np
 import pyarrow as pa
 from matplotlib.figure import Figure
-from scipy.stats import rankdata, t
+from scipy.stats import rankdata, spearmanr, t
 
 from benchmarks.validation.common import ROOT
 from cryocore.figures.look import CORRECT, INK, QUIET, save, style
-from cryocore.markdown import table
+from cryocore.markdown import table as markdown_table
 from cryocore.tables.io import atomic_path, write_table
 from experiments.selectors.measure import ORACLE, STORE, Values
 from experiments.selectors.methods import Method, read_methods
@@ -161,6 +161,11 @@ def cell(values: Sequence[float | None], scale: float = 1.0, digits: int = 3, si
     return f"{middle:{sign}.{digits}f}" + ("" if np.isnan(half) else f" ± {half:.{digits}f}")
 
 
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table as one part of the page."""
+    return markdown_table(list(heads), [list(row) for row in rows]).strip()
+
+
 def losses(rows: Sequence[Row], labels: dict[str, str], methods: dict[str, Method]) -> list[str]:
     """Where another program's map is better than the default's, over the same seeds, beyond chance."""
     told = []
@@ -222,7 +227,9 @@ def order(rows: Sequence[Row], labels: dict[str, str], methods: dict[str, Method
             [names[i], f"{means[0][i]:.3f} ({ranks[0][i]:.0f})", f"{means[1][i]:.3f} ({ranks[1][i]:.0f})"]
             for i in by_rank
         ]
-        parts += [f"### {labels[twin].split(',')[0]}", table(["AUC (rank)", "simulated", "half real"], lines)]
+        agreement = float(spearmanr(means[0], means[1]).statistic)
+        text = f"Rank correlation of {len(names)} scores: {agreement:.2f}."
+        parts += [f"### {labels[twin].split(',')[0]}", text, table(["AUC (rank)", "simulated", "half real"], lines)]
     return ["## Simulated and half real", *parts] if parts else []
 
 
@@ -254,7 +261,7 @@ def figure(rows: Sequence[Row], labels: dict[str, str], methods: dict[str, Metho
                 colour = CORRECT if "cryocore" in score else QUIET if score.startswith("*") else INK
                 panel.errorbar(middle, at, xerr=0.0 if np.isnan(half) else half, fmt="o", color=colour, capsize=2, ms=4)
             panel.axvline(0.0, color=QUIET, lw=0.8)
-            panel.set_title(label)
+            panel.set_title(label, fontsize=10)
             panel.set_xlabel("FSC with the true map less that of all particles, thousandths")
             panel.set_yticks(range(len(names)), [score.strip("*") for score in reversed(names)], fontsize=8)
             panel.grid(axis="x")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cryocore.explore.replay.import_log import SCHEMA
 from cryocore.geometry.rotations import quaternion_to_matrix, viewing_direction
+from cryocore.log.error_rate import ErrorRate
 from cryocore.log.names import EXPECTED, MEAN_GAIN, SUGGESTED_POSE
 from cryocore.maps.curves import FscCurves
 from cryocore.maps.fsc import shell_resolution
@@ -21,6 +22,8 @@ from cryocore.score.bands import band_edges
 from cryocore.score.chunks import CHUNK
 from cryocore.score.scores import BAND_COLUMNS, BandStatistics, Weighting
 from cryocore.score.table import list_column
+from cryocore.select.reasons import reasons
+from cryocore.simulate.plant import CORRECT
 from cryocore.tables.io import write_tables
 from cryocore.types import Floats
 
@@ -39,6 +42,7 @@ def make_log(run_dir: Path, n: int, n_rounds: int = 8, seed: int = 0) -> None:
     """Write ``log/round=r/log.parquet`` and ``round_r/fsc.parquet`` of ``n`` particles, 30 % of them incorrect."""
     metadata = {
         "symmetry": "D2",
+        "error_rate": ErrorRate(INCORRECT, INCORRECT - 0.02, INCORRECT + 0.02, "mixture", INCORRECT, "").as_dict(),
         "score_settings": {"noise_per_particle": True},
         "box": BOX,
         "pixel_size_angstrom": PIXEL_ANGSTROM,
@@ -94,6 +98,8 @@ def _rows(start: int, n: int, number: int, fixed: np.random.Generator, rng: np.r
     expected.append(weighted / np.sqrt(scores.energy(centred[1], discerning)))
     apart = 0.6 * expected[0]  # of the prediction from its alternative poses, in units of the noise
     local, shift = (np.where(correct, 0.5, -0.5) * apart**2 + apart * rng.normal(size=n) for _ in range(2))
+    selected = np.ones(n, dtype=bool) if number == 0 else zc > 0.5 * expected[1]
+    kinds = np.where(zc > 0.5 * expected[1], CORRECT, "misoriented").astype(object)
     columns: dict[str, Any] = {
         "particle_id": fixed.integers(1, 2**63, n, dtype=np.uint64),
         "stack": _names("stack_{:05d}.mrcs", micrograph),
@@ -105,8 +111,8 @@ def _rows(start: int, n: int, number: int, fixed: np.random.Generator, rng: np.r
         **{f"view_{c}": views[:, i] for i, c in enumerate("xyz")},
         "defocus_u_angstrom": defocus,
         "defocus_v_angstrom": defocus - 300.0,
-        "weight": np.ones(n) if number == 0 else (zc > 0.5 * expected[1]).astype(float),
-        "selected": np.ones(n, dtype=bool) if number == 0 else zc > 0.5 * expected[1],
+        "weight": selected.astype(float),
+        "selected": selected,
         "l2_loss": scores.l2_loss(sums),
         "cryosieve": scores.cryosieve(sums, 5),
         "ncc": scores.ncc(sums),
@@ -124,6 +130,8 @@ def _rows(start: int, n: int, number: int, fixed: np.random.Generator, rng: np.r
         "random_pose_z": list_column(rng.standard_normal((n, N_ALTERNATIVES), dtype=np.float32)),
         **{name: list_column(getattr(sums, letter)) for name, letter in zip(BAND_COLUMNS, "aecbfg", strict=True)},
         "mixture": zc * expected[1] - 0.5 * expected[1] ** 2 + 0.85,
+        "reason": reasons(kinds, selected, np.zeros(n, dtype=bool)),
+        "likely_kind": pa.array(kinds.astype(str)).dictionary_encode(),
         "is_correct": correct,
     }
     return pa.table({f.name: _typed(columns[f.name], f.type) for f in SCHEMA})
@@ -147,4 +155,4 @@ def _names(pattern: str, numbers: NDArray[np.int64]) -> pa.DictionaryArray:
 
 
 def _typed(values: Any, kind: pa.DataType) -> pa.Array:
-    return values if isinstance(values, pa.Array) else pa.array(np.asarray(values), kind, safe=False)
+    return values.cast(kind) if isinstance(values, pa.Array) else pa.array(np.asarray(values), kind, safe=False)

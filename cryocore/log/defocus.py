@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit, logit
 
 from cryocore.log.bands import (
     GAIN_COUNT,
@@ -129,7 +130,7 @@ def from_likelihoods(table: Floats, n_right: int) -> WrongDefocus | None:
     gain = float(np.sum(np.logaddexp(np.log1p(-share), np.log(share) + ratio)))
     if gain < LEAST_GAIN:
         return None
-    probability = 1.0 / (1.0 + np.exp(np.log1p(-share) - np.log(share) - ratio))
+    probability = expit(ratio + logit(share))
     if probability.max() < SURELY:
         return None
     of_offset = np.exp(wrong - wrong.max(axis=1, keepdims=True))

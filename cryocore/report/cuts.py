@@ -14,7 +14,7 @@ from cryocore.explore.replay.known import Known, SameViews, read_known
 from cryocore.explore.replay.outcome import Outcome
 from cryocore.explore.replay.replay import outcome_of
 from cryocore.explore.replay.request import Request, own_selection, plan
-from cryocore.log.rounds import LogRound, find_rounds
+from cryocore.log.rounds import LogRound, find_rounds, wanted_round
 from cryocore.report.section import Section
 from cryocore.report.slider import heaps, slider
 
@@ -35,7 +35,7 @@ READING = (
 def cuts_section(run_dir: Path, number: int) -> Section:
     """By the scores of one round, from its log and the FSC of its half maps."""
     try:
-        log_round = next(r for r in find_rounds(run_dir) if r.number == number)
+        log_round = wanted_round(find_rounds(run_dir), str(number))
         known = read_known(log_round, None, SameViews())
         found = list(all_cuts(log_round, known))
     except InputError as error:

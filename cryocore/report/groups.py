@@ -8,7 +8,7 @@ from typing import Any
 from cryocore.errors import InputError
 from cryocore.explore.replay.figures import groups_figure
 from cryocore.explore.replay.groups import LEVEL, Ranking, incorrectness, rank_all
-from cryocore.log.rounds import find_rounds
+from cryocore.log.rounds import find_rounds, wanted_round
 from cryocore.report.section import Drawing, Section, Table
 
 NAMED = "groups", "Groups", "Which micrographs, optics groups and defocus are bad?"
@@ -33,7 +33,7 @@ READING = (
 def groups_section(run_dir: Path, number: int) -> Section:
     """Rankings of one round's groups, from its log alone; kinds with a single group are left out."""
     try:
-        log = next(r for r in find_rounds(run_dir) if r.number == number)
+        log = wanted_round(find_rounds(run_dir), str(number))
         ranked = {kind: ranking for kind, ranking in rank_all(log).items() if len(ranking) > 1}
         source = incorrectness(log).source
     except InputError as error:

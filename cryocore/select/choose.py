@@ -122,6 +122,12 @@ def choose(
     if rule.score == MIXTURE and LIKELY_KIND in columns:
         spoilt = columns[LIKELY_KIND] == SPOILT
         scores, likely = np.where(spoilt, np.nan, scores), np.where(spoilt, 0.0, likely)
+    if settings.rule == "mixture" and rate is None:
+        raise InputError(
+            "the log states no error rate, by which the rule mixture chooses",
+            setting="select.rule",
+            fix="Use soft or posterior, or score the round again",
+        )
     if settings.rule == "threshold" and is_loss:
         value = -value
     weights, selected = np.zeros(len(ids), dtype=np.float32), np.zeros(len(ids), dtype=bool)

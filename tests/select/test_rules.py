@@ -281,6 +281,13 @@ def test_a_half_set_of_fewer_than_the_minimum_asks_for_more() -> None:
         choose(few, Select(rule="mixture", minimum=50), 1, symmetry="C4", rate=found.error_rate)
 
 
+def test_the_rule_mixture_needs_an_error_rate() -> None:
+    """A log of another program, or an older one, may state none."""
+    columns = planted_log(300, {"misoriented": 0.3}).columns | {"mixture": np.zeros(300)}
+    with pytest.raises(InputError, match=r"setting select\.rule.*no error rate"):
+        choose(columns, Select(rule="mixture"), 1, symmetry="C4")
+
+
 def test_the_order_of_rising_values_is_that_of_a_full_sort() -> None:
     rng = np.random.default_rng(0)
     values, ids = rng.integers(0, 200, 2000).astype(np.float64), rng.permutation(2000).astype(np.uint64)

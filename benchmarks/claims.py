@@ -3,8 +3,9 @@
     python -m benchmarks.claims [--pages]
 
 A page that is written from results has to be what they give, word for word. A result counts as old where code that it
-was made by means something else now than at the commit that last changed the results: comments and documentation do not
-count (:mod:`cryocore.workflow.meaning`). ``--pages`` leaves the second question out.
+was made by, or that measures it, means something else now than at the commit that last changed it: comments and
+documentation do not count (:mod:`cryocore.workflow.meaning`). A page is as old as the oldest of its results. Results
+are committed with the code that made them, or they pass for younger. ``--pages`` leaves the second question out.
 """
 
 from __future__ import annotations
@@ -73,36 +74,57 @@ def by_record(name: str, folder: str) -> Callable[[], Iterator[str]]:
 
 
 EXPERIMENTS = "python -m experiments"
+MEASURING = *SCRIPTS, "experiments/comparisons.py", "experiments/evaluate.py"
+"""What cases are run and measured by."""
+
+
+def measured_by(*modules: str) -> tuple[str, ...]:
+    """The code of a claim: what runs and measures cases, and modules of its own."""
+    return (*MEASURING, *modules)
+
+
+def experiments(page: str, pattern: str, part: str, module: str, *own: str) -> Claim:
+    """A page of ``experiments``, and the modules of its own that measure it."""
+    written = by_module(f"experiments.{module}")
+    return Claim(
+        page, pattern, f"{EXPERIMENTS} {part}", written, measured_by(*(f"experiments/{name}.py" for name in own))
+    )
+
+
 CLAIMS = (
     Claim(
-        "accuracy", "validation/*", "make validation", by_record("benchmarks.validation.page", "validation"), SCRIPTS
+        "accuracy",
+        "validation/*",
+        "make validation",
+        by_record("benchmarks.validation.page", "validation"),
+        (*SCRIPTS, "benchmarks/validation/__main__.py"),
     ),
-    Claim("experiments", "experiments/[!qt]*", f"{EXPERIMENTS} run table", by_module("experiments.page"), SCRIPTS),
-    Claim(
-        "trouble", "experiments/trouble-*", f"{EXPERIMENTS} run trouble", by_module("experiments.trouble_page"), SCRIPTS
-    ),
-    Claim(
-        "quality", "experiments/quality-*", f"{EXPERIMENTS} run quality", by_module("experiments.quality_page"), SCRIPTS
-    ),
+    experiments("experiments", "experiments/[!qt]*", "run table", "page"),
+    experiments("trouble", "experiments/trouble-*", "run trouble", "trouble_page", "trouble"),
+    experiments("quality", "experiments/quality-*", "run quality", "quality_page", "quality"),
     Claim(
         "states", "states/*", f"{EXPERIMENTS} states", by_module("experiments.states_page"), ("experiments/states.py",)
     ),
-    Claim("selectors", "selectors/*", f"{EXPERIMENTS} selectors", by_module("experiments.selectors.page"), SCRIPTS),
-    Claim("weighting", "solvers/*", f"{EXPERIMENTS} solvers", by_module("experiments.solvers_page"), SCRIPTS),
+    experiments("selectors", "selectors/*", "selectors", "selectors.page", "selectors/measure", "selectors/cryosieve"),
+    experiments("weighting", "solvers/*", "solvers", "solvers_page", "solvers"),
+    experiments("classifier-gain", "classifiers/*", "classifiers", "classifiers_page", "classifiers"),
     Claim(
-        "classifier-gain",
-        "classifiers/*",
-        f"{EXPERIMENTS} classifiers",
-        by_module("experiments.classifiers_page"),
-        SCRIPTS,
+        "performance",
+        "performance/*",
+        "make bench",
+        by_record("benchmarks.performance.page", "performance"),
+        (*SCRIPTS, "benchmarks/performance/__main__.py"),
     ),
+    Claim("methods", "alternatives.json", "python -m benchmarks.alternatives", None, ("benchmarks/alternatives.py",)),
+    Claim("cost", "scaling.json", "python -m benchmarks.scaling", None, (*SCRIPTS, "benchmarks/scaling.py")),
+    Claim("robustness", "faults.json", "python -m benchmarks.faults", None, (*SCRIPTS, "benchmarks/faults.py")),
     Claim(
-        "performance", "performance/*", "make bench", by_record("benchmarks.performance.page", "performance"), SCRIPTS
+        "reproducibility",
+        "configurations/*",
+        "python -m benchmarks.configurations",
+        None,
+        (*SCRIPTS, "benchmarks/configurations.py"),
     ),
-    Claim("methods", "alternatives.json", "python -m benchmarks.alternatives", None, SCRIPTS),
-    Claim("cost", "scaling.json", "python -m benchmarks.scaling", None, SCRIPTS),
-    Claim("robustness", "faults.json", "python -m benchmarks.faults", None, SCRIPTS),
-    Claim("reproducibility", "configurations/*", "python -m benchmarks.configurations", None, SCRIPTS),
 )
 
 
@@ -115,9 +137,10 @@ def differs(claim: Claim) -> bool:
 
 
 def measured_at(claim: Claim) -> tuple[str, str] | None:
-    """Commit and date of the last change of its results; None where none is committed."""
-    found = git("log", "-1", "--format=%h %cs", "--", f":(glob)benchmarks/results/{claim.pattern}").split()
-    return (found[0], found[1]) if found else None
+    """Commit and date of the last change of its oldest result; None where none is committed."""
+    files = git("ls-files", "--", f":(glob)benchmarks/results/{claim.pattern}").splitlines()
+    last = [git("log", "-1", "--format=%ct %h %cs", "--", file).split() for file in files]
+    return min(((commit, date) for _, commit, date in sorted(last)[:1]), default=None)
 
 
 def changed_since(commit: str, code: Sequence[str]) -> list[str]:

@@ -98,7 +98,7 @@ def selectors(
 
 @app.command()
 def table() -> None:
-    """Write the pages of docs/measurements on experiments, trouble, quality, weighting, classifiers and states."""
+    """Write the pages on experiments, trouble, quality, weighting, classifiers, states and selectors."""
     from experiments import (  # matplotlib is not needed otherwise
         classifiers_page,
         page,
@@ -107,8 +107,9 @@ def table() -> None:
         states_page,
         trouble_page,
     )
+    from experiments.selectors import page as selectors_page
 
-    modules = (page, trouble_page, quality_page, solvers_page, classifiers_page, states_page)
+    modules = (page, trouble_page, quality_page, solvers_page, classifiers_page, states_page, selectors_page)
     for written in (module.write_page() for module in modules):
         if written:
             print(f"{written} written")

@@ -39,7 +39,7 @@ class Simulate(Section):
         default=None, description="particles from whose viewing directions they are drawn instead"
     )
     micrographs: FileName | None = Field(
-        default=None, description="particles whose micrographs and defoci are drawn instead"
+        default=None, description="particles whose micrographs and defoci are drawn instead of made"
     )
     noise: Literal["white", "coloured"] = Field(
         default="white", description="coloured noise is stronger at low resolution"

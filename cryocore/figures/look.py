@@ -85,7 +85,7 @@ def save(figure: Figure, *paths: Path, dpi: float | None = None) -> None:
 
 
 def _print(figure: Figure, path: Path, suffix: str, dpi: float) -> None:
-    """Draw a figure once; ``Figure.savefig`` draws it a second time for its layout."""
+    """Draw a figure once; ``Figure.savefig`` draws it a second time for its layout. Pictures are compressed quickly."""
     about = METADATA[suffix]
     figure.set_facecolor("white")
     figure.set_dpi(dpi)

@@ -208,11 +208,12 @@ def theory(data: Evidence, k: float) -> Mixture:
 def expectation_maximisation(
     data: Evidence, weights: Floats, start: Mixture, *, tolerance: float, steps: int = 500, learn: bool = True
 ) -> Mixture:
-    """Improve a model until the mean probability of being correct, and the mean log-likelihood, settle to a tolerance.
+    """Improve a model until particles' probabilities of being correct change by less than a tolerance in the mean, and
+    the mean log-likelihood by less than half of it.
 
     ``weights`` ``(n,)`` says how often each particle counts; ``learn`` whether the prior may become another function.
     k is fitted to correct particles alone, though other classes depend on it as well; so the likelihood need not grow
-    in every step. It may settle while many particles still change, and may go on by numbers that tell none apart.
+    in every step, and may stand still while many particles change.
     """
     model, last, likely, total = start, -np.inf, np.full(len(weights), -1.0), weights.sum()
     design = start.prior.design(data.covariates)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,11 +11,13 @@ from shutil import rmtree
 from typing import Any
 
 import numpy as np
+from scipy.stats import rankdata
 
 from benchmarks.machine import machine_name
 from benchmarks.validation.common import ROOT, Skipped
 from cryocore import __version__
 from cryocore.config.run import Config
+from cryocore.errors import InputError
 from cryocore.log.rates import auc
 from cryocore.tables.io import write_json
 from cryocore.types import Bools, Floats
@@ -36,7 +39,10 @@ def run(part: Sequence[str] = (), *, cores: int = 1, discard: bool = False, stor
     again, unless its settings, a method's file or the code has changed."""
     methods = read_methods()
     for method in methods:
-        setup(method)
+        try:
+            setup(method)
+        except subprocess.CalledProcessError as error:
+            print(f"{method.label}: not installed, {error}", flush=True)  # its rows say that it is missing
     for case in read_sets():
         if part and not case.name.startswith(tuple(part)):
             continue
@@ -108,30 +114,35 @@ def measured_method(method: Method, run: Run, ids: Any, size: dict[int, int], ho
     out = home / "methods" / method.name
     rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
+    before = others.get(method.after, {}).get("cost", {"cpu_s": 0.0, "gib": 0.0})
+    if method.after and "cost" not in others.get(method.after, {}):
+        return {"skipped": f"{method.after} has no result"}
     named = places(home, run.config, out)
     try:
         cost = call(method, named, out.with_suffix(".log"))
+        scores = dict(scores_of(method, named, ids))
+        weights = choices_of(method, named, ids)
     except Missing as reason:
         return {"skipped": str(reason)}
-    except RuntimeError as error:
-        return {"failed": str(error)}
-    if method.after:
-        before = others[method.after]["cost"]
-        cost = Cost(cost.cpu_s + before["cpu_s"], max(cost.gib, before["gib"]))
-    said: Values = {"cost": {"cpu_s": round(cost.cpu_s, 1), "gib": round(cost.gib, 2)}}
-    said["scores"] = {name: of_score(run, values, size) for name, values in scores_of(method, named, ids)}
-    choices = [worth(run, weights) for weights in choices_of(method, named, ids)]
+    except (InputError, RuntimeError, KeyError, ValueError) as error:
+        return {"failed": f"{type(error).__name__}: {error}"}
+    total = Cost(cost.cpu_s + before["cpu_s"], max(cost.gib, before["gib"]))
+    said: Values = {"cost": {"cpu_s": round(total.cpu_s, 1), "gib": round(total.gib, 2)}}
+    said["scores"] = {name: of_score(run, values, size) for name, values in scores.items()}
+    choices = [worth(run, own) for own in weights]
     if choices:
         said["own"] = max(choices, key=lambda choice: choice["area"])
     return said
 
 
 def of_score(run: Run, values: Floats, size: dict[int, int]) -> Values:
-    """AUC of correct against incorrect ones, and what as many of the best as there are correct ones are worth."""
-    ranked = np.where(np.isfinite(values), values, -np.inf)
+    """AUC of correct against incorrect ones, and what as many of the best as there are correct ones are worth;
+    particles without a value rank last."""
+    ranked = rankdata(np.where(np.isnan(values), -np.inf, values))
     area = None if run.correct.all() else auc(ranked, run.correct)
     kept = best(ranked, run.half, size).astype(np.float64)
-    return {"auc": None if area is None else round(area, 5), **worth(run, kept)}
+    scored = int(np.count_nonzero(~np.isnan(values)))
+    return {"auc": None if area is None else round(area, 5), "n_scored": scored, **worth(run, kept)}
 
 
 def worth(run: Run, weights: Floats) -> Values:

@@ -21,7 +21,6 @@ from cryocore.errors import InputError
 from cryocore.formats.kinds import read_tables
 from cryocore.formats.star.read import to_numbers
 from cryocore.ingest.particles import particle_ids
-from cryocore.log.names import lower_is_better
 from cryocore.tables.io import as_numpy, read_table
 from cryocore.types import Floats, Ids
 
@@ -44,7 +43,7 @@ class Method:
     """A program, as its file declares it.
 
     ``command`` : with the places that :func:`experiments.selectors.sets.places` gives in braces
-    ``scores`` : name -> ``file`` and ``column``; ``better: lower`` where small values are good
+    ``scores`` : name -> ``file`` and ``column``; ``better: lower`` where small values are good, else ``higher``
     ``weights`` : ``file`` and ``column`` or ``columns`` of its own choice, if it makes one; 0 is left out. The best of
         several is reported, by the truth
     ``needs``, ``setup`` : a program, and the shell command that installs it below ``{programs}``
@@ -71,11 +70,17 @@ class Method:
         ------
         InputError  if the file declares what there is not, or lacks what there has to be.
         """
-        text = file.read_text()
+        text, fix = file.read_text(), "See docs/how-to/add-a-selector.md"
         try:
-            return cls(name=file.stem, digest=hashlib.sha256(text.encode()).hexdigest()[:12], **yaml.safe_load(text))
-        except (TypeError, yaml.YAMLError) as error:
-            raise InputError(f"not a method ({error})", file=file, fix="See docs/how-to/add-a-selector.md") from None
+            found = cls(name=file.stem, digest=hashlib.sha256(text.encode()).hexdigest()[:12], **yaml.safe_load(text))
+            for where in found.scores.values():
+                if not {"file", "column"} <= set(where) <= {"file", "column", "better"}:
+                    raise TypeError("a score has file, column and maybe better")
+                if where.get("better", "lower") not in ("lower", "higher"):
+                    raise TypeError("better is lower or higher")
+        except (AttributeError, TypeError, yaml.YAMLError) as error:
+            raise InputError(f"not a method ({error})", file=file, fix=fix) from None
+        return found
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,7 @@ def search_path(method: Method, programs: Path = PROGRAMS) -> str:
 
 
 def call(method: Method, places: Mapping[str, str], log: Path, programs: Path = PROGRAMS) -> Cost:
-    """Run a method's command on one core.
+    """Run a method's command, asking for one thread.
 
     Raises
     ------
@@ -137,8 +142,7 @@ def scores_of(method: Method, places: Mapping[str, str], ids: Ids) -> Iterator[t
     """Each score ``(n,)`` of the particles ``ids``, the higher the better; NaN where it says nothing."""
     for name, where in method.scores.items():
         values = column_of(placed(where["file"], places), where["column"], ids)
-        lower = where.get("better") == "lower" or ("better" not in where and lower_is_better(where["column"]))
-        yield name, -values if lower else values
+        yield name, -values if where.get("better") == "lower" else values
 
 
 def choices_of(method: Method, places: Mapping[str, str], ids: Ids) -> list[Floats]:
@@ -159,12 +163,16 @@ def column_of(file: Path, column: str, ids: Ids) -> Floats:
     """A column of a STAR or Parquet file for the particles ``ids`` ``(n,)``; NaN for those that it lacks."""
     if file.suffix == ".parquet":
         table = read_table(file, ["particle_id", column])
-        known, values = as_numpy(table.column("particle_id")), as_numpy(table.column(column)).astype(np.float64)
+        known = as_numpy(table.column("particle_id")).astype(np.uint64)
+        values = as_numpy(table.column(column)).astype(np.float64)
     else:
         particles = read_tables(file).particles
         numbers_and_paths = (str(name).partition("@") for name in particles[IMAGE])
-        known = particle_ids(f"{number}@{Path(path).name}" for number, _, path in numbers_and_paths)
+        known = particle_ids(f"{int(number):06d}@{Path(path).name}" for number, _, path in numbers_and_paths)
         values = to_numbers(particles[column.removeprefix("_")])
+    if not np.isin(ids, known).any():
+        fix = "Keep rlnImageName or particle_id as they are in the particles' file"
+        raise InputError("none of the particles is in it", file=file, fix=fix)
     order = np.argsort(known, kind="stable")
     at = np.minimum(np.searchsorted(known, ids, sorter=order), len(known) - 1)
     found = order[at]

@@ -30,6 +30,7 @@ from experiments.runs import RUN, run_workflow
 PLAN = Path(__file__).with_name("sets.yaml")
 WORK = ROOT / "results" / "selectors"
 ONE_TABLE = "particles_one_table.star"
+THRESHOLD = 0.143
 MARGIN_ANGSTROM = 10.0
 """About the mask, in the diameter that programs are told."""
 
@@ -91,9 +92,17 @@ def places(home: Path, config: Config, out: Path) -> dict[str, str]:
         "box": str(len(mask)),
         "symmetry": config.symmetry,
         "diameter": f"{2 * reach * voxel + MARGIN_ANGSTROM:.0f}",
-        "resolution": f"{resolution_at(curves.corrected, curves.resolution_angstrom):.1f}",
+        "resolution": f"{resolved_angstrom(curves):.1f}",
         "out": str(out),
     }
+
+
+def resolved_angstrom(curves: FscCurves) -> float:
+    """Where the longest run of shells with an FSC of at least 0.143 ends: on real background shells before it dip."""
+    ends = np.flatnonzero(~np.append(curves.corrected >= THRESHOLD, False))
+    end = int(ends[np.argmax(np.diff(ends, prepend=-1))])
+    without_dips = np.concatenate([np.maximum(curves.corrected[:end], THRESHOLD), curves.corrected[end:]])
+    return resolution_at(without_dips, curves.resolution_angstrom)
 
 
 @contextmanager

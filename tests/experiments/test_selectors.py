@@ -21,7 +21,7 @@ from cryocore.tables.io import write_table
 from experiments.runs import configuration
 from experiments.selectors.methods import Method, Missing, call, choices_of, column_of, read_methods, scores_of
 from experiments.selectors.page import losses, order, rows_of, section
-from experiments.selectors.sets import places, read_sets, write_one_table
+from experiments.selectors.sets import places, read_sets, resolved_angstrom, write_one_table
 
 NAMES = [f"{i + 1:06d}@particles.mrcs" for i in range(4)]
 IDS = particle_ids(NAMES)
@@ -75,6 +75,30 @@ def test_a_star_file_in_any_order_with_gaps(tmp_path: Path) -> None:
     write_star(pd.DataFrame({"rlnImageName": images, "myScore": [3.0, 1.0, 4.0]}), None, tmp_path / "scored.star")
     found = column_of(tmp_path / "scored.star", "_myScore", IDS)
     np.testing.assert_array_equal(found, [1.0, np.nan, 3.0, 4.0])
+
+
+def test_a_file_without_any_of_the_particles_is_refused(tmp_path: Path) -> None:
+    others = pd.DataFrame({"rlnImageName": ["000001@renamed.mrcs"], "myScore": [1.0]})
+    write_star(others, None, tmp_path / "others.star")
+    with pytest.raises(InputError, match=r"others\.star: none of the particles"):
+        column_of(tmp_path / "others.star", "myScore", IDS)
+    signed = pa.table({"particle_id": IDS.astype(np.int64), "score": [1.0, 2.0, 3.0, 4.0]})
+    write_table(tmp_path / "signed.parquet", signed)
+    np.testing.assert_array_equal(column_of(tmp_path / "signed.parquet", "score", IDS), [1.0, 2.0, 3.0, 4.0])
+
+
+@pytest.mark.parametrize("wrong", [{"q": {"file": "x"}}, {"q": {"file": "x", "column": "y", "better": "more"}}, [1]])
+def test_a_score_lacks_nothing(wrong: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not a method"):
+        method(tmp_path, scores=wrong)
+
+
+def test_resolution_ends_with_the_longest_run_of_shells() -> None:
+    """A dip at low resolution, as real background has, is no end."""
+    curve = np.array([1.0, 0.9, 0.1, 0.8, 0.8, 0.7, 0.5, 0.1, 0.0, 0.2])
+    shells = np.concatenate([[np.inf], 100.0 / np.arange(1, 10)])
+    dipped = SimpleNamespace(corrected=curve, resolution_angstrom=shells)
+    assert 100 / 7 < resolved_angstrom(dipped) < 100 / 6  # type: ignore[arg-type]
 
 
 def test_the_lower_the_better_is_turned_round(tmp_path: Path) -> None:

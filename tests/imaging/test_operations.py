@@ -63,7 +63,7 @@ def test_a_turned_image_is_that_of_the_particle_at_another_psi() -> None:
     np.testing.assert_allclose(rotated(image(-20.0), 30.0), image(10.0), atol=1e-6)
 
 
-def test_the_ctf_is_that_of_the_kernels() -> None:
+def test_the_ctf_is_that_of_the_formula() -> None:
     images = np.random.default_rng(3).normal(size=(2, N, N))
     u, v, angle = np.array([9000.0, 15000.0]), np.array([8800.0, 14000.0]), np.array([10.0, 70.0])
     found = with_ctf(images, KRIOS, u, v, angle)
@@ -81,8 +81,20 @@ def test_bands_are_kept_and_the_rest_is_not() -> None:
     assert power[(shell > 6) & (shell < 10)].mean() == pytest.approx(1.0, abs=0.1)
     assert power[(shell < 2) | (shell > 14)].max() < 1e-20
     np.testing.assert_allclose(low_passed(noise, 1.5, 3.0).mean(), noise.mean(), atol=1e-12)
+    np.testing.assert_array_equal(band_passed(noise, 1.5, 73.0, 6.0), low_passed(noise, 1.5, 6.0))
     with pytest.raises(ValueError, match="not coarser"):
         band_passed(noise, 1.5, 6.0, 18.0)
+
+
+def test_what_are_no_images_is_refused() -> None:
+    images = np.zeros((2, N, N), dtype=np.float32)
+    assert rotated(images[:0], 10.0).shape == low_passed(images[:0], 1.0, 5.0).shape == (0, N, N)
+    with pytest.raises(ValueError, match=r"\(\.\.\., n, n\)"):
+        rotated(np.zeros((N, N // 2)), 10.0)
+    with pytest.raises(ValueError, match=r"\(\.\.\., 2\)"):
+        translated(images, (1.0, 2.0, 3.0))
+    with pytest.raises(TypeError, match="float16"):
+        translated(images.astype(np.float16), (1.0, 2.0))
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])

@@ -78,17 +78,10 @@ MEASURING = *SCRIPTS, "experiments/comparisons.py", "experiments/evaluate.py"
 """What cases are run and measured by."""
 
 
-def measured_by(*modules: str) -> tuple[str, ...]:
-    """The code of a claim: what runs and measures cases, and modules of its own."""
-    return (*MEASURING, *modules)
-
-
 def experiments(page: str, pattern: str, part: str, module: str, *own: str) -> Claim:
     """A page of ``experiments``, and the modules of its own that measure it."""
-    written = by_module(f"experiments.{module}")
-    return Claim(
-        page, pattern, f"{EXPERIMENTS} {part}", written, measured_by(*(f"experiments/{name}.py" for name in own))
-    )
+    code = (*MEASURING, *(f"experiments/{name}.py" for name in own))
+    return Claim(page, pattern, f"{EXPERIMENTS} {part}", by_module(f"experiments.{module}"), code)
 
 
 CLAIMS = (
@@ -139,8 +132,9 @@ def differs(claim: Claim) -> bool:
 def measured_at(claim: Claim) -> tuple[str, str] | None:
     """Commit and date of the last change of its oldest result; None where none is committed."""
     files = git("ls-files", "--", f":(glob)benchmarks/results/{claim.pattern}").splitlines()
-    last = [git("log", "-1", "--format=%ct %h %cs", "--", file).split() for file in files]
-    return min(((commit, date) for _, commit, date in sorted(last)[:1]), default=None)
+    changes = [git("log", "-1", "--format=%ct %h %cs", "--", file).split() for file in files]
+    _, commit, date = min(changes, key=lambda change: int(change[0]), default=("", "", ""))
+    return (commit, date) if commit else None
 
 
 def changed_since(commit: str, code: Sequence[str]) -> list[str]:

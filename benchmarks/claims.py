@@ -137,11 +137,10 @@ def measured_at(claim: Claim) -> tuple[str, str] | None:
     return (commit, date) if commit else None
 
 
-def changed_since(commit: str, code: Sequence[str]) -> list[str]:
+def changed_since(commit: str, code: tuple[str, ...]) -> list[str]:
     """Files that mean something else than at a commit, or were not part of it, of those that scripts run."""
-    return sorted(
-        file for file, digest in meaning(None, tuple(code)).items() if meaning(commit, tuple(code)).get(file) != digest
-    )
+    then = meaning(commit, code)
+    return sorted(file for file, digest in meaning(None, code).items() if then.get(file) != digest)
 
 
 @cache

@@ -113,6 +113,7 @@ def table() -> None:
     for written in (module.write_page() for module in modules):
         if written:
             print(f"{written} written")
+    selectors_page.write_numbers()
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from experiments.selectors.methods import Method, read_methods
 from experiments.selectors.sets import WORK, read_sets
 
 PAGE = ROOT / "docs" / "measurements" / "selectors.md"
-FIGURE = PAGE.parent / "images" / "selectors.svg"
+FIGURE = "selectors.svg"
 TABLE = WORK / "selectors.parquet"
 OWN = "own choice"
 DEFAULT = "cryocore"
@@ -99,24 +99,27 @@ def rows_of(values: Values) -> Iterator[Row]:
 
 
 def write_page(store: Path = STORE, page: Path = PAGE) -> Path | None:
-    """Write page, figure and table; nothing where nothing is measured."""
+    """Write the page, and its figure to ``images/`` beside it; nothing where nothing is measured."""
     found = measured(store)
     if not found:
         return None
     rows = [row for values in found for row in rows_of(values)]
     labels = {values["set"]: values["label"] for values in found}
     methods = {method.name: method for method in read_methods()}
-    if page == PAGE:
-        TABLE.parent.mkdir(parents=True, exist_ok=True)
-        names = Row.__dataclass_fields__
-        write_table(TABLE, pa.table({name: [getattr(row, name) for row in rows] for name in names}))
-        save(figure(rows, labels, methods), FIGURE)
-    parts = [HEAD.strip(), *losses(rows, labels, methods), "![Gain of the map by method](images/selectors.svg)"]
+    save(figure(rows, labels, methods), page.parent / "images" / FIGURE)
+    parts = [HEAD.strip(), *losses(rows, labels, methods), f"![Gain of the map by method](images/{FIGURE})"]
     parts += [part for name in labels for part in section(name, labels[name], rows, methods)]
     parts += [*order(rows, labels, methods), *programs(found, methods), NOT_HERE.strip()]
     with atomic_path(page) as temporary:
         temporary.write_text("\n\n".join(parts) + "\n")
     return page
+
+
+def write_numbers(file: Path = TABLE) -> None:
+    """Write all that is measured as one table, a row for each score of a data set."""
+    rows = [row for values in measured() for row in rows_of(values)]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_table(file, pa.table({name: [getattr(row, name) for row in rows] for name in Row.__dataclass_fields__}))
 
 
 def named(row: Row, methods: dict[str, Method]) -> str:

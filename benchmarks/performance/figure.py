@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
+from benchmarks.performance.floors import speeds
 from benchmarks.performance.reconstruction import HALVES
 from cryocore.figures.look import CORRECT, INCORRECT, INK, QUIET, save, style
 
@@ -59,14 +60,13 @@ def scaling_figure(record: dict[str, Any]) -> Figure:
     boxes.set_title("Peak memory")
 
     for stage, colour in (("reconstruct", CORRECT), ("score", INCORRECT)):
-        rows = [row for row in scaling["threads"] if row["stage"] == stage]
-        faster = [row | {"speed": rows[0]["wall_seconds"] / row["wall_seconds"]} for row in rows]
+        faster = [{"threads": cores, "speed": speed} for cores, speed in speeds(scaling, stage).items()]
         _line(threads, faster, "threads", "speed", colour, stage)
     most = max(row["threads"] for row in scaling["threads"])
     threads.plot([1, most], [1, most], color=QUIET, linestyle=":", label="proportional")
     threads.set(xlabel="cores", ylabel="times the speed of one core", ylim=(0, None))
     threads.xaxis.set_major_locator(MaxNLocator(integer=True))
-    threads.set_title(f"Whole stages, {scaling['thread_particles']:,} particles")
+    threads.set_title(f"Whole stages but start-up, {scaling['thread_particles']:,} particles")
 
     for axes in (seconds, memory):
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))

@@ -31,6 +31,7 @@ def page(record: Record) -> str:
         "reconstructions": relion_section,
         "steps": where_time_goes,
         "scaling": scaling_section,
+        "stages": stages_section,
         "difference": difference,
     }
     for name, section in sections.items():
@@ -138,6 +139,23 @@ def scaling_section(record: Record) -> list[str]:
                 for row in scaling["boxes"]
             ],
         ),
+    ]
+
+
+def stages_section(record: Record) -> list[str]:
+    """Memory of every stage by box."""
+    rows = record["stages"]
+    names = {name: None for row in rows for name in row["peak_mb"]}
+    values = [[name, *(f"{row['peak_mb'].get(name, 0.0):,.0f}" for row in rows)] for name in names]
+    return [
+        "",
+        "## Memory of every stage",
+        *paragraph(
+            "Peak MB in a run of one selection, padding 2, C1. Simulated images are made on a grid that is finer than",
+            "that of any reconstruction.",
+        ),
+        "",
+        *table_lines(["stage", *(f"box {row['box']}, {row['particles']:,} particles" for row in rows)], values),
     ]
 
 

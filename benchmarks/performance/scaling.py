@@ -9,13 +9,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.performance.processes import in_turn, reconstruct_command, score_command
+from benchmarks.performance.processes import START_UP, in_turn, reconstruct_command, score_command
 from benchmarks.performance.repeated import IMAGES, repeat, simulated, write_subset
 from benchmarks.performance.steps import trace
 from cryocore.cores import available_cores
 from cryocore.tables.particles import Particles
 
-BOX, BOX_PARTICLES, THREAD_PARTICLES = 128, 2000, 5000
+BOX, BOX_PARTICLES, THREAD_PARTICLES = 128, 2000, 20_000
 LARGE_BOX, LARGE_PARTICLES = 400, 300
 """Particles from that box on."""
 FAR = 4
@@ -41,6 +41,7 @@ def measure(sizes: Iterable[int], score_sizes: Iterable[int], boxes: Iterable[in
         for cores in core_counts():
             say(f"scaling, {cores} cores")
             jobs = {
+                "start_up": [[sys.executable, "-c", START_UP]],
                 "reconstruct": [reconstruct_command(threads)],
                 "score": [score_command(threads, "ours")],
             }

@@ -39,14 +39,7 @@ def dropped(
         from cryocore.figures.look import require_format
 
         require_format(plot)  # before any image is read
-    found = measure(run_dir, get_backend(backend, threads=threads), number=number, seed=seed)
-    if out:
-        from cryocore.maps.mrc import write_map
-
-        for part in found.parts:
-            stem = part.name.replace(" ", "_")
-            for h, volume in enumerate(part.halves, start=1):
-                write_map(out / f"{stem}_half{h}.mrc", volume, found.pixel_size_angstrom)
+    found = measure(run_dir, get_backend(backend, threads=threads), number=number, seed=seed, out_dir=out)
     if plot:
         from cryocore.explore.dropped.figures import dropped_figure
         from cryocore.figures.look import save

@@ -40,23 +40,27 @@ def look(run_dir: Path, out_dir: Path, *, number: str, seed: int, backend: Backe
     number : the round, or last
     seed : of what is drawn
     """
-    seen = Seen.of_run(run_dir, number, backend)
+    (out_dir / f"{FIGURE}.svg").unlink(missing_ok=True)
+    of_left_out = look_at_left_out(run_dir, out_dir, number, seed, backend)
+    seen = Seen.of_run(run_dir, number, backend)  # large, and not needed before
     found = strips(seen, EACH)
     write_gallery(found, seen, out_dir)
-    (out_dir / f"{FIGURE}.svg").unlink(missing_ok=True)
-    told: dict[str, Any] = {"round": seen.log.number, "groups": {strip.name: strip.n for strip in found}}
+    groups = {strip.name: strip.n for strip in found}
+    write_json(out_dir / FILE, {"round": seen.log.number, "groups": groups, "map": of_left_out})
+    look_for_states(seen, out_dir, seed)
+    log.info("round %d: pictures of %d groups", seen.log.number, len(found))
+
+
+def look_at_left_out(run_dir: Path, out_dir: Path, number: str, seed: int, backend: Backend) -> dict[str, Any]:
+    """Draw the map of what a round leaves out; what it is like, or why there is none."""
     try:
         left_out = dropped(run_dir, backend, number=number, seed=seed)
     except InputError as error:
-        told["map"] = {"verdict": None, "reason": error.problem}
-    else:
-        figure = dropped_figure(left_out)
-        save(figure, out_dir / f"{FIGURE}.svg")
-        plt.close(figure)
-        told["map"] = left_out.as_dict()
-    write_json(out_dir / FILE, told)
-    look_for_states(seen, out_dir, seed)
-    log.info("round %d: pictures of %d groups", seen.log.number, len(found))
+        return {"verdict": None, "reason": error.problem}
+    figure = dropped_figure(left_out)
+    save(figure, out_dir / f"{FIGURE}.svg")
+    plt.close(figure)
+    return left_out.as_dict()
 
 
 def look_for_states(seen: Seen, out_dir: Path, seed: int) -> None:

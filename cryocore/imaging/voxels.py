@@ -64,7 +64,8 @@ def pack_voxels(
     backend.require_room(n_bytes, f"the half maps of box {grid.box}", fix)
     values = xp.zeros((n, voxels, 4), dtype=np.int16)
     unit, scale = np.empty(n, dtype=np.float32), LARGEST / (MOST_SHARE / self_contribution)
-    for i, values_of_map in enumerate(grids):
+
+    def pack(i: int, values_of_map: Any) -> None:
         parts = values_of_map.view(np.float32)
         largest = float(max(parts.max(), -parts.min()))
         factor = 2.0 ** np.floor(np.log2(LARGEST / largest)) if largest > 0 else 1.0
@@ -73,4 +74,8 @@ def pack_voxels(
         radius = 0 if inverse_density is None else inverse_density.shape[1] - 2
         given = backend.to_device(values_of_map), grid.radius, factor, density, radius, grid.padding, scale, LARGEST
         backend.launch(Kernel("pack_voxels.cu", "pack_voxels"), (*given, values[i]), items=grid.radius + 2)
+
+    made = iter(grids)
+    for i in range(n):
+        pack(i, next(made))  # nothing holds a map when the next one is made
     return Voxels(values, backend.to_device(unit), 1.0 / scale, grid)

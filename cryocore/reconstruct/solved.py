@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,6 +41,37 @@ def solve_both(sums: FourierSums, group: NDArray[np.float64], backend: Backend) 
     return Solved((solver.half(0), solver.half(1)), own_divisor(sums), solver.merged)
 
 
+def half_maps(
+    data: Particles,
+    weights: Floats32,
+    grid: FourierGrid,
+    group: NDArray[np.float64],
+    backend: Backend,
+    source: Source,
+    progress: str = "insert",
+) -> Iterator[Floats32]:
+    """The maps ``(n, n, n)`` of both half sets of particles with weights ``(n,)``, one after the other."""
+    if not is_large(grid):
+        sums = accumulate(data, weights, grid, backend, source=source, progress=progress)
+        solver = Solver(symmetrise(sums, group, backend), group)
+        yield from (solver.half(h) for h in (0, 1))
+        return
+    for h in (1, 2):
+        sums = symmetrise(_of_half(h, data, weights, grid, backend, source, progress), group, backend)
+        half = Solver(sums, group).half(0)
+        del sums
+        yield half
+
+
+def _of_half(
+    h: int, data: Particles, weights: Floats32, grid: FourierGrid, backend: Backend, source: Source, progress: str
+) -> FourierSums:
+    """The sums of one half set alone."""
+    of_half = np.where(data.column("half") == h, weights, np.float32(0.0))
+    name = f"{progress}, half set {h}"
+    return accumulate(data, of_half, grid, backend, source=source, progress=name, n_sets=1)
+
+
 def solve_in_turn(
     data: Particles,
     weights: Floats32,
@@ -56,9 +87,7 @@ def solve_in_turn(
     """
     half, maps, own = data.column("half"), [], []
     for h in (1, 2):
-        of_half = np.where(half == h, weights, np.float32(0.0))
-        name = f"insert, half set {h}"
-        sums = accumulate(data, of_half, grid, backend, source=source, progress=name, n_sets=1)
+        sums = _of_half(h, data, weights, grid, backend, source, "insert")
         of_group = symmetrise(sums, group, backend)
         maps.append(Solver(of_group, group).half(0))
         own.append(own_divisor(of_group)[0])

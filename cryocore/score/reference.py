@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -122,14 +122,14 @@ def make_reference(
     self_contribution = float(mask.mean()) / grid.padding**3
     rotational_average = np.empty((2, len(edges) - 1))
 
-    def grids() -> Iterator[NDArray[np.complex64]]:
-        for h, half in enumerate(halves):
-            values = map_to_grid(half * mask, compared)
-            # the mean over directions is real: the projection that all poses have in common
-            rotational_average[h] = band_means(shell_means(values.real, compared), edges)
-            yield values
+    def grid_of(h: int, half: Floats32) -> NDArray[np.complex64]:
+        values = map_to_grid(half * mask, compared)
+        # the mean over directions is real: the projection that all poses have in common
+        rotational_average[h] = band_means(shell_means(values.real, compared), edges)
+        return values
 
-    voxels = pack_voxels(grids(), 2, compared, backend, np.float32(1.0) / density, self_contribution)
+    grids = (grid_of(h, half) for h, half in enumerate(halves))
+    voxels = pack_voxels(grids, 2, compared, backend, np.float32(1.0) / density, self_contribution)
     view_correlation, power = neighbour_correlation(voxels, rotational_average, frames[0], samples[0], backend)
     return Reference(
         voxels=voxels if with_maps else replace(voxels, values=None, unit=None),

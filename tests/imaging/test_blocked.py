@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
@@ -79,3 +82,18 @@ def test_voxels_hold_a_map_and_its_density_in_half_precision(name: str) -> None:
     left = backend.to_host(without.values).reshape(2, -1, 4)
     assert not left[..., 2].any()
     np.testing.assert_array_equal(left[..., :2], backend.to_host(voxels.values)[..., :2])
+
+
+def test_a_grid_is_let_go_before_the_next_is_made() -> None:
+    grid, made = FourierGrid.of(16, 2.0, 1.75), []
+
+    def grids() -> Iterator[np.ndarray]:
+        for _ in range(3):
+            assert not any(one() is not None for one in made)
+            values = np.zeros(grid.shape, dtype=np.complex64)
+            made.append(weakref.ref(values))
+            yield values
+            del values
+
+    pack_voxels(grids(), 3, grid, get_backend("cpu"))
+    assert len(made) == 3

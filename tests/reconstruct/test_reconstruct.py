@@ -11,6 +11,7 @@ import pytest
 from cryocore.backend import get_backend
 from cryocore.config.reconstruct import Reconstruct
 from cryocore.errors import InputError
+from cryocore.formats.stacks import StackReader
 from cryocore.geometry.rotations import random_rotations
 from cryocore.geometry.symmetry import point_group
 from cryocore.imaging.accumulate import accumulate, symmetrise
@@ -21,6 +22,7 @@ from cryocore.maps.curves import FscCurves
 from cryocore.maps.fsc import fsc
 from cryocore.maps.mrc import read_map, write_stack
 from cryocore.reconstruct import reconstruct
+from cryocore.reconstruct.solved import half_maps
 from cryocore.tables.io import write_table
 from cryocore.tables.particles import Particles
 from tests.phantoms import BACKENDS, Blobs, optics, particles, used_samples
@@ -156,6 +158,17 @@ def test_half_sets_in_turn_give_the_maps_of_both_at_once(
         np.testing.assert_allclose(found, expected, atol=2e-5 * np.abs(expected).max())
     found, expected = (np.load(tmp_path / folder / "sampling.npz")["density"] for folder in ("turn", "both"))
     np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_maps_of_half_sets_in_turn_are_those_of_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    box, backend = 32, get_backend("cpu")
+    data = data_set(tmp_path, Blobs.random(15, spread=3.0, width=1.6), 60, box, noise=1.0)
+    given = np.ones(60, np.float32), FourierGrid.of(box, 2.0, 2.0), point_group("C2"), backend, StackReader
+    both = list(half_maps(data, *given))
+    monkeypatch.setattr("cryocore.reconstruct.solved.LARGE_SUMS_BYTES", 0)
+    for found, expected in zip(half_maps(data, *given), both, strict=True):
+        np.testing.assert_allclose(found, expected, atol=2e-5 * np.abs(expected).max())
+    assert not np.allclose(*both, atol=0.1 * np.abs(both[0]).max())
 
 
 def test_solver_drops_the_mean_and_keeps_to_the_ball(tmp_path: Path) -> None:

@@ -24,15 +24,13 @@ from cryocore.backend import Backend
 from cryocore.errors import InputError
 from cryocore.explore.open_maps import open_maps
 from cryocore.explore.postprocess.sharpen import times
-from cryocore.formats.stacks import Source
 from cryocore.hashing import hashed_order
-from cryocore.imaging.accumulate import accumulate, symmetrise
-from cryocore.imaging.grid import FourierGrid
-from cryocore.imaging.solve import Solver
 from cryocore.maps.fsc import fsc, fsc_weight, half_map_fsc, resolution_at, shell_index
+from cryocore.maps.mrc import write_map
 from cryocore.maps.transforms import forward, whole
+from cryocore.reconstruct.solved import half_maps
 from cryocore.reconstruct.stage import within
-from cryocore.tables.particles import Particles, read_subset
+from cryocore.tables.particles import read_subset
 from cryocore.types import Bools, Floats, Floats32
 
 LEFT_OUT, RANDOM, SELECTED = SETS = "left out", "random", "selected"
@@ -50,27 +48,22 @@ explain it."""
 
 @dataclass(frozen=True)
 class Part:
-    """A set of particles and its maps.
+    """A set of particles and its map.
 
-    ``halves`` : ``(2, n, n, n)``, masked
+    ``map`` : mean of its half maps ``(n, n, n)``, masked
     ``fsc`` : between these ``(shells,)``
     """
 
     name: str
     n_particles: int
-    halves: Floats32
+    map: Floats32
     fsc: Floats
     resolution_angstrom: float
 
     @property
-    def map(self) -> Floats32:
-        """Mean of the half maps."""
-        return np.asarray(0.5 * (self.halves[0] + self.halves[1]), dtype=np.float32)
-
-    @property
     def filtered(self) -> Floats32:
         """The map, each shell by how much of it is signal."""
-        n = len(self.halves[0])
+        n = len(self.map)
         return times(forward(self.map, n, whole(n)), fsc_weight(self.fsc, merged=True))
 
 
@@ -148,7 +141,9 @@ class Dropped:
         }
 
 
-def dropped(run_dir: Path, backend: Backend, *, number: str = "last", seed: int = 0) -> Dropped:
+def dropped(
+    run_dir: Path, backend: Backend, *, number: str = "last", seed: int = 0, out_dir: Path | None = None
+) -> Dropped:
     """Reconstruct what a round leaves out, and as many others of all and of those that it selects.
 
     Parameters
@@ -156,6 +151,7 @@ def dropped(run_dir: Path, backend: Backend, *, number: str = "last", seed: int 
     run_dir : results/<run>; the cache of transforms that it keeps is read, or else the images that its particles name
     number : the round, or last
     seed : of what is drawn
+    out_dir : folder for the half maps of each set, as SET_half1.mrc and SET_half2.mrc
 
     Raises
     ------
@@ -168,17 +164,18 @@ def dropped(run_dir: Path, backend: Backend, *, number: str = "last", seed: int 
     data = opened.data.with_quality(subset)
     selected = read_subset(subset, data)[1]
     sets = drawn(selected, data.column("half"), data.ids, seed)
-    halves = {
-        name: half_maps(
-            data, members.astype(np.float32), grid, mask, group, backend, opened.source, f"{name}, {members.sum():,}"
-        )
-        for name, members in sets.items()
-    }
     parts = []
-    for name, (first, second) in halves.items():
+    for name, members in sets.items():
+        progress = f"{name}, {members.sum():,}"
+        maps = half_maps(data, members.astype(np.float32), grid, group, backend, opened.source, progress)
+        first, second = (np.asarray(half * mask, dtype=np.float32) for half in maps)
+        if out_dir is not None:
+            for h, volume in enumerate((first, second), start=1):
+                write_map(out_dir / f"{name.replace(' ', '_')}_half{h}.mrc", volume, pixel)
         curves = within(half_map_fsc(first, second, mask, pixel), grid.last_shell)
         resolution = resolution_at(curves.corrected, curves.resolution_angstrom)
-        parts.append(Part(name, int(sets[name].sum()), halves[name], curves.masked, resolution))
+        mean = np.asarray(0.5 * (first + second), dtype=np.float32)
+        parts.append(Part(name, int(members.sum()), mean, curves.masked, resolution))
     one, other = (parts[SETS.index(name)] for name in (LEFT_OUT, SELECTED))
     across = np.where(curves.shell <= grid.last_shell, fsc(one.map, other.map), 0.0)
     value, sd, last = signal_correlation(one.fsc, other.fsc, across, samples(mask, len(group)))
@@ -219,22 +216,6 @@ def drawn(selected: Bools, half: NDArray[np.int8], ids: NDArray[np.uint64], seed
             rows = np.flatnonzero(pool)
             chosen[name][rows[hashed_order(ids[rows], seed=seed, stream=STREAM, most=size)]] = True
     return chosen
-
-
-def half_maps(
-    data: Particles,
-    weights: Floats32,
-    grid: FourierGrid,
-    mask: Floats32,
-    group: Floats,
-    backend: Backend,
-    source: Source,
-    progress: str,
-) -> Floats32:
-    """Masked half maps ``(2, n, n, n)`` of particles with weights ``(n,)``."""
-    sums = accumulate(data, weights, grid, backend, None, source, progress=progress)
-    solver = Solver(symmetrise(sums, group, backend), group)
-    return np.stack([solver.half(h) * mask for h in (0, 1)])
 
 
 def samples(mask: Floats32, n_operators: int) -> Floats:

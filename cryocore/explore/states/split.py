@@ -8,12 +8,12 @@ import numpy as np
 from scipy.special import expit
 
 from cryocore.backend import Backend
-from cryocore.explore.dropped.measure import half_maps
 from cryocore.explore.open_maps import open_maps
 from cryocore.explore.states.measure import Second
 from cryocore.formats.source import Source
 from cryocore.log.names import MIXTURE
 from cryocore.maps.mrc import write_map
+from cryocore.reconstruct.solved import half_maps
 from cryocore.statistics import posterior
 
 STATES = "first", "second"
@@ -36,9 +36,9 @@ def split(run_dir: Path, number: str, second: Second, out_dir: Path, backend: Ba
         listed = out_dir / f"{name}{source.path.suffix}"
         source.write(selected & known & (share > 0.5), {}, listed)
         weights = (correct * share).astype(np.float32)
-        given = opened.grid, opened.mask, opened.group, backend, opened.source
+        given = opened.grid, opened.group, backend, opened.source
         halves = half_maps(opened.data, weights, *given, f"{name} state")
         files += [listed, *(out_dir / f"{name}_half{h}.mrc" for h in (1, 2))]
         for file, volume in zip(files[-2:], halves, strict=True):
-            write_map(file, volume, opened.pixel_size_angstrom)
+            write_map(file, volume * opened.mask, opened.pixel_size_angstrom)
     return files

@@ -1,0 +1,69 @@
+"""Every stage of a run and the memory it takes: the ordinary workflow, its processes watched."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+from benchmarks.performance.kernels import PIXEL_ANGSTROM
+from benchmarks.validation.common import ROOT
+from cryocore.cores import available_cores
+
+INTERVAL_S = 0.05
+ROUNDS = 1
+
+
+def measure(box: int, n: int) -> dict[str, Any]:
+    """Peak memory in MB of each stage of a run of so many simulated particles, wrong ones among them."""
+    simulate = {"molecule": "small", "n_particles": n, "box": box, "pixel_size_angstrom": PIXEL_ANGSTROM, "snr": 0.05}
+    config = {"run": "run", "symmetry": "C1", "n_rounds": ROUNDS, "input": {"simulate": simulate}}
+    with tempfile.TemporaryDirectory(prefix="cryocore-performance-") as name:
+        folder = Path(name)
+        (folder / "my.yaml").write_text(yaml.safe_dump(config))
+        command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--no-hooks"]
+        command += ["--cores", str(available_cores()), "--configfile", "my.yaml"]
+        with (folder / "said.txt").open("w") as said:
+            process = subprocess.Popen(command, cwd=folder, stdout=said, stderr=said)
+            peaks = watched(process)
+        if process.returncode:
+            raise RuntimeError(f"the run failed:\n{(folder / 'said.txt').read_text()[-2000:]}")
+    return {"box": box, "particles": n, "peak_mb": peaks}
+
+
+def watched(process: subprocess.Popen[bytes]) -> dict[str, float]:
+    """The largest memory of each stage until the workflow ends, in MB, in the order of their first start."""
+    peaks: dict[str, float] = {}
+    while process.poll() is None:
+        for child in psutil.Process(process.pid).children(recursive=True):
+            try:
+                stage, peak = stage_of(child), peak_mb(child.pid)
+            except (psutil.Error, OSError):
+                continue  # it ended meanwhile
+            if stage:
+                peaks[stage] = max(peaks.get(stage, 0.0), peak)
+        time.sleep(INTERVAL_S)
+    return peaks
+
+
+def stage_of(process: psutil.Process) -> str | None:
+    """The stage that a process is, by its script."""
+    for argument in process.cmdline():
+        path = Path(argument)
+        if path.parent.name == "scripts" and path.suffix == ".py":
+            return path.stem
+    return None
+
+
+def peak_mb(process_id: int) -> float:
+    """The most memory that a process has had until now; the kernel keeps it, so that nothing is missed in between."""
+    for line in Path(f"/proc/{process_id}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return float(line.split()[1]) / 1e3
+    return 0.0

@@ -35,8 +35,6 @@ MERGE_US_PADDED = 0.02
 """CPU microseconds per voxel of the padded grid for adding the sums of a shard."""
 OUTSIDE_PADDED = 12.0
 """Bytes per voxel of the padded grid for what is outside of a region."""
-IN_TURN = 0.62
-"""Memory of reconstruct where the sums of one half set are held at a time, over that with both."""
 USUAL_BOX = 256
 """Pixels a side, where nothing is known of the images yet."""
 SHORT_CPU_S = 1200.0
@@ -60,6 +58,7 @@ class Need:
     ``batch_mb`` : for the images at work, MiB, where there are BATCHES full batches of them
     ``pixel`` : bytes per pixel of all images, up to MOST_PIXELS
     ``padded`` : bytes per voxel of the padded grid; with symmetry ``padded_symmetric``, if it is another number
+    ``in_turn`` : the part of these that is left where the sums of one half set are held at a time
     ``voxel`` : bytes per voxel of a map
     ``particle`` : bytes per particle
     ``cpu_ms`` : CPU milliseconds per particle of box 128; other boxes by their area
@@ -73,6 +72,7 @@ class Need:
     batch_mb: float = 0.0
     pixel: float = 0.0
     padded: float = 0.0
+    in_turn: float = 1.0
     padded_symmetric: float = 0.0
     voxel: float = 0.0
     particle: float = 0.0
@@ -91,11 +91,13 @@ NEEDS: dict[str, Need] = {
     "truth": Need(130, particle=100, cpu_us_particle=5),
     "cache": Need(180, 370, particle=300, cpu_ms=1.0, in_parts=True),
     "sum": Need(180, 370, padded=14, particle=300, cpu_ms=1.0, cpu_us_padded=0.2, in_parts=True),
-    "reconstruct": Need(180, 370, padded=18, padded_symmetric=28, particle=300, cpu_ms=1.0, cpu_us_padded=0.5),
+    "reconstruct": Need(
+        180, 370, padded=18, in_turn=0.62, padded_symmetric=28, particle=300, cpu_ms=1.0, cpu_us_padded=0.5
+    ),
     "solve": Need(700, 400, padded=52, voxel=128, particle=600, cpu_ms=60.0, cpu_us_padded=20.0),
     "examine": Need(230, pixel=12, particle=300, cpu_ms=3.0, most=5000),
-    "noise": Need(200, 150, padded=13, particle=300, cpu_ms=1.0, cpu_us_padded=0.2, most=100_000),
-    "score": Need(200, 250, padded=13, particle=500, cpu_ms=6.0, cpu_us_padded=0.1, in_parts=True),
+    "noise": Need(200, 150, padded=10, particle=300, cpu_ms=1.0, cpu_us_padded=0.2, most=100_000),
+    "score": Need(200, 250, padded=10, particle=500, cpu_ms=6.0, cpu_us_padded=0.1, in_parts=True),
     "classify": Need(640, 600, padded=42, particle=4000, cpu_ms=30.0),
     "gather": Need(195, particle=1500, cpu_us_particle=30),
     "select": Need(185, particle=1500, cpu_us_particle=50),
@@ -104,6 +106,7 @@ NEEDS: dict[str, Need] = {
         420,
         370,
         padded=24,
+        in_turn=0.3,
         padded_symmetric=34,
         voxel=60,
         particle=700,
@@ -127,8 +130,9 @@ def memory_mb(stage: str, size: Size, config: Config) -> int:
     pixels = n * size.box**2
     images = need.batch_mb * min(1.0, 4 * pixels / (BATCHES * BATCH_BYTES))
     padded = need.padded_symmetric if need.padded_symmetric and config.symmetry != "C1" else need.padded
-    if stage == "reconstruct" and config.n_shards == 1 and 12 * _padded_voxels(size, config) > LARGE_SUMS_BYTES:
-        padded *= IN_TURN
+    merges = stage == "reconstruct" and config.n_shards > 1  # sums of both half sets
+    if 12 * _padded_voxels(size, config) > LARGE_SUMS_BYTES and not merges:
+        padded *= need.in_turn
     arrays = padded * _padded_voxels(size, config) + need.voxel * size.box**3 + need.particle * n
     arrays += need.pixel * min(pixels, MOST_PIXELS)
     if config.score.region is not None and stage in ("score", "noise", "look", "classify"):

@@ -65,8 +65,8 @@ def test_a_shard_needs_its_own_particles_alone() -> None:
 
 
 def test_requests_grow_with_the_attempt_up_to_the_limit() -> None:
-    asked = [request_mb("score", Size(1000, 256), config(), attempt, 8000) for attempt in (1, 2, 3)]
-    assert asked[0] < 4500 and asked[1] == 2 * asked[0] and asked[2] == 8000
+    asked = [request_mb("score", Size(1000, 256), config(), attempt, 6000) for attempt in (1, 2, 3)]
+    assert asked[0] < 3000 and asked[1] == 2 * asked[0] and asked[2] == 6000
     assert [request_min("select", Size(1000, 64), config(), 1, attempt, 14) for attempt in (1, 2, 3)] == [6, 12, 14]
 
 

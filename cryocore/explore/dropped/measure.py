@@ -168,7 +168,7 @@ def dropped(
     for name, members in sets.items():
         progress = f"{name}, {members.sum():,}"
         maps = half_maps(data, members.astype(np.float32), grid, group, backend, opened.source, progress)
-        first, second = (np.asarray(half * mask, dtype=np.float32) for half in maps)
+        first, second = (np.multiply(half, mask, out=half) for half in maps)
         if out_dir is not None:
             for h, volume in enumerate((first, second), start=1):
                 write_map(out_dir / f"{name.replace(' ', '_')}_half{h}.mrc", volume, pixel)

@@ -11,7 +11,9 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -149,6 +151,10 @@ class CountingBackend(CpuBackend):
         """The array, counted."""
         self.returned += array.nbytes
         return super().to_host(array)
+
+    def later(self, array: Any) -> Callable[[], Any]:
+        """The array, counted."""
+        return partial(self.to_host, array)
 
 
 def transfers(box: int) -> dict[str, tuple[float, float]]:

@@ -26,6 +26,7 @@ from cryocore.log.quality import Quality, quality
 from cryocore.log.rounds import LogRound, open_round
 from cryocore.maps.fsc import fsc, resolution_at, shell_resolution
 from cryocore.maps.mrc import read_map
+from cryocore.memory import Memory
 from cryocore.reconstruct import reconstruct
 from cryocore.reconstruct.stage import sums_grid
 from cryocore.score import score
@@ -66,7 +67,7 @@ class Held:
     def __exit__(self, *_: object) -> None:
         return None
 
-    def read(self, rows: NDArray[np.integer[Any]], memory: NDArray[Any] | None = None) -> Floats32:
+    def read(self, rows: NDArray[np.integer[Any]], memory: Memory | None = None) -> Floats32:
         """Images of the given rows."""
         return np.ascontiguousarray(self._images[rows])
 

@@ -43,7 +43,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
     around(CpuBackend, "launch", lambda kernel, args, items: {kernel.name: items})
     around(CpuBackend, "rfft2", lambda images, width=None: {"transformed": len(images)})
-    around(StackReader, "read", lambda rows, memory=None: {"read": len(rows)})
+    around(StackReader, "_images", lambda rows, dtype, memory: {"read": len(rows)})
     return count
 
 

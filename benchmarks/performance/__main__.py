@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import machine_name, processor
-from benchmarks.performance import kernels, reconstruction, scaling, scoring, stages, steps
+from benchmarks.performance import feeding, kernels, reconstruction, scaling, scoring, stages, steps
 from benchmarks.performance.figure import write_figure
 from benchmarks.performance.page import page
 from benchmarks.performance.scaling import say
@@ -32,6 +32,7 @@ QUICK: Plan = {
     "particles": (1000, 2000, 5000, 10_000, 20_000),
     "scores": (1000, 10_000, 30_000),
     "scaling_boxes": (64, 96, 128, 192, 256, 512),
+    "feeding": (256, 8000),
     "stages": ((128, 2000), (256, 2000), (512, 300)),
     "difference": (20_000, 100_000),
     "repeats": 3,
@@ -104,6 +105,7 @@ SECTIONS: dict[str, Callable[[Plan], Any]] = {
     "steps": measure_steps,
     "scaling": lambda plan: scaling.measure(plan["particles"], plan["scores"], plan["scaling_boxes"], plan["repeats"]),
     "stages": measure_stages,
+    "feeding": lambda plan: {"box": plan["feeding"][0], "rates": feeding.measure(*plan["feeding"])},
     "difference": lambda plan: scaling.measure_difference(plan["difference"], plan["repeats"]),
 }
 

@@ -32,6 +32,7 @@ def page(record: Record) -> str:
         "steps": where_time_goes,
         "scaling": scaling_section,
         "stages": stages_section,
+        "feeding": feeding_section,
         "difference": difference,
     }
     for name, section in sections.items():
@@ -156,6 +157,23 @@ def stages_section(record: Record) -> list[str]:
         ),
         "",
         *table_lines(["stage", *(f"box {row['box']}, {row['particles']:,} particles" for row in rows)], values),
+    ]
+
+
+def feeding_section(record: Record) -> list[str]:
+    """What a device can be fed."""
+    feeding = record["feeding"]
+    rows = [[kind, *(f"{found[stage]:,.0f}" for stage in ("sum", "score"))] for kind, found in feeding["rates"].items()]
+    return [
+        "",
+        "## Feeding a device",
+        *paragraph(
+            f"Particles of box {feeding['box']} per wall second that a GPU could be given by these cores, from stacks",
+            "in the page cache: passes with a device that computes nothing. What a GPU makes of them is in",
+            "[gpu.md](gpu.md).",
+        ),
+        "",
+        *table_lines(["stack", "sum", "score"], rows),
     ]
 
 

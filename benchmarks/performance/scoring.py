@@ -60,7 +60,7 @@ def measure(box: int) -> dict[str, Any]:
         self_contribution = np.full(len(particles), weight * reference.self_contribution, dtype=np.float32)
         prepared = prepare(images, particles, frame, backend)
         batch = Batch(prepared, rotations, half, self_contribution, reference, reference.samples[0], backend)
-        sums = own_sums(batch)
+        sums = backend.to_host(own_sums(batch))
         if poses:
             pose_sums(batch, others)
         return cryosieve(BandStatistics.of(sums), band)

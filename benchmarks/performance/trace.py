@@ -18,10 +18,11 @@ import numpy as np
 
 from cryocore.backend import get_backend
 from cryocore.config.reconstruct import Reconstruct
-from cryocore.formats.stacks import StackReader, batch_size
+from cryocore.formats.stacks import StoredReader, batch_size
 from cryocore.imaging import accumulate
 from cryocore.imaging.insertion import Insertion
 from cryocore.imaging.solve import Solver
+from cryocore.memory import Memory
 from cryocore.reconstruct import reconstruct, solved, stage, sums
 from cryocore.tables.particles import Particles
 
@@ -100,8 +101,8 @@ def main(how: dict[str, Any]) -> dict[str, dict[str, float]]:
 def read_images(data: Particles) -> None:
     """Read all images as the pass does, and use none."""
     size = batch_size(data.reference_optics.box)
-    memory = np.empty(size * data.reference_optics.box**2, dtype=np.float32)
-    with StackReader(data) as reader:
+    memory = Memory()
+    with StoredReader(data) as reader:
         for start in range(0, len(data), size):
             reader.read(np.arange(start, min(start + size, len(data))), memory)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from cryocore.memory import Memory
+
 KERNEL_DIRECTORY = Path(__file__).parent / "kernels"
 
-ARRAY_TYPES = (np.complex64, np.float32, np.int32, np.int16)
+ARRAY_TYPES = (np.complex64, np.float32, np.int32, np.int16, np.uint16, np.float16, np.int8)
 """Of the arrays that kernels read."""
 
 _INCLUDE = re.compile(r'^#include "(.+)"$', re.MULTILINE)
@@ -62,7 +65,7 @@ class Kernel:
                 raise ValueError(f"{self.name} needs arrays of the device; got {type(given)}")
             if given.dtype not in ARRAY_TYPES or not given.flags.c_contiguous:
                 found = f"{given.dtype}, strides {given.strides}"
-                raise ValueError(f"{self.name} needs contiguous 16- or 32-bit arrays; got {found}")
+                raise ValueError(f"{self.name} needs contiguous arrays of up to 32 bits a number; got {found}")
         return kinds
 
 
@@ -152,11 +155,17 @@ class Backend(Protocol):
         The first ``width`` coefficients of each row, all by default, are valid, until the next call.
         """
 
+    def memory(self) -> Memory:
+        """Host memory for what is copied to the device: it is given out again when that is done."""
+
     def to_device(self, array: Any) -> Any:
         """A copy (or, on the CPU, the array itself) that kernels can read."""
 
     def to_host(self, array: Any) -> Any:
         """The array as NumPy."""
+
+    def later(self, array: Any) -> Callable[[], Any]:
+        """What gives the array as NumPy when it is there: the device makes the copy once it has made the array."""
 
     def wait(self) -> None:
         """Return when all kernels have run."""

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from cryocore.backend.base import Kernel, kernel_files, kernel_source, signatures
 from cryocore.cores import available_cores
 from cryocore.errors import InputError
+from cryocore.memory import Memory
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ class CpuBackend:
     name = device = "cpu"
     gpu = None
     xp = np
+    memory = Memory
 
     def __init__(self, threads: int | None = None) -> None:
         self.threads = threads or available_cores()
@@ -95,6 +97,10 @@ class CpuBackend:
     def to_host(self, array: Any) -> Any:
         """The array itself."""
         return array
+
+    def later(self, array: Any) -> Callable[[], Any]:
+        """What gives the array itself."""
+        return lambda: array
 
     def wait(self) -> None:
         """Nothing: they have run when a launch returns."""

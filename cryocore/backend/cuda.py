@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cryocore.backend.base import Kernel, kernel_source
 from cryocore.backend.devices import choose_device
 from cryocore.errors import InputError
+from cryocore.memory import Memory
 
 OPTIONS = ("--std=c++17", "--use_fast_math")
 THREADS = 128
@@ -107,6 +110,34 @@ def _processors() -> int:
     return int(runtime.getDeviceProperties(_device())["multiProcessorCount"])
 
 
+def pinned(n_bytes: int) -> NDArray[np.uint8]:
+    """Host memory of at least so many bytes that the device copies from, and to, by itself."""
+    from cupy.cuda import Device, alloc_pinned_memory
+
+    with Device(_device()):  # threads begin at device 0
+        return np.frombuffer(alloc_pinned_memory(n_bytes), dtype=np.uint8)
+
+
+class PinnedMemory(Memory):
+    """Memory that is given out again when the device has copied what was in it.
+
+    ``copied`` : the event after the last copy; None: nothing is being copied
+    """
+
+    copied: Any = None
+
+    def array(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+        """See :class:`Memory`."""
+        if self.copied is not None:
+            self.copied.synchronize()
+            self.copied = None
+        return super().array(shape, dtype)
+
+    def allocate(self, n_bytes: int) -> NDArray[np.uint8]:
+        """Fresh memory."""
+        return pinned(n_bytes)
+
+
 class CudaBackend:
     """CuPy arrays on one device; see :func:`cryocore.backend.devices.choose_device`."""
 
@@ -118,6 +149,7 @@ class CudaBackend:
 
         cupy.cuda.Device(_device()).use()
         self.xp = cupy
+        self._memories: WeakSet[PinnedMemory] = WeakSet()
 
     @property
     def device(self) -> str:
@@ -145,17 +177,45 @@ class CudaBackend:
         """Unnormalised transforms of a batch of images."""
         return self.xp.fft.rfft2(images)
 
+    def memory(self) -> Memory:
+        """Memory that the device copies from by itself."""
+        made = PinnedMemory()
+        self._memories.add(made)
+        return made
+
     def to_device(self, array: Any) -> Any:
-        """A contiguous copy on the device."""
-        if isinstance(array, np.ndarray) and array.nbytes > LARGEST_PINNED:
-            out = self.xp.empty(array.shape, dtype=array.dtype)
-            out.set(np.ascontiguousarray(array))
-            return out
+        """A contiguous copy on the device; of an array in :meth:`memory` it is made by the device, later."""
+        if isinstance(array, np.ndarray):
+            lent = next((m for m in self._memories if m.holds(array)), None)
+            if lent is not None or array.nbytes > LARGEST_PINNED:
+                out = self.xp.empty(array.shape, dtype=array.dtype)
+                out.set(np.ascontiguousarray(array), stream=lent and self.xp.cuda.get_current_stream())
+                if lent is not None:
+                    lent.copied = self._event()
+                return out
         return self.xp.ascontiguousarray(self.xp.asarray(array))
 
     def to_host(self, array: Any) -> Any:
         """A copy as NumPy."""
         return self.xp.asnumpy(array)
+
+    def later(self, array: Any) -> Callable[[], Any]:
+        """What waits for a copy that the device makes after what it was told to do until now."""
+        out = pinned(array.nbytes)[: array.nbytes].view(array.dtype).reshape(array.shape)
+        array.get(out=out, blocking=False)
+        done = self._event()
+
+        def wait() -> Any:
+            done.synchronize()
+            return out
+
+        return wait
+
+    def _event(self) -> Any:
+        """What can be waited for: all that the device was told to do until now."""
+        event = self.xp.cuda.Event(disable_timing=True)
+        event.record()
+        return event
 
     def wait(self) -> None:
         """Return when all kernels have run."""

@@ -14,13 +14,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cryocore.config.plant import ErrorShares
-from cryocore.formats.stacks import Reader
+from cryocore.formats.stacks import Pixels, Reader
 from cryocore.geometry.rotations import matrix_to_quaternion
 from cryocore.hashing import hashed_uniform
 from cryocore.imaging.accumulate import accumulate, symmetrise
 from cryocore.imaging.packed import limit_of, record_type
 from cryocore.imaging.solve import Solver
 from cryocore.maps.mrc import read_map
+from cryocore.memory import Memory
 from cryocore.score.folds import signal_without
 from cryocore.score.reference import read_sampling, sampling_grid
 from cryocore.score.scorer import Scorer
@@ -124,8 +125,9 @@ class _Scrambling:
     ) -> None:
         self._reader.__exit__(kind, error, trace)
 
-    def read(self, rows: NDArray[np.integer[Any]], memory: NDArray[Any] | None = None) -> Any:
+    def read(self, rows: NDArray[np.integer[Any]], memory: Memory | None = None) -> Any:
         images = self._reader.read(rows, memory)
+        images = images.bright() if isinstance(images, Pixels) else images
         for i in np.flatnonzero(self._junk[rows]):
             rng = np.random.default_rng([self._seed, int(self._ids[rows[i]])])
             images[i] = phase_randomised(images[i][None], rng)[0] if images.ndim == 3 else _turned(images[i], rng)

@@ -18,6 +18,7 @@ import os
 import re
 import shutil
 import stat
+import threading
 from functools import cache
 from pathlib import Path
 
@@ -39,7 +40,7 @@ SUFFIX = ".blocks"
 
 
 class FileByParts:
-    """A file of which parts are read, each from the scratch folder where it is kept there.
+    """A file of which parts are read, also from several threads, each from the scratch folder where it is kept there.
 
     Parameters
     ----------
@@ -56,6 +57,7 @@ class FileByParts:
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         folder = scratch_folder()
         self._kept = None if folder is None else _kept(path, os.fstat(self._descriptor), folder)
+        self._lock = threading.Lock()
 
     def read(self, data: NDArray[np.uint8], offset: int) -> None:
         """Fill ``data`` from byte ``offset``.
@@ -64,18 +66,27 @@ class FileByParts:
         ------
         InputError  if it cannot be read, or ends before.
         """
-        kept, end = self._kept, offset + len(data)
-        if kept is not None and end <= kept.n_bytes:
-            try:
-                self._keep(kept, offset, end)
-                if _filled(kept.descriptor, data, offset) == len(data):
+        if self._kept is not None:
+            with self._lock:
+                if self._read_kept(data, offset):
                     return
-                raise OSError(errno.EIO, os.strerror(errno.EIO))
-            except OSError as error:
-                log.warning("%s: no more is kept (%s); read where it is", kept.folder, error.strerror)
-                kept.close()
-                self._kept = None
         self._read(data, offset)
+
+    def _read_kept(self, data: NDArray[np.uint8], offset: int) -> bool:
+        """Fill ``data`` from what is kept, which is added to; False where that does not help."""
+        kept, end = self._kept, offset + len(data)
+        if kept is None or end > kept.n_bytes:
+            return False
+        try:
+            self._keep(kept, offset, end)
+            if _filled(kept.descriptor, data, offset) == len(data):
+                return True
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        except OSError as error:
+            log.warning("%s: no more is kept (%s); read where it is", kept.folder, error.strerror)
+            kept.close()
+            self._kept = None
+            return False
 
     def _keep(self, kept: _Kept, low: int, high: int) -> None:
         """Copy the blocks of a range of bytes that are not there yet."""

@@ -8,6 +8,7 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -21,14 +22,40 @@ from cryocore.errors import InputError
 from cryocore.formats import BATCH_BYTES
 from cryocore.formats.mrc_header import HEADER_BYTES, parse_header
 from cryocore.formats.scratch import FileByParts
+from cryocore.memory import Memory
 from cryocore.tables.particles import Particles
 from cryocore.types import Floats32, Ints
 
-Images = Floats32 | NDArray[np.int16]
-"""A batch: pixels ``(n, d, d)`` float32, or packed transforms ``(n, m)`` int16 (:mod:`cryocore.imaging.packed`)."""
-
 MAX_OPEN_FILES = 64
 BATCH_STEP = 16
+READERS = 2
+"""Threads that read ahead, a batch each."""
+STORED_TYPES = tuple(np.dtype(t) for t in (np.float32, np.float16, np.int16, np.uint16, np.int8))
+"""Types of pixels that the kernels take as they are."""
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Images of one optics group as their files have them.
+
+    ``values`` : ``(n, d, d)``, one of ``STORED_TYPES``
+    ``sign`` : -1 where protein is dark in them, or else 1
+    """
+
+    values: NDArray[Any]
+    sign: float
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def bright(self) -> Floats32:
+        """Float32 pixels in which protein is bright."""
+        return np.multiply(self.values, np.float32(self.sign), dtype=np.float32)
+
+
+Images = Pixels | Floats32 | NDArray[np.int16]
+"""A batch: images as they are stored, bright ones ``(n, d, d)``, or packed transforms ``(n, m)``
+(:mod:`cryocore.imaging.packed`)."""
 
 
 @dataclass(frozen=True)
@@ -102,10 +129,11 @@ def read_images(path: str | Path) -> Floats32:
     return np.array(np.memmap(path, header.dtype, "r", header.offset, shape), dtype=np.float32)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _OpenStack:
     parts: FileByParts
     header: StackHeader
+    readers: int = 0
 
 
 class StackReader:
@@ -122,6 +150,7 @@ class StackReader:
         self._box = np.array([o.box for o in particles.optics])[particles.column("optics_group")]
         self._dark = np.array([o.image_sign < 0 for o in particles.optics])[particles.column("optics_group")]
         self._open: OrderedDict[int, _OpenStack] = OrderedDict()
+        self._kinds: dict[int, np.dtype[Any]] = {}
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -138,8 +167,8 @@ class StackReader:
             while self._open:
                 self._open.popitem()[1].parts.close()
 
-    def read(self, rows: NDArray[np.integer[Any]], memory: Floats32 | None = None) -> Floats32:
-        """Images ``(n, d, d)`` of the given rows, in their order; at the start of ``memory`` if it is large enough.
+    def read(self, rows: NDArray[np.integer[Any]], memory: Memory | None = None) -> Any:
+        """Images ``(n, d, d)`` float32 of the given rows, in their order, in ``memory`` if it is given.
 
         Protein is bright in them, whatever the file's contrast.
 
@@ -148,7 +177,14 @@ class StackReader:
         InputError  if a stack has gone, is shorter than before or has other images.
         ValueError  if the rows' boxes differ.
         """
-        rows = np.asarray(rows, dtype=np.int64)
+        out = self._images(np.asarray(rows, dtype=np.int64), np.dtype(np.float32), memory or Memory())
+        dark = self._dark[rows]
+        if dark.any():
+            np.negative(out, out=out, where=dark[:, None, None])
+        return out
+
+    def _images(self, rows: Ints, dtype: np.dtype[Any], memory: Memory) -> NDArray[Any]:
+        """Images of rows as numbers of a type, in the files' contrast."""
         if not len(rows):
             raise ValueError("rows must not be empty")
         boxes = np.unique(self._box[rows])
@@ -157,53 +193,87 @@ class StackReader:
         box = int(boxes[0])
         order = np.lexsort((self._slice[rows], self._stack[rows]))
         stack, image = self._stack[rows][order], self._slice[rows][order]
-        size = len(rows) * box * box
-        flat = np.empty(size, dtype=np.float32) if memory is None or len(memory) < size else memory[:size]
-        out = flat.reshape(len(rows), box, box)
+        out = memory.array((len(rows), box, box), dtype)
         new_run = (np.diff(stack, prepend=-1) != 0) | (np.diff(image, prepend=-1) != 1)
         starts = np.flatnonzero(new_run)
-        with self._lock:
-            for low, high in zip(starts, [*starts[1:], len(rows)], strict=True):
-                to, n = order[low:high], int(high - low)
-                neighbours = n == 1 or bool(np.all(np.diff(to) == 1))
-                target = out[to[0] : to[0] + n] if neighbours else np.empty((n, box, box), dtype=np.float32)
-                self._read_run(int(stack[low]), int(image[low]), target)
-                if not neighbours:
-                    out[to] = target
-        dark = self._dark[rows]
-        if dark.any():
-            np.negative(out, out=out, where=dark[:, None, None])
+        for low, high in zip(starts, [*starts[1:], len(rows)], strict=True):
+            to, n = order[low:high], int(high - low)
+            neighbours = n == 1 or bool(np.all(np.diff(to) == 1))
+            target = out[to[0] : to[0] + n] if neighbours else np.empty((n, box, box), dtype=dtype)
+            self._read_run(int(stack[low]), int(image[low]), target)
+            if not neighbours:
+                out[to] = target
         return out
 
-    def _read_run(self, stack: int, first: int, target: Floats32) -> None:
+    def _read_run(self, stack: int, first: int, target: NDArray[Any]) -> None:
         """Read images that lie side by side in one stack, the ``first`` and those after it, into ``target``."""
         n, box = target.shape[:2]
-        file = self._stack_file(stack)
-        header = file.header
-        if (header.height, header.width) != (box, box) or first + n > header.n_images:
-            raise InputError(
-                f"holds {header.n_images} images of {header.width} x {header.height}, where image {first + n} of "
-                f"{box} x {box} is expected",
-                file=file.parts.path,
-                fix="The stack has changed: run the workflow from the start",
-            )
-        as_stored = header.dtype == target.dtype
-        data = target.reshape(-1).view(np.uint8) if as_stored else np.empty(n * header.image_bytes, dtype=np.uint8)
-        file.parts.read(data, header.offset + first * header.image_bytes)
+        with self._stack_file(stack) as file:
+            header = file.header
+            if (header.height, header.width) != (box, box) or first + n > header.n_images:
+                raise InputError(
+                    f"holds {header.n_images} images of {header.width} x {header.height}, where image {first + n} of "
+                    f"{box} x {box} is expected",
+                    file=file.parts.path,
+                    fix="The stack has changed: run the workflow from the start",
+                )
+            as_stored = header.dtype == target.dtype
+            data = target.reshape(-1).view(np.uint8) if as_stored else np.empty(n * header.image_bytes, dtype=np.uint8)
+            file.parts.read(data, header.offset + first * header.image_bytes)
         if not as_stored:
             target[...] = data.view(header.dtype).reshape(n, box, box)
 
-    def _stack_file(self, stack: int) -> _OpenStack:
-        """The open file of a stack; the one used longest ago is closed when there are too many."""
-        if stack in self._open:
+    @contextmanager
+    def _stack_file(self, stack: int) -> Iterator[_OpenStack]:
+        """The open file of a stack; of those that nobody reads, the one used longest ago is closed when there are too
+        many."""
+        with self._lock:
+            if stack not in self._open:
+                path = self._root / self._names[stack]
+                header = read_header(path)
+                if len(self._open) >= MAX_OPEN_FILES:
+                    unused = next((old for old, file in self._open.items() if not file.readers), None)
+                    if unused is not None:
+                        self._open.pop(unused).parts.close()
+                self._open[stack] = _OpenStack(FileByParts(path, "stack"), header)
             self._open.move_to_end(stack)
-            return self._open[stack]
-        path = self._root / self._names[stack]
-        header = read_header(path)
-        if len(self._open) >= MAX_OPEN_FILES:
-            self._open.popitem(last=False)[1].parts.close()
-        self._open[stack] = _OpenStack(FileByParts(path, "stack"), header)
-        return self._open[stack]
+            file = self._open[stack]
+            file.readers += 1
+        try:
+            yield file
+        finally:
+            with self._lock:
+                file.readers -= 1
+
+
+class StoredReader(StackReader):
+    """Reads images as they are stored, so that they are converted where they are transformed."""
+
+    def read(self, rows: NDArray[np.integer[Any]], memory: Memory | None = None) -> Pixels:
+        """Images of rows of one optics group, in their order, in ``memory`` if it is given.
+
+        They have the type that the first of them is stored with, or float32 where the kernels take no such type, or
+        not for all.
+
+        Raises
+        ------
+        InputError, ValueError  as those of all stacks.
+        """
+        at = np.asarray(rows, dtype=np.int64)
+        dark = np.unique(self._dark[at])
+        if len(dark) > 1:
+            raise ValueError("rows of one read must share their contrast")
+        kinds = {self._kind(int(stack)) for stack in np.unique(self._stack[at])}
+        kind = kinds.pop() if len(kinds) == 1 else np.dtype(np.float32)
+        return Pixels(self._images(at, kind, memory or Memory()), -1.0 if dark.any() else 1.0)
+
+    def _kind(self, stack: int) -> np.dtype[Any]:
+        """As what pixels of a stack are read."""
+        if stack not in self._kinds:
+            with self._stack_file(stack) as file:
+                kind = file.header.dtype
+            self._kinds[stack] = kind if kind in STORED_TYPES else np.dtype(np.float32)
+        return self._kinds[stack]
 
 
 class Reader(Protocol):
@@ -217,11 +287,31 @@ class Reader(Protocol):
     ) -> None:
         """Close what is open."""
 
-    def read(self, rows: NDArray[np.integer[Any]], memory: NDArray[Any] | None = None) -> Images:
-        """Images of rows of one optics group, in their order; at the start of ``memory`` if it is large enough."""
+    def read(self, rows: NDArray[np.integer[Any]], memory: Memory | None = None) -> Images:
+        """Images of rows of one optics group, in their order, in ``memory`` if it is given; called from threads."""
 
 
 Source = Callable[[Particles], Reader]
+
+
+def beside(source: Source, work: Callable[[Ints], Any]) -> Callable[[Particles], Any]:
+    """A source whose readers give images and what ``work`` makes of the rows, in the thread that reads."""
+    return lambda particles: _Beside(source(particles), work)
+
+
+class _Beside:
+    def __init__(self, reader: Reader, work: Callable[[Ints], Any]) -> None:
+        self._reader, self._work = reader, work
+
+    def __enter__(self) -> Self:
+        self._reader.__enter__()
+        return self
+
+    def __exit__(self, *given: Any) -> None:
+        self._reader.__exit__(*given)
+
+    def read(self, rows: Ints, memory: Memory | None = None) -> tuple[Images, Any]:
+        return self._reader.read(rows, memory), self._work(rows)
 
 
 def batch_size(box: int) -> int:
@@ -243,8 +333,9 @@ def batches(
     *,
     progress: str | None = None,
     source: Source = StackReader,
+    memory: Callable[[], Memory] = Memory,
 ) -> Iterator[tuple[Ints, Any]]:
-    """Images of the given rows, batch by batch; the next batch is read while one is used.
+    """Images of the given rows, batch by batch; the next ones are read while one is used.
 
     Parameters
     ----------
@@ -252,35 +343,36 @@ def batches(
     size : largest number of images at a time
     progress : label of a progress bar on a terminal; None shows none
     source : what opens a reader; default: the stacks
+    memory : gives what is read into: that of the backend which images go to
 
     Yields
     ------
     rows : (m,) int64
-    images : what the reader gives, of one optics group: pixels (m, d, d) float32 from the stacks; their memory is used
-        again for later batches
+    images : what the reader gives, of one optics group: pixels (m, d, d) float32 from the stacks by default; their
+        memory is used again for later batches
 
     Batches go through the optics groups in order, and through stacks and slices within them, whatever the order of
     ``rows``.
     """
     plan = _plan(particles, np.asarray(rows, dtype=np.int64), size)
     bar = tqdm(total=sum(map(len, plan)), desc=progress, unit="img", disable=None if progress else True)
-    with bar, source(particles) as reader, ThreadPoolExecutor(1, "read-ahead") as pool:
-        for batch, images in zip(plan, _read_ahead(reader, plan, pool), strict=True):
+    with bar, source(particles) as reader, ThreadPoolExecutor(READERS, "read-ahead") as pool:
+        for batch, images in zip(plan, _read_ahead(reader, plan, pool, memory), strict=True):
             yield batch, images
             bar.update(len(batch))
 
 
-def _read_ahead(reader: Reader, plan: list[Ints], pool: ThreadPoolExecutor) -> Iterator[Images]:
-    """The images of each batch; the one after it is being read meanwhile, into the memory of the one before."""
+def _read_ahead(
+    reader: Reader, plan: list[Ints], pool: ThreadPoolExecutor, memory: Callable[[], Memory]
+) -> Iterator[Images]:
+    """The images of each batch; those after it are being read meanwhile, one of them into the memory of the one
+    before."""
     pending: deque[Future[Images]] = deque()
-    used: deque[NDArray[Any]] = deque()
-    for batch in plan:
-        memory = used.popleft() if used else None
-        pending.append(pool.submit(reader.read, batch, memory))
-        if len(pending) > 1:
-            images = pending.popleft().result()
-            used.append(images.reshape(-1))
-            yield images
+    memories = [memory() for _ in range(READERS + 1)]
+    for i, batch in enumerate(plan):
+        pending.append(pool.submit(reader.read, batch, memories[i % len(memories)]))
+        if len(pending) > READERS:
+            yield pending.popleft().result()
     while pending:
         yield pending.popleft().result()
 

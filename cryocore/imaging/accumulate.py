@@ -38,7 +38,7 @@ def accumulate(
     half = particles.column("half").astype(np.int32) - 1 if n_sets == 2 else np.zeros(len(particles), dtype=np.int32)
     rows = np.flatnonzero(weights)
     size = batch_size(max(o.box for o in particles.optics))
-    for chosen, images in batches(particles, rows, size, progress=progress, source=source):
+    for chosen, images in batches(particles, rows, size, progress=progress, source=source, memory=backend.memory):
         part = particles.take(chosen)
         batch = prepare(images, part, frames[int(part.column("optics_group")[0])], backend)
         insertion.add(batch, part.rotations, weights[chosen], half[chosen])

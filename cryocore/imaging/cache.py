@@ -26,8 +26,9 @@ from numpy.typing import NDArray
 from cryocore.errors import InputError
 from cryocore.formats.mrc_header import HEADER_BYTES
 from cryocore.formats.scratch import FileByParts
-from cryocore.formats.stacks import Source, StackReader
+from cryocore.formats.stacks import Source, StoredReader
 from cryocore.imaging.packed import Records, record_type
+from cryocore.memory import Memory
 from cryocore.tables.io import AGAIN, ARCHIVE_ERRORS, atomic_path, open_arrays, why
 from cryocore.tables.particles import Particles
 
@@ -161,7 +162,7 @@ class Transforms:
 
 def image_source(path: Path | None, particles: Particles, shells: list[int]) -> Source:
     """Where images are read from: the stacks, or the file of their transforms."""
-    return StackReader if path is None else Transforms.of(path, particles, shells).reader
+    return StoredReader if path is None else Transforms.of(path, particles, shells).reader
 
 
 class TransformReader:
@@ -187,17 +188,15 @@ class TransformReader:
     ) -> None:
         self._parts.close()
 
-    def read(self, rows: NDArray[np.integer[Any]], memory: NDArray[Any] | None = None) -> Records:
-        """Records ``(n, m)`` int16 of rows of one optics group; at the start of ``memory`` if it is large enough.
+    def read(self, rows: NDArray[np.integer[Any]], memory: Memory | None = None) -> Records:
+        """Records ``(n, m)`` int16 of rows of one optics group, in ``memory`` if it is given.
 
         Raises
         ------
         InputError  if the file is shorter than before, or a record does not match its checksum.
         """
         width = self._bytes[int(self._group[rows[0]])]
-        size = len(rows) * width // 2
-        flat = np.empty(size, dtype=np.int16) if memory is None or len(memory) < size else memory[:size]
-        out = flat.reshape(len(rows), width // 2)
+        out = (memory or Memory()).array((len(rows), width // 2), np.int16)
         offset = self._offset[rows]
         starts = np.flatnonzero(np.diff(offset, prepend=-width - 1) != width)
         for low, high in zip(starts, [*starts[1:], len(rows)], strict=True):

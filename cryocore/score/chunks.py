@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cryocore.formats.stacks import batch_size, batches
+from cryocore.formats.stacks import batch_size, batches, beside
 from cryocore.geometry.poses import displacements, perturbed_poses, random_poses
 from cryocore.geometry.rotations import matrix_to_quaternion
 from cryocore.imaging.prepare import prepare
@@ -16,7 +17,7 @@ from cryocore.score.comparison import Comparison
 from cryocore.score.scores import Alternatives
 from cryocore.score.sums import Batch, of_region, own_sums, pose_sums, shift_sums
 from cryocore.tables.particles import Particles
-from cryocore.types import Floats32
+from cryocore.types import Floats, Floats32, Ints
 
 CHUNK = 32768
 """Particles whose sums are held at a time: a row group of the log."""
@@ -81,20 +82,40 @@ def fill(
     all_ids, rotations = part.ids, part.rotations
     inner = comparison.alternative_bands
     drawn: dict[str, Any] = {"group": comparison.group, "seed": comparison.seed}
-    size = batch_size(max(o.box for o in part.optics))
-    for at, images in batches(part, rows, size, progress=progress, source=comparison.source):
-        ids, own_poses, g = all_ids[at], rotations[at], int(optics_group[at[0]])
+
+    def draw(at: Ints) -> tuple[Floats, Floats]:
+        ids, own_poses, (least, most) = all_ids[at], rotations[at], settings.perturbed_angle_deg
+        n_random, n_perturbed = settings.n_random_poses, settings.n_perturbed_poses
+        perturbed = perturbed_poses(ids, own_poses, n_perturbed, (least, most), **drawn)
+        sums.quaternions[at] = matrix_to_quaternion(perturbed.reshape(-1, 3, 3)).reshape(len(at), -1, 4)
+        return random_poses(ids, own_poses, n_random, comparison.poses, apart_deg=most, **drawn), perturbed
+
+    size, source = batch_size(max(o.box for o in part.optics)), beside(comparison.source, draw)
+    last: list[Made] = []
+    stream = batches(part, rows, size, progress=progress, source=source, memory=backend.memory)
+    for at, (images, (at_random, perturbed)) in stream:
+        g = int(optics_group[at[0]])
         prepared = prepare(images, part.take(at), reference.frames[g], backend)
-        given = prepared, own_poses, half[at], self_contribution[at]
+        given = prepared, rotations[at], half[at], self_contribution[at]
         batch = of_region(Batch(*given, reference, reference.samples[g], backend))
-        sums.own[at] = own_sums(batch)
+        made = [(sums.own, at, backend.later(own_sums(batch)))]
         if settings.n_random_poses:
-            apart = settings.perturbed_angle_deg[1]
-            poses = random_poses(ids, own_poses, settings.n_random_poses, comparison.poses, apart_deg=apart, **drawn)
-            sums.alternatives.random_poses[at] = pose_sums(batch, poses, inner)
+            made.append((sums.alternatives.random_poses, at, backend.later(pose_sums(batch, at_random, inner))))
         if settings.n_perturbed_poses:
-            poses = perturbed_poses(ids, own_poses, settings.n_perturbed_poses, settings.perturbed_angle_deg, **drawn)
-            sums.quaternions[at] = matrix_to_quaternion(poses.reshape(-1, 3, 3)).reshape(len(at), -1, 4)
-            sums.alternatives.perturbed_poses[at] = pose_sums(batch, poses, inner)
+            made.append((sums.alternatives.perturbed_poses, at, backend.later(pose_sums(batch, perturbed, inner))))
         if settings.n_perturbed_shifts:
-            sums.alternatives.shifts[at] = shift_sums(batch, sums.displacements_angstrom[at], inner)
+            displaced = sums.displacements_angstrom[at]
+            made.append((sums.alternatives.shifts, at, backend.later(shift_sums(batch, displaced, inner))))
+        put(last)  # while the device works on this batch
+        last = made
+    put(last)
+
+
+Made = tuple[Floats32, Ints, Callable[[], Floats32]]
+"""An array of all particles, rows of it, and what gives their values."""
+
+
+def put(made: list[Made]) -> None:
+    """Put what a device has made of a batch where it belongs."""
+    for target, rows, values in made:
+        target[rows] = values()

@@ -68,7 +68,9 @@ def image_pairs(
         parts = [(comparison.with_maps(folds.maps[f]), rows[fold == f]) for f in np.unique(fold)]
     for compared, members in parts:
         step = batch_size(max(o.box for o in part.optics))
-        for at, images in batches(part, members, step, progress=progress, source=comparison.source):
+        for at, images in batches(
+            part, members, step, progress=progress, source=comparison.source, memory=backend.memory
+        ):
             g = int(group[at[0]])
             frame, samples = reference.frames[g], reference.samples[g]
             prepared = prepare(images, part.take(at), frame, backend)

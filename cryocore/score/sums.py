@@ -74,12 +74,12 @@ class Batch:
         )
 
 
-def own_sums(batch: Batch) -> Floats32:
-    """Band sums of a batch at its own poses, ``(n, bands, 6)``."""
+def own_sums(batch: Batch) -> Any:
+    """Band sums of a batch at its own poses, ``(n, bands, 6)`` float32 on the device."""
     n, n_bands, backend = len(batch), batch.samples.n_bands, batch.backend
     sums = backend.xp.empty((n, n_bands, 6), dtype=np.float32)
     backend.launch(Kernel("score.cu", "score_slices"), (*batch.inputs(batch.rotations), n, n_bands, sums), items=n)
-    return np.asarray(backend.to_host(sums))
+    return sums
 
 
 def predictions(batch: Batch) -> Any:
@@ -103,8 +103,8 @@ def of_region(batch: Batch) -> Batch:
     return replace(batch, images=images)
 
 
-def pose_sums(batch: Batch, poses: NDArray[np.float64], n_bands: int | None = None) -> Floats32:
-    """Band sums e and c of a batch at other poses ``(n, k, 3, 3)``: ``(n, k, bands, 2)``.
+def pose_sums(batch: Batch, poses: NDArray[np.float64], n_bands: int | None = None) -> Any:
+    """Band sums e and c of a batch at other poses ``(n, k, 3, 3)``: ``(n, k, bands, 2)`` float32 on the device.
 
     ``n_bands`` : the innermost bands that are summed; None: all
     """
@@ -120,11 +120,12 @@ def pose_sums(batch: Batch, poses: NDArray[np.float64], n_bands: int | None = No
         *(n, k, n_bands, sums),
     )
     backend.launch(Kernel("score.cu", "score_poses"), args, items=n * k)
-    return np.asarray(backend.to_host(sums))
+    return sums
 
 
-def shift_sums(batch: Batch, displacements_angstrom: NDArray[np.float64], n_bands: int | None = None) -> Floats32:
-    """Band sums c of a batch at its own poses, its shifts displaced by ``(n, k, 2)`` Å: ``(n, k, bands)``.
+def shift_sums(batch: Batch, displacements_angstrom: NDArray[np.float64], n_bands: int | None = None) -> Any:
+    """Band sums c of a batch at its own poses, its shifts displaced by ``(n, k, 2)`` Å: ``(n, k, bands)``
+    float32 on the device.
 
     The sums e are those at the own shift: displacing an image turns the phases of its transform alone. ``n_bands`` as
     for :func:`pose_sums`.
@@ -135,4 +136,4 @@ def shift_sums(batch: Batch, displacements_angstrom: NDArray[np.float64], n_band
     turns = displacements_angstrom * (2.0 / (optics.box * optics.pixel_size_angstrom))
     args = (*batch.inputs(batch.rotations), backend.to_device(turns.astype(np.float32)), n, k, n_bands, sums)
     backend.launch(Kernel("score.cu", "score_shifts"), args, items=n * -(-k // SHIFTS))
-    return np.asarray(backend.to_host(sums))
+    return sums

@@ -44,3 +44,35 @@ def test_a_stage_ends_with_it() -> None:
     done = subprocess.run([sys.executable, "-c", text], env=given, text=True, capture_output=True, check=False)
     assert (done.returncode, done.stderr.count("Traceback")) == (2, 0), done.stderr
     assert "error: the GPU is full (Out of memory allocating 8,000,000 bytes" in " ".join(done.stderr.split())
+
+
+def test_memory_is_given_out_again_when_it_has_been_copied() -> None:
+    backend = get_backend("cuda")
+    memory = backend.memory()
+    before = memory.array((5, 3), np.float32)
+    before[...] = 1.0
+    on_device = backend.to_device(before[1:4])
+    after = memory.array((5, 3), np.float32)
+    assert after.ctypes.data == before.ctypes.data
+    after[...] = 2.0
+    assert (backend.to_host(on_device) == 1.0).all()
+    backend.wait()
+
+
+def test_memory_that_is_written_to_too_early_is_found_out() -> None:
+    backend = get_backend("cuda")
+    memory = backend.memory()
+    values = memory.array((7,), np.float32)
+    values[...] = 1.0
+    backend.to_device(values)
+    values[...] = 2.0
+    with pytest.raises(RuntimeError, match="pinned memory was written to before it was copied"):
+        backend.wait()
+
+
+def test_what_is_fetched_later_is_what_it_was() -> None:
+    backend = get_backend("cuda")
+    on_device = backend.to_device(np.arange(6, dtype=np.float32).reshape(2, 3))
+    fetched = backend.later(on_device)
+    on_device[...] = 9.0
+    np.testing.assert_array_equal(fetched(), np.arange(6).reshape(2, 3))

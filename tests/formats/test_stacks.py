@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import tracemalloc
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import pytest
 
 import cryocore.formats.stacks
 from cryocore.errors import InputError
-from cryocore.formats.stacks import StackReader, batch_size, batches, read_header
+from cryocore.formats.stacks import StackReader, StoredReader, batch_size, batches, read_header
 from cryocore.ingest.particles import read_particles
 from cryocore.tables.particles import Particles
 from tests.ingest.samples import (
@@ -42,11 +44,36 @@ def test_every_mode_in_both_byte_orders(tmp_path: Path, mode: int, order: str) -
     images = np.random.default_rng(mode).uniform(low, high, (N, BOX, BOX))
     images = np.round(images) if mode in (0, 1, 6) else images.astype(np.float16 if mode == 12 else np.float32)
     write_mrc(tmp_path / "a.mrcs", images, mode=mode, order=order, extended=80 * (mode == 1))
-    with StackReader(load(write_data_set(tmp_path))) as reader:
-        read = reader.read(np.arange(N))
+    particles = load(write_data_set(tmp_path))
+    with StackReader(particles) as reader, StoredReader(particles) as as_stored:
+        read, stored = reader.read(np.arange(N)), as_stored.read(np.arange(N))
     assert read.dtype == np.float32
     assert read.dtype.isnative
     np.testing.assert_array_equal(read, images.astype(np.float32))
+    kept = order == ("<" if sys.byteorder == "little" else ">") or mode == 0
+    assert stored.values.dtype.itemsize == ({0: 1, 2: 4}.get(mode, 2) if kept else 4)
+    np.testing.assert_array_equal(stored.bright(), read)
+
+
+def test_images_stored_in_several_ways_are_read_as_floats(tmp_path: Path) -> None:
+    particles, images = three_stacks(tmp_path)
+    write_mrc(tmp_path / "s0.mrcs", np.round(images[::3]), mode=1)
+    rows = np.flatnonzero(particles.column("optics_group") == 0)
+    with StoredReader(particles) as reader:
+        found = reader.read(rows)
+    images[::3] = np.round(images[::3])
+    assert found.values.dtype == np.float32 and found.sign == 1.0
+    np.testing.assert_array_equal(found.values, images[rows])
+
+
+def test_threads_share_a_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cryocore.formats.stacks, "MAX_OPEN_FILES", 1)
+    particles, images = three_stacks(tmp_path)
+    rng = np.random.default_rng(3)
+    asked = [rng.permutation(24)[:7] for _ in range(60)]
+    with StackReader(particles) as reader, ThreadPoolExecutor(6) as pool:
+        for rows, found in zip(asked, pool.map(reader.read, asked), strict=True):
+            np.testing.assert_array_equal(found, images[rows])
 
 
 @pytest.mark.parametrize("stamp", [(0, 0, 0, 0), (0x11, 0x11, 0, 0), (1, 2, 3, 4)])

@@ -63,12 +63,16 @@ def test_sums_at_other_poses_are_those_of_slices(name: str) -> None:
         Batch(prepared, rotations, half, np.full(n, h, np.float32), reference, samples, backend)
         for h in (0.0, reference.self_contribution)
     )
-    sums = {weight: (own_sums(batch), pose_sums(batch, poses)) for weight, batch in ((0.0, without), (1.0, within))}
+    host = backend.to_host
+    sums = {
+        weight: (host(own_sums(batch)), host(pose_sums(batch, poses)))
+        for weight, batch in ((0.0, without), (1.0, within))
+    }
     for own, others in sums.values():
         np.testing.assert_allclose(others[:, 0], own[..., 1:3], rtol=1e-5, atol=1e-5 * np.abs(own[..., 1:3]).max())
-    np.testing.assert_array_equal(pose_sums(within, poses, 5), sums[1.0][1][:, :, :5])
+    np.testing.assert_array_equal(host(pose_sums(within, poses, 5)), sums[1.0][1][:, :, :5])
     np.testing.assert_array_equal(
-        shift_sums(within, np.zeros((n, 1, 2)), 5), shift_sums(within, np.zeros((n, 1, 2)))[:, :, :5]
+        host(shift_sums(within, np.zeros((n, 1, 2)), 5)), host(shift_sums(within, np.zeros((n, 1, 2))))[:, :, :5]
     )
     assert np.abs(sums[1.0][0] - sums[0.0][0]).max() > 1e-3 * np.abs(sums[0.0][0]).max()
     grids = backend.to_device(in_half_precision(map_to_grid(volume, grid))[None])
@@ -125,15 +129,15 @@ def test_displaced_shifts_are_those_of_a_particle_whose_shift_is_displaced(name:
         self_contribution = np.full(n, weight * reference.self_contribution, np.float32)
         common = (particles.rotations, half, self_contribution, reference, reference.samples[0], backend)
         batch = Batch(prepare(images, particles, frame, backend), *common)
-        still, own = shift_sums(batch, np.zeros((n, k, 2))), own_sums(batch)
+        still, own = (backend.to_host(s) for s in (shift_sums(batch, np.zeros((n, k, 2))), own_sums(batch)))
         for at in range(k):
             np.testing.assert_allclose(still[:, at], own[..., 2], rtol=1e-4, atol=1e-5 * np.abs(own[..., 2]).max())
         if weight:
             continue
-        found = shift_sums(batch, moves)
+        found = backend.to_host(shift_sums(batch, moves))
         for at in range(k):
             moved = prepare(images, displaced(particles, moves[:, at]), frame, backend)
-            expected = own_sums(Batch(moved, *common))[..., 2]
+            expected = backend.to_host(own_sums(Batch(moved, *common)))[..., 2]
             np.testing.assert_allclose(found[:, at], expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
 
 

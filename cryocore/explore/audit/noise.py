@@ -22,7 +22,7 @@ from cryocore.config.score import Score
 from cryocore.explore.audit.history import Choice
 from cryocore.explore.audit.lists import SAME_SIZE, dealt
 from cryocore.explore.audit.ruler import Lists, Ruler
-from cryocore.formats.stacks import Images, Source, batch_size, batches
+from cryocore.formats.stacks import Images, Pixels, Source, batch_size, batches
 from cryocore.hashing import hashed_uniform
 from cryocore.imaging.accumulate import accumulate
 from cryocore.imaging.cache import image_source, write_transforms
@@ -85,6 +85,8 @@ def write_substituted(path: Path, data: Particles, ruler: Ruler, source: Source,
 
 
 def _records(images: Images, limit: int, backend: Backend) -> Records:
+    if isinstance(images, Pixels):
+        images = images.bright()
     return images if images.ndim == 2 else pack_transforms(images, limit, backend)  # type: ignore[arg-type, return-value]
 
 

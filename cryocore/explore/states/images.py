@@ -117,7 +117,9 @@ def residuals(seen: Seen, rows: Ints, grid: FourierGrid, noise_factor: Floats, n
     quadrature = np.zeros(shape, dtype=np.float32)
     rotations = part.rotations
     size = batch_size(max(o.box for o in part.optics))
-    for at, images in batches(part, np.arange(len(rows)), size, source=seen.comparison.source, progress="states"):
+    for at, images in batches(
+        part, np.arange(len(rows)), size, source=seen.comparison.source, progress="states", memory=backend.memory
+    ):
         g = int(group[at[0]])
         own = reference.frames[g]
         prepared = prepare(images, part.take(at), own, backend)

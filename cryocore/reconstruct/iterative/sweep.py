@@ -134,7 +134,7 @@ class MatchedResidual:
         seen = self.reference
         self_contribution = (weights * seen.self_contribution).astype(np.float32)
         batch = Batch(view.batch, view.rotations, half, self_contribution, seen, seen.samples[g], backend)
-        own = BandStatistics.of(own_sums(batch))
+        own = BandStatistics.of(backend.to_host(own_sums(batch)))
         sigma2 = np.broadcast_to(self.noise.groups[g], own.a.shape)
         coefficients = np.broadcast_to(self.reference.samples[g].coefficients, own.a.shape)
         factor = noise_factor(own, sigma2, self.signal, coefficients)
@@ -195,7 +195,9 @@ def sweep(
     grid, backend, values = problem.grid, problem.backend, np.zeros(2)
     insertion, packed = Insertion(grid, backend), pack(grids, backend)
     size = batch_size(max(o.box for o in problem.data.optics))
-    for at, images in batches(problem.data, rows, size, progress=progress, source=problem.source):
+    for at, images in batches(
+        problem.data, rows, size, progress=progress, source=problem.source, memory=backend.memory
+    ):
         part = problem.data.take(at)
         g, half, weights = int(part.column("optics_group")[0]), problem.half[at], problem.weights[at]
         view = View(prepare(images, part, problem.frames[g], backend), g, part.rotations, half)

@@ -10,9 +10,10 @@ Noticed are
 - reads of what nobody has written, by kernels or by the host;
 - two threads at one word with no barrier between them, unless both read or both add atomically;
 - threads that end while others wait, or that wait at different barriers;
+- host memory that is written to while the device may still be copying it, or read before a copy is there;
 - a grid, block or shared memory that no GPU takes.
 
-Each is an :class:`EmulatorError` unless said otherwise. There is nothing of speed, streams, asynchronous copies, the
+Each is an :class:`EmulatorError` unless said otherwise. There is nothing of speed, several streams, the
 order of atomic additions, fast-math but for subnormal numbers, or CuPy's memory pool; FFTs are SciPy's. Tensors
 of torch stay in host memory: what torch refuses between devices is not seen.
 
@@ -31,6 +32,7 @@ import numpy as np
 import scipy.fft
 
 from cupy._arrays import compute, ndarray
+from cupy._copies import Event, alloc_pinned_memory, settle
 from cupy._kernels import CUDADriverError, EmulatorError, RawModule
 from cupy._memory import OutOfMemoryError, devices, heap
 
@@ -100,7 +102,8 @@ class _Device:
         pass
 
     def synchronize(self) -> None:
-        """Nothing: kernels have ended when a launch returns."""
+        """Kernels have ended when a launch returns; copies end here."""
+        settle()
 
 
 def _module(name: str, **members: Any) -> types.ModuleType:
@@ -114,6 +117,9 @@ fft = _module("fft", rfft2=_rfft2)
 cuda = _module(
     "cuda",
     Device=_Device,
+    Event=Event,
+    alloc_pinned_memory=alloc_pinned_memory,
+    get_current_stream=object,
     memory=_module("cuda.memory", OutOfMemoryError=OutOfMemoryError),
     nvrtc=_module("cuda.nvrtc", getVersion=lambda: (12, 9)),
     runtime=_module(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from cupy._copies import download, settle, upload
 from cupy._memory import Memory
 
 SCALARS = (int, float, complex, bool, np.generic)
@@ -49,16 +50,28 @@ class ndarray:
             raise RuntimeError("emulator: an array is read of which a part has never been written")
         return self.host
 
-    def set(self, values: np.ndarray) -> None:
-        """Copy host values of the same shape and type into it."""
+    def set(self, values: np.ndarray, stream: Any = None) -> None:
+        """Copy host values of the same shape and type into it; with a stream, later."""
         if values.dtype != self.dtype or values.shape != self.shape or not values.flags.c_contiguous:
             raise ValueError("set() takes an array of the same shape and type, without gaps")
         self.host[...] = values
         self.wrote()
+        if stream is not None:
+            upload(values)
 
-    def get(self) -> np.ndarray:
-        """A copy in host memory."""
-        return self.read().copy()
+    def get(self, out: np.ndarray | None = None, blocking: bool = True) -> np.ndarray:
+        """A copy in host memory, which is there later where it does not block."""
+        values = self.read().copy()
+        if blocking:
+            settle()
+        if out is None:
+            return values
+        if out.dtype != self.dtype or out.shape != self.shape:
+            raise ValueError("get() takes an array of the same shape and type")
+        out[...] = values
+        if not blocking:
+            download(out, values)
+        return out
 
     def __array__(self, *_: Any, **__: Any) -> Any:
         raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()`")

@@ -97,7 +97,7 @@ def test_the_cache_is_read_where_the_run_keeps_one(run, tmp_path, monkeypatch):
     def unread(*_: object) -> None:
         raise AssertionError("a stack is read")
 
-    monkeypatch.setattr(StackReader, "read", unread)
+    monkeypatch.setattr(StackReader, "_images", unread)
     cached = reslog(kept, CPU, number="0", sizes=[400, 800])[0].points
     for one, other in zip(images, cached, strict=True):
         assert other.smooth_resolution_angstrom == pytest.approx(one.smooth_resolution_angstrom, rel=0.01)

@@ -30,15 +30,11 @@ def dropped_figure(found: Dropped) -> Figure:
             axes.set(xlabel="1/Å", ylim=(-0.3, 1.03))
             axes.grid(axis="y")
             axes.legend(fontsize=9)
-        maps = [part.filtered for part in found.parts]
-        centre = len(maps[0]) // 2
-        grid = below.subplots(1, 2 * len(maps))
-        for i, (part, volume) in enumerate(zip(found.parts, maps, strict=True)):
-            reach = float(np.quantile(np.abs(volume), 0.998)) or 1.0
-            slices = (volume[centre], "x, y"), (volume[:, centre], "x, z")
-            for axes, (picture, plane) in zip(grid[2 * i : 2 * i + 2], slices, strict=True):
-                ends = {"vmin": -0.5 * reach, "vmax": reach}
-                axes.imshow(picture, cmap="gray", origin="lower", interpolation="bicubic", **ends)
+        grid = below.subplots(1, 2 * len(found.parts))
+        for i, part in enumerate(found.parts):
+            pictures = zip(grid[2 * i : 2 * i + 2], part.slices, ("x, y", "x, z"), strict=True)
+            for axes, picture, plane in pictures:
+                axes.imshow(picture, cmap="gray", origin="lower", interpolation="bicubic", vmin=-0.5, vmax=1.0)
                 axes.set(xticks=[], yticks=[], xlabel=plane)
                 axes.spines[:].set_visible(False)
             grid[2 * i].set_title(part.name)

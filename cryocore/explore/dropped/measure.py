@@ -37,6 +37,7 @@ LEFT_OUT, RANDOM, SELECTED = SETS = "left out", "random", "selected"
 STREAM = 24
 FEWEST = 50
 """Particles of a half set that make a map worth looking at."""
+MOST_VOXELS = 0.998
 SIGNAL_FSC = 0.15
 """FSC between half maps from which a shell's signal is compared."""
 ALIKE = 3.0
@@ -48,23 +49,17 @@ explain it."""
 
 @dataclass(frozen=True)
 class Part:
-    """A set of particles and its map.
+    """A set of particles and what its map is like.
 
-    ``map`` : mean of its half maps ``(n, n, n)``, masked
-    ``fsc`` : between these ``(shells,)``
+    ``fsc`` : between half maps ``(shells,)``, masked
+    ``slices`` : of the mean map, see :func:`filtered_slices`
     """
 
     name: str
     n_particles: int
-    map: Floats32
     fsc: Floats
     resolution_angstrom: float
-
-    @property
-    def filtered(self) -> Floats32:
-        """The map, each shell by how much of it is signal."""
-        n = len(self.map)
-        return times(forward(self.map, n, whole(n)), fsc_weight(self.fsc, merged=True))
+    slices: tuple[Floats32, Floats32]
 
 
 @dataclass(frozen=True)
@@ -164,7 +159,7 @@ def dropped(
     data = opened.data.with_quality(subset)
     selected = read_subset(subset, data)[1]
     sets = drawn(selected, data.column("half"), data.ids, seed)
-    parts = []
+    parts, compared = [], {}
     for name, members in sets.items():
         progress = f"{name}, {members.sum():,}"
         maps = half_maps(data, members.astype(np.float32), grid, group, backend, opened.source, progress)
@@ -175,9 +170,11 @@ def dropped(
         curves = within(half_map_fsc(first, second, mask, pixel), grid.last_shell)
         resolution = resolution_at(curves.corrected, curves.resolution_angstrom)
         mean = np.asarray(0.5 * (first + second), dtype=np.float32)
-        parts.append(Part(name, int(members.sum()), mean, curves.masked, resolution))
+        parts.append(Part(name, int(members.sum()), curves.masked, resolution, filtered_slices(mean, curves.masked)))
+        if name != RANDOM:
+            compared[name] = mean
     one, other = (parts[SETS.index(name)] for name in (LEFT_OUT, SELECTED))
-    across = np.where(curves.shell <= grid.last_shell, fsc(one.map, other.map), 0.0)
+    across = np.where(curves.shell <= grid.last_shell, fsc(compared[LEFT_OUT], compared[SELECTED]), 0.0)
     value, sd, last = signal_correlation(one.fsc, other.fsc, across, samples(mask, len(group)))
     shells = np.where(curves.shell > 0, curves.resolution_angstrom, np.nan)
     return Dropped(
@@ -192,6 +189,17 @@ def dropped(
         selected_angstrom=float(shells[last_with_signal(other.fsc)]),
         pixel_size_angstrom=pixel,
     )
+
+
+def filtered_slices(volume: Floats32, curve: Floats) -> tuple[Floats32, Floats32]:
+    """Slices (y, x) and (z, x) through the middle of a map ``(n, n, n)``, ``(n, n)`` each.
+
+    Each shell counts by how much of it is signal, by the FSC ``(shells,)``; 1 is what few voxels of the map are beyond.
+    """
+    n = len(volume)
+    filtered = times(forward(volume, n, whole(n)), fsc_weight(curve, merged=True))
+    reach = float(np.quantile(np.abs(filtered), MOST_VOXELS)) or 1.0
+    return filtered[n // 2] / reach, filtered[:, n // 2] / reach
 
 
 def drawn(selected: Bools, half: NDArray[np.int8], ids: NDArray[np.uint64], seed: int) -> dict[str, Bools]:

@@ -33,6 +33,8 @@ RESULTS = {
 }
 if CONFIG.audit:
     RESULTS["audit"] = "<results>/audit/audit.html"
+if CONFIG.refine.enabled:
+    RESULTS["refine"] = "<results>/refine/refine.txt"
 
 
 include: "ingest.smk"
@@ -79,6 +81,11 @@ include: "validate.smk"
 if CONFIG.audit:
 
     include: "audit.smk"
+
+
+if CONFIG.refine.enabled:
+
+    include: "refine.smk"
 
 
 onstart:

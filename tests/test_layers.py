@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "cryocore"
 LAYERS = (
-    {"errors", "types", "hashing", "statistics", "conventions", "markdown", "cores", "cryocore"},
+    {"errors", "types", "hashing", "statistics", "conventions", "markdown", "cores", "memory", "cryocore"},
     {"geometry", "backend"},
     {"tables"},
     {"formats", "figures", "training"},
@@ -19,7 +19,7 @@ LAYERS = (
     {"config"},
     {"ingest", "simulate", "reconstruct", "examine", "score", "select", "validate", "classify"},
     {"convert", "explore"},
-    {"report", "workflow"},
+    {"report", "workflow", "refine"},
     {"commands"},
     {"__main__"},
 )

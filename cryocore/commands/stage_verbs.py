@@ -24,6 +24,8 @@ from cryocore.commands.stages.look import look
 from cryocore.commands.stages.noise import noise
 from cryocore.commands.stages.plant import plant
 from cryocore.commands.stages.reconstruct import reconstruct
+from cryocore.commands.stages.refine import refine
+from cryocore.commands.stages.refined import refined
 from cryocore.commands.stages.report import report
 from cryocore.commands.stages.score import score
 from cryocore.commands.stages.select import select
@@ -131,4 +133,6 @@ VERBS = (
     verb(validate, tell.validated),
     verb(look),
     verb(report),
+    verb(refine),
+    verb(refined),
 )

@@ -12,6 +12,7 @@ from cryocore.config.checks import checked
 from cryocore.config.classify import Classify
 from cryocore.config.input import Input
 from cryocore.config.plant import PlantedErrors
+from cryocore.config.refine import Refine
 from cryocore.config.score import Score
 from cryocore.config.select import Select
 from cryocore.config.simulate import MOLECULE_GROUPS
@@ -49,6 +50,7 @@ class Config(Section):
     score: Score = Field(default=Score(), description="from maps to the loss of every particle")
     classify: Classify = Field(default=Classify(), description="a classifier on residual images, if there is to be one")
     select: Select = Field(default=Select(), description="from losses to the particles of the next round")
+    refine: Refine = Field(default=Refine(), description="poses refined anew by RELION, when the run is done")
 
     @model_validator(mode="after")
     def _one_mask(self) -> Config:

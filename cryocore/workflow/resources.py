@@ -115,6 +115,8 @@ NEEDS: dict[str, Need] = {
         cpu_us_particle=1000,
     ),
     "report": Need(800, voxel=40, particle=1200, cpu_us_particle=300, cpu_us_padded=0.5),
+    "refine": Need(600, 400, padded=120, voxel=100, particle=3000, cpu_ms=1500.0, cpu_us_padded=50.0),
+    "refined": Need(250),
     "audit": Need(400, 370, padded=60, particle=4000, voxel=60, cpu_ms=25.0, cpu_us_padded=10.0, cpu_us_particle=3000),
 }
 

@@ -28,6 +28,8 @@ Stage = Literal[
     "look",
     "report",
     "audit",
+    "refine",
+    "refined",
 ]
 STAGES: tuple[str, ...] = get_args(Stage)
 
@@ -112,10 +114,14 @@ def stage_settings(config: Config, stage: Stage, round_number: int = 0) -> dict[
             return {"score": config.select.score}
         case "report":
             values = _dump(config)
-            del values["backend"], values["n_shards"], values["audit"], values["input"]["scratch"]
+            del values["backend"], values["n_shards"], values["audit"], values["refine"], values["input"]["scratch"]
             return {"config": values}
         case "audit":
             # it asks of the run as it is
+            return {}
+        case "refine":
+            return {"refine": _dump(config.refine), "symmetry": config.symmetry}
+        case "refined":
             return {}
 
 

@@ -48,7 +48,7 @@ def test_page_lists_bounds_and_choices() -> None:
     assert "| `n_rounds` | `3` | whole, 1 to 99 |" in page
     assert "| `backend` | `auto` | auto, cpu or cuda |" in page
     assert "| `mask` | `null` | text or null |" in page
-    assert page.count("## ") == 10
+    assert page.count("## ") == 11
 
 
 def test_the_schema_takes_what_the_models_take() -> None:

@@ -212,6 +212,17 @@ def test_a_referee_is_asked_last_if_at_all(run: Workflow) -> None:
     assert "audit.py' results/demo " in command and "--settings" not in command and "--backend" in command
 
 
+def test_poses_are_refined_last_if_at_all(run: Workflow) -> None:
+    """And that changes nothing of the run."""
+    name = run.configure(**BASE, refine={"enabled": True})
+    both = {f"Refining poses anew: {which}" for which in ("all", "recommended")}
+    assert run.jobs("--configfile", name) == {*both, "Comparing the refined maps"}
+    text = run.snakemake("-n", "--printshellcmds", "--configfile", name).stdout
+    commands = [line for line in text.splitlines() if line.startswith("Shell command:") and ".py" in line]
+    assert sum("refine.py' results/demo all results/demo/refine/all --threads" in c for c in commands) == 1
+    assert sum("refined.py' results/demo/refine/all results/demo/refine/recommended --out" in c for c in commands) == 1
+
+
 def test_a_robust_loss_replaces_the_direct_inversion(run: Workflow) -> None:
     robust = {"method": "iterative", "iterative": {"processes": 2}}
     name = run.configure(**BASE, reconstruct=robust)

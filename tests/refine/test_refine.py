@@ -1,0 +1,86 @@
+"""Particles of a run refined anew by a program that does as RELION does: begun, broken off, continued, compared."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cryocore.config.refine import Refine
+from cryocore.errors import InputError
+from cryocore.maps.mrc import read_map
+from cryocore.refine import compare, refine
+
+PROGRAM = f"{sys.executable} -m tests.refine.relion"
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+
+
+def refined(run: Path, out: Path, which: str = "all", **changes: object) -> list[str]:
+    """Refine, and the calls of the program until now."""
+    settings = Refine(program=PROGRAM, **changes)
+    refine(run, which, out, settings=settings, symmetry="C1", threads=2)
+    return (out / "relion" / "calls.txt").read_text().splitlines()
+
+
+def test_both_lists_are_refined_from_the_same_start_and_compared(run: Path, tmp_path: Path) -> None:
+    for which in ("all", "recommended"):
+        (call,) = refined(run, tmp_path / which, which, options="--pool 30", low_pass_angstrom=40.0)
+        options = call.split()
+        assert options[options.index("--ini_high") + 1] == "40" and "--pool 30" in call and "--j 2" in call
+        assert options[options.index("--ref") + 1] == str((run / "round_0" / "map.mrc").resolve())
+        assert options[options.index("--healpix_order") + 1] == options[options.index("--auto_local_healpix_order") + 1]
+    compare([tmp_path / "all", tmp_path / "recommended"], tmp_path)
+    found = json.loads((tmp_path / "refine.json").read_text())
+    assert [found[name]["n_particles"] for name in found] == [600, 420]
+    assert [found[name]["round"] for name in found] == [0, 1]
+    assert all(found[name]["turned_deg"] == pytest.approx([1.0, 1.0, 1.0], abs=1e-3) for name in found)
+    assert found["all"]["fsc_given"] != found["recommended"]["fsc_given"]
+    assert found["all"]["resolution_refined_angstrom"] > found["all"]["resolution_given_angstrom"]
+    assert "recommended" in (tmp_path / "refine.txt").read_text() and (tmp_path / "refine.svg").exists()
+    assert read_map(tmp_path / "all" / "half1.mrc")[1] == pytest.approx(4.0)
+
+
+def test_it_goes_on_where_it_was(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAIL_AT", "2")
+    with pytest.raises(InputError, match=r"relion\.log: the refinement ended with code 1: .*ERROR: no room on the dev"):
+        refined(run, tmp_path)
+    monkeypatch.delenv("FAIL_AT")
+    first, second = refined(run, tmp_path)
+    assert "--auto_refine" in first and "--auto_refine" not in second
+    assert f"--continue {tmp_path}/relion/run_it002_optimiser.star" in second
+    assert len(refined(run, tmp_path)) == 2  # finished: not begun again
+    (only,) = refined(run, tmp_path, healpix_order=5)  # another refinement
+    assert "--auto_refine" in only
+
+
+def test_a_program_that_is_not_there(run: Path, tmp_path: Path) -> None:
+    settings = Refine(program="mpirun_of_nobody -n 3 relion_refine_mpi")
+    with pytest.raises(InputError, match=r"refine\.program.*mpirun_of_nobody does not start \(No such file"):
+        refine(run, "all", tmp_path, settings=settings, symmetry="C1", threads=2)
+
+
+def test_the_program_ends_with_the_job(tmp_path: Path) -> None:
+    written = tmp_path / "process_id"
+    text = f"""
+from pathlib import Path
+from cryocore.refine.relion import started
+with started(["sh", "-c", "echo $$ > {written}; exec sleep 600"], Path("/")) as process:
+    process.wait()
+"""
+    with subprocess.Popen([sys.executable, "-c", text]) as job:
+        while not written.exists() or not written.read_text().strip():
+            time.sleep(0.02)
+        job.terminate()
+        assert job.wait(30) == 128 + signal.SIGTERM
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(written.read_text()), 0)

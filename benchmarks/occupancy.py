@@ -32,6 +32,7 @@ from cryocore.imaging.grid import FourierGrid
 from cryocore.imaging.insertion import Insertion
 from cryocore.imaging.voxels import pack_voxels
 from cryocore.reconstruct import reconstruct
+from cryocore.reconstruct.iterative.stage import require_room as require_room_of_epochs
 from cryocore.reconstruct.solved import is_large
 from cryocore.score import score
 from cryocore.score.reference import PADDING
@@ -111,8 +112,9 @@ def usages(library: ctypes.CDLL, ptxas: str, architecture: str) -> dict[str, Usa
     return found
 
 
-def device_gib(box: int) -> tuple[float, float]:
-    """GiB that the sums take at padding 2, and the half maps that images are compared with, as the program asks for."""
+def device_gib(box: int) -> list[float]:
+    """GiB that the sums take at padding 2, the half maps that images are compared with, and the iterative method, as
+    the program asks for."""
     asked: list[int] = []
 
     def require_room(n_bytes: int, what: str, fix: str) -> None:
@@ -126,13 +128,13 @@ def device_gib(box: int) -> tuple[float, float]:
     for ask in (
         lambda: Insertion(grid, backend, n_sets=1 if is_large(grid) else 2),
         lambda: pack_voxels([], 2, FourierGrid.of(box, 1.0, PADDING), backend, density),
+        lambda: require_room_of_epochs(grid, backend),
     ):
         try:
             ask()
         except InputError:
             continue
-    sums, maps = (n_bytes / 2**30 for n_bytes in asked)
-    return sums, maps
+    return [n_bytes / 2**30 for n_bytes in asked]
 
 
 class CountingBackend(CpuBackend):
@@ -196,7 +198,7 @@ def page(ptxas: str) -> str:
         f"| `{stage}` | {sent:,.0f} | {sent / images:.2f} | {back:,.0f} |"
         for stage, (sent, back) in transfers(TRANSFER_BOX).items()
     )
-    memory = "\n".join(f"| {box} | {sums:.1f} | {maps:.1f} |" for box in BOXES for sums, maps in [device_gib(box)])
+    memory = "\n".join(f"| {box} | {' | '.join(f'{gib:.1f}' for gib in device_gib(box))} |" for box in BOXES)
     return f"""# What a GPU has to have
 
 *For those who choose a card, and for those who change kernels.* Nothing here was measured on a GPU: the numbers are
@@ -205,19 +207,21 @@ card.
 
 ## Memory
 
-GiB on the device, all shells: the sums of `reconstruct` at padding 2, and the half maps that `score` compares images
-with. A few batches of images come on top, below 1 GiB. Both grow with the cube of the box and of the shells up to
-`max_resolution_angstrom`, the sums with that of `padding` too; from box 448 on they are those of one half set at a
-time. Where they do not fit, the stage says so before it reads an image.
+GiB on the device, all shells: the sums of `reconstruct` at padding 2, the half maps that `score` compares images
+with, and the maps, gradients and steps of `method: iterative`, by what these take on the CPU. A few batches of images
+come on top, below 1 GiB. All grow with the cube of the box and of the shells up to `max_resolution_angstrom`, all but
+the half maps with that of `padding` too; from box 448 on the sums are those of one half set at a time. Where they do
+not fit, the stage says so before it reads an image.
 
-| box | sums | half maps |
-|---|---|---|
+| box | sums | half maps | iterative |
+|---|---|---|---|
 {memory}
 
 ## Transfers
 
 Bytes per particle of box {TRANSFER_BOX}, whose float32 image has {images:,}. `score` has its default poses and shifts,
-and reads every image twice: its noise pass takes up to 100,000 particles.
+and reads every image twice: its noise pass takes up to 100,000 particles. Images cross as they are stored: those of
+16-bit numbers take half of it.
 
 | stage | to the device | over those of the image | back |
 |---|---|---|---|

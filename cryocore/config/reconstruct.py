@@ -8,6 +8,8 @@ from cryocore.config.base import FileName, Positive, Section
 
 LARGE_SUMS_BYTES = 8 << 30
 """Sums of both half sets that take more are made one after the other: from box 448 on at padding 2."""
+ITERATIVE_PADDED_BYTES, ITERATIVE_BYTES = 52, 128
+"""Of the iterative method, per voxel of the padded grid and of the map; measured on the CPU."""
 
 
 class Reconstruct(Section):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from cryocore.config.reconstruct import LARGE_SUMS_BYTES
+from cryocore.config.reconstruct import ITERATIVE_BYTES, ITERATIVE_PADDED_BYTES, LARGE_SUMS_BYTES
 from cryocore.config.run import Config
 from cryocore.formats import BATCH_BYTES
 from cryocore.tables.io import open_table, table_metadata
@@ -94,7 +94,15 @@ NEEDS: dict[str, Need] = {
     "reconstruct": Need(
         180, 370, padded=18, in_turn=0.62, padded_symmetric=28, particle=300, cpu_ms=1.0, cpu_us_padded=0.5
     ),
-    "solve": Need(700, 400, padded=52, voxel=128, particle=600, cpu_ms=60.0, cpu_us_padded=20.0),
+    "solve": Need(
+        700,
+        400,
+        padded=ITERATIVE_PADDED_BYTES,
+        voxel=ITERATIVE_BYTES,
+        particle=600,
+        cpu_ms=60.0,
+        cpu_us_padded=20.0,
+    ),
     "examine": Need(230, pixel=12, particle=300, cpu_ms=3.0, most=5000),
     "noise": Need(200, 150, padded=10, particle=300, cpu_ms=1.0, cpu_us_padded=0.2, most=100_000),
     "score": Need(200, 250, padded=10, particle=500, cpu_ms=6.0, cpu_us_padded=0.1, in_parts=True),

@@ -15,6 +15,7 @@ from cryocore.errors import InputError
 from cryocore.imaging.grid import FourierGrid
 from cryocore.imaging.insertion import Insertion
 from cryocore.imaging.voxels import pack_voxels
+from cryocore.reconstruct.iterative.stage import require_room
 
 pytestmark = pytest.mark.emulator
 
@@ -29,7 +30,10 @@ def test_what_is_needed_and_what_is_free(monkeypatch: pytest.MonkeyPatch) -> Non
         Insertion(GRID, backend)
     with pytest.raises(InputError, match="the half maps of box 40 need"):
         pack_voxels(grids, 2, GRID, backend)
-    monkeypatch.setenv("EMULATOR_MEMORY", str(40 << 20))
+    with pytest.raises(InputError, match="the iterative method at box 40 and padding 2 need"):
+        require_room(GRID, backend)
+    monkeypatch.setenv("EMULATOR_MEMORY", str(60 << 20))
+    require_room(GRID, backend)
     Insertion(GRID, backend)
     pack_voxels(grids, 2, GRID, backend)
 

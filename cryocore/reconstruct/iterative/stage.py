@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from tqdm import tqdm
 
 from cryocore.backend import Backend
+from cryocore.config.reconstruct import ITERATIVE_BYTES, ITERATIVE_PADDED_BYTES
 from cryocore.config.score import Score
 from cryocore.config.solve import Iterative, Solve
 from cryocore.errors import InputError
@@ -146,6 +148,7 @@ def solve(
     mask = mask or (Path(settings.mask) if settings.mask else None)
     if mask is not None:
         read_mask(mask, box, pixel)  # refused before the epochs, not after them
+    require_room(grid, backend)
     problem = Problem(data, weights, grid, symmetry, backend, source)
 
     start = direct(problem, mask, ranks, particles)
@@ -166,6 +169,13 @@ def solve(
         merge_batches(out_dir / PARTS, len(state.history), ranks.world, out_dir / "batches.parquet")
         shutil.rmtree(out_dir / PARTS)
         (out_dir / CHECKPOINT).unlink(missing_ok=True)
+
+
+def require_room(grid: FourierGrid, backend: Backend) -> None:
+    """Refuse a grid that the device has no room for, before images are read."""
+    n_bytes = 2 * ITERATIVE_PADDED_BYTES * math.prod(grid.shape) + ITERATIVE_BYTES * grid.box**3
+    what = f"maps, gradients and steps of the iterative method at box {grid.box} and padding {grid.padding:.3g}"
+    backend.require_room(n_bytes, what, "Lower reconstruct.padding, set reconstruct.max_resolution_angstrom")
 
 
 def set_up(problem: Problem, start: Start, settings: Iterative, seed: int) -> Fit:

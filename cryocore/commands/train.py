@@ -12,8 +12,15 @@ from cryocore.commands.stages import options
 
 
 def train(
-    runs: Annotated[list[Path], typer.Argument(help="results/RUN; images and maps are read.", metavar="RUN...")],
+    runs: Annotated[
+        list[Path] | None, typer.Argument(help="results/RUN; images and maps are read.", metavar="[RUN...]")
+    ] = None,
+    *,
     out: Annotated[Path, typer.Option(help="Folder of the model.")],
+    correct: Annotated[
+        Path | None, typer.Option(help="Without a run: residual images of correct particles, .npy or .mrcs.")
+    ] = None,
+    incorrect: Annotated[Path | None, typer.Option(help="And of incorrect ones, of the same side.")] = None,
     model: Annotated[str, typer.Option(help="logistic, boosting or cnn.")] = "logistic",
     labels: Annotated[str, typer.Option(help="truth (of planted errors), planted, or probable.")] = "truth",
     number: Annotated[str, typer.Option("--round", help="Round of each run: last or a number.")] = "last",
@@ -28,13 +35,16 @@ def train(
     """Train a classifier on finished runs, and write it with a card that says what it is worth.
 
     To train on your own data without knowing the truth, plant errors into it (input.plant), run the workflow, and
-    train on that run; docs/how-to/use-a-classifier.md shows it.
+    train on that run; docs/how-to/use-a-classifier.md shows it. From two stacks of residual images a network learns
+    without a run, from residuals alone.
 
     **Examples**
 
     `cryocore train results/planted --out models/mine --model cnn`
 
     `cryocore train results/a results/b --out models/both --labels planted`
+
+    `cryocore train --correct res_corr.npy --incorrect res_wrong.npy --out models/residuals`
     """
     import json
 
@@ -43,12 +53,21 @@ def train(
     from cryocore.classify.train import train as fit
     from cryocore.config.checks import checked
     from cryocore.config.classify import CLASSIFIERS, Classify
+    from cryocore.errors import InputError
 
     require_choice(model, CLASSIFIERS, "--model")
     require_choice(labels, ("truth", "planted", "probable"), "--labels")
     values = {"model": model, "n_training": training_set, "n_folds": folds, "image_size": image_size}
     settings = checked(Classify, values if labels == "truth" else {**values, "labels": labels})
     engine = get_backend(backend, threads=threads)
+    if correct is not None and incorrect is not None and not runs:
+        from cryocore.classify.plain import train_plain
+
+        train_plain(correct, incorrect, settings, out, seed=seed, device=engine.device)
+        return answer((out / "card.md").read_text(), json.loads((out / "card.json").read_text()), as_json)
+    if not runs or correct is not None or incorrect is not None:
+        problem, fix = "neither runs nor two stacks, or both", "Give runs, or --correct and --incorrect"
+        raise InputError(problem, fix=fix)
     rounds = [open_run(run, number, engine) for run in runs]
     fit(rounds, settings, labels, out, seed=seed, device=engine.device)
     answer((out / "card.md").read_text(), json.loads((out / "card.json").read_text()), as_json)

@@ -99,6 +99,7 @@ CLAIMS = (
         "states", "states/*", f"{EXPERIMENTS} states", by_module("experiments.states_page"), ("experiments/states.py",)
     ),
     experiments("selectors", "selectors/*", "selectors", "selectors.page", "selectors/measure", "selectors/cryosieve"),
+    experiments("seeds", "seeds/*", "seeds", "seeds_page", "seeds"),
     experiments("weighting", "solvers/*", "solvers", "solvers_page", "solvers"),
     experiments("classifier-gain", "classifiers/*", "classifiers", "classifiers_page", "classifiers"),
     Claim(

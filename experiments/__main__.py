@@ -74,6 +74,18 @@ def classifiers(
 
 
 @app.command()
+def seeds(
+    part: Annotated[list[str] | None, typer.Argument(help="beginnings of names (proteasome, small-2000)")] = None,
+    cores: Annotated[int, typer.Option(help="that the workflow may use", min=1)] = 1,
+    discard: Annotated[bool, typer.Option("--discard", help="remove images and maps once measured")] = False,
+) -> None:
+    """The first group's own experiments; what is measured is not run again."""
+    from experiments.seeds import run as measure
+
+    measure(part or [], cores=cores, discard=discard)
+
+
+@app.command()
 def states(
     part: Annotated[list[str] | None, typer.Argument(help="beginnings of names (missing, trouble-)")] = None,
     cores: Annotated[int, typer.Option(help="to use (default: all)", min=1)] = available_cores(),
@@ -98,18 +110,28 @@ def selectors(
 
 @app.command()
 def table() -> None:
-    """Write the pages on experiments, trouble, quality, weighting, classifiers, states and selectors."""
+    """Write the pages on experiments, trouble, quality, weighting, classifiers, states, selectors and seeds."""
     from experiments import (  # matplotlib is not needed otherwise
         classifiers_page,
         page,
         quality_page,
+        seeds_page,
         solvers_page,
         states_page,
         trouble_page,
     )
     from experiments.selectors import page as selectors_page
 
-    modules = (page, trouble_page, quality_page, solvers_page, classifiers_page, states_page, selectors_page)
+    modules = (
+        page,
+        trouble_page,
+        quality_page,
+        solvers_page,
+        classifiers_page,
+        states_page,
+        selectors_page,
+        seeds_page,
+    )
     for written in (module.write_page() for module in modules):
         if written:
             print(f"{written} written")

@@ -22,6 +22,8 @@ from cryocore.config.solve import Iterative
 from cryocore.types import Floats
 
 Rho = Callable[[torch.Tensor], torch.Tensor]
+TRIMMED = "trimmed", "trimmed_l1"
+"""Losses of the best share alone."""
 
 
 def rho(settings: Iterative, epoch: int, coefficients: float = 1.0) -> Rho:
@@ -29,7 +31,7 @@ def rho(settings: Iterative, epoch: int, coefficients: float = 1.0) -> Rho:
 
     Parameters
     ----------
-    epoch : from 0; picks the share that the trimmed loss keeps
+    epoch : from 0; picks the share that trimmed losses keep
     coefficients : number of real numbers that a distance is the mean square of (Student's t)
     """
     nu, m, floor, delta = settings.nu, coefficients, settings.floor, settings.delta
@@ -37,6 +39,7 @@ def rho(settings: Iterative, epoch: int, coefficients: float = 1.0) -> Rho:
     losses: dict[str, Rho] = {
         "l2": lambda q: q,
         "trimmed": lambda q: _smallest(q, share),
+        "trimmed_l1": lambda q: 2 * floor * (torch.sqrt(_smallest(q, share) + floor**2) - floor),
         "l1": lambda q: 2 * floor * (torch.sqrt(q + floor**2) - floor),
         "huber": lambda q: torch.where(q <= delta**2, q, 2 * delta * torch.sqrt(q.clamp(min=delta**2)) - delta**2),
         "irls": lambda q: torch.where(q <= floor**2, q, 2 * floor * torch.sqrt(q.clamp(min=floor**2)) - floor**2),
@@ -72,4 +75,4 @@ def weigh(
 
 def sorts_the_set(settings: Iterative) -> bool:
     """Whether weights come from the distances of the epoch before, not from those of the same pass."""
-    return settings.loss == "irls" or (settings.loss == "trimmed" and settings.scope == "set")
+    return settings.loss == "irls" or (settings.loss in TRIMMED and settings.scope == "set")

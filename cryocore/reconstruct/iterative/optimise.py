@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cryocore.config.base import per_round
 from cryocore.config.solve import Iterative
 from cryocore.hashing import hashed_uniform
-from cryocore.reconstruct.iterative.losses import sorts_the_set, weigh
+from cryocore.reconstruct.iterative.losses import TRIMMED, sorts_the_set, weigh
 from cryocore.reconstruct.iterative.model import Model
 from cryocore.reconstruct.iterative.operators import data_term, grids_of, to_array, to_tensor
 from cryocore.reconstruct.iterative.ranks import Ranks
@@ -66,8 +67,9 @@ class State:
         """Before the first epoch, at given half maps ``(2, n, n, n)``."""
         unknown = [u.clone(memory_format=torch.contiguous_format).requires_grad_() for u in model.unknown(maps)]
         optimisers = [make_optimiser(u, settings) for u in unknown]
-        schedules = [make_schedule(o, settings) for o in optimisers]
-        return cls(unknown, optimisers, schedules, Ledger.empty(n), [], torch.stack([u.detach() for u in unknown]))
+        history: list[Epoch] = []
+        schedules = [make_schedule(o, settings, history) for o in optimisers]
+        return cls(unknown, optimisers, schedules, Ledger.empty(n), history, torch.stack([u.detach() for u in unknown]))
 
     @property
     def both(self) -> torch.Tensor:
@@ -95,7 +97,7 @@ class State:
         for schedule, kept in zip(self.schedules, values["schedules"], strict=True):
             schedule.load_state_dict(kept)
         self.ledger = Ledger(**{name: value.numpy() for name, value in values["ledger"].items()})
-        self.history = [Epoch(**e) for e in values["history"]]
+        self.history[:] = [Epoch(**e) for e in values["history"]]  # schedules look at it
         self.best = values["best"].to(self.best)
 
 
@@ -112,14 +114,40 @@ def make_optimiser(unknown: torch.Tensor, settings: Iterative) -> torch.optim.Op
     return optimiser
 
 
-def make_schedule(optimiser: torch.optim.Optimizer, settings: Iterative) -> torch.optim.lr_scheduler.LRScheduler:
-    """The learning rate over the epochs."""
+def make_schedule(
+    optimiser: torch.optim.Optimizer, settings: Iterative, history: list[Epoch]
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """The learning rate over the epochs, those of ``history`` being done."""
+    every = settings.every
     factors: dict[str, Callable[[int], float]] = {
         "constant": lambda epoch: 1.0,
-        "cosine": lambda epoch: 0.5 * (1.0 + math.cos(math.pi * epoch / settings.n_epochs)),
+        "cosine": lambda epoch: _cosine(epoch / settings.n_epochs),
         "exponential": lambda epoch: settings.decay**epoch,
+        "step": lambda epoch: settings.decay ** (epoch // every),
+        "warm_restarts": lambda epoch: _cosine(epoch % every / every),
+        "plateau": lambda epoch: settings.decay ** plateaus([e.cross for e in history], every),
+        "listed": lambda epoch: float(per_round(settings.rates, epoch + 1)),
     }
     return torch.optim.lr_scheduler.LambdaLR(optimiser, factors[settings.schedule])
+
+
+def _cosine(part: float) -> float:
+    """From 1 to 0."""
+    return 0.5 * (1.0 + math.cos(math.pi * part))
+
+
+def plateaus(losses: Sequence[float], every: int) -> int:
+    """How often so many epochs in a row brought no loss below the lowest.
+
+    >>> plateaus([3.0, 2.0, 2.5, 2.1, 2.2, 1.0], 2), plateaus([3.0, 2.0, 2.5, 2.1, 2.2, 2.1, 2.0], 2)
+    (1, 2)
+    """
+    lowest, waited, found = math.inf, 0, 0
+    for loss in losses:
+        lowest, waited = (loss, 0) if loss < lowest else (lowest, waited + 1)
+        if waited == every:
+            waited, found = 0, found + 1
+    return found
 
 
 def run_epoch(
@@ -160,8 +188,6 @@ def run_epoch(
         given = np.intersect1d(rows, mine, assume_unique=True), scale, ledger, weigher, matched
         found = step(likelihood, model, state, ranks, *given, f"epoch {number + 1}")
         slope, length = slope + found[0], length + found[1]
-    for schedule in state.schedules:
-        schedule.step()
     for column in vars(ledger).values():
         elsewhere = np.ones(len(column), dtype=bool)
         elsewhere[mine] = False
@@ -181,6 +207,8 @@ def run_epoch(
             effective_2=effective_number(ledger.weight[half == 1]),
         )
     )
+    for schedule in state.schedules:
+        schedule.step()
 
 
 def steps(problem: Problem, settings: Iterative, number: int, seed: int) -> Iterator[tuple[Rows, NDArray[np.float64]]]:
@@ -251,7 +279,7 @@ def finished(history: list[Epoch], settings: Iterative) -> str | None:
     """Why no further epoch is needed, or None."""
     if not history:
         return None
-    still_changing = len(settings.keep) if settings.loss == "trimmed" else 1 if sorts_the_set(settings) else 0
+    still_changing = len(settings.keep) if settings.loss in TRIMMED else 1 if sorts_the_set(settings) else 0
     if len(history) > still_changing and history[-1].relative_residual <= settings.tolerance:
         return "the normal equations hold"
     if settings.patience is not None and len(history) - 1 - best_epoch(history) >= settings.patience:

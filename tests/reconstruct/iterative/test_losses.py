@@ -40,6 +40,7 @@ def test_weights_by_distance() -> None:
     assert weights(loss="l1", floor=1.0) == pytest.approx([1, 1, 2**-0.5, 5**-0.5, 26**-0.5])
     assert weights(loss="student_t", nu=3.0) == pytest.approx([4 / 3, 4 / 3, 1.0, 4 / 7, 4 / 28])
     assert weights(loss="trimmed", keep=[0.6]) == [1, 1, 1, 0, 0]
+    assert weights(loss="trimmed_l1", keep=[0.6], floor=1.0) == pytest.approx([1, 1, 2**-0.5, 0, 0])
 
 
 def test_students_loss_of_a_vector_has_the_weights_of_its_density() -> None:

@@ -34,7 +34,15 @@ from cryocore.maps.mrc import read_map  # noqa: E402
 from cryocore.reconstruct import reconstruct  # noqa: E402
 from cryocore.reconstruct.iterative import Ranks, solve, stage, started_ranks  # noqa: E402
 from cryocore.reconstruct.iterative.operators import grids_of  # noqa: E402
-from cryocore.reconstruct.iterative.optimise import Epoch, State, finished, run_epoch, steps  # noqa: E402
+from cryocore.reconstruct.iterative.optimise import (  # noqa: E402
+    Epoch,
+    State,
+    finished,
+    make_optimiser,
+    make_schedule,
+    run_epoch,
+    steps,
+)
 from cryocore.reconstruct.iterative.sweep import Ledger, Problem, sweep  # noqa: E402
 from cryocore.reconstruct.iterative.symmetry import SymmetryOperators  # noqa: E402
 from cryocore.simulate.stage import simulate  # noqa: E402
@@ -220,6 +228,37 @@ def test_other_optimisers_get_there_too(tmp_path: Path, settings: dict[str, Any]
     assert history[-1].plain - best < 0.35 * (history[0].plain - best)
     if settings.get("schedule"):
         assert history[-1].learning_rate < 0.6 * history[0].learning_rate
+
+
+EPOCH = Epoch(0, 1.0, 1.0, 1.0, 1e-4, 1.0, 10.0, 10.0)
+
+
+def rates(history: list[Epoch], **settings: Any) -> list[float]:
+    """The learning rate of each epoch, whatever the gradients, over the first one."""
+    chosen = Iterative(optimiser="SGD", n_epochs=8, **settings)
+    done: list[Epoch] = []
+    optimiser = make_optimiser(torch.zeros(1, requires_grad=True), chosen)
+    schedule, found = make_schedule(optimiser, chosen, done), []
+    for epoch in history:
+        found.append(optimiser.param_groups[0]["lr"] / 0.3)
+        optimiser.step()
+        done.append(epoch)
+        schedule.step()
+    return found
+
+
+def test_schedules_of_the_learning_rate() -> None:
+    values = [4.0, 3.0, 3.5, 3.2, 3.1, 2.0, 2.5, 2.4]
+    history = [replace(EPOCH, epoch=i, cross=value) for i, value in enumerate(values)]
+    cosine = [0.5 * (1 + np.cos(np.pi * i / 3)) for i in range(3)]
+    expected = {
+        "step": [1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25],
+        "warm_restarts": [*cosine, *cosine, *cosine[:2]],
+        "plateau": [1, 1, 1, 1, 1, 0.5, 0.5, 0.5],
+        "listed": [1, 0.2, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1],
+    }
+    for name, wanted in expected.items():
+        assert rates(history, schedule=name, decay=0.5, every=3, rates=[1, 0.2, 0.1]) == pytest.approx(wanted)
 
 
 def test_batches_cover_all_particles_once_and_stand_for_all(tmp_path: Path) -> None:
@@ -436,7 +475,7 @@ def test_when_epochs_end(simulated: Path, tmp_path: Path) -> None:
 
 
 def test_when_no_further_epoch_is_needed() -> None:
-    epoch = Epoch(0, 1.0, 1.0, 1.0, 1e-4, 1.0, 10.0, 10.0)
+    epoch = EPOCH
     assert finished([epoch], Iterative(loss="l2")) == "the normal equations hold"
     assert finished([epoch], Iterative(loss="irls")) is None  # all weights were 1
     assert finished([epoch] * 2, Iterative(loss="trimmed", keep=[1.0, 0.9])) is None

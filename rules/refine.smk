@@ -20,15 +20,15 @@ rule refine:
     output:
         expand("<results>/refine/{{which}}/{file}", file=REFINED),
     log:
-        "<logs>/refine_{which}.log",
+        "<logs>/{which}/refine.log",
     benchmark:
-        "<logs>/refine_{which}.tsv"
+        "<logs>/{which}/refine.tsv"
     conda:
         "../envs/cryocore.yaml"
     threads: ALL_CORES
     resources:
         **needs("refine"),
-        gpu=0,
+        gpu=GPUS if "--gpu" in (CONFIG.refine.options or "") else 0,
     params:
         *code("refine"),
         **program("refine"),
@@ -43,7 +43,8 @@ rule refine:
 rule refined:
     """Put what came of both lists side by side."""
     input:
-        expand("<results>/refine/{which}/refined.json", which=("all", "recommended")),
+        numbers=expand("<results>/refine/{which}/refined.json", which=("all", "recommended")),
+        particles="<results>/particles.parquet",
     output:
         table="<results>/refine/refine.txt",
         figure=shown("<results>/refine/refine.svg", "refine", "FSC at refined poses"),
@@ -59,7 +60,7 @@ rule refined:
     params:
         *code("refined"),
         **program("refined"),
-        folders=lambda wildcards, input: [str(Path(file).parent) for file in input],
+        folders=lambda wildcards, input: [str(Path(file).parent) for file in input.numbers],
         out_dir=subpath(output.table, parent=True),
     message:
         "Comparing the refined maps"

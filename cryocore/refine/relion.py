@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import re
 import shlex
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,12 @@ from cryocore.tables.io import write_json
 
 RUN, SAID, IDENTITY = "run", "relion.log", "begun_with.json"
 TOLD = re.compile(r"Auto-refine: (Iteration|Resolution)= ([\d.]+)")
-LAST_LINES, PATIENCE_S = 4, 10.0
+KEPT_LINES, SAID_LINES, PATIENCE_S = 200, 4, 10.0
+MORE_PROCESSES_THAN_SLOTS = {
+    "OMPI_MCA_rmaps_base_oversubscribe": "1",
+    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+}
+"""Open MPI, of before and after version 5: the first of RELION's processes hardly works, and needs no core."""
 LEAST_PIXELS = 1.0
 """RELION searches no finer shifts than half of it."""
 
@@ -67,7 +75,7 @@ class Refinement:
 
     @property
     def options(self) -> list[str]:
-        """What decides what comes out."""
+        """What it is begun with; those of the configuration come after."""
         settings = self.settings
         order = str(settings.healpix_order)
         reach = max(settings.shift_range_angstrom / self.pixel_size_angstrom, LEAST_PIXELS)
@@ -86,13 +94,25 @@ class Refinement:
         }
         flags = ("auto_refine", "split_random_halves", "ctf", "zero_mask", "flatten_solvent", "norm", "scale")
         named = [text for name, value in values.items() for text in (f"--{name}", value)]
-        return [*named, *(f"--{flag}" for flag in flags), "--dont_check_norm", *shlex.split(settings.options or "")]
+        return [*named, *(f"--{flag}" for flag in flags), "--dont_check_norm"]
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What tells it from one with other particles, another start or other options."""
-        digests = {p.name: hashlib.sha256(p.read_bytes()).hexdigest()[:32] for p in (self.star, self.reference)}
-        return {"options": self.options, "files": digests}
+        """What tells it from one with other particles, another start or other options, wherever the files are."""
+        files = self.star, self.reference
+        digests = {p.name: hashlib.sha256(p.read_bytes()).hexdigest()[:32] for p in files}
+        named = [text for text in self.options if text not in map(str, (p.resolve() for p in files))]
+        return {"options": [*named, self.settings.options], "files": digests}
+
+    @property
+    def last_whole_iteration(self) -> Path | None:
+        """The file to go on from: RELION writes it before those that it needs beside it."""
+        beside = ("data", "sampling", "half1_model", "half2_model")
+        for file in sorted(self.folder.glob(f"{RUN}_it???_optimiser.star"), reverse=True):
+            stem = file.name.removesuffix("optimiser.star")
+            if all((file.parent / f"{stem}{name}.star").exists() for name in beside):
+                return file.resolve()
+        return None
 
 
 def run(refinement: Refinement) -> None:
@@ -100,48 +120,88 @@ def run(refinement: Refinement) -> None:
 
     Raises
     ------
-    InputError  if the program does not start, or ends with an error: with the last that it said.
+    InputError  if there is no such program, or it ends with an error: with what it said of it.
     """
-    folder, kept = refinement.folder, refinement.folder / IDENTITY
+    folder, kept, settings = refinement.folder, refinement.folder / IDENTITY, refinement.settings
     wanted = (*refinement.half_maps, refinement.poses)
-    if folder.exists() and (not kept.exists() or json.loads(kept.read_text()) != refinement.identity):
-        shutil.rmtree(folder)
-    if all(file.exists() for file in wanted):
+    begun = kept.exists() and json.loads(kept.read_text()) == refinement.identity
+    if begun and all(file.exists() for file in wanted):
         return log.info("%s: finished before", folder)
+    program = program_of(settings)
+    if folder.exists() and not begun:
+        shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(kept, refinement.identity)
-    program = shlex.split(refinement.settings.program)
-    last = max(folder.glob(f"{RUN}_it???_optimiser.star"), default=None)
-    start = refinement.options if last is None else ["--continue", str(last.resolve())]
+    last = refinement.last_whole_iteration
     if last is not None:
         log.info("goes on from %s", last.name)
-    shared = ["--o", str(refinement.file("")), "--j", str(refinement.threads), "--dont_combine_weights_via_disc"]
-    said = folder / SAID
-    with started([*program, *start, *shared], refinement.root) as process, said.open("a") as record:
+    start = refinement.options if last is None else ["--continue", str(last)]
+    threads = max(refinement.threads // max(processes_of(program) - 1, 1), 1)
+    shared = ["--o", str(refinement.file("")), "--j", str(threads), "--dont_combine_weights_via_disc"]
+    said, lines = folder / SAID, deque[str](maxlen=KEPT_LINES)
+    command = [*program, *start, *shared, *shlex.split(settings.options or "")]
+    with started(command, refinement.root) as process, said.open("a") as record:
         told: dict[str, str] = {}
         for line in process.stdout or ():
             record.write(line)
             record.flush()
+            lines.append(line.strip())
             if found := TOLD.match(line.strip()):
                 told[found[1]] = found[2]
                 if found[1] == "Resolution":
                     log.info("iteration %s: %s Å", told.get("Iteration", "?"), found[2])
     if process.returncode or not all(file.exists() for file in wanted):
-        lines = [line.strip() for line in said.read_text().splitlines() if line.strip()][-LAST_LINES:]
-        problem = f"the refinement ended with code {process.returncode}: {' / '.join(lines) or 'it said nothing'}"
-        raise InputError(problem, file=said, fix="Mend it, or change refine.program and refine.options, and run again")
+        problem = f"the refinement ended with code {process.returncode}: {gist(lines) or 'it said nothing'}"
+        fix = f"Mend it, or change refine.program and refine.options, and run again; delete {folder} to begin anew"
+        raise InputError(problem, file=said, fix=fix)
+
+
+def gist(lines: Sequence[str]) -> str:
+    """What a program says of its failure: from the last line that speaks of an error, or its last lines.
+
+    >>> gist(["reads", "ERROR:", "no such file", "", "help message"]), gist(["one", "two"])
+    ('ERROR: / no such file / help message', 'one / two')
+    """
+    words = [line for line in lines if line]
+    errors = [i for i, line in enumerate(words) if "ERROR" in line]
+    start = errors[0] if errors else max(len(words) - SAID_LINES, 0)
+    return " / ".join(words[start : start + SAID_LINES])
+
+
+def program_of(settings: Refine) -> list[str]:
+    """The words that start RELION; a path is taken from the working directory, and not from that of the images.
+
+    Raises
+    ------
+    InputError  if there is no such program.
+    """
+    first, *rest = shlex.split(settings.program)
+    path = str(Path(first).expanduser().absolute()) if "/" in first else first
+    if shutil.which(path) is None:
+        fix = "Install RELION, load its module, or say how it is started"
+        raise InputError(f"there is no program {first}", setting="refine.program", fix=fix)
+    return [path, *rest]
+
+
+def processes_of(program: Sequence[str]) -> int:
+    """How many processes an MPI launcher starts, by the number after -n or -np; else 1.
+
+    >>> processes_of(["mpirun", "-n", "3", "relion_refine_mpi"]), processes_of(["relion_refine"])
+    (3, 1)
+    """
+    numbers = (after for word, after in pairwise(program) if word in ("-n", "-np") and after.isdigit())
+    return int(next(numbers, "1"))
 
 
 @contextmanager
 def started(command: list[str], where: Path) -> Iterator[subprocess.Popen[str]]:
     """A child process; when this one is told to end, the child is, and waited for."""
     log.info("%s", shlex.join(command))
-    try:
-        process = subprocess.Popen(command, cwd=where, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    except OSError as error:
-        problem = f"{command[0]} does not start ({error.strerror})"
-        fix = "Install RELION, load its module, or say how it is started"
-        raise InputError(problem, setting="refine.program", fix=fix) from None
+    environment = {**MORE_PROCESSES_THAN_SLOTS, **os.environ}
+    given: dict[str, Any] = {"cwd": where, "env": environment, "text": True, "errors": "replace"}
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, **given
+    )
 
     def end(number: int, _: Any) -> None:
         raise SystemExit(128 + number)
@@ -152,9 +212,9 @@ def started(command: list[str], where: Path) -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             signal.signal(signal.SIGTERM, before)
-            if process.poll() is None:
-                process.terminate()
+            if process.poll() is None:  # and all that it has started
+                os.killpg(process.pid, signal.SIGTERM)
                 try:
                     process.wait(PATIENCE_S)
                 except subprocess.TimeoutExpired:
-                    process.kill()
+                    os.killpg(process.pid, signal.SIGKILL)

@@ -16,19 +16,23 @@ from cryocore.convert.convert import convert
 from cryocore.errors import InputError
 from cryocore.explore.recommended import recommended_number
 from cryocore.figures.look import CORRECT, INCORRECT, QUIET, save, style
+from cryocore.formats.kinds import read_tables
 from cryocore.formats.source import Source
+from cryocore.formats.star import IMAGE_NAME
+from cryocore.formats.star_out import write_star
 from cryocore.geometry.rotations import angular_distance_deg
 from cryocore.geometry.symmetry import point_group
 from cryocore.ingest.particles import read_particles
 from cryocore.maps.fsc import half_map_fsc, resolution_at
 from cryocore.maps.mrc import read_map, write_map
 from cryocore.refine.relion import Refinement, run
-from cryocore.tables.io import atomic_path, copy_file, write_json
+from cryocore.tables.io import atomic_path, copy_file, why, write_json
 from cryocore.tables.particles import Particles, read_subset
 from cryocore.types import Bools, Floats, Floats32
 
 ALL, RECOMMENDED = LISTS = "all", "recommended"
 NUMBERS = "refined.json"
+SAME_PIXEL = 1e-3
 MARGIN_ANGSTROM = 20.0
 """About the mask, in the diameter that RELION is told."""
 COLOURS = {ALL: INCORRECT, RECOMMENDED: CORRECT}
@@ -110,14 +114,47 @@ def _subset(run_dir: Path, number: int) -> Path:
 
 
 def written(data: Particles, kept: Bools, out_dir: Path) -> Path:
-    """A STAR file of the particles that are ``kept`` ``(n,)``, as RELION takes them."""
+    """A STAR file of the particles that are ``kept`` ``(n,)``, as RELION takes them, whatever file they came from.
+
+    Raises
+    ------
+    InputError  if RELION would take the images for others than they are: dark, or of another pixel size.
+    """
+    pixel = data.reference_optics.pixel_size_angstrom
+    if any(optics.image_sign < 0 for optics in data.optics):
+        fix = "Turn it (relion_image_handler --multiply_constant -1), and run the workflow on these images"
+        raise InputError("protein is dark in the images; RELION takes it to be bright", file=data.parent, fix=fix)
     star, source = out_dir / "given.star", Source.of(data)
     if source.path.suffix == ".star":
         source.write(kept, {}, star)
+    else:
+        own = out_dir / f"given{source.path.suffix}"
+        source.write(kept, {}, own)
+        convert(own, star, root=data.root, pixel_size_angstrom=pixel if source.path.suffix == ".thu" else None)
+    given = read_particles(star, root=data.root, pixel_size_angstrom=None, seed=0).reference_optics.pixel_size_angstrom
+    if abs(given / pixel - 1.0) > SAME_PIXEL:
+        problem = f"the file says {given:.5g} Å a pixel, the configuration {pixel:.5g}: RELION would take the file's"
+        fix = "Correct the file, and leave input.pixel_size_angstrom out"
+        raise InputError(problem, file=data.parent, setting="input.pixel_size_angstrom", fix=fix)
+    return with_stacks_of_relion(star, Path(data.root), out_dir)
+
+
+def with_stacks_of_relion(star: Path, root: Path, out_dir: Path) -> Path:
+    """The file, its stacks under names that end in .mrcs, of links where they do not: RELION takes no others."""
+    tables = read_tables(star)
+    names = tables.particles[IMAGE_NAME].astype(str).str.split("@", n=1, expand=True)
+    others = [name for name in names[1].unique() if not name.endswith(".mrcs")]
+    if not others:
         return star
-    own = out_dir / f"given{source.path.suffix}"
-    source.write(kept, {}, own)
-    convert(own, star, root=data.root)
+    links = {}
+    for i, name in enumerate(others):
+        link = out_dir.resolve() / "stacks" / f"{i:06d}_{Path(name).stem}.mrcs"
+        link.parent.mkdir(exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to((root / name).resolve())
+        links[name] = str(link)
+    tables.particles[IMAGE_NAME] = names[0] + "@" + names[1].replace(links)
+    write_star(tables.particles, tables.optics, star, str(root))
     return star
 
 
@@ -146,12 +183,20 @@ def _fsc(halves: list[Floats32], mask: Floats32, pixel: float) -> tuple[Floats, 
 
 def compare(folders: list[Path], out_dir: Path) -> None:
     """Write ``refine.json``, the table ``refine.txt`` and the figure ``refine.svg`` of lists that are refined."""
-    found = [Refined(**json.loads((folder / NUMBERS).read_text())) for folder in folders]
+    found = [_read(folder / NUMBERS) for folder in folders]
     write_json(out_dir / "refine.json", as_dict(found))
     with atomic_path(out_dir / "refine.txt") as temporary:
         temporary.write_text(text(found) + "\n")
     save(figure(found), out_dir / "refine.svg")
     log.info("%s", text(found))
+
+
+def _read(file: Path) -> Refined:
+    try:
+        return Refined(**json.loads(file.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        fix = "Give folders of cryocore refine"
+        raise InputError(f"the numbers of a refinement cannot be read ({why(error)})", file=file, fix=fix) from None
 
 
 def as_dict(found: list[Refined]) -> dict[str, Any]:

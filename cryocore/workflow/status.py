@@ -78,7 +78,7 @@ class Status:
         if not jobs:
             return "-"
         done = [j for j in jobs if j.state == "done"]
-        count = 1 if jobs[0].shard is None else self.n_shards
+        count = len(jobs) if jobs[0].shard is None else self.n_shards
         if len(done) == count:
             seconds = sum(j.seconds for j in jobs)
             return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
@@ -167,7 +167,11 @@ def _snakemake_name(job: Job) -> str:
 def _job(log: Path, now: float, *, locked: bool) -> Job:
     """What the log of a job, and the run time beside it, tell."""
     stage, number, shard = job_of(log)
-    text, times, changed = text_of(str(log)), log.with_suffix(".tsv"), _last_word(log) or now
+    text, times = text_of(str(log)), log.with_suffix(".tsv")
+    try:
+        changed = log.stat().st_mtime  # an empty one may be that of a job which had nothing to say
+    except FileNotFoundError:
+        changed = now
     rows = text_of(str(times)).splitlines()
     if rows and _last_word(times) >= changed - 1:
         seconds = float(rows[-1].split("\t")[0])

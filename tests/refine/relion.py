@@ -1,6 +1,7 @@
 """A program that takes RELION's options and turns every particle by a degree: what a refinement leaves behind.
 
-It ends after the iteration that FAIL_AT names, and writes what it was given to ``calls.txt``.
+It ends after the iteration that FAIL_AT names, or while it writes the one that STOP_IN names, and writes what it was
+given to ``calls.txt``.
 """
 
 from __future__ import annotations
@@ -35,8 +36,12 @@ def main(arguments: list[str]) -> None:
         print(f" Auto-refine: Iteration= {iteration}")
         print(f" Auto-refine: Resolution= {20 - iteration}")
         Path(f"{prefix}_it{iteration:03d}_optimiser.star").touch()
+        if os.environ.get("STOP_IN") == str(iteration):
+            sys.exit("ended while it wrote")
+        for name in ("data", "sampling", "half1_model", "half2_model"):
+            Path(f"{prefix}_it{iteration:03d}_{name}.star").touch()
         if os.environ.get("FAIL_AT") == str(iteration):
-            sys.exit("ERROR: no room on the device")
+            sys.exit("ERROR:\nno room on the device\n\n[host] 1 more process has sent a help message")
     tables = read_tables(kept)
     particles = tables.particles.iloc[::-1]  # in another order
     angles = (particles["rlnAngleRot"].astype(float) + 1.0).to_numpy()

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from cryocore.config.refine import Refine
 from cryocore.errors import InputError
+from cryocore.formats.kinds import read_tables
+from cryocore.ingest.particles import read_particles
 from cryocore.maps.mrc import read_map
 from cryocore.refine import compare, refine
+from cryocore.tables.io import write_table
 
 PROGRAM = f"{sys.executable} -m tests.refine.relion"
 
@@ -52,20 +58,25 @@ def test_both_lists_are_refined_from_the_same_start_and_compared(run: Path, tmp_
 
 def test_it_goes_on_where_it_was(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAIL_AT", "2")
-    with pytest.raises(InputError, match=r"relion\.log: the refinement ended with code 1: .*ERROR: no room on the dev"):
-        refined(run, tmp_path)
+    with pytest.raises(InputError, match=r"relion\.log: .* ended with code 1: ERROR: / no room on the dev"):
+        refined(run, tmp_path, options="--pool 4")
     monkeypatch.delenv("FAIL_AT")
-    first, second = refined(run, tmp_path)
-    assert "--auto_refine" in first and "--auto_refine" not in second
-    assert f"--continue {tmp_path}/relion/run_it002_optimiser.star" in second
-    assert len(refined(run, tmp_path)) == 2  # finished: not begun again
+    monkeypatch.setenv("STOP_IN", "3")
+    with pytest.raises(InputError, match="ended while it wrote"):
+        refined(run, tmp_path, options="--pool 4")
+    monkeypatch.delenv("STOP_IN")
+    first, *after = refined(run, tmp_path, options="--pool 4")
+    assert "--auto_refine" in first
+    for call in after:  # the third iteration was not whole
+        assert f"--continue {tmp_path}/relion/run_it002_optimiser.star" in call and call.endswith("--pool 4")
+    assert len(refined(run, tmp_path, options="--pool 4")) == 3  # finished: not begun again
     (only,) = refined(run, tmp_path, healpix_order=5)  # another refinement
     assert "--auto_refine" in only
 
 
 def test_a_program_that_is_not_there(run: Path, tmp_path: Path) -> None:
     settings = Refine(program="mpirun_of_nobody -n 3 relion_refine_mpi")
-    with pytest.raises(InputError, match=r"refine\.program.*mpirun_of_nobody does not start \(No such file"):
+    with pytest.raises(InputError, match=r"refine\.program.*there is no program mpirun_of_nobody"):
         refine(run, "all", tmp_path, settings=settings, symmetry="C1", threads=2)
 
 
@@ -74,7 +85,7 @@ def test_the_program_ends_with_the_job(tmp_path: Path) -> None:
     text = f"""
 from pathlib import Path
 from cryocore.refine.relion import started
-with started(["sh", "-c", "echo $$ > {written}; exec sleep 600"], Path("/")) as process:
+with started(["sh", "-c", "sleep 600 & echo $! > {written}; wait"], Path("/")) as process:
     process.wait()
 """
     with subprocess.Popen([sys.executable, "-c", text]) as job:
@@ -82,5 +93,48 @@ with started(["sh", "-c", "echo $$ > {written}; exec sleep 600"], Path("/")) as 
             time.sleep(0.02)
         job.terminate()
         assert job.wait(30) == 128 + signal.SIGTERM
-    with pytest.raises(ProcessLookupError):
-        os.kill(int(written.read_text()), 0)
+    until = time.monotonic() + 10
+    while Path(f"/proc/{written.read_text().strip()}").exists():  # what the program itself has started
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def copied(run: Path, folder: Path, **changes: Any) -> Path:
+    """The run with other particles: its stack named as cryoSPARC names them, and changes of their optics."""
+    shutil.copytree(run, folder)
+    made = folder / "simulated"
+    (made / "particles.mrcs").rename(made / "particles.mrc")
+    text = (made / "particles.star").read_text().replace("particles.mrcs", "particles.mrc")
+    (made / "particles.star").write_text(text)
+    data = read_particles(made / "particles.star", root=None, pixel_size_angstrom=None, seed=0)
+    replace(data, optics=tuple(replace(o, **changes) for o in data.optics)).write(folder / "particles.parquet")
+    shutil.rmtree(folder / "round_1")
+    write_table(folder / "rounds.parquet", pa.table({"round": [0], "is_recommended": [True]}))
+    return folder
+
+
+def test_stacks_have_names_that_relion_takes(run: Path, tmp_path: Path) -> None:
+    refined(copied(run, tmp_path / "run"), tmp_path / "out")
+    names = read_tables(tmp_path / "out" / "given.star").particles["rlnImageName"]
+    (link,) = {Path(name.split("@")[1]) for name in names}
+    assert link.suffix == ".mrcs" and link.resolve() == (tmp_path / "run" / "simulated" / "particles.mrc").resolve()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"image_sign": -1}, "protein is dark in the images; RELION takes it to be bright"),
+        ({"pixel_size_angstrom": 5.0}, "the file says 4 Å a pixel, the configuration 5: RELION would take the file's"),
+    ],
+)
+def test_images_that_relion_would_take_for_others(
+    run: Path, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        refined(copied(run, tmp_path / "run", **changes), tmp_path / "out")
+
+
+@pytest.mark.parametrize("text", ["mpirun '", "  "])
+def test_words_that_no_shell_takes(text: str) -> None:
+    with pytest.raises(ValueError, match=r"No closing quotation|blank"):
+        Refine(program=text)

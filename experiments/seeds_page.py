@@ -35,8 +35,8 @@ HEAD = """\
 
 Written by `python -m experiments table` from `benchmarks/results/seeds`, which `python -m experiments seeds` measures:
 the ordinary workflow on simulated images of 96 pixels of 2.2 Å at an SNR of 0.02, with all default scores. Of sets with
-half of the poses wrong, half of the particles are sorted away after one pass: the map that is left is about that of half as
-many right ones.
+half of the poses wrong, half of the particles are sorted away after one pass: the map that is left is about that of
+half as many right ones.
 
 """
 

@@ -20,6 +20,9 @@ def reslog(
         None
     ),
     repeats: Annotated[int, typer.Option(help="Independent sequences; three or more give B's error.", min=1)] = 1,
+    bound: Annotated[
+        bool, typer.Option("--bound", help="Also what all particles reach at poses of others: noise and overall shape.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of the subsets.", min=0)] = 0,
     backend: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: options.Threads = 2,
@@ -47,7 +50,7 @@ def reslog(
         from cryocore.figures.look import require_format
 
         require_format(plot)  # before any image is read
-    found = measure(run_dir, engine, number=number, sizes=wanted, repeats=repeats, seed=seed)
+    found = measure(run_dir, engine, number=number, sizes=wanted, repeats=repeats, seed=seed, bound=bound)
     if plot:
         from cryocore.explore.reslog.figures import reslog_figure
         from cryocore.figures.look import save

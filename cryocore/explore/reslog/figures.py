@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from cryocore.explore.reslog.measure import Series
-from cryocore.figures.look import CORRECT, INCORRECT, style
+from cryocore.figures.look import CORRECT, INCORRECT, UNKNOWN, style
 
 
 def reslog_figure(found: Sequence[Series]) -> Figure:
@@ -17,7 +17,9 @@ def reslog_figure(found: Sequence[Series]) -> Figure:
     with style():
         figure = Figure(figsize=(6.6, 4.0), layout="constrained")
         axes = figure.subplots()
-        for series, colour, marker in zip(found, (INCORRECT, CORRECT), "os", strict=False):
+        bounds, sets = ([s for s in found if s.bound is wanted] for wanted in (True, False))
+        drawn = [*zip(sets, (INCORRECT, CORRECT), "os", strict=False), *((s, UNKNOWN, "x") for s in bounds)]
+        for series, colour, marker in drawn:
             n = np.array([p.n_particles for p in series.points])
             smooth = np.array([p.smooth_resolution_angstrom for p in series.points])
             plain = np.array([p.resolution_angstrom for p in series.points])

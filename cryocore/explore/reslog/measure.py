@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from cryocore.backend import Backend
@@ -32,6 +33,7 @@ from cryocore.types import Floats, Floats32
 log = logging.getLogger(__name__)
 
 
+AT_OTHERS, STREAM = "all particles, poses of others", 45
 N_SIZES, SMALLEST_SHARE, FEWEST = 7, 1 / 16, 50
 """Sizes by default: so many, the smallest this share of all particles, and not below so many."""
 SMOOTHING_SHELLS = 2.0
@@ -57,7 +59,7 @@ class Point:
 class Series:
     """All subsets of one set of particles, and the line through those that can be used.
 
-    ``bfactors`` are the B-factors of the repeats one by one, Å².
+    ``bfactors`` are the B-factors of the repeats one by one, Å². A ``bound`` is what noise and overall shape reach.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Series:
     fit: ResLogFit | None
     bfactors: tuple[float, ...]
     finest_angstrom: float
+    bound: bool = False
 
     @property
     def bfactor_sd_angstrom2(self) -> float | None:
@@ -82,7 +85,12 @@ class Series:
             for p in self.points
         ]
         fit, error = self.fit, self.bfactor_sd_angstrom2
-        if fit is None or fit.bfactor_angstrom2 is None or error is None:
+        if self.bound:
+            best = min(p.smooth_resolution_angstrom for p in self.points)
+            lines.append(
+                f"Noise and overall shape reach {best:.2f} Å: what comes no further says nothing of the molecule."
+            )
+        elif fit is None or fit.bfactor_angstrom2 is None or error is None:
             lines.append("No B-factor: fewer than three resolutions between 20 Å and Nyquist, or none that improve.")
         else:
             more = fit.resolution_at(2 * max(p.n_particles for p in self.points))
@@ -96,6 +104,7 @@ class Series:
         """Values for JSON."""
         return {
             "name": self.name,
+            "bound": self.bound,
             "points": [asdict(p) for p in self.points],
             "fit": self.fit and self.fit.as_dict(),
             "bfactors_angstrom2": list(self.bfactors),
@@ -111,6 +120,7 @@ def reslog(
     sizes: Sequence[int] | None = None,
     repeats: int = 1,
     seed: int = 0,
+    bound: bool = False,
 ) -> list[Series]:
     """Measure the resolution of random subsets of all particles, and of those in a round's map, with their B-factors.
 
@@ -121,6 +131,7 @@ def reslog(
     sizes : particles in the subsets; None: seven, up to all of them
     repeats : independent sequences, each a pass over the particles
     seed : of the subsets
+    bound : measure also what all particles reach at the poses of others, as a third set
 
     Raises
     ------
@@ -134,6 +145,8 @@ def reslog(
     if envelopes or (weights is not None and not np.array_equal(weights, everyone)):
         chosen = everyone if weights is None else weights.astype(np.float32)
         sets[f"round {log.number}"] = data.with_envelopes(envelopes), chosen
+    if bound:
+        sets[AT_OTHERS] = at_poses_of_others(data, seed), everyone
     made_of = grid, opened.mask, opened.group, backend, opened.source
     found = []
     for name, (members, chosen) in sets.items():
@@ -144,7 +157,20 @@ def reslog(
             for point in sequence(members, chosen, wanted, *made_of, (seed, repeat), name)
         ]
         found.append(series(name, points, grid.box * opened.pixel_size_angstrom / grid.last_shell))
-    return found
+    return [replace(s, bound=True, fit=None, bfactors=()) if s.name == AT_OTHERS else s for s in found]
+
+
+def at_poses_of_others(data: Particles, seed: int) -> Particles:
+    """The particles, the orientations of each half set dealt out anew among them."""
+    rng, half, order = np.random.default_rng([seed, STREAM]), data.column("half"), np.arange(len(data))
+    for h in (1, 2):
+        rows = np.flatnonzero(half == h)
+        order[rows] = rng.permutation(rows)
+    table = data.table
+    for name in (f"quat_{axis}" for axis in "wxyz"):
+        at = table.schema.get_field_index(name)
+        table = table.set_column(at, table.schema.field(name), table.column(name).take(pa.array(order)))
+    return replace(data, table=table)
 
 
 def sizes_for(n_particles: int, sizes: Sequence[int] | None = None) -> list[int]:

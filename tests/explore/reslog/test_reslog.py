@@ -19,7 +19,7 @@ from cryocore.config.simulate import Simulate
 from cryocore.errors import InputError
 from cryocore.explore.reslog import fit_bfactor, measure, reslog
 from cryocore.explore.reslog.figures import reslog_figure
-from cryocore.explore.reslog.measure import _ranks, sizes_for
+from cryocore.explore.reslog.measure import AT_OTHERS, _ranks, at_poses_of_others, sizes_for
 from cryocore.formats.stacks import StackReader
 from cryocore.ingest.cache import cache
 from cryocore.ingest.particles import ingest
@@ -27,6 +27,7 @@ from cryocore.maps.masks import automatic_mask
 from cryocore.maps.mrc import write_map
 from cryocore.simulate.stage import simulate, true_map
 from cryocore.tables.io import read_table, write_table
+from cryocore.tables.particles import Particles
 
 N, PLANTED, PIXEL = 2400, 150.0, 1.8
 CPU = get_backend("cpu", threads=1)
@@ -85,6 +86,26 @@ def test_the_verb_answers_in_json(run, tmp_path):
     values = json.loads(result.stdout)
     assert [p["n_particles"] for p in values[0]["points"]] == [300, 600, 1200]
     assert os.path.getsize(tmp_path / "r.png") > 5000
+
+
+def test_noise_and_shape_reach_less_than_the_particles(run):
+    found = {s.name: s for s in reslog(run, CPU, number="0", sizes=[800, 2400], bound=True)}
+    whole, bound = found["all particles"], found[AT_OTHERS]
+    assert bound.bound and bound.fit is None and not whole.bound
+    best = min(p.smooth_resolution_angstrom for p in bound.points)
+    assert best > 2 * min(p.smooth_resolution_angstrom for p in whole.points)
+    assert f"Noise and overall shape reach {best:.2f} Å" in bound.text and bound.as_dict()["bound"]
+    assert reslog_figure([*found.values()]).axes
+
+
+def test_orientations_are_dealt_out_within_half_sets(run):
+    data = Particles.read(run / "particles.parquet")
+    found, half = at_poses_of_others(data, seed=0), data.column("half")
+    for h in (1, 2):
+        before, after = (np.sort(d.column("quat_x")[half == h]) for d in (data, found))
+        np.testing.assert_array_equal(before, after)
+    assert np.mean(found.column("quat_x") == data.column("quat_x")) < 0.01
+    np.testing.assert_array_equal(found.ids, data.ids)
 
 
 def test_the_cache_is_read_where_the_run_keeps_one(run, tmp_path, monkeypatch):

@@ -21,6 +21,7 @@ from cryocore.commands.postprocess import postprocess
 from cryocore.commands.replay import replay
 from cryocore.commands.residuals import residuals
 from cryocore.commands.reslog import reslog
+from cryocore.commands.slide import slide
 from cryocore.commands.stage_verbs import VERBS as STAGES
 from cryocore.commands.stages.audit import audit
 from cryocore.commands.states import states
@@ -40,7 +41,7 @@ VERBS = {
         states,
         audit,
     ),
-    "After a run": (gallery, postprocess, transfer_selection, residuals, train),
+    "After a run": (gallery, slide, postprocess, transfer_selection, residuals, train),
     "Files and formats": (check, info, convert, import_log),
     "Stages of a run, one by one": STAGES,
 }

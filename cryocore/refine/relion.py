@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import logging
@@ -120,8 +121,14 @@ def run(refinement: Refinement) -> None:
 
     Raises
     ------
-    InputError  if there is no such program, or it ends with an error: with what it said of it.
+    InputError  if there is no such program, it is at work in the folder already, or it ends with an error: with what it
+    said of it.
     """
+    with alone(refinement.folder) as lock:
+        _run(refinement, lock)
+
+
+def _run(refinement: Refinement, lock: int) -> None:
     folder, kept, settings = refinement.folder, refinement.folder / IDENTITY, refinement.settings
     wanted = (*refinement.half_maps, refinement.poses)
     begun = kept.exists() and json.loads(kept.read_text()) == refinement.identity
@@ -140,7 +147,7 @@ def run(refinement: Refinement) -> None:
     shared = ["--o", str(refinement.file("")), "--j", str(threads), "--dont_combine_weights_via_disc"]
     said, lines = folder / SAID, deque[str](maxlen=KEPT_LINES)
     command = [*program, *start, *shared, *shlex.split(settings.options or "")]
-    with started(command, refinement.root) as process, said.open("a") as record:
+    with started(command, refinement.root, lock) as process, said.open("a") as record:
         told: dict[str, str] = {}
         for line in process.stdout or ():
             record.write(line)
@@ -194,11 +201,28 @@ def processes_of(program: Sequence[str]) -> int:
 
 
 @contextmanager
-def started(command: list[str], where: Path) -> Iterator[subprocess.Popen[str]]:
-    """A child process; when this one is told to end, the child is, and waited for."""
+def alone(folder: Path) -> Iterator[int]:
+    """A lock on a folder, which its holder hands to what it starts: that may outlive a job that is killed.
+
+    Raises
+    ------
+    InputError  if another process holds it.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f"{folder.name}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError("a refinement is at work there", file=folder, fix="Wait for it, or end it") from None
+        yield file.fileno()
+
+
+@contextmanager
+def started(command: list[str], where: Path, *kept_open: int) -> Iterator[subprocess.Popen[str]]:
+    """A child process, which has open files ``kept_open``; when this one is told to end, it is, and waited for."""
     log.info("%s", shlex.join(command))
     environment = {**MORE_PROCESSES_THAN_SLOTS, **os.environ}
-    given: dict[str, Any] = {"cwd": where, "env": environment, "text": True, "errors": "replace"}
+    given: dict[str, Any] = {"cwd": where, "env": environment, "text": True, "errors": "replace", "pass_fds": kept_open}
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, **given
     )

@@ -21,6 +21,7 @@ from cryocore.formats.kinds import read_tables
 from cryocore.ingest.particles import read_particles
 from cryocore.maps.mrc import read_map
 from cryocore.refine import compare, refine
+from cryocore.refine.relion import alone
 from cryocore.tables.io import write_table
 
 PROGRAM = f"{sys.executable} -m tests.refine.relion"
@@ -72,6 +73,17 @@ def test_it_goes_on_where_it_was(run: Path, tmp_path: Path, monkeypatch: pytest.
     assert len(refined(run, tmp_path, options="--pool 4")) == 3  # finished: not begun again
     (only,) = refined(run, tmp_path, healpix_order=5)  # another refinement
     assert "--auto_refine" in only
+
+
+def test_one_at_a_time_even_if_its_job_was_killed(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "relion").mkdir()
+    with alone(tmp_path / "relion") as lock:
+        child = subprocess.Popen(["sleep", "600"], pass_fds=(lock,))
+    with child:
+        with pytest.raises(InputError, match=r"relion: a refinement is at work there"):
+            refined(run, tmp_path)
+        child.kill()
+    assert len(refined(run, tmp_path)) == 1
 
 
 def test_a_program_that_is_not_there(run: Path, tmp_path: Path) -> None:

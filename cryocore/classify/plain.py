@@ -24,11 +24,11 @@ from cryocore.classify.models import balanced
 from cryocore.config.classify import Classify
 from cryocore.errors import InputError
 from cryocore.figures.look import save_both
-from cryocore.formats.stacks import read_images
+from cryocore.formats.stacks import read_header
 from cryocore.tables.io import atomic_path, write_json, write_table
 from cryocore.types import Bools, Rows
 
-STREAM = 44
+STREAM, PART = 44, 256
 
 log = logging.getLogger(__name__)
 
@@ -85,14 +85,23 @@ def open_residuals(correct: Path, incorrect: Path) -> Residuals:
     if not SMALLEST <= first.shape[1] <= LARGEST:
         problem = f"a side of {first.shape[1]} pixels; the network takes {SMALLEST} to {LARGEST}"
         raise InputError(problem, file=correct, fix="Write them in another size, as cryocore residuals does")
-    unit = float(np.sqrt(np.mean([np.mean(np.square(s, dtype=np.float64)) for s in (first, second)])))
+    unit = float(np.sqrt(np.mean([_mean_square(stack) for stack in (first, second)])))
     if not (np.isfinite(unit) and unit > 0):
         raise InputError("images that are blank, or not finite", file=correct, fix="Write them again")
     return Residuals((first, second), np.arange(len(first) + len(second)), unit)
 
 
 def _stack(path: Path) -> NDArray[Any]:
-    return read_stack(path) if path.suffix == ".npy" else read_images(path)
+    """Images left on disk until they are used."""
+    if path.suffix == ".npy":
+        return read_stack(path)
+    header = read_header(path)
+    return np.memmap(path, header.dtype, "r", header.offset, (header.n_images, header.height, header.width))
+
+
+def _mean_square(stack: NDArray[Any]) -> float:
+    parts = (stack[start : start + PART].astype(np.float64) for start in range(0, len(stack), PART))
+    return sum(float(np.vdot(part, part)) for part in parts) / stack.size
 
 
 def train_plain(

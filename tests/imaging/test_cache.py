@@ -124,7 +124,8 @@ def test_every_row_in_any_order_from_few_reads(tmp_path: Path, monkeypatch: pyte
         assert all(np.array_equal(x, expected[rows[i]]) for i, x in zip(at, records, strict=True))
     sizes.clear()
     assert sum(len(at) for at, _ in batches(data, np.arange(60), 40, source=file.reader)) == 60
-    assert sizes == [record_type(s).itemsize * n for s, n in zip(shells(data, 5.0), (40, 20), strict=True)]
+    wanted = [record_type(s).itemsize * n for s, n in zip(shells(data, 5.0), (40, 20), strict=True)]
+    assert sorted(sizes) == sorted(wanted)  # two readers, at once
 
 
 def test_numpy_opens_the_file(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ rule refine:
     message:
         "Refining poses anew: {wildcards.which}"
     shell:
-        command("refine", "{params.run_dir:q} {wildcards.which} {params.out_dir:q} --threads {threads}")
+        command("refine", "{params.run_dir:q} {wildcards.which:q} {params.out_dir:q} --threads {threads}")
 
 
 rule refined:

@@ -97,9 +97,10 @@ def test_registers_limit_the_blocks_of_a_multiprocessor(registers: int, architec
 
 
 def test_memory_that_boxes_need_is_what_stages_ask_for() -> None:
-    sums, maps = occupancy.device_gib(256)
+    sums, maps, epochs = occupancy.device_gib(256)
     assert sums == pytest.approx(24 * 257 * 515**2 / 2**30, rel=0.01)
     assert maps == pytest.approx((16 + 8) * 226 * 451**2 / 2**30, rel=0.1)  # in whole blocks, with a density
+    assert epochs == pytest.approx((52 * 512**3 + 128 * 256**3) / 2**30, rel=0.05)
 
 
 def test_a_broken_kernel_does_not_compile(nvrtc: ctypes.CDLL) -> None:

@@ -10,7 +10,7 @@ import argparse
 import json
 import platform
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,21 +79,12 @@ def measure_reconstructions(plan: Plan) -> list[dict[str, Any]]:
     return rows
 
 
-def measure_steps(plan: Plan) -> list[dict[str, Any]]:
-    """Where the time of a reconstruction goes."""
+def measure_each(name: str, sizes: Sequence[tuple[int, int]], measure: Callable[[int, int], Any]) -> list[Any]:
+    """One measurement at each box and number of particles."""
     rows = []
-    for box, n in plan["steps"]:
-        say(f"steps, box {box}, {n} particles")
-        rows.append(steps.measure(box, n))
-    return rows
-
-
-def measure_stages(plan: Plan) -> list[dict[str, Any]]:
-    """Every stage of a run."""
-    rows = []
-    for box, n in plan["stages"]:
-        say(f"stages, box {box}, {n} particles")
-        rows.append(stages.measure(box, n))
+    for box, n in sizes:
+        say(f"{name}, box {box}, {n} particles")
+        rows.append(measure(box, n))
     return rows
 
 
@@ -102,9 +93,9 @@ SECTIONS: dict[str, Callable[[Plan], Any]] = {
     "scoring": measure_scoring,
     "reconstructions": measure_reconstructions,
     "limits": lambda plan: steps.machine_limits(),
-    "steps": measure_steps,
+    "steps": lambda plan: measure_each("steps", plan["steps"], steps.measure),
     "scaling": lambda plan: scaling.measure(plan["particles"], plan["scores"], plan["scaling_boxes"], plan["repeats"]),
-    "stages": measure_stages,
+    "stages": lambda plan: measure_each("stages", plan["stages"], stages.measure),
     "feeding": lambda plan: {"box": plan["feeding"][0], "rates": feeding.measure(*plan["feeding"])},
     "difference": lambda plan: scaling.measure_difference(plan["difference"], plan["repeats"]),
 }

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import psutil
-import yaml
 
 from benchmarks.performance.kernels import PIXEL_ANGSTROM
-from benchmarks.validation.common import ROOT
-from cryocore.cores import available_cores
+from benchmarks.validation.workflow import prepare_workflow
 
 INTERVAL_S = 0.05
 ROUNDS = 1
@@ -23,12 +20,9 @@ ROUNDS = 1
 def measure(box: int, n: int) -> dict[str, Any]:
     """Peak memory in MB of each stage of a run of so many simulated particles, wrong ones among them."""
     simulate = {"molecule": "small", "n_particles": n, "box": box, "pixel_size_angstrom": PIXEL_ANGSTROM, "snr": 0.05}
-    config = {"run": "run", "symmetry": "C1", "n_rounds": ROUNDS, "input": {"simulate": simulate}}
     with tempfile.TemporaryDirectory(prefix="cryocore-performance-") as name:
-        folder = Path(name)
-        (folder / "my.yaml").write_text(yaml.safe_dump(config))
-        command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--no-hooks"]
-        command += ["--cores", str(available_cores()), "--configfile", "my.yaml"]
+        folder = Path(name) / "run"
+        command = prepare_workflow(folder, symmetry="C1", n_rounds=ROUNDS, input={"simulate": simulate})
         with (folder / "said.txt").open("w") as said:
             process = subprocess.Popen(command, cwd=folder, stdout=said, stderr=said)
             peaks = watched(process)

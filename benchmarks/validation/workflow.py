@@ -17,12 +17,16 @@ KEPT = ("round", "n_kept", "resolution_angstrom", "correct_rate", "auc", "aucs",
 
 def run_workflow(folder: Path, **config: Any) -> Path:
     """Run Snakemake with a configuration; the results lie in the folder that is returned."""
+    run(*prepare_workflow(folder, **config), cwd=folder)
+    return folder / "results" / "run"
+
+
+def prepare_workflow(folder: Path, **config: Any) -> list[str]:
+    """Write a configuration into a new folder; the command that runs Snakemake there."""
     folder.mkdir()
     (folder / "my.yaml").write_text(yaml.safe_dump({"run": "run", **config}))
-    cores = str(available_cores())
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--no-hooks"]
-    run(*command, "--cores", cores, "--configfile", "my.yaml", cwd=folder)
-    return folder / "results" / "run"
+    return [*command, "--cores", str(available_cores()), "--configfile", "my.yaml"]
 
 
 def rounds_of(results: Path, n_rounds: int) -> list[dict[str, Any]]:

@@ -6,7 +6,6 @@ import ctypes
 import hashlib
 import itertools
 import logging
-import math
 import os
 import platform
 import shlex
@@ -14,6 +13,7 @@ import shutil
 import stat
 import subprocess
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cryocore.backend.base import Kernel, kernel_files, kernel_source, signatures
 from cryocore.cores import available_cores
@@ -52,7 +51,7 @@ class CpuBackend:
         self.threads = threads or available_cores()
         _compiler()  # refused here rather than in the middle of a stage
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="cryocore")
-        self._scratch: dict[str, NDArray[np.uint8]] = {}
+        self._scratch: defaultdict[str, Memory] = defaultdict(Memory)
         self.cache_bytes = self.threads << 21
 
     def launch(self, kernel: Kernel, args: tuple[Any, ...], *, items: int) -> None:
@@ -76,11 +75,8 @@ class CpuBackend:
             wait(futures)
 
     def scratch(self, name: str, shape: tuple[int, ...], dtype: Any) -> Any:
-        """An array of any content, in the memory of the last one of that name: fresh memory costs page faults."""
-        n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
-        if name not in self._scratch or len(self._scratch[name]) < n_bytes:
-            self._scratch[name] = np.empty(n_bytes, dtype=np.uint8)
-        return self._scratch[name][:n_bytes].view(dtype).reshape(shape)
+        """An array of any content, in the memory of the last one of that name."""
+        return self._scratch[name].array(shape, dtype)
 
     def rfft2(self, images: Any, width: int | None = None) -> Any:
         """Unnormalised transforms of a batch of images, in the memory of the last ones."""

@@ -24,7 +24,7 @@ from cryocore.classify.models import balanced
 from cryocore.config.classify import Classify
 from cryocore.errors import InputError
 from cryocore.figures.look import save_both
-from cryocore.formats.stacks import read_header
+from cryocore.formats.stacks import mapped_images
 from cryocore.tables.io import atomic_path, write_json, write_table
 from cryocore.types import Bools, Rows
 
@@ -93,10 +93,7 @@ def open_residuals(correct: Path, incorrect: Path) -> Residuals:
 
 def _stack(path: Path) -> NDArray[Any]:
     """Images left on disk until they are used."""
-    if path.suffix == ".npy":
-        return read_stack(path)
-    header = read_header(path)
-    return np.memmap(path, header.dtype, "r", header.offset, (header.n_images, header.height, header.width))
+    return read_stack(path) if path.suffix == ".npy" else mapped_images(path)
 
 
 def _mean_square(stack: NDArray[Any]) -> float:

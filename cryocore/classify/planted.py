@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from cryocore.config.plant import ErrorShares
@@ -103,10 +102,7 @@ def plant_errors(data: Particles, rows: NDArray[np.intp], errors: ErrorShares, s
     quaternions[rows], all_shifts[rows] = matrix_to_quaternion(rotations), shifts
     changed = {f"quat_{c}": quaternions[:, i] for i, c in enumerate("wxyz")}
     changed |= {f"shift_{c}_angstrom": all_shifts[:, i] for i, c in enumerate("xy")}
-    table = data.table
-    for name, values in changed.items():
-        table = table.set_column(table.schema.get_field_index(name), name, pa.array(values))
-    return Planted(replace(data, table=table), rows, kinds)
+    return Planted(data.with_columns(changed), rows, kinds)
 
 
 class _Scrambling:

@@ -117,6 +117,17 @@ def read_header(path: str | Path) -> StackHeader:
     )
 
 
+def mapped_images(path: str | Path) -> NDArray[Any]:
+    """All images ``(n, h, w)`` of a stack, left on disk until they are used.
+
+    Raises
+    ------
+    InputError  as :func:`read_header`.
+    """
+    header = read_header(path)
+    return np.memmap(path, header.dtype, "r", header.offset, (header.n_images, header.height, header.width))
+
+
 def read_images(path: str | Path) -> Floats32:
     """All images ``(n, h, w)`` of a stack that fits the memory.
 
@@ -124,9 +135,7 @@ def read_images(path: str | Path) -> Floats32:
     ------
     InputError  as :func:`read_header`.
     """
-    header = read_header(path)
-    shape = (header.n_images, header.height, header.width)
-    return np.array(np.memmap(path, header.dtype, "r", header.offset, shape), dtype=np.float32)
+    return np.array(mapped_images(path), dtype=np.float32)
 
 
 @dataclass

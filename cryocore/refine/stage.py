@@ -99,7 +99,7 @@ def refine(run_dir: Path, which: str, out_dir: Path, *, settings: Refine, symmet
     halves = [read_map(file, pixel_size_angstrom=pixel)[0] for file in refinement.half_maps]
     given = [read_map(run_dir / f"round_{number}" / f"half{h}.mrc")[0] for h in (1, 2)]
     curves, before = _fsc(halves, mask, pixel), _fsc(given, mask, pixel)
-    turned = np.quantile(turns_deg(data, kept, refinement, symmetry), [0.25, 0.5, 0.75])
+    turned = np.quantile(turns_deg(refinement), [0.25, 0.5, 0.75])
     found = Refined(which, number, int(kept.sum()), *(c.tolist() for c in (curves[0], before[1], curves[1], turned)))
     for h, half in enumerate(halves, start=1):
         write_map(out_dir / f"half{h}.mrc", half, pixel)
@@ -158,22 +158,22 @@ def with_stacks_of_relion(star: Path, root: Path, out_dir: Path) -> Path:
     return star
 
 
-def turns_deg(data: Particles, kept: Bools, refinement: Refinement, symmetry: str) -> Floats:
-    """By how much the poses of the particles that are kept changed, modulo the point group, ``(m,)``.
+def turns_deg(refinement: Refinement) -> Floats:
+    """By how much poses changed, modulo the point group, ``(m,)``.
 
     Raises
     ------
     InputError  if RELION's particles are others.
     """
     given, found = (
-        read_particles(star, root=data.root, pixel_size_angstrom=None, seed=0)
+        read_particles(star, root=str(refinement.root), pixel_size_angstrom=None, seed=0)
         for star in (refinement.star, refinement.poses)
     )
     order, place = np.argsort(found.ids, kind="stable"), np.argsort(given.ids, kind="stable")
     if not np.array_equal(given.ids[place], found.ids[order]):
         fix = "Delete the folder and run snakemake again"
         raise InputError("RELION's particles are not those that it was given", file=refinement.poses, fix=fix)
-    return angular_distance_deg(given.rotations[place], found.rotations[order], point_group(symmetry))
+    return angular_distance_deg(given.rotations[place], found.rotations[order], point_group(refinement.symmetry))
 
 
 def _fsc(halves: list[Floats32], mask: Floats32, pixel: float) -> tuple[Floats, Floats]:

@@ -20,21 +20,14 @@ from cryocore.log.rounds import find_rounds, wanted_round
 from cryocore.maps.curves import FscCurves
 from cryocore.maps.fsc import resolution_at
 from cryocore.maps.mrc import read_map
+from cryocore.report.reasons import KINDS
 from cryocore.types import Bools, Floats, Floats32
 
 WIDTH, HEIGHT = 13.333, 7.5
 """Inches, as slides have."""
 BINS = 60
-KINDS = {
-    "correct": "correct",
-    "misoriented": "wrong pose",
-    "slightly_misoriented": "pose a little off",
-    "miscentred": "wrong shift",
-    "junk": "no molecule",
-    "wrong_defocus": "wrong defocus",
-    "spoilt": "spoilt image",
-    "unknown": "cannot be told",
-}
+WORDS = {**KINDS, "spoilt": "spoilt", "unknown": "cannot be told"}
+"""Of kinds of particles, also of those that the scores do not tell."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +135,7 @@ def _draw_kinds(axes: Any, kinds: dict[str, int]) -> None:
     shown = sorted(((count, name) for name, count in kinds.items() if count), key=lambda kind: kind[0])
     counts: NDArray[np.int64] = np.array([count for count, _ in shown], dtype=np.int64)
     colours = [CORRECT if name == "correct" else INCORRECT for _, name in shown]
-    bars = axes.barh([KINDS.get(name, name) for _, name in shown], counts, color=colours, alpha=0.75)
+    bars = axes.barh([WORDS.get(name, name) for _, name in shown], counts, color=colours, alpha=0.75)
     axes.bar_label(bars, [f"{count:,}" for count in counts], padding=4, color=INK, fontsize=11)
     axes.set(xticks=[], xlim=(0, 1.18 * max(counts.max(initial=1), 1)))
     axes.spines[["bottom", "left"]].set_visible(False)

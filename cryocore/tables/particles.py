@@ -205,8 +205,12 @@ class Particles:
     def with_envelopes(self, found: Mapping[str, Floats32]) -> Particles:
         """The particles with those of the columns ``QUALITY`` that are found, each ``(n,)``, in their CTFs: B-factors
         added, scales multiplied."""
+        return self.with_columns(self.total_envelopes(found))
+
+    def with_columns(self, columns: Mapping[str, NDArray[Any]]) -> Particles:
+        """The particles with other values ``(n,)`` of some columns, of the columns' types."""
         table = self.table
-        for name, values in self.total_envelopes(found).items():
+        for name, values in columns.items():
             at = table.schema.get_field_index(name)
             table = table.set_column(at, table.schema.field(at), pa.array(values))
         return replace(self, table=table)

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from cryocore.backend import Backend
@@ -122,6 +121,4 @@ def log_likelihood(
 
 def other_half(part: Particles) -> Particles:
     """The same particles in the other half set."""
-    at = part.table.schema.get_field_index("half")
-    swapped = pa.array((3 - part.column("half")).astype(np.int8))
-    return replace(part, table=part.table.set_column(at, part.table.schema.field(at), swapped))
+    return part.with_columns({"half": (3 - part.column("half")).astype(np.int8)})

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from cryocore.backend import Backend
@@ -166,11 +165,7 @@ def at_poses_of_others(data: Particles, seed: int) -> Particles:
     for h in (1, 2):
         rows = np.flatnonzero(half == h)
         order[rows] = rng.permutation(rows)
-    table = data.table
-    for name in (f"quat_{axis}" for axis in "wxyz"):
-        at = table.schema.get_field_index(name)
-        table = table.set_column(at, table.schema.field(name), table.column(name).take(pa.array(order)))
-    return replace(data, table=table)
+    return data.with_columns({f"quat_{axis}": data.column(f"quat_{axis}")[order] for axis in "wxyz"})
 
 
 def sizes_for(n_particles: int, sizes: Sequence[int] | None = None) -> list[int]:

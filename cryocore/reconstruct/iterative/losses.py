@@ -36,11 +36,15 @@ def rho(settings: Iterative, epoch: int, coefficients: float = 1.0) -> Rho:
     """
     nu, m, floor, delta = settings.nu, coefficients, settings.floor, settings.delta
     share = per_round(settings.keep, epoch + 1)
+
+    def l1(q: torch.Tensor) -> torch.Tensor:
+        return 2 * floor * (torch.sqrt(q + floor**2) - floor)
+
     losses: dict[str, Rho] = {
         "l2": lambda q: q,
         "trimmed": lambda q: _smallest(q, share),
-        "trimmed_l1": lambda q: 2 * floor * (torch.sqrt(_smallest(q, share) + floor**2) - floor),
-        "l1": lambda q: 2 * floor * (torch.sqrt(q + floor**2) - floor),
+        "trimmed_l1": lambda q: l1(_smallest(q, share)),
+        "l1": l1,
         "huber": lambda q: torch.where(q <= delta**2, q, 2 * delta * torch.sqrt(q.clamp(min=delta**2)) - delta**2),
         "irls": lambda q: torch.where(q <= floor**2, q, 2 * floor * torch.sqrt(q.clamp(min=floor**2)) - floor**2),
         "student_t": lambda q: (nu + m) / m * torch.log1p(m * q / nu),

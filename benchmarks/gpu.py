@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.performance import kernels
+from benchmarks.performance import kernels, vectors
 from benchmarks.performance.repeated import IMAGES, repeat, simulated
 from benchmarks.validation.common import ROOT
 from cryocore.backend import get_backend
@@ -84,6 +84,15 @@ def time_kernels() -> None:
             print(f"box {box}, {n} images: {found}", flush=True)
 
 
+def time_vectors() -> None:
+    """Sums added in pairs and in fours, particles per second."""
+    backend = get_backend("cuda")
+    for box, n in ((128, 512), (256, 512), (384, 128)):
+        found = vectors.measure(box, backend, n)
+        told = f"pairs {found['pairs']:,.0f}, fours {found['fours']:,.0f}; they differ by {found['difference']:.1e}"
+        print(f"box {box}, {n} images: {told}", flush=True)
+
+
 def time_stages(box: int = BOX, n: int = PARTICLES, backend: str = "cuda") -> None:
     """Whole stages as processes, their start included; the images come from the page cache."""
     with tempfile.TemporaryDirectory(prefix="cryocore-gpu-") as name:
@@ -103,7 +112,8 @@ STEPS: dict[str, tuple[Callable[[], None], float]] = {
     "installation": (show_installation, 60),
     "tests": (run_tests, 240),
     "sanitiser": (sanitise, 180),
-    "kernels": (time_kernels, 150),
+    "kernels": (time_kernels, 140),
+    "vectors": (time_vectors, 30),
     "stages": (time_stages, 150),
 }
 """What each does, and the seconds that it may take."""

@@ -159,8 +159,8 @@ class CountingBackend(CpuBackend):
         return partial(self.to_host, array)
 
 
-def transfers(box: int) -> dict[str, tuple[float, float]]:
-    """Bytes to the device and back per particle, by stage: what twice the particles take more."""
+def transfers(box: int) -> dict[str, tuple[float, float, float, float]]:
+    """Bytes to the device and back by stage: per particle, by what twice the particles take more, and the rest."""
     found: dict[str, list[tuple[int, int]]] = {"reconstruct": [], "score": []}
     with tempfile.TemporaryDirectory(prefix="cryocore-transfers-") as name:
         folder = Path(name)
@@ -175,7 +175,11 @@ def transfers(box: int) -> dict[str, tuple[float, float]]:
             backend.sent = backend.returned = 0
             score(table, maps, None, settings=Score(), round_number=0, seed=0, out=maps / "log.parquet", **how)
             found["score"].append((backend.sent, backend.returned))
-    return {stage: tuple((b - a) / 200 for a, b in zip(*runs, strict=True)) for stage, runs in found.items()}
+    return {
+        stage: tuple((b - a) / 200 for a, b in zip(*runs, strict=True))
+        + tuple(2 * a - b for a, b in zip(*runs, strict=True))
+        for stage, runs in found.items()
+    }
 
 
 def page(ptxas: str) -> str:
@@ -193,10 +197,10 @@ def page(ptxas: str) -> str:
     )
     stacks = {name: max(u[name].stack for u in columns.values()) for name in names}
     stack = ", ".join(f"`{name}` {size} bytes" for name, size in stacks.items() if size) or "none"
-    images = 4 * TRANSFER_BOX**2
+    images, of_map = 4 * TRANSFER_BOX**2, 4 * TRANSFER_BOX**3
     moved = "\n".join(
-        f"| `{stage}` | {sent:,.0f} | {sent / images:.2f} | {back:,.0f} |"
-        for stage, (sent, back) in transfers(TRANSFER_BOX).items()
+        f"| `{stage}` | {sent:,.0f} | {sent / images:.2f} | {back:,.0f} | {there / of_map:.1f} | {again / of_map:.1f} |"
+        for stage, (sent, back, there, again) in transfers(TRANSFER_BOX).items()
     )
     memory = "\n".join(f"| {box} | {' | '.join(f'{gib:.1f}' for gib in device_gib(box))} |" for box in BOXES)
     return f"""# What a GPU has to have
@@ -207,11 +211,12 @@ card.
 
 ## Memory
 
-GiB on the device, all shells: the sums of `reconstruct` at padding 2, the half maps that `score` compares images
-with, and the maps, gradients and steps of `method: iterative`, by what these take on the CPU. A few batches of images
-come on top, below 1 GiB. All grow with the cube of the box and of the shells up to `max_resolution_angstrom`, all but
-the half maps with that of `padding` too; from box 448 on the sums are those of one half set at a time. Where they do
-not fit, the stage says so before it reads an image.
+GiB on the device, all shells: the sums of `reconstruct` at padding 2 and what it takes to make maps of them, the half
+maps that `score` compares images with, and the maps, gradients and steps of `method: iterative`, by what these take on
+the CPU. Where the molecule is symmetric the sums are there twice for a while. A few batches of images come on top,
+below 1 GiB. All grow with the cube of the box and of the shells up to `max_resolution_angstrom`, all but the half maps
+with that of `padding` too; from box 448 on the sums are those of one half set at a time. Where they do not fit, the
+stage says so before it reads an image.
 
 | box | sums | half maps | iterative |
 |---|---|---|---|
@@ -221,10 +226,12 @@ not fit, the stage says so before it reads an image.
 
 Bytes per particle of box {TRANSFER_BOX}, whose float32 image has {images:,}. `score` has its default poses and shifts,
 and reads every image twice: its noise pass takes up to 100,000 particles. Images cross as they are stored: those of
-16-bit numbers take half of it.
+16-bit numbers take half of it. Once a round come whole maps, here in units of one map of the box: sums stay on the
+device until they are maps, and half maps that images are compared with go there once. Where sums are kept for the next
+round, or come from shards, they cross as well.
 
-| stage | to the device | over those of the image | back |
-|---|---|---|---|
+| stage | to the device | over those of the image | back | maps to the device | maps back |
+|---|---|---|---|---|---|
 {moved}
 
 ## Kernels

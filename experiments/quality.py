@@ -107,7 +107,7 @@ class Maps:
         particles = self.particles.with_envelopes(envelopes)
         images = self.images
         sums = accumulate(particles, weights.astype(np.float32), self.grid, self.backend, source=lambda _: Held(images))
-        solver = Solver(symmetrise(sums, self.group, self.backend), self.group)
+        solver = Solver(symmetrise(sums, self.group), self.group)
         curve = self._fsc_truth(0.5 * (solver.half(0) + solver.half(1)))
         shells = shell_resolution(self.grid.box, self.grid.pixel_size_angstrom)
         return {

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks import gpu
-from benchmarks.performance import kernels
+from benchmarks.performance import kernels, vectors
 from benchmarks.performance.repeated import SPREAD_DEG, repeat, simulated
 from cryocore.backend import get_backend
 from cryocore.formats.stacks import StackReader
@@ -61,3 +61,9 @@ def test_stages_are_timed_as_processes(capfd: pytest.CaptureFixture[str]) -> Non
     gpu.time_stages(32, 60, "cpu")
     found = re.findall(r"(\w+): 60 particles of box 32 in [\d.]+ s, [\d,]+/s", capfd.readouterr().out)
     assert found == ["reconstruct", "score"]
+
+
+@pytest.mark.gpu
+def test_sums_in_fours_are_sums_in_pairs() -> None:
+    found = vectors.measure(24, get_backend("cuda"), 12, seconds=0.0)
+    assert found["difference"] < 1e-5

@@ -55,9 +55,10 @@ def reference_of(
     edges = band_edges(24, grid.last_shell - 1)
     coarse = FourierGrid(grid.box, grid.pixel_size_angstrom, grid.box, grid.last_shell)
     compared = FourierGrid.of(grid.box, grid.pixel_size_angstrom, padding, grid.last_shell)
-    density = np.ones((2, *coarse.shape), dtype=np.float32)
+    density = backend.to_device(np.ones((2, *coarse.shape), dtype=np.float32))
+    values = map_to_grid(backend.to_device(volume), compared, backend)
     return Reference(
-        voxels=pack_voxels([map_to_grid(volume, compared)] * 2, 2, compared, backend, density, 0.01),
+        voxels=pack_voxels([values] * 2, 2, compared, backend, density, 0.01),
         self_contribution=0.01,
         overlap=backend.to_device(np.linspace(1, 0, 24, dtype=np.float32)),
         mask=coarse_mask(np.ones_like(volume), grid, backend),

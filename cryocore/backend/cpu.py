@@ -106,7 +106,7 @@ class CpuBackend:
 
 
 def host() -> CpuBackend:
-    """The CPU, whatever device the images are on: for maps, which are made and finished there."""
+    """The CPU, whatever device the images are on: for maps that are finished, and what is made of them."""
     return _host(available_cores(), os.getpid())
 
 

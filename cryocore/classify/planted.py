@@ -60,7 +60,7 @@ def without(
     sums = accumulate(
         data, others, grid, comparison.backend, source=comparison.source, progress="maps for training particles"
     )
-    solver = Solver(symmetrise(sums, comparison.group, comparison.backend), comparison.group)
+    solver = Solver(symmetrise(sums, comparison.group), comparison.group)
     maps = np.stack([solver.half(h) * mask for h in range(2)])
     signal = signal_without(scorer.signal, float(weights[rows].sum() / weights.sum()))
     return replace(scorer, comparison=comparison.with_maps(maps), signal=signal)

@@ -45,17 +45,19 @@ def accumulate(
     return insertion.sums()
 
 
-def symmetrise(sums: FourierSums, group: NDArray[np.float64], backend: Backend) -> FourierSums:
+def symmetrise(sums: FourierSums, group: NDArray[np.float64]) -> FourierSums:
     """Add up the symmetry equivalents of a point group ``(m, 3, 3)``, identity first, by interpolation in the sums."""
     if len(group) == 1:
         return sums
+    backend = sums.backend
+    what = f"sums of box {sums.grid.box} with their symmetry equivalents added"
+    n_bytes = sums.numerator.nbytes + sums.denominator.nbytes
+    backend.require_room(n_bytes, what, "Lower reconstruct.padding, set reconstruct.max_resolution_angstrom")
     operators = backend.to_device(group.astype(np.float32).reshape(-1, 9))
-    numerator, denominator = np.empty_like(sums.numerator), np.empty_like(sums.denominator)
-    planes, width = sums.numerator.shape[1:3]
-    for h in range(len(numerator)):
-        source = backend.to_device(sums.numerator[h]), backend.to_device(sums.denominator[h])
-        target = backend.xp.empty_like(source[0]), backend.xp.empty_like(source[1])
+    made = replace(sums, **{name: backend.xp.empty_like(getattr(sums, name)) for name in ("numerator", "denominator")})
+    planes, width = sums.grid.shape[:2]
+    for h in range(len(sums.numerator)):
+        source, target = ((of.numerator[h], of.denominator[h]) for of in (sums, made))
         args = (*source, operators, len(group), planes - 2, *target)
         backend.launch(Kernel("symmetrise.cu", "symmetrise_sums"), args, items=planes * width)
-        numerator[h], denominator[h] = (backend.to_host(t) for t in target)
-    return replace(sums, numerator=numerator, denominator=denominator)
+    return made

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
-import numpy as np
-from numpy.typing import NDArray
 from scipy.fft import next_fast_len
 
-from cryocore.types import Floats32
+from cryocore.backend import Backend, host
 
 
 @dataclass(frozen=True)
@@ -67,12 +65,21 @@ def last_shell(box: int, pixel_size_angstrom: float, max_resolution_angstrom: fl
 
 @dataclass(frozen=True)
 class FourierSums:
-    """The normal equations of both half sets, or of one set.
+    """The normal equations of both half sets, or of one set, on the device of a backend.
 
     ``numerator``   complex64 ``(2, *grid.shape)``, or ``(1, ...)``: sum of w c y
     ``denominator`` float32, same shape: sum of w c²
     """
 
-    numerator: NDArray[np.complex64]
-    denominator: Floats32
+    numerator: Any
+    denominator: Any
     grid: FourierGrid
+    backend: Backend = field(default_factory=host)
+
+    def on(self, backend: Backend) -> Self:
+        """The same on the device of another backend."""
+        if backend is self.backend:
+            return self
+        arrays = (self.backend.to_host(a) for a in (self.numerator, self.denominator))
+        numerator, denominator = (backend.to_device(a) for a in arrays)
+        return replace(self, numerator=numerator, denominator=denominator, backend=backend)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryocore.backend import Backend
+from cryocore.backend.fourier_slabs import working_bytes
 from cryocore.backend.insertion import insertion
 from cryocore.imaging.grid import FourierGrid, FourierSums
 from cryocore.imaging.image_geometry import ImageGeometry, slice_basis
@@ -27,15 +28,15 @@ class Insertion:
         self, grid: FourierGrid, backend: Backend, start: FourierSums | None = None, n_sets: Literal[1, 2] = 2
     ) -> None:
         self.grid, self.backend = grid, backend
+        n_bytes = 12 * n_sets * math.prod(grid.shape) + working_bytes(grid.box, grid.radius)
         what, fix = f"the sums of box {grid.box} at padding {grid.padding:.3g}", "Lower reconstruct.padding"
-        backend.require_room(
-            12 * n_sets * math.prod(grid.shape), what, f"{fix}, set reconstruct.max_resolution_angstrom"
-        )
+        backend.require_room(n_bytes, f"{what}, and maps of them,", f"{fix}, set reconstruct.max_resolution_angstrom")
         if start is None:
             self.numerator = backend.xp.zeros((n_sets, *grid.shape), dtype=np.complex64)
             self.denominator = backend.xp.zeros((n_sets, *grid.shape), dtype=np.float32)
         else:
-            self.numerator, self.denominator = backend.to_device(start.numerator), backend.to_device(start.denominator)
+            start = start.on(backend)
+            self.numerator, self.denominator = start.numerator, start.denominator
         # samples enter the plane kz = 0 without their Friedel mates; what is there already has both
         self._folded = self.numerator[:, 0].copy(), self.denominator[:, 0].copy()
         self.numerator[:, 0] = 0
@@ -67,4 +68,4 @@ class Insertion:
         self.flush()
         for array, before in zip((self.numerator, self.denominator), self._folded, strict=True):
             array[:, 0] = before + fold_friedel(array[:, 0])
-        return FourierSums(self.backend.to_host(self.numerator), self.backend.to_host(self.denominator), self.grid)
+        return FourierSums(self.numerator, self.denominator, self.grid, self.backend)

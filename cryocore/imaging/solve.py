@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from cryocore.backend import Kernel, host
+from cryocore.backend import Backend
+from cryocore.backend.grids import smooth_density
 from cryocore.cores import in_threads
 from cryocore.imaging.grid import FourierGrid, FourierSums
 from cryocore.imaging.volumes import grid_to_map, interpolation_factor, shell_means, shell_of_square
@@ -32,7 +35,7 @@ class Solver:
     def __init__(self, sums: FourierSums, group: NDArray[np.float64]) -> None:
         self.sums = sums
         self.group = group
-        self.means = [shell_means(denominator, sums.grid) for denominator in sums.denominator]
+        self.means = [shell_means(sums.denominator[h], sums.grid, sums.backend) for h in range(len(sums.denominator))]
         self._shells = shell_of_square(sums.grid)[: sums.grid.radius**2 + 1]
 
     def solve(self, halves: slice, mean: Floats, prior: Floats) -> Floats32:
@@ -47,9 +50,10 @@ class Solver:
         # outside the ball the floor is infinite: nothing is left there
         floor = np.append(FLOOR * mean, np.inf).astype(np.float32)[self._shells]
         added = np.append(prior, 0.0).astype(np.float32)[self._shells]
-        sums = self.sums
-        divided = {"denominators": [*sums.denominator[halves]], "floor": floor, "added": added}
-        volume = grid_to_map([*sums.numerator[halves]], sums.grid, **divided)
+        sums, chosen = self.sums, range(len(self.means))[halves]
+        divided = {"denominators": [sums.denominator[h] for h in chosen], "floor": floor, "added": added}
+        made = grid_to_map([sums.numerator[h] for h in chosen], sums.grid, **divided, backend=sums.backend)
+        volume: Floats32 = sums.backend.to_host(made)
         divide_insertion_and_mates(volume, sums.grid, self.group)
         return volume
 
@@ -118,7 +122,9 @@ def sampling_density(sums: FourierSums) -> Floats32:
 
     Returns ``(2, r+2, 2r+3, 2r+3)``, the layout of ``Grid.of(box, pixel_size, 1, last_shell)``.
     """
-    return np.stack([_floored(_smooth(denominator, sums.grid)[0], sums.grid) for denominator in sums.denominator])
+    grid, backend = sums.grid, sums.backend
+    smooth = (_smooth(sums.denominator[h], grid, None, backend)[0] for h in range(len(sums.denominator)))
+    return np.stack([_floored(density, grid, backend) for density in smooth])
 
 
 def own_divisor(sums: FourierSums, *, damped: bool = True) -> Floats32:
@@ -130,41 +136,36 @@ def own_divisor(sums: FourierSums, *, damped: bool = True) -> Floats32:
 
     Returns ``(2, r+2, 2r+3, 2r+3)``; see :func:`sampling_density`.
     """
-    fine, damping = sums.grid, DAMPING if damped else 0.0
+    fine, backend, damping = sums.grid, sums.backend, DAMPING if damped else 0.0
     shells = shell_of_square(fine)
     out = []
-    for denominator in sums.denominator:
-        mean = shell_means(denominator, fine)
+    for h in range(len(sums.denominator)):
+        mean = shell_means(sums.denominator[h], fine, backend)
         added = damping * np.append(mean, mean[-1]).astype(np.float32)[shells]
-        inserted, of_map = _smooth(denominator, fine, added)
-        np.divide(inserted, of_map, out=inserted, where=of_map > 0)
+        inserted, of_map = _smooth(sums.denominator[h], fine, added, backend)
+        # where nothing is inserted, both are 0
+        inserted /= backend.xp.maximum(of_map, np.finfo(np.float32).tiny)
         inserted /= np.float32(1.0 + damping)
-        out.append(_floored(inserted, fine))
+        out.append(_floored(inserted, fine, backend))
     return np.stack(out)
 
 
-def _smooth(density: Floats32, fine: FourierGrid, added: Floats32 | None = None) -> tuple[Floats32, Floats32]:
-    """D, and D / (D + a), at unpadded grid points after [1 2 1] / 4 along each axis.
-
-    ``added`` : a, by |k|²; None: the second array is not filled
-    """
+def _smooth(density: Any, fine: FourierGrid, added: Floats32 | None, backend: Backend) -> tuple[Any, Any]:
+    """D, and D / (D + a), at unpadded grid points; a by |k|², see :func:`cryocore.backend.grids.smooth_density`."""
     coarse = FourierGrid(fine.box, fine.pixel_size_angstrom, fine.box, fine.last_shell)
     middle = fine.radius + 1
     nearest = np.rint(fine.padding * np.arange(-(coarse.radius + 1), coarse.radius + 2)).astype(np.int32)
     nearest = middle + np.clip(nearest, -middle, middle)
     planes = np.array([min(round(fine.padding * kz), middle) for kz in range(coarse.shape[0])], dtype=np.int32)
-    inserted, of_map = (np.empty(coarse.shape, dtype=np.float32) for _ in range(2))
-    args = density, fine.radius, added, planes, len(planes), nearest, len(nearest), inserted, of_map
-    host().launch(Kernel("host/density.cpp", "smooth_density"), args, items=len(planes))
-    return inserted, of_map
+    return smooth_density(density, fine.radius, planes, nearest, added, backend)
 
 
-def _floored(values: Floats32, fine: FourierGrid) -> Floats32:
-    """Values at unpadded grid points, in place, no less than :data:`FLOOR` of their shell's mean."""
+def _floored(values: Any, fine: FourierGrid, backend: Backend) -> Floats32:
+    """Values at unpadded grid points, no less than :data:`FLOOR` of their shell's mean, in host memory."""
     coarse = FourierGrid(fine.box, fine.pixel_size_angstrom, fine.box, fine.last_shell)
-    floor = np.maximum(FLOOR * shell_means(values, coarse), np.finfo(np.float32).tiny)
+    floor = np.maximum(FLOOR * shell_means(values, coarse, backend), np.finfo(np.float32).tiny)
     floor = np.append(floor, floor[-1]).astype(np.float32)[shell_of_square(coarse)]
-    squares = _squares(coarse.radius + 1)
+    values, squares = backend.to_host(values), _squares(coarse.radius + 1)
     for kz, plane in enumerate(values):
         np.maximum(plane, np.take(floor[kz**2 :], squares), out=plane)
-    return values
+    return np.asarray(values)

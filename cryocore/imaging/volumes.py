@@ -6,19 +6,17 @@ product with sinc² along each axis, which is divided out (gridding correction).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cryocore.backend import Backend, host
 from cryocore.backend.fourier import map_of_transform, transform_of_map
-from cryocore.cores import in_threads
+from cryocore.backend.grids import shell_sums
 from cryocore.imaging.grid import FourierGrid
 from cryocore.types import Floats, Floats32
-
-Complex64 = NDArray[np.complex64]
 
 
 def interpolation_factor(grid: FourierGrid) -> Floats32:
@@ -26,12 +24,12 @@ def interpolation_factor(grid: FourierGrid) -> Floats32:
     return (np.sinc((np.arange(grid.box) - grid.box // 2) / grid.size) ** 2).astype(np.float32)
 
 
-def map_to_grid(volume: Floats32, grid: FourierGrid) -> Complex64:
-    """The half-space transform of a map ``(n, n, n)``, ready to be interpolated."""
-    return transform_of_map(volume, grid.size, grid.radius, interpolation_factor(grid))
+def map_to_grid(volume: Any, grid: FourierGrid, backend: Backend | None = None) -> Any:
+    """The half-space transform of a map ``(n, n, n)``, ready to be interpolated, on the device of the map."""
+    return transform_of_map(volume, grid.size, grid.radius, interpolation_factor(grid), backend)
 
 
-def grid_to_map(numerators: Sequence[Complex64], grid: FourierGrid, **divided: Any) -> Floats32:
+def grid_to_map(numerators: Sequence[Any], grid: FourierGrid, **divided: Any) -> Any:
     """The map ``(n, n, n)`` of a transform on the grid, which may be ``divided``; interpolation is left on it.
 
     See :func:`cryocore.backend.fourier.map_of_transform`.
@@ -53,31 +51,15 @@ def shell_of_square(grid: FourierGrid) -> NDArray[np.intp]:
     return shells
 
 
-def shell_means(values: NDArray[np.floating], grid: FourierGrid) -> Floats:
+def shell_means(values: Any, grid: FourierGrid, backend: Backend | None = None) -> Floats:
     """Mean of values on a grid ``(R+2, 2R+3, 2R+3)`` over each whole shell from 0 to the last.
 
-    The plane kz = 0, which holds both Friedel mates of its points, counts half.
+    The plane kz = 0, which holds both Friedel mates of its points, counts half. The values are on the device of
+    ``backend``; None: the CPU.
     """
-    middle, size = grid.radius + 1, grid.last_shell + 2
-    shells = shell_of_square(grid)
-    along = np.arange(grid.radius + 1) ** 2
-    squares = along[:, None] + along
-    sums = np.zeros((grid.radius + 1, size))
-
-    def add_up(kz: int) -> None:
-        reach = ball_reach(grid, kz)
-        quarter = _fold(_fold(values[kz], middle, reach).T, middle, reach).T
-        at = np.take(shells[kz**2 :], squares[: reach + 1, : reach + 1])
-        sums[kz] = np.bincount(at.ravel(), weights=quarter.ravel(), minlength=size)
-
-    in_threads(add_up, range(len(sums)))
+    sums = shell_sums(values, grid.radius, shell_of_square(grid), grid.last_shell + 2, backend or host())
     sums[0] *= 0.5
     return sums.sum(axis=0)[:-1] / np.maximum(shell_counts(grid), 0.5)
-
-
-def ball_reach(grid: FourierGrid, kz: int) -> int:
-    """The radius of the ball's disc in a plane, in grid points."""
-    return math.isqrt(grid.radius**2 - kz**2)
 
 
 def shell_counts(grid: FourierGrid) -> Floats:
@@ -89,10 +71,3 @@ def shell_counts(grid: FourierGrid) -> Floats:
     left = largest[:, None] - np.arange(radius + 1) ** 2
     in_planes = np.where(left >= 0, in_disc[np.maximum(left, 0)], 0)
     return np.diff(in_planes.sum(axis=1) - 0.5 * in_planes[:, 0], prepend=0.0)
-
-
-def _fold(values: NDArray[np.floating], middle: int, reach: int) -> NDArray[np.floating]:
-    """Rows from the middle to ``reach`` beyond it, those as far before it added."""
-    folded = values[middle : middle + reach + 1].copy()
-    folded[1:] += values[middle - reach : middle][::-1]
-    return folded

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from cryocore.backend import Backend, Kernel
+from cryocore.backend.fourier_slabs import working_bytes
 from cryocore.imaging.blocks import blocked_size
 from cryocore.imaging.grid import FourierGrid
-from cryocore.types import Floats32
 
 LARGEST = 2.0**15
 """A half holds up to 65504."""
@@ -46,20 +46,21 @@ def pack_voxels(
     n: int,
     grid: FourierGrid,
     backend: Backend,
-    inverse_density: Floats32 | None = None,
+    inverse_density: Any = None,
     self_contribution: float = 1.0,
 ) -> Voxels:
-    """Put maps on a grid beside the densities of their samples, one map at a time.
+    """Put maps on a grid beside the densities of their samples, one map at a time; both are on the device.
 
     Parameters
     ----------
     grids : n maps ``grid.shape`` complex64, as :func:`cryocore.imaging.volumes.map_to_grid` makes them
-    inverse_density : ``(n, r+2, 2r+3, 2r+3)``, on the grid without padding; None: 0, for particles that are in no map
+    inverse_density : ``(n, r+2, 2r+3, 2r+3)`` float32, on the grid without padding; None: 0, for particles that are in
+        no map
     self_contribution : times inverse density, the share of a particle of weight 1
     """
     xp, voxels = backend.xp, blocked_size(grid.radius)
-    # all maps in blocks, and the grid of one with its density
-    n_bytes = 8 * (n * voxels + math.prod(grid.shape)) + (0 if inverse_density is None else inverse_density[0].nbytes)
+    # all maps in blocks, and the grid of one, which is made meanwhile
+    n_bytes = 8 * (n * voxels + math.prod(grid.shape)) + working_bytes(grid.box, grid.radius)
     fix = "Set reconstruct.max_resolution_angstrom, or a larger one"
     backend.require_room(n_bytes, f"the half maps of box {grid.box}", fix)
     values = xp.zeros((n, voxels, 4), dtype=np.int16)
@@ -70,9 +71,9 @@ def pack_voxels(
         largest = float(max(parts.max(), -parts.min()))
         factor = 2.0 ** np.floor(np.log2(LARGEST / largest)) if largest > 0 else 1.0
         unit[i] = 1.0 / factor
-        density = None if inverse_density is None else backend.to_device(inverse_density[i])
+        density = None if inverse_density is None else inverse_density[i]
         radius = 0 if inverse_density is None else inverse_density.shape[1] - 2
-        given = backend.to_device(values_of_map), grid.radius, factor, density, radius, grid.padding, scale, LARGEST
+        given = values_of_map, grid.radius, factor, density, radius, grid.padding, scale, LARGEST
         backend.launch(Kernel("pack_voxels.cu", "pack_voxels"), (*given, values[i]), items=grid.radius + 2)
 
     made = iter(grids)

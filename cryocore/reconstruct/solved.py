@@ -34,9 +34,9 @@ def is_large(grid: FourierGrid) -> bool:
     return 2 * 12 * math.prod(grid.shape) > LARGE_SUMS_BYTES
 
 
-def solve_both(sums: FourierSums, group: NDArray[np.float64], backend: Backend) -> Solved:
+def solve_both(sums: FourierSums, group: NDArray[np.float64]) -> Solved:
     """From the sums of both half sets, whose symmetry equivalents under ``group`` ``(m, 3, 3)`` are added up first."""
-    sums = symmetrise(sums, group, backend)
+    sums = symmetrise(sums, group)
     solver = Solver(sums, group)
     return Solved((solver.half(0), solver.half(1)), own_divisor(sums), solver.merged)
 
@@ -53,11 +53,11 @@ def half_maps(
     """The maps ``(n, n, n)`` of both half sets of particles with weights ``(n,)``, one after the other."""
     if not is_large(grid):
         sums = accumulate(data, weights, grid, backend, source=source, progress=progress)
-        solver = Solver(symmetrise(sums, group, backend), group)
+        solver = Solver(symmetrise(sums, group), group)
         yield from (solver.half(h) for h in (0, 1))
         return
     for h in (1, 2):
-        sums = symmetrise(_of_half(h, data, weights, grid, backend, source, progress), group, backend)
+        sums = symmetrise(_of_half(h, data, weights, grid, backend, source, progress), group)
         half = Solver(sums, group).half(0)
         del sums
         yield half
@@ -88,7 +88,7 @@ def solve_in_turn(
     half, maps, own = data.column("half"), [], []
     for h in (1, 2):
         sums = _of_half(h, data, weights, grid, backend, source, "insert")
-        of_group = symmetrise(sums, group, backend)
+        of_group = symmetrise(sums, group)
         maps.append(Solver(of_group, group).half(0))
         own.append(own_divisor(of_group)[0])
         left = [sums] if of_group is sums and h == 2 else []
@@ -98,6 +98,6 @@ def solve_in_turn(
         start = left.pop() if left else None
         rest = weights if start is None else np.where(half == 1, weights, np.float32(0.0))
         sums = accumulate(data, rest, grid, backend, start, source, "insert, merged map", n_sets=1)
-        return Solver(symmetrise(sums, group, backend), group).merged(fsc)
+        return Solver(symmetrise(sums, group), group).merged(fsc)
 
     return Solved((maps[0], maps[1]), np.stack(own), merged)

@@ -77,7 +77,7 @@ def reconstruct(
     if mask is not None:
         read_mask(mask, grid.box, pixel)  # refused before the sums, not after them
     if sums_of_shards:
-        solved = solve_both(merged_sums(sums_of_shards, data, weights, grid), group, backend)
+        solved = solve_both(merged_sums(sums_of_shards, data, weights, grid).on(backend), group)
     else:
         source = image_source(cache, data, used_shells(data.optics, grid))
         keep = out_dir / "sums.npz" if settings.full_every > 1 else None
@@ -89,7 +89,7 @@ def reconstruct(
             sums = round_sums(data, weights, grid, backend, previous_sums, source)
             if keep is not None:
                 write_sums(keep, sums if worth_keeping(weights, grid) else None, grid, weights, data)
-            solved = solve_both(sums, group, backend)
+            solved = solve_both(sums, group)
             del sums
     halves = solved.halves
     if not all(np.isfinite(half).all() for half in halves):

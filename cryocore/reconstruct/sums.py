@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cryocore.backend import Backend
+from cryocore.backend import Backend, host
 from cryocore.errors import InputError
 from cryocore.formats.stacks import Source, StackReader
 from cryocore.imaging.accumulate import accumulate
@@ -75,7 +75,10 @@ def worth_keeping(weights: Floats32, grid: FourierGrid) -> bool:
 def write_sums(path: Path, sums: FourierSums | None, grid: FourierGrid, weights: Floats32, data: Particles) -> None:
     """Keep the sums of a round, the weights of its particles and what tells the particles and their envelopes; without
     ``sums`` the file says that they were not kept."""
-    arrays: dict[str, Any] = {} if sums is None else {"numerator": sums.numerator, "denominator": sums.denominator}
+    arrays: dict[str, Any] = {}
+    if sums is not None:
+        sums = sums.on(host())
+        arrays = {"numerator": sums.numerator, "denominator": sums.denominator}
     with atomic_path(path) as temporary:
         np.savez(
             temporary,

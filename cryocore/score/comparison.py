@@ -87,5 +87,7 @@ class Comparison:
     def with_maps(self, maps: Floats32) -> Comparison:
         """The same with masked half maps ``(2, n, n, n)`` to score all particles, none of which is in them."""
         grid = self.reference.voxels.grid
-        voxels = pack_voxels((map_to_grid(half, grid) for half in maps), len(maps), grid, self.backend)
+        backend = self.backend
+        grids = (map_to_grid(backend.to_device(half), grid, backend) for half in maps)
+        voxels = pack_voxels(grids, len(maps), grid, backend)
         return replace(self, reference=replace(self.reference, voxels=voxels), folds=None)

@@ -44,7 +44,7 @@ def make_folds(data: Particles, weights: Floats32, round_dir: Path, comparison: 
         name = f"fold {f + 1} of {k}"
         sums = accumulate(data, others - inside, grid, backend, sums, source=comparison.source, progress=name)
         inside = others
-        solver = Solver(symmetrise(sums, comparison.group, backend), comparison.group)
+        solver = Solver(symmetrise(sums, comparison.group), comparison.group)
         for h in range(2):
             maps[f, h] = solver.half(h) * mask
     log.info("made half maps without each of %d folds", k)

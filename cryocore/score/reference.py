@@ -99,9 +99,9 @@ def load_reference(data: Particles, round_dir: Path, settings: Score, backend: B
 
 
 def make_reference(
-    halves: Iterable[Floats32],
+    halves: Iterable[Any],
     mask: Floats32,
-    density: Floats32,
+    density: Any,
     grid: FourierGrid,
     groups: tuple[Optics, ...],
     n_bands: int,
@@ -110,7 +110,7 @@ def make_reference(
     with_maps: bool = True,
 ) -> Reference:
     """Mask half maps ``(n, n, n)`` and put them beside the densities of their samples, which are those on the sums'
-    ``grid``.
+    ``grid``; both may be on the device already.
 
     Without ``with_maps`` the voxels are left out: folds take their place.
     """
@@ -122,21 +122,23 @@ def make_reference(
     self_contribution = float(mask.mean()) / grid.padding**3
     rotational_average = np.empty((2, len(edges) - 1))
 
-    def grid_of(h: int, half: Floats32) -> NDArray[np.complex64]:
-        values = map_to_grid(half * mask, compared)
+    on_device, inverse_density = backend.to_device(mask), np.float32(1.0) / backend.to_device(density)
+
+    def grid_of(h: int, half: Any) -> Any:
+        values = map_to_grid(backend.to_device(half) * on_device, compared, backend)
         # the mean over directions is real: the projection that all poses have in common
-        rotational_average[h] = band_means(shell_means(values.real, compared), edges)
+        rotational_average[h] = band_means(shell_means(values.real, compared, backend), edges)
         return values
 
     grids = (grid_of(h, half) for h, half in enumerate(halves))
-    voxels = pack_voxels(grids, 2, compared, backend, np.float32(1.0) / density, self_contribution)
+    voxels = pack_voxels(grids, 2, compared, backend, inverse_density, self_contribution)
     view_correlation, power = neighbour_correlation(voxels, rotational_average, frames[0], samples[0], backend)
     return Reference(
         voxels=voxels if with_maps else replace(voxels, values=None, unit=None),
         self_contribution=self_contribution,
         overlap=backend.to_device(mask_overlap(mask)),
         mask=coarse_mask(mask, grid, backend),
-        mean_inverse_density=[slice_mean(1.0 / d, grid) for d in density],
+        mean_inverse_density=[slice_mean(inverse_density[h], grid, backend) for h in range(2)],
         rotational_average=rotational_average,
         view_correlation=view_correlation,
         power=power,
@@ -223,10 +225,10 @@ def neighbour_correlation(
     return np.clip(ratio, 0.0, 1.0), 0.5 * (sums[:, 1] + sums[:, 2]) / NEIGHBOUR_PAIRS
 
 
-def slice_mean(values: Floats32, grid: FourierGrid) -> float:
+def slice_mean(values: Any, grid: FourierGrid, backend: Backend) -> float:
     """Mean over central slices of values on the unpadded grid: of shell means, weighted by the shells' radii."""
     coarse = FourierGrid(grid.box, grid.pixel_size_angstrom, grid.box, grid.last_shell)
-    means = shell_means(values, coarse)[1 : grid.last_shell]
+    means = shell_means(values, coarse, backend)[1 : grid.last_shell]
     return float(np.average(means, weights=np.arange(1, grid.last_shell)))
 
 

@@ -1,11 +1,11 @@
-"""Transforms of the CPU backend against NumPy's, in float64."""
+"""Transforms of either backend against NumPy's, in float64."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from cryocore.backend import CpuBackend
+from cryocore.backend import CpuBackend, fourier_slabs, get_backend
 from cryocore.backend.fourier import map_of_transform, transform_of_map
 
 SIDES = [4, 15, 16, 34, 37, 48]
@@ -22,28 +22,45 @@ def test_images(side: int, threads: int) -> None:
         np.testing.assert_allclose(found[..., :kept], expected[..., :kept], atol=3e-6 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("box, size, radius", [(12, 24, 10), (15, 32, 13), (16, 16, 5), (17, 37, 12)])
-def test_maps(box: int, size: int, radius: int) -> None:
-    rng = np.random.default_rng(box)
+@pytest.mark.parametrize("name", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize("box, size, radius", [(12, 24, 10), (15, 32, 13), (16, 16, 5), (17, 37, 12), (12, 24, 11)])
+def test_maps(name: str, box: int, size: int, radius: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fourier_slabs, "SLAB_BYTES", 5 * 8 * size * box)
+    backend, rng = get_backend(name), np.random.default_rng(box)
+    on_device = backend.to_device
     volume = rng.normal(size=(box,) * 3).astype(np.float32)
-    padded = np.zeros((size,) * 3)
-    padded[:box, :box, :box] = volume
-    whole = np.fft.fftn(np.roll(padded, -(box // 2), axis=(0, 1, 2)))
+    line = rng.uniform(0.5, 1.5, box).astype(np.float32)
     around = np.arange(-(radius + 1), radius + 2)
-    expected = whole[np.ix_(np.arange(radius + 2), around, around)]
-    found = transform_of_map(volume, size, radius)
-    np.testing.assert_allclose(found, expected, atol=3e-6 * np.abs(expected).max())
+
+    def whole_of(values: np.ndarray) -> np.ndarray:
+        padded = np.zeros((size,) * 3)
+        padded[:box, :box, :box] = values
+        return np.fft.fftn(np.roll(padded, -(box // 2), axis=(0, 1, 2)))
+
+    def within(values: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(values[np.ix_(np.arange(radius + 2), around, around)])
+
+    whole = whole_of(volume)
+    found = transform_of_map(on_device(volume), size, radius, backend=backend)
+    np.testing.assert_allclose(backend.to_host(found), within(whole), atol=3e-6 * np.abs(whole).max())
+    weighted = backend.to_host(transform_of_map(on_device(volume), size, radius, line, backend))
+    expected = within(whole_of(volume / (box * line[:, None, None] * line[:, None] * line)))
+    np.testing.assert_allclose(weighted, expected, atol=3e-6 * np.abs(expected).max())
 
     k = np.fft.fftfreq(size, 1 / size)
     square = np.rint(k[:, None, None] ** 2 + k[:, None] ** 2 + k**2).astype(int)
+    inside = square <= radius**2
     weight = rng.uniform(0.1, 2.0, square.max() + 1).astype(np.float32)
     denominator = np.where(square > 0, weight[square], 1.0).astype(np.float32)
     floor, added = np.full(radius**2 + 1, 0.5, np.float32), weight[: radius**2 + 1]
-    divided = np.where((square > 0) & (square <= radius**2), whole / (np.maximum(denominator, 0.5) + weight[square]), 0)
-    back = np.roll(np.fft.ifftn(divided).real, box // 2, axis=(0, 1, 2))[:box, :box, :box]
-    parts = 0.25 * found, 0.75 * found
-    below = np.ascontiguousarray(denominator[np.ix_(np.arange(radius + 2), around, around)])
-    for numerators, denominators in (([found], [below]), (parts, [0.5 * below] * 2)):
-        given = {"denominators": denominators, "floor": floor, "added": added}
-        again = map_of_transform(numerators, box, size, radius, scale=size**-3, **given)
-        np.testing.assert_allclose(again, back, atol=3e-6 * np.abs(back).max())
+    divided = np.where((square > 0) & inside, whole / (np.maximum(denominator, 0.5) + weight[square]), 0)
+    below = on_device(within(denominator))
+    for numerators, denominators, spectrum in (
+        ([found], [], np.where(inside, whole, 0)),
+        ([found], [below], divided),
+        ([0.25 * found, 0.75 * found], [0.5 * below] * 2, divided),
+    ):
+        back = np.roll(np.fft.ifftn(spectrum).real, box // 2, axis=(0, 1, 2))[:box, :box, :box]
+        given = {"denominators": denominators, "floor": floor, "added": added} if denominators else {}
+        again = map_of_transform(numerators, box, size, radius, scale=size**-3, **given, backend=backend)
+        np.testing.assert_allclose(backend.to_host(again), back, atol=3e-6 * np.abs(back).max())

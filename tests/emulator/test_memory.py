@@ -23,16 +23,18 @@ GRID = FourierGrid.of(40, 2.0, 2.0)
 
 
 def test_what_is_needed_and_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    backend, grids = get_backend("cuda"), [np.ones(GRID.shape, dtype=np.complex64)] * 2
+    backend = get_backend("cuda")
+    grids = [backend.xp.zeros(GRID.shape, dtype=np.complex64)] * 2
     monkeypatch.setenv("EMULATOR_MEMORY", str(4 << 20))
-    problem = r"the sums of box 40 at padding 2 need 0\.00\d+ GiB of the GPU's memory, and 0\.00\d+ GiB are free"
+    what = "the sums of box 40 at padding 2, and maps of them,"
+    problem = rf"{what} need 0\.\d+ GiB of the GPU's memory, and 0\.00\d+ GiB are free"
     with pytest.raises(InputError, match=rf"{problem}\. Lower reconstruct\.padding, set reconstruct\.max_res"):
         Insertion(GRID, backend)
     with pytest.raises(InputError, match="the half maps of box 40 need"):
         pack_voxels(grids, 2, GRID, backend)
     with pytest.raises(InputError, match="the iterative method at box 40 and padding 2 need"):
         require_room(GRID, backend)
-    monkeypatch.setenv("EMULATOR_MEMORY", str(60 << 20))
+    monkeypatch.setenv("EMULATOR_MEMORY", str(600 << 20))
     require_room(GRID, backend)
     Insertion(GRID, backend)
     pack_voxels(grids, 2, GRID, backend)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from cryocore.backend import Backend, Kernel, base, cuda, get_backend
+from cryocore.backend import Backend, Kernel, base, cuda, get_backend, host
 from cryocore.geometry.rotations import random_rotations
 from cryocore.imaging.blocked import pack
 from cryocore.imaging.grid import FourierGrid
@@ -53,7 +53,7 @@ def inserted(backend: Backend) -> np.ndarray:
     """Sums of the images."""
     insertion = Insertion(GRID, backend)
     insertion.add(images(backend), POSES, np.ones(N, dtype=np.float32), HALF)
-    return insertion.sums().denominator
+    return insertion.sums().on(host()).denominator
 
 
 def summed(backend: Backend) -> np.ndarray:
@@ -77,8 +77,8 @@ FAULTS: dict[str, tuple[Callable[[Backend], np.ndarray], str, str, str]] = {
         "scratch[thread] = value;",
         "nobody has",
     ),
-    "lost atomic": (inserted, "atomicAdd(den + at, share * wc * c)", "den[at] += share * wc * c", "race on word"),
-    "strips that overlap": (inserted, "ky += gridDim.y * blockDim.y", "ky += blockDim.y", ""),
+    "lost atomic": (inserted, "atomicAdd(denominator + at, power)", "denominator[at] += power", "race on word"),
+    "strips that overlap": (inserted, "step = gridDim.y * blockDim.y", "step = blockDim.y", ""),
     "off by one": (projected, "kx < width; kx +=", "kx <= width; kx +=", "race on word|outside all arrays"),
     "wrong stride": (projected, "(2 * r + 1) + ky", "(2 * r + 2) + ky", "writes outside all arrays"),
     "early return": (summed, "float sums[2] =", "if (threadIdx.x > 99) return;\n    float sums[2] =", "threads ended"),

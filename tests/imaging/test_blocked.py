@@ -54,7 +54,8 @@ def test_voxels_hold_a_map_and_its_density_in_half_precision(name: str) -> None:
     density = np.broadcast_to(np.float32(1) + along, (2, *coarse.shape)).astype(np.float32)
     density[1] *= 1e12
     share = 0.01
-    voxels = pack_voxels(maps, 2, grid, backend, density, share)
+    there = backend.to_device(maps)
+    voxels = pack_voxels(there, 2, grid, backend, backend.to_device(density), share)
     found = backend.to_host(voxels.values).view(np.float16).astype(np.float64)
     unit = backend.to_host(voxels.unit).astype(np.float64)
     for h in range(2):
@@ -78,7 +79,7 @@ def test_voxels_hold_a_map_and_its_density_in_half_precision(name: str) -> None:
         expected = min((1e12 if h else 1.0) * (1 + abs(k[0])), MOST_SHARE / share)
         assert inverse * voxels.density_unit == pytest.approx(expected, rel=2**-10)
     assert seen > 500
-    without = pack_voxels(maps, 2, grid, backend)
+    without = pack_voxels(there, 2, grid, backend)
     left = backend.to_host(without.values).reshape(2, -1, 4)
     assert not left[..., 2].any()
     np.testing.assert_array_equal(left[..., :2], backend.to_host(voxels.values)[..., :2])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cryocore.backend import Backend, CpuBackend, get_backend
+from cryocore.backend import Backend, CpuBackend, get_backend, host
 from cryocore.geometry.rotations import random_rotations
 from cryocore.imaging.aberrations import phase_tables
 from cryocore.imaging.ctf import ctf
@@ -63,7 +63,7 @@ def test_insertion_is_the_adjoint_of_projection(name: str) -> None:
 
     insertion = Insertion(FourierGrid.of(box, 2.0, 2.0), backend)
     insertion.add(batch, rotations, weights, half)
-    sums = insertion.sums()
+    sums = insertion.sums().on(host())
     # in the plane kz = 0 both hold both mates of each pair
     products = (volume * np.conj(sums.numerator.astype(np.complex128))).real
     assert left == pytest.approx(products.sum() - 0.5 * products[:, 0].sum(), rel=2e-5)
@@ -85,7 +85,7 @@ def summed(
     for rows in np.array_split(np.arange(n), parts):
         batch = prepare(images[rows], data.take(rows), frame, backend)
         add(insertion, batch, rotations[rows], weights[rows], half[rows])
-    return insertion.sums()
+    return insertion.sums().on(host())
 
 
 def add_one_by_one(

@@ -93,7 +93,7 @@ def test_slices_of_neighbouring_views_are_compared_about_their_mean(name: str) -
     maps = np.random.default_rng(0).standard_normal((2, BOX, BOX, BOX), dtype=np.float32)
     grids = np.stack([in_half_precision(map_to_grid(gaussian_filter(m, 1.5), grid)) for m in maps])
     mean = np.random.default_rng(1).normal(0.0, 1.0, (2, samples.n_bands)) * np.abs(grids).mean()
-    voxels = pack_voxels(grids, 2, grid, backend)
+    voxels = pack_voxels(backend.to_device(grids), 2, grid, backend)
     correlation, power = neighbour_correlation(voxels, mean, frame, samples, backend)
     rng, n = np.random.default_rng(0), NEIGHBOUR_PAIRS
     first = random_rotations(n, rng)

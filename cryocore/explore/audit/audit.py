@@ -228,7 +228,7 @@ class _Asked:
         """A list's map by the ruler."""
 
         def make() -> dict[str, Any]:
-            halves = self.ruler.halves(self.sums(members, name), self.backend)
+            halves = self.ruler.halves(self.sums(members, name))
             return self.ruler.measure(halves, int(np.count_nonzero(members))).as_dict()
 
         return Measured.of(self.parts.get(name, make))
@@ -275,7 +275,7 @@ class _Asked:
             lists = {"list": self.selected, "random": self.random_list(0)}
             for name, members in lists.items():
                 if not (work / name / "sampling.npz").exists():
-                    self.ruler.write_round(work / name, self.sums(members, name), self.backend)
+                    self.ruler.write_round(work / name, self.sums(members, name))
             folders = {name: work / name for name in lists}
             share = float(np.mean(self.selected))
             given = self.opened.log, share, self.ruler, self.opened.source, self.backend

@@ -131,7 +131,7 @@ def selected_from_noise(
         if not after.exists():
             of_round, weights = data.with_quality(subset), read_subset(subset, data)[0]
             sums = accumulate(of_round, weights, ruler.grid, backend, None, replaced, f"substituted, round {number}")
-            ruler.write_round(folder, sums, backend, curves[number])
+            ruler.write_round(folder, sums, curves[number])
             del sums
             given: dict[str, Any] = {"symmetry": symmetry, "round_number": number, "seed": choice.seed}
             scored = folder / "log.parquet"
@@ -144,7 +144,7 @@ def selected_from_noise(
     half = data.column("half").astype(np.int64) - 1
 
     def beyond(members: NDArray[np.bool_], name: str) -> dict[str, Any]:
-        curve = ruler.noise_fsc(ruler.halves(lists.sums(members, name), backend))
+        curve = ruler.noise_fsc(ruler.halves(lists.sums(members, name)))
         value, sd = ruler.noise_correlation(curve)
         return {"fsc": curve.round(6).tolist(), "correlation": round(value, 6), "sd": round(sd, 6)}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -130,9 +130,9 @@ class Ruler:
             "seed": self.seed,
         }
 
-    def halves(self, sums: FourierSums, backend: Backend) -> tuple[Floats32, Floats32]:
+    def halves(self, sums: FourierSums) -> tuple[Floats32, Floats32]:
         """The half maps of Fourier sums."""
-        solver = Solver(symmetrise(sums, self.group, backend), self.group)
+        solver = Solver(symmetrise(sums, self.group), self.group)
         return solver.half(0), solver.half(1)
 
     def measure(self, halves: tuple[Floats32, Floats32], n_particles: int) -> Measured:
@@ -168,13 +168,13 @@ class Ruler:
         return float(np.average(curve[self.beyond], weights=n)), float(np.sqrt(self.samples.shells_coupled / n.sum()))
 
     def write_round(
-        self, folder: Path, sums: FourierSums, backend: Backend, curves: FscCurves | None = None
+        self, folder: Path, sums: FourierSums, curves: FscCurves | None = None
     ) -> tuple[Floats32, Floats32]:
         """Write the half maps of sums as a round has them, so that particles can be scored by them.
 
         ``curves`` : those that bands are weighed by; None: that of these half maps
         """
-        full = symmetrise(sums, self.group, backend)
+        full = symmetrise(sums, self.group)
         solver = Solver(full, self.group)
         halves = solver.half(0), solver.half(1)
         pixel = self.grid.pixel_size_angstrom
@@ -207,7 +207,8 @@ class Lists:
             self.everything = self._add(np.ones(len(members), dtype=np.float32), None, "all particles")
         if members.all():
             return self.everything
-        start = FourierSums(self.everything.numerator.copy(), self.everything.denominator.copy(), self.grid)
+        kept = self.everything
+        start = replace(kept, numerator=kept.numerator.copy(), denominator=kept.denominator.copy())
         return self._add(members.astype(np.float32) - 1.0, start, progress)
 
     def _add(self, weights: Floats32, start: FourierSums | None, progress: str) -> FourierSums:

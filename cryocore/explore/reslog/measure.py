@@ -223,7 +223,7 @@ def sequence(
         part = np.where((rank >= before) & (rank < size), weights, np.float32(0.0))
         sums = accumulate(data, part, grid, backend, sums, source, progress=f"{name}, {size}")
         members = np.where(rank < size, weights, np.float32(0.0))
-        points.append(_point(sums, members, mask, group, backend, seed[1]))
+        points.append(_point(sums, members, mask, group, seed[1]))
         before = size
     return points
 
@@ -240,8 +240,8 @@ def _ranks(members: NDArray[np.bool_], half: NDArray[np.int8], seed: tuple[int, 
     return rank
 
 
-def _point(sums: FourierSums, members: Floats32, mask: Floats32, group: Floats, backend: Backend, repeat: int) -> Point:
-    solver = Solver(symmetrise(sums, group, backend), group)
+def _point(sums: FourierSums, members: Floats32, mask: Floats32, group: Floats, repeat: int) -> Point:
+    solver = Solver(symmetrise(sums, group), group)
     grid = sums.grid
     # damping helps few particles more than many, which would look like another B-factor
     halves = solver.half(0, damped=False), solver.half(1, damped=False)

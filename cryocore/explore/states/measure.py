@@ -371,7 +371,7 @@ class _Search:
             batch = Prepared(to_device(images[at]), to_device(left.ctf[at]), left.frame)
             insertion.add(batch, left.rotations[at], (weight * expected)[at].astype(np.float32), left.half[at])
         group = self.seen.comparison.group
-        solver = Solver(symmetrise(insertion.sums(), group, self.backend), group)
+        solver = Solver(symmetrise(insertion.sums(), group), group)
         return np.stack([low_passed(solver.half(h), self.grid.pixel_size_angstrom) for h in (0, 1)])
 
     def kept(self, log_odds: Floats) -> tuple[tuple[float, float], int]:

@@ -48,10 +48,10 @@ class Ranks:
             dist.all_reduce(torch.view_as_real(tensor) if tensor.is_complex() else tensor)
         return tensor
 
-    def add_arrays(self, *arrays: NDArray[Any]) -> None:
-        """The sums of NumPy arrays over all processes, in their places."""
+    def add_arrays(self, *arrays: Any) -> None:
+        """The sums of NumPy or CuPy arrays over all processes, in their places."""
         for array in arrays:
-            self.add(torch.from_numpy(array))
+            self.add(torch.utils.dlpack.from_dlpack(array))
 
     def require_a_gpu_each(self, gpu: str | None) -> None:
         """Refuse processes that share a GPU, between which NCCL does not add up.

@@ -28,7 +28,7 @@ from cryocore.maps.fsc import fsc_weight, half_map_fsc, resolution_at
 from cryocore.maps.mrc import write_map
 from cryocore.reconstruct.iterative.log import BatchLog, merge_batches, write_epochs, write_weights
 from cryocore.reconstruct.iterative.model import Model
-from cryocore.reconstruct.iterative.operators import device_of
+from cryocore.reconstruct.iterative.operators import device_of, to_array
 from cryocore.reconstruct.iterative.optimise import STOPPED, State, best_epoch, finished, run_epoch
 from cryocore.reconstruct.iterative.ranks import Ranks
 from cryocore.reconstruct.iterative.sweep import Likelihood, MatchedResidual, Problem
@@ -104,7 +104,7 @@ class Fit:
         """What robust losses weigh by at half maps; None: the plain residual."""
         if self.settings.loss == "l2" or self.settings.residual == "plain":
             return None
-        maps = self.model.unfiltered(self.model.maps(unknown)).cpu().numpy()
+        maps = to_array(self.model.unfiltered(self.model.maps(unknown)), self.problem.backend)
         seen = reference_of(self.problem, self.start, maps)
         return MatchedResidual(seen, self.likelihood.noise, self.signal)
 
@@ -161,7 +161,7 @@ def solve(
     require_finite(halves, particles)
     sampling, used = start.sampling, state.ledger.weight.astype(np.float32)
     if settings.iterative.loss != "l2":
-        sampling = Sampling.of(symmetrise(all_sums(problem, used, ranks), problem.group, backend))
+        sampling = Sampling.of(symmetrise(all_sums(problem, used, ranks), problem.group))
     if ranks.first:
         write_maps(fit, halves, sampling, settings.padding, out_dir)
         write_weights(out_dir / "weights.parquet", data, state.ledger, selected, subset)
@@ -263,7 +263,7 @@ def reference_of(problem: Problem, start: Start, halves: Any) -> Reference:
 def direct(problem: Problem, mask: Path | None, ranks: Ranks, file: Path) -> Start:
     """The direct inversion of all processes' particles."""
     grid, group = problem.grid, problem.group
-    sums = symmetrise(all_sums(problem, problem.weights, ranks), group, problem.backend)
+    sums = symmetrise(all_sums(problem, problem.weights, ranks), group)
     solver = Solver(sums, group)
     halves = solver.half(0, damped=False), solver.half(1, damped=False)
     require_finite(halves, file)

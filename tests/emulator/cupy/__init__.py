@@ -82,8 +82,21 @@ def get_default_memory_pool() -> Any:
     return types.SimpleNamespace(free_bytes=lambda: 0)
 
 
-def _rfft2(images: ndarray) -> ndarray:
-    return compute(scipy.fft.rfft2, images)
+def maximum(first: Any, second: Any) -> ndarray:
+    """The larger of each pair of values."""
+    return compute(np.maximum, first, second)
+
+
+def bincount(x: ndarray, weights: ndarray, minlength: int) -> ndarray:
+    """Sums of weights by number, in double precision."""
+    if x.ndim != 1 or x.shape != weights.shape or x.dtype.kind not in "iu":
+        raise ValueError("bincount() takes integers and weights of one axis and length")
+    return ndarray.of(np.bincount(x.read(), weights=weights.read(), minlength=minlength))
+
+
+def _transform(name: str) -> Any:
+    """A transform of SciPy, which keeps single precision as cuFFT does."""
+    return lambda values, **given: compute(lambda v: getattr(scipy.fft, name)(v, **given), values)
 
 
 class _Device:
@@ -113,7 +126,7 @@ def _module(name: str, **members: Any) -> types.ModuleType:
     return made
 
 
-fft = _module("fft", rfft2=_rfft2)
+fft = _module("fft", **{name: _transform(name) for name in ("fft", "ifft", "rfft", "irfft", "rfft2")})
 cuda = _module(
     "cuda",
     Device=_Device,

@@ -64,6 +64,10 @@ template <class... P, void (*kernel)(P...)> struct Kernel<kernel> {
 #define __syncthreads() emulator::barrier(__LINE__)
 
 inline float2 make_float2(float x, float y) { return {x, y}; }
+inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 inline float atomicAdd(float *at, float value) { return emulator::add(at, value); }
 inline float2 atomicAdd(float2 *at, float2 value) { return {atomicAdd(&at->x, value.x), atomicAdd(&at->y, value.y)}; }
+inline float4 atomicAdd(float4 *at, float4 value) {
+    return {atomicAdd(&at->x, value.x), atomicAdd(&at->y, value.y), atomicAdd(&at->z, value.z), atomicAdd(&at->w, value.w)};
+}
 inline float sinpif(float x) { return (float)std::sin(M_PI * std::remainder((double)x, 2.0)); }

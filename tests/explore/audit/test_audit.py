@@ -101,7 +101,7 @@ def test_a_random_list_is_told_to_be_one(run: Path, tmp_path: Path) -> None:
     areas = []
     for repeat in range(6):
         members = dealt(flags, half, opened.data.images, seed=1, kind=0, repeat=repeat)
-        areas.append(ruler.measure(ruler.halves(lists.sums(members, "list"), CPU), int(members.sum())))
+        areas.append(ruler.measure(ruler.halves(lists.sums(members, "list")), int(members.sum())))
     found = Beside.of(areas[0], areas[1:])
     assert abs(found.deviations) < 3.0 and found.verdict == "undecided"
 
@@ -170,7 +170,7 @@ def test_the_standard_error_of_noise_is_that_of_noise(noisy: Path, tmp_path: Pat
         write_substituted(tmp_path / f"{seed}.npz", data, ruler, opened.source, CPU)
         source = image_source(tmp_path / f"{seed}.npz", data, used_shells(data.optics, ruler.grid))
         sums = accumulate(data, np.ones(len(data), dtype=np.float32), ruler.grid, CPU, None, source)
-        value, sd = ruler.noise_correlation(ruler.noise_fsc(ruler.halves(sums, CPU)))
+        value, sd = ruler.noise_correlation(ruler.noise_fsc(ruler.halves(sums)))
         deviations.append(value / sd)
     assert abs(np.mean(deviations)) < 3.3 / np.sqrt(12)
     assert 0.45 < np.sqrt(np.mean(np.square(deviations))) < 1.6  # of 12, beyond either in 1 of 500
@@ -196,7 +196,7 @@ def test_sums_of_a_long_list_are_those_of_all_less_the_rest(run: Path) -> None:
     found = lists.sums(members, "list")
     direct = accumulate(opened.data, members.astype(np.float32), ruler.grid, CPU, None, opened.source)
     np.testing.assert_allclose(found.denominator, direct.denominator, atol=1e-4 * direct.denominator.max())
-    one, other = (ruler.measure(ruler.halves(sums, CPU), 1) for sums in (found, direct))
+    one, other = (ruler.measure(ruler.halves(sums), 1) for sums in (found, direct))
     np.testing.assert_allclose(one.fsc, other.fsc, atol=1e-3)
     assert Measured.of(json.loads(json.dumps(one.as_dict()))).area == pytest.approx(one.area, abs=1e-6)
 

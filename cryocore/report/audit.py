@@ -17,10 +17,21 @@ from cryocore.report.page import environment, inline, package_versions
 from cryocore.report.section import Section, Table
 from cryocore.tables.io import atomic_path, write_json
 
-SHORT = {"size": "Size", "noise": "Noise", "views": "Views", "stability": "Stability", "held_out": "Held out"}
+SHORT = {
+    "size": "Size",
+    "local": "Parts",
+    "noise": "Noise",
+    "views": "Views",
+    "stability": "Stability",
+    "held_out": "Held out",
+}
 READING = {
     "size": "Random lists have as many particles of each half set as the list. If one of them gives as good a map, the "
     "scores have found nothing.",
+    "local": "Half maps of all particles, of the list and of random lists are cut by the same soft spheres. The local "
+    "resolution is where the FSC of such a window falls to 0.5; gains are those of its mean over the shells in use. "
+    "Chance is what random lists differ by. A list of few particles may lose everywhere and still be the best of its "
+    "size.",
     "noise": "Images keep their amplitudes and lose their phases beyond the cut. Scores, rules and rounds are those of "
     "the run. All that lies before the cut is taken out of the half maps before the mask is applied, so that the mask "
     "carries nothing over. A method that lets one half set see the other one makes them agree.",
@@ -74,6 +85,10 @@ def tiles(found: Audit) -> list[Tile]:
     if size:
         beside = f"random lists {size['low']:.3f} to {size['high']:.3f}"
         made.append(Tile("FSC area", f"{size['area']:.3f}", beside))
+    local = found.of("local").values
+    if local:
+        before, after = (np.median(local[name]["local_resolutions_angstrom"]) for name in ("all", "list"))
+        made.append(Tile("Median local resolution", f"{after:.2f} Å", f"{before:.2f} Å with all particles"))
     if noise:
         value, sd = noise["selected"]["correlation"], noise["selected"]["sd"]
         made.append(Tile("FSC where there is noise", _signed(value), f"± {sd:.3f} by chance"))
@@ -108,6 +123,7 @@ def ruler_rows(found: Audit) -> list[tuple[str, str]]:
         ("Operators of the point group", str(values["operators"])),
         ("Cut", f"shell {values['cut_shell']}, {values['cut_angstrom']:.2f} Å"),
         ("Seed", str(values["seed"])),
+        ("Windows", f"{values['windows']} of {values['window_angstrom']:.0f} Å"),
     ]
 
 
@@ -122,6 +138,18 @@ def _maps(values: Mapping[str, Any]) -> Table:
         ("List", "Maps", "FSC area", "Resolution (Å)"),
         tuple((name, f"{n}", f"{area:.4f}", f"{resolution:.2f}") for name, n, area, resolution in rows),
     )
+
+
+def _local(values: Mapping[str, Any]) -> Table:
+    maps = [("all particles", values["all"]), ("the list", values["list"])]
+    maps += [(f"random {i + 1}", other) for i, other in enumerate(values["others"])]
+    rows = []
+    for name, found in maps:
+        quarters = np.percentile(found["local_resolutions_angstrom"], (25, 50, 75))
+        numbers = (*(f"{q:.2f}" for q in quarters), f"{np.mean(found['local_areas']):.4f}")
+        rows.append((name, f"{found['n_particles']:,}", *numbers))
+    head = ("List", "Particles", "Best quarter (Å)", "Median (Å)", "Worst quarter (Å)", "Mean local FSC")
+    return Table("Local resolution", head, tuple(rows))
 
 
 def _noise(values: Mapping[str, Any]) -> Table:
@@ -147,7 +175,14 @@ def _held_out(values: Mapping[str, Any]) -> Table:
     return Table("The list's map beside a random one's", ("", ""), rows)
 
 
-TABLES = {"size": _maps, "views": _maps, "noise": _noise, "stability": _stability, "held_out": _held_out}
+TABLES = {
+    "size": _maps,
+    "local": _local,
+    "views": _maps,
+    "noise": _noise,
+    "stability": _stability,
+    "held_out": _held_out,
+}
 
 
 def _signed(value: float, digits: int = 3) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -35,6 +35,9 @@ def audit(
         float | None,
         typer.Option(help="Resolution beyond which phases are replaced, Å; default: FSC 0.5 of round 0.", min=0.1),
     ] = None,
+    region: Annotated[
+        Path | None, typer.Option(help="Mask of the part whose local resolution is asked for; default: the run's mask.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of all that is drawn.", min=0)] = 0,
     backend: options.Backend = "auto",
     threads: options.Threads = 2,
@@ -42,9 +45,9 @@ def audit(
 ) -> None:
     """Ask what a referee asks of the list that a run recommends, and write a page with the answers.
 
-    Would any subset of that size do? Does the selection fit noise? Is it more than views? Is it stable? Do images that
-    it has not seen agree? Costs about as much as the run did. Finished parts are kept beside the page: the same command
-    goes on where it was.
+    Would any subset of that size do? Does the map gain in its parts? Does the selection fit noise? Is it more than
+    views? Is it stable? Do images that it has not seen agree? Costs about as much as the run did. Finished parts are
+    kept beside the page: the same command goes on where it was.
 
     **Examples**
 
@@ -66,7 +69,8 @@ def audit(
     root = Path(__file__).parents[3]
     code = " ".join(code_version("cryocore/explore/audit/audit.py", root=root).values())  # not that of the page
     folder = run_dir / out
-    found = ask(run_dir, get_backend(backend, threads=threads), plan=plan, number=number, work=folder, code=code)
+    given: dict[str, Any] = {"plan": plan, "number": number, "work": folder, "code": code, "region": region}
+    found = ask(run_dir, get_backend(backend, threads=threads), **given)
     files = write_audit(found, folder)
     used = getrusage(RUSAGE_SELF)
     log.info("%.0f CPU seconds, %.0f MB of memory at most", used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)

@@ -14,6 +14,7 @@ Verdict = Literal["passed", "failed", "undecided", "not answered"]
 
 QUESTIONS = {
     "size": "Would any subset of that size do?",
+    "local": "Does the map gain in its parts?",
     "noise": "Does the selection fit noise?",
     "views": "Is it more than a choice of {within}?",
     "stability": "Is the list stable?",
@@ -106,6 +107,37 @@ def views_answer(listed: Measured, others: Sequence[Measured], within: str, shar
         "undecided": f"Not shown: its FSC area is not surely larger than those of {what}{lower}: {numbers}.",
     }[found.verdict]
     return _beside("views", QUESTIONS["views"].format(within=within), found, sentence, listed, others, shared=shared)
+
+
+def local_answer(everything: Measured, listed: Measured, others: Sequence[Measured], window_angstrom: float) -> Answer:
+    """Local resolution with the list beside that with all particles, and with random lists as the measure of chance."""
+    means = np.array([m.local_areas.mean() for m in others])
+    sd = max(float(means.std(ddof=1)) * np.sqrt(2.0), 1e-9)
+    gain = float(listed.local_areas.mean() - everything.local_areas.mean())
+    by_window = np.stack([m.local_areas for m in others]).std(axis=0, ddof=1) * np.sqrt(2.0)
+    change = listed.local_areas - everything.local_areas
+    better, worse = (float(np.mean(sign * change > 2.0 * by_window)) for sign in (1.0, -1.0))
+    medians = [float(np.median(m.local_resolutions_angstrom)) for m in (everything, listed, *others)]
+    verdict: Verdict = "undecided"
+    if abs(gain) > max(NEGLIGIBLE_AREA, SURE * sd):
+        verdict = "passed" if gain > 0 else "failed"
+    word = {"passed": "Yes", "failed": "No, it loses", "undecided": "Neither gained nor lost"}[verdict]
+    windows = f"in {len(change)} windows of {window_angstrom:.0f} Å the median local resolution is"
+    beside = f"with random lists of its size {min(medians[2:]):.2f} to {max(medians[2:]):.2f} Å"
+    sentence = (
+        f"{word}: {windows} {medians[1]:.2f} Å with the list, {medians[0]:.2f} Å with all particles, {beside}; "
+        f"{100 * better:.0f} % of the windows gain beyond chance, {100 * worse:.0f} % lose."
+    )
+    values = {
+        "gain": round(gain, 6),
+        "sd": round(sd, 6),
+        "share_better": round(better, 4),
+        "share_worse": round(worse, 4),
+        "all": everything.as_dict(),
+        "list": listed.as_dict(),
+        "others": [m.as_dict() for m in others],
+    }
+    return Answer("local", QUESTIONS["local"], verdict, sentence, values)
 
 
 def _beside(

@@ -30,6 +30,7 @@ from cryocore.imaging.cache import stack_digests
 from cryocore.imaging.grid import FourierSums
 from cryocore.log.rounds import LogRound, find_rounds, wanted_round
 from cryocore.maps.curves import FscCurves
+from cryocore.reconstruct.stage import read_mask
 from cryocore.score import score
 from cryocore.tables.particles import read_subset
 from cryocore.types import Bools
@@ -137,6 +138,7 @@ def audit(
     work: Path | None = None,
     code: str = "",
     scoring: Scoring = score,
+    region: Path | None = None,
 ) -> Audit:
     """Answer ``QUESTIONS`` of the list of a round.
 
@@ -148,6 +150,7 @@ def audit(
     work : folder of finished parts, which are not made again; None: ``audit`` in ``run_dir``
     code : what tells the program apart; parts that another one made are made again
     scoring : what scores a round of images without phases, as :func:`cryocore.score.score`
+    region : mask of the part of the map whose local resolution is asked for; None: the mask of the run
 
     Raises
     ------
@@ -157,7 +160,8 @@ def audit(
     wanted = str(recommended_number(run_dir)) if number == "recommended" else number
     opened = open_maps(run_dir, wanted)
     first = FscCurves.read(run_dir / "round_0" / "fsc.parquet")
-    ruler = Ruler.of(opened, first, cut_angstrom=plan.cut_angstrom, seed=plan.seed)
+    where = None if region is None else read_mask(region, opened.grid.box, opened.grid.pixel_size_angstrom)
+    ruler = Ruler.of(opened, first, cut_angstrom=plan.cut_angstrom, seed=plan.seed, region=where)
     subset = run_dir / f"round_{opened.log.number}" / "subset.parquet"
     selected = read_subset(subset if subset.exists() else None, opened.data)[1]
     files = [
@@ -208,6 +212,7 @@ class _Asked:
         """All answers; a question that cannot be answered says why."""
         asked: dict[str, Callable[[], Answer]] = {
             "size": self.size,
+            "local": self.local,
             "views": self.views,
             "held_out": self.held_out,
             "stability": self.stability,
@@ -250,8 +255,16 @@ class _Asked:
 
     def size(self) -> Answer:
         """Random lists of the same size."""
-        others = [self.measured(f"random_{repeat}", self.random_list(repeat)) for repeat in range(self.plan.n_random)]
-        return answers.size_answer(self.listed(), others)
+        return answers.size_answer(self.listed(), self.random())
+
+    def random(self) -> list[Measured]:
+        """Maps of random lists of the same size."""
+        return [self.measured(f"random_{repeat}", self.random_list(repeat)) for repeat in range(self.plan.n_random)]
+
+    def local(self) -> Answer:
+        """Local resolution before and after."""
+        everything = self.measured("all", np.ones_like(self.selected))
+        return answers.local_answer(everything, self.listed(), self.random(), self.ruler.window_angstrom)
 
     def views(self) -> Answer:
         """Lists dealt out anew within groups."""

@@ -17,15 +17,14 @@ LISTED, RANDOM, DEALT = CORRECT, UNKNOWN, INCORRECT
 
 
 def audit_figure(found: Audit) -> Figure:
-    """Half-map FSC of all lists; their areas; FSC of images without phases; Jaccard indices and held-out likelihood."""
+    """Half-map FSC of all lists; their areas; FSC of images without phases; Jaccard indices; local resolution before
+    and after, and of all lists."""
     with style():
-        figure = Figure(figsize=(11.0, 7.4), layout="constrained")
-        (curves, areas), (noise, rest) = figure.subplots(2, 2, width_ratios=[1.25, 1.0])
-        _curves(curves, found)
-        _areas(areas, found)
-        _noise(noise, found)
-        _stability(rest, found)
-        for axes, letter in zip((curves, areas, noise, rest), "abcd", strict=True):
+        figure = Figure(figsize=(11.0, 11.0), layout="constrained")
+        panels = figure.subplots(3, 2, width_ratios=[1.25, 1.0]).ravel()
+        drawn = _curves, _areas, _noise, _stability, _local_shares, _local_change
+        for axes, draw, letter in zip(panels, drawn, "abcdef", strict=True):
+            draw(axes, found)
             axes.set_title(f"{letter}  {axes.get_title(loc='left')}")
     return figure
 
@@ -89,6 +88,38 @@ def _stability(axes: Any, found: Audit) -> None:
         axes.set_yticks([0, 1], ["chosen again", "by chance"])
     axes.set(xlim=(-0.02, 1.03), ylim=(-0.8, 1.8), xlabel="Jaccard index with the list")
     axes.grid(axis="x")
+
+
+def _local_shares(axes: Any, found: Audit) -> None:
+    axes.set_title("Local resolution")
+    values = found.of("local").values
+    if not values:
+        return
+    lines = [(other, RANDOM, 0.9, None if i else "random lists") for i, other in enumerate(values["others"])]
+    lines += [(values["all"], INCORRECT, 2.0, "all particles"), (values["list"], LISTED, 2.0, "the list")]
+    for measured, colour, width, name in lines:
+        at = np.sort(measured["local_resolutions_angstrom"])
+        axes.step(at, np.arange(1, len(at) + 1) / len(at), where="post", color=colour, linewidth=width, label=name)
+    axes.set(xlabel=f"local resolution in windows of {found.ruler.window_angstrom:.0f} Å (Å)", ylim=(0.0, 1.02))
+    axes.set_ylabel("share of windows as good")
+    axes.invert_xaxis()
+    axes.grid(axis="y")
+    axes.legend(fontsize=9, loc="lower left")
+
+
+def _local_change(axes: Any, found: Audit) -> None:
+    axes.set_title("Before and after")
+    values = found.of("local").values
+    if not values:
+        return
+    before, after = (np.array(values[name]["local_resolutions_angstrom"]) for name in ("all", "list"))
+    low, high = (float(of([before, after])) for of in (np.min, np.max))
+    ends = [low - 0.05 * (high - low), high + 0.05 * (high - low)]
+    axes.plot(ends, ends, color=QUIET, linewidth=0.8)
+    axes.plot(before, after, "o", color=LISTED, markersize=4, alpha=0.5, markeredgewidth=0)
+    axes.set(xlim=ends[::-1], ylim=ends[::-1], xlabel="all particles (Å)", ylabel="the list (Å)")
+    axes.text(0.97, 0.05, "worse with the list", transform=axes.transAxes, ha="right", color=QUIET, fontsize=9)
+    axes.text(0.03, 0.92, "better with the list", transform=axes.transAxes, color=QUIET, fontsize=9)
 
 
 def _line(axes: Any, found: Audit, curve: Floats, **look: Any) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryocore.backend import Backend
+from cryocore.explore.audit.local import Windows
 from cryocore.explore.open_maps import OpenRound
 from cryocore.formats.stacks import Source
 from cryocore.imaging.accumulate import accumulate, symmetrise
@@ -40,12 +41,15 @@ class Measured:
 
     ``fsc`` : masked, between the half maps ``(shells,)``
     ``area`` : its mean over the shells in use from 1 on
+    ``local_areas``, ``local_resolutions_angstrom`` : of each window, see :class:`Windows`
     """
 
     n_particles: int
     fsc: Floats
     area: float
     resolution_angstrom: float
+    local_areas: Floats
+    local_resolutions_angstrom: Floats
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON, rounded."""
@@ -53,12 +57,15 @@ class Measured:
             "fsc": np.round(self.fsc, 6).tolist(),
             "area": round(self.area, 6),
             "resolution_angstrom": round(self.resolution_angstrom, 4),
+            "local_areas": np.round(self.local_areas, 5).tolist(),
+            "local_resolutions_angstrom": np.round(self.local_resolutions_angstrom, 3).tolist(),
         }
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> Measured:
         """The inverse of :meth:`as_dict`."""
-        return cls(**{**values, "fsc": np.array(values["fsc"])})
+        made: dict[str, Any] = {k: np.array(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**made)
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,7 @@ class Ruler:
     ``mask`` : ``(n, n, n)``
     ``group`` : rotations of the point group ``(m, 3, 3)``
     ``cut`` : shell beyond which the phases of images are replaced
+    ``windows`` : where maps are compared by parts
     """
 
     mask: Floats32
@@ -75,23 +83,37 @@ class Ruler:
     group: Floats
     cut: int
     seed: int
+    windows: Windows
 
     @classmethod
-    def of(cls, opened: OpenRound, curves: FscCurves, *, cut_angstrom: float | None, seed: int) -> Ruler:
-        """That of a run, whose half maps of all particles have these curves."""
+    def of(
+        cls,
+        opened: OpenRound,
+        curves: FscCurves,
+        *,
+        cut_angstrom: float | None,
+        seed: int,
+        region: Floats32 | None = None,
+    ) -> Ruler:
+        """That of a run, whose half maps of all particles have these curves.
+
+        ``region`` : where windows are ``(n, n, n)``, 0 to 1; None: within the mask
+        """
         grid = opened.grid
         side = grid.box * grid.pixel_size_angstrom
-        wanted = cut_angstrom or resolution_at(curves.corrected, curves.resolution_angstrom, CUT_FSC)
-        cut = int(np.clip(round(side / wanted), 2, int(MOST_OF_BAND * grid.last_shell)))
-        return cls(opened.mask, grid, opened.group, cut, seed)
+        known = resolution_at(curves.corrected, curves.resolution_angstrom, CUT_FSC)
+        cut = int(np.clip(round(side / (cut_angstrom or known)), 2, int(MOST_OF_BAND * grid.last_shell)))
+        where = opened.mask if region is None else region
+        windows = Windows.within(where, known / grid.pixel_size_angstrom, grid.last_shell / grid.box, seed)
+        return cls(opened.mask, grid, opened.group, cut, seed, windows)
 
     @cached_property
     def digest(self) -> str:
         """Sixteen hexadecimal digits that are others where anything of the ruler is."""
         grid = self.grid
         numbers = (grid.box, grid.pixel_size_angstrom, grid.size, grid.last_shell, self.cut, self.seed)
-        state = hashlib.sha256(np.array(numbers, dtype=np.float64).tobytes())
-        for values in (self.mask, self.group):
+        state = hashlib.sha256(np.array([*numbers, self.windows.radius], dtype=np.float64).tobytes())
+        for values in (self.mask, self.group, self.windows.centres):
             state.update(np.ascontiguousarray(values).tobytes())
         return state.hexdigest()[:16]
 
@@ -128,7 +150,15 @@ class Ruler:
             "cut_shell": self.cut,
             "cut_angstrom": round(self.cut_angstrom, 4),
             "seed": self.seed,
+            "windows": len(self.windows.centres),
+            "window_angstrom": round(self.window_angstrom, 1),
+            "window_centres_voxels": self.windows.centres.tolist(),
         }
+
+    @property
+    def window_angstrom(self) -> float:
+        """Diameter of the windows."""
+        return 2.0 * self.windows.radius * self.grid.pixel_size_angstrom
 
     def halves(self, sums: FourierSums) -> tuple[Floats32, Floats32]:
         """The half maps of Fourier sums."""
@@ -140,7 +170,9 @@ class Ruler:
         curves = self.curves(halves)
         masked, corrected = curves.masked, curves.corrected
         area = float(np.mean(masked[1 : self.grid.last_shell + 1]))
-        return Measured(n_particles, masked, area, resolution_at(corrected, curves.resolution_angstrom))
+        local = self.windows.curves((halves[0] * self.mask, halves[1] * self.mask))
+        of_windows = self.windows.areas(local), self.windows.resolutions(local, self.grid.pixel_size_angstrom)
+        return Measured(n_particles, masked, area, resolution_at(corrected, curves.resolution_angstrom), *of_windows)
 
     def curves(self, halves: tuple[Floats32, Floats32]) -> FscCurves:
         """All curves of half maps, within the shells in use."""

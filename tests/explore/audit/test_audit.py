@@ -68,9 +68,9 @@ def test_a_good_list_is_told_from_random_ones(asked: tuple[Audit, Path]) -> None
     found, _ = asked
     assert found.number == 1 and found.n_selected == 420
     assert {a.name: a.verdict for a in found.answers} == dict.fromkeys(
-        ("size", "noise", "views", "stability", "held_out"), "passed"
+        ("size", "local", "noise", "views", "stability", "held_out"), "passed"
     )
-    assert found.verdict == "5 of 5 questions are answered in favour of the list."
+    assert found.verdict == "6 of 6 questions are answered in favour of the list."
     assert found.ruler.digest in found.text and json.loads(json.dumps(found.as_dict()))["round"] == 1
     size = found.of("size").values
     assert size["list"]["n_particles"] == {o["n_particles"] for o in size["others"]}.pop() == 420
@@ -230,10 +230,11 @@ def test_the_history_of_a_run(run: Path, tmp_path: Path) -> None:
 
 
 def test_words_of_answers() -> None:
-    measured = [Measured(10, np.zeros(3), area, 5.0) for area in (0.5, 0.40, 0.41, 0.42)]
+    none = np.zeros(0)
+    measured = [Measured(10, np.zeros(3), area, 5.0, none, none) for area in (0.5, 0.40, 0.41, 0.42)]
     assert Beside.of(measured[0], measured[1:]).verdict == "passed"
     assert Beside.of(measured[1], [measured[0], *measured[2:]]).verdict == "undecided"
-    assert Beside.of(Measured(10, np.zeros(3), 0.2, 5.0), measured[1:]).verdict == "failed"
+    assert Beside.of(Measured(10, np.zeros(3), 0.2, 5.0, none, none), measured[1:]).verdict == "failed"
     assert expected_jaccard(np.ones(4, dtype=bool), np.ones(4, dtype=bool)) == 1.0
     for value, verdict in ((0.05, "passed"), (0.07, "failed"), (-0.07, "failed")):
         selected = {"correlation": value, "sd": 0.02}
@@ -273,11 +274,11 @@ def test_as_a_command(run: Path, asked: tuple[Audit, Path], tmp_path: Path, monk
     values = json.loads(called.stdout)
     assert values["questions"] == first.as_dict()["questions"]
     page = (tmp_path / "audit.html").read_text()
-    assert values["ruler"]["digest"] in page and page.count("<section") == 6 and "Look at this first" not in page
+    assert values["ruler"]["digest"] in page and page.count("<section") == 7 and "Look at this first" not in page
     assert json.loads((tmp_path / "audit.json").read_text())["verdict"] == values["verdict"]
     again = CliRunner().invoke(app, ["audit", str(run), *few])
     assert again.exit_code == 0 and first.text in again.stdout
-    for wrong in (["--within", "colour"], ["--round", "7"]):
+    for wrong in (["--within", "colour"], ["--round", "7"], ["--region", "none.mrc"]):
         refused = CliRunner().invoke(app, ["audit", str(run), *few, *wrong])
         assert refused.exit_code != 0 and isinstance(refused.exception, InputError)
 

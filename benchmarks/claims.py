@@ -98,7 +98,16 @@ CLAIMS = (
     Claim(
         "states", "states/*", f"{EXPERIMENTS} states", by_module("experiments.states_page"), ("experiments/states.py",)
     ),
-    experiments("selectors", "selectors/*", "selectors", "selectors.page", "selectors/measure", "selectors/cryosieve"),
+    experiments("region", "region/*", "region", "region_page", "region"),
+    experiments(
+        "selectors",
+        "selectors/*",
+        "selectors",
+        "selectors.page",
+        "selectors/measure",
+        "selectors/cistem",
+        "selectors/cryosieve",
+    ),
     experiments("seeds", "seeds/*", "seeds", "seeds_page", "seeds"),
     experiments("weighting", "solvers/*", "solvers", "solvers_page", "solvers"),
     experiments("classifier-gain", "classifiers/*", "classifiers", "classifiers_page", "classifiers"),

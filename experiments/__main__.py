@@ -97,6 +97,17 @@ def states(
 
 
 @app.command()
+def region(
+    part: Annotated[list[str] | None, typer.Argument(help="beginnings of names (snr0.05)")] = None,
+    cores: Annotated[int, typer.Option(help="to use (default: all)", min=1)] = available_cores(),
+) -> None:
+    """Look for a displaced body, by the whole, by its region and by JANAS; what is measured is not run again."""
+    from experiments.region import run
+
+    run(part or [], cores=cores)
+
+
+@app.command()
 def selectors(
     part: Annotated[list[str] | None, typer.Argument(help="beginnings of names (t20s-real, hcn4-)")] = None,
     cores: Annotated[int, typer.Option(help="that preparation may use; methods run on one")] = available_cores(),
@@ -110,11 +121,12 @@ def selectors(
 
 @app.command()
 def table() -> None:
-    """Write the pages on experiments, trouble, quality, weighting, classifiers, states, selectors and seeds."""
+    """Write the pages on experiments, trouble, quality, weighting, classifiers, states, region, selectors and seeds."""
     from experiments import (  # matplotlib is not needed otherwise
         classifiers_page,
         page,
         quality_page,
+        region_page,
         seeds_page,
         solvers_page,
         states_page,
@@ -129,6 +141,7 @@ def table() -> None:
         solvers_page,
         classifiers_page,
         states_page,
+        region_page,
         selectors_page,
         seeds_page,
     )

@@ -21,10 +21,21 @@ from cryocore.errors import InputError
 from cryocore.log.rates import auc
 from cryocore.tables.io import write_json
 from cryocore.types import Bools, Floats
+from cryocore.validate.metrics import truth_map_metrics
 from experiments.cases import Case
-from experiments.comparisons import Run, best, measured, oracle_score, with_areas
+from experiments.comparisons import Run, best, measured, oracle_score, summary, with_areas
 from experiments.runs import configuration, fingerprint, locked
-from experiments.selectors.methods import Cost, Method, Missing, call, choices_of, read_methods, scores_of, setup
+from experiments.selectors.methods import (
+    Cost,
+    Method,
+    Missing,
+    call,
+    choices_of,
+    placed,
+    read_methods,
+    scores_of,
+    setup,
+)
 from experiments.selectors.sets import WORK, as_run, places, prepare, read_sets
 
 STORE = ROOT / "benchmarks" / "results" / "selectors"
@@ -130,6 +141,8 @@ def measured_method(method: Method, run: Run, ids: Any, size: dict[int, int], ho
     said: Values = {"cost": {"cpu_s": round(total.cpu_s, 1), "gib": round(total.gib, 2)}}
     said["scores"] = {name: of_score(run, values, size) for name, values in scores.items()}
     choices = [worth(run, own) for own in weights]
+    if method.maps:
+        choices.append(worth_of_maps(run, placed(method.maps, named)))
     if choices:
         said["own"] = max(choices, key=lambda choice: choice["area"])
     return said
@@ -150,6 +163,13 @@ def worth(run: Run, weights: Floats) -> Values:
     mean over shells."""
     found = with_areas(measured(run, weights))
     return {"n": found["n"], "right": found["correct_rate"], "area": found["fsc_truth_area"]}
+
+
+def worth_of_maps(run: Run, folder: Path) -> Values:
+    """The same of half maps of all particles, each weighted as a program does."""
+    found = truth_map_metrics(folder, run.true_map)
+    everything = summary(run, np.ones(len(run.half), dtype=bool))
+    return {"n": everything["n"], "right": everything["correct_rate"], "area": round(found["fsc_truth_area"], 6)}
 
 
 def headline(said: Values) -> str:

@@ -46,6 +46,7 @@ class Method:
     ``scores`` : name -> ``file`` and ``column``; ``better: lower`` where small values are good, else ``higher``
     ``weights`` : ``file`` and ``column`` or ``columns`` of its own choice, if it makes one; 0 is left out. The best of
         several is reported, by the truth
+    ``maps`` : folder of the half maps that it makes itself, half1.mrc and half2.mrc, where they are more than a choice
     ``needs``, ``setup`` : a program, and the shell command that installs it below ``{programs}``
     ``after`` : a method that it goes on from, whose cost is added
     """
@@ -57,6 +58,7 @@ class Method:
     scores: dict[str, dict[str, str]]
     about: str = ""
     weights: dict[str, Any] = field(default_factory=dict)
+    maps: str = ""
     needs: str = ""
     setup: str = ""
     after: str = ""

@@ -51,8 +51,9 @@ junk, where it does not say otherwise. 1,500 particles a set.
 NOT_HERE = """\
 ## What is not here
 
-CryoSieve's own program (a GPU), cisTEM's weights by score (no package), cryoSPARC's scale and error (no such columns in
-simulated files), and JANAS' trial reconstructions by local resolution: here every program is told how many to keep.
+The programs of CryoSieve (a GPU) and cisTEM (no package) themselves, cryoSPARC's scale and error (no such columns in
+simulated files; of a run that has them they are scores of the log), and JANAS' trial reconstructions by local
+resolution: here every program is told how many to keep.
 Sets, measures and calls were chosen by the authors of one of the programs; corrections of a method's file are welcome.
 RELION's numbers are made for other ends: its log-likelihood holds what noise an image has.
 """

@@ -60,6 +60,7 @@ def test_commands_name_only_places_that_there_are(tmp_path: Path, monkeypatch: p
     for found in read_methods():
         found.command.format_map(given)
         found.setup.format_map(given)
+        found.maps.format_map(given)
         for where in [*found.scores.values(), *([found.weights] if found.weights else [])]:
             where["file"].format_map(given)
 

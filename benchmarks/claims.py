@@ -4,8 +4,10 @@
 
 A page that is written from results has to be what they give, word for word. A result counts as old where code that it
 was made by, or that measures it, means something else now than at the commit that last changed it: comments and
-documentation do not count (:mod:`cryocore.workflow.meaning`). A page is as old as the oldest of its results. Results
-are committed with the code that made them, or they pass for younger. ``--pages`` leaves the second question out.
+documentation do not count (:mod:`cryocore.workflow.meaning`). A page is as old as the oldest of its results, or as
+the last commit at which a sample of them, measured again, gave the same numbers (``python -m benchmarks.again``).
+Results are committed with the code that made them, or they pass for younger. ``--pages`` leaves the second question
+out.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from importlib import import_module
 from io import BytesIO
 from pathlib import Path
 
+from benchmarks import again
 from benchmarks.validation.common import ROOT
 from cryocore.markdown import table
 from cryocore.workflow.provenance import code_version
@@ -140,11 +143,17 @@ def differs(claim: Claim) -> bool:
 
 
 def measured_at(claim: Claim) -> tuple[str, str] | None:
-    """Commit and date of the last change of its oldest result; None where none is committed."""
+    """Commit and date of the last change of its oldest result, or later when a sample gave the same numbers again
+    (:mod:`benchmarks.again`); None where none is committed."""
     files = git("ls-files", "--", f":(glob)benchmarks/results/{claim.pattern}").splitlines()
     changes = [git("log", "-1", "--format=%ct %h %cs", "--", file).split() for file in files]
-    _, commit, date = min(changes, key=lambda change: int(change[0]), default=("", "", ""))
-    return (commit, date) if commit else None
+    made, commit, date = min(changes, key=lambda change: int(change[0]), default=("", "", ""))
+    if not commit:
+        return None
+    confirmed = again.recorded().get(claim.page)
+    if confirmed is None or int(git("log", "-1", "--format=%ct", confirmed["commit"])) < int(made):
+        return commit, date
+    return confirmed["commit"], f"{confirmed['date']}, {len(confirmed['results'])} again"
 
 
 def changed_since(commit: str, code: tuple[str, ...]) -> list[str]:

@@ -1,8 +1,8 @@
-"""cisTEM's weights by score as a program of its own: ``python -m experiments.selectors.cistem HOME LOG OUT``.
+"""cisTEM's weights by score as a program of its own: ``python -m experiments.selectors.cistem HOME OUT``.
 
 A particle whose score lies s below the mean is weighted by exp(-c s g² / 4) at frequency g, in numerator and
 denominator of the map, with c 2 Å² by default and scores in percent (Grant, Rohou & Grigorieff 2018, eLife 7, e35383;
-Grigorieff 2007, J. Struct. Biol. 157, 117). The score here is the correlation that the log of one pass has.
+Grigorieff 2007, J. Struct. Biol. 157, 117). The score is that of :func:`experiments.quality.cistem_scores`.
 """
 
 from __future__ import annotations
@@ -19,24 +19,23 @@ from cryocore.geometry.symmetry import point_group
 from cryocore.imaging.accumulate import accumulate, symmetrise
 from cryocore.imaging.grid import FourierGrid, FourierSums
 from cryocore.imaging.solve import Solver
+from cryocore.log.rounds import find_rounds
 from cryocore.maps.mrc import write_map
 from cryocore.reconstruct.stage import sums_grid
 from cryocore.tables.io import copy_file, write_table
 from cryocore.tables.particles import Particles
 from cryocore.types import Floats
 from experiments.comparisons import Run
-from experiments.selectors.methods import column_of
+from experiments.quality import CISTEM_ANGSTROM2, cistem_scores
 from experiments.selectors.sets import as_run
-
-SCORE, CONSTANT_ANGSTROM2 = "ncc", 2.0
 
 
 def main() -> None:
     """Write the score of each particle, and the half maps with its weights."""
-    home, log, out = map(Path, sys.argv[1:])
+    home, out = map(Path, sys.argv[1:])
     with as_run(home, read_config(home / "config.yaml"), 1) as (run, _):
         data = Particles.read(run.particles)
-        score = 100.0 * column_of(log, SCORE, data.ids)
+        score = cistem_scores(find_rounds(run.results)[0])
         write_table(out / "scores.parquet", pa.table({"particle_id": data.ids, "score": score}))
         grid = sums_grid(data, run.config.reconstruct)
         solver = Solver(weighted(run, data, score, grid), point_group(run.config.symmetry))
@@ -47,7 +46,7 @@ def main() -> None:
 
 def weighted(run: Run, data: Particles, score: Floats, grid: FourierGrid) -> FourierSums:
     """Sums of w C y and w C²: those of images with the envelope w, and with its root."""
-    bfactor = CONSTANT_ANGSTROM2 * (score.mean() - score)
+    bfactor = CISTEM_ANGSTROM2 * (score.mean() - score)
     group, ones = point_group(run.config.symmetry), np.ones(len(data), dtype=np.float32)
     sums = []
     for share in (1.0, 0.5):

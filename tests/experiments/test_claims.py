@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from benchmarks import claims
+from benchmarks import again, claims
 from benchmarks.claims import CLAIMS, Claim, changed_since, differs, main, measured_at
 
 
@@ -87,3 +88,44 @@ def test_a_page_changed_by_hand_is_told(
     for arguments in ((), ("--pages",)):
         status, text = told(monkeypatch, capsys, *arguments)
         assert status == 1 and "NOT what they give" in text
+
+
+def test_what_is_measured_again_and_the_same_is_as_young_as_the_code(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored = checkout / "benchmarks/results/mine/a.json"
+    values = {"value": [1.0, {"deep": 2}], "date": "then", "seconds": 1.0}
+    stored.write_text(json.dumps(values))
+    commit(checkout)
+    (checkout / "cryocore" / "part.py").write_text("value = 2\n")
+    commit(checkout)
+    assert told(monkeypatch, capsys)[0] == 1
+    gives = {**values, "date": "now", "seconds": 9.0}
+    sample = again.Sample(("a",), lambda names, store: (store / f"{names[0]}.json").write_text(json.dumps(gives)))
+    monkeypatch.setattr(again, "ROOT", checkout)
+    monkeypatch.setattr(again, "RECORD", checkout / "again.json")
+    monkeypatch.setattr(again, "SAMPLES", {"mine": ("mine", sample)})
+    head = claims.git("log", "-1", "--format=%h")
+    gives["value"] = [1.0, {"deep": 2.001}]
+    assert not again.again("mine", head)
+    assert "a/value/1/deep: 2, and 2.001 again" in capsys.readouterr().out
+    assert again.recorded() == {}
+    gives["value"] = [1.00001, {"deep": 2}]
+    assert again.again("mine", head)
+    assert again.recorded()["mine"]["results"] == ["a"]
+    status, text = told(monkeypatch, capsys)
+    assert status == 0 and f"{head} " in text and "1 again" in text
+
+
+def test_samples_are_results_that_there_are() -> None:
+    assert set(again.SAMPLES) <= {claim.page for claim in CLAIMS}
+    for folder, sample in again.SAMPLES.values():
+        for name in sample.names:
+            assert (claims.RESULTS / folder / f"{name}.json").exists()
+
+
+def test_values_that_differ() -> None:
+    stored = {"a": 1.0, "b": None, "c": [1, 2], "gone": 1, "m": {"skipped": "not here"}}
+    found = {"a": 1.0001, "b": 2.0, "c": [1], "new": 1, "m": {"scores": 1}}
+    said = list(again.differences(stored, found))
+    assert [text.split(":")[0] for text in said] == ["/b", "/c", "/gone", "/new"]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -84,3 +87,29 @@ def test_configurations_are_accepted(page: Path) -> None:
         values = yaml.safe_load(block)
         if "run" in values:
             assert parse_config(values, file=page.name).run == values["run"]
+
+
+@pytest.fixture(scope="module")
+def transcripts() -> Any:
+    """The module of docs/ that compares what pages show with what commands print."""
+    spec = spec_from_file_location("transcripts", ROOT / "docs" / "transcripts.py")
+    assert spec is not None and spec.loader is not None
+    sys.modules["transcripts"] = module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_transcripts_are_of_the_demo(transcripts: Any) -> None:
+    found = [t for page in PAGES for t in transcripts.transcripts(page)]
+    assert len(found) >= 4
+    assert all(t.command.startswith("cryocore ") and "results/demo" in t.command for t in found)
+
+
+def test_what_is_printed_is_compared_line_by_line(transcripts: Any) -> None:
+    shown = ("kept 2,800", "...", "the end")
+    found = transcripts.Transcript(Path("page.md"), "cryocore x results/demo", shown)
+    assert transcripts.differences(found, ["kept  2,801", "more", "and more", "the end"]) == []
+    assert len(transcripts.differences(found, ["kept 2,900", "more", "an end"])) == 2
+    assert transcripts.differences(found, ["kept 2,800"])
+    for one, other, same in (("5.90 Å", "5.91 Å", True), ("5.90 Å", "6.20 Å", False), ("round 3", "round 4", False)):
+        assert transcripts.alike(one, other) is same

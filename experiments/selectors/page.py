@@ -48,6 +48,12 @@ junk, where it does not say otherwise. 1,500 particles a set.
 - *own choice*: what the program itself selects, or weighs; of several subsets the best by the truth.
 - Intervals are 95 % by Student's t over the seeds.
 """
+WHY = """\
+JANAS' rank within views is that of a particle among those of its view, counted from the best: on uneven views, which
+real ones are, the count says more of how many share the view than of the particle (*simulated, real views* has nothing
+else of the half-real sets). Choosing by it evens out the views. All other scores lose some hundredths to background,
+neighbours and spreads, and keep their order.
+"""
 NOT_HERE = """\
 ## What is not here
 
@@ -236,7 +242,7 @@ def order(rows: Sequence[Row], labels: dict[str, str], methods: dict[str, Method
         agreement = float(spearmanr(means[0], means[1]).statistic)
         text = f"Rank correlation of {len(names)} scores: {agreement:.2f}."
         parts += [f"### {labels[twin].split(',')[0]}", text, table(["AUC (rank)", "simulated", "half real"], lines)]
-    return ["## Simulated and half real", *parts] if parts else []
+    return ["## Simulated and half real", *parts, WHY.strip()] if parts else []
 
 
 def programs(found: Sequence[Values], methods: dict[str, Method]) -> list[str]:

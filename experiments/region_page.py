@@ -45,7 +45,8 @@ def write_page(*, page: Path = PAGE, store: Path = STORE) -> Path | None:
     if not found:
         return None
     with atomic_path(page) as temporary:
-        temporary.write_text(HEAD + "\n\n".join(section(snr, [v for v in found if v["snr"] == snr]) for snr in SNRS))
+        parts = [section(snr, [v for v in found if v["snr"] == snr]) for snr in SNRS]
+        temporary.write_text("\n\n".join([HEAD.strip(), *parts]) + "\n")
     return page
 
 
@@ -57,12 +58,12 @@ def section(snr: float, found: Sequence[Values]) -> str:
     best = {by: mean(max(v[by][s] for s in SCORES) for v in found) for by in BY}
     rival = mean(max(max(v[f"janas {by}"].values()) for by in ("whole", "mask")) for v in found)
     said = (
-        f"The best score of each set, in the mean: the region {best['region']:.3f}, the whole molecule "
+        f"The best score of each set, in the mean: the region {best['region']:.3f}, the whole molecule\n"
         f"{best['whole']:.3f}, JANAS with the better of both masks {rival:.3f}."
     )
     head = f"## Signal-to-noise ratio {snr:g}, {len(found)} sets"
-    parts = [head, said, table(["cryocore, by", *(f"`{s}`" for s in SCORES)], ours)]
-    return "\n\n".join([*parts, table(["JANAS, by", *widths], theirs)]) + "\n"
+    tables = table(["cryocore, by", *(f"`{s}`" for s in SCORES)], ours), table(["JANAS, by", *widths], theirs)
+    return "\n\n".join([head, said, *(made.strip() for made in tables)])
 
 
 def _cell(values: Sequence[float]) -> str:

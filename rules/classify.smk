@@ -11,6 +11,7 @@ rule classify:
         scores=LOG,
         subset=fitted,
         description=given_model(),
+        network=start_network(),
     output:
         probability=PROBABILITY,
         classifier=directory("<results>/round_{r}/classifier"),

@@ -206,6 +206,12 @@ def given_model():
     return given(str(Path(model) / "model.json"))
 
 
+def start_network():
+    """The network that a classifier goes on from, if the configuration names a folder of one."""
+    start = CONFIG.classify.start
+    return [] if start is None else given(str(Path(start) / "network.pt"))
+
+
 def before(file, has=lambda r: True):
     """The file of the round before, of the pattern ``file``; none for rounds that do not have one: ``has(r)`` is 0."""
 

@@ -15,6 +15,7 @@ from cryocore.tables.io import atomic_path, write_json
 
 FEW, FEW_OF_KIND, WEAK, OFF = 1000, 50, 0.8, 0.02
 """Particles, and of a kind, that are few; AUC that is weak; calibration error beyond chance worth a word."""
+TUNING_TITLE = "## Beside the start, and a model from scratch"
 FIGURES = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
@@ -36,6 +37,7 @@ def write_card(
     about: Mapping[str, Any],
     evaluation: Evaluation,
     comparison: Comparison | None = None,
+    tuning: Comparison | None = None,
     figures: Mapping[str, Figure] | None = None,
 ) -> None:
     """Write ``card.json``, ``card.md`` and the figures it shows.
@@ -46,23 +48,25 @@ def write_card(
     text; ``data`` and ``training``, tables of whatever is known (``run``, ``round``, ``box``, ``n``,
         ``share_by_kind``, ``snr``...). ``data.molecules``, a list, and ``data.planted``, whether truth is planted, make
         limits. All are optional.
+    tuning : a fine-tuned model beside its start as it is, and beside one from scratch
     """
     figures = figures or {}
     for name, figure in figures.items():
         save_both(figure, folder, name)
-    limits = limits_of(about, evaluation, comparison)
+    limits = limits_of(about, evaluation, comparison) + ([] if tuning is None else worth_of(tuning))
     write_json(
         folder / "card.json",
         {
             "about": dict(about),
             "evaluation": evaluation.as_dict(),
             "comparison": None if comparison is None else comparison.as_dict(),
+            "tuning": None if tuning is None else tuning.as_dict(),
             "limits": limits,
             "figures": sorted(figures),
         },
     )
     with atomic_path(folder / "card.md") as temporary:
-        temporary.write_text(card_text(about, evaluation, comparison, limits, list(figures)))
+        temporary.write_text(card_text(about, evaluation, comparison, limits, list(figures), tuning))
 
 
 def limits_of(about: Mapping[str, Any], evaluation: Evaluation, comparison: Comparison | None) -> list[str]:
@@ -114,6 +118,7 @@ def card_text(
     comparison: Comparison | None,
     limits: Sequence[str],
     figures: Sequence[str],
+    tuning: Comparison | None = None,
 ) -> str:
     """The card as Markdown."""
     lines = [f"# {about.get('name', 'Classifier')}", "", *_paragraph(about.get("purpose"))]
@@ -137,22 +142,43 @@ def card_text(
         rows = ((kind, f"{entry.n:,}", entry.auc) for kind, entry in evaluation.kinds.items())
         lines += [*table_lines(("kind of error", "particles", "AUC (95 %)"), rows), ""]
     if comparison is not None:
-        lines += ["## Beside the scores of the log", "", *_comparison(comparison), ""]
+        lines += ["## Beside the scores of the log", "", *_comparison(comparison, "score"), ""]
+    if tuning is not None:
+        lines += [TUNING_TITLE, "", *tuning_lines(tuning), ""]
     lines += ["## Limits", "", *(f"- {limit}" for limit in limits), ""]
     for name in figures:
         lines += [f"![{CAPTIONS.get(name, name)}]({name}.png)", ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _comparison(comparison: Comparison) -> list[str]:
+def worth_of(tuning: Comparison) -> list[str]:
+    """What fine-tuning is worth: a sentence for each model that it is compared with."""
+    sentences = []
+    for name, gain in tuning.gain.items():
+        word = "better than" if gain.low > 0.0 else "worse than" if gain.high < 0.0 else "not shown to differ from"
+        sentences.append(f"Fine-tuned, it is {word} {name}: AUC {_gain(gain)}.")
+    return sentences
+
+
+def tuning_lines(tuning: Comparison) -> list[str]:
+    """The table of a fine-tuned model beside what it is compared with."""
+    return [
+        *_comparison(tuning, "model"),
+        "",
+        "All are judged on the same particles, which the fine-tuned model and the one from scratch have not seen; the "
+        "start must not have learned from them either.",
+    ]
+
+
+def _comparison(comparison: Comparison, what: str) -> list[str]:
     order = sorted(comparison.gain, key=lambda name: -comparison.auc[name].value)
     rows = [(name, f"{comparison.n[name]:,}", comparison.auc[name], _gain(comparison.gain[name])) for name in order]
     first = ("classifier", f"{comparison.n['probability']:,}", comparison.auc["probability"], "")
     best = comparison.gain_over_best
     return [
-        *table_lines(("score", "particles", "AUC (95 %)", "classifier less score"), [first, *rows]),
+        *table_lines((what, "particles", "AUC (95 %)", f"classifier less {what}"), [first, *rows]),
         "",
-        f"Over whichever score is best ({comparison.best} here): {_gain(best)}.",
+        f"Over whichever {what} is best ({comparison.best} here): {_gain(best)}.",
     ]
 
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,8 +92,9 @@ def fit_ensemble(
     seed: int,
     folder: Path | None = None,
     device: str = "cpu",
+    start: Any = None,
 ) -> Ensemble:
-    """Fit an ensemble to a training set.
+    """Fit an ensemble to a training set; networks go on from ``start`` if there is one.
 
     Raises
     ------
@@ -118,6 +120,7 @@ def fit_ensemble(
                     folder=folder and folder / f"half{h}_fold{f + 1}",
                     name=name,
                     device=device,
+                    start=start,
                 )
             except InputError as error:
                 raise InputError(f"{name}: {error.problem}", setting="classify", fix="Give more particles") from None

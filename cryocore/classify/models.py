@@ -31,6 +31,7 @@ PENALTIES = (1.0, 10.0, 100.0, 1000.0)
 NEWTON: dict[str, Any] = {"solver": "newton-cholesky", "max_iter": 200}
 LARGEST = 30.0
 """Log odds beyond which a model is not believed."""
+GIVE = "Give a folder written by cryocore train"
 TRUSTED = ("sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",)
 
 
@@ -108,6 +109,7 @@ def fit_model(
     folder: Path | None = None,
     name: str = "",
     device: str = "cpu",
+    start: Any = None,
 ) -> Model:
     """Fit a model of a kind.
 
@@ -118,6 +120,7 @@ def fit_model(
     validation : (n,)  examples that decide when to stop, whole micrographs; the others are learned from
     folder : where a network keeps what an interrupted training continues from
     name : of the progress bar
+    start : a :class:`~cryocore.classify.network.Network` to go on from, for a network
 
     Raises
     ------
@@ -130,10 +133,10 @@ def fit_model(
     if kind == "cnn":
         from cryocore.classify.network import Training, fit  # torch is not needed otherwise
 
-        training = Training(settings.n_epochs, settings.patience, settings.batch_size, settings.learning_rate)
         weight, labels = balanced(correct, weight, learned), correct.astype(np.float32)
-        given: dict[str, Any] = {"seed": seed, "folder": folder, "name": name, "device": device}
-        return OnPictures(fit(examples.pictures, labels, weight, validation, settings=training, **given), device)
+        given: dict[str, Any] = {"seed": seed, "folder": folder, "name": name, "device": device, "start": start}
+        network = fit(examples.pictures, labels, weight, validation, settings=Training.of(settings), **given)
+        return OnPictures(network, device)
     if kind == "boosting":
         trees = boosted_trees(examples.features, correct, weight, validation, seed)
         return OnFeatures(trees, np.ones(len(examples.names)))
@@ -206,18 +209,29 @@ def load_model(folder: Path, device: str = "cpu") -> tuple[Model, dict[str, Any]
     ------
     InputError  if the folder holds none, or one that cannot be read without running code.
     """
-    fix = "Give a folder written by cryocore train"
+    about = read_about(folder)
+    return Scaled(_load(folder, about["kind"], device), *about["scale"]), about
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """The description of a model.
+
+    Raises
+    ------
+    InputError  if the folder holds none of this version.
+    """
+    file = folder / "model.json"
     try:
-        about: dict[str, Any] = json.loads((folder / "model.json").read_text())
+        about: dict[str, Any] = json.loads(file.read_text())
     except (OSError, ValueError) as error:
-        raise InputError(f"not a model ({why(error)})", file=folder / "model.json", fix=fix) from None
+        raise InputError(f"not a model ({why(error)})", file=file, fix=GIVE) from None
     valid = isinstance(about, dict) and about.get("format") == FORMAT and about.get("kind") in CLASSIFIERS
     if not valid or np.shape(about.get("scale", ())) != (2,):
-        raise InputError("not a model of this version", file=folder / "model.json", fix=fix)
-    return Scaled(_load(folder, about["kind"], fix, device), *about["scale"]), about
+        raise InputError("not a model of this version", file=file, fix=GIVE)
+    return about
 
 
-def _load(folder: Path, kind: str, fix: str, device: str) -> Model:
+def _load(folder: Path, kind: str, device: str) -> Model:
     if kind == "cnn":
         from cryocore.classify.network import Network
 
@@ -227,4 +241,4 @@ def _load(folder: Path, kind: str, fix: str, device: str) -> Model:
         return OnFeatures(**skops.io.load(file, trusted=list(TRUSTED)))
     except Exception as error:  # skops raises whatever its parts raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"the model cannot be read ({reason})", file=file, fix=fix) from None
+        raise InputError(f"the model cannot be read ({reason})", file=file, fix=GIVE) from None

@@ -11,7 +11,7 @@ import hashlib
 import math
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from torch import nn
 
 from cryocore.classify.attention import AttentionNet
 from cryocore.classify.evidence import BANDS, CELLS, PRODUCTS, Rows, evidence_by_chunk, turned
+from cryocore.config.classify import Classify
 from cryocore.log.rates import auc
 from cryocore.training import checkpoint
 from cryocore.training.scalars import Scalars
@@ -37,6 +38,8 @@ from cryocore.types import Floats
 
 FORMAT = "cryocore.classify.network 1"
 WEIGHT_DECAY, WARM_UP = 0.02, 0.05
+RATE, TUNING_RATE = 1e-3, 3e-4
+"""Learning rates, the highest of a training: from nothing, and from a network that has learned elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,13 @@ class Training:
     n_epochs: int = 40
     patience: int = 8
     batch_size: int = 64
-    learning_rate: float = 1e-3
+    learning_rate: float = RATE
+
+    @classmethod
+    def of(cls, settings: Classify) -> Training:
+        """As settings say, which leave the learning rate to whether there is a start."""
+        rate = settings.learning_rate or (RATE if settings.start is None else TUNING_RATE)
+        return cls(settings.n_epochs, settings.patience, settings.batch_size, rate)
 
 
 @dataclass(frozen=True)
@@ -62,10 +71,14 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Network:
-    """A trained network, and its training epoch by epoch."""
+    """A trained network, and its training epoch by epoch.
+
+    ``side`` : of the images that it has learned from, in pixels; None: not known
+    """
 
     net: AttentionNet
     history: tuple[Epoch, ...]
+    side: int | None = None
 
     def log_odds(self, images: Any, *, device: str = "cpu") -> Floats:
         """Log odds that particles are correct, at the share of correct ones (by weight) in the training.
@@ -84,7 +97,8 @@ class Network:
     def save(self, path: Path) -> None:
         """Write the weights and plain values, in one file."""
         state = {name: value.cpu() for name, value in self.net.state_dict().items()}
-        checkpoint.save(path, {"identity": FORMAT, "state": state, "history": [asdict(e) for e in self.history]})
+        history = [asdict(e) for e in self.history]
+        checkpoint.save(path, {"identity": FORMAT, "state": state, "history": history, "side": self.side})
 
     @classmethod
     def load(cls, path: Path) -> Network:
@@ -96,18 +110,23 @@ class Network:
         """
         if not path.is_file():
             raise InputError("the network does not exist", file=path, fix="Train it first")
-        other = InputError("not a network of this version", file=path, fix="Train it again")
+        other, fix = "not a network of this version", "Train it again"
         try:
             kept = checkpoint.load(path, FORMAT)
             if kept is None:
-                raise other
+                raise InputError(other, file=path, fix=fix)
             net = AttentionNet()
+            found, wanted = ({n: tuple(v.shape) for n, v in s.items()} for s in (kept["state"], net.state_dict()))
+            for name in sorted(found.keys() | wanted.keys()):
+                if found.get(name) != wanted.get(name):
+                    has = f"{name} is {found.get(name, 'absent')}, not {wanted.get(name, 'there')}"
+                    raise InputError(f"{other}: {has}", file=path, fix=fix)
             net.load_state_dict(kept["state"])
-            return cls(net.eval(), tuple(Epoch(**e) for e in kept["history"]))
+            return cls(net.eval(), tuple(Epoch(**e) for e in kept["history"]), kept.get("side"))
         except InputError:
             raise
         except (AttributeError, KeyError, RuntimeError, TypeError):
-            raise other from None
+            raise InputError(other, file=path, fix=fix) from None
 
 
 @dataclass(frozen=True)
@@ -141,10 +160,12 @@ def fit(
     folder: Path | None,
     name: str,
     device: str = "cpu",
+    start: Network | None = None,
 ) -> Network:
     """Train a network; the epoch with the lowest validation loss is what it keeps.
 
-    The same seed gives the same network on the same number of threads, after an interruption too.
+    The same seed gives the same network on the same number of threads, after an interruption too. From a ``start`` it
+    takes what that has learned, but location and scale of the evidence from its own images.
 
     Parameters
     ----------
@@ -155,6 +176,7 @@ def fit(
     folder : where checkpoints ``<name>.checkpoint.pt`` and curves are written, and 14 kB of evidence per image while it
         runs; None for a temporary one without checkpoints
     device : of torch, as ``cpu`` or ``cuda``
+    start : a trained network to go on from; None: from nothing
 
     Raises
     ------
@@ -177,8 +199,11 @@ def fit(
                 np.flatnonzero(validation),
                 device,
             )
-            wanted = checkpoint.identity(asdict(settings), seed, digest, labels.astype(np.int8), weights, validation)
-            return train(examples, settings, seed, place, name, wanted, with_curves=folder is not None)
+            before = None if start is None else weights_digest(start.net)
+            known = asdict(settings), seed, digest, before
+            wanted = checkpoint.identity(*known, labels.astype(np.int8), weights, validation)
+            net = train(examples, settings, seed, place, name, wanted, start, with_curves=folder is not None)
+            return replace(net, side=int(images.shape[-1]))
         finally:
             path.unlink(missing_ok=True)
 
@@ -215,12 +240,30 @@ def store_evidence(images: Any, path: Path, device: str) -> tuple[NDArray[np.flo
     return cells, digest.hexdigest()
 
 
+def weights_digest(net: AttentionNet) -> str:
+    """What tells one network from another, whatever else its file holds."""
+    digest = hashlib.sha256()
+    for name, value in sorted(net.state_dict().items()):
+        digest.update(name.encode() + value.cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
 def train(
-    examples: Examples, settings: Training, seed: int, folder: Path, name: str, wanted: str, *, with_curves: bool
+    examples: Examples,
+    settings: Training,
+    seed: int,
+    folder: Path,
+    name: str,
+    wanted: str,
+    start: Network | None = None,
+    *,
+    with_curves: bool,
 ) -> Network:
     """Epochs until the validation loss falls no more, from the checkpoint of the same problem if there is one."""
     torch.manual_seed(seed)
     net = AttentionNet().to(examples.device)
+    if start is not None:
+        net.load_state_dict(start.net.state_dict())
     size = settings.batch_size
     net.measure(lambda: (cells for cells, _, _ in examples.batches(examples.train, size)))
     optimiser = torch.optim.AdamW(net.parameters(), lr=settings.learning_rate, weight_decay=WEIGHT_DECAY)

@@ -15,18 +15,20 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from cryocore.classify.card import TUNING_TITLE, tuning_lines, worth_of
 from cryocore.classify.ensemble import calibration
-from cryocore.classify.evaluation import Evaluation, evaluate
+from cryocore.classify.evaluation import Comparison, Evaluation, compare, evaluate
 from cryocore.classify.evaluation_figures import evaluation_figures
 from cryocore.classify.evidence import LARGEST, SMALLEST
 from cryocore.classify.export import read_stack
 from cryocore.classify.models import balanced
+from cryocore.classify.start import AS_IT_IS, FROM_SCRATCH, from_scratch, start_of
 from cryocore.config.classify import Classify
 from cryocore.errors import InputError
 from cryocore.figures.look import save_both
 from cryocore.formats.stacks import mapped_images
 from cryocore.tables.io import atomic_path, write_json, write_table
-from cryocore.types import Bools, Rows
+from cryocore.types import Bools, Floats, Rows
 
 STREAM, PART = 44, 256
 
@@ -114,30 +116,24 @@ def train_plain(
     ------
     InputError  if the stacks do not fit, or there are too few images for the folds.
     """
-    from cryocore.classify.network import Training, fit  # torch is not needed otherwise
-
     images = open_residuals(correct, incorrect)
     label, n = images.correct, settings.n_folds
     if min(np.bincount(label, minlength=2)) < 3 * n:
         raise InputError(f"{n} folds need {3 * n} images of each kind at least", file=correct, fix="Give more images")
     fold = folds_of(label, n, seed)
-    training = Training(settings.n_epochs, settings.patience, settings.batch_size, settings.learning_rate)
-
-    def network(members: Rows, stopping: Bools, name: str) -> Any:
-        own = label[members]
-        weight = balanced(own, np.ones(len(own), dtype=np.float32), ~stopping)
-        given: dict[str, Any] = {"seed": seed, "folder": out_dir / "training" / name.replace(" ", "_"), "name": name}
-        return fit(images.take(members), own, weight, stopping, settings=training, device=device, **given)
-
-    raw = np.zeros(len(label))
-    for f in range(n):
-        seen, unseen = np.flatnonzero(fold != f), np.flatnonzero(fold == f)
-        found = network(seen, fold[seen] == (f + 1) % n, f"fold {f + 1} of {n}")
-        raw[unseen] = found.log_odds(images.take(unseen), device=device)
+    start = start_of(settings, images)
+    given: dict[str, Any] = {"start": start and start.network, "seed": seed, "device": device}
+    place = out_dir / "training"
+    raw = by_folds(images, fold, settings, place, **given)
     slope, intercept = calibration(raw, label, np.ones(len(label), dtype=np.float32))
     probability = expit(slope * raw + intercept)
-    result = evaluate(probability, label, groups=np.arange(len(label)).astype(str), seed=seed)
-    network(np.arange(len(label)), fold == 0, "final").save(out_dir / "network.pt")
+    judged: dict[str, Any] = {"groups": np.arange(len(label)).astype(str), "seed": seed}
+    result, tuning = evaluate(probability, label, **judged), None
+    if start is not None:
+        scratch = by_folds(images, fold, from_scratch(settings), place / "from_scratch", **{**given, "start": None})
+        others = {AS_IT_IS: start.network.log_odds(images, device=device), FROM_SCRATCH: scratch}
+        tuning = compare(probability, others, label, **judged)
+    trained(images, fold == 0, settings, place, "final", **given).save(out_dir / "network.pt")
     write_table(out_dir / "log_odds.parquet", pa.table({"correct": label, "log_odds": raw, "probability": probability}))
     for name, figure in evaluation_figures(result).items():
         save_both(figure, out_dir, name)
@@ -147,11 +143,41 @@ def train_plain(
         "side": images.shape[-1],
         "scale": [slope, intercept],
     }
-    write_json(out_dir / "card.json", {**about, "evaluation": result.as_dict()})
+    compared: dict[str, Any] = {}
+    if start is not None and tuning is not None:
+        compared = {"start": start.about(), "tuning": tuning.as_dict()}
+    write_json(out_dir / "card.json", {**about, "evaluation": result.as_dict(), **compared})
     with atomic_path(out_dir / "card.md") as temporary:
-        temporary.write_text(card(about, result, n))
+        temporary.write_text(card(about, result, n, tuning))
     log.info("%s written", out_dir)
     return result
+
+
+def by_folds(images: Residuals, fold: Rows, settings: Classify, folder: Path, **given: Any) -> Floats:
+    """Log odds ``(n,)`` of all images, each by a network that has not seen it; ``given`` is as :func:`trained` has it.
+
+    ``fold`` : (n,) from 0
+    """
+    n, found = int(fold.max()) + 1, np.zeros(len(fold))
+    for f in range(n):
+        seen, unseen = np.flatnonzero(fold != f), np.flatnonzero(fold == f)
+        network = trained(
+            images.take(seen), fold[seen] == (f + 1) % n, settings, folder, f"fold {f + 1} of {n}", **given
+        )
+        found[unseen] = network.log_odds(images.take(unseen), device=given["device"])
+    return found
+
+
+def trained(images: Residuals, stopping: Bools, settings: Classify, folder: Path, name: str, **given: Any) -> Any:
+    """A network that learns from all images but those ``stopping`` ``(n,)``, which say when to stop.
+
+    ``given`` : seed, device and start as :func:`cryocore.classify.network.fit` has them
+    """
+    from cryocore.classify.network import Training, fit  # torch is not needed otherwise
+
+    label, place = images.correct, folder / name.replace(" ", "_")
+    weight = balanced(label, np.ones(len(label), dtype=np.float32), ~stopping)
+    return fit(images, label, weight, stopping, settings=Training.of(settings), folder=place, name=name, **given)
 
 
 def folds_of(label: Bools, n: int, seed: int) -> Rows:
@@ -163,9 +189,10 @@ def folds_of(label: Bools, n: int, seed: int) -> Rows:
     return fold
 
 
-def card(about: dict[str, Any], result: Evaluation, n: int) -> str:
+def card(about: dict[str, Any], result: Evaluation, n: int, tuning: Comparison | None = None) -> str:
     """For people."""
     (_, false), (missed, _) = result.confusion
+    compared = [] if tuning is None else ["", TUNING_TITLE, "", *tuning_lines(tuning), "", *worth_of(tuning), ""]
     return f"""# Residual images, correct or not
 
 {result.n_correct:,} correct images of {about["correct"]}
@@ -178,4 +205,4 @@ Each was judged by a network that has not seen it ({n} folds).
 | accuracy | {result.accuracy} |
 | incorrect images called correct | {false:,} |
 | correct images called incorrect | {missed:,} |
-"""
+""" + "\n".join(compared)

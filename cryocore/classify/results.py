@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,18 @@ WHAT = {"logistic": "Logistic regression on features", "boosting": "Boosted tree
 
 
 def write_results(
-    out_dir: Path, scored: ScoredRound, training_set: TrainingSet, log_odds: Floats, about: dict[str, Any], folds: Folds
+    out_dir: Path,
+    scored: ScoredRound,
+    training_set: TrainingSet,
+    log_odds: Floats,
+    about: dict[str, Any],
+    folds: Folds,
+    others: Mapping[str, Floats] | None = None,
 ) -> Evaluation:
     """Write the card of an ensemble: what it says of its training set, each scored by a model that has not seen it.
 
-    Of training particles that are correct only as far as is known, those count that are probably correct.
+    Of training particles that are correct only as far as is known, those count that are probably correct. ``others``
+    are the log odds ``(n,)`` of models that a fine-tuned one is compared with.
     """
     known = ~training_set.correct | (training_set.weight > 0.5)
     rows = np.flatnonzero(known)
@@ -39,11 +47,13 @@ def write_results(
     given: dict[str, Any] = {"groups": examples.micrograph, "seed": scored.seed}
     evaluation = evaluate(share, correct, kinds=training_set.kinds[rows], **given)
     comparison = compare(share, scores_of(training_set, rows), correct, **given)
+    tuning = compare(share, {n: odds[rows] for n, odds in others.items()}, correct, **given) if others else None
     write_card(
         out_dir,
         about=described(scored, training_set, about, folds),
         evaluation=evaluation,
         comparison=comparison,
+        tuning=tuning,
         figures=evaluation_figures(evaluation, comparison),
     )
     return evaluation

@@ -11,12 +11,13 @@ import numpy as np
 import pyarrow as pa
 
 from cryocore.backend import Backend
-from cryocore.classify.ensemble import Folds, fit_ensemble, probability
+from cryocore.classify.ensemble import Folds, probability
 from cryocore.classify.example_images import ExampleImages
 from cryocore.classify.examples import Examples, examples_of
-from cryocore.classify.models import load_model
+from cryocore.classify.models import load_model, save_model
 from cryocore.classify.results import write_example_images, write_results
 from cryocore.classify.rounds import ScoredRound
+from cryocore.classify.start import fit_beside, start_of
 from cryocore.classify.training_set import make_training_set
 from cryocore.config.classify import Classify
 from cryocore.log.names import PROBABILITY
@@ -67,9 +68,12 @@ def classify(
         training_set = make_training_set(scored, settings)
         folds = Folds.of(scored.data.column("micrograph").astype(np.str_), settings.n_folds, seed)
         training: dict[str, Any] = {"folder": round_dir / TRAINING, "device": backend.device}
-        ensemble = fit_ensemble(settings.model, training_set, folds, settings, seed=seed, **training)
+        start = start_of(settings, training_set.examples.pictures)
+        about |= {} if start is None else {"start": start.about()}
+        ensemble, others = fit_beside(settings.model, training_set, folds, settings, start, seed=seed, **training)
         log_odds = ensemble.log_odds
-        write_results(out_dir, scored, training_set, log_odds(training_set.examples), about, folds)
+        save_model(out_dir, ensemble.models[1, 0], {**about, "scale": ensemble.scale[1]})  # for other runs
+        write_results(out_dir, scored, training_set, log_odds(training_set.examples), about, folds, others)
     example_images = ExampleImages()
     write_tables(out_table, scored_tables(scored, log_odds, about, example_images), classifier=about)
     write_example_images(out_dir, example_images)

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cryocore.classify.ensemble import Folds, fit_ensemble
+from cryocore.classify.ensemble import Folds
 from cryocore.classify.evaluation import Evaluation
 from cryocore.classify.examples import Examples
 from cryocore.classify.models import fit_model, save_model
 from cryocore.classify.results import write_results
 from cryocore.classify.rounds import ScoredRound
+from cryocore.classify.start import fit_beside, start_of
 from cryocore.classify.training_set import TrainingSet, make_training_set, true_training_set
 from cryocore.config.classify import Classify
 from cryocore.errors import InputError
@@ -70,11 +71,12 @@ def train(
     folds = Folds.of(training_set.examples.micrograph, settings.n_folds, seed)
     kind = settings.model
     training: dict[str, Any] = {"folder": out_dir / "training", "device": device}
-    ensemble = fit_ensemble(kind, training_set, folds, settings, seed=seed, **training)
+    start = start_of(settings, training_set.examples.pictures)
+    ensemble, others = fit_beside(kind, training_set, folds, settings, start, seed=seed, **training)
     slope, intercept = np.mean([ensemble.scale[h] for h in (1, 2)], axis=0).tolist()
     stopping = folds(training_set.examples) == 0
     given: tuple[Any, ...] = training_set.examples, training_set.correct, training_set.weight, stopping, settings
-    model = fit_model(kind, *given, seed=seed, **training, name="final")
+    model = fit_model(kind, *given, seed=seed, **training, name="final", start=start and start.network)
     about: dict[str, Any] = {
         "kind": kind,
         "labels": labels,
@@ -82,10 +84,12 @@ def train(
         "scale": [slope, intercept],
         "runs": [str(scored.directory.parent.name) for scored in rounds],
         "features": list(training_set.examples.names),
+        **({} if start is None else {"start": start.about()}),
     }
     save_model(out_dir, model, about)
     log.info("%s written", out_dir)
-    return write_results(out_dir, rounds[0], training_set, ensemble.log_odds(training_set.examples), about, folds)
+    log_odds = ensemble.log_odds(training_set.examples)
+    return write_results(out_dir, rounds[0], training_set, log_odds, about, folds, others)
 
 
 def joined(parts: Sequence[TrainingSet]) -> TrainingSet:

@@ -22,6 +22,10 @@ def train(
     ] = None,
     incorrect: Annotated[Path | None, typer.Option(help="And of incorrect ones, of the same side.")] = None,
     model: Annotated[str, typer.Option(help="logistic, boosting or cnn.")] = "logistic",
+    start: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a cnn to fine-tune: of cryocore train, or round_N/classifier of a run."),
+    ] = None,
     labels: Annotated[str, typer.Option(help="truth (of planted errors), planted, or probable.")] = "truth",
     number: Annotated[str, typer.Option("--round", help="Round of each run: last or a number.")] = "last",
     training_set: Annotated[int, typer.Option(help="Particles per half set and run to learn from.", min=50)] = 2000,
@@ -45,6 +49,8 @@ def train(
     `cryocore train results/a results/b --out models/both --labels planted`
 
     `cryocore train --correct res_corr.npy --incorrect res_wrong.npy --out models/residuals`
+
+    `cryocore train results/mine --labels planted --model cnn --start models/theirs --out models/tuned`
     """
     import json
 
@@ -58,7 +64,10 @@ def train(
     require_choice(model, CLASSIFIERS, "--model")
     require_choice(labels, ("truth", "planted", "probable"), "--labels")
     values = {"model": model, "n_training": training_set, "n_folds": folds, "image_size": image_size}
-    settings = checked(Classify, values if labels == "truth" else {**values, "labels": labels})
+    values |= {} if labels == "truth" else {"labels": labels}
+    values |= {} if start is None else {"start": str(start)}
+    values |= {"model": "cnn"} if correct is not None else {}
+    settings = checked(Classify, values)
     engine = get_backend(backend, threads=threads)
     if correct is not None and incorrect is not None and not runs:
         from cryocore.classify.plain import train_plain

@@ -17,6 +17,9 @@ class Classify(Section):
     """A classifier on residual images whose probability is one more score."""
 
     model: FileName = Field(default="none", description="none, logistic, boosting, cnn (needs torch), or a folder")
+    start: FileName | None = Field(
+        default=None, description="cnn: folder of a model to fine-tune; null: learn from nothing"
+    )
     labels: Literal["planted", "probable"] = Field(
         default="planted", description="errors made on purpose, or what is probably correct"
     )
@@ -32,11 +35,19 @@ class Classify(Section):
     n_epochs: int = Field(default=40, ge=1, le=999, description="cnn: passes over the training set, at most")
     patience: int = Field(default=8, ge=1, description="cnn: epochs without a lower loss to stop after")
     batch_size: int = Field(default=64, ge=2, description="cnn: images per step")
-    learning_rate: Positive = Field(default=1e-3, description="cnn: the highest one")
+    learning_rate: Positive | None = Field(
+        default=None, description="cnn: the highest one; null: 0.001, or 0.0003 from a start"
+    )
     errors: ErrorShares = Field(
         default=ErrorShares(wrong_pose=0.4, local_pose=0.2, wrong_shift=0.2, junk=0.2),
         description="planted: kinds and shares",
     )
+
+    @model_validator(mode="after")
+    def _networks_go_on(self) -> Classify:
+        if self.start is not None and self.model != "cnn":
+            raise ValueError("start: only a network goes on learning; set model to cnn, or leave start out")
+        return self
 
     @model_validator(mode="after")
     def _errors_to_learn(self) -> Classify:

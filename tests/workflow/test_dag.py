@@ -256,6 +256,27 @@ def test_a_classifier_comes_between_scores_and_selection(run: Workflow) -> None:
     assert "classify.model: elsewhere is none of" in run.snakemake("-n", "--configfile", name, check=False).stdout
 
 
+def test_a_classifier_learns_again_where_its_start_is_another_network(run: Workflow) -> None:
+    name = run.configure(**BASE, classify={"model": "cnn", "start": "theirs"})
+    refused = run.snakemake("-n", "--configfile", name, check=False).stdout
+    assert "theirs/network.pt: the configuration names this file, and it does not exist" in refused
+    network = run.work / "theirs" / "network.pt"
+    network.parent.mkdir()
+    network.write_text("weights")
+    for r in range(N + 1):
+        made = run.work / "results" / "demo" / f"round_{r}"
+        (made / "classifier").mkdir()
+        (made / "probability.parquet").write_text("probabilities")
+    run.snakemake("--touch", "--forceall", "--configfile", name)
+    assert run.jobs("--configfile", name) == set()
+    later = network.stat().st_mtime + 60
+    os.utime(network, (later, later))
+    assert run.jobs("--configfile", name) == set()
+    network.write_text("other weights")
+    os.utime(network, (later, later))
+    assert run.jobs("--configfile", name) >= {f"Round {r}: classifying" for r in range(N + 1)}
+
+
 STAR = {"star": "my particles.star"}
 
 

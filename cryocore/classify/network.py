@@ -28,12 +28,13 @@ except ImportError:
 
 from torch import nn
 
+from cryocore.classify import training_pictures as pictures
 from cryocore.classify.attention import AttentionNet
 from cryocore.classify.evidence import BANDS, CELLS, PRODUCTS, Rows, evidence_by_chunk, turned
 from cryocore.config.classify import Classify
 from cryocore.log.rates import auc
 from cryocore.training import checkpoint
-from cryocore.training.scalars import Scalars
+from cryocore.training.board import Board
 from cryocore.types import Floats
 
 FORMAT = "cryocore.classify.network 1"
@@ -131,8 +132,10 @@ class Network:
 
 @dataclass(frozen=True)
 class Examples:
-    """The evidence ``(n, PRODUCTS, BANDS, CELLS, CELLS)`` on disk, labels and weights ``(n,)``, which rows do what."""
+    """Images ``(n, 3, s, s)``, their evidence ``(n, PRODUCTS, BANDS, CELLS, CELLS)`` on disk, labels and weights
+    ``(n,)``, which rows do what."""
 
+    images: Any
     cells: NDArray[np.float32]
     labels: torch.Tensor
     weights: torch.Tensor
@@ -192,6 +195,7 @@ def fit(
             cells, digest = store_evidence(images, path, device)
             weight = weights / weights[~validation].mean()
             examples = Examples(
+                images,
                 cells,
                 torch.from_numpy(labels.astype(np.float32)),
                 torch.from_numpy(weight.astype(np.float32)),
@@ -278,13 +282,14 @@ def train(
         optimiser.load_state_dict(kept["optimiser"])
         schedule.load_state_dict(kept["schedule"])
         best, history = kept["best"], [Epoch(**e) for e in kept["history"]]
-    scalars = Scalars(folder / "tensorboard" / name, active=with_curves)
+    board = Board(folder / "tensorboard" / name, active=with_curves)
     with tqdm(total=settings.n_epochs, initial=len(history), desc=name, unit="epoch", disable=None) as bar:
         while not finished(history, settings):
             number = len(history)
             rate = float(optimiser.param_groups[0]["lr"])
             loss = run_epoch(net, examples, optimiser, schedule, size, (seed, number))
-            history.append(Epoch(number, loss, *validate(net, examples, size), rate))
+            odds = held_log_odds(net, examples, size)
+            history.append(Epoch(number, loss, *validated(odds, examples), rate))
             if best_epoch(history) == number:
                 best = {key: value.detach().clone() for key, value in net.state_dict().items()}
             state = {
@@ -296,10 +301,12 @@ def train(
                 "history": [asdict(e) for e in history],
             }
             checkpoint.save(path, state)
-            scalars.add(history[-1])
+            board.add(history[-1])
+            if board.shows(number, last=finished(history, settings)):
+                show(board, number, net, odds, examples)
             bar.set_postfix(loss=f"{loss:.3f}", validation=f"{history[-1].validation_loss:.3f}")
             bar.update()
-    scalars.close()
+    board.close()
     net.load_state_dict(best)
     return Network(net.cpu().eval(), tuple(history))
 
@@ -338,14 +345,28 @@ def run_epoch(
 
 
 @torch.no_grad()
-def validate(net: AttentionNet, examples: Examples, size: int) -> tuple[float, float]:
-    """Weighted cross-entropy and AUC of the validation images."""
+def held_log_odds(net: AttentionNet, examples: Examples, size: int) -> torch.Tensor:
+    """Log odds of the validation images."""
     net.eval()
-    parts = [(net.averaged(c), y, w) for c, y, w in examples.batches(examples.held, size)]
-    odds, labels, weights = (torch.cat(column).double().cpu() for column in zip(*parts, strict=True))
+    return torch.cat([net.averaged(cells) for cells, _, _ in examples.batches(examples.held, size)]).double().cpu()
+
+
+def validated(odds: torch.Tensor, examples: Examples) -> tuple[float, float]:
+    """Weighted cross-entropy and AUC of the validation images."""
+    labels, weights = (values[examples.held].double() for values in (examples.labels, examples.weights))
     losses = nn.functional.binary_cross_entropy_with_logits(odds, labels, reduction="none")
     area = auc(odds.numpy(), labels.numpy() > 0)
     return float((losses * weights).sum() / weights.sum()), math.nan if area is None else area
+
+
+def show(board: Board, number: int, net: AttentionNet, odds: torch.Tensor, examples: Examples) -> None:
+    """Pictures of an epoch: validation images that surprise, weights and answers; at first what the network sees."""
+    correct, held, log_odds = examples.labels.numpy() > 0, examples.held, odds.numpy()
+    weights = examples.weights.numpy()[held].astype(np.float64)
+    figures = {"most_surprising": pictures.surprise_figure(examples.images, correct, held, log_odds, weights)}
+    if number == 0:
+        figures["input"] = pictures.input_figure(examples.images, correct, examples.train)
+    board.add_pictures(number, figures, pictures.histograms(net, correct[held], log_odds))
 
 
 def finished(history: list[Epoch], settings: Training) -> bool:

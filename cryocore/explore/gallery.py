@@ -21,7 +21,8 @@ from cryocore.backend import Backend
 from cryocore.config.score import Score
 from cryocore.errors import InputError
 from cryocore.explore.left_out import TITLES
-from cryocore.figures.look import INK, save, style
+from cryocore.figures.look import save, style
+from cryocore.figures.tiles import caption_strip, draw_strip
 from cryocore.geometry.symmetry import point_group
 from cryocore.hashing import hashed_order
 from cryocore.imaging.cache import image_source
@@ -219,19 +220,10 @@ def drawing(strip: Strip, columns: int) -> Figure:
         )
         for ax, name, images in zip(axes, strip.panels, shown, strict=True):
             ends = CONTRAST_SD * float(np.std(images if name == "image" else strip.panels["low-passed"]))
-            side = images.shape[-1]
-            gap = max(side // 24, 1)
-            row = np.full((side, max(columns, 4) * (side + gap) - gap), np.nan)
-            for i, image in enumerate(images):
-                row[:, i * (side + gap) : i * (side + gap) + side] = image
-            ax.imshow(row, cmap="gray", vmin=-ends, vmax=ends, interpolation="nearest", origin="lower")
-            ax.set(yticks=[], xticks=[], ylabel=name)
-            ax.spines[:].set_visible(False)
+            draw_strip(ax, images, ends, max(columns, 4))
+            ax.set_ylabel(name)
             if ax is axes[0]:
-                centres = [i * (side + gap) + side / 2 for i in range(m)]
-                ax.set_xticks(centres, strip.captions, fontsize=7.5, color=INK)
-                ax.xaxis.tick_top()
-                ax.tick_params(axis="x", length=0)
+                caption_strip(ax, images, strip.captions)
         of = f"{m} of {strip.n:,} particles" if m < strip.n else f"{m} particles" if m > 1 else "one particle"
         figure.suptitle(f"{TITLES[strip.name]}, {of}", x=0.01, ha="left", fontsize=11.5, weight="bold")
         return figure

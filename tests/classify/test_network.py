@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import pickle
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +16,7 @@ from cryocore.classify.network import Network, Training, fit  # noqa: E402
 from cryocore.errors import InputError  # noqa: E402
 from cryocore.log.rates import auc  # noqa: E402
 from cryocore.training import checkpoint  # noqa: E402
+from tests.boards import recorded  # noqa: E402
 
 SHORT = Training(n_epochs=4, patience=4, batch_size=32, learning_rate=3e-3)
 ELEMENTS = [(turns, mirror) for turns in range(4) for mirror in (False, True)]
@@ -152,25 +151,21 @@ def test_an_interrupted_training_ends_with_the_same_network(network, tmp_path, m
     assert len(other.history) == 1 and not states_equal(other, network)
 
 
-def test_curves_are_written_where_tensorboard_is(tmp_path, monkeypatch):
-    written = []
-
-    class SummaryWriter:
-        def __init__(self, folder):
-            self.folder = folder
-
-        def add_scalar(self, name, value, epoch):
-            written.append((self.folder, name, value, epoch))
-
-        def flush(self):
-            pass
-
-        close = flush
-
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=SummaryWriter))
-    found = trained(tmp_path, settings=replace(SHORT, n_epochs=1))
-    folder = str(tmp_path / "tensorboard" / "network")
-    assert (folder, "validation_loss", found.history[0].validation_loss, 0) in written and len(written) == 5
+def test_curves_and_pictures_are_written_where_tensorboard_is(tmp_path, monkeypatch):
+    written = recorded(monkeypatch)
+    found = trained(tmp_path, settings=replace(SHORT, n_epochs=6, patience=6))
+    assert {entry[0] for entry in written.entries} == {str(tmp_path / "tensorboard" / "network")}
+    assert written.values("scalar", "validation_loss") == [e.validation_loss for e in found.history]
+    assert written.epochs("figure", "input") == [0]
+    assert written.epochs("figure", "most_surprising") == [0, 1, 2, 4, 5]
+    for name in ("weights/stem.0.weight", "probability/correct", "probability/incorrect"):
+        assert written.epochs("histogram", name) == [0, 1, 2, 4, 5]
+    layers = {name for _, kind, name, _, _ in written.entries if kind == "histogram" and name.startswith("weights/")}
+    assert layers == {f"weights/{n}" for n, _ in found.net.named_parameters() if n.endswith("weight")}
+    first, last = (written.values("histogram", "weights/stem.0.weight")[i] for i in (0, -1))
+    assert not torch.equal(first, last)
+    likely = written.values("histogram", "probability/correct")[-1]
+    assert len(likely) == 40 and likely.mean() > 0.5 > written.values("histogram", "probability/incorrect")[-1].mean()
 
 
 def test_training_ends_when_the_validation_loss_rises_and_keeps_the_best():

@@ -93,6 +93,13 @@ class Model:
         gain = torch.where(self.inside, (self.data + self.prior) / self.data.clamp(min=1e-30), 0.0)
         return from_spectrum(to_spectrum(maps) * gain, maps.shape[-1])
 
+    def smoothed(self, maps: torch.Tensor, weight: Floats) -> torch.Tensor:
+        """Maps ``(2, n, n, n)``, each shell of their transforms by a weight ``(shells,)``."""
+        inside = self.inside.cpu().numpy()
+        shell = np.where(inside, shell_index(maps.shape[-1]).T, 0)
+        gain = torch.from_numpy(np.where(inside, weight[shell], 0.0).astype(np.float32)).to(maps.device)
+        return from_spectrum(to_spectrum(maps) * gain, maps.shape[-1])
+
     def penalty(self, maps: torch.Tensor) -> torch.Tensor:
         """Half the sum of prior |X|² over all coefficients of each map, ``(2,)``."""
         power = self.prior * to_spectrum(maps).abs().square()

@@ -50,7 +50,7 @@ from cryocore.score.reference import Reference, make_reference
 from cryocore.tables.io import read_table, write_table
 from cryocore.tables.particles import ENVELOPE, UNCHANGED_SINCE, Particles, read_subset, unchanged_since
 from cryocore.training import checkpoint
-from cryocore.training.scalars import Scalars
+from cryocore.training.board import Board
 from cryocore.types import Floats, Floats32
 
 log = logging.getLogger(__name__)
@@ -58,6 +58,8 @@ log = logging.getLogger(__name__)
 N_BANDS = 24
 LEAST_SHARE = 0.02
 """Of signal in a half map, that its prior knows: the unknown stays well conditioned."""
+SLICE_SIDE = 256
+"""Pixels of a slice that TensorBoard shows, at most."""
 CHECKPOINT, PARTS = "checkpoint.pt", "batches"
 
 
@@ -201,7 +203,7 @@ def minimise(fit: Fit, ranks: Ranks, seed: int, out_dir: Path, identity: str) ->
     if found is not None:
         state.restore(found)
         log.info("continuing after epoch %d", len(state.history))
-    scalars = Scalars(out_dir / "tensorboard", active=ranks.first)
+    board = Board(out_dir / "tensorboard", active=ranks.first)
     hidden = None if ranks.first else True
     bar = tqdm(total=settings.n_epochs, initial=len(state.history), desc="solve", unit="epoch", disable=hidden)
     with bar:
@@ -218,12 +220,34 @@ def minimise(fit: Fit, ranks: Ranks, seed: int, out_dir: Path, identity: str) ->
             if ranks.first:
                 checkpoint.save(out_dir / CHECKPOINT, {"identity": identity, **state.dump()})
             epoch = state.history[-1]
-            scalars.add(epoch)
+            board.add(epoch)
+            if board.shows(number, last=finished(state.history, settings) is not None):
+                board.add_pictures(number, {"half_maps": central_slices(seen_maps(fit, state.both))})
             bar.update()
             bar.set_postfix(loss=f"{epoch.loss:.5g}", cross=f"{epoch.cross:.6g}")
-    scalars.close()
+    board.close()
     log.info("%d epochs: %s", len(state.history), why)
     return state, state.best if why == STOPPED else state.both
+
+
+def seen_maps(fit: Fit, unknown: torch.Tensor) -> Floats32:
+    """Half maps ``(2, n, n, n)`` without most of their noise: each shell by its FSC after the direct inversion."""
+    weight = fsc_weight(fit.start.curves.corrected)
+    return np.asarray(fit.model.smoothed(fit.model.maps(unknown), weight).cpu().numpy())
+
+
+def central_slices(halves: Floats32) -> Floats32:
+    """Central slices of half maps ``(2, n, n, n)``, a half set in each row, across x, y and z: grey, 0 to 1.
+
+    The grey scale of a row is five standard deviations about 0.
+    """
+    n = halves.shape[-1]
+    middle, every = n // 2, slice(None, None, -(-n // SLICE_SIDE))
+    rows = []
+    for half in halves:
+        row = np.concatenate([s[every, every] for s in (half[..., middle], half[:, middle], half[middle])], axis=1)
+        rows.append(row / (10.0 * max(float(row.std()), 1e-30)) + 0.5)
+    return np.clip(np.concatenate(rows), 0.0, 1.0)
 
 
 def write_maps(fit: Fit, halves: Floats32, sampling: Sampling, padding: float, out_dir: Path) -> None:

@@ -49,6 +49,7 @@ from cryocore.simulate.stage import simulate  # noqa: E402
 from cryocore.tables.io import write_table  # noqa: E402
 from cryocore.tables.particles import QUALITY, Particles, read_quality, read_reasons  # noqa: E402
 from cryocore.training import checkpoint  # noqa: E402
+from tests.boards import recorded  # noqa: E402
 from tests.phantoms import BACKENDS, Blobs  # noqa: E402
 from tests.reconstruct.test_reconstruct import data_set  # noqa: E402
 
@@ -379,16 +380,46 @@ def test_an_interrupted_run_may_end_at_the_maps_it_had_before(
     np.testing.assert_allclose(half_maps(broken), expected, atol=1e-3 * np.abs(expected).max())
 
 
+def test_tensorboard_shows_the_half_maps_as_they_become(
+    simulated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = recorded(monkeypatch)
+    out = solved(simulated, tmp_path / "out", n_epochs=4, tolerance=0.0, patience=None, ridge=0.0)
+    assert written.values("scalar", "loss") == pq.read_table(out / "epochs.parquet").column("loss").to_pylist()
+    assert written.epochs("image", "half_maps") == [0, 1, 2, 3]
+    shown, halves, truth = written.values("image", "half_maps"), half_maps(out), read_map(simulated / "true_map.mrc")[0]
+    assert not np.allclose(shown[0], shown[-1], atol=1e-3)
+    n = len(truth)
+
+    def like(grey: np.ndarray, volume: np.ndarray) -> float:
+        slices = np.concatenate([volume[..., n // 2], volume[:, n // 2], volume[n // 2]], axis=1)
+        return float(np.corrcoef(grey.ravel(), slices.ravel())[0, 1])
+
+    raw = stage.central_slices(halves)
+    for rows, half in zip((slice(n), slice(n, None)), halves, strict=True):
+        assert like(raw[rows], half) > 0.99
+        assert like(shown[-1][rows], half) > 0.7
+        assert like(shown[-1][rows], truth) > like(raw[rows], truth)
+
+
+def test_slices_of_large_maps_are_bounded() -> None:
+    large = np.random.default_rng(0).normal(size=(2, 258, 258, 258)).astype(np.float32)
+    large[0, 0, 0, 129] = 100.0
+    shown = stage.central_slices(large)
+    assert shown.shape == (258, 387) and shown[0, 0] == 1.0 and shown.min() > 0.0
+    assert stage.central_slices(np.zeros((2, 8, 8, 8), dtype=np.float32)).tolist() == np.full((16, 24), 0.5).tolist()
+
+
 def work(folder: Path, out: Path, killed: bool) -> None:
     """One of the processes that ``torchrun`` starts; killed after the second epoch, or not."""
-    add = stage.Scalars.add
+    add = stage.Board.add
 
-    def last_words(scalars: stage.Scalars, epoch: Epoch) -> None:
+    def last_words(board: stage.Board, epoch: Epoch) -> None:
         if killed and epoch.epoch == 1:
             os.kill(os.getpid(), signal.SIGKILL)
-        add(scalars, epoch)
+        add(board, epoch)
 
-    stage.Scalars.add = last_words  # type: ignore[method-assign]
+    stage.Board.add = last_words  # type: ignore[method-assign]
     with started_ranks(1) as ranks:
         solved(folder, out, ranks=ranks, n_epochs=4)
 

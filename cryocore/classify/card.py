@@ -15,7 +15,7 @@ from cryocore.tables.io import atomic_path, write_json
 
 FEW, FEW_OF_KIND, WEAK, OFF = 1000, 50, 0.8, 0.02
 """Particles, and of a kind, that are few; AUC that is weak; calibration error beyond chance worth a word."""
-TUNING_TITLE = "## Beside the start, and a model from scratch"
+TUNING_TITLE = "## Beside the start, and one from scratch"
 FIGURES = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",

@@ -192,7 +192,10 @@ def folds_of(label: Bools, n: int, seed: int) -> Rows:
 def card(about: dict[str, Any], result: Evaluation, n: int, tuning: Comparison | None = None) -> str:
     """For people."""
     (_, false), (missed, _) = result.confusion
-    compared = [] if tuning is None else ["", TUNING_TITLE, "", *tuning_lines(tuning), "", *worth_of(tuning), ""]
+    compared = list[str]()
+    if tuning is not None:
+        worth = [f"- {sentence}" for sentence in worth_of(tuning)]
+        compared = ["", TUNING_TITLE, "", *tuning_lines(tuning), "", *worth, ""]
     return f"""# Residual images, correct or not
 
 {result.n_correct:,} correct images of {about["correct"]}

@@ -16,7 +16,7 @@ from cryocore.config.classify import Classify
 from cryocore.errors import InputError
 from cryocore.types import Floats
 
-AS_IT_IS, FROM_SCRATCH = "the start as it is", "from scratch"
+AS_IT_IS, FROM_SCRATCH = "the start as it is", "one from scratch"
 SAMPLE, FAR, LEAST = 256, 4.0, 0.001
 """Images that are looked at; the factor in a band's mean square beyond which they are normalised otherwise; and the
 share of the power in all bands below which a band says nothing of that."""

@@ -155,7 +155,7 @@ def test_two_stacks_are_set_beside_the_start_and_beside_nothing(tmp_path: Path) 
     assert area[FROM_SCRATCH] == alone["evaluation"]["auc"]["value"] < area["probability"]
     assert "start" not in alone
     text = (tmp_path / "tuned" / "card.md").read_text()
-    assert "| from scratch | 48 |" in text and "Fine-tuned, it is " in text
+    assert "| one from scratch | 48 |" in text and "- Fine-tuned, it is " in text
 
 
 def test_the_classifier_of_a_run_is_a_start_for_another(folder: Path, scored: ScoredRound, tmp_path: Path) -> None:

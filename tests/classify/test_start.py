@@ -20,6 +20,7 @@ from cryocore.classify.plain import open_residuals, train_plain  # noqa: E402
 from cryocore.classify.rounds import ScoredRound  # noqa: E402
 from cryocore.classify.start import AS_IT_IS, FROM_SCRATCH, Start, from_scratch, start_of  # noqa: E402
 from cryocore.classify.train import train  # noqa: E402
+from cryocore.classify.training_set import make_training_set  # noqa: E402
 from cryocore.config.classify import Classify  # noqa: E402
 from cryocore.config.run import parse_config  # noqa: E402
 from cryocore.errors import InputError  # noqa: E402
@@ -170,6 +171,10 @@ def test_the_classifier_of_a_run_is_a_start_for_another(folder: Path, scored: Sc
     card = json.loads((tmp_path / "classifier" / "card.json").read_text())
     assert set(card["tuning"]["gain"]) == {AS_IT_IS, FROM_SCRATCH}
     assert card["about"]["training"]["start"] == known["start"]
+    judged = make_training_set(scored, settings)
+    rows = np.flatnonzero(~judged.correct | (judged.weight > 0.5))
+    odds = Start.read(theirs).network.log_odds(judged.examples.take(rows).pictures)
+    assert card["tuning"]["auc"][AS_IT_IS]["value"] == pytest.approx(auc(odds, judged.correct[rows]), abs=1e-3)
     assert sum(limit.startswith("Fine-tuned, it is ") for limit in card["limits"]) == 2
     train([scored], settings, "planted", tmp_path / "model", seed=0)
     about = load_model(tmp_path / "model")[1]

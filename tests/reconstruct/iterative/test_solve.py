@@ -399,7 +399,7 @@ def test_tensorboard_shows_the_half_maps_as_they_become(
     for rows, half in zip((slice(n), slice(n, None)), halves, strict=True):
         assert like(raw[rows], half) > 0.99
         assert like(shown[-1][rows], half) > 0.7
-        assert like(shown[-1][rows], truth) > like(raw[rows], truth)
+        assert like(shown[-1][rows], truth) > like(raw[rows], truth) + 0.1
 
 
 def test_slices_of_large_maps_are_bounded() -> None:

@@ -20,11 +20,12 @@ from cryocore.imaging.image_geometry import ImageGeometry
 from cryocore.imaging.prepare import prepare
 from cryocore.imaging.slices import project
 from cryocore.imaging.volumes import interpolation_factor
+from cryocore.maps.fsc import fsc, fsc_weight, shell_index
 from cryocore.score.bands import disc
 from cryocore.score.sums import Batch, predictions
 from cryocore.types import Floats, Floats32, Ints
 
-FINEST_ANGSTROM = 10.0
+FINEST_ANGSTROM = 8.0
 MOST_SHELLS = 16
 """Finer detail is left out: a part that is elsewhere shows well before."""
 PADDING = 2.0
@@ -83,6 +84,14 @@ def coarse_map(volume: Floats32, box: int) -> Floats32:
     part = spectrum[(slice(n // 2 - box // 2, n // 2 + box // 2),) * 3].copy()
     part[0], part[:, 0], part[:, :, 0] = 0.0, 0.0, 0.0
     return np.asarray(np.fft.fftshift(np.fft.ifftn(np.fft.ifftshift(part)).real) * (box / n) ** 3, dtype=np.float32)
+
+
+def signal_of(maps: Floats32) -> Floats32:
+    """Half maps ``(2, n, n, n)`` with as much of each shell as is signal, and the less noise."""
+    n = maps.shape[-1]
+    weight = fsc_weight(fsc(*maps)).astype(np.float32)[np.minimum(shell_index(n), n // 2)]
+    axes = (1, 2, 3)
+    return np.asarray(scipy.fft.irfftn(weight * scipy.fft.rfftn(maps, axes=axes), maps.shape[1:], axes))
 
 
 def grids_of(volumes: Floats32, grid: FourierGrid) -> NDArray[np.complex64]:

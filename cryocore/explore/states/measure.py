@@ -24,6 +24,7 @@ from cryocore.explore.states.images import (
     products,
     residual_parts,
     residuals,
+    signal_of,
 )
 from cryocore.explore.states.search import Mixture, excess, held_out_excess
 from cryocore.explore.states.templates import MASKED, Density, Template, templates
@@ -50,8 +51,8 @@ STEPS = 4
 STEP, HELD = 8, 168
 """Templates that are made and transformed at a time, and whose grids are held: each 1.6 MB at most. What pose, shift
 and defocus change in an image is found once for so many."""
-THRESHOLD = 2.33
-"""Standard errors of what is held out that chance reaches in less than one of 100 data sets."""
+THRESHOLD = 1.7
+"""Standard errors of what is held out that chance reaches in less than one of 20 data sets."""
 CHUNK = 10_000
 KEPT_RATIO = 0.8
 KEPT_ERRORS = 3.0
@@ -102,7 +103,7 @@ class Second:
 class States:
     """Whether the particles of a round are in more than one state.
 
-    ``standard_errors`` : by which images vary more than noise along the template that stands out most in others
+    ``standard_errors`` : by which images vary more than noise along the templates that stand out in others
     ``second`` : None where none is found
     """
 
@@ -249,10 +250,14 @@ class _Compared:
 
 @dataclass(frozen=True)
 class _Search:
-    """What is compared with what: maps ``(2, n, n, n)``, mask and map at low resolution, and the particles' weights."""
+    """What is compared with what: maps ``(2, n, n, n)``, mask and map at low resolution, and the particles' weights.
+
+    ``signal`` : the maps without what is noise in them, of which templates are made
+    """
 
     seen: Seen
     maps: Floats32
+    signal: Floats32
     mask: Floats32
     density: Density
     weight: Floats
@@ -278,7 +283,9 @@ class _Search:
         noise = [[np.inf if v is None else v for v in row] for row in seen.log.metadata["noise_power"]]
         density = Density.of(maps.mean(axis=0), mask, grid.pixel_size_angstrom, seen.comparison.group)
         factor = seen.log.values("noise_factor").astype(np.float64)
-        return cls(seen, maps, mask, density, weight, np.flatnonzero(known), factor, np.array(noise), grid)
+        return cls(
+            seen, maps, signal_of(maps), mask, density, weight, np.flatnonzero(known), factor, np.array(noise), grid
+        )
 
     @property
     def backend(self) -> Backend:
@@ -317,7 +324,7 @@ class _Search:
 
     def change(self, template: Template, half: int) -> Floats32:
         """A template for the particles of a half set, of the other's map."""
-        return template.of(self.maps[1 - half], self.seen.comparison.group)
+        return template.of(self.signal[1 - half], self.seen.comparison.group)
 
     def second(self, template: Template, chosen: Ints, left: Residuals, y: Floats, g: Floats) -> Second:
         """The second state along a template, from products of the chosen particles."""

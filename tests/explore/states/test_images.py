@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from cryocore.backend import get_backend
-from cryocore.explore.states.images import Residuals, coarse_map, grids_of, products, residual_parts, template_slices
+from cryocore.explore.states.images import (
+    Residuals,
+    coarse_map,
+    grids_of,
+    products,
+    residual_parts,
+    signal_of,
+    template_slices,
+)
 from cryocore.geometry.rotations import random_rotations
 from cryocore.imaging.accumulate import symmetrise
 from cryocore.imaging.grid import FourierGrid
@@ -55,6 +63,16 @@ def test_a_coarse_map_is_the_map_at_low_resolution() -> None:
     z, y, x = np.indices((24,) * 3) - 12
     expected = np.exp(-((x - 1.5) ** 2 + y**2 + (z + 1) ** 2) / 18.0)
     np.testing.assert_allclose(coarse_map(fine, 24), expected, atol=2e-3)
+
+
+def test_a_half_map_keeps_its_signal_and_loses_noise() -> None:
+    noisy = np.stack([blobs(), blobs()]) + np.random.default_rng(0).normal(0.0, 0.05, (2, 24, 24, 24)).astype(
+        np.float32
+    )
+    kept = signal_of(noisy)
+    before, after = (np.sum((part[0] - blobs()) ** 2) for part in (noisy, kept))
+    assert after < 0.3 * before
+    assert abs(np.sum(kept[0] * blobs()) / np.sum(blobs() ** 2) - 1) < 0.05
 
 
 def test_products_of_noise_have_the_variance_that_is_said(maps: Floats32) -> None:

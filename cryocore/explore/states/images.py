@@ -28,7 +28,7 @@ from cryocore.types import Floats, Floats32, Ints
 FINEST_ANGSTROM = 8.0
 MOST_SHELLS = 16
 """Finer detail is left out: a part that is elsewhere shows well before."""
-PADDING = 2.0
+PADDING = 1.5
 PROFILE_KNOTS = 5
 """Of the piecewise linear profile that a particle's signal may have over the shells."""
 TURNED_DEG = 3.0

@@ -28,7 +28,8 @@ class Insertion:
         self, grid: FourierGrid, backend: Backend, start: FourierSums | None = None, n_sets: Literal[1, 2] = 2
     ) -> None:
         self.grid, self.backend = grid, backend
-        n_bytes = 12 * n_sets * math.prod(grid.shape) + working_bytes(grid.box, grid.radius)
+        there = start is not None and start.backend is backend
+        n_bytes = working_bytes(grid.box, grid.radius) + (0 if there else 12 * n_sets * math.prod(grid.shape))
         what, fix = f"the sums of box {grid.box} at padding {grid.padding:.3g}", "Lower reconstruct.padding"
         backend.require_room(n_bytes, f"{what}, and maps of them,", f"{fix}, set reconstruct.max_resolution_angstrom")
         if start is None:

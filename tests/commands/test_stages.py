@@ -166,7 +166,7 @@ def test_rules_hand_over_every_file_that_a_stage_takes() -> None:
     for stage in stages:
         parameters = get_type_hints(getattr(import_module(f"cryocore.commands.stages.{stage}"), stage))
         files = {name for name, kind in parameters.items() if kind in (Path | None, list[Path] | None)}
-        # the model is a folder, of which the rule names a file; in the workflow the region of an audit is that of scores
+        # the model is a folder, of which the rule names a file; a region is for audits without the workflow
         assert files <= named[stage] | {"model"} | ({"region"} if stage == "audit" else set()), stage
 
 

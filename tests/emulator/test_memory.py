@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from cryocore.backend import get_backend
+from cryocore.backend.fourier_slabs import working_bytes
 from cryocore.errors import InputError
 from cryocore.imaging.grid import FourierGrid
 from cryocore.imaging.insertion import Insertion
@@ -38,6 +40,17 @@ def test_what_is_needed_and_what_is_free(monkeypatch: pytest.MonkeyPatch) -> Non
     require_room(GRID, backend)
     Insertion(GRID, backend)
     pack_voxels(grids, 2, GRID, backend)
+
+
+def test_sums_that_are_there_need_no_room_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend, grid = get_backend("cuda"), FourierGrid.of(64, 2.0, 2.0)
+    needed = 24 * math.prod(grid.shape) + working_bytes(grid.box, grid.radius)
+    used = backend.xp.cuda.runtime.memGetInfo()
+    monkeypatch.setenv("EMULATOR_MEMORY", str(used[1] - used[0] + needed + (1 << 20)))
+    sums = Insertion(grid, backend).sums()
+    Insertion(grid, backend, sums)
+    with pytest.raises(InputError, match="the sums of box 64"):
+        Insertion(grid, backend, sums.on(get_backend("cpu")))
 
 
 def test_a_stage_ends_with_it() -> None:

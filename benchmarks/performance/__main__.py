@@ -32,6 +32,7 @@ QUICK: Plan = {
     "particles": (1000, 2000, 5000, 10_000, 20_000),
     "scores": (1000, 10_000, 30_000),
     "scaling_boxes": (64, 96, 128, 192, 256, 512),
+    "large": (48, 100_000),
     "feeding": (256, 8000),
     "stages": ((128, 2000), (256, 2000), (512, 300)),
     "difference": (20_000, 100_000),
@@ -96,6 +97,7 @@ SECTIONS: dict[str, Callable[[Plan], Any]] = {
     "steps": lambda plan: measure_each("steps", plan["steps"], steps.measure),
     "scaling": lambda plan: scaling.measure(plan["particles"], plan["scores"], plan["scaling_boxes"], plan["repeats"]),
     "stages": lambda plan: measure_each("stages", plan["stages"], stages.measure),
+    "large": lambda plan: stages.measure(*plan["large"], audit=True),
     "feeding": lambda plan: {"box": plan["feeding"][0], "rates": feeding.measure(*plan["feeding"])},
     "difference": lambda plan: scaling.measure_difference(plan["difference"], plan["repeats"]),
 }

@@ -32,6 +32,7 @@ def page(record: Record) -> str:
         "steps": where_time_goes,
         "scaling": scaling_section,
         "stages": stages_section,
+        "large": large_section,
         "feeding": feeding_section,
         "difference": difference,
     }
@@ -157,6 +158,22 @@ def stages_section(record: Record) -> list[str]:
         ),
         "",
         *table_lines(["stage", *(f"box {row['box']}, {row['particles']:,} particles" for row in rows)], values),
+    ]
+
+
+def large_section(record: Record) -> list[str]:
+    """Every stage with many particles."""
+    found = record["large"]
+    rows = [[name, f"{found['cpu_seconds'][name]:,.0f}", f"{peak:,.0f}"] for name, peak in found["peak_mb"].items()]
+    return [
+        "",
+        "## Every stage with many particles",
+        *paragraph(
+            f"A run of {found['particles']:,} simulated particles of box {found['box']}, one selection, with the audit:",
+            "CPU seconds and peak MB. `look` draws particles and what is left out, and looks for a second state.",
+        ),
+        "",
+        *table_lines(["stage", "CPU seconds", "peak MB"], rows),
     ]
 
 

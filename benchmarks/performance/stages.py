@@ -1,4 +1,4 @@
-"""Every stage of a run and the memory it takes: the ordinary workflow, its processes watched."""
+"""Every stage of a run, its processor time and memory: the ordinary workflow, its processes watched."""
 
 from __future__ import annotations
 
@@ -17,33 +17,38 @@ INTERVAL_S = 0.05
 ROUNDS = 1
 
 
-def measure(box: int, n: int) -> dict[str, Any]:
-    """Peak memory in MB of each stage of a run of so many simulated particles, wrong ones among them."""
+def measure(box: int, n: int, **more: Any) -> dict[str, Any]:
+    """CPU seconds and peak memory in MB of each stage of a run of so many simulated particles; ``more`` of its
+    configuration."""
     simulate = {"molecule": "small", "n_particles": n, "box": box, "pixel_size_angstrom": PIXEL_ANGSTROM, "snr": 0.05}
     with tempfile.TemporaryDirectory(prefix="cryocore-performance-") as name:
         folder = Path(name) / "run"
-        command = prepare_workflow(folder, symmetry="C1", n_rounds=ROUNDS, input={"simulate": simulate})
+        command = prepare_workflow(folder, symmetry="C1", n_rounds=ROUNDS, input={"simulate": simulate}, **more)
         with (folder / "said.txt").open("w") as said:
             process = subprocess.Popen(command, cwd=folder, stdout=said, stderr=said)
-            peaks = watched(process)
+            seconds, peaks = watched(process)
         if process.returncode:
             raise RuntimeError(f"the run failed:\n{(folder / 'said.txt').read_text()[-2000:]}")
-    return {"box": box, "particles": n, "peak_mb": peaks}
+    return {"box": box, "particles": n, "cpu_seconds": seconds, "peak_mb": peaks}
 
 
-def watched(process: subprocess.Popen[bytes]) -> dict[str, float]:
-    """The largest memory of each stage until the workflow ends, in MB, in the order of their first start."""
+def watched(process: subprocess.Popen[bytes]) -> tuple[dict[str, float], dict[str, float]]:
+    """The CPU seconds of each stage until the workflow ends, to a few hundredths a process, and its largest memory in
+    MB, in the order of their first start."""
     peaks: dict[str, float] = {}
+    seconds: dict[tuple[str, int], float] = {}
     while process.poll() is None:
         for child in psutil.Process(process.pid).children(recursive=True):
             try:
-                stage, peak = stage_of(child), peak_mb(child.pid)
+                stage, peak, used = stage_of(child), peak_mb(child.pid), child.cpu_times()
             except (psutil.Error, OSError):
                 continue  # it ended meanwhile
             if stage:
                 peaks[stage] = max(peaks.get(stage, 0.0), peak)
+                seconds[stage, child.pid] = used.user + used.system
         time.sleep(INTERVAL_S)
-    return peaks
+    of_stage = {stage: round(sum(s for (name, _), s in seconds.items() if name == stage), 1) for stage in peaks}
+    return of_stage, peaks
 
 
 def stage_of(process: psutil.Process) -> str | None:

@@ -169,7 +169,7 @@ def large_section(record: Record) -> list[str]:
         "",
         "## Every stage with many particles",
         *paragraph(
-            f"A run of {found['particles']:,} simulated particles of box {found['box']}, one selection, with the audit:",
+            f"A run of {found['particles']:,} simulated particles of box {found['box']}, one selection and the audit:",
             "CPU seconds and peak MB. `look` draws particles and what is left out, and looks for a second state.",
         ),
         "",

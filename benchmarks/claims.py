@@ -151,7 +151,10 @@ def measured_at(claim: Claim) -> tuple[str, str] | None:
     if not commit:
         return None
     confirmed = again.recorded().get(claim.page)
-    if confirmed is None or int(git("log", "-1", "--format=%ct", confirmed["commit"])) < int(made):
+    try:
+        if confirmed is None or int(git("log", "-1", "--format=%ct", confirmed["commit"])) < int(made):
+            return commit, date
+    except subprocess.CalledProcessError:  # a commit that is not part of this history
         return commit, date
     return confirmed["commit"], f"{confirmed['date']}, {len(confirmed['results'])} again"
 

@@ -28,8 +28,8 @@ from cryocore.backend.cuda import LANES, OPTIONS, THREADS
 from cryocore.config.reconstruct import Reconstruct
 from cryocore.config.score import Score
 from cryocore.errors import InputError
+from cryocore.imaging.accumulate import require_room_of_maps
 from cryocore.imaging.grid import FourierGrid
-from cryocore.imaging.insertion import Insertion
 from cryocore.imaging.voxels import pack_voxels
 from cryocore.reconstruct import reconstruct
 from cryocore.reconstruct.iterative.stage import require_room as require_room_of_epochs
@@ -126,7 +126,7 @@ def device_gib(box: int) -> list[float]:
     density = np.broadcast_to(np.float32(1.0), (2, *coarse.shape))
     grid = FourierGrid.of(box, 1.0, 2.0)
     for ask in (
-        lambda: Insertion(grid, backend, n_sets=1 if is_large(grid) else 2),
+        lambda: require_room_of_maps(grid, 1 if is_large(grid) else 2, backend),
         lambda: pack_voxels([], 2, FourierGrid.of(box, 1.0, PADDING), backend, density),
         lambda: require_room_of_epochs(grid, backend),
     ):

@@ -1,8 +1,8 @@
 """What the documentation shows of the demo, beside what the commands print: ``python docs/transcripts.py [--write]``.
 
 A block that begins with ``$ cryocore`` and names ``results/demo`` is run. Words have to be the same; numbers may differ
-as rounding on another processor lets them. A line of dots stands for any lines. ``--write`` puts what is printed into
-the pages.
+as rounding on another processor lets them. One line of dots may stand for any lines. ``--write`` puts what is printed
+into the pages.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Transcript:
         with tempfile.TemporaryDirectory(prefix="cryocore-transcript-") as folder:
             (Path(folder) / "results").symlink_to(ROOT / "results")
             command = [sys.executable, "-m", *shlex.split(self.command)]
-            done = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+            done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, text=True, check=True)
         return [line.rstrip() for line in done.stdout.splitlines()]
 
     def with_dots(self, printed: Sequence[str]) -> list[str]:
@@ -100,8 +100,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             wrong += 1
             print(f"{page.relative_to(ROOT)}: {transcript.command}", *said, sep="\n")
             if write:
-                before, after = ("\n".join(lines) for lines in (transcript.shown, transcript.with_dots(printed)))
-                page.write_text(page.read_text().replace(before, after))
+                begins = f"```\n$ {transcript.command}\n"
+                lines = transcript.shown, transcript.with_dots(printed)
+                before, after = ("".join(f"{line}\n" for line in found) for found in lines)
+                page.write_text(page.read_text().replace(begins + before, begins + after))
     sys.exit(wrong > 0 and not write)
 
 

@@ -45,7 +45,8 @@ def write_page(*, page: Path = PAGE, store: Path = STORE) -> Path | None:
     if not found:
         return None
     with atomic_path(page) as temporary:
-        parts = [section(snr, [v for v in found if v["snr"] == snr]) for snr in SNRS]
+        by_snr = {snr: [v for v in found if v["snr"] == snr] for snr in SNRS}
+        parts = [section(snr, values) for snr, values in by_snr.items() if values]
         temporary.write_text("\n\n".join([HEAD.strip(), *parts]) + "\n")
     return page
 

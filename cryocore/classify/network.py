@@ -113,7 +113,10 @@ class Network:
             raise InputError("the network does not exist", file=path, fix="Train it first")
         other, fix = "not a network of this version", "Train it again"
         try:
-            kept = checkpoint.load(path, FORMAT)
+            try:
+                kept = checkpoint.load(path, FORMAT)
+            except InputError as error:
+                raise InputError(error.problem, file=path, fix="Give another, or train it again") from None
             if kept is None:
                 raise InputError(other, file=path, fix=fix)
             net = AttentionNet()

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryocore.backend import Backend, Kernel
+from cryocore.backend.fourier_slabs import working_bytes
 from cryocore.formats.stacks import Source, StackReader, batch_size, batches
 from cryocore.imaging.grid import FourierGrid, FourierSums
 from cryocore.imaging.image_geometry import ImageGeometry
-from cryocore.imaging.insertion import Insertion
+from cryocore.imaging.insertion import Insertion, require_room
 from cryocore.imaging.prepare import prepare
 from cryocore.tables.particles import Particles
 
@@ -33,6 +34,8 @@ def accumulate(
 
     ``n_sets`` : 1: the sums are those of both half sets together
     """
+    if start is None or start.backend is not backend:
+        require_room_of_maps(grid, n_sets, backend)
     insertion = Insertion(grid, backend, start, n_sets)
     frames = [ImageGeometry.of(optics, grid) for optics in particles.optics]
     half = particles.column("half").astype(np.int32) - 1 if n_sets == 2 else np.zeros(len(particles), dtype=np.int32)
@@ -43,6 +46,12 @@ def accumulate(
         batch = prepare(images, part, frames[int(part.column("optics_group")[0])], backend)
         insertion.add(batch, part.rotations, weights[chosen], half[chosen])
     return insertion.sums()
+
+
+def require_room_of_maps(grid: FourierGrid, n_sets: int, backend: Backend) -> None:
+    """Refuse sums that the device has no room for, or has none for what makes maps of them."""
+    working = working_bytes(grid.box, grid.radius)
+    require_room(grid, n_sets, backend, more_bytes=working, more=", and maps of them,")
 
 
 def symmetrise(sums: FourierSums, group: NDArray[np.float64]) -> FourierSums:

@@ -80,6 +80,9 @@ class FourierSums:
         """The same on the device of another backend."""
         if backend is self.backend:
             return self
+        n_bytes, fix = self.numerator.nbytes + self.denominator.nbytes, "Lower reconstruct.padding"
+        what, fix = f"the sums of box {self.grid.box}", f"{fix}, set reconstruct.max_resolution_angstrom"
+        backend.require_room(n_bytes, what, fix)
         arrays = (self.backend.to_host(a) for a in (self.numerator, self.denominator))
         numerator, denominator = (backend.to_device(a) for a in arrays)
         return replace(self, numerator=numerator, denominator=denominator, backend=backend)

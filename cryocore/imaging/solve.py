@@ -143,8 +143,8 @@ def own_divisor(sums: FourierSums, *, damped: bool = True) -> Floats32:
         mean = shell_means(sums.denominator[h], fine, backend)
         added = damping * np.append(mean, mean[-1]).astype(np.float32)[shells]
         inserted, of_map = _smooth(sums.denominator[h], fine, added, backend)
-        # where nothing is inserted, both are 0
-        inserted /= backend.xp.maximum(of_map, np.finfo(np.float32).tiny)
+        # sums from which particles were taken may be a little below 0 where none is left
+        inserted /= backend.xp.where(of_map > 0, of_map, np.float32(1.0))
         inserted /= np.float32(1.0 + damping)
         out.append(_floored(inserted, fine, backend))
     return np.stack(out)

@@ -77,7 +77,9 @@ def reconstruct(
     if mask is not None:
         read_mask(mask, grid.box, pixel)  # refused before the sums, not after them
     if sums_of_shards:
-        solved = solve_both(merged_sums(sums_of_shards, data, weights, grid).on(backend), group)
+        sums = merged_sums(sums_of_shards, data, weights, grid)
+        solved = solve_both(sums if is_large(grid) else sums.on(backend), group)
+        del sums
     else:
         source = image_source(cache, data, used_shells(data.optics, grid))
         keep = out_dir / "sums.npz" if settings.full_every > 1 else None

@@ -31,7 +31,7 @@ READING = {
     "local": "Half maps of all particles, of the list and of random lists are cut by the same soft spheres. The local "
     "resolution is where the FSC of such a window falls to 0.5; gains are those of its mean over the shells in use. "
     "Chance is what random lists differ by. A list of few particles may lose everywhere and still be the best of its "
-    "size.",
+    "size: that is not counted against it.",
     "noise": "Images keep their amplitudes and lose their phases beyond the cut. Scores, rules and rounds are those of "
     "the run. All that lies before the cut is taken out of the half maps before the mask is applied, so that the mask "
     "carries nothing over. A method that lets one half set see the other one makes them agree.",

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from cryocore.backend import get_backend
-from cryocore.backend.fourier_slabs import working_bytes
 from cryocore.errors import InputError
+from cryocore.imaging.accumulate import require_room_of_maps
 from cryocore.imaging.grid import FourierGrid
 from cryocore.imaging.insertion import Insertion
 from cryocore.imaging.voxels import pack_voxels
@@ -31,7 +31,7 @@ def test_what_is_needed_and_what_is_free(monkeypatch: pytest.MonkeyPatch) -> Non
     what = "the sums of box 40 at padding 2, and maps of them,"
     problem = rf"{what} need 0\.\d+ GiB of the GPU's memory, and 0\.00\d+ GiB are free"
     with pytest.raises(InputError, match=rf"{problem}\. Lower reconstruct\.padding, set reconstruct\.max_res"):
-        Insertion(GRID, backend)
+        require_room_of_maps(GRID, 2, backend)
     with pytest.raises(InputError, match="the half maps of box 40 need"):
         pack_voxels(grids, 2, GRID, backend)
     with pytest.raises(InputError, match="the iterative method at box 40 and padding 2 need"):
@@ -44,13 +44,15 @@ def test_what_is_needed_and_what_is_free(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_sums_that_are_there_need_no_room_again(monkeypatch: pytest.MonkeyPatch) -> None:
     backend, grid = get_backend("cuda"), FourierGrid.of(64, 2.0, 2.0)
-    needed = 24 * math.prod(grid.shape) + working_bytes(grid.box, grid.radius)
+    needed = 24 * math.prod(grid.shape)
     used = backend.xp.cuda.runtime.memGetInfo()
     monkeypatch.setenv("EMULATOR_MEMORY", str(used[1] - used[0] + needed + (1 << 20)))
     sums = Insertion(grid, backend).sums()
     Insertion(grid, backend, sums)
     with pytest.raises(InputError, match="the sums of box 64"):
         Insertion(grid, backend, sums.on(get_backend("cpu")))
+    with pytest.raises(InputError, match="the sums of box 64 need"):
+        sums.on(get_backend("cpu")).on(backend)
 
 
 def test_a_stage_ends_with_it() -> None:

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks import again, claims
@@ -125,7 +126,7 @@ def test_samples_are_results_that_there_are() -> None:
 
 
 def test_values_that_differ() -> None:
-    stored = {"a": 1.0, "b": None, "c": [1, 2], "gone": 1, "m": {"skipped": "not here"}}
-    found = {"a": 1.0001, "b": 2.0, "c": [1], "new": 1, "m": {"scores": 1}}
+    stored = {"a": 1.0, "b": None, "c": [1, 2], "gone": 1, "m": {"scores": 1}, "f": {"scores": 1}, "n": 1.0}
+    found = {"a": 1.0001, "b": 2.0, "c": [1], "new": 1, "m": {"skipped": "not here"}, "f": {"failed": "x"}, "n": np.nan}
     said = list(again.differences(stored, found))
-    assert [text.split(":")[0] for text in said] == ["/b", "/c", "/gone", "/new"]
+    assert [text.split(":")[0] for text in said] == ["/b", "/c", "/f/failed", "/f/scores", "/gone", "/n", "/new"]

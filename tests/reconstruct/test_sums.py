@@ -11,9 +11,10 @@ import pytest
 
 from cryocore.backend import get_backend, host
 from cryocore.errors import InputError
-from cryocore.geometry.rotations import random_rotations
+from cryocore.geometry.rotations import matrix_to_quaternion, random_rotations, rotations_by_angle
 from cryocore.imaging.accumulate import accumulate
 from cryocore.imaging.grid import FourierGrid, FourierSums
+from cryocore.imaging.solve import own_divisor
 from cryocore.maps.mrc import write_stack
 from cryocore.reconstruct.sums import merged_sums, read_sums, round_sums, worth_keeping, write_sums
 from cryocore.tables.io import write_table
@@ -132,3 +133,23 @@ def test_sums_of_other_particles_grids_or_broken_files_are_refused(tmp_path: Pat
     path.write_bytes(raw)
     with pytest.raises(InputError, match=r"sums\.npz.*cannot be read.*CRC"):
         read_sums(path, GRID)
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_what_is_left_of_particles_that_were_taken_away_is_divided_by_nothing(data: Particles, name: str) -> None:
+    """Near the poles of one view rounding leaves denominators about 0, of either sign."""
+    turns = rotations_by_angle(np.tile([0.0, 0.0, 1.0], (N, 1)), np.linspace(0.0, 350.0, N))
+    tilted = turns @ rotations_by_angle(np.tile([1.0, 0.0, 0.0], (N, 1)), np.linspace(-3.0, 3.0, N))
+    one_view = np.arange(N) < 0.8 * N
+    poses = matrix_to_quaternion(
+        np.where(one_view[:, None, None], tilted, random_rotations(N, np.random.default_rng(1)))
+    )
+    data = data.with_columns({f"quat_{c}": poses[:, i] for i, c in enumerate("wxyz")})
+    backend, ones = get_backend(name), np.ones(N, dtype=np.float32)
+    everything = accumulate(data, ones, GRID, backend)
+    left = accumulate(data, one_view - ones, GRID, backend, everything)
+    expected = own_divisor(accumulate(data, one_view.astype(np.float32), GRID, backend))
+    found = own_divisor(left)
+    known = expected > 1e-2 * expected.mean()
+    assert found.min() > 1e-9 * expected.max()
+    np.testing.assert_allclose(found[known], expected[known], rtol=1e-2)

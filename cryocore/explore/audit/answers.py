@@ -114,14 +114,18 @@ def local_answer(everything: Measured, listed: Measured, others: Sequence[Measur
     means = np.array([m.local_areas.mean() for m in others])
     sd = max(float(means.std(ddof=1)) * np.sqrt(2.0), 1e-9)
     gain = float(listed.local_areas.mean() - everything.local_areas.mean())
-    by_window = np.stack([m.local_areas for m in others]).std(axis=0, ddof=1) * np.sqrt(2.0)
+    by_window = np.sqrt(2.0 * np.stack([m.local_areas for m in others]).var(axis=0, ddof=1).mean())
     change = listed.local_areas - everything.local_areas
     better, worse = (float(np.mean(sign * change > 2.0 * by_window)) for sign in (1.0, -1.0))
     medians = [float(np.median(m.local_resolutions_angstrom)) for m in (everything, listed, *others)]
     verdict: Verdict = "undecided"
-    if abs(gain) > max(NEGLIGIBLE_AREA, SURE * sd):
-        verdict = "passed" if gain > 0 else "failed"
-    word = {"passed": "Yes", "failed": "No, it loses", "undecided": "Neither gained nor lost"}[verdict]
+    sure = abs(gain) > max(NEGLIGIBLE_AREA, SURE * sd)
+    word = "It neither gains nor loses"
+    if sure and gain > 0:
+        verdict, word = "passed", "Yes"
+    elif sure:
+        best_of_its_size = listed.local_areas.mean() > means.max() + sd
+        verdict, word = ("undecided", "It loses by being short") if best_of_its_size else ("failed", "No, it loses")
     windows = f"in {len(change)} windows of {window_angstrom:.0f} Å the median local resolution is"
     beside = f"with random lists of its size {min(medians[2:]):.2f} to {max(medians[2:]):.2f} Å"
     sentence = (

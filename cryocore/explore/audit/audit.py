@@ -33,7 +33,7 @@ from cryocore.maps.curves import FscCurves
 from cryocore.reconstruct.stage import read_mask
 from cryocore.score import score
 from cryocore.tables.particles import read_subset
-from cryocore.types import Bools
+from cryocore.types import Bools, Floats32
 
 NOTHING = "no particle is left out"
 
@@ -160,7 +160,7 @@ def audit(
     wanted = str(recommended_number(run_dir)) if number == "recommended" else number
     opened = open_maps(run_dir, wanted)
     first = FscCurves.read(run_dir / "round_0" / "fsc.parquet")
-    where = None if region is None else read_mask(region, opened.grid.box, opened.grid.pixel_size_angstrom)
+    where = None if region is None else region_within(region, opened)
     ruler = Ruler.of(opened, first, cut_angstrom=plan.cut_angstrom, seed=plan.seed, region=where)
     subset = run_dir / f"round_{opened.log.number}" / "subset.parquet"
     selected = read_subset(subset if subset.exists() else None, opened.data)[1]
@@ -175,6 +175,19 @@ def audit(
     log.info("ruler %s; parts in %s", ruler.digest, folder)
     found = asked.answers()
     return Audit(run_dir.absolute().name, opened.log.number, int(selected.sum()), len(selected), ruler, plan, found)
+
+
+def region_within(path: Path, opened: OpenRound) -> Floats32:
+    """The part of the run's mask that a region's mask holds.
+
+    Raises
+    ------
+    InputError  if it holds none of it.
+    """
+    region = read_mask(path, opened.grid.box, opened.grid.pixel_size_angstrom) * opened.mask
+    if region.max() <= 0.5:
+        raise InputError("the region lies outside of the run's mask", file=path, fix="Give a part of the molecule")
+    return region
 
 
 def within_words(kinds: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cryocore.backend import Backend
+from cryocore.backend import Backend, host
 from cryocore.explore.audit.local import Windows
 from cryocore.explore.open_maps import OpenRound
 from cryocore.formats.stacks import Source
@@ -236,7 +236,8 @@ class Lists:
         if 2 * np.count_nonzero(members) <= len(members):
             return self._add(members.astype(np.float32), None, progress)
         if self.everything is None:
-            self.everything = self._add(np.ones(len(members), dtype=np.float32), None, "all particles")
+            everything = self._add(np.ones(len(members), dtype=np.float32), None, "all particles")
+            self.everything = everything.on(host())  # a GPU may have room for one set
         if members.all():
             return self.everything
         kept = self.everything

@@ -82,9 +82,9 @@ def get_default_memory_pool() -> Any:
     return types.SimpleNamespace(free_bytes=lambda: 0)
 
 
-def maximum(first: Any, second: Any) -> ndarray:
-    """The larger of each pair of values."""
-    return compute(np.maximum, first, second)
+def where(condition: ndarray, first: Any, second: Any) -> ndarray:
+    """Values of the first array where a condition holds, else of the second."""
+    return compute(np.where, condition, first, second)
 
 
 def bincount(x: ndarray, weights: ndarray, minlength: int) -> ndarray:

@@ -278,7 +278,15 @@ def test_as_a_command(run: Path, asked: tuple[Audit, Path], tmp_path: Path, monk
     assert json.loads((tmp_path / "audit.json").read_text())["verdict"] == values["verdict"]
     again = CliRunner().invoke(app, ["audit", str(run), *few])
     assert again.exit_code == 0 and first.text in again.stdout
-    for wrong in (["--within", "colour"], ["--round", "7"], ["--region", "none.mrc"]):
+    corner = np.zeros((len(first.ruler.mask),) * 3, dtype=np.float32)
+    corner[:6, :6, :6] = 1.0
+    write_map(tmp_path / "corner.mrc", corner, first.ruler.grid.pixel_size_angstrom)
+    for wrong in (
+        ["--region", str(tmp_path / "corner.mrc")],
+        ["--within", "colour"],
+        ["--round", "7"],
+        ["--region", "none.mrc"],
+    ):
         refused = CliRunner().invoke(app, ["audit", str(run), *few, *wrong])
         assert refused.exit_code != 0 and isinstance(refused.exception, InputError)
 

@@ -72,3 +72,13 @@ def test_a_gain_counts_beyond_what_random_lists_differ_by(gain: float, verdict: 
     found = local_answer(one, replace(one, local_areas=one.local_areas + gain), others, 40.0)
     assert found.verdict == verdict
     assert "50 windows of 40 Å" in found.sentence
+
+
+def test_a_short_list_that_is_the_best_of_its_size_is_not_held_against() -> None:
+    rng = np.random.default_rng(0)
+    one = Measured(100, np.ones(4), 0.5, 8.0, rng.uniform(0.4, 0.6, 50), np.full(50, 8.0))
+    others = [replace(one, local_areas=one.local_areas - 0.2 + rng.normal(0.0, 0.004)) for _ in range(8)]
+    short = local_answer(one, replace(one, local_areas=one.local_areas - 0.1), others, 40.0)
+    assert short.verdict == "undecided"
+    assert short.sentence.startswith("It loses by being short")
+    assert local_answer(one, replace(one, local_areas=one.local_areas - 0.2), others, 40.0).verdict == "failed"

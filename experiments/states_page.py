@@ -16,6 +16,11 @@ from experiments.states import KINDS, SHARE, SHARES, SNR, SNRS, STORE, cases
 
 Values = dict[str, Any]
 
+HALF = 0.5
+GRID = """
+Standard errors, and in brackets the AUC of the log odds; a dash where no state is told. One set each. Of two halves
+either may be called the second.
+"""
 PAGE = ROOT / "docs" / "measurements" / "states.md"
 HEAD = f"""# States
 
@@ -53,7 +58,7 @@ def sections(found: Sequence[Values]) -> Iterator[str]:
         yield seeds_table(parts["seeds"])
     if parts["grid"]:
         yield "## By signal and share"
-        yield "Standard errors, and in brackets the AUC of the log odds; a dash where no state is told. One set each."
+        yield GRID.strip()
         for kind in KINDS:
             yield grid_table(kind, [v for v in parts["grid"] if v["second_state"] == kind])
     if parts["trouble"]:
@@ -112,4 +117,7 @@ def _cell(values: Values | None) -> str:
     if values is None:
         return ""
     errors = f"{values['found']['standard_errors']:.1f}"
-    return f"{errors} ({values['auc']:.2f})" if is_found(values) and values["auc"] is not None else f"{errors} (-)"
+    if not is_found(values) or values["auc"] is None:
+        return f"{errors} (-)"
+    halves = values["second_share"] == HALF
+    return f"{errors} ({max(values['auc'], 1.0 - values['auc']) if halves else values['auc']:.2f})"

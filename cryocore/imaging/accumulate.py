@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from cryocore.backend import Backend, Kernel
 from cryocore.backend.fourier_slabs import working_bytes
 from cryocore.formats.stacks import Source, StackReader, batch_size, batches
-from cryocore.imaging.grid import FourierGrid, FourierSums
+from cryocore.imaging.grid import FourierGrid, FourierSums, require_room
 from cryocore.imaging.image_geometry import ImageGeometry
-from cryocore.imaging.insertion import Insertion, require_room
+from cryocore.imaging.insertion import Insertion
 from cryocore.imaging.prepare import prepare
 from cryocore.tables.particles import Particles
 
@@ -59,9 +59,7 @@ def symmetrise(sums: FourierSums, group: NDArray[np.float64]) -> FourierSums:
     if len(group) == 1:
         return sums
     backend = sums.backend
-    what = f"sums of box {sums.grid.box} with their symmetry equivalents added"
-    n_bytes = sums.numerator.nbytes + sums.denominator.nbytes
-    backend.require_room(n_bytes, what, "Lower reconstruct.padding, set reconstruct.max_resolution_angstrom")
+    require_room(sums.grid, len(sums.numerator), backend, more=" with their symmetry equivalents")
     operators = backend.to_device(group.astype(np.float32).reshape(-1, 9))
     made = replace(sums, **{name: backend.xp.empty_like(getattr(sums, name)) for name in ("numerator", "denominator")})
     planes, width = sums.grid.shape[:2]

@@ -63,6 +63,13 @@ def last_shell(box: int, pixel_size_angstrom: float, max_resolution_angstrom: fl
     return max(4, min(nyquist, round(box * pixel_size_angstrom / max_resolution_angstrom)))
 
 
+def require_room(grid: FourierGrid, n_sets: int, backend: Backend, *, more_bytes: int = 0, more: str = "") -> None:
+    """Refuse sums that the device has no room for, or for so many bytes ``more``."""
+    what, fix = f"the sums of box {grid.box} at padding {grid.padding:.3g}{more}", "Lower reconstruct.padding"
+    n_bytes = 12 * n_sets * math.prod(grid.shape) + more_bytes
+    backend.require_room(n_bytes, what, f"{fix}, set reconstruct.max_resolution_angstrom")
+
+
 @dataclass(frozen=True)
 class FourierSums:
     """The normal equations of both half sets, or of one set, on the device of a backend.
@@ -80,9 +87,7 @@ class FourierSums:
         """The same on the device of another backend."""
         if backend is self.backend:
             return self
-        n_bytes, fix = self.numerator.nbytes + self.denominator.nbytes, "Lower reconstruct.padding"
-        what, fix = f"the sums of box {self.grid.box}", f"{fix}, set reconstruct.max_resolution_angstrom"
-        backend.require_room(n_bytes, what, fix)
+        require_room(self.grid, len(self.numerator), backend)
         arrays = (self.backend.to_host(a) for a in (self.numerator, self.denominator))
         numerator, denominator = (backend.to_device(a) for a in arrays)
         return replace(self, numerator=numerator, denominator=denominator, backend=backend)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 import numpy as np
@@ -10,18 +9,11 @@ from numpy.typing import NDArray
 
 from cryocore.backend import Backend
 from cryocore.backend.insertion import insertion
-from cryocore.imaging.grid import FourierGrid, FourierSums
+from cryocore.imaging.grid import FourierGrid, FourierSums, require_room
 from cryocore.imaging.image_geometry import ImageGeometry, slice_basis
 from cryocore.imaging.packed import row_ends
 from cryocore.imaging.prepare import Prepared
 from cryocore.imaging.volumes import fold_friedel
-
-
-def require_room(grid: FourierGrid, n_sets: int, backend: Backend, *, more_bytes: int = 0, more: str = "") -> None:
-    """Refuse sums that the device has no room for, or for so many bytes ``more``."""
-    what, fix = f"the sums of box {grid.box} at padding {grid.padding:.3g}{more}", "Lower reconstruct.padding"
-    n_bytes = 12 * n_sets * math.prod(grid.shape) + more_bytes
-    backend.require_room(n_bytes, what, f"{fix}, set reconstruct.max_resolution_angstrom")
 
 
 class Insertion:
@@ -34,9 +26,8 @@ class Insertion:
         self, grid: FourierGrid, backend: Backend, start: FourierSums | None = None, n_sets: Literal[1, 2] = 2
     ) -> None:
         self.grid, self.backend = grid, backend
-        if start is None or start.backend is not backend:
-            require_room(grid, n_sets, backend)
         if start is None:
+            require_room(grid, n_sets, backend)
             self.numerator = backend.xp.zeros((n_sets, *grid.shape), dtype=np.complex64)
             self.denominator = backend.xp.zeros((n_sets, *grid.shape), dtype=np.float32)
         else:

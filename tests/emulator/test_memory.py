@@ -51,7 +51,7 @@ def test_sums_that_are_there_need_no_room_again(monkeypatch: pytest.MonkeyPatch)
     Insertion(grid, backend, sums)
     with pytest.raises(InputError, match="the sums of box 64"):
         Insertion(grid, backend, sums.on(get_backend("cpu")))
-    with pytest.raises(InputError, match="the sums of box 64 need"):
+    with pytest.raises(InputError, match="the sums of box 64 at padding 2 need"):
         sums.on(get_backend("cpu")).on(backend)
 
 

@@ -1,10 +1,9 @@
-"""Transforms of maps: padded, and only what lies in a ball about the origin.
+"""Transforms of maps on the CPU: padded, and only what lies in a ball about the origin.
 
 The half-space transform of a map ``(n, n, n)``, padded to ``size`` points along each axis, is an array
 ``(R + 2, 2 R + 3, 2 R + 3)`` as the kernels have grids: indexed [kz, ky + R + 1, kx + R + 1], for a ball of radius R.
 
-The CPU transforms lines where they lie (``kernels/host/fourier.cpp``), a GPU slabs of planes by its library
-(:mod:`cryocore.backend.fourier_slabs`).
+For maps on any device see :mod:`cryocore.backend.map_transforms`.
 """
 
 from __future__ import annotations
@@ -15,9 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cryocore.backend.base import Backend, Kernel
+from cryocore.backend.base import Kernel
 from cryocore.backend.cpu import host
-from cryocore.backend.fourier_slabs import map_by_slabs, transform_by_slabs
 
 MAP_TO_COLUMNS = Kernel("host/fourier.cpp", "map_to_columns")
 COLUMNS_TO_GRID = Kernel("host/fourier.cpp", "columns_to_grid")
@@ -26,14 +24,9 @@ COLUMNS_TO_MAP = Kernel("host/fourier.cpp", "columns_to_map")
 
 
 def transform_of_map(
-    volume: Any, size: int, radius: int, line: NDArray[np.float32] | None = None, backend: Backend | None = None
-) -> Any:
-    """The transform of a map, over n where its values are first divided by ``line`` ``(n,)`` along each axis.
-
-    ``backend`` : on whose device map and transform are; None: the CPU
-    """
-    if backend is not None and backend.name != "cpu":
-        return transform_by_slabs(volume, size, radius, line, backend)
+    volume: NDArray[np.float32], size: int, radius: int, line: NDArray[np.float32] | None = None
+) -> NDArray[np.complex64]:
+    """The transform of a map, over n where its values are first divided by ``line`` ``(n,)`` along each axis."""
     n, planes, width = len(volume), radius + 2, 2 * radius + 3
     columns = np.empty((planes, n, n), dtype=np.complex64)
     args = np.ascontiguousarray(volume, dtype=np.float32), line, n, size, planes, columns
@@ -53,8 +46,7 @@ def map_of_transform(
     denominators: Sequence[Any] = (),
     floor: NDArray[np.float32] | None = None,
     added: NDArray[np.float32] | None = None,
-    backend: Backend | None = None,
-) -> Any:
+) -> NDArray[np.float32]:
     """The map ``(n, n, n)`` of numerator / denominator, times ``scale``.
 
     Parameters
@@ -63,11 +55,8 @@ def map_of_transform(
     denominators : none, or as many, float32
     floor, added : ``(R² + 1,)`` float32 by |k|², what the denominator is no less than, and what is then added to it;
         the mean of the map is 0 where there is a denominator
-    backend : on whose device transforms and map are; None: the CPU
     """
     sums = [array for given in (numerators, denominators) for array in (*given, None, None)[:2]]
-    if backend is not None and backend.name != "cpu":
-        return map_by_slabs((*sums, floor, added), n, size, radius, scale, backend)
     columns = np.empty((radius + 1, n, n), dtype=np.complex64)
     host().launch(GRID_TO_COLUMNS, (*sums, floor, added, radius, n, size, columns), items=radius + 1)
     volume = np.empty((n,) * 3, dtype=np.float32)

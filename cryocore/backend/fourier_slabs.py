@@ -26,7 +26,7 @@ def working_bytes(n: int, radius: int) -> int:
 
 
 def transform_by_slabs(volume: Any, size: int, radius: int, line: NDArray[np.float32] | None, backend: Backend) -> Any:
-    """See :func:`cryocore.backend.fourier.transform_of_map`."""
+    """See :func:`cryocore.backend.map_transforms.transform_of_map`."""
     xp, fft, n, planes, width = backend.xp, backend.xp.fft, len(volume), radius + 2, 2 * radius + 3
     if line is not None:
         along = backend.to_device(line)
@@ -42,7 +42,7 @@ def transform_by_slabs(volume: Any, size: int, radius: int, line: NDArray[np.flo
 
 
 def map_by_slabs(sums: tuple[Any, ...], n: int, size: int, radius: int, scale: float, backend: Backend) -> Any:
-    """See :func:`cryocore.backend.fourier.map_of_transform`.
+    """See :func:`cryocore.backend.map_transforms.map_of_transform`.
 
     ``sums`` : two numerators, two denominators, floor and added, each of which may be None
     """

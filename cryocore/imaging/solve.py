@@ -51,8 +51,8 @@ class Solver:
         floor = np.append(FLOOR * mean, np.inf).astype(np.float32)[self._shells]
         added = np.append(prior, 0.0).astype(np.float32)[self._shells]
         sums, chosen = self.sums, range(len(self.means))[halves]
-        divided = {"denominators": [sums.denominator[h] for h in chosen], "floor": floor, "added": added}
-        made = grid_to_map([sums.numerator[h] for h in chosen], sums.grid, **divided, backend=sums.backend)
+        numerators, denominators = ([of[h] for h in chosen] for of in (sums.numerator, sums.denominator))
+        made = grid_to_map(numerators, sums.grid, denominators, floor, added, sums.backend)
         volume: Floats32 = sums.backend.to_host(made)
         divide_insertion_and_mates(volume, sums.grid, self.group)
         return volume

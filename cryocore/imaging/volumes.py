@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryocore.backend import Backend, host
-from cryocore.backend.fourier import map_of_transform, transform_of_map
 from cryocore.backend.grids import shell_sums
+from cryocore.backend.map_transforms import map_of_transform, transform_of_map
 from cryocore.imaging.grid import FourierGrid
 from cryocore.types import Floats, Floats32
 
@@ -26,16 +26,23 @@ def interpolation_factor(grid: FourierGrid) -> Floats32:
 
 def map_to_grid(volume: Any, grid: FourierGrid, backend: Backend | None = None) -> Any:
     """The half-space transform of a map ``(n, n, n)``, ready to be interpolated, on the device of the map."""
-    return transform_of_map(volume, grid.size, grid.radius, interpolation_factor(grid), backend)
+    return transform_of_map(volume, grid.size, grid.radius, interpolation_factor(grid), backend or host())
 
 
-def grid_to_map(numerators: Sequence[Any], grid: FourierGrid, **divided: Any) -> Any:
-    """The map ``(n, n, n)`` of a transform on the grid, which may be ``divided``; interpolation is left on it.
+def grid_to_map(
+    numerators: Sequence[Any],
+    grid: FourierGrid,
+    denominators: Sequence[Any] = (),
+    floor: Floats32 | None = None,
+    added: Floats32 | None = None,
+    backend: Backend | None = None,
+) -> Any:
+    """The map ``(n, n, n)`` of a transform on the grid, which may be divided; interpolation is left on it.
 
     See :func:`cryocore.backend.fourier.map_of_transform`.
     """
-    scale = grid.box / grid.size**3
-    return map_of_transform(numerators, grid.box, grid.size, grid.radius, scale=scale, **divided)
+    given = numerators, denominators, floor, added, grid.box, grid.size, grid.radius
+    return map_of_transform(*given, scale=grid.box / grid.size**3, backend=backend or host())
 
 
 def fold_friedel(planes: NDArray[np.generic]) -> NDArray[np.generic]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cryocore.backend import CpuBackend, fourier_slabs, get_backend
-from cryocore.backend.fourier import map_of_transform, transform_of_map
+from cryocore.backend.map_transforms import map_of_transform, transform_of_map
 
 SIDES = [4, 15, 16, 34, 37, 48]
 
@@ -41,7 +41,7 @@ def test_maps(name: str, box: int, size: int, radius: int, monkeypatch: pytest.M
         return np.ascontiguousarray(values[np.ix_(np.arange(radius + 2), around, around)])
 
     whole = whole_of(volume)
-    found = transform_of_map(on_device(volume), size, radius, backend=backend)
+    found = transform_of_map(on_device(volume), size, radius, None, backend)
     np.testing.assert_allclose(backend.to_host(found), within(whole), atol=3e-6 * np.abs(whole).max())
     weighted = backend.to_host(transform_of_map(on_device(volume), size, radius, line, backend))
     expected = within(whole_of(volume / (box * line[:, None, None] * line[:, None] * line)))
@@ -61,6 +61,7 @@ def test_maps(name: str, box: int, size: int, radius: int, monkeypatch: pytest.M
         ([0.25 * found, 0.75 * found], [0.5 * below] * 2, divided),
     ):
         back = np.roll(np.fft.ifftn(spectrum).real, box // 2, axis=(0, 1, 2))[:box, :box, :box]
-        given = {"denominators": denominators, "floor": floor, "added": added} if denominators else {}
-        again = map_of_transform(numerators, box, size, radius, scale=size**-3, **given, backend=backend)
+        limits = (floor, added) if denominators else (None, None)
+        given = numerators, denominators, *limits, box, size, radius
+        again = map_of_transform(*given, scale=size**-3, backend=backend)
         np.testing.assert_allclose(backend.to_host(again), back, atol=3e-6 * np.abs(back).max())

@@ -36,6 +36,12 @@ def transform_of_map(
     return values
 
 
+def one_or_two(arrays: Sequence[Any]) -> tuple[Any, Any]:
+    """Two arguments of a kernel, None where there is no array."""
+    first, second, *_ = *arrays, None, None
+    return first, second
+
+
 def map_of_transform(
     numerators: Sequence[Any],
     n: int,
@@ -56,8 +62,8 @@ def map_of_transform(
     floor, added : ``(R² + 1,)`` float32 by |k|², what the denominator is no less than, and what is then added to it;
         the mean of the map is 0 where there is a denominator
     """
-    sums = [array for given in (numerators, denominators) for array in (*given, None, None)[:2]]
     columns = np.empty((radius + 1, n, n), dtype=np.complex64)
+    sums = (*one_or_two(numerators), *one_or_two(denominators))
     host().launch(GRID_TO_COLUMNS, (*sums, floor, added, radius, n, size, columns), items=radius + 1)
     volume = np.empty((n,) * 3, dtype=np.float32)
     host().launch(COLUMNS_TO_MAP, (columns, radius + 1, n, size, scale, volume), items=n)

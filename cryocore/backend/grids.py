@@ -21,10 +21,9 @@ def shell_sums(values: Any, radius: int, shells: NDArray[np.intp], size: int, ba
 
     ``shells`` : of each |k|²; no less than ``size - 1`` outside the ball, where not all planes are added up
     """
-    along = np.arange(-radius, radius + 1) ** 2
     if backend.name == "cpu":
         return _folded_shell_sums(values, radius, shells, size)
-    xp, sums = backend.xp, np.zeros((radius + 1, size))
+    along, xp, sums = np.arange(-radius, radius + 1) ** 2, backend.xp, np.zeros((radius + 1, size))
     squares, of_square = backend.to_device(along[:, None] + along), backend.to_device(shells)
     for kz in range(radius + 1):
         plane, at = values[kz, 1:-1, 1:-1], of_square[squares + kz**2]

@@ -36,5 +36,5 @@ def map_of_transform(
     if backend.name == "cpu":
         divided: dict[str, Any] = {"denominators": denominators, "floor": floor, "added": added}
         return fourier.map_of_transform(numerators, n, size, radius, scale=scale, **divided)
-    sums = [array for given in (numerators, denominators) for array in (*given, None, None)[:2]]
-    return map_by_slabs((*sums, floor, added), n, size, radius, scale, backend)
+    sums = *fourier.one_or_two(numerators), *fourier.one_or_two(denominators), floor, added
+    return map_by_slabs(sums, n, size, radius, scale, backend)

@@ -113,12 +113,12 @@ class Network:
             raise InputError("the network does not exist", file=path, fix="Train it first")
         other, fix = "not a network of this version", "Train it again"
         try:
-            try:
-                kept = checkpoint.load(path, FORMAT)
-            except InputError as error:
-                raise InputError(error.problem, file=path, fix="Give another, or train it again") from None
-            if kept is None:
-                raise InputError(other, file=path, fix=fix)
+            kept = checkpoint.load(path, FORMAT)
+        except InputError as error:
+            raise InputError(error.problem, file=path, fix="Give another, or train it again") from None
+        if kept is None:
+            raise InputError(other, file=path, fix=fix)
+        try:
             net = AttentionNet()
             found, wanted = ({n: tuple(v.shape) for n, v in s.items()} for s in (kept["state"], net.state_dict()))
             for name in sorted(found.keys() | wanted.keys()):

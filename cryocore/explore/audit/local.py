@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from scipy.fft import rfftn
 
-from cryocore.cores import in_threads
-from cryocore.maps.fsc import resolution_at, shell_resolution
+from cryocore.maps.fsc import fsc, resolution_at, shell_resolution
 from cryocore.maps.masks import soft_ball
 from cryocore.types import Floats, Floats32, Ints
 
@@ -31,7 +29,7 @@ class Windows:
     """Soft spheres in which half maps are compared.
 
     ``centres`` : voxels ``(m, 3)`` as z, y, x
-    ``radius`` : in voxels, to the middle of the edge
+    ``radius`` : in voxels, to where the soft edge begins
     ``last_frequency`` : cycles per voxel, up to which shells are in use
     """
 
@@ -68,25 +66,12 @@ class Windows:
 
     def curves(self, halves: tuple[Floats32, Floats32]) -> Floats:
         """FSC of half maps ``(n, n, n)`` in each window, ``(m, last_shell + 1)``."""
-        n, reach = self.side, self.side // 2
-        ball = soft_ball(n, self.radius, EDGE)
-        padded = [np.pad(half, reach) for half in halves]
-        k = np.fft.fftfreq(n, 1.0 / n)
-        square = k[:, None, None] ** 2 + k[:, None] ** 2 + np.arange(n // 2 + 1) ** 2
-        shell = np.minimum(np.rint(np.sqrt(square)).astype(np.intp), self.last_shell + 1).ravel()
-        mates = np.full(n // 2 + 1, 2.0)
-        mates[[0, -1]] = 1.0
-        found = np.zeros((len(self.centres), self.last_shell + 1))
-
-        def compare(i: int) -> None:
-            at = tuple(slice(c, c + n) for c in self.centres[i])
-            first, second = (rfftn(half[at] * ball) for half in padded)
-            products = (first.conj() * second).real, np.abs(first) ** 2, np.abs(second) ** 2
-            sums = [np.bincount(shell, (p * mates).ravel())[: self.last_shell + 1] for p in products]
-            power = np.sqrt(sums[1] * sums[2])
-            found[i] = np.divide(sums[0], power, out=np.zeros_like(power), where=power > 0)
-
-        in_threads(compare, range(len(self.centres)))
+        side, ball = self.side, soft_ball(self.side, self.radius, EDGE)
+        padded = [np.pad(half, side // 2) for half in halves]
+        found = np.empty((len(self.centres), self.last_shell + 1))
+        for curve, centre in zip(found, self.centres, strict=True):
+            at = tuple(slice(c, c + side) for c in centre)
+            curve[:] = fsc(*(half[at] * ball for half in padded))[: len(curve)]
         return found
 
     def areas(self, curves: Floats) -> Floats:

@@ -96,8 +96,7 @@ class Model:
     def smoothed(self, maps: torch.Tensor, weight: Floats) -> torch.Tensor:
         """Maps ``(2, n, n, n)``, each shell of their transforms by a weight ``(shells,)``."""
         inside = self.inside.cpu().numpy()
-        shell = np.where(inside, shell_index(maps.shape[-1]).T, 0)
-        gain = torch.from_numpy(np.where(inside, weight[shell], 0.0).astype(np.float32)).to(maps.device)
+        gain = torch.from_numpy(np.where(inside, weight[shells_of(inside)], 0.0).astype(np.float32)).to(maps.device)
         return from_spectrum(to_spectrum(maps) * gain, maps.shape[-1])
 
     def penalty(self, maps: torch.Tensor) -> torch.Tensor:
@@ -110,7 +109,7 @@ class Model:
     def damped(self, halves: Floats32) -> Floats32:
         """Half maps ``(2, n, n, n)`` of a fit without a prior, with the damping of ``imaging.solve.Solver.half``."""
         n, data, inside = halves.shape[-1], self.data.numpy(), self.inside.numpy()
-        shell = np.where(inside, shell_index(n).T, 0)
+        shell = shells_of(inside)
         added = DAMPING * np.stack([shell_means(d, shell, inside)[shell] for d in data])
         gain = np.where(inside, (1.0 + DAMPING) * data / np.maximum(data + added, 1e-30), 0.0).astype(np.float32)
         spectrum = to_spectrum(torch.from_numpy(halves)) * torch.from_numpy(gain)
@@ -122,12 +121,17 @@ class Model:
         It is Wiener-filtered by the FSC ``(shells,)`` between the halves, as ``reconstruct.solve.Solver.merged`` does.
         """
         n, data, inside = halves.shape[-1], self.data.numpy(), self.inside.numpy()
-        shell = np.where(inside, shell_index(n).T, 0)
+        shell = shells_of(inside)
         total = data.sum(axis=0)
         prior = wiener_prior(shell_means(total, shell, inside), fsc)
         divisor = np.where(inside, total + prior[shell], np.inf).astype(np.float32)
         spectrum = (to_spectrum(torch.from_numpy(halves)) * self.data).sum(dim=0) / torch.from_numpy(divisor)
         return np.asarray(from_spectrum(spectrum[None], n)[0].numpy())
+
+
+def shells_of(inside: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """The shell of each coefficient ``(n//2+1, n, n)``, 0 for those that are not inside."""
+    return np.where(inside, shell_index(inside.shape[-1]).T, 0)
 
 
 def shell_means(values: NDArray[np.floating], shell: NDArray[np.int32], inside: NDArray[np.bool_]) -> Floats:

@@ -27,7 +27,7 @@ from cryocore.tables.io import write_json
 RECORD = ROOT / "benchmarks" / "results" / "again.json"
 TOLERANCE = 2e-4
 """Of numbers, relative to the larger or to 1: some orders of additions differ between machines."""
-ABOUT = {"cryocore", "machine", "date", "fingerprint", "digest", "cost", "seconds", "cpu_s", "gib"}
+ABOUT = {"made", "cryocore", "machine", "date", "fingerprint", "digest", "cost", "seconds", "cpu_s", "gib"}
 """Keys of what is not a result."""
 SHOWN = 5
 

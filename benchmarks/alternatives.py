@@ -10,7 +10,6 @@ docs/measurements/methods.md.
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
 import time
@@ -20,7 +19,8 @@ from unittest import mock
 
 import numpy as np
 
-from benchmarks.machine import processor
+from benchmarks import blocks
+from benchmarks.machine import made_by
 from cryocore.backend import Backend, get_backend
 from cryocore.config.plant import PlantedErrors
 from cryocore.config.reconstruct import Reconstruct
@@ -100,7 +100,7 @@ def worth(log: Path, correct: np.ndarray[Any, np.dtype[np.bool_]]) -> dict[str, 
     return {"n_bands": n_bands, "auc": {name: v and round(v, 4) for name, v in aucs.items()}}
 
 
-def text(results: dict[str, Any]) -> str:
+def as_table(results: dict[str, Any]) -> str:
     """The table of docs/measurements/methods.md."""
 
     def row(name: str, passes: dict[str, Any]) -> list[str]:
@@ -121,8 +121,8 @@ def main() -> None:
         print(name, file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory(prefix="cryocore-alternatives-") as folder:
             cases[name] = measure(Path(folder), *case, backend)
-    write_json(RESULTS, {"machine": processor(), "n_particles": N, "cases": cases})
-    print(text(json.loads(RESULTS.read_text())))
+    write_json(RESULTS, {**made_by("python -m benchmarks.alternatives"), "n_particles": N, "cases": cases})
+    blocks.write("alternatives")
 
 
 if __name__ == "__main__":

@@ -3,11 +3,11 @@
     python -m benchmarks.claims [--pages]
 
 A page that is written from results has to be what they give, word for word. A result counts as old where code that it
-was made by, or that measures it, means something else now than at the commit that last changed it: comments and
-documentation do not count (:mod:`cryocore.workflow.meaning`). A page is as old as the oldest of its results, or as
-the last commit at which a sample of them, measured again, gave the same numbers (``python -m benchmarks.again``).
-Results are committed with the code that made them, or they pass for younger. ``--pages`` leaves the second question
-out.
+was made by, or that measures it, means something else now than at the commit that it names (``made``), or else at the
+one that last changed it: comments and documentation do not count (:mod:`cryocore.workflow.meaning`). A page is as old
+as the oldest of its results, or as the last commit at which a sample of them, measured again, gave the same numbers
+(``python -m benchmarks.again``). Results that name no commit, or were measured beside changes, are committed with the
+code that made them, or they pass for younger. ``--pages`` leaves the second question out.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from functools import cache
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
-from benchmarks import again
+from benchmarks import again, blocks
 from benchmarks.validation.common import ROOT
 from cryocore.markdown import table
 from cryocore.workflow.provenance import code_version
@@ -40,16 +41,16 @@ NAMED = 3
 class Claim:
     """A page of measurements.
 
-    ``pattern`` : of its results, below ``benchmarks/results``
+    ``pattern`` : of its results, below ``benchmarks/results``; several with spaces between
     ``command`` : that measures them
-    ``written`` : gives the texts that the page may have; None where its words are written by hand
+    ``written`` : gives the texts that the page may have
     ``code`` : files that the results are made by, beside what they import
     """
 
     page: str
     pattern: str
     command: str
-    written: Callable[[], Iterator[str]] | None
+    written: Callable[[], Iterator[str]]
     code: tuple[str, ...]
 
 
@@ -87,6 +88,15 @@ def experiments(page: str, pattern: str, part: str, module: str, *own: str) -> C
     return Claim(page, pattern, f"{EXPERIMENTS} {part}", by_module(f"experiments.{module}"), code)
 
 
+def by_blocks(name: str) -> Callable[[], Iterator[str]]:
+    """A page whose words are written by hand, with its tables as results give them (:mod:`benchmarks.blocks`)."""
+
+    def texts() -> Iterator[str]:
+        yield blocks.filled((PAGES / f"{name}.md").read_text())
+
+    return texts
+
+
 CLAIMS = (
     Claim(
         "accuracy",
@@ -121,14 +131,32 @@ CLAIMS = (
         by_record("benchmarks.performance.page", "performance"),
         (*SCRIPTS, "benchmarks/performance/__main__.py"),
     ),
-    Claim("methods", "alternatives.json", "python -m benchmarks.alternatives", None, ("benchmarks/alternatives.py",)),
-    Claim("cost", "scaling.json", "python -m benchmarks.scaling", None, (*SCRIPTS, "benchmarks/scaling.py")),
-    Claim("robustness", "faults.json", "python -m benchmarks.faults", None, (*SCRIPTS, "benchmarks/faults.py")),
+    Claim(
+        "methods",
+        "alternatives.json cryosieve.json methods.json analysis/*",
+        "python -m benchmarks.methods, benchmarks.alternatives, benchmarks.cryosieve",
+        by_blocks("methods"),
+        (*SCRIPTS, "benchmarks/alternatives.py", "benchmarks/cryosieve.py", "benchmarks/methods.py"),
+    ),
+    Claim(
+        "cost",
+        "scaling.json cost.json replay/*",
+        "python -m benchmarks.cost, benchmarks.scaling, benchmarks.replay",
+        by_blocks("cost"),
+        (*SCRIPTS, "benchmarks/cost.py", "benchmarks/replay/__main__.py"),
+    ),
+    Claim(
+        "robustness",
+        "faults.json sites.json fuzz.json",
+        "python -m benchmarks.faults, benchmarks.sites, benchmarks.fuzz",
+        by_blocks("robustness"),
+        (*SCRIPTS, "benchmarks/faults.py", "benchmarks/sites.py", "benchmarks/fuzz/__main__.py"),
+    ),
     Claim(
         "reproducibility",
         "configurations/*",
         "python -m benchmarks.configurations",
-        None,
+        by_blocks("reproducibility"),
         (*SCRIPTS, "benchmarks/configurations.py"),
     ),
 )
@@ -136,8 +164,6 @@ CLAIMS = (
 
 def differs(claim: Claim) -> bool:
     """Whether a page is not what its results give."""
-    if claim.written is None:
-        return False
     page = PAGES / f"{claim.page}.md"
     return not page.exists() or page.read_text() not in set(claim.written())
 
@@ -145,8 +171,9 @@ def differs(claim: Claim) -> bool:
 def measured_at(claim: Claim) -> tuple[str, str] | None:
     """Commit and date of the last change of its oldest result, or later when a sample gave the same numbers again
     (:mod:`benchmarks.again`); None where none is committed."""
-    files = git("ls-files", "--", f":(glob)benchmarks/results/{claim.pattern}").splitlines()
-    changes = [git("log", "-1", "--format=%ct %h %cs", "--", file).split() for file in files]
+    patterns = [f":(glob)benchmarks/results/{pattern}" for pattern in claim.pattern.split()]
+    files = git("ls-files", "--", *patterns).splitlines()
+    changes = [change for file in files for change in made_at(file)]
     made, commit, date = min(changes, key=lambda change: int(change[0]), default=("", "", ""))
     if not commit:
         return None
@@ -157,6 +184,29 @@ def measured_at(claim: Claim) -> tuple[str, str] | None:
     except subprocess.CalledProcessError:  # a commit that is not part of this history
         return commit, date
     return confirmed["commit"], f"{confirmed['date']}, {len(confirmed['results'])} again"
+
+
+def made_at(file: str) -> Iterator[list[str]]:
+    """Time, commit and date of what made a result, or each of its parts; those of the file's last change where it does
+    not say so, or was measured beside changes, which are then committed with it."""
+    commits = set(_commits(json.loads((ROOT / file).read_text())))
+    try:
+        if commits and not any(commit.endswith("+") for commit in commits):
+            yield from [git("log", "-1", "--format=%ct %h %cs", commit).split() for commit in commits]
+            return
+    except subprocess.CalledProcessError:  # a commit that is not part of this history
+        pass
+    yield git("log", "-1", "--format=%ct %h %cs", "--", file).split()
+
+
+def _commits(values: Any) -> Iterator[str]:
+    """Those that parts of a result say they are made at; a plus where they do not know."""
+    if isinstance(values, dict):
+        if {"command", "commit"} <= values.keys():  # of benchmarks.machine.made_by
+            yield values["commit"] or "+"
+        else:
+            for part in values.values():
+                yield from _commits(part)
 
 
 def changed_since(commit: str, code: tuple[str, ...]) -> list[str]:
@@ -193,7 +243,7 @@ def git(*arguments: str) -> str:
 def row_of(claim: Claim, *, with_age: bool) -> tuple[list[str], bool]:
     """A line of the table, and whether the claim holds."""
     wrong = differs(claim)
-    says = "by hand" if claim.written is None else "NOT what they give" if wrong else "what they give"
+    says = "NOT what they give" if wrong else "what they give"
     if not with_age:
         return [claim.page, says], not wrong
     made = measured_at(claim)

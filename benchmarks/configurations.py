@@ -14,7 +14,6 @@ docs/measurements/reproducibility.md is made of it.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
 import platform
@@ -29,15 +28,14 @@ from typing import Any
 import mrcfile
 import numpy as np
 
-from benchmarks.machine import machine_name, processor
+from benchmarks import blocks
+from benchmarks.machine import machine_name, made_by, processor
 from cryocore.backend.cpu import CFLAGS_VARIABLE
 from cryocore.markdown import table
 from cryocore.tables.io import read_table, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "configurations"
-PAGE = ROOT / "docs" / "measurements" / "reproducibility.md"
-TABLE = re.compile(r"(<!-- configurations -->\n)(\|.*\n)*")
 BLAS, NUMPY = "OPENBLAS_CORETYPE", "NPY_DISABLE_CPU_FEATURES"
 OTHERS_LOWERED = {"ATEN_CPU_CAPABILITY": "default", "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2,-FMA,-FMA4"}
 """torch without its vector code, and sines of the C library without fused operations."""
@@ -185,7 +183,7 @@ def main(arguments: list[str] | None = None) -> None:
     store = RESULTS / f"{machine_name()}.json"
     record = json.loads(store.read_text()) if store.exists() else {"configurations": {}}
     record |= {"processor": processor(), "python": platform.python_version(), "numpy": np.__version__}
-    record["date"] = datetime.date.today().isoformat()
+    record |= made_by("python -m benchmarks.configurations" + " --tests" * chosen.tests)
     with tempfile.TemporaryDirectory() as scratch:
         usual = demo(first, Path(scratch) / "first")
         for name in [first, *(others if chosen.only is None else chosen.only)]:
@@ -197,8 +195,7 @@ def main(arguments: list[str] | None = None) -> None:
             )
             write_json(store, record)
             shutil.rmtree(Path(scratch) / "other", ignore_errors=True)
-    PAGE.write_text(TABLE.sub(lambda found: found[1] + as_table(record), PAGE.read_text()))
-    print(as_table(record))
+    blocks.write("configurations")
 
 
 if __name__ == "__main__":

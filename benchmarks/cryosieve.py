@@ -5,7 +5,7 @@
 The rule of Zhu et al. 2023 is computed with RELION's programs: `relion_project --subtract_exp` subtracts projections of
 half maps, those of cryocore or of `relion_reconstruct`, and NumPy compares the high-passed images before and after.
 Where `cryosieve-core` is on the PATH, with the GPU that it needs, it runs on the same files. The outcome is in
-benchmarks/results/cryosieve.json, and printed as the table of docs/measurements/methods.md.
+benchmarks/results/cryosieve.json, and in the table of docs/measurements/methods.md.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
+from benchmarks import blocks
+from benchmarks.machine import made_by
 from benchmarks.validation.common import ROOT, host, need_program, run
 from cryocore.config.plant import PlantedErrors
 from cryocore.config.reconstruct import Reconstruct
@@ -29,6 +31,7 @@ from cryocore.config.select import Select
 from cryocore.config.simulate import Simulate
 from cryocore.ingest.particles import ingest
 from cryocore.maps.mrc import read_map, write_map
+from cryocore.markdown import table
 from cryocore.reconstruct import reconstruct
 from cryocore.score import score
 from cryocore.score.reference import first_band
@@ -192,19 +195,21 @@ def main() -> None:
             record[case.name] = measure(case, Path(folder))
         print(case.name, record[case.name], flush=True)
     about = {"box": BOX, "pixel_size_angstrom": PIXEL_ANGSTROM, "retained": RETAINED, "finest": FINEST_ANGSTROM}
-    write_json(RESULTS, {**about, "cases": record})
-    print("\n".join(table_of(record)))
+    write_json(RESULTS, {**made_by("python -m benchmarks.cryosieve"), **about, "cases": record})
+    blocks.write("cryosieve")
 
 
-def table_of(record: dict[str, Any]) -> list[str]:
-    """The rows of docs/measurements/methods.md."""
-    lines = []
-    for name, cut_offs in record.items():
-        for cut_off, row in cut_offs.items():
-            agreed = [row["jaccard"][k] for k in MAPS] + [row["between"], row["jaccard"]["self-contribution out"]]
-            rates = [row["correct_rate"][k] for k in ("self-contribution in", "self-contribution out")]
-            lines.append(f"| {name} | {cut_off} | " + " | ".join(f"{v:.3f}" for v in (*agreed, *rates)) + " |")
-    return lines
+def as_table(record: dict[str, Any]) -> str:
+    """The table of docs/measurements/methods.md."""
+    out, into = "self-contribution out", "self-contribution in"
+    rows = []
+    for name, cut_offs in record["cases"].items():
+        for cut_off, row in sorted(cut_offs.items(), key=lambda item: -float(item[0])):
+            agreed = [*(row["jaccard"][k] for k in MAPS), row["between"], row["jaccard"][out]]
+            values = (*agreed, row["correct_rate"][into], row["correct_rate"][out])
+            rows.append([name, cut_off, *(f"{value:.3f}" for value in values)])
+    head = ["case", "cut-off, Å", *MAPS, "RELION's two", out, "correct rate, in", "correct rate, out"]
+    return table(head, rows)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@
     python -m benchmarks.faults "full disk"     # some of them
 
 Each fault is tried several times, at moments drawn from the length of an undisturbed run. The outcome is in
-benchmarks/results/faults.json, and printed as the table of docs/measurements/robustness.md.
+benchmarks/results/faults.json, and in the table of docs/measurements/robustness.md.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ from typing import Annotated, Any
 import typer
 import yaml
 
+from benchmarks import blocks
+from benchmarks.machine import made_by
+from cryocore.markdown import table
 from cryocore.tables.io import open_table, write_json
 from cryocore.workflow.settings import STAGES
 
@@ -367,16 +370,24 @@ def main(
     if not plain.again():
         raise SystemExit(f"the undisturbed run failed: see {plain.work / 'said.txt'}")
     length_s, reference = time.monotonic() - began, plain.digests()
-    outcome = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    outcome = json.loads(RESULTS.read_text())["faults"] if RESULTS.exists() else {}
     for name in names or faults:
         fault, times = faults[name]
         waits = 6 * length_s if slurm else length_s
         outcome[name] = tried(name, fault, times, base, reference, min(waits, 100.0), slurm)
-        write_json(RESULTS, outcome)
-    print("\n| fault | tried | went on, same bytes | files left over |\n|---|---|---|---|")
-    for name, tries in outcome.items():
+        made = made_by("python -m benchmarks.faults" + " --slurm" * slurm)
+        write_json(RESULTS, {**made, "faults": outcome})
+    blocks.write("faults")
+
+
+def as_table(record: dict[str, Any]) -> str:
+    """The table of docs/measurements/robustness.md."""
+    rows = []
+    for name, tries in sorted(record["faults"].items(), key=lambda item: item[0] in CLUSTER):
         well = sum(t["went_on"] and t["same_bytes"] for t in tries)
-        print(f"| {name} | {len(tries)} | {well} | {sum(t['leftovers'] for t in tries)} |")
+        where = "SLURM" if name in CLUSTER else "one machine"
+        rows.append([name, where, len(tries), well, sum(t["leftovers"] for t in tries)])
+    return table(["fault", "on", "tried", "went on, the same bytes", "files left over"], rows)
 
 
 if __name__ == "__main__":

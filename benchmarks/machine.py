@@ -1,12 +1,21 @@
-"""What this machine is called, for the names of result files."""
+"""What a result is made with: the commit, the command, the machine, the day and the files it is made from."""
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import re
+import subprocess
+import time
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from cryocore.cores import available_cores
+
+ROOT = Path(__file__).resolve().parents[1]
+CODE = ("cryocore", "scripts", "rules", "Snakefile", "experiments", "benchmarks", ":!benchmarks/results")
+"""What counts as a change since the commit, as Git names it."""
 
 
 def processor() -> str:
@@ -21,3 +30,40 @@ def processor() -> str:
 def machine_name() -> str:
     """Processor and cores of this process, as a file name."""
     return re.sub(r"[^a-z0-9]+", "-", f"{processor()} {available_cores()} cores".lower()).strip("-")
+
+
+def made_by(command: str, inputs: Iterable[Path] = ()) -> dict[str, Any]:
+    """What a result file says of itself, under ``made``.
+
+    ``commit`` ends with ``+`` where code has changed since, and is None outside a checkout; ``inputs`` are the first
+    12 digits of each file's SHA-256 by its name.
+    """
+    return {
+        "made": {
+            "command": command,
+            "commit": commit(),
+            "date": time.strftime("%Y-%m-%d"),
+            "machine": machine_name(),
+            "inputs": {path.name: _digest(path) for path in sorted(set(inputs))},
+        }
+    }
+
+
+def commit() -> str | None:
+    """The commit that is checked out, with a + where code has changed since."""
+    try:
+        head = _git("rev-parse", "--short", "HEAD")
+        changed = _git("status", "--porcelain", "--", *CODE)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head + "+" * bool(changed)
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:12]

@@ -3,7 +3,7 @@
     python -m benchmarks.scaling
 
 Strong scaling: the same particles in more parts, as many at a time as there are cores, one thread each. Weak
-scaling: as many particles per part. The outcome is in benchmarks/results/scaling.json, and printed as the table of
+scaling: as many particles per part. The outcome is in benchmarks/results/scaling.json, and in the table of
 docs/measurements/cost.md.
 """
 
@@ -21,12 +21,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from benchmarks import blocks
+from benchmarks.machine import made_by
 from cryocore.backend import get_backend
 from cryocore.config.plant import PlantedErrors
 from cryocore.config.reconstruct import Reconstruct
 from cryocore.config.score import Score
 from cryocore.config.simulate import Simulate
 from cryocore.ingest.particles import read_particles
+from cryocore.markdown import table
 from cryocore.reconstruct import reconstruct
 from cryocore.score import noise_of_round
 from cryocore.simulate.stage import simulate
@@ -36,6 +39,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "scaling.json"
 BOX, N = 96, 16_000
 SHARDS = (1, 2, 4, 8)
+STAGES = ("sum", "score", "merge")
 SUM, SCORE = {"reconstruct": Reconstruct().model_dump(mode="json")}, {"score": Score().model_dump(mode="json")}
 
 
@@ -111,14 +115,19 @@ def main() -> None:
             for name, job in shard_jobs(part, count).items():
                 found = timed(job, count, count)
                 rows.append({"scaling": "weak", "stage": name, "shards": count, "particles": N // 4 * count, **found})
-    write_json(RESULTS, {"box": BOX, "cores": cores, "rows": rows})
-    print("| scaling | stage | shards | particles | wall s | CPU s |\n|---|---|---|---|---|---|")
-    for row in rows:
-        print(
-            "| "
-            + " | ".join(str(row[k]) for k in ("scaling", "stage", "shards", "particles", "wall_s", "cpu_s"))
-            + " |"
-        )
+    write_json(RESULTS, {**made_by("python -m benchmarks.scaling"), "box": BOX, "cores": cores, "rows": rows})
+    blocks.write("scaling")
+
+
+def as_table(record: dict[str, Any]) -> str:
+    """The table of docs/measurements/cost.md: the same particles in more shards."""
+    strong = [row for row in record["rows"] if row["scaling"] == "strong"]
+    by = {(row["stage"], row["shards"]): row for row in strong}
+    rows = [
+        [count, *(f"{by[name, count]['wall_s']:.1f}, {by[name, count]['cpu_s']:.1f}" for name in STAGES)]
+        for count in sorted({row["shards"] for row in strong})
+    ]
+    return table(["shards", *(f"{name}: wall, CPU" for name in STAGES)], rows)
 
 
 if __name__ == "__main__":

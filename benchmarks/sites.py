@@ -4,7 +4,8 @@
 
 SLURM_CONF names the cluster: one of one's own, since partitions, nodes and slurm.conf change; 8 CPUs, 8 GB, 2 GPUs.
 Cases of accounts and QOS need slurmdbd, AccountingStorageEnforce=associations,limits,qos, and a QOS `short` of at most
-10 minutes. Those of disks mount small ones and need root, quotas the programs of btrfs.
+10 minutes. Those of disks mount small ones and need root, quotas the programs of btrfs. The outcome is in
+benchmarks/results/sites.json, and in a table of docs/measurements/robustness.md.
 """
 
 from __future__ import annotations
@@ -27,7 +28,13 @@ from typing import Annotated, Any, TextIO, cast
 import typer
 import yaml
 
+from benchmarks import blocks
+from benchmarks.machine import made_by
+from cryocore.markdown import table
+from cryocore.tables.io import write_json
+
 ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "sites.json"
 CONFIG: dict[str, Any] = {
     "run": "tiny",
     "n_rounds": 1,
@@ -282,7 +289,7 @@ def main(folder: Path, names: Annotated[list[str] | None, typer.Argument()] = No
     if not all(reference.values()):
         reference = digests(run(fresh(undisturbed), Case(), slurm=False)[0])
     chosen = {name: case for name, case in cases().items() if not names or name in names}
-    found = {}
+    found: dict[str, Any] = json.loads(RESULTS.read_text())["cases"] if RESULTS.exists() else {}
     for name, case in chosen.items():
         work = fresh(folder / name.replace(" ", "_"), case.partitions)
         case.before(work)
@@ -300,7 +307,19 @@ def main(folder: Path, names: Annotated[list[str] | None, typer.Argument()] = No
             "temporary files": temporary(work),
         }
         print(json.dumps({name: found[name]}), flush=True)
-    (folder / "sites.json").write_text(json.dumps(found, indent=1))
+        write_json(RESULTS, {**made_by("python -m benchmarks.sites FOLDER"), "cases": found})
+    blocks.write("sites")
+
+
+def as_table(record: dict[str, Any]) -> str:
+    """The table of docs/measurements/robustness.md, in the order of the cases."""
+    rows = []
+    for name in cases():
+        if (r := record["cases"].get(name)) is not None:
+            seconds = "-" if r["seconds"] is None else f"{r['seconds']:.1f}"
+            well = "the same bytes" if r["again"] == "same bytes" and not r["temporary files"] else "DIFFERS"
+            rows.append([name, " ".join(r["said"].split()) or "nothing; it runs", seconds, well, r["left"]])
+    return table(["what went wrong", "shown", "s", "the next run", "jobs left"], rows)
 
 
 def fresh(work: Path, partitions: tuple[str, str] = ("cpu", "gpu")) -> Path:

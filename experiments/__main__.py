@@ -110,13 +110,14 @@ def region(
 @app.command()
 def selectors(
     part: Annotated[list[str] | None, typer.Argument(help="beginnings of names (t20s-real, hcn4-)")] = None,
+    method: Annotated[list[str] | None, typer.Option(help="names of methods (janas); default: all quick ones")] = None,
     cores: Annotated[int, typer.Option(help="that preparation may use; methods run on one")] = available_cores(),
     discard: Annotated[bool, typer.Option("--discard", help="remove images and maps once measured")] = False,
 ) -> None:
     """Compare particle selectors on the same files; what is measured is not run again."""
     from experiments.selectors.measure import run
 
-    run(part or [], cores=cores, discard=discard)
+    run(part or [], only=method or [], cores=cores, discard=discard)
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ import yaml
 from scipy.special import expit
 from tqdm import tqdm
 
+from benchmarks.machine import made_by
 from benchmarks.validation.common import ROOT, Skipped
 from cryocore.backend import get_backend
 from cryocore.classify.ensemble import Folds, fit_ensemble
@@ -32,7 +34,7 @@ from cryocore.types import Floats
 from experiments.cases import GRID, Case, from_shared_data, simulated
 from experiments.comparisons import Run, oracle_score
 from experiments.evaluate import read_truth, true_map_of
-from experiments.runs import RUN, WORK, configuration, locked, measures, run_workflow
+from experiments.runs import RUN, WORK, configuration, locked, measures, run_workflow, shared_files
 
 PLAN = GRID.with_name("classifiers.yaml")
 STORE = ROOT / "benchmarks" / "results" / "classifiers"
@@ -95,7 +97,9 @@ def measure(*, cores: int, labels: Sequence[str] = (), store: Path = STORE) -> N
         except Skipped as reason:
             print(f"{label}: skipped, {reason}", flush=True)
             continue
-        write_json(path, {"label": label, **case.factors, "images": len(found.training_set.correct), **values})
+        made = made_by(f"python -m experiments classifiers {shlex.quote(label)}", shared_files(case.config))
+        about = {"label": label, **case.factors, **made, "images": len(found.training_set.correct)}
+        write_json(path, about | values)
         print(f"{label}: done", flush=True)
 
 

@@ -14,6 +14,7 @@ import mrcfile
 import numpy as np
 import scipy.ndimage as ndimage
 
+from benchmarks.machine import made_by
 from benchmarks.validation.common import ROOT
 from cryocore.backend import get_backend
 from cryocore.config.plant import PlantedErrors
@@ -150,5 +151,6 @@ def run(part: Sequence[str] = (), *, cores: int = 1, store: Path = STORE) -> Non
     left = [given for given in wanted if not (store / f"{given[0]}.json").exists()]
     with ProcessPoolExecutor(cores) as pool:
         for values in pool.map(measure, *zip(*left, strict=True)) if left else ():
-            write_json(store / f"{values['name']}.json", values)
+            made = made_by(f"python -m experiments region {values['name']}")
+            write_json(store / f"{values['name']}.json", values | made)
             print(values["name"], json.dumps(values["region"]), flush=True)

@@ -20,6 +20,7 @@ from typing import Any
 import yaml
 from tqdm import tqdm
 
+from benchmarks.machine import made_by
 from benchmarks.validation.common import ROOT, Skipped, need_data
 from cryocore import __version__
 from cryocore.backend import get_backend
@@ -102,7 +103,8 @@ def run_case(case: Case, *, cores: int, discard: bool, work: Path, store: Path, 
         with locked(home):
             values = values_of(case, home, config, cores, bar)
             about = {"name": case.name, "label": case.label, "sets": case.sets, "reference": case.reference}
-            write_json(result, {**about, **case.factors, "cryocore": __version__, **values})
+            made = made_by(f"python -m experiments run {case.name}", shared_files(case.config))
+            write_json(result, {**about, **case.factors, "cryocore": __version__, **made, **values})
             write_json(home / "measured.json", {"fingerprint": wanted})
             if discard:
                 for part in ("results", "logs", ".snakemake"):
@@ -186,6 +188,16 @@ def _with_shared_files(values: Any) -> Any:
     if found := IN_BOX.fullmatch(values):
         return str(in_box(_with_shared_files(found["source"]), int(found["box"]), DENSITIES).resolve())
     return str(need_data(values.removeprefix(SHARED)).resolve()) if values.startswith(SHARED) else values
+
+
+def shared_files(values: Any) -> Iterator[Path]:
+    """Files of the shared data that a case's settings name."""
+    if isinstance(values, dict):
+        for value in values.values():
+            yield from shared_files(value)
+    elif isinstance(values, str) and values.startswith(SHARED):
+        found = IN_BOX.fullmatch(values)
+        yield need_data((found["source"] if found else values).removeprefix(SHARED))
 
 
 def fingerprint(config: Config, measuring: Sequence[str]) -> str:

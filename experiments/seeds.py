@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks.machine import made_by
 from benchmarks.validation.common import ROOT
 from cryocore import __version__
 from cryocore.config.run import Config, parse_config
@@ -77,7 +78,8 @@ def run(part: Sequence[str] = (), *, cores: int = 1, discard: bool = False, stor
             wrong = config.input.plant.total > 0
             run_workflow(home, config, cores, bar, *measures(config)[: 2 if wrong else 1])
             values = measured(home, rounds=2 if wrong else 1)
-            write_json(file, {"name": name, "fingerprint": wanted, "cryocore": __version__, **values})
+            made = made_by(f"python -m experiments seeds {name}")
+            write_json(file, {"name": name, "fingerprint": wanted, "cryocore": __version__, **made, **values})
             if discard:
                 for folder in ("results", "logs", ".snakemake"):
                     rmtree(home / folder, ignore_errors=True)

@@ -16,6 +16,7 @@ import yaml
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from benchmarks.machine import made_by
 from benchmarks.validation.common import ROOT
 from cryocore.backend import get_backend
 from cryocore.config.run import Config
@@ -33,7 +34,7 @@ from cryocore.validate.metrics import truth_map_metrics
 from experiments.cases import GRID, Case, merged, simulated
 from experiments.comparisons import Run, make_map, write_no_share
 from experiments.evaluate import read_truth
-from experiments.runs import RUN, WORK, configuration, locked, run_workflow
+from experiments.runs import RUN, WORK, configuration, locked, run_workflow, shared_files
 
 SOLVERS = GRID.with_name("solvers.yaml")
 STORE = ROOT / "benchmarks" / "results" / "solvers"
@@ -91,7 +92,8 @@ def compare(cases: Sequence[Case], specs: Sequence[SolverSpec], *, cores: int, s
             for spec in bar:
                 bar.set_postfix_str(spec.label)
                 found["solvers"][spec.label] = solve(run, spec)
-                write_json(path, found)
+                made = made_by(f"python -m experiments solvers {case.name}", shared_files(case.config))
+                write_json(path, found | made)
         print(f"{case.name}: done", flush=True)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.machine import made_by
 from benchmarks.validation.common import ROOT
 from cryocore.backend import get_backend
 from cryocore.config.run import Config, parse_config
@@ -140,5 +141,6 @@ def run(part: Sequence[str] = (), *, cores: int = 1, store: Path = STORE) -> Non
     store.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(cores) as pool:
         for values in pool.map(measure, left):
-            write_json(store / f"{values['name']}.json", values)
+            made = made_by(f"python -m experiments states {values['name']}")
+            write_json(store / f"{values['name']}.json", values | made)
             print(f"{values['name']:24} {values['found']['standard_errors']:5.1f}", flush=True)

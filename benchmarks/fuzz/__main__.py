@@ -1,16 +1,25 @@
 """Fuzz the readers: ``python -m benchmarks.fuzz --cases 1000000 --seed 0 [star stack ...]``.
 
-Findings are written to ``--out``, one file for each kind; exit code 1 if there are any.
+Findings are written to ``--out``, one file for each kind; exit code 1 if there are any. ``--record`` keeps counts in
+benchmarks/results/fuzz.json, for the table of docs/measurements/robustness.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
+from typing import Any
 
+from benchmarks import blocks
 from benchmarks.fuzz.readers import READERS
 from benchmarks.fuzz.run import fuzz
+from benchmarks.machine import made_by
+from cryocore.markdown import table
+from cryocore.tables.io import write_json
+
+RESULTS = Path(__file__).resolve().parents[1] / "results" / "fuzz.json"
 
 
 def main() -> None:
@@ -20,8 +29,10 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=100_000, help="of each reader")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("results/fuzz"), help="folder of findings")
+    parser.add_argument("--record", action="store_true", help="keep the counts for the documentation")
     options = parser.parse_args()
     found = 0
+    record: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"readers": {}}
     for name in options.readers or READERS:
         tally = fuzz(name, options.seed, options.cases)
         kinds = {finding.place: finding for finding in reversed(tally.findings)}
@@ -36,7 +47,23 @@ def main() -> None:
             file.write_bytes(finding.content)
             print(f"    {place}\n    {file}", flush=True)
         found += len(kinds)
+        if options.record:
+            command = f"python -m benchmarks.fuzz {name} --cases {tally.cases} --seed {options.seed} --record"
+            counts = {"cases": tally.cases, "read": tally.read, "kinds_of_findings": len(kinds)}
+            record["readers"][name] = {**made_by(command), **counts}
+            write_json(RESULTS, record)
+    if options.record:
+        blocks.write("fuzz")
     sys.exit(1 if found else 0)
+
+
+def as_table(record: dict[str, Any]) -> str:
+    """Counts by reader."""
+    rows = [
+        [name, f"{r['cases']:,}", f"{r['read']:,}", r["kinds_of_findings"]]
+        for name, r in ((name, record["readers"][name]) for name in READERS if name in record["readers"])
+    ]
+    return table(["reader", "cases", "read all the same", "kinds of findings"], rows)
 
 
 if __name__ == "__main__":

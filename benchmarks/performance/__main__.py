@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import machine_name, processor
+from benchmarks.machine import machine_name, made_by, processor
 from benchmarks.performance import feeding, kernels, reconstruction, scaling, scoring, stages, steps
 from benchmarks.performance.figure import write_figure
 from benchmarks.performance.page import page
@@ -113,8 +113,10 @@ def main(arguments: list[str] | None = None) -> None:
     record: dict[str, Any] = json.loads(store.read_text()) if chosen.only is not None and store.exists() else {}
     record |= {"processor": processor(), "cores": available_cores(), "python": platform.python_version()}
     store.parent.mkdir(parents=True, exist_ok=True)
+    made = record.setdefault("made", {})
     for name in SECTIONS if chosen.only is None else chosen.only:
         record[name] = SECTIONS[name](FULL if chosen.full else QUICK)
+        made[name] = made_by(f"python -m benchmarks.performance --only {name}" + " --full" * chosen.full)["made"]
         store.write_text(json.dumps(record, indent=1) + "\n")
     folder = ROOT / "docs" / "measurements"
     if "scaling" in record:

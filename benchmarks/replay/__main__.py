@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import machine_name
+from benchmarks import blocks
+from benchmarks.machine import machine_name, made_by
 from benchmarks.replay.made import make_log
 from benchmarks.validation.common import ROOT
 
@@ -57,7 +58,8 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--repeats", type=int, default=3)
     chosen = parser.parse_args()
-    record: dict[str, Any] = {"rounds": N_ROUNDS, "cases": {name: {} for name in CASES}}
+    record: dict[str, Any] = {**made_by("python -m benchmarks.replay FOLDER"), "rounds": N_ROUNDS}
+    record["cases"] = {name: {} for name in CASES}
     for n in chosen.sizes:
         run_dir = chosen.folder / str(n)
         if not (run_dir / "log" / f"round={N_ROUNDS - 1}" / "log.parquet").exists():
@@ -68,6 +70,7 @@ def main() -> None:
     store = ROOT / "benchmarks" / "results" / "replay" / f"{machine_name()}.json"
     store.parent.mkdir(parents=True, exist_ok=True)
     store.write_text(json.dumps(record, indent=1) + "\n")
+    blocks.write("replay")
 
 
 if __name__ == "__main__":

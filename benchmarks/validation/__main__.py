@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import machine_name, processor
+from benchmarks.machine import machine_name, made_by, processor
 from benchmarks.validation import exact, planted, real_images, relion
 from benchmarks.validation.common import ROOT, Skipped
 from benchmarks.validation.page import page
@@ -46,7 +46,8 @@ def main(names: list[str]) -> None:
                 values = SECTIONS[name](Path(folder))
             except Skipped as reason:
                 values = {"skipped": str(reason)}
-        record["sections"][name] = {**values, "seconds": time.monotonic() - began}
+        made = made_by(f"python -m benchmarks.validation {name}")
+        record["sections"][name] = {**values, **made, "seconds": time.monotonic() - began}
     store.parent.mkdir(parents=True, exist_ok=True)
     store.write_text(json.dumps(record, indent=1) + "\n")
     (ROOT / "docs" / "measurements" / "accuracy.md").write_text(page(record))

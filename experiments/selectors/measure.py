@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from shutil import rmtree
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import rankdata
 
-from benchmarks.machine import machine_name
+from benchmarks.machine import made_by
 from benchmarks.validation.common import ROOT, Skipped
 from cryocore import __version__
 from cryocore.config.run import Config
@@ -24,7 +23,7 @@ from cryocore.types import Bools, Floats
 from cryocore.validate.metrics import truth_map_metrics
 from experiments.cases import Case
 from experiments.comparisons import Run, best, measured, oracle_score, summary, with_areas
-from experiments.runs import configuration, fingerprint, locked
+from experiments.runs import configuration, fingerprint, locked, shared_files
 from experiments.selectors.methods import (
     Cost,
     Method,
@@ -45,10 +44,18 @@ ORACLE = "true map"
 Values = dict[str, Any]
 
 
-def run(part: Sequence[str] = (), *, cores: int = 1, discard: bool = False, store: Path = STORE) -> None:
-    """Measure the data sets whose names begin with one of some words (default: all); what is measured is not run
-    again, unless its settings, a method's file or the code has changed."""
-    methods = read_methods()
+def run(
+    part: Sequence[str] = (),
+    *,
+    only: Sequence[str] = (),
+    cores: int = 1,
+    discard: bool = False,
+    store: Path = STORE,
+) -> None:
+    """Measure the data sets whose names begin with one of some words (default: all), by some methods (default: all but
+    those that are run by name alone); what is measured is not run again, unless its settings, a method's file or the
+    code has changed."""
+    methods = [method for method in read_methods() if (method.name in only if only else not method.by_name)]
     for method in methods:
         try:
             setup(method)
@@ -93,14 +100,14 @@ def measure(case: Case, config: Config, home: Path, methods: Sequence[Method], f
                 "error_rate": round(float(1.0 - run.correct.mean()), 4),
                 "n_kept": sum(size.values()),
                 "cryocore": __version__,
-                "machine": machine_name(),
-                "date": time.strftime("%Y-%m-%d"),
+                **made_by(f"python -m experiments selectors {case.name}", shared_files(case.config)),
             }
             found["baselines"] = baselines(run, size)
             write_json(file, found)
         for method in left:
             said = measured_method(method, run, data.ids, size, home, found["methods"])
-            found["methods"] = {**found["methods"], method.name: {"digest": method.digest, **said}}
+            made = made_by(f"python -m experiments selectors {case.name} --method {method.name}")
+            found["methods"] = {**found["methods"], method.name: {"digest": method.digest, **made, **said}}
             write_json(file, found)
             print(f"{case.name}: {method.label}: {headline(said)}", flush=True)
 

@@ -49,6 +49,7 @@ class Method:
     ``maps`` : folder of the half maps that it makes itself, half1.mrc and half2.mrc, where they are more than a choice
     ``needs``, ``setup`` : a program, and the shell command that installs it below ``{programs}``
     ``after`` : a method that it goes on from, whose cost is added
+    ``by_name`` : whether it is run only where it is asked for, because it takes long
     """
 
     name: str
@@ -62,6 +63,7 @@ class Method:
     needs: str = ""
     setup: str = ""
     after: str = ""
+    by_name: bool = False
     digest: str = ""
 
     @classmethod

@@ -58,8 +58,8 @@ NOT_HERE = """\
 ## What is not here
 
 The programs of CryoSieve (a GPU) and cisTEM (no package) themselves, cryoSPARC's scale and error (no such columns in
-simulated files; of a run that has them they are scores of the log), and JANAS' trial reconstructions by local
-resolution: here every program is told how many to keep.
+simulated files; of a run that has them they are scores of the log), and whole sessions of JANAS: of its eight
+selections one was run, of some sets (*session*). Wherever else it stands it is told how many to keep.
 Sets, measures and calls were chosen by the authors of one of the programs; corrections of a method's file are welcome.
 RELION's numbers are made for other ends: its log-likelihood holds what noise an image has.
 """
@@ -252,7 +252,8 @@ def programs(found: Sequence[Values], methods: dict[str, Method]) -> list[str]:
         said = [values["methods"].get(name, {}) for values in found]
         missing = {str(v.get("skipped") or v.get("failed")) for v in said if "scores" not in v and v}
         lines.append([method.label, method.by, " ".join([method.about, *sorted(missing)]).strip() or "-"])
-    about = f"Measured on {found[-1]['machine']}, one core each, {found[-1]['date']}, cryocore {found[-1]['cryocore']}."
+    made = found[-1]["made"]
+    about = f"Measured on {made['machine']}, one core each, {made['date']}, cryocore {found[-1]['cryocore']}."
     return ["## Programs", about, table(["", "judges by", "said exactly"], lines)]
 
 

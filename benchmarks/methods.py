@@ -1,0 +1,247 @@
+"""Single steps where the truth, or RELION's answer, is known: ``python -m benchmarks.methods [SECTION ...]``.
+
+Noise of images and the scores, sharpening beside ``relion_postprocess``, and the B-factor of ResLog. The outcome is in
+benchmarks/results/methods.json, and in tables of docs/measurements/methods.md, which has one of stored experiments as
+well: the estimated share of incorrect particles beside the planted one.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import blocks
+from benchmarks.machine import made_by
+from benchmarks.validation.common import ROOT, Skipped, host, need_program, run, simulated_maps
+from cryocore.config.plant import PlantedErrors
+from cryocore.config.reconstruct import Reconstruct
+from cryocore.config.score import Score
+from cryocore.config.simulate import Simulate
+from cryocore.explore.postprocess import Halves, postprocess
+from cryocore.explore.postprocess.sharpen import mean_amplitudes
+from cryocore.explore.reslog import reslog
+from cryocore.ingest.particles import ingest
+from cryocore.log.rates import auc
+from cryocore.maps.fsc import fsc
+from cryocore.maps.mrc import read_map
+from cryocore.maps.transforms import forward, whole
+from cryocore.markdown import table
+from cryocore.reconstruct import reconstruct
+from cryocore.score import score
+from cryocore.simulate.plant import CORRECT
+from cryocore.simulate.stage import simulate
+from cryocore.tables.io import as_numpy, read_table, write_json, write_table
+from experiments.comparisons import log_odds
+
+RESULTS = ROOT / "benchmarks" / "results" / "methods.json"
+Values = dict[str, Any]
+SCORES = "llr", "z", "zc", "dual"
+IMAGES: dict[str, tuple[Values, bool]] = {
+    "even": ({}, True),
+    "log scale spreads by 0.3, `noise_per_particle` off": ({"scale_spread": 0.3}, False),
+    "log scale spreads by 0.3": ({"scale_spread": 0.3}, True),
+    "ice gradients of s.d. 1": ({"background": 1.0}, True),
+}
+"""Settings of images beside those of all, and ``noise_per_particle``."""
+SHARPENED: dict[str, tuple[str, Values]] = {
+    "small, box 64": (
+        "C1",
+        {"molecule": "small", "n_particles": 3000, "box": 64, "pixel_size_angstrom": 1.5, "bfactor_angstrom2": 100},
+    ),
+    "proteasome, box 128": (
+        "D7",
+        {"molecule": "proteasome", "n_particles": 2000, "box": 128, "pixel_size_angstrom": 1.6},
+    ),
+}
+RESLOG: dict[str, tuple[float, float]] = {"80": (80.0, 1.4), "150": (150.0, 1.8), "300": (300.0, 1.8)}
+"""Planted B (Å²) and pixel (Å)."""
+
+
+def noise() -> Values:
+    """AUC of scores of the first map, by what images are like."""
+    return {name: _aucs(*how) for name, how in IMAGES.items()}
+
+
+def _aucs(images: Values, per_particle: bool) -> Values:
+    given: Values = {"molecule": "channel", "n_particles": 2000, "box": 64, "snr": 0.006}
+    how: Values = {"symmetry": "C4", "backend": host()}
+    with tempfile.TemporaryDirectory(prefix="cryocore-methods-") as made:
+        folder = Path(made)
+        settings = Simulate.model_validate({**given, **images})
+        simulate(settings, PlantedErrors(wrong_pose=0.5), seed=0, out_dir=folder, **how)
+        particles = folder / "particles.parquet"
+        ingest(folder / "particles.star", root=None, pixel_size_angstrom=None, seed=0).write(particles)
+        reconstruct(particles, None, None, settings=Reconstruct(), out_dir=folder / "round", **how)
+        scoring = Score(noise_per_particle=per_particle)
+        log = folder / "log.parquet"
+        score(particles, folder / "round", None, settings=scoring, round_number=0, seed=0, out=log, **how)
+        correct = as_numpy(read_table(folder / "truth.parquet", ["error_kind"]).column(0)) == CORRECT
+        found = {name: as_numpy(read_table(log, [name]).column(0)) for name in SCORES}
+        odds = log_odds(log)
+        if odds is not None:
+            found["mixture"] = odds
+        return {name: round(float(auc(values, correct) or 0.0), 4) for name, values in found.items()}
+
+
+def sharpening() -> Values:
+    """Resolution and B-factor beside those of ``relion_postprocess``, on the same half maps and mask."""
+    need_program("relion_postprocess")
+    return {name: _beside_relion(*case) for name, case in SHARPENED.items()}
+
+
+def _beside_relion(symmetry: str, given: Values) -> Values:
+    with tempfile.TemporaryDirectory(prefix="cryocore-methods-") as made:
+        folder = Path(made)
+        simulated_maps(folder, Simulate.model_validate({"snr": 0.05, **given}), symmetry)
+        halves = Halves(folder / "half1.mrc", folder / "half2.mrc", mask=folder / "mask.mrc")
+        ours = postprocess(halves, folder / "ours").sharpened
+        told = _of_relion(halves, ours.resolution_angstrom, folder)
+        again = postprocess(halves, folder / "again", bfactor_angstrom2=told["bfactor_angstrom2"]).sharpened
+        theirs, pixel = read_map(folder / "relion.mrc")
+        last = int(len(theirs) * pixel / ours.resolution_angstrom)
+        pair = (mean_amplitudes(forward(v, len(v), whole(len(v)))) for v in (again.volume, theirs))
+        mine, other = (amplitudes[1:last] for amplitudes in pair)
+        return {
+            "resolution_angstrom": round(ours.resolution_angstrom, 3),
+            "bfactor_angstrom2": round(ours.bfactor_angstrom2, 2),
+            "bfactor_sd_angstrom2": ours.fit and round(ours.fit.bfactor_sd_angstrom2, 2),
+            "relion": told,
+            "least_correlation": round(float(fsc(again.volume, theirs)[1:last].min()), 6),
+            "amplitudes": round(float(np.abs(np.log(mine / other)).max()), 4),
+        }
+
+
+def _of_relion(halves: Halves, resolution_angstrom: float, folder: Path) -> Values:
+    pixel = read_map(halves.half1)[1]
+    options = ["--autob_lowres", 10, "--autob_highres", resolution_angstrom, "--angpix", pixel]
+    files = ["--i", halves.half1, "--i2", halves.half2, "--mask", str(halves.mask), "--o", folder / "relion"]
+    run("relion_postprocess", "--auto_bfac", *map(str, [*files, *options]), cwd=folder)
+    lines = (line.split() for line in (folder / "relion.star").read_text().splitlines())
+    values = {line[0]: line[1] for line in lines if len(line) == 2}
+    return {
+        "resolution_angstrom": float(values["_rlnFinalResolution"]),
+        "bfactor_angstrom2": float(values["_rlnBfactorUsedForSharpening"]),
+    }
+
+
+def of_reslog() -> Values:
+    """The B-factor that images are made with, and what random subsets give."""
+    return {name: _bfactor(*case) for name, case in RESLOG.items()}
+
+
+def _bfactor(planted_angstrom2: float, pixel_angstrom: float) -> Values:
+    given: Values = {"molecule": "small", "bfactor_angstrom2": planted_angstrom2, "n_particles": 3000, "box": 64}
+    given |= {"pixel_size_angstrom": pixel_angstrom, "snr": 0.06, "orientations": "uniform"}
+    with tempfile.TemporaryDirectory(prefix="cryocore-methods-") as made:
+        folder = Path(made)
+        simulated_maps(folder / "round_0", Simulate.model_validate(given), "C1", seed=3)
+        data = read_table(folder / "round_0" / "particles.parquet")
+        write_table(folder / "particles.parquet", data)
+        columns = data.select(["particle_id", "half"]).append_column("weight", [np.ones(len(data), dtype=np.float32)])
+        write_table(folder / "log" / "round=0" / "log.parquet", columns, symmetry="C1")
+        (series,) = reslog(folder, host(), repeats=3)
+    fit, reached = series.fit, [p.smooth_resolution_angstrom for p in series.points]
+    if fit is None or fit.bfactor_angstrom2 is None:
+        raise Skipped(f"no B-factor is found where {planted_angstrom2:g} Å² are planted")
+    return {
+        "pixel_angstrom": pixel_angstrom,
+        "coarsest_angstrom": round(max(reached), 2),
+        "finest_angstrom": round(min(reached), 2),
+        "bfactor_angstrom2": round(fit.bfactor_angstrom2, 1),
+        "bfactor_sd_angstrom2": round(series.bfactor_sd_angstrom2 or 0.0, 1),
+        "plain_bfactor_angstrom2": fit.plain_bfactor_angstrom2 and round(fit.plain_bfactor_angstrom2, 1),
+    }
+
+
+SECTIONS: dict[str, Callable[[], Values]] = {"noise": noise, "sharpening": sharpening, "reslog": of_reslog}
+
+
+def noise_table(record: Values) -> str:
+    """AUC by what images are like."""
+    names = [*SCORES, "mixture"]
+    values = record["noise"]["values"]
+    rows = [[images, *(f"{values[images][n]:.3f}" for n in names)] for images in IMAGES]
+    return table(["images", *(f"`{name}`" for name in names)], rows)
+
+
+def sharpening_table(record: Values) -> str:
+    """Beside RELION."""
+    rows = []
+    for name in SHARPENED:
+        r = record["sharpening"]["values"][name]
+        theirs, sd = r["relion"], r["bfactor_sd_angstrom2"]
+        of_b = f"{r['bfactor_angstrom2']:.1f} ± {sd:.1f}, {theirs['bfactor_angstrom2']:.1f}"
+        resolutions = f"{r['resolution_angstrom']:.2f}, {theirs['resolution_angstrom']:.2f}"
+        rows.append([name, resolutions, of_b, f"{r['least_correlation']:.4f}", f"{100 * r['amplitudes']:.1f} %"])
+    head = ["half maps", "resolution (Å), RELION's", "B (Å²), RELION's", "least correlation of a shell"]
+    return table([*head, "amplitudes differ by at most"], rows)
+
+
+def reslog_table(record: Values) -> str:
+    """Planted and found."""
+    values = record["reslog"]["values"]
+    rows = [
+        [
+            planted,
+            f"{r['pixel_angstrom']:g}",
+            f"{r['coarsest_angstrom']:.1f} to {r['finest_angstrom']:.1f}",
+            f"{r['bfactor_angstrom2']:.0f} ± {r['bfactor_sd_angstrom2']:.0f}",
+            f"{r['plain_bfactor_angstrom2']:.0f}",
+        ]
+        for planted, r in ((name, values[name]) for name in RESLOG)
+    ]
+    return table(["planted B (Å²)", "pixel (Å)", "resolutions (Å)", "B", "by ln N alone"], rows)
+
+
+BY_AUC = (("AUC 0.95 or more", 0.95, 2.0), ("AUC 0.85 to 0.95", 0.85, 0.95), ("AUC below 0.85", 0.0, 0.85))
+FEWEST = 1000
+"""Particles of a set: of fewer the interval says nothing."""
+
+
+def error_rate_table(records: Sequence[Values]) -> str:
+    """The estimated share of incorrect particles beside the planted one: first and last round of stored experiments."""
+    by: dict[str, list[tuple[float, bool]]] = {name: [] for name, *_ in BY_AUC}
+    for record in (record for record in records if record["n"] >= FEWEST):
+        told = [(r["aucs"]["mixture"]["any"], r["error_rate_estimate"]) for r in record["rounds"]]
+        for auc_of_odds, estimate in (told[0], told[-1]):
+            true = record["error_rate"]
+            name = next(name for name, low, high in BY_AUC if low <= auc_of_odds < high)
+            covered = estimate["low"] <= true <= estimate["high"]
+            by[name].append((100 * (estimate["value"] - true), covered))
+    rows = []
+    for name, found in by.items():
+        if found:
+            off = np.array([points for points, _ in found])
+            covers = f"{100 * np.mean([c for _, c in found]):.0f} %"
+            worst = off[np.argmax(np.abs(off))]
+            values = (f"{off.mean():+.1f}", f"{np.sqrt(np.mean(off**2)):.1f}", f"{worst:+.1f}")
+            rows.append([name, len(found), *values, covers])
+    return table(["rounds", "n", "bias, points", "r.m.s., points", "worst", "interval covers"], rows)
+
+
+def main(names: Sequence[str]) -> None:
+    """Measure some sections, or all, each kept once it is measured."""
+    unknown = sorted(set(names) - set(SECTIONS))
+    if unknown:
+        sys.exit(f"no such section: {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
+    record = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for name in names or SECTIONS:
+        print(name, file=sys.stderr, flush=True)
+        try:
+            values = SECTIONS[name]()
+        except Skipped as reason:
+            print(f"{name}: skipped, {reason}", file=sys.stderr)
+            continue
+        record[name] = {**made_by(f"python -m benchmarks.methods {name}"), "values": values}
+        write_json(RESULTS, record)
+    blocks.write(*SECTIONS, "error-rate")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

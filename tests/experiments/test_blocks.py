@@ -1,0 +1,73 @@
+"""Tables within pages are what result files give, and results say what they are made with."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from benchmarks import blocks, machine
+from benchmarks.blocks import BLOCKS, NOT_MEASURED, Block, filled
+
+
+@pytest.fixture
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A place for results that the block ``scaling`` is made from."""
+    monkeypatch.setattr(blocks, "RESULTS", tmp_path)
+    return tmp_path / "scaling.json"
+
+
+PAGE = "Before.\n\n<!-- results: scaling -->\nold\n<!-- end -->\n\nAfter.\n"
+
+
+def test_a_block_is_what_its_results_give(results: Path) -> None:
+    assert filled(PAGE) == PAGE.replace("old\n", NOT_MEASURED)
+    each = {"scaling": "strong", "particles": 100, "wall_s": 1.0, "cpu_s": 2.0}
+    rows = [{**each, "stage": stage, "shards": n} for stage in ("sum", "score", "merge") for n in (2, 1)]
+    results.write_text(json.dumps({"rows": rows}))
+    text = filled(PAGE)
+    assert text.startswith("Before.\n\n<!-- results: scaling -->\n| shards | sum: wall, CPU |")
+    assert "| 1 | 1.0, 2.0 | 1.0, 2.0 | 1.0, 2.0 |\n| 2 |" in text and text.endswith("<!-- end -->\n\nAfter.\n")
+    assert filled(text) == text
+
+
+def test_a_part_that_is_missing_is_told(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results.with_name("methods.json").write_text(json.dumps({"reslog": {}}))
+    assert BLOCKS["noise"].text() == NOT_MEASURED
+    with pytest.raises(KeyError, match="nosuch"):
+        filled(PAGE.replace("scaling", "nosuch"))
+
+
+def test_all_files_of_a_pattern_are_given_to_a_block_of_many(results: Path) -> None:
+    for name in ("a", "b"):
+        results.with_name(f"{name}.json").write_text(json.dumps(name))
+    assert Block("[ab].json", "json", "dumps", many=True).text() == '["a", "b"]'
+    assert Block("[ab].json", "json", "dumps").text() == '"a"'
+
+
+def test_results_say_what_they_are_made_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = tmp_path / "map.mrc"
+    given.write_bytes(b"map")
+    monkeypatch.setattr(machine, "ROOT", tmp_path)
+    made = machine.made_by("measure it", [given])["made"]
+    assert made["commit"] is None and made["command"] == "measure it"
+    assert made["inputs"] == {"map.mrc": "60be9861750f"} and made["machine"] == machine.machine_name()
+
+    def git(*arguments: str) -> None:
+        who = ("-c", "user.name=x", "-c", "user.email=x@x")
+        subprocess.run(["git", *who, *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    code = tmp_path / "cryocore" / "a.py"
+    code.parent.mkdir()
+    code.write_text("a = 1\n")
+    git("init", "-q")
+    git("add", "-A")
+    git("commit", "-qm", "x")
+    head = machine.commit()
+    assert head and not head.endswith("+")
+    (tmp_path / "page.md").write_text("a page is no code")
+    assert machine.commit() == head
+    code.write_text("a = 2\n")
+    assert machine.commit() == head + "+"

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,15 @@ from cryocore.backend import get_backend
 from cryocore.classify.ensemble import Folds, fit_ensemble
 from cryocore.classify.evaluation import compare, evaluate
 from cryocore.classify.examples import Examples, Pictures
-from cryocore.classify.models import fit_model
+from cryocore.classify.models import OnPictures, fit_model
 from cryocore.classify.results import scores_of
 from cryocore.classify.rounds import ScoredRound, open_run
+from cryocore.classify.start import AS_IT_IS, FROM_SCRATCH
 from cryocore.classify.training_set import TrainingSet, true_training_set
 from cryocore.config.classify import Classify
 from cryocore.log.rates import auc, rounded
 from cryocore.tables.io import read_table, write_json
-from cryocore.types import Floats
+from cryocore.types import Floats, Rows
 from experiments.cases import GRID, Case, from_shared_data, simulated
 from experiments.comparisons import Run, oracle_score
 from experiments.evaluate import read_truth, true_map_of
@@ -40,6 +42,7 @@ PLAN = GRID.with_name("classifiers.yaml")
 STORE = ROOT / "benchmarks" / "results" / "classifiers"
 RESIDUAL = ("residual_power", "ring_residual", "residual_")
 PROJECTION = ("projection_power", "expected_")
+TUNED = "fine-tuned"
 ALONE = {"residual powers": RESIDUAL, "residual and projection powers": (*RESIDUAL, *PROJECTION)}
 """What logistic regression sees where it does not see all: names of features begin with these."""
 
@@ -93,7 +96,7 @@ def measure(*, cores: int, labels: Sequence[str] = (), store: Path = STORE) -> N
                 values = case_numbers(found, plan["models"], settings, alone=alone)
                 for other in others:
                     with opened(other, cores, settings) as source:
-                        values["transfer"] = transferred(source, found, plan["models"], settings)
+                        values |= transferred(source, found, plan["models"], settings, few=transfer["few"])
         except Skipped as reason:
             print(f"{label}: skipped, {reason}", flush=True)
             continue
@@ -185,18 +188,51 @@ def seeing(examples: Examples, prefixes: tuple[str, ...]) -> Examples:
     return replace(examples, names=tuple(examples.names[i] for i in at), features=examples.features[:, at])
 
 
-def transferred(source: Opened, target: Opened, models: Sequence[str], settings: Classify) -> dict[str, Any]:
-    """Models of all particles of one case score those of another."""
+def transferred(
+    source: Opened, target: Opened, models: Sequence[str], settings: Classify, *, few: int
+) -> dict[str, Any]:
+    """Models of all particles of one case score those of another; a network also learns from a ``few`` of these."""
     training_set, seed = source.training_set, source.scored.seed
     stopping = Folds.of(training_set.examples.micrograph, settings.n_folds, seed)(training_set.examples) == 0
-    found = {}
+    found, tuned = {}, {}
     for kind in models:
         model = fit_model(
             kind, training_set.examples, training_set.correct, training_set.weight, stopping, settings, seed=seed
         )
         share = expit(model.log_odds(target.training_set.examples))
         found[kind] = numbers(share, target.training_set, target.scores, seed)
-    return found
+        if isinstance(model, OnPictures):
+            tuned[kind] = fine_tuned(model, target.training_set, few, settings, target.scored.seed)
+    return {"transfer": found, "fine_tuned": tuned}
+
+
+def fine_tuned(start: OnPictures, training_set: TrainingSet, few: int, settings: Classify, seed: int) -> dict[str, Any]:
+    """A network that goes on with a few particles: AUC on all others, of itself as it was and of one from scratch too,
+    with intervals, and the gain over itself as it was."""
+    order = np.random.default_rng([seed, few]).permutation(len(training_set.correct))
+    seen, rest = (part_of(training_set, rows) for rows in (np.sort(order[:few]), np.sort(order[few:])))
+    stopping = Folds.of(seen.examples.micrograph, settings.n_folds, seed)(seen.examples) == 0
+    learn = partial(fit_model, "cnn", seen.examples, seen.correct, seen.weight, stopping, seed=seed)
+    slow = settings.model_copy(update={"start": "the network that it is given"})  # which sets the learning rate
+    models = {
+        TUNED: learn(slow, start=start.network),
+        AS_IT_IS: start,
+        FROM_SCRATCH: learn(settings),
+    }
+    given: dict[str, Any] = {"groups": rest.examples.micrograph, "seed": seed}
+    odds = {name: model.log_odds(rest.examples) for name, model in models.items()}
+    aucs = {
+        name: evaluate(expit(values), rest.correct, kinds=rest.kinds, **given).as_dict()["auc"]
+        for name, values in odds.items()
+    }
+    comparison = compare(expit(odds[TUNED]), {AS_IT_IS: odds[AS_IT_IS]}, rest.correct, **given)
+    return {"few": few, "auc": aucs, "gain": comparison.as_dict()["gain_over_best"]}
+
+
+def part_of(training_set: TrainingSet, rows: Rows) -> TrainingSet:
+    """Some of the examples."""
+    arrays: dict[str, Any] = {name: getattr(training_set, name)[rows] for name in ("correct", "weight", "kinds")}
+    return TrainingSet(training_set.examples.take(rows), **arrays)
 
 
 def measured_cases(store: Path = STORE) -> list[dict[str, Any]]:

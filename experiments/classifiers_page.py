@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.validation.common import ROOT
+from cryocore.classify.start import AS_IT_IS, FROM_SCRATCH
 from cryocore.markdown import table
 from cryocore.tables.io import atomic_path
-from experiments.classifiers import STORE, measured_cases, read_plan
+from experiments.classifiers import STORE, TUNED, measured_cases, read_plan
 
 Values = dict[str, Any]
 PAGE = ROOT / "docs" / "measurements" / "classifier-gain.md"
@@ -31,6 +32,10 @@ KINDS = "AUC of correct particles against those of the kind of error that is har
 TRANSFER = """\
 AUC of models that learned from all particles of "{source}", moved to other data, beside models that learned there.
 """
+FINE = """\
+AUC of networks that learned from all particles of "{source}", go on with {few} of another case and are asked of all
+others of it; beside themselves as they were, and beside one that learns from these {few} alone.
+"""
 
 
 def write_page(store: Path = STORE, page: Path = PAGE) -> Path | None:
@@ -45,6 +50,10 @@ def write_page(store: Path = STORE, page: Path = PAGE) -> Path | None:
     moved = [case for case in cases if "transfer" in case]
     if moved:
         parts += ["## On other molecules\n", TRANSFER.format(source=plan["transfer"]["from"]), *transfer_table(moved)]
+    tuned = [case for case in cases if case.get("fine_tuned")]
+    if tuned:
+        words = FINE.format(source=plan["transfer"]["from"], few=plan["transfer"]["few"])
+        parts += ["## Fine-tuned on a few images\n", words, tuned_table(tuned)]
     with atomic_path(page) as temporary:
         temporary.write_text("\n".join(parts).rstrip() + "\n")
     return page
@@ -93,6 +102,17 @@ def transfer_table(cases: Sequence[Values]) -> Iterator[str]:
             moved = f"{found['auc']['value']:.3f} ({_range(found['auc'])})"
             rows.append([case["label"], name, moved, f"{here['auc']['value']:.3f}"])
     yield table(["case", "model", "moved", "learned there"], rows)
+
+
+def tuned_table(cases: Sequence[Values]) -> str:
+    """AUC of a network in three conditions, and what going on has gained."""
+    names = [TUNED, AS_IT_IS, FROM_SCRATCH]
+    rows = []
+    for case in cases:
+        for name, found in case["fine_tuned"].items():
+            aucs = (f"{found['auc'][n]['value']:.3f} ({_range(found['auc'][n])})" for n in names)
+            rows.append([case["label"], name, *aucs, _gain(found)])
+    return table(["case", "model", *names, "gain over the start"], rows)
 
 
 def _gain(found: Values | None) -> str:

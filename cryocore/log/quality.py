@@ -401,7 +401,9 @@ def _levels(told: Told, spreads: Spreads, grid: Grid) -> tuple[Envelopes, Within
     found = _of_micrographs(told, spreads, grid)
     given = *found.times(told.sample, told.rows, told.frequency2), told.sample.weight, told.frequency2
     most = float(grid.values[-1])
-    return found, Within.of(*given, scale=spreads.scale, most=most, again=told.members.have_own_bfactors)
+    how: dict[str, Any] = {"scale": spreads.scale, "again": told.members.have_own_bfactors}
+    how["signal_share"] = np.asarray(told.log_round.metadata["signal_share"], dtype=np.float64)
+    return found, Within.of(*given, most=most, **how)
 
 
 def _of_micrographs(told: Told, spreads: Spreads, grid: Grid) -> Envelopes:

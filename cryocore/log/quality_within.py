@@ -10,6 +10,11 @@ drop out of the products of two different bands, which are in the mean
 with the variances v of the scale and u of B, and their covariance c. They are fitted to the products of all pairs of
 bands, and there is a spread where u is significant. Its size is the likeliest one up to √u, and a particle's B the
 posterior mean.
+
+A particle that is there twice in a half set finds its own noise in the map, which rises above the signal with the
+frequency, as the match of one with a small B does. There is no spread where it is likelier that a part of the particles
+match the noise of the map in band a by what their own share would have been, (1 - w) / w d_a for a map of which w is
+signal, and the others do not (:func:`noise_in_the_map`).
 """
 
 from __future__ import annotations
@@ -29,6 +34,8 @@ SIGNIFICANT_AGAIN = 2.0
 PARTS = np.array([0.15, 0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85, 1.0])
 """Standard deviations that are tried, as parts of that by the products of bands, which is the largest: the fall-off is
 no straight line."""
+ROUNDS, CONVERGED = 200, 1e-5
+"""Steps of the fit of a part at most, and the step at which it ends."""
 POINTS, REACH = 33, 3.5
 """Values of B in the grid, and its end in standard deviations."""
 
@@ -59,6 +66,36 @@ def variance_of_products(matched: Floats, energy: Floats, weight: Floats, freque
     return float((covariance @ (by_noise @ found[known]))[2]), float(np.sqrt(covariance[2, 2]))
 
 
+def noise_in_the_map(
+    matched: Floats, energy: Floats, weight: Floats, signal_share: Floats, scale: float
+) -> tuple[float, float]:
+    """The part of the particles that find their own noise in the map, and the log-likelihood that it adds to none.
+
+    Parameters
+    ----------
+    matched, energy : ``(n, bands)``, with the envelopes of the micrographs
+    weight : ``(n,)``, probability of being correct
+    signal_share : ``(bands,)``, of the map
+    scale : standard deviation of the scale of particles
+    """
+    over = np.divide(1.0 - signal_share, signal_share, out=np.zeros_like(signal_share), where=signal_share > 0.0)
+    of_noise = _of_scales(matched - over * energy, energy, scale) - _of_scales(matched, energy, scale)
+    of_noise += np.sum(over * matched - 0.5 * over**2 * energy, axis=1)
+    part, added = 0.1, np.zeros(len(matched))
+    for _ in range(ROUNDS):
+        added = np.logaddexp(np.log1p(-part), np.log(part) + of_noise)
+        before, part = part, float(np.average(np.exp(np.log(part) + of_noise - added), weights=weight))
+        part = min(max(part, 1e-6), 1.0 - 1e-6)
+        if abs(part - before) < CONVERGED:
+            break
+    return part, float(np.sum(weight * added))
+
+
+def _of_scales(matched: Floats, energy: Floats, scale: float) -> Floats:
+    """Log-likelihood ``(n,)`` of the envelopes of the micrographs."""
+    return over_scales(matched.sum(axis=1), energy.sum(axis=1), scale)
+
+
 @dataclass(frozen=True)
 class Within:
     """Particles of a standard deviation ``spread`` in Å² of B about that of their micrograph, and one of the scale."""
@@ -77,9 +114,11 @@ class Within:
         *,
         scale: float,
         most: float,
+        signal_share: Floats,
         again: bool = False,
     ) -> Within | None:
-        """By some particles, as :func:`variance_of_products`; None where no spread is significant.
+        """By some particles, as :func:`variance_of_products`; None where no spread is significant, or noise in the map
+        explains more.
 
         Parameters
         ----------
@@ -90,7 +129,10 @@ class Within:
         if not (SIGNIFICANT_AGAIN if again else SIGNIFICANT) * error < variance <= most**2:
             return None
         tried = [cls(float(part * np.sqrt(variance)), scale, frequency2) for part in PARTS]
-        return max(tried, key=lambda one: float(np.sum(weight * one.evidence(matched, energy))))
+        evidence = [float(np.sum(weight * one.evidence(matched, energy))) for one in tried]
+        best = int(np.argmax(evidence))
+        added = evidence[best] - float(np.sum(weight * _of_scales(matched, energy, scale)))
+        return tried[best] if added > noise_in_the_map(matched, energy, weight, signal_share, scale)[1] else None
 
     def bfactors(self, matched: Floats, energy: Floats) -> tuple[Floats, Floats]:
         """Posterior mean and standard deviation ``(n,)`` of the B of particles about that of the micrograph, Å²."""

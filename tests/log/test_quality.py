@@ -14,7 +14,7 @@ import pytest
 from cryocore.log.bands import mean_squared_frequency
 from cryocore.log.names import APPLIED_BFACTOR, APPLIED_SCALE
 from cryocore.log.quality import Bands, Beliefs, Grid, Likelihood, Quality, Spreads, Tree, fit, quality, spread_out
-from cryocore.log.quality_within import Within, variance_of_products
+from cryocore.log.quality_within import Within, noise_in_the_map, variance_of_products
 from cryocore.log.rounds import LogRound, open_round
 from cryocore.tables.io import with_metadata
 from cryocore.types import Floats
@@ -154,6 +154,62 @@ def test_predictions_of_another_map_are_no_spread_of_particles(tmp_path: Path) -
     assert found is None or found.spreads.particle == 0.0
     variance, error = variance_of_products(share * off, share**2 * power, np.ones(N), FREQUENCY2)
     assert variance > 10.0 * error
+
+
+MILD = np.linspace(1.0, 0.3, 24)
+"""The share of signal in a map whose noise is as large as its signal at the end."""
+
+
+def there_twice(table: pa.Table, part: float) -> pa.Table:
+    """Where some particles find their own noise in the map of their half set."""
+    share = np.asarray(METADATA["signal_share"])
+    product, power = (np.stack(table[name].to_numpy()) for name in ("inner_product", "projection_power"))
+    twice = (np.random.default_rng(7).random(N) < part)[:, None]
+    return with_column(table, "inner_product", in_lists(product + twice * (1.0 - share) * power))
+
+
+def as_given(table: pa.Table) -> tuple[Floats, Floats, Floats]:
+    """What the bands of a table say, and what particles count."""
+    share = np.asarray(METADATA["signal_share"])
+    product, power = (np.stack(table[name].to_numpy()) for name in ("inner_product", "projection_power"))
+    return share * product, share**2 * power, np.ones(N)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("strength", [0.5, 2.0])
+def test_noise_in_the_map_is_no_spread_of_particles(
+    monkeypatch: pytest.MonkeyPatch, seed: int, strength: float
+) -> None:
+    monkeypatch.setitem(METADATA, "signal_share", MILD.tolist())
+    _, micrograph = on_micrographs(seed, 0.0)
+    given = as_given(there_twice(drawn(np.zeros(N), micrograph, seed, strength=strength), 0.15))
+    how: dict[str, Any] = {"scale": 0.05, "most": 500.0}
+    taken_for_one = Within.of(*given, FREQUENCY2, signal_share=np.ones(24), **how)
+    assert taken_for_one is not None and taken_for_one.spread > 40.0
+    assert Within.of(*given, FREQUENCY2, signal_share=MILD, **how) is None
+    part, added = noise_in_the_map(*given, MILD, 0.05)
+    assert part == pytest.approx(0.15, abs=0.04) and added > 50.0
+
+
+def test_where_no_noise_is_shared_there_is_no_such_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(METADATA, "signal_share", MILD.tolist())
+    _, micrograph = on_micrographs(0, 0.0)
+    given = as_given(drawn(np.zeros(N), micrograph, 0, strength=1.0))
+    part, added = noise_in_the_map(*given, MILD, 0.05)
+    assert part < 0.01 and abs(added) < 1.0
+    assert noise_in_the_map(*given, np.ones(24), 0.05)[1] == pytest.approx(0.0, abs=1e-9)
+
+
+@pytest.mark.parametrize("spread", [60.0, 120.0])
+def test_a_spread_of_particles_is_found_beside_a_few_that_are_there_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spread: float
+) -> None:
+    monkeypatch.setitem(METADATA, "signal_share", MILD.tolist())
+    _, micrograph = on_micrographs(0, 0.0)
+    bfactor = np.random.default_rng(3).normal(0.0, spread, N)
+    found = estimated(tmp_path, there_twice(drawn(bfactor, micrograph, 0, strength=2.0), 0.02))
+    assert found is not None and found.spreads.particle > 0.6 * spread
+    assert np.corrcoef(found.bfactor_angstrom2, bfactor)[0, 1] > 0.6
 
 
 def test_incorrect_particles_have_no_bfactor_of_their_own(tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ CLAIMS = (
         "selectors/cistem",
         "selectors/cryosieve",
     ),
-    experiments("seeds", "seeds/*", "seeds", "seeds_page", "seeds"),
+    experiments("seeds", "seeds/*", "seeds", "seeds_page", "seeds", "residual_arrays"),
     experiments("weighting", "solvers/*", "solvers", "solvers_page", "solvers"),
     experiments("classifier-gain", "classifiers/*", "classifiers", "classifiers_page", "classifiers"),
     Claim(

@@ -86,6 +86,14 @@ def seeds(
 
 
 @app.command()
+def residuals(cores: Annotated[int, typer.Option(help="to use (default: all)", min=1)] = available_cores()) -> None:
+    """Train on two plain arrays of residual images, as the first group did; always measured anew."""
+    from experiments.residual_arrays import run
+
+    run(cores=cores)
+
+
+@app.command()
 def states(
     part: Annotated[list[str] | None, typer.Argument(help="beginnings of names (missing, trouble-)")] = None,
     cores: Annotated[int, typer.Option(help="to use (default: all)", min=1)] = available_cores(),

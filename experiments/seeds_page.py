@@ -12,6 +12,7 @@ from benchmarks.validation.common import ROOT
 from cryocore.figures.look import CORRECT, INCORRECT, INK, QUIET, UNKNOWN, save, style
 from cryocore.markdown import table
 from cryocore.tables.io import atomic_path
+from experiments.residual_arrays import measured, sentence
 from experiments.seeds import LOSS, MOLECULES, SETS, STORE, Values, names
 
 PAGE = ROOT / "docs" / "measurements" / "seeds.md"
@@ -39,6 +40,12 @@ half of the poses wrong, half of the particles are sorted away after one pass: t
 half as many right ones.
 
 """
+RESIDUALS = """\
+## A network on residuals alone
+
+`python -m experiments residuals` writes the residuals of the first map as two plain arrays, and gives them to
+`cryocore train --correct A.npy --incorrect B.npy` without a run:
+"""
 
 
 def read(store: Path = STORE) -> dict[str, Values]:
@@ -55,11 +62,11 @@ def write_page(*, page: Path = PAGE, store: Path = STORE) -> Path | None:
     save(fsc_figure(found), page.parent / "images" / FSC_FIGURE)
     save(loss_figure(found), page.parent / "images" / LOSS_FIGURE)
     with atomic_path(page) as temporary:
-        temporary.write_text(text(found))
+        temporary.write_text(text(found, measured(store)))
     return page
 
 
-def text(found: dict[str, Values]) -> str:
+def text(found: dict[str, Values], arrays: Values | None) -> str:
     """The page."""
     rows = []
     for name, values in found.items():
@@ -92,7 +99,13 @@ def text(found: dict[str, Values]) -> str:
         + table(["molecule", "particles", "overlap, %", "AUC", "`cryocore loss-distribution` says"], losses)
         + f"\n![Losses of right and wrong particles](images/{LOSS_FIGURE})\n\n"
         + "[Loss distributions](../explanation/loss-distribution.md) says how the verdict is found.\n"
+        + of_residuals(arrays)
     )
+
+
+def of_residuals(found: Values | None) -> str:
+    """What a network learns from residuals alone, where it was measured."""
+    return "" if found is None else f"\n{RESIDUALS}\n{sentence(found)}\n"
 
 
 def fsc_figure(found: dict[str, Values]) -> Figure:

@@ -45,7 +45,7 @@ from cryocore.log.bands import (
     without_envelope,
 )
 from cryocore.log.names import APPLIED_BFACTOR, APPLIED_SCALE, MIXTURE
-from cryocore.log.quality_within import Within
+from cryocore.log.quality_within import Within, is_noise_of_the_map
 from cryocore.log.rounds import LogRound
 from cryocore.tables.particles import QUALITY
 from cryocore.types import Floats, Floats32, Ints
@@ -343,7 +343,7 @@ class Quality:
 
 
 def quality(log_round: LogRound, *, seed: int = 0) -> Quality | None:
-    """Envelopes by the log of a round; None where micrographs do not differ, or the log does not say.
+    """Envelopes by the log of a round; None where particles do not differ, or the log does not say.
 
     Band sums are read a row group at a time; of all particles a few numbers are in memory.
 
@@ -367,7 +367,7 @@ def quality(log_round: LogRound, *, seed: int = 0) -> Quality | None:
     if within is not None:
         spreads = replace(spreads, particle=within.spread)
         found = _of_particles(told, found, within)
-    if not spreads.found:
+    if not spreads.found or told.is_noise_of_the_map(spreads.scale):
         return None
     bfactor, scale, scale_sd = found.bfactor, found.scale, found.scale_sd
     for h in (0, 1):
@@ -401,9 +401,7 @@ def _levels(told: Told, spreads: Spreads, grid: Grid) -> tuple[Envelopes, Within
     found = _of_micrographs(told, spreads, grid)
     given = *found.times(told.sample, told.rows, told.frequency2), told.sample.weight, told.frequency2
     most = float(grid.values[-1])
-    how: dict[str, Any] = {"scale": spreads.scale, "again": told.members.have_own_bfactors}
-    how["signal_share"] = np.asarray(told.log_round.metadata["signal_share"], dtype=np.float64)
-    return found, Within.of(*given, most=most, **how)
+    return found, Within.of(*given, scale=spreads.scale, most=most, again=told.members.have_own_bfactors)
 
 
 def _of_micrographs(told: Told, spreads: Spreads, grid: Grid) -> Envelopes:
@@ -514,6 +512,12 @@ class Told:
         else:
             for bands, at in _bands(self.log_round, self.members):
                 yield _without_envelopes(self.log_round.metadata, bands, self.members, at, self.gains), at
+
+    def is_noise_of_the_map(self, scale: float) -> bool:
+        """Whether what particles differ by is their own noise in the map, as of those that are there twice."""
+        share = np.asarray(self.log_round.metadata["signal_share"], dtype=np.float64)
+        given = self.sample.matched, self.sample.energy, self.sample.weight, self.frequency2
+        return is_noise_of_the_map(*given, signal_share=share, scale=scale)
 
 
 def _bands(

@@ -14,7 +14,7 @@ import pytest
 from cryocore.log.bands import mean_squared_frequency
 from cryocore.log.names import APPLIED_BFACTOR, APPLIED_SCALE
 from cryocore.log.quality import Bands, Beliefs, Grid, Likelihood, Quality, Spreads, Tree, fit, quality, spread_out
-from cryocore.log.quality_within import Within, noise_in_the_map, variance_of_products
+from cryocore.log.quality_within import Within, is_noise_of_the_map, noise_in_the_map, variance_of_products
 from cryocore.log.rounds import LogRound, open_round
 from cryocore.tables.io import with_metadata
 from cryocore.types import Floats
@@ -183,10 +183,9 @@ def test_noise_in_the_map_is_no_spread_of_particles(
     monkeypatch.setitem(METADATA, "signal_share", MILD.tolist())
     _, micrograph = on_micrographs(seed, 0.0)
     given = as_given(there_twice(drawn(np.zeros(N), micrograph, seed, strength=strength), 0.15))
-    how: dict[str, Any] = {"scale": 0.05, "most": 500.0}
-    taken_for_one = Within.of(*given, FREQUENCY2, signal_share=np.ones(24), **how)
+    taken_for_one = Within.of(*given, FREQUENCY2, scale=0.05, most=500.0)
     assert taken_for_one is not None and taken_for_one.spread > 40.0
-    assert Within.of(*given, FREQUENCY2, signal_share=MILD, **how) is None
+    assert is_noise_of_the_map(*given, FREQUENCY2, signal_share=MILD, scale=0.05)
     part, added = noise_in_the_map(*given, MILD, 0.05)
     assert part == pytest.approx(0.15, abs=0.04) and added > 50.0
 

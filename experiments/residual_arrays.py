@@ -35,7 +35,7 @@ def run(*, cores: int = 1, store: Path = STORE) -> None:
     config = parse_config({**values, "input": {"simulate": simulate, "plant": {"wrong_pose": 0.5}}})
     with tempfile.TemporaryDirectory(prefix="cryocore-residuals-") as name, tqdm(disable=True) as bar:
         home = Path(name)
-        run_workflow(home, config, cores, bar, f"results/{RUN}/log/round=0/log.parquet")
+        run_workflow(home, config, cores, bar, f"results/{RUN}/round_0/metrics.json")
         for which, count in COUNTS.items():
             chosen = ("--round", "0", "--which", which, "--count", str(count), "--format", "npy")
             verb(home, cores, "residuals", f"results/{RUN}", *chosen, "--out", which)

@@ -8,6 +8,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+import numpy as np
+
 from benchmarks.validation.common import ROOT
 from cryocore.markdown import table
 from cryocore.tables.io import atomic_path
@@ -59,6 +61,11 @@ against them, ± the standard deviation over the seeds. *Random*: as many as are
 dropped per round by its score, above a cut-off that climbs from 40 Å to Nyquist, self-contribution left in; after its
 last round. *Chosen*: the map of the last round. *Recommended*: that of the round that the report recommends.
 """
+ROUNDS_TEXT = """\
+## Round by round
+
+What each round adds to the FSC area with the true map of the round before, mean over the seeds; the largest sum first.
+"""
 TOLD_TEXT = """\
 ## What the user is told
 
@@ -85,7 +92,7 @@ def page_text(cases: Sequence[Values]) -> str:
     if alarms := false_alarms(rows):
         parts.append(alarms)
     if rows:
-        parts += [LIST_TEXT, list_table(rows), MAP_TEXT, map_table(rows)]
+        parts += [LIST_TEXT, list_table(rows), MAP_TEXT, map_table(rows), ROUNDS_TEXT, rounds_table(rows)]
     return "\n".join([*parts, TOLD_TEXT, *told(rows | noise)])
 
 
@@ -233,6 +240,20 @@ def map_table(rows: dict[str, list[Values]]) -> str:
         ]
 
     return table(["row", "all", *SUBSETS.values()], (row(label, cases) for label, cases in rows.items()))
+
+
+def rounds_table(rows: dict[str, list[Values]]) -> str:
+    """What each round adds to the FSC area of the map before it; the largest sum first."""
+    longest = max(len(case["rounds"]) for cases in rows.values() for case in cases)
+    added = {}
+    for label, cases in rows.items():
+        whole = [case["rounds"] for case in cases if len(case["rounds"]) == longest]
+        areas = np.array([[each["fsc_truth_area"] for each in rounds] for rounds in whole], dtype=np.float64)
+        if len(areas) and np.isfinite(areas).all():
+            added[label] = np.diff(areas, axis=1).mean(axis=0)
+    order = sorted(added, key=lambda label: -float(added[label].sum()))
+    lines = ([label, *(f"{step:+.4f}" for step in added[label])] for label in order)
+    return table(["row", *(f"round {r}" for r in range(1, longest))], lines)
 
 
 def told(rows: dict[str, list[Values]]) -> Iterator[str]:

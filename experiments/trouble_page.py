@@ -92,7 +92,7 @@ def page_text(cases: Sequence[Values]) -> str:
     if alarms := false_alarms(rows):
         parts.append(alarms)
     if rows:
-        parts += [LIST_TEXT, list_table(rows), MAP_TEXT, map_table(rows), ROUNDS_TEXT, rounds_table(rows)]
+        parts += [LIST_TEXT, list_table(rows), MAP_TEXT, map_table(rows), rounds_text(rows)]
     return "\n".join([*parts, TOLD_TEXT, *told(rows | noise)])
 
 
@@ -242,18 +242,19 @@ def map_table(rows: dict[str, list[Values]]) -> str:
     return table(["row", "all", *SUBSETS.values()], (row(label, cases) for label, cases in rows.items()))
 
 
-def rounds_table(rows: dict[str, list[Values]]) -> str:
-    """What each round adds to the FSC area of the map before it; the largest sum first."""
-    longest = max(len(case["rounds"]) for cases in rows.values() for case in cases)
+def rounds_text(rows: dict[str, list[Values]]) -> str:
+    """What each round adds to the FSC area of the map, of rows that have all rounds; the largest sum first."""
+    longest = max(len(case.get("rounds", ())) for cases in rows.values() for case in cases)
     added = {}
     for label, cases in rows.items():
-        whole = [case["rounds"] for case in cases if len(case["rounds"]) == longest]
-        areas = np.array([[each["fsc_truth_area"] for each in rounds] for rounds in whole], dtype=np.float64)
+        whole = [case["rounds"] for case in cases if len(case.get("rounds", ())) == longest]
+        areas = np.array([[each.get("fsc_truth_area") for each in rounds] for rounds in whole], dtype=np.float64)
         if len(areas) and np.isfinite(areas).all():
             added[label] = np.diff(areas, axis=1).mean(axis=0)
     order = sorted(added, key=lambda label: -float(added[label].sum()))
     lines = ([label, *(f"{step:+.4f}" for step in added[label])] for label in order)
-    return table(["row", *(f"round {r}" for r in range(1, longest))], lines)
+    head = ["row", *(f"round {r}" for r in range(1, longest))]
+    return f"{ROUNDS_TEXT}\n{table(head, lines)}" if added else ""
 
 
 def told(rows: dict[str, list[Values]]) -> Iterator[str]:

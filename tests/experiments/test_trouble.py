@@ -187,6 +187,21 @@ def test_the_summary_counts_intervals_maps_and_stops() -> None:
     ]
 
 
+def test_what_rounds_add_is_told_of_rows_that_have_all(tmp_path: Path) -> None:
+    areas = {"a": (0.5, 0.52, 0.521), "b": (0.3, 0.4, 0.39)}
+    cases = [
+        finished(seed, label=label, rounds=[{"fsc_truth_area": area + 0.01 * seed} for area in values])
+        for label, values in areas.items()
+        for seed in range(2)
+    ]
+    rows = trouble_page.by_row([*cases, stopped(0, "c"), finished(0, label="d")])
+    text = trouble_page.rounds_text(rows)
+    assert text.endswith(
+        "| row | round 1 | round 2 |\n|---|---|---|\n| b | +0.1000 | -0.0100 |\n| a | +0.0200 | +0.0010 |\n"
+    )
+    assert trouble_page.rounds_text(trouble_page.by_row([finished(0), stopped(0, "c")])) == ""
+
+
 def test_false_alarms_are_counted_on_clean_cases_alone() -> None:
     warnings = ["Odd: 1 and 2.", "Odd: 3."]
     warned = {"stop": None, "recommended": "", "recommended_round": None, "warnings": warnings}

@@ -19,7 +19,6 @@ from unittest import mock
 
 import numpy as np
 
-from benchmarks import blocks
 from benchmarks.machine import made_by
 from cryocore.backend import Backend, get_backend
 from cryocore.config.plant import PlantedErrors
@@ -28,7 +27,6 @@ from cryocore.config.score import Score
 from cryocore.config.simulate import Simulate
 from cryocore.ingest.particles import read_particles
 from cryocore.log.rates import auc
-from cryocore.markdown import table
 from cryocore.reconstruct import reconstruct
 from cryocore.score import comparison, score
 from cryocore.simulate.plant import CORRECT
@@ -100,20 +98,6 @@ def worth(log: Path, correct: np.ndarray[Any, np.dtype[np.bool_]]) -> dict[str, 
     return {"n_bands": n_bands, "auc": {name: v and round(v, 4) for name, v in aucs.items()}}
 
 
-def as_table(results: dict[str, Any]) -> str:
-    """The table of docs/measurements/methods.md."""
-
-    def row(name: str, passes: dict[str, Any]) -> list[str]:
-        own = passes["own pose"]["cpu_seconds"]
-        ratios = [f"{passes[key]['cpu_seconds'] / own:.1f}" for key in others]
-        gains = [f"{passes[key]['auc']['mixture']:.4f}" for key in PASSES]
-        return [name, f"{1e3 * own / N:.2f}", *ratios, *gains]
-
-    others = [name for name in PASSES if name != "own pose"]
-    head = ["case", "own pose, ms", *(f"{n}, times" for n in others), *(f"AUC, {n}" for n in PASSES)]
-    return table(head, [row(name, passes) for name, passes in results["cases"].items()])
-
-
 def main() -> None:
     """Measure, keep and print."""
     backend, cases = get_backend("cpu", threads=1), {}
@@ -122,7 +106,6 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="cryocore-alternatives-") as folder:
             cases[name] = measure(Path(folder), *case, backend)
     write_json(RESULTS, {**made_by("python -m benchmarks.alternatives"), "n_particles": N, "cases": cases})
-    blocks.write("alternatives")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 
 from benchmarks.validation.common import ROOT
@@ -28,42 +27,43 @@ class Block:
     """What a block is made from, and by what.
 
     ``results`` : a file below ``benchmarks/results``; of a pattern the first, or all where ``many``
-    ``module``, ``function`` : takes what is in the file, or a list of it, and gives the text, whole lines
+    ``function`` : of :mod:`benchmarks.tables`; takes what is in the file, or a list of it, and gives whole lines
     """
 
     results: str
-    module: str
     function: str
     many: bool = False
 
     def text(self) -> str:
         """The block's lines; one that says so where nothing, or not this part, has been measured."""
+        from benchmarks import tables  # imports all that measures
+
         files = sorted(RESULTS.glob(self.results))
         given = [json.loads(file.read_text()) for file in (files if self.many else files[:1])]
         try:
-            text: str = getattr(import_module(self.module), self.function)(given if self.many else given[0])
+            text: str = getattr(tables, self.function)(given if self.many else given[0])
         except LookupError:
             return NOT_MEASURED
         return text
 
 
 BLOCKS = {
-    "alternatives": Block("alternatives.json", "benchmarks.alternatives", "as_table"),
-    "cache": Block("cost.json", "benchmarks.cost", "cache_table"),
-    "configurations": Block("configurations/*.json", "benchmarks.configurations", "as_table"),
-    "conversions": Block("cost.json", "benchmarks.cost", "conversions_table"),
-    "cryosieve": Block("cryosieve.json", "benchmarks.cryosieve", "as_table"),
-    "direction": Block("analysis/direction.json", "benchmarks.analysis.__main__", "as_table"),
-    "error-rate": Block("experiments/[!qt]*", "benchmarks.methods", "error_rate_table", many=True),
-    "faults": Block("faults.json", "benchmarks.faults", "as_table"),
-    "fuzz": Block("fuzz.json", "benchmarks.fuzz.__main__", "as_table"),
-    "noise": Block("methods.json", "benchmarks.methods", "noise_table"),
-    "replay": Block("replay/*.json", "benchmarks.cost", "replay_table"),
-    "requests": Block("cost.json", "benchmarks.cost", "requests_table"),
-    "reslog": Block("methods.json", "benchmarks.methods", "reslog_table"),
-    "scaling": Block("scaling.json", "benchmarks.scaling", "as_table"),
-    "sites": Block("sites.json", "benchmarks.sites", "as_table"),
-    "sharpening": Block("methods.json", "benchmarks.methods", "sharpening_table"),
+    "alternatives": Block("alternatives.json", "alternatives_table"),
+    "cache": Block("cost.json", "cache_table"),
+    "configurations": Block("configurations/*.json", "configurations_table"),
+    "conversions": Block("cost.json", "conversions_table"),
+    "cryosieve": Block("cryosieve.json", "cryosieve_table"),
+    "direction": Block("analysis/direction.json", "direction_table"),
+    "error-rate": Block("experiments/[!qt]*", "error_rate_table", many=True),
+    "faults": Block("faults.json", "faults_table"),
+    "fuzz": Block("fuzz.json", "fuzz_table"),
+    "noise": Block("methods.json", "noise_table"),
+    "replay": Block("replay/*.json", "replay_table"),
+    "requests": Block("cost.json", "requests_table"),
+    "reslog": Block("methods.json", "reslog_table"),
+    "scaling": Block("scaling.json", "shards_table"),
+    "sharpening": Block("methods.json", "sharpening_table"),
+    "sites": Block("sites.json", "sites_table"),
 }
 
 
@@ -86,13 +86,10 @@ def with_blocks(folder: Path = PAGES) -> list[Path]:
     return [page for page in sorted(folder.glob("*.md")) if BLOCK.search(page.read_text())]
 
 
-def write(*names: str) -> None:
-    """Write all blocks of all pages, or those of the pages that have one of some names."""
+def write() -> None:
+    """Write all blocks of all pages."""
     for page in with_blocks():
-        text = page.read_text()
-        if names and not {found[2] for found in BLOCK.finditer(text)} & set(names):
-            continue
-        page.write_text(filled(text))
+        page.write_text(filled(page.read_text()))
         print(f"{page.relative_to(ROOT)} written")
 
 

@@ -28,10 +28,8 @@ from typing import Any
 import mrcfile
 import numpy as np
 
-from benchmarks import blocks
 from benchmarks.machine import machine_name, made_by, processor
 from cryocore.backend.cpu import CFLAGS_VARIABLE
-from cryocore.markdown import table
 from cryocore.tables.io import read_table, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -147,22 +145,6 @@ def _stack(results: Path) -> Path:
     return results / "simulated" / "particles.mrcs"
 
 
-def as_table(record: dict[str, Any]) -> str:
-    """The table of docs/measurements/reproducibility.md."""
-    rows = []
-    for name in (n for n in configurations() if n in record["configurations"]):
-        r = record["configurations"][name]
-        d, t = r["difference"], r.get("tests")
-        shown = [f"{d[k]:.1e}" if d[k] else "0" for k in ("images", "scores", "weights")]
-        printed = "the same" if d["same_printed_table"] else "another"
-        counted = "–" if t is None else f"{t.get('passed', 0):,} / {t.get('failed', 0) + t.get('error', 0)}"
-        rows.append([name, *shown, f"{100 * d['lists']:.2g} %", f"{d['fsc']:.1e}" if d["fsc"] else "0",
-                     printed, counted])  # fmt: skip
-    head = ["configuration", "images (sd)", "scores (sd)", "weights", "selected", "FSC", "printed table",
-            "informative tests passed / failed"]  # fmt: skip
-    return table(head, rows)
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Measure, or run one command."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.configurations")
@@ -195,7 +177,6 @@ def main(arguments: list[str] | None = None) -> None:
             )
             write_json(store, record)
             shutil.rmtree(Path(scratch) / "other", ignore_errors=True)
-    blocks.write("configurations")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks import blocks
 from benchmarks.machine import made_by
 from benchmarks.performance import stages
 from benchmarks.performance.processes import in_turn, timed
@@ -27,7 +26,6 @@ from cryocore.config.run import parse_config
 from cryocore.config.simulate import Simulate
 from cryocore.formats.kinds import read_tables
 from cryocore.formats.star_out import write_star
-from cryocore.markdown import table
 from cryocore.simulate.stage import simulate
 from cryocore.tables.io import write_json
 from cryocore.workflow.resources import SNAKEMAKE_MB, Size, request_mb
@@ -131,45 +129,6 @@ def many_particles(star: Path) -> None:
 SECTIONS: dict[str, Callable[[], Values]] = {"requests": requests, "cache": cached, "conversions": conversions}
 
 
-def requests_table(record: Values) -> str:
-    """Stages by box and particles."""
-    values = record["requests"]["values"]
-    sizes = [f"{box}, {n:,}" for box, n in SIZES]
-    rows = []
-    for stage in values[sizes[0]]:
-        cells = (values[size].get(stage) for size in sizes)
-        rows.append([stage, *(f"{c['took_mib']:,} of {c['asked_mib']:,}" if c else "-" for c in cells)])
-    return table(["stage", *sizes], rows)
-
-
-def cache_table(record: Values) -> str:
-    """Stages by what they read."""
-    values = record["cache"]["values"]
-    rows = [["make the cache", "", f"{values['cache stack']:.1f}"]]
-    for stage in ("reconstruct", "score"):
-        rows.append([stage, *(f"{values[f'{stage} {source}']:.1f}" for source in ("stack", "cache"))])
-    return table(["", "stack", "cache"], rows)
-
-
-def conversions_table(record: Values) -> str:
-    """From one format to another."""
-    rows = []
-    for pair, r in record["conversions"]["values"].items():
-        files = (f"`.{name.partition('.')[2]}`, {mb} MB" for name, mb in zip(pair.split(), r["mb"], strict=True))
-        rows.append([*files, f"{r['cpu_s']:.0f}", f"{r['gib']:.1f}"])
-    return table(["from", "to", "CPU s", "peak GiB"], rows)
-
-
-def replay_table(record: Values) -> str:
-    """Whole commands by the number of particles."""
-    sizes = list(next(iter(record["cases"].values())))
-    rows = [
-        [name, *(f"{by[n]['seconds']:.1f}, {by[n]['cpu_seconds']:.1f}, {by[n]['gib']:.1f}" for n in sizes)]
-        for name, by in record["cases"].items()
-    ]
-    return table(["rule", *(f"{int(n):,}" for n in sizes)], rows)
-
-
 def main(names: Sequence[str]) -> None:
     """Measure some sections, or all, each kept once it is measured."""
     unknown = sorted(set(names) - set(SECTIONS))
@@ -180,7 +139,6 @@ def main(names: Sequence[str]) -> None:
         print(name, file=sys.stderr, flush=True)
         record[name] = {**made_by(f"python -m benchmarks.cost {name}"), "values": SECTIONS[name]()}
         write_json(RESULTS, record)
-    blocks.write(*SECTIONS)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from benchmarks import blocks
 from benchmarks.machine import made_by
 from benchmarks.validation.common import ROOT, host, need_program, run
 from cryocore.config.plant import PlantedErrors
@@ -31,7 +30,6 @@ from cryocore.config.select import Select
 from cryocore.config.simulate import Simulate
 from cryocore.ingest.particles import ingest
 from cryocore.maps.mrc import read_map, write_map
-from cryocore.markdown import table
 from cryocore.reconstruct import reconstruct
 from cryocore.score import score
 from cryocore.score.reference import first_band
@@ -196,20 +194,6 @@ def main() -> None:
         print(case.name, record[case.name], flush=True)
     about = {"box": BOX, "pixel_size_angstrom": PIXEL_ANGSTROM, "retained": RETAINED, "finest": FINEST_ANGSTROM}
     write_json(RESULTS, {**made_by("python -m benchmarks.cryosieve"), **about, "cases": record})
-    blocks.write("cryosieve")
-
-
-def as_table(record: dict[str, Any]) -> str:
-    """The table of docs/measurements/methods.md."""
-    out, into = "self-contribution out", "self-contribution in"
-    rows = []
-    for name, cut_offs in record["cases"].items():
-        for cut_off, row in sorted(cut_offs.items(), key=lambda item: -float(item[0])):
-            agreed = [*(row["jaccard"][k] for k in MAPS), row["between"], row["jaccard"][out]]
-            values = (*agreed, row["correct_rate"][into], row["correct_rate"][out])
-            rows.append([name, cut_off, *(f"{value:.3f}" for value in values)])
-    head = ["case", "cut-off, Å", *MAPS, "RELION's two", out, "correct rate, in", "correct rate, out"]
-    return table(head, rows)
 
 
 if __name__ == "__main__":

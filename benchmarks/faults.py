@@ -29,9 +29,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from benchmarks import blocks
 from benchmarks.machine import made_by
-from cryocore.markdown import table
 from cryocore.tables.io import open_table, write_json
 from cryocore.workflow.settings import STAGES
 
@@ -377,17 +375,6 @@ def main(
         outcome[name] = tried(name, fault, times, base, reference, min(waits, 100.0), slurm)
         made = made_by("python -m benchmarks.faults" + " --slurm" * slurm)
         write_json(RESULTS, {**made, "faults": outcome})
-    blocks.write("faults")
-
-
-def as_table(record: dict[str, Any]) -> str:
-    """The table of docs/measurements/robustness.md."""
-    rows = []
-    for name, tries in sorted(record["faults"].items(), key=lambda item: item[0] in CLUSTER):
-        well = sum(t["went_on"] and t["same_bytes"] for t in tries)
-        where = "SLURM" if name in CLUSTER else "one machine"
-        rows.append([name, where, len(tries), well, sum(t["leftovers"] for t in tries)])
-    return table(["fault", "on", "tried", "went on, the same bytes", "files left over"], rows)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
 """Single steps where the truth, or RELION's answer, is known: ``python -m benchmarks.methods [SECTION ...]``.
 
 Noise of images and the scores, sharpening beside ``relion_postprocess``, and the B-factor of ResLog. The outcome is in
-benchmarks/results/methods.json, and in tables of docs/measurements/methods.md, which has one of stored experiments as
-well: the estimated share of incorrect particles beside the planted one.
+benchmarks/results/methods.json; ``python -m benchmarks.blocks`` writes it into docs/measurements/methods.md.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import blocks
 from benchmarks.machine import made_by
 from benchmarks.validation.common import ROOT, Skipped, host, need_program, run, simulated_maps
 from cryocore.config.plant import PlantedErrors
@@ -31,7 +29,6 @@ from cryocore.log.rates import auc
 from cryocore.maps.fsc import fsc
 from cryocore.maps.mrc import read_map
 from cryocore.maps.transforms import forward, whole
-from cryocore.markdown import table
 from cryocore.reconstruct import reconstruct
 from cryocore.score import score
 from cryocore.simulate.plant import CORRECT
@@ -162,69 +159,6 @@ def _bfactor(planted_angstrom2: float, pixel_angstrom: float) -> Values:
 SECTIONS: dict[str, Callable[[], Values]] = {"noise": noise, "sharpening": sharpening, "reslog": of_reslog}
 
 
-def noise_table(record: Values) -> str:
-    """AUC by what images are like."""
-    names = [*SCORES, "mixture"]
-    values = record["noise"]["values"]
-    rows = [[images, *(f"{values[images][n]:.3f}" for n in names)] for images in IMAGES]
-    return table(["images", *(f"`{name}`" for name in names)], rows)
-
-
-def sharpening_table(record: Values) -> str:
-    """Beside RELION."""
-    rows = []
-    for name in SHARPENED:
-        r = record["sharpening"]["values"][name]
-        theirs, sd = r["relion"], r["bfactor_sd_angstrom2"]
-        of_b = f"{r['bfactor_angstrom2']:.1f} ± {sd:.1f}, {theirs['bfactor_angstrom2']:.1f}"
-        resolutions = f"{r['resolution_angstrom']:.2f}, {theirs['resolution_angstrom']:.2f}"
-        rows.append([name, resolutions, of_b, f"{r['least_correlation']:.4f}", f"{100 * r['amplitudes']:.1f} %"])
-    head = ["half maps", "resolution (Å), RELION's", "B (Å²), RELION's", "least correlation of a shell"]
-    return table([*head, "amplitudes differ by at most"], rows)
-
-
-def reslog_table(record: Values) -> str:
-    """Planted and found."""
-    values = record["reslog"]["values"]
-    rows = [
-        [
-            planted,
-            f"{r['pixel_angstrom']:g}",
-            f"{r['coarsest_angstrom']:.1f} to {r['finest_angstrom']:.1f}",
-            f"{r['bfactor_angstrom2']:.0f} ± {r['bfactor_sd_angstrom2']:.0f}",
-            f"{r['plain_bfactor_angstrom2']:.0f}",
-        ]
-        for planted, r in ((name, values[name]) for name in RESLOG)
-    ]
-    return table(["planted B (Å²)", "pixel (Å)", "resolutions (Å)", "B", "by ln N alone"], rows)
-
-
-BY_AUC = (("AUC 0.95 or more", 0.95, 2.0), ("AUC 0.85 to 0.95", 0.85, 0.95), ("AUC below 0.85", 0.0, 0.85))
-FEWEST = 1000
-"""Particles of a set: of fewer the interval says nothing."""
-
-
-def error_rate_table(records: Sequence[Values]) -> str:
-    """The estimated share of incorrect particles beside the planted one: first and last round of stored experiments."""
-    by: dict[str, list[tuple[float, bool]]] = {name: [] for name, *_ in BY_AUC}
-    for record in (record for record in records if record["n"] >= FEWEST):
-        told = [(r["aucs"]["mixture"]["any"], r["error_rate_estimate"]) for r in record["rounds"]]
-        for auc_of_odds, estimate in (told[0], told[-1]):
-            true = record["error_rate"]
-            name = next(name for name, low, high in BY_AUC if low <= auc_of_odds < high)
-            covered = estimate["low"] <= true <= estimate["high"]
-            by[name].append((100 * (estimate["value"] - true), covered))
-    rows = []
-    for name, found in by.items():
-        if found:
-            off = np.array([points for points, _ in found])
-            covers = f"{100 * np.mean([c for _, c in found]):.0f} %"
-            worst = off[np.argmax(np.abs(off))]
-            values = (f"{off.mean():+.1f}", f"{np.sqrt(np.mean(off**2)):.1f}", f"{worst:+.1f}")
-            rows.append([name, len(found), *values, covers])
-    return table(["rounds", "n", "bias, points", "r.m.s., points", "worst", "interval covers"], rows)
-
-
 def main(names: Sequence[str]) -> None:
     """Measure some sections, or all, each kept once it is measured."""
     unknown = sorted(set(names) - set(SECTIONS))
@@ -240,7 +174,6 @@ def main(names: Sequence[str]) -> None:
             continue
         record[name] = {**made_by(f"python -m benchmarks.methods {name}"), "values": values}
         write_json(RESULTS, record)
-    blocks.write(*SECTIONS, "error-rate")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from benchmarks import blocks
 from benchmarks.machine import made_by
 from cryocore.backend import get_backend
 from cryocore.config.plant import PlantedErrors
@@ -29,7 +28,6 @@ from cryocore.config.reconstruct import Reconstruct
 from cryocore.config.score import Score
 from cryocore.config.simulate import Simulate
 from cryocore.ingest.particles import read_particles
-from cryocore.markdown import table
 from cryocore.reconstruct import reconstruct
 from cryocore.score import noise_of_round
 from cryocore.simulate.stage import simulate
@@ -116,18 +114,6 @@ def main() -> None:
                 found = timed(job, count, count)
                 rows.append({"scaling": "weak", "stage": name, "shards": count, "particles": N // 4 * count, **found})
     write_json(RESULTS, {**made_by("python -m benchmarks.scaling"), "box": BOX, "cores": cores, "rows": rows})
-    blocks.write("scaling")
-
-
-def as_table(record: dict[str, Any]) -> str:
-    """The table of docs/measurements/cost.md: the same particles in more shards."""
-    strong = [row for row in record["rows"] if row["scaling"] == "strong"]
-    by = {(row["stage"], row["shards"]): row for row in strong}
-    rows = [
-        [count, *(f"{by[name, count]['wall_s']:.1f}, {by[name, count]['cpu_s']:.1f}" for name in STAGES)]
-        for count in sorted({row["shards"] for row in strong})
-    ]
-    return table(["shards", *(f"{name}: wall, CPU" for name in STAGES)], rows)
 
 
 if __name__ == "__main__":

@@ -28,9 +28,7 @@ from typing import Annotated, Any, TextIO, cast
 import typer
 import yaml
 
-from benchmarks import blocks
 from benchmarks.machine import made_by
-from cryocore.markdown import table
 from cryocore.tables.io import write_json
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -308,18 +306,6 @@ def main(folder: Path, names: Annotated[list[str] | None, typer.Argument()] = No
         }
         print(json.dumps({name: found[name]}), flush=True)
         write_json(RESULTS, {**made_by("python -m benchmarks.sites FOLDER"), "cases": found})
-    blocks.write("sites")
-
-
-def as_table(record: dict[str, Any]) -> str:
-    """The table of docs/measurements/robustness.md, in the order of the cases."""
-    rows = []
-    for name in cases():
-        if (r := record["cases"].get(name)) is not None:
-            seconds = "-" if r["seconds"] is None else f"{r['seconds']:.1f}"
-            well = "the same bytes" if r["again"] == "same bytes" and not r["temporary files"] else "DIFFERS"
-            rows.append([name, " ".join(r["said"].split()) or "nothing; it runs", seconds, well, r["left"]])
-    return table(["what went wrong", "shown", "s", "the next run", "jobs left"], rows)
 
 
 def fresh(work: Path, partitions: tuple[str, str] = ("cpu", "gpu")) -> Path:

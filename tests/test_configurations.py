@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from benchmarks.configurations import RESULTS, as_table, configurations, run
+from benchmarks.configurations import RESULTS, configurations, run
+from benchmarks.tables import configurations_table
 from cryocore.formats.roots import without_record
 from cryocore.formats.star import read_star
 
@@ -138,6 +139,6 @@ def test_the_page_shows_what_was_measured() -> None:
     """The table of docs/measurements/reproducibility.md is that of the newest result."""
     stores = sorted(RESULTS.glob("*.json"), key=lambda path: json.loads(path.read_text())["date"])
     assert (
-        as_table(json.loads(stores[-1].read_text()))
+        configurations_table(json.loads(stores[-1].read_text()))
         in (ROOT / "docs" / "measurements" / "reproducibility.md").read_text()
     )

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import blocks
 from benchmarks.analysis import planted
 from benchmarks.machine import made_by, processor
 from cryocore.explore.loss.columns import LossColumns
@@ -24,7 +23,6 @@ from cryocore.explore.loss.dependence import TESTS, permutation_tests, pose_func
 from cryocore.explore.loss.direction import LEVEL, Comparable, comparable, direction
 from cryocore.explore.loss.distribution import distribution
 from cryocore.geometry.rotations import random_rotations
-from cryocore.markdown import table
 from cryocore.tables.io import write_json
 
 RESULT = Path(__file__).resolve().parents[1] / "results" / "analysis" / "direction.json"
@@ -33,7 +31,6 @@ NULL_PERMUTATIONS, PLANTED_PERMUTATIONS = 999, 199
 SETTINGS = (("C1", "uniform"), ("C1", "preferred"), ("C4", "preferred"), ("D7", "preferred"))
 PLANTED = sorted({kind for kind, _ in planted.CASES if kind != "null"})
 CASES = (*planted.CASES, *((f"given {question}", 0.0) for question in planted.GIVEN))
-NOTHING = "nothing"
 ROWS = (10_000, 100_000, 1_000_000)
 
 
@@ -99,17 +96,6 @@ def timings(n: int) -> dict[str, Any]:
     return row | {"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 
-def as_table(record: dict[str, Any]) -> str:
-    """The table of docs/measurements/methods.md: what is found, by what is planted, point group and views."""
-    found = {tuple(row[k] for k in ("symmetry", "views", "kind", "size")): row for row in record["size"]}
-    rows = []
-    for kind, size in CASES:
-        cells = (found.get((*setting, kind, size)) for setting in SETTINGS)
-        shown = [f"{100 * row['any_adjusted']:.1f} %" if row else "-" for row in cells]
-        rows.append([NOTHING if kind == "null" else kind, f"{size:g}" if size else "-", *shown])
-    return table(["planted", "share", *(f"{symmetry}, {views}" for symmetry, views in SETTINGS)], rows)
-
-
 def save(record: dict[str, Any]) -> None:
     """Keep what is measured so far."""
     write_json(RESULT, record | made_by("python -m benchmarks.analysis"))
@@ -143,7 +129,6 @@ def main() -> None:
         record["time"] = [timings(n) for n in ROWS]
         save(record)
         print(json.dumps(record["time"], indent=1))
-    blocks.write("direction")
 
 
 if __name__ == "__main__":

@@ -12,11 +12,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import blocks
 from benchmarks.fuzz.readers import READERS
 from benchmarks.fuzz.run import fuzz
 from benchmarks.machine import made_by
-from cryocore.markdown import table
 from cryocore.tables.io import write_json
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "fuzz.json"
@@ -52,18 +50,7 @@ def main() -> None:
             counts = {"cases": tally.cases, "read": tally.read, "kinds_of_findings": len(kinds)}
             record["readers"][name] = {**made_by(command), **counts}
             write_json(RESULTS, record)
-    if options.record:
-        blocks.write("fuzz")
     sys.exit(1 if found else 0)
-
-
-def as_table(record: dict[str, Any]) -> str:
-    """Counts by reader."""
-    rows = [
-        [name, f"{r['cases']:,}", f"{r['read']:,}", r["kinds_of_findings"]]
-        for name, r in ((name, record["readers"][name]) for name in READERS if name in record["readers"])
-    ]
-    return table(["reader", "cases", "read all the same", "kinds of findings"], rows)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks import blocks
 from benchmarks.machine import machine_name, made_by
 from benchmarks.replay.made import make_log
 from benchmarks.validation.common import ROOT
@@ -70,7 +69,6 @@ def main() -> None:
     store = ROOT / "benchmarks" / "results" / "replay" / f"{machine_name()}.json"
     store.parent.mkdir(parents=True, exist_ok=True)
     store.write_text(json.dumps(record, indent=1) + "\n")
-    blocks.write("replay")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import blocks, machine
+from benchmarks import blocks, machine, tables
 from benchmarks.blocks import BLOCKS, NOT_MEASURED, Block, filled
 
 
@@ -33,18 +33,27 @@ def test_a_block_is_what_its_results_give(results: Path) -> None:
     assert filled(text) == text
 
 
-def test_a_part_that_is_missing_is_told(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_that_is_missing_is_told(results: Path) -> None:
     results.with_name("methods.json").write_text(json.dumps({"reslog": {}}))
     assert BLOCKS["noise"].text() == NOT_MEASURED
     with pytest.raises(KeyError, match="nosuch"):
         filled(PAGE.replace("scaling", "nosuch"))
 
 
-def test_all_files_of_a_pattern_are_given_to_a_block_of_many(results: Path) -> None:
+def test_what_a_cluster_says_is_shown_without_the_request() -> None:
+    said = "SLURM refused it: / no such thing / asked for: -p gpu --mem 540 / change: `jobs:`"
+    case = {"said": said, "seconds": 0.24, "again": "same bytes", "left": 0, "temporary files": []}
+    text = tables.sites_table({"cases": {"QOS unknown": case, "scancel": {**case, "said": "", "seconds": None}}})
+    assert "| QOS unknown | SLURM refused it: / no such thing / change: `jobs:` | 0.2 | the same bytes | 0 |" in text
+    assert "| scancel | nothing; it runs | - | the same bytes | 0 |" in text
+
+
+def test_all_files_of_a_pattern_are_given_to_a_block_of_many(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("a", "b"):
         results.with_name(f"{name}.json").write_text(json.dumps(name))
-    assert Block("[ab].json", "json", "dumps", many=True).text() == '["a", "b"]'
-    assert Block("[ab].json", "json", "dumps").text() == '"a"'
+    monkeypatch.setattr(tables, "noise_table", json.dumps)
+    assert Block("[ab].json", "noise_table", many=True).text() == '["a", "b"]'
+    assert Block("[ab].json", "noise_table").text() == '"a"'
 
 
 def test_results_say_what_they_are_made_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,7 +69,10 @@ SAMPLES: dict[str, tuple[str, Sample]] = {
         Sample(("small-uniform-30-snr0.02-n2000", "proteasome-local-50-snr0.02-n2000"), cases),
     ),
     "trouble": ("experiments", Sample(("trouble-background-seed0", "trouble-duplicates-seed0"), cases)),
-    "quality": ("experiments", Sample(("quality-small-none-snr0.02-0-seed4",), cases)),
+    "quality": (
+        "experiments",
+        Sample(("quality-small-none-snr0.02-0-seed4", "quality-small-particle-normal-snr0.02-0-seed0"), cases),
+    ),
     "states": ("states", Sample(("none-0", "missing-0"), by_run("states"))),
     "region": ("region", Sample(("snr0.05-seed0",), by_run("region"))),
     "selectors": ("selectors", Sample(("small-state-seed0", "t20s-plain-seed0"), by_run("selectors.measure"))),

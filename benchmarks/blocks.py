@@ -12,6 +12,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.validation.common import ROOT
 
@@ -26,43 +27,53 @@ NOT_MEASURED = "*Not measured yet.*\n"
 class Block:
     """What a block is made from, and by what.
 
-    ``results`` : a file below ``benchmarks/results``; of a pattern the first, or all where ``many``
+    ``results`` : a file below ``benchmarks/results``; of a pattern the newest, or all where ``many``
     ``function`` : of :mod:`benchmarks.tables`; takes what is in the file, or a list of it, and gives whole lines
+    ``part`` : of the file, without which nothing has been measured
     """
 
     results: str
     function: str
+    part: str = ""
     many: bool = False
 
     def text(self) -> str:
         """The block's lines; one that says so where nothing, or not this part, has been measured."""
         from benchmarks import tables  # imports all that measures
 
-        files = sorted(RESULTS.glob(self.results))
-        given = [json.loads(file.read_text()) for file in (files if self.many else files[:1])]
-        try:
-            text: str = getattr(tables, self.function)(given if self.many else given[0])
-        except LookupError:
+        found = [json.loads(file.read_text()) for file in sorted(RESULTS.glob(self.results))]
+        if not found:
             return NOT_MEASURED
+        given = found if self.many else max(found, key=newest)
+        if self.part and self.part not in given:
+            return NOT_MEASURED
+        text: str = getattr(tables, self.function)(given)
         return text
+
+
+def newest(values: Any) -> str:
+    """The latest day on which a part of a result was made."""
+    parts = values.values() if isinstance(values, dict) else values if isinstance(values, list) else ()
+    days = [newest(part) for part in parts]
+    return max([*days, values["date"] if isinstance(values, dict) and {"date", "commit"} <= values.keys() else ""])
 
 
 BLOCKS = {
     "alternatives": Block("alternatives.json", "alternatives_table"),
-    "cache": Block("cost.json", "cache_table"),
+    "cache": Block("cost.json", "cache_table", "cache"),
     "configurations": Block("configurations/*.json", "configurations_table"),
-    "conversions": Block("cost.json", "conversions_table"),
+    "conversions": Block("cost.json", "conversions_table", "conversions"),
     "cryosieve": Block("cryosieve.json", "cryosieve_table"),
     "direction": Block("analysis/direction.json", "direction_table"),
-    "error-rate": Block("experiments/[!qt]*", "error_rate_table", many=True),
+    "error-rate": Block("experiments/*", "error_rate_table", many=True),
     "faults": Block("faults.json", "faults_table"),
     "fuzz": Block("fuzz.json", "fuzz_table"),
-    "noise": Block("methods.json", "noise_table"),
+    "noise": Block("methods.json", "noise_table", "noise"),
     "replay": Block("replay/*.json", "replay_table"),
-    "requests": Block("cost.json", "requests_table"),
-    "reslog": Block("methods.json", "reslog_table"),
+    "requests": Block("cost.json", "requests_table", "requests"),
+    "reslog": Block("methods.json", "reslog_table", "reslog"),
     "scaling": Block("scaling.json", "shards_table"),
-    "sharpening": Block("methods.json", "sharpening_table"),
+    "sharpening": Block("methods.json", "sharpening_table", "sharpening"),
     "sites": Block("sites.json", "sites_table"),
 }
 

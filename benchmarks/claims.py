@@ -41,7 +41,8 @@ NAMED = 3
 class Claim:
     """A page of measurements.
 
-    ``pattern`` : of its results, below ``benchmarks/results``; several with spaces between
+    ``pattern`` : of its results, below ``benchmarks/results``; several with spaces between, those of others behind an
+        exclamation mark
     ``command`` : that measures them
     ``written`` : gives the texts that the page may have
     ``code`` : files that the results are made by, beside what they import
@@ -105,7 +106,7 @@ CLAIMS = (
         by_record("benchmarks.validation.page", "validation"),
         (*SCRIPTS, "benchmarks/validation/__main__.py"),
     ),
-    experiments("experiments", "experiments/[!qt]*", "run table", "page"),
+    experiments("experiments", "experiments/* !experiments/trouble-* !experiments/quality-*", "run table", "page"),
     experiments("trouble", "experiments/trouble-*", "run trouble", "trouble_page", "trouble"),
     experiments("quality", "experiments/quality-*", "run quality", "quality_page", "quality"),
     Claim(
@@ -134,9 +135,12 @@ CLAIMS = (
     Claim(
         "methods",
         "alternatives.json cryosieve.json methods.json analysis/*",
-        "python -m benchmarks.methods, benchmarks.alternatives, benchmarks.cryosieve",
+        "python -m benchmarks.methods, benchmarks.alternatives, benchmarks.cryosieve, benchmarks.analysis",
         by_blocks("methods"),
-        (*SCRIPTS, "benchmarks/alternatives.py", "benchmarks/cryosieve.py", "benchmarks/methods.py"),
+        (
+            *SCRIPTS,
+            *(f"benchmarks/{name}.py" for name in ("alternatives", "cryosieve", "methods", "analysis/__main__")),
+        ),
     ),
     Claim(
         "cost",
@@ -171,8 +175,11 @@ def differs(claim: Claim) -> bool:
 def measured_at(claim: Claim) -> tuple[str, str] | None:
     """Commit and date of the last change of its oldest result, or later when a sample gave the same numbers again
     (:mod:`benchmarks.again`); None where none is committed."""
-    patterns = [f":(glob)benchmarks/results/{pattern}" for pattern in claim.pattern.split()]
-    files = git("ls-files", "--", *patterns).splitlines()
+    patterns = [
+        f":({'exclude,' * pattern.startswith('!')}glob)benchmarks/results/{pattern.removeprefix('!')}"
+        for pattern in claim.pattern.split()
+    ]
+    files = [file for file in git("ls-files", "--", *patterns).splitlines() if (ROOT / file).exists()]
     changes = [change for file in files for change in made_at(file)]
     made, commit, date = min(changes, key=lambda change: int(change[0]), default=("", "", ""))
     if not commit:
@@ -201,7 +208,10 @@ def made_at(file: str) -> Iterator[list[str]]:
 
 def _commits(values: Any) -> Iterator[str]:
     """Those that parts of a result say they are made at; a plus where they do not know."""
-    if isinstance(values, dict):
+    if isinstance(values, list):
+        for part in values:
+            yield from _commits(part)
+    elif isinstance(values, dict):
         if {"command", "commit"} <= values.keys():  # of benchmarks.machine.made_by
             yield values["commit"] or "+"
         else:

@@ -165,7 +165,7 @@ def main(arguments: list[str] | None = None) -> None:
     store = RESULTS / f"{machine_name()}.json"
     record = json.loads(store.read_text()) if store.exists() else {"configurations": {}}
     record |= {"processor": processor(), "python": platform.python_version(), "numpy": np.__version__}
-    record |= made_by("python -m benchmarks.configurations" + " --tests" * chosen.tests)
+    made = record.setdefault("made", {})
     with tempfile.TemporaryDirectory() as scratch:
         usual = demo(first, Path(scratch) / "first")
         for name in [first, *(others if chosen.only is None else chosen.only)]:
@@ -175,6 +175,9 @@ def main(arguments: list[str] | None = None) -> None:
             record["configurations"][name] = row | (
                 {"tests": counted(tests(name, "-q", capture_output=True))} if chosen.tests else {}
             )
+            made[name] = made_by(f'python -m benchmarks.configurations --only "{name}"' + " --tests" * chosen.tests)[
+                "made"
+            ]
             write_json(store, record)
             shutil.rmtree(Path(scratch) / "other", ignore_errors=True)
 

@@ -368,13 +368,13 @@ def main(
     if not plain.again():
         raise SystemExit(f"the undisturbed run failed: see {plain.work / 'said.txt'}")
     length_s, reference = time.monotonic() - began, plain.digests()
-    outcome = json.loads(RESULTS.read_text())["faults"] if RESULTS.exists() else {}
+    record = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"faults": {}, "made": {}}
     for name in names or faults:
         fault, times = faults[name]
         waits = 6 * length_s if slurm else length_s
-        outcome[name] = tried(name, fault, times, base, reference, min(waits, 100.0), slurm)
-        made = made_by("python -m benchmarks.faults" + " --slurm" * slurm)
-        write_json(RESULTS, {**made, "faults": outcome})
+        record["faults"][name] = tried(name, fault, times, base, reference, min(waits, 100.0), slurm)
+        record["made"][name] = made_by(f'python -m benchmarks.faults "{name}"' + " --slurm" * slurm)["made"]
+        write_json(RESULTS, record)
 
 
 if __name__ == "__main__":

@@ -35,13 +35,13 @@ def machine_name() -> str:
 def made_by(command: str, inputs: Iterable[Path] = ()) -> dict[str, Any]:
     """What a result file says of itself, under ``made``.
 
-    ``commit`` ends with ``+`` where code has changed since, and is None outside a checkout; ``inputs`` are the first
-    12 digits of each file's SHA-256 by its name.
+    ``commit`` is that at the start of the process; it ends with ``+`` where code had changed since, and is None outside
+    a checkout; ``inputs`` are the first 12 digits of each file's SHA-256 by its name.
     """
     return {
         "made": {
             "command": command,
-            "commit": commit(),
+            "commit": AT_START,
             "date": time.strftime("%Y-%m-%d"),
             "machine": machine_name(),
             "inputs": {path.name: _digest(path) for path in sorted(set(inputs))},
@@ -67,3 +67,7 @@ def _git(*arguments: str) -> str:
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+
+
+AT_START = commit()
+"""As it was when this process began: what is committed while it measures has measured nothing."""

@@ -287,7 +287,7 @@ def main(folder: Path, names: Annotated[list[str] | None, typer.Argument()] = No
     if not all(reference.values()):
         reference = digests(run(fresh(undisturbed), Case(), slurm=False)[0])
     chosen = {name: case for name, case in cases().items() if not names or name in names}
-    found: dict[str, Any] = json.loads(RESULTS.read_text())["cases"] if RESULTS.exists() else {}
+    record: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"cases": {}, "made": {}}
     for name, case in chosen.items():
         work = fresh(folder / name.replace(" ", "_"), case.partitions)
         case.before(work)
@@ -298,14 +298,15 @@ def main(folder: Path, names: Annotated[list[str] | None, typer.Argument()] = No
         first = shown[0] if shown else {"said": "", "seconds": None}
         write_profile(work, ("cpu", "gpu"))
         run(work, Case())
-        found[name] = {
+        record["cases"][name] = {
             **first,
             "again": "same bytes" if digests(work) == reference else "differs",
             "left": left(work),
             "temporary files": temporary(work),
         }
-        print(json.dumps({name: found[name]}), flush=True)
-        write_json(RESULTS, {**made_by("python -m benchmarks.sites FOLDER"), "cases": found})
+        print(json.dumps({name: record["cases"][name]}), flush=True)
+        record["made"][name] = made_by(f'python -m benchmarks.sites FOLDER "{name}"')["made"]
+        write_json(RESULTS, record)
 
 
 def fresh(work: Path, partitions: tuple[str, str] = ("cpu", "gpu")) -> Path:

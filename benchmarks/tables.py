@@ -173,9 +173,10 @@ def reslog_table(record: Values) -> str:
 def error_rate_table(records: Sequence[Values]) -> str:
     """The estimated share of incorrect particles beside the planted one: first and last round of stored experiments."""
     by: dict[str, list[tuple[float, bool]]] = {name: [] for name, *_ in BY_AUC}
-    for record in (record for record in records if record["n"] >= FEWEST):
-        told = [(r["aucs"]["mixture"]["any"], r["error_rate_estimate"]) for r in record["rounds"]]
-        for auc_of_odds, estimate in (told[0], told[-1]):
+    for record in (record for record in records if record.get("n", 0) >= FEWEST):
+        rounds = [r for r in record.get("rounds", ()) if r.get("error_rate_estimate")]
+        told = [(r["aucs"]["mixture"]["any"], r["error_rate_estimate"]) for r in rounds]
+        for auc_of_odds, estimate in (told[0], told[-1]) if told else ():
             true = record["error_rate"]
             name = next(name for name, low, high in BY_AUC if low <= auc_of_odds < high)
             covered = estimate["low"] <= true <= estimate["high"]

@@ -207,8 +207,9 @@ def transferred(
 
 
 def fine_tuned(start: OnPictures, training_set: TrainingSet, few: int, settings: Classify, seed: int) -> dict[str, Any]:
-    """A network that goes on with a few particles: AUC on all others, of itself as it was and of one from scratch too,
-    with intervals, and the gain over itself as it was."""
+    """A network that goes on with a few particles, a quarter at most: AUC on all others, of itself as it was and of one
+    from scratch too, with intervals, and the gain over itself as it was."""
+    few = min(few, len(training_set.correct) // 4)
     order = np.random.default_rng([seed, few]).permutation(len(training_set.correct))
     seen, rest = (part_of(training_set, rows) for rows in (np.sort(order[:few]), np.sort(order[few:])))
     stopping = Folds.of(seen.examples.micrograph, settings.n_folds, seed)(seen.examples) == 0

@@ -33,8 +33,8 @@ TRANSFER = """\
 AUC of models that learned from all particles of "{source}", moved to other data, beside models that learned there.
 """
 FINE = """\
-AUC of networks that learned from all particles of "{source}", go on with {few} of another case and are asked of all
-others of it; beside themselves as they were, and beside one that learns from these {few} alone.
+AUC of networks that learned from all particles of "{source}", go on with {few} of another case (a quarter, where that
+is less) and are asked of all others of it; beside themselves as they were, and beside one that learns from these alone.
 """
 
 
@@ -109,10 +109,10 @@ def tuned_table(cases: Sequence[Values]) -> str:
     names = [TUNED, AS_IT_IS, FROM_SCRATCH]
     rows = []
     for case in cases:
-        for name, found in case["fine_tuned"].items():
+        for found in case["fine_tuned"].values():
             aucs = (f"{found['auc'][n]['value']:.3f} ({_range(found['auc'][n])})" for n in names)
-            rows.append([case["label"], name, *aucs, _gain(found)])
-    return table(["case", "model", *names, "gain over the start"], rows)
+            rows.append([case["label"], found["few"], *aucs, _gain(found)])
+    return table(["case", "images", *names, "gain over the start"], rows)
 
 
 def _gain(found: Values | None) -> str:

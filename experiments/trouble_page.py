@@ -254,7 +254,7 @@ def rounds_text(rows: dict[str, list[Values]]) -> str:
     order = sorted(added, key=lambda label: -float(added[label].sum()))
     lines = ([label, *(f"{step:+.4f}" for step in added[label])] for label in order)
     head = ["row", *(f"round {r}" for r in range(1, longest))]
-    return f"{ROUNDS_TEXT}\n{table(head, lines)}" if added else ""
+    return f"{ROUNDS_TEXT}\n{table(head, lines)}" if added and longest > 1 else ""
 
 
 def told(rows: dict[str, list[Values]]) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
@@ -12,8 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from benchmarks.configurations import RESULTS, configurations, run
-from benchmarks.tables import configurations_table
+from benchmarks.configurations import configurations, run
 from cryocore.formats.roots import without_record
 from cryocore.formats.star import read_star
 
@@ -133,12 +131,3 @@ def test_configurations_differ_from_this_processor() -> None:
     assert flag == "-march=x86-64-v2"
     assert blas in ("Prescott", "Katmai")  # the same kernels, by the name of their family
     assert features.strip() == "[]"
-
-
-def test_the_page_shows_what_was_measured() -> None:
-    """The table of docs/measurements/reproducibility.md is that of the newest result."""
-    stores = sorted(RESULTS.glob("*.json"), key=lambda path: json.loads(path.read_text())["date"])
-    assert (
-        configurations_table(json.loads(stores[-1].read_text()))
-        in (ROOT / "docs" / "measurements" / "reproducibility.md").read_text()
-    )

@@ -98,7 +98,7 @@ def timings(n: int) -> dict[str, Any]:
 
 def save(record: dict[str, Any]) -> None:
     """Keep what is measured so far."""
-    write_json(RESULT, record | made_by("python -m benchmarks.analysis"))
+    write_json(RESULT, record)
 
 
 def main() -> None:
@@ -121,12 +121,14 @@ def main() -> None:
             for kind, size in (case for case in CASES if case[0] in options.kinds):
                 repeats = options.planted if kind in PLANTED else options.null
                 row = rejections(symmetry, views, kind, size, repeats)
+                row |= made_by(f"python -m benchmarks.analysis --settings {symmetry}-{views} --kinds '{kind}'")
                 key = {name: row[name] for name in ("symmetry", "views", "kind", "size")}
                 record["size"] = [r for r in record["size"] if not key.items() <= r.items()] + [row]
                 print(row, flush=True)
                 save(record)
     if options.only != "size":
-        record["time"] = [timings(n) for n in ROWS]
+        made = made_by("python -m benchmarks.analysis --only time")
+        record["time"] = [timings(n) | made for n in ROWS]
         save(record)
         print(json.dumps(record["time"], indent=1))
 

@@ -36,8 +36,9 @@ def main(names: list[str]) -> None:
         sys.exit(f"no such section: {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
     cores = available_cores()
     store = ROOT / "benchmarks" / "results" / "validation" / f"{machine_name()}.json"
-    record = json.loads(store.read_text()) if names and store.exists() else {"sections": {}}
+    record = json.loads(store.read_text()) if store.exists() else {"sections": {}}
     record |= {"processor": processor(), "cores": cores, "cryocore": __version__, "python": platform.python_version()}
+    store.parent.mkdir(parents=True, exist_ok=True)
     for name in names or SECTIONS:
         print(f"validation: {name}", file=sys.stderr, flush=True)
         began = time.monotonic()
@@ -48,8 +49,7 @@ def main(names: list[str]) -> None:
                 values = {"skipped": str(reason)}
         made = made_by(f"python -m benchmarks.validation {name}")
         record["sections"][name] = {**values, **made, "seconds": time.monotonic() - began}
-    store.parent.mkdir(parents=True, exist_ok=True)
-    store.write_text(json.dumps(record, indent=1) + "\n")
+        store.write_text(json.dumps(record, indent=1) + "\n")
     (ROOT / "docs" / "measurements" / "accuracy.md").write_text(page(record))
 
 

@@ -126,7 +126,7 @@ def regularised(sums: FourierSums) -> Floats32:
     )
     solver = Solver(both, np.eye(3)[None])
     mean = solver.means[0]
-    return solver.solve(lambda kz, at: (both.numerator[0, kz][at], both.denominator[0, kz][at]), mean, mean)
+    return solver.solve(slice(0, 1), mean, mean)
 
 
 def correlate(images: NDArray[np.complex64], predictions: NDArray[np.complex64]) -> NDArray[np.float64]:

@@ -367,7 +367,7 @@ def quality(log_round: LogRound, *, seed: int = 0) -> Quality | None:
     if within is not None:
         spreads = replace(spreads, particle=within.spread)
         found = _of_particles(told, found, within)
-    if not spreads.found or told.is_noise_of_the_map(spreads.scale):
+    if not spreads.found or told.is_noise_of_the_map(spreads.scale, float(grid.values[-1])):
         return None
     bfactor, scale, scale_sd = found.bfactor, found.scale, found.scale_sd
     for h in (0, 1):
@@ -513,11 +513,11 @@ class Told:
             for bands, at in _bands(self.log_round, self.members):
                 yield _without_envelopes(self.log_round.metadata, bands, self.members, at, self.gains), at
 
-    def is_noise_of_the_map(self, scale: float) -> bool:
+    def is_noise_of_the_map(self, scale: float, most: float) -> bool:
         """Whether what particles differ by is their own noise in the map, as of those that are there twice."""
         share = np.asarray(self.log_round.metadata["signal_share"], dtype=np.float64)
         given = self.sample.matched, self.sample.energy, self.sample.weight, self.frequency2
-        return is_noise_of_the_map(*given, signal_share=share, scale=scale)
+        return is_noise_of_the_map(*given, signal_share=share, scale=scale, most=most)
 
 
 def _bands(

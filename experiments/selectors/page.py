@@ -58,8 +58,8 @@ NOT_HERE = """\
 ## What is not here
 
 The programs of CryoSieve (a GPU) and cisTEM (no package) themselves, cryoSPARC's scale and error (no such columns in
-simulated files; of a run that has them they are scores of the log), and whole sessions of JANAS: of its eight
-selections one was run, of some sets (*session*). Wherever else it stands it is told how many to keep.
+simulated files; of a run that has them they are scores of the log), and whole sessions of JANAS, of eight selections:
+where no *session* stands it is told how many to keep, as all other scores are.
 Sets, measures and calls were chosen by the authors of one of the programs; corrections of a method's file are welcome.
 RELION's numbers are made for other ends: its log-likelihood holds what noise an image has.
 """

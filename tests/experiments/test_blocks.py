@@ -34,8 +34,10 @@ def test_a_block_is_what_its_results_give(results: Path) -> None:
 
 
 def test_a_part_that_is_missing_is_told(results: Path) -> None:
-    results.with_name("methods.json").write_text(json.dumps({"reslog": {}}))
-    assert BLOCKS["noise"].text() == NOT_MEASURED
+    results.with_name("methods.json").write_text(json.dumps({"reslog": {}, "noise": {}}))
+    assert BLOCKS["sharpening"].text() == NOT_MEASURED
+    with pytest.raises(KeyError, match="values"):  # a result that is not what it should be is no missing one
+        BLOCKS["noise"].text()
     with pytest.raises(KeyError, match="nosuch"):
         filled(PAGE.replace("scaling", "nosuch"))
 
@@ -49,11 +51,16 @@ def test_what_a_cluster_says_is_shown_without_the_request() -> None:
 
 
 def test_all_files_of_a_pattern_are_given_to_a_block_of_many(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("a", "b"):
-        results.with_name(f"{name}.json").write_text(json.dumps(name))
+    assert Block("[ab].json", "noise_table", many=True).text() == NOT_MEASURED
+    made = {
+        name: {"made": {"one": {"date": day, "commit": "x"}}}
+        for name, day in (("a", "2026-02-01"), ("b", "2026-01-01"))
+    }
+    for name, value in made.items():
+        results.with_name(f"{name}.json").write_text(json.dumps(value))
     monkeypatch.setattr(tables, "noise_table", json.dumps)
-    assert Block("[ab].json", "noise_table", many=True).text() == '["a", "b"]'
-    assert Block("[ab].json", "noise_table").text() == '"a"'
+    assert Block("[ab].json", "noise_table", many=True).text() == json.dumps(list(made.values()))
+    assert Block("[ab].json", "noise_table").text() == json.dumps(made["a"])  # the newest
 
 
 def test_results_say_what_they_are_made_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,7 +68,7 @@ def test_results_say_what_they_are_made_with(tmp_path: Path, monkeypatch: pytest
     given.write_bytes(b"map")
     monkeypatch.setattr(machine, "ROOT", tmp_path)
     made = machine.made_by("measure it", [given])["made"]
-    assert made["commit"] is None and made["command"] == "measure it"
+    assert made["commit"] == machine.AT_START and made["command"] == "measure it" and machine.commit() is None
     assert made["inputs"] == {"map.mrc": "60be9861750f"} and made["machine"] == machine.machine_name()
 
     def git(*arguments: str) -> None:

@@ -95,10 +95,15 @@ class Run:
         return self.work / "results" / "tiny"
 
     def digests(self) -> dict[str, str]:
-        """What tells the bytes of each result; scores of shards go once they are gathered."""
+        """What tells the bytes of each result, but for the run's own folder; scores of shards go once they are
+        gathered."""
+        place = str(self.work.resolve()).encode()
         kept = [p for p in self.results.rglob("*") if "scores_2_shards" not in p.parts]
-        files = [p for p in kept if p.is_file() and not p.name.startswith(".")]
-        return {str(p.relative_to(self.results)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(files)}
+        files = sorted(p for p in kept if p.is_file() and not p.name.startswith("."))
+        return {
+            str(p.relative_to(self.results)): hashlib.sha256(p.read_bytes().replace(place, b"")).hexdigest()
+            for p in files
+        }
 
     def stages(self) -> list[int]:
         """Processes of this run that are programs of a stage, on this machine."""

@@ -26,13 +26,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import again, blocks
+from benchmarks.blocks import PAGES, RESULTS
 from benchmarks.validation.common import ROOT
 from cryocore.markdown import table
 from cryocore.workflow.provenance import code_version
 from experiments.runs import SCRIPTS
 
-RESULTS = ROOT / "benchmarks" / "results"
-PAGES = ROOT / "docs" / "measurements"
 NAMED = 3
 """Files of changed code that are named."""
 

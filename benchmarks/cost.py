@@ -6,19 +6,18 @@ particles. The outcome is in benchmarks/results/cost.json, and in tables of docs
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from benchmarks.machine import made_by
 from benchmarks.performance import stages
 from benchmarks.performance.processes import in_turn, timed
 from benchmarks.scaling import made
+from benchmarks.sections import measure
 from benchmarks.validation.common import ROOT
 from cryocore.backend import get_backend
 from cryocore.config.plant import PlantedErrors
@@ -27,7 +26,6 @@ from cryocore.config.simulate import Simulate
 from cryocore.formats.kinds import read_tables
 from cryocore.formats.star_out import write_star
 from cryocore.simulate.stage import simulate
-from cryocore.tables.io import write_json
 from cryocore.workflow.resources import SNAKEMAKE_MB, Size, request_mb
 
 RESULTS = ROOT / "benchmarks" / "results" / "cost.json"
@@ -129,17 +127,5 @@ def many_particles(star: Path) -> None:
 SECTIONS: dict[str, Callable[[], Values]] = {"requests": requests, "cache": cached, "conversions": conversions}
 
 
-def main(names: Sequence[str]) -> None:
-    """Measure some sections, or all, each kept once it is measured."""
-    unknown = sorted(set(names) - set(SECTIONS))
-    if unknown:
-        sys.exit(f"no such section: {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
-    record = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    for name in names or SECTIONS:
-        print(name, file=sys.stderr, flush=True)
-        record[name] = {**made_by(f"python -m benchmarks.cost {name}"), "values": SECTIONS[name]()}
-        write_json(RESULTS, record)
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    measure(sys.argv[1:], SECTIONS, RESULTS)

@@ -6,16 +6,15 @@ benchmarks/results/methods.json; ``python -m benchmarks.blocks`` writes it into 
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.machine import made_by
+from benchmarks.sections import measure
 from benchmarks.validation.common import ROOT, Skipped, host, need_program, run, simulated_maps
 from cryocore.config.plant import PlantedErrors
 from cryocore.config.reconstruct import Reconstruct
@@ -33,7 +32,7 @@ from cryocore.reconstruct import reconstruct
 from cryocore.score import score
 from cryocore.simulate.plant import CORRECT
 from cryocore.simulate.stage import simulate
-from cryocore.tables.io import as_numpy, read_table, write_json, write_table
+from cryocore.tables.io import as_numpy, read_table, write_table
 from experiments.comparisons import log_odds
 
 RESULTS = ROOT / "benchmarks" / "results" / "methods.json"
@@ -159,22 +158,5 @@ def _bfactor(planted_angstrom2: float, pixel_angstrom: float) -> Values:
 SECTIONS: dict[str, Callable[[], Values]] = {"noise": noise, "sharpening": sharpening, "reslog": of_reslog}
 
 
-def main(names: Sequence[str]) -> None:
-    """Measure some sections, or all, each kept once it is measured."""
-    unknown = sorted(set(names) - set(SECTIONS))
-    if unknown:
-        sys.exit(f"no such section: {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
-    record = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    for name in names or SECTIONS:
-        print(name, file=sys.stderr, flush=True)
-        try:
-            values = SECTIONS[name]()
-        except Skipped as reason:
-            print(f"{name}: skipped, {reason}", file=sys.stderr)
-            continue
-        record[name] = {**made_by(f"python -m benchmarks.methods {name}"), "values": values}
-        write_json(RESULTS, record)
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    measure(sys.argv[1:], SECTIONS, RESULTS)

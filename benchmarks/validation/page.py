@@ -39,21 +39,23 @@ def relion_body(values: dict[str, Any]) -> str:
     maps, post = [], []
     for name, case in values["cases"].items():
         for kind, row in case["maps"].items():
-            least = row["least_to_0.9_nyquist"]
+            least = [of["least_to_0.9_nyquist"] for of in (row, row["undamped"])]
+            between = [f"{item['value']:.4f} ({item['shell']})" for item in least]
             seconds = f"{row['seconds_per_map']:.1f}" if "seconds_per_map" in row else "-"
             means = [f"{mean:.4f}" for mean in row["mask"]["mean"]]
             worst = [at_shell(row[where]["worst_to_0.95_nyquist"]) for where in ("mask", "ball")]
-            maps.append([f"{name}, {kind}", f"{least['value']:.4f} ({least['shell']})", *means, *worst, seconds])
+            maps.append([f"{name}, {kind}", *between, *means, *worst, seconds])
         if (p := case.get("postprocess")) is None:
             continue
         resolutions = [spread(p[f"{who}_angstrom"], p[f"{who}_shell"]) for who in ("ours", "theirs")]
         differences = [f"{p['largest_difference'][kind]:.4f}" for kind in ("unmasked", "masked")]
         post.append([name, *resolutions, *differences])
     text = RELION_TEXT.format(half=values["box"] // 2, **values)
+    head = ["RELION's map", "between", "undamped", "cryocore", "undamped", "RELION", "mask", "ball", "seconds"]
     return "\n".join(
         [
             text,
-            table(["RELION's map", "between", "cryocore", "RELION", "mask", "ball", "seconds"], maps),
+            table(head, maps),
             POST_TEXT,
             table(["particles", "cryocore", "RELION", "unmasked FSC", "masked FSC"], post),
         ]
@@ -82,11 +84,11 @@ def planted_body(values: dict[str, Any]) -> str:
         parts += [f"{title}, SNR {found['snr']:g}.\n", table(head, rows)]
         result = found["relion"]
         if "skipped" in result:
-            relion.append([name, result["skipped"], "-"])
+            relion.append([name, result["skipped"], "-", "-"])
         else:
-            least = result["least_to_0.9_nyquist"]
-            relion.append([name, str(result["rows"]), f"{least['value']:.4f} ({least['shell']})"])
-    parts += [SELECTED_TEXT, table(["particles", "rows read", "least FSC (shell)"], relion)]
+            least = [of["least_to_0.9_nyquist"] for of in (result, result["unweighted"])]
+            relion.append([name, str(result["rows"]), *(f"{item['value']:.4f} ({item['shell']})" for item in least)])
+    parts += [SELECTED_TEXT, table(["particles", "rows read", "least FSC (shell)", "without weights"], relion)]
     return "\n".join(parts)
 
 

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.validation.common import Skipped, ball, curve, lowest, need_data, need_program, run, volume
+from benchmarks.validation.undamped import undamped
 from benchmarks.validation.workflow import rounds_of, run_workflow
+from cryocore.tables.particles import Particles, read_subset
 
 N_ROUNDS = 4
 INCORRECT = 0.3
@@ -69,14 +71,20 @@ def selection_in_relion(results: Path, symmetry: str) -> dict[str, Any]:
     last = results / f"round_{N_ROUNDS}"
     shutil.copy(last / "subset.star", results / "simulated" / "subset.star")
     text = (last / "subset.star").read_text()
-    least = []
+    particles = results / "particles.parquet"
+    _, selected = read_subset(last / "subset.parquet", Particles.read(particles))
+    plain = undamped(particles, symmetry, selected)
+    weighted, unweighted = [], []
     for half in (1, 2):
         command = ["relion_reconstruct", "--i", "subset.star", "--o", "relion.mrc", "--ctf", "--skip_gridding"]
         run(*command, "--subset", str(half), "--sym", symmetry, cwd=results / "simulated")
-        theirs, ours = volume(results / "simulated" / "relion.mrc"), volume(last / f"half{half}.mrc")
-        least.append(lowest(curve(ours, theirs, ball(len(ours))), int(0.45 * len(ours))))
+        theirs = volume(results / "simulated" / "relion.mrc")
+        window, last_shell = ball(len(theirs)), int(0.45 * len(theirs))
+        weighted.append(lowest(curve(volume(last / f"half{half}.mrc"), theirs, window), last_shell))
+        unweighted.append(lowest(curve(plain[half - 1], theirs, window), last_shell))
     return {
         "rows": len(re.findall(r"^.*@.*$", text, re.MULTILINE)),
         "extra_columns": re.findall(r"^_(cryocore\w+)", text, re.MULTILINE),
-        "least_to_0.9_nyquist": min(least, key=lambda item: item["value"]),
+        "least_to_0.9_nyquist": min(weighted, key=lambda item: item["value"]),
+        "unweighted": {"least_to_0.9_nyquist": min(unweighted, key=lambda item: item["value"])},
     }

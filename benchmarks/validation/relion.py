@@ -12,6 +12,7 @@ import numpy as np
 
 from benchmarks.validation.common import ball, curve, lowest, need_program, run, simulated_maps, volume
 from benchmarks.validation.star_text import write_expanded
+from benchmarks.validation.undamped import undamped
 from cryocore.config.simulate import Simulate
 from cryocore.maps.fsc import half_map_fsc, resolution_at
 from cryocore.types import Floats32
@@ -63,8 +64,10 @@ def measure(folder: Path) -> dict[str, Any]:
 
 
 def compare(directory: Path, symmetry: str) -> dict[str, Any]:
-    """FSC with each kind of RELION map, and of all with the truth, inside a ball and inside the run's mask."""
+    """FSC with each kind of RELION map, and of all with the truth, inside a ball and inside the run's mask; with the
+    half maps of a round, and without their damping."""
     ours = [volume(directory / f"half{h}.mrc") for h in (1, 2)]
+    divided = undamped(directory / "particles.parquet", symmetry)
     truth, shape = volume(directory / "true_map.mrc"), volume(directory / "mask.mrc")
     kinds = {"without gridding": ("--skip_gridding",), "default": ()}
     rows = {}
@@ -72,11 +75,11 @@ def compare(directory: Path, symmetry: str) -> dict[str, Any]:
         began = time.monotonic()
         theirs = [relion_map(directory, "particles.star", h, symmetry, options) for h in (1, 2)]
         seconds = (time.monotonic() - began) / 2
-        rows[kind] = {"seconds_per_map": seconds, **against(ours, theirs, truth, shape)}
+        rows[kind] = {"seconds_per_map": seconds, **against(ours, divided, theirs, truth, shape)}
     if symmetry != "C1":
         write_expanded(directory / "particles.star", symmetry, directory / "expanded.star", half=1)
         theirs = [relion_map(directory, "expanded.star", 1, "C1", ("--skip_gridding",))]
-        rows["every symmetry equivalent inserted"] = against(ours, theirs, truth, shape)
+        rows["every symmetry equivalent inserted"] = against(ours, divided, theirs, truth, shape)
     return {"maps": rows}
 
 
@@ -87,24 +90,29 @@ def relion_map(directory: Path, star: str, half: int, symmetry: str, options: tu
     return volume(directory / "relion.mrc")
 
 
-def against(ours: list[Floats32], theirs: list[Floats32], truth: Floats32, shape: Floats32) -> dict[str, Any]:
-    """How far two sets of maps agree, and which is nearer to the truth."""
+def against(
+    ours: list[Floats32], divided: list[Floats32], theirs: list[Floats32], truth: Floats32, shape: Floats32
+) -> dict[str, Any]:
+    """How far two sets of maps agree, also without the damping of ours, and which is nearer to the truth."""
     window, box = ball(len(truth)), len(truth)
     pairs = list(zip(ours, theirs, strict=False))
     between = np.min([curve(a, b, window) for a, b in pairs], axis=0)
+    without = np.min([curve(a, b, window) for a, b in zip(divided, theirs, strict=False)], axis=0)
     result: dict[str, Any] = {
         "halves": len(pairs),
         "fsc_between": between.round(5).tolist(),
         "least_to_0.9_nyquist": lowest(between, int(0.45 * box)),
+        "undamped": {"least_to_0.9_nyquist": lowest(without, int(0.45 * box))},
     }
     for name, w in (("ball", window), ("mask", shape)):
         our_curve = np.mean([curve(a, truth, w) for a, _ in pairs], axis=0)
+        undamped_curve = np.mean([curve(a, truth, w) for a in divided[: len(pairs)]], axis=0)
         their_curve = np.mean([curve(b, truth, w) for _, b in pairs], axis=0)
         difference = our_curve - their_curve
         result[name] = {
             "ours_to_truth": our_curve.round(5).tolist(),
             "theirs_to_truth": their_curve.round(5).tolist(),
-            "mean": [float(c[1 : box // 2].mean()) for c in (our_curve, their_curve)],
+            "mean": [float(c[1 : box // 2].mean()) for c in (our_curve, undamped_curve, their_curve)],
             "worst": lowest(difference, box // 2 - 1),
             "worst_to_0.95_nyquist": lowest(difference, int(0.475 * box)),
         }

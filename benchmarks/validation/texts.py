@@ -14,13 +14,14 @@ from them. This run: cryocore {cryocore}, Python {python}, {processor}, {cores} 
 RELION_TEXT = """\
 {relion}, {particles} simulated particles, box {box}, padding 2, no prior on either side. High SNR: signal/noise 100 and
 B = 50 Å², so that there is signal up to Nyquist; realistic: 0.01 and 200 Å². RELION's default evens out the weights of
-neighbouring samples iteratively (gridding); cryocore divides, as RELION does without. *Every symmetry equivalent
-inserted* is RELION without symmetry, on all symmetry-equivalent orientations; with D7 RELION leaves the density far
-from the axis, and its noise, low.
+neighbouring samples iteratively (gridding); without, it divides. cryocore divides and damps directions that few
+particles have seen ([how](../explanation/reconstruction.md)), which gains where there is noise and costs a little where
+there is none; *undamped* are its maps without that. *Every symmetry equivalent inserted* is RELION without symmetry, on
+all symmetry-equivalent orientations; with D7 RELION leaves the density far from the axis, and its noise, low.
 
 - *Between*: the least FSC of the half maps of both up to 0.9 Nyquist, inside RELION's ball of radius d/2, and its shell
-  (of {half}).
-- *cryocore*, *RELION*: mean FSC with the true map inside the mask of the molecule.
+  (of {half}); then that of the undamped ones.
+- *cryocore*, *undamped*, *RELION*: mean FSC with the true map inside the mask of the molecule.
 - *Mask*, *ball*: cryocore's FSC with the true map less RELION's, where it is least up to 0.95 Nyquist, and the shell;
   the ball is mostly solvent. The aim is -0.01 or better.
 - *Seconds*: RELION's per map.
@@ -40,7 +41,8 @@ AUC ([all scores](experiments.md)).
 
 SELECTED_TEXT = """\
 RELION reads `subset.star` of the last round, with its extra `cryocore...` columns, and reconstructs from it: the least
-FSC between its half maps and cryocore's up to 0.9 Nyquist, and its shell.
+FSC between its half maps and cryocore's up to 0.9 Nyquist, and its shell. cryocore's are damped and weigh particles,
+which RELION does not; the last column has cryocore's maps of the same particles without either.
 """
 
 REAL_TEXT = """\

@@ -1,11 +1,13 @@
 """Single steps where the truth, or RELION's answer, is known: ``python -m benchmarks.methods [SECTION ...]``.
 
-Noise of images and the scores, sharpening beside ``relion_postprocess``, and the B-factor of ResLog. The outcome is in
-benchmarks/results/methods.json; ``python -m benchmarks.blocks`` writes it into docs/measurements/methods.md.
+Noise of images and the scores, damping of views that few particles have, sharpening beside ``relion_postprocess``, the
+B-factor of ResLog, and poses refined by RELION. The outcome is in benchmarks/results/methods.json; ``python -m
+benchmarks.blocks`` writes it into docs/measurements/methods.md.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 import tempfile
 from collections.abc import Callable
@@ -15,7 +17,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.sections import measure
-from benchmarks.validation.common import ROOT, Skipped, host, need_program, run, simulated_maps
+from benchmarks.validation.common import ROOT, Skipped, curve, host, need_program, run, simulated_maps, volume
+from benchmarks.validation.undamped import undamped
+from benchmarks.validation.workflow import run_workflow
 from cryocore.config.plant import PlantedErrors
 from cryocore.config.reconstruct import Reconstruct
 from cryocore.config.score import Score
@@ -33,6 +37,7 @@ from cryocore.score import score
 from cryocore.simulate.plant import CORRECT
 from cryocore.simulate.stage import simulate
 from cryocore.tables.io import as_numpy, read_table, write_table
+from cryocore.types import Floats32
 from experiments.comparisons import log_odds
 
 RESULTS = ROOT / "benchmarks" / "results" / "methods.json"
@@ -45,6 +50,13 @@ IMAGES: dict[str, tuple[Values, bool]] = {
     "ice gradients of s.d. 1": ({"background": 1.0}, True),
 }
 """Settings of images beside those of all, and ``noise_per_particle``."""
+VIEWS: dict[str, tuple[str, Values]] = {
+    "uniform": ("C1", {"molecule": "small", "orientations": "uniform"}),
+    "preferred": ("C1", {"molecule": "small", "orientations": "preferred"}),
+    "preferred, C4": ("C4", {"molecule": "channel", "orientations": "preferred"}),
+    "95 % in one": ("C1", {"molecule": "small", "orientations": "single"}),
+}
+"""Point group and images."""
 SHARPENED: dict[str, tuple[str, Values]] = {
     "small, box 64": (
         "C1",
@@ -83,6 +95,34 @@ def _aucs(images: Values, per_particle: bool) -> Values:
         if odds is not None:
             found["mixture"] = odds
         return {name: round(float(auc(values, correct) or 0.0), 4) for name, values in found.items()}
+
+
+def damping() -> Values:
+    """Mean FSC of the first half map with the truth, divided alone and damped, and ``z`` of images of noise in it."""
+    return {name: _damped(*case) for name, case in VIEWS.items()}
+
+
+def _damped(symmetry: str, images: Values) -> Values:
+    given: Values = {"n_particles": 2000, "box": 64, "snr": 0.02, **images}
+    how: Values = {"symmetry": symmetry, "backend": host()}
+    with tempfile.TemporaryDirectory(prefix="cryocore-methods-") as made:
+        folder = Path(made)
+        simulate(Simulate.model_validate(given), PlantedErrors(junk=0.2), seed=0, out_dir=folder, **how)
+        particles = folder / "particles.parquet"
+        ingest(folder / "particles.star", root=None, pixel_size_angstrom=None, seed=0).write(particles)
+        reconstruct(particles, None, None, settings=Reconstruct(), out_dir=folder, **how)
+        log = folder / "log.parquet"
+        score(particles, folder, None, settings=Score(), round_number=0, seed=0, out=log, **how)
+        z = as_numpy(read_table(log, ["z"]).column(0))
+        junk = as_numpy(read_table(folder / "truth.parquet", ["error_kind"]).column(0)) == "junk"
+        truth, mask, damped = (volume(folder / f"{name}.mrc") for name in ("true_map", "mask", "half1"))
+        halves = {"divided": undamped(particles, symmetry)[0], "damped": damped}
+        found: Values = {name: _mean_fsc(half, truth, mask) for name, half in halves.items()}
+        return found | {"z_of_noise": round(float(z[junk].mean()), 2), "z": round(float(z[~junk].mean()), 2)}
+
+
+def _mean_fsc(half: Floats32, truth: Floats32, mask: Floats32) -> float:
+    return round(float(curve(half, truth, mask)[1 : len(half) // 2].mean()), 4)
 
 
 def sharpening() -> Values:
@@ -155,7 +195,36 @@ def _bfactor(planted_angstrom2: float, pixel_angstrom: float) -> Values:
     }
 
 
-SECTIONS: dict[str, Callable[[], Values]] = {"noise": noise, "sharpening": sharpening, "reslog": of_reslog}
+def refinement() -> Values:
+    """Mean FSC of half maps at the given poses and refined by RELION, of all particles and of the recommended ones."""
+    need_program("relion_refine_mpi")
+    given = {"molecule": "small", "n_particles": 600, "box": 40, "pixel_size_angstrom": 3.0, "snr": 0.1}
+    config = {
+        "n_rounds": 2,
+        "symmetry": "C1",
+        "input": {"simulate": given, "plant": {"wrong_pose": 0.3}},
+        "refine": {"enabled": True, "program": "mpirun --allow-run-as-root --oversubscribe -n 3 relion_refine_mpi"},
+    }
+    with tempfile.TemporaryDirectory(prefix="cryocore-methods-") as made:
+        results = run_workflow(Path(made) / "run", **config)
+        lists = json.loads((results / "refine" / "refine.json").read_text())
+    return {
+        name: {
+            "particles": one["n_particles"],
+            "given": round(float(np.mean(one["fsc_given"])), 4),
+            "refined": round(float(np.mean(one["fsc_refined"])), 4),
+        }
+        for name, one in lists.items()
+    }
+
+
+SECTIONS: dict[str, Callable[[], Values]] = {
+    "noise": noise,
+    "damping": damping,
+    "sharpening": sharpening,
+    "reslog": of_reslog,
+    "refinement": refinement,
+}
 
 
 if __name__ == "__main__":

@@ -141,6 +141,25 @@ def noise_table(record: Values) -> str:
     return table(["images", *(f"`{name}`" for name in names)], rows)
 
 
+def damping_table(record: Values) -> str:
+    """Half maps divided and damped."""
+    rows = []
+    for name in methods.VIEWS:
+        r = record["damping"]["values"][name]
+        rows.append([name, f"{r['divided']:.3f}", f"{r['damped']:.3f}", f"{r['z']:.2f}", f"{r['z_of_noise']:.2f}"])
+    head = ["views", "FSC to truth, divided", "damped", "`z` of particles", "of images of noise"]
+    return table(head, rows)
+
+
+def refinement_table(record: Values) -> str:
+    """Before and after RELION."""
+    rows = [
+        [name, f"{r['particles']:,}", f"{r['given']:.3f}", f"{r['refined']:.3f}"]
+        for name, r in record["refinement"]["values"].items()
+    ]
+    return table(["list", "particles", "given, mean FSC", "refined, mean FSC"], rows)
+
+
 def sharpening_table(record: Values) -> str:
     """Beside RELION."""
     rows = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import time
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,8 @@ def selection_in_relion(results: Path, symmetry: str) -> dict[str, Any]:
     text = (last / "subset.star").read_text()
     particles = results / "particles.parquet"
     _, selected = read_subset(last / "subset.parquet", Particles.read(particles))
-    plain = undamped(particles, symmetry, selected)
+    with chdir(results.parents[1]):  # which the paths of its images start from
+        plain = undamped(particles, symmetry, selected)
     weighted, unweighted = [], []
     for half in (1, 2):
         command = ["relion_reconstruct", "--i", "subset.star", "--o", "relion.mrc", "--ctf", "--skip_gridding"]

@@ -75,7 +75,7 @@ SAMPLES: dict[str, tuple[str, Sample]] = {
     ),
     "states": ("states", Sample(("none-0", "missing-0"), by_run("states"))),
     "region": ("region", Sample(("snr0.05-seed0",), by_run("region"))),
-    "selectors": ("selectors", Sample(("small-state-seed0", "t20s-plain-seed0"), by_run("selectors.measure"))),
+    "selectors": ("selectors", Sample(("small-state-seed0", "hcn4-real-seed0"), by_run("selectors.measure"))),
     "seeds": ("seeds", Sample(("small-1000", "proteasome-2000-half"), by_run("seeds"))),
     "weighting": ("solvers", Sample(("channel-uniform-10-snr0.01-n2000",), solvers)),
 }

@@ -3,11 +3,12 @@
     python -m benchmarks.claims [--pages]
 
 A page that is written from results has to be what they give, word for word. A result counts as old where code that it
-was made by, or that measures it, means something else now than at the commit that it names (``made``), or else at the
-one that last changed it: comments and documentation do not count (:mod:`cryocore.workflow.meaning`). A page is as old
-as the oldest of its results, or as the last commit at which a sample of them, measured again, gave the same numbers
-(``python -m benchmarks.again``). Results that name no commit, or were measured beside changes, are committed with the
-code that made them, or they pass for younger. ``--pages`` leaves the second question out.
+was made by, or that measures it (:mod:`benchmarks.watched`), means something else now than at the commit that it names
+(``made``), or else at the one that last changed it: comments and documentation do not count
+(:mod:`cryocore.workflow.meaning`). What was measured beside changes is as old as the commit below them. A page is as
+old as the oldest of its results, or as the last commit at which a sample of them, measured again, gave the same numbers
+(``python -m benchmarks.again``), if none of the others is older than the sample. ``--pages`` leaves the second question
+out.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -28,8 +30,8 @@ from typing import Any
 from benchmarks import again, blocks
 from benchmarks.blocks import PAGES, RESULTS
 from benchmarks.validation.common import ROOT
+from benchmarks.watched import watched
 from cryocore.markdown import table
-from cryocore.workflow.provenance import code_version
 from experiments.runs import SCRIPTS
 
 NAMED = 3
@@ -52,6 +54,8 @@ class Claim:
     command: str
     written: Callable[[], Iterator[str]]
     code: tuple[str, ...]
+    blocks: tuple[str, ...] = ()
+    """Of a page that is written by hand: each has to stand in it once, and to have been measured."""
 
 
 def by_module(name: str) -> Callable[[], Iterator[str]]:
@@ -88,13 +92,17 @@ def experiments(page: str, pattern: str, part: str, module: str, *own: str) -> C
     return Claim(page, pattern, f"{EXPERIMENTS} {part}", by_module(f"experiments.{module}"), code)
 
 
-def by_blocks(name: str) -> Callable[[], Iterator[str]]:
-    """A page whose words are written by hand, with its tables as results give them (:mod:`benchmarks.blocks`)."""
+def by_hand(page: str, pattern: str, modules: str, tables: str) -> Claim:
+    """A page whose words are written by hand, with tables as results give them (:mod:`benchmarks.blocks`); modules of
+    ``benchmarks`` measure them."""
 
     def texts() -> Iterator[str]:
-        yield blocks.filled((PAGES / f"{name}.md").read_text())
+        yield blocks.filled((PAGES / f"{page}.md").read_text())
 
-    return texts
+    files = [ROOT / "benchmarks" / name for name in modules.split()]
+    code = (str((f / "__main__.py" if f.is_dir() else f.with_suffix(".py")).relative_to(ROOT)) for f in files)
+    command = "python -m " + ", ".join(f"benchmarks.{name}" for name in modules.split())
+    return Claim(page, pattern, command, texts, (*SCRIPTS, *code), tuple(tables.split()))
 
 
 CLAIMS = (
@@ -131,44 +139,33 @@ CLAIMS = (
         by_record("benchmarks.performance.page", "performance"),
         (*SCRIPTS, "benchmarks/performance/__main__.py"),
     ),
-    Claim(
+    by_hand(
         "methods",
         "alternatives.json cryosieve.json methods.json analysis/*",
-        "python -m benchmarks.methods, benchmarks.alternatives, benchmarks.cryosieve, benchmarks.analysis",
-        by_blocks("methods"),
-        (
-            *SCRIPTS,
-            *(f"benchmarks/{name}.py" for name in ("alternatives", "cryosieve", "methods", "analysis/__main__")),
-        ),
+        "alternatives cryosieve methods analysis",
+        "noise damping alternatives error-rate direction cryosieve sharpening reslog refinement",
     ),
-    Claim(
-        "cost",
-        "scaling.json cost.json replay/*",
-        "python -m benchmarks.cost, benchmarks.scaling, benchmarks.replay",
-        by_blocks("cost"),
-        (*SCRIPTS, "benchmarks/cost.py", "benchmarks/replay/__main__.py"),
+    by_hand(
+        "cost", "scaling.json cost.json replay/*", "cost scaling replay", "scaling requests cache replay conversions"
     ),
-    Claim(
-        "robustness",
-        "faults.json sites.json fuzz.json",
-        "python -m benchmarks.faults, benchmarks.sites, benchmarks.fuzz",
-        by_blocks("robustness"),
-        (*SCRIPTS, "benchmarks/faults.py", "benchmarks/sites.py", "benchmarks/fuzz/__main__.py"),
-    ),
-    Claim(
-        "reproducibility",
-        "configurations/*",
-        "python -m benchmarks.configurations",
-        by_blocks("reproducibility"),
-        (*SCRIPTS, "benchmarks/configurations.py"),
-    ),
+    by_hand("robustness", "faults.json sites.json fuzz.json", "faults sites fuzz", "faults sites fuzz"),
+    by_hand("reproducibility", "configurations/*", "configurations", "configurations"),
 )
 
 
 def differs(claim: Claim) -> bool:
     """Whether a page is not what its results give."""
     page = PAGES / f"{claim.page}.md"
-    return not page.exists() or page.read_text() not in set(claim.written())
+    if not page.exists():
+        return True
+    text = page.read_text()
+    standing = Counter(found[2] for found in blocks.BLOCK.finditer(text))
+    return standing != Counter(claim.blocks) or text not in set(claim.written())
+
+
+def unmeasured(claim: Claim) -> list[str]:
+    """Blocks of a page that nothing has been measured for."""
+    return [name for name in claim.blocks if blocks.BLOCKS[name].text() == blocks.NOT_MEASURED]
 
 
 def measured_at(claim: Claim) -> tuple[str, str] | None:
@@ -179,25 +176,33 @@ def measured_at(claim: Claim) -> tuple[str, str] | None:
         for pattern in claim.pattern.split()
     ]
     files = [file for file in git("ls-files", "--", *patterns).splitlines() if (ROOT / file).exists()]
-    changes = [change for file in files for change in made_at(file)]
-    made, commit, date = min(changes, key=lambda change: int(change[0]), default=("", "", ""))
+    changes = {file: list(made_at(file)) for file in files}
+    made, commit, date = min((c for some in changes.values() for c in some), key=_time, default=("", "", ""))
     if not commit:
         return None
     confirmed = again.recorded().get(claim.page)
+    if confirmed is None:
+        return commit, date
+    sampled = [c for file, some in changes.items() if Path(file).stem in confirmed["results"] for c in some]
     try:
-        if confirmed is None or int(git("log", "-1", "--format=%ct", confirmed["commit"])) < int(made):
-            return commit, date
+        then = int(git("log", "-1", "--format=%ct", confirmed["commit"]))
     except subprocess.CalledProcessError:  # a commit that is not part of this history
+        return commit, date
+    if not sampled or then < int(made) or min(map(_time, sampled)) > int(made):
         return commit, date
     return confirmed["commit"], f"{confirmed['date']}, {len(confirmed['results'])} again"
 
 
+def _time(change: Sequence[str]) -> int:
+    return int(change[0])
+
+
 def made_at(file: str) -> Iterator[list[str]]:
     """Time, commit and date of what made a result, or each of its parts; those of the file's last change where it does
-    not say so, or was measured beside changes, which are then committed with it."""
-    commits = set(_commits(json.loads((ROOT / file).read_text())))
+    not say so."""
+    commits = {commit.removesuffix("+") for commit in _commits(json.loads((ROOT / file).read_text()))}
     try:
-        if commits and not any(commit.endswith("+") for commit in commits):
+        if commits and all(commits):
             yield from [git("log", "-1", "--format=%ct %h %cs", commit).split() for commit in commits]
             return
     except subprocess.CalledProcessError:  # a commit that is not part of this history
@@ -206,13 +211,13 @@ def made_at(file: str) -> Iterator[list[str]]:
 
 
 def _commits(values: Any) -> Iterator[str]:
-    """Those that parts of a result say they are made at; a plus where they do not know."""
+    """Those that parts of a result say they are made at; nothing where they do not know."""
     if isinstance(values, list):
         for part in values:
             yield from _commits(part)
     elif isinstance(values, dict):
         if {"command", "commit"} <= values.keys():  # of benchmarks.machine.made_by
-            yield values["commit"] or "+"
+            yield values["commit"] or ""
         else:
             for part in values.values():
                 yield from _commits(part)
@@ -237,11 +242,7 @@ def meaning(commit: str | None, code: tuple[str, ...]) -> dict[str, str]:
 
 
 def _meaning(root: Path, code: tuple[str, ...]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for file in code:
-        if (root / file).exists():
-            found |= code_version(file, root=root)
-    return found
+    return watched(root, code)
 
 
 def git(*arguments: str) -> str:
@@ -253,6 +254,8 @@ def row_of(claim: Claim, *, with_age: bool) -> tuple[list[str], bool]:
     """A line of the table, and whether the claim holds."""
     wrong = differs(claim)
     says = "NOT what they give" if wrong else "what they give"
+    if with_age and not wrong and (lacking := unmeasured(claim)):
+        wrong, says = True, f"NOT measured: {', '.join(lacking)}"
     if not with_age:
         return [claim.page, says], not wrong
     made = measured_at(claim)

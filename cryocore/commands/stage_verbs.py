@@ -106,7 +106,8 @@ def _named(config: Config) -> dict[str, Any]:
     """What a configuration names that is no setting of a stage: the backend, and files that are inputs of rules."""
     from cryocore.config.classify import CLASSIFIERS
 
-    mask, true_map, model = config.reconstruct.mask, config.input.true_map, config.classify.model
+    mask = config.score.region or config.reconstruct.mask
+    true_map, model = config.input.true_map, config.classify.model
     return {
         "backend": config.backend,
         "mask": mask and Path(mask),

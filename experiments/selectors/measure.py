@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -14,6 +15,7 @@ from scipy.stats import rankdata
 
 from benchmarks.machine import made_by
 from benchmarks.validation.common import ROOT, Skipped
+from benchmarks.watched import digest, watched
 from cryocore import __version__
 from cryocore.config.run import Config
 from cryocore.errors import InputError
@@ -23,7 +25,7 @@ from cryocore.types import Bools, Floats
 from cryocore.validate.metrics import truth_map_metrics
 from experiments.cases import Case
 from experiments.comparisons import Run, best, measured, oracle_score, summary, with_areas
-from experiments.runs import configuration, fingerprint, locked, shared_files
+from experiments.runs import SCRIPTS, configuration, locked, shared_files
 from experiments.selectors.methods import (
     Cost,
     Method,
@@ -53,9 +55,20 @@ def run(
     store: Path = STORE,
 ) -> None:
     """Measure the data sets whose names begin with one of some words (default: all), by some methods (default: all but
-    those that are run by name alone); what is measured is not run again, unless its settings, a method's file or the
-    code has changed."""
-    methods = [method for method in read_methods() if (method.name in only if only else not method.by_name)]
+    those that are run by name alone) and what these go on from; what is measured is not run again, unless its settings,
+    a method's file or the code has changed.
+
+    Raises
+    ------
+    InputError  if there is no such method.
+    """
+    known = {method.name: method for method in read_methods()}
+    unknown = sorted(set(only) - set(known))
+    if unknown:
+        raise InputError(f"no such method: {', '.join(unknown)}", fix=f"There are {', '.join(known)}")
+    wanted = [method for method in known.values() if (method.name in only if only else not method.by_name)]
+    bases = [known[method.after] for method in wanted if method.after]
+    methods = [method for method in known.values() if method in [*wanted, *bases]]
     for method in methods:
         try:
             setup(method)
@@ -78,24 +91,44 @@ def run(
                 rmtree(home / folder, ignore_errors=True)
 
 
+@cache
+def code(*files: str) -> dict[str, str]:
+    """Digests of what measures."""
+    return watched(ROOT, [*SCRIPTS, f"experiments/selectors/{Path(__file__).name}", *files])
+
+
+def fingerprint(case: Case, method: Method | None = None, methods: Sequence[Method] = ()) -> str:
+    """Digest of what decides about the baselines of a data set, or about the numbers of a method: settings and code,
+    the method's file, and those of what it goes on from."""
+    if method is None:
+        return digest([case.config, code()])
+    base = next((fingerprint(case, m, methods) for m in methods if m.name == method.after), "")
+    return digest([case.config, code(*method.modules), method.digest, base])
+
+
 def measure(case: Case, config: Config, home: Path, methods: Sequence[Method], file: Path, *, cores: int) -> None:
-    """Measure what is not measured yet of one data set; the file is written after each method."""
-    wanted = fingerprint(config, ("comparisons", "selectors/measure", "selectors/sets"))
+    """Measure what is not measured yet of one data set, or could not be; the file is written after each method.
+
+    What is stored of other settings or code stays until it is measured again.
+    """
     found: Values = json.loads(file.read_text()) if file.exists() else {}
-    if found.get("fingerprint") != wanted:
-        found = {"name": case.name, "label": case.label, **case.factors, "fingerprint": wanted, "methods": {}}
-    stale = {m.name for m in methods if found["methods"].get(m.name, {}).get("digest") != m.digest}
-    stale |= {m.after for m in methods if m.name in stale}  # what it goes on from is made anew
-    left = [m for m in methods if m.name in stale]
-    if not left and "baselines" in found:
+    found = {**found, "name": case.name, "label": case.label, **case.factors, "methods": found.get("methods", {})}
+    prints = {method.name: fingerprint(case, method, methods) for method in methods}
+    stored = {name: said.get("fingerprint") for name, said in found["methods"].items() if "scores" in said}
+    stale = {method.name for method in methods if stored.get(method.name) != prints[method.name]}
+    stale |= {method.after for method in methods if method.name in stale}  # what it goes on from is made anew
+    left, own = [method for method in methods if method.name in stale], fingerprint(case)
+    current = found.get("fingerprint") == own and "baselines" in found
+    if not left and current:
         print(f"{case.name}: up to date", flush=True)
         return
     rmtree(home / "results", ignore_errors=True)  # a method would find what it made before, and cost nothing
     prepare(home, config, cores)
     with as_run(home, config, cores) as (run, data):
         size = sizes(run)
-        if "baselines" not in found:
+        if not current:
             found |= {
+                "fingerprint": own,
                 "n": len(data),
                 "error_rate": round(float(1.0 - run.correct.mean()), 4),
                 "n_kept": sum(size.values()),
@@ -106,10 +139,13 @@ def measure(case: Case, config: Config, home: Path, methods: Sequence[Method], f
             write_json(file, found)
         for method in left:
             said = measured_method(method, run, data.ids, size, home, found["methods"])
-            made = made_by(f"python -m experiments selectors {case.name} --method {method.name}")
-            found["methods"] = {**found["methods"], method.name: {"digest": method.digest, **made, **said}}
-            write_json(file, found)
             print(f"{case.name}: {method.label}: {headline(said)}", flush=True)
+            if "skipped" in said and method.name in stored:
+                continue  # numbers of before, which are told to be old, are more than none
+            made = made_by(f"python -m experiments selectors {case.name} --method {method.name}")
+            about = {"fingerprint": prints[method.name], "digest": method.digest, **made}
+            found["methods"] = {**found["methods"], method.name: {**about, **said}}
+            write_json(file, found)
 
 
 def sizes(run: Run) -> dict[int, int]:
@@ -166,10 +202,11 @@ def of_score(run: Run, values: Floats, size: dict[int, int]) -> Values:
 
 
 def worth(run: Run, weights: Floats) -> Values:
-    """Number and share of correct ones among particles ``(n,)`` of some weights, and their map's FSC with the truth,
-    mean over shells."""
-    found = with_areas(measured(run, weights))
-    return {"n": found["n"], "right": found["correct_rate"], "area": found["fsc_truth_area"]}
+    """The map of particles of some weights ``(n,)``: their number and share of correct ones, both by weight, and its
+    FSC with the truth, mean over shells."""
+    found, total = with_areas(measured(run, weights)), float(weights.sum())
+    right = round(float(weights[run.correct].sum()) / total, 6) if total else None
+    return {"n": round(total, 1), "right": right, "area": found["fsc_truth_area"]}
 
 
 def worth_of_maps(run: Run, folder: Path) -> Values:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -65,6 +66,11 @@ class Method:
     after: str = ""
     by_name: bool = False
     digest: str = ""
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Files of this project that its command runs by ``-m``."""
+        return tuple(f"{name.replace('.', '/')}.py" for name in re.findall(r"-m (experiments\.[\w.]+)", self.command))
 
     @classmethod
     def read(cls, file: Path) -> Method:

@@ -44,7 +44,7 @@ def read_sets(plan: Path = PLAN) -> list[Case]:
 def case_of(declared: dict[str, Any], row: dict[str, Any], seed: int) -> Case:
     """A row of the plan with one seed."""
     config = merged(declared["settings"], declared["bases"][row["base"]])
-    config = merged(config, {"input": row.get("input", {}), "seed": seed})
+    config = merged(config, {"input": row.get("input", {}), "seed": config.get("seed", 0) + seed})
     return Case(f"{row['name']}-seed{seed}", {"set": row["name"], "seed": seed}, config, ("selectors",), row["label"])
 
 

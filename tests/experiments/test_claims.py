@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks import again, claims
+from benchmarks import again, blocks, claims
 from benchmarks.claims import CLAIMS, Claim, changed_since, differs, main, measured_at
 
 
@@ -44,6 +46,15 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     claims.meaning.cache_clear()
     yield tmp_path
     claims.meaning.cache_clear()
+
+
+LATER = {"GIT_COMMITTER_DATE": "2099-01-01T00:00:00Z"}
+
+
+def who() -> dict[str, str]:
+    return dict(os.environ) | {
+        f"GIT_{part}_{of}": "x@x" for part in ("AUTHOR", "COMMITTER") for of in ("NAME", "EMAIL")
+    }
 
 
 def commit(folder: Path, *first: str) -> None:
@@ -116,6 +127,27 @@ def test_what_is_measured_again_and_the_same_is_as_young_as_the_code(
     assert again.recorded()["mine"]["results"] == ["a"]
     status, text = told(monkeypatch, capsys)
     assert status == 0 and f"{head} " in text and "1 again" in text
+
+
+def test_a_sample_vouches_for_nothing_older_than_itself(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(again, "RECORD", checkout / "again.json")
+    (checkout / "cryocore" / "part.py").write_text("value = 2\n")
+    (checkout / "benchmarks/results/mine/b.json").write_text('{"made": {"command": "x", "commit": null}}')
+    subprocess.run(["git", "add", "-A"], cwd=checkout, check=True)
+    subprocess.run(["git", "commit", "-q", "-m", "x"], cwd=checkout, env=who() | LATER, check=True)
+    head = claims.git("log", "-1", "--format=%h")
+    for name, vouched in (("b", False), ("a", True)):
+        again.record("mine", {"commit": head, "date": "now", "results": [name]})
+        made = measured_at(MINE)
+        assert made is not None and (made[0] == head) == vouched
+
+
+def test_a_block_that_is_gone_or_unmeasured_is_told(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(blocks.BLOCKS, "mine", blocks.Block("nothing.json", "noise_table"))
+    claim = replace(MINE, blocks=("mine",), written=lambda: iter([(checkout / "mine.md").read_text()]))
+    assert differs(claim)  # it does not stand in the page
+    (checkout / "mine.md").write_text(f"<!-- results: mine -->\n{blocks.NOT_MEASURED}<!-- end -->\n")
+    assert not differs(claim) and claims.unmeasured(claim) == ["mine"]
 
 
 def test_samples_are_results_that_there_are() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +22,8 @@ from cryocore.maps.curves import FscCurves
 from cryocore.maps.mrc import write_map
 from cryocore.tables.io import write_table
 from experiments.runs import configuration
+from experiments.selectors import measure
+from experiments.selectors.measure import code, fingerprint
 from experiments.selectors.methods import Method, Missing, call, choices_of, column_of, read_methods, scores_of
 from experiments.selectors.page import losses, order, rows_of, section
 from experiments.selectors.sets import places, read_sets, resolved_angstrom, write_one_table
@@ -44,7 +49,59 @@ def test_every_method_and_every_set_can_be_read() -> None:
         assert not found.after or names.index(found.after) < names.index(found.name)
     cases = read_sets()
     assert len({case.name for case in cases}) == len(cases) >= 30
-    assert configuration(SIMULATED).seed == 1
+    assert configuration(SIMULATED).seed == 201
+
+
+def test_numbers_depend_on_settings_method_modules_and_what_they_go_on_from(tmp_path: Path) -> None:
+    base, alone = method(tmp_path), method(tmp_path, label="mine, too")
+    by_module = replace(alone, command="python -m experiments.selectors.cistem {home}")
+    after = replace(alone, after="mine")
+    found = [
+        fingerprint(SIMULATED),
+        fingerprint(SIMULATED, base),
+        fingerprint(SIMULATED, alone),
+        fingerprint(SIMULATED, by_module),
+        fingerprint(SIMULATED, after, [base]),
+        fingerprint(SIMULATED, after, [replace(base, digest="another")]),
+        fingerprint(replace(SIMULATED, config=SIMULATED.config | {"seed": 7}), alone),
+    ]
+    assert len(set(found)) == len(found)
+    assert "experiments/selectors/cistem.py" in code(*by_module.modules)
+
+
+def test_what_is_measured_stays_until_it_is_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, done = tmp_path / "set.json", []
+    said: dict[str, Any] = {"scores": {}, "cost": {"cpu_s": 1.0}}
+
+    def measures(found: Method, *_: Any) -> dict[str, Any]:
+        done.append(found.name)
+        return said
+
+    monkeypatch.setattr(measure, "prepare", lambda *_: None)
+    monkeypatch.setattr(measure, "sizes", lambda _: {1: 1, 2: 1})
+    monkeypatch.setattr(measure, "baselines", lambda *_: {})
+    monkeypatch.setattr(measure, "measured_method", measures)
+    made: Any = SimpleNamespace(correct=np.ones(4, dtype=bool))
+    monkeypatch.setattr(measure, "as_run", lambda *_: nullcontext((made, SimpleNamespace(ids=IDS, __len__=lambda: 4))))
+    monkeypatch.setattr(measure, "len", lambda _: 4, raising=False)
+    base, other = method(tmp_path), replace(method(tmp_path), name="other", digest="1")
+    after = replace(other, name="after", after="mine")
+
+    def run(*methods: Method) -> list[str]:
+        done.clear()
+        measure.measure(SIMULATED, configuration(SIMULATED), tmp_path, methods, file, cores=1)
+        return list(done)
+
+    assert run(base, other, after) == ["mine", "other", "after"]
+    assert run(base, other, after) == []
+    assert run(base, replace(other, digest="2"), after) == ["other"]
+    assert run(base, replace(after, digest="2")) == ["mine", "after"]  # with what it goes on from
+    stored = json.loads(file.read_text())["methods"]
+    said = {"skipped": "not here"}
+    assert run(base, replace(other, digest="3"), replace(after, digest="2")) == ["other"]
+    assert json.loads(file.read_text())["methods"] == stored  # numbers are not lost to a program that is missing
+    new = replace(other, name="new")
+    assert run(new) == run(new) == ["new"]  # tried again each time
 
 
 def test_commands_name_only_places_that_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,7 +220,7 @@ def test_losses_are_told_where_they_are_beyond_chance() -> None:
 
     def told(areas: list[float]) -> str:
         rows = [r for seed, area in enumerate(areas) for r in rows_of(result("a", seed, 0.8, area, 0.52))]
-        return losses(rows, {"a": "a set"}, methods)[-1]
+        return "\n".join(losses(rows, {"a": "a set"}, methods)[1:3])
 
     assert "JANAS 2.2.3: sigma 2, by 10.0 ± 0.0" in told([0.53, 0.53, 0.53])
     assert "JANAS" not in told([0.53, 0.40, 0.60])

@@ -50,7 +50,7 @@ class Model:
 
         Parameters
         ----------
-        density : (2, r+2, 2r+3, 2r+3) as ``reconstruct.solve.sampling_density`` gives it
+        density : (2, r+2, 2r+3, 2r+3) as ``imaging.solve.sampling_density`` gives it
         noise_power : (shells,) from shell 0
         prior : (shells,) curvature of the prior over the mean curvature of the data
         ridge : curvature of |x|², over the mean curvature of the data in the ball
@@ -118,7 +118,7 @@ class Model:
     def merged(self, halves: Floats32, fsc: Floats) -> Floats32:
         """The map ``(n, n, n)`` of half maps ``(2, n, n, n)``, each coefficient weighted by its data.
 
-        It is Wiener-filtered by the FSC ``(shells,)`` between the halves, as ``reconstruct.solve.Solver.merged`` does.
+        It is Wiener-filtered by the FSC ``(shells,)`` between the halves, as ``imaging.solve.Solver.merged`` does.
         """
         n, data, inside = halves.shape[-1], self.data.numpy(), self.inside.numpy()
         shell = shells_of(inside)

@@ -30,7 +30,7 @@ class Classify(Section):
         default=3, ge=3, le=20, description="parts of the micrographs; models score those they have not seen"
     )
     image_size: int = Field(
-        default=64, ge=16, le=256, description="side of the images in pixels; finer detail is cut off"
+        default=64, ge=16, le=256, description="side of the images in pixels, cnn: at most 160; finer detail is cut off"
     )
     n_epochs: int = Field(default=40, ge=1, le=999, description="cnn: passes over the training set, at most")
     patience: int = Field(default=8, ge=1, description="cnn: epochs without a lower loss to stop after")

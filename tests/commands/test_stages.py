@@ -15,7 +15,9 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from cryocore.commands.app import app
+from cryocore.commands.stage_verbs import _named
 from cryocore.config.file import read_config
+from cryocore.config.run import Config
 from cryocore.errors import InputError
 from cryocore.formats.roots import without_record
 from cryocore.tables.io import as_numpy, read_table
@@ -188,3 +190,18 @@ def test_faults_are_named(config: Path, tmp_path: Path) -> None:
     error = runner.invoke(app, ["ingest", "a.star", "b.parquet", "--config", str(config)]).exception
     assert isinstance(error, InputError) and "symmetri" in str(error)
     assert runner.invoke(app, ["ingest", "a.star", "b.parquet"]).exit_code == 2
+
+
+def test_a_check_tells_files_that_are_not_there(tmp_path: Path) -> None:
+    names = {"star": "a.star", "root": str(tmp_path)}
+    given = tmp_path / "given.yaml"
+    given.write_text(
+        yaml.safe_dump({"run": "a", "symmetry": "C1", "input": names, "reconstruct": {"mask": "mask.mrc"}})
+    )
+    said = CliRunner().invoke(app, ["check", str(given)], catch_exceptions=False).stdout.splitlines()
+    assert [line.split(" is not there")[0] for line in said[1:]] == ["input.star: a.star", "reconstruct.mask: mask.mrc"]
+
+
+def test_the_region_of_a_configuration_is_the_mask_of_its_maps() -> None:
+    region = Config.model_validate({"run": "a", "score": {"region": "part.mrc"}})
+    assert _named(region)["mask"] == Path("part.mrc")

@@ -27,7 +27,8 @@ How it is done: [judge by a part of the molecule](../how-to/region.md). Written 
 A body of a sixth of the mass is displaced by {MOVED_ANGSTROM:g} Å in {100 * SHARE:.0f} % of {N:,} particles (`small`,
 C1, box {BOX}, {PIXEL_ANGSTROM:g} Å). The table has the AUC of particles whose body is at its place against the others,
 mean and range over seeds: by the whole molecule, by its half maps under the mask of the region, and by the region with
-what is outside subtracted from the images. JANAS 2.2.3 scores with both masks; widths in pixels.
+what is outside subtracted from the images. JANAS 2.2.3 scores with both masks, by the own half map as its session calls
+it ([more](selectors.md#programs)); widths in pixels.
 
 """
 BY = {"whole": "the whole molecule", "mask": "the region's mask alone", "region": "the region"}

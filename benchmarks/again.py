@@ -3,8 +3,8 @@
     python -m benchmarks.again [PAGE ...]
 
 Where the code has changed since a page was measured, and rows that are measured again give the numbers that are
-stored, the page is confirmed for this commit in ``benchmarks/results/again.json``, which ``make claims`` reads. Where
-they differ, it says by how much, and the page has to be measured anew. Times and memory are not compared.
+stored, the page is confirmed for this commit in ``benchmarks/results/again.json``, which ``make claims`` reads: a sample
+has one of each kind of row, and one as old as the oldest. Where they differ, it says by how much, and the page has to be measured anew. Times and memory are not compared.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def solvers(names: Sequence[str], store: Path) -> None:
 SAMPLES: dict[str, tuple[str, Sample]] = {
     "experiments": (
         "experiments",
-        Sample(("small-uniform-30-snr0.02-n2000", "proteasome-local-50-snr0.02-n2000"), cases),
+        Sample(("small-uniform-30-snr0.02-n2000", "small-uniform-30-snr0.01-n1000-short", "hcn4-local-30"), cases),
     ),
     "trouble": ("experiments", Sample(("trouble-background-seed0", "trouble-duplicates-seed0"), cases)),
     "quality": (

@@ -3,8 +3,9 @@
     python -m benchmarks.again [PAGE ...]
 
 Where the code has changed since a page was measured, and rows that are measured again give the numbers that are
-stored, the page is confirmed for this commit in ``benchmarks/results/again.json``, which ``make claims`` reads: a sample
-has one of each kind of row, and one as old as the oldest. Where they differ, it says by how much, and the page has to be measured anew. Times and memory are not compared.
+stored, the page is confirmed for this commit in ``benchmarks/results/again.json``, which ``make claims`` reads: a
+sample has one of each kind of row, and one as old as the oldest. Where they differ, it says by how much, and the page
+has to be measured anew. Times and memory are not compared.
 """
 
 from __future__ import annotations

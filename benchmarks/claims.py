@@ -233,16 +233,12 @@ def changed_since(commit: str, code: tuple[str, ...]) -> list[str]:
 def meaning(commit: str | None, code: tuple[str, ...]) -> dict[str, str]:
     """Digests of all files that scripts run, at a commit or (None) as they are."""
     if commit is None:
-        return _meaning(ROOT, code)
+        return watched(ROOT, code)
     with tempfile.TemporaryDirectory(prefix="cryocore-claims-") as folder:
         archive = subprocess.run(["git", "archive", commit], cwd=ROOT, check=True, capture_output=True).stdout
         with tarfile.open(fileobj=BytesIO(archive)) as files:
             files.extractall(folder, filter="data")
-        return _meaning(Path(folder), code)
-
-
-def _meaning(root: Path, code: tuple[str, ...]) -> dict[str, str]:
-    return watched(root, code)
+        return watched(Path(folder), code)
 
 
 def git(*arguments: str) -> str:

@@ -51,16 +51,10 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 LATER = {"GIT_COMMITTER_DATE": "2099-01-01T00:00:00Z"}
 
 
-def who() -> dict[str, str]:
-    return dict(os.environ) | {
-        f"GIT_{part}_{of}": "x@x" for part in ("AUTHOR", "COMMITTER") for of in ("NAME", "EMAIL")
-    }
-
-
-def commit(folder: Path, *first: str) -> None:
+def commit(folder: Path, *first: str, **when: str) -> None:
     who = ("-c", "user.name=x", "-c", "user.email=x@x")
     for arguments in ([first] if first else []) + [("add", "-A"), (*who, "commit", "-qm", "x")]:
-        subprocess.run(["git", *arguments], cwd=folder, check=True)
+        subprocess.run(["git", *arguments], cwd=folder, env=os.environ | when, check=True)
 
 
 MINE = Claim("mine", "mine/*", "measure", lambda: iter(["said\n"]), ("scripts/stage.py",))
@@ -133,8 +127,7 @@ def test_a_sample_vouches_for_nothing_older_than_itself(checkout: Path, monkeypa
     monkeypatch.setattr(again, "RECORD", checkout / "again.json")
     (checkout / "cryocore" / "part.py").write_text("value = 2\n")
     (checkout / "benchmarks/results/mine/b.json").write_text('{"made": {"command": "x", "commit": null}}')
-    subprocess.run(["git", "add", "-A"], cwd=checkout, check=True)
-    subprocess.run(["git", "commit", "-q", "-m", "x"], cwd=checkout, env=who() | LATER, check=True)
+    commit(checkout, **LATER)
     head = claims.git("log", "-1", "--format=%h")
     for name, vouched in (("b", False), ("a", True)):
         again.record("mine", {"commit": head, "date": "now", "results": [name]})

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pandas as pd
@@ -81,9 +82,8 @@ def test_what_is_measured_stays_until_it_is_measured_again(tmp_path: Path, monke
     monkeypatch.setattr(measure, "sizes", lambda _: {1: 1, 2: 1})
     monkeypatch.setattr(measure, "baselines", lambda *_: {})
     monkeypatch.setattr(measure, "measured_method", measures)
-    made: Any = SimpleNamespace(correct=np.ones(4, dtype=bool))
-    monkeypatch.setattr(measure, "as_run", lambda *_: nullcontext((made, SimpleNamespace(ids=IDS, __len__=lambda: 4))))
-    monkeypatch.setattr(measure, "len", lambda _: 4, raising=False)
+    made, data = SimpleNamespace(correct=np.ones(4, dtype=bool)), MagicMock(ids=IDS)
+    monkeypatch.setattr(measure, "as_run", lambda *_: nullcontext((made, data)))
     base, other = method(tmp_path), replace(method(tmp_path), name="other", digest="1")
     after = replace(other, name="after", after="mine")
 

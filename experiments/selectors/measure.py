@@ -27,6 +27,7 @@ from experiments.cases import Case
 from experiments.comparisons import Run, best, measured, oracle_score, summary, with_areas
 from experiments.runs import SCRIPTS, configuration, locked, shared_files
 from experiments.selectors.methods import (
+    FOLDER,
     Cost,
     Method,
     Missing,
@@ -93,8 +94,9 @@ def run(
 
 @cache
 def code(*files: str) -> dict[str, str]:
-    """Digests of what measures."""
-    return watched(ROOT, [*SCRIPTS, f"experiments/selectors/{Path(__file__).name}", *files])
+    """Digests of what measures; a method's own file counts for that method alone."""
+    found = watched(ROOT, [*SCRIPTS, "experiments/selectors/measure.py", *files])
+    return {file: value for file, value in found.items() if (ROOT / file).parent != FOLDER}
 
 
 def fingerprint(case: Case, method: Method | None = None, methods: Sequence[Method] = ()) -> str:

@@ -68,6 +68,7 @@ def test_numbers_depend_on_settings_method_modules_and_what_they_go_on_from(tmp_
     ]
     assert len(set(found)) == len(found)
     assert "experiments/selectors/cistem.py" in code(*by_module.modules)
+    assert not any("selectors/methods/" in file for file in code())  # another method is no reason to measure again
 
 
 def test_what_is_measured_stays_until_it_is_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,6 @@ RESULTS = ROOT / "benchmarks" / "results" / "cost.json"
 Values = dict[str, Any]
 SIZES = ((32, 1000), (64, 1000), (64, 5000), (128, 1000), (128, 5000), (256, 1000))
 """Box and particles."""
-SYMMETRY = "D7"
 CACHED_BOX, CACHED_N, REPEATS = 96, 6000, 2
 MANY, FEW = 1_000_000, 1000
 STAGE = """
@@ -60,8 +59,8 @@ def requests() -> Values:
     """Peak memory of each stage of a run and what a job asks for on its first try, MiB."""
     found = {}
     for box, n in SIZES:
-        peaks = stages.measure(box, n, symmetry=SYMMETRY)["peak_mb"]
-        config = parse_config({"run": "run", "symmetry": SYMMETRY})
+        peaks = stages.measure(box, n)["peak_mb"]
+        config = parse_config({"run": "run"})
         found[f"{box}, {n:,}"] = {
             stage: {
                 "took_mib": round(peak * 1e6 / 2**20 + SNAKEMAKE_MB),
@@ -93,7 +92,7 @@ def _stage(stage: str, source: str) -> list[str]:
 
 
 def conversions() -> Values:
-    """CPU seconds and memory of ``cryocore convert`` and ``transfer-selection`` for a million particles."""
+    """CPU seconds and memory of ``cryocore convert`` for a million particles."""
     with tempfile.TemporaryDirectory(prefix="cryocore-cost-") as name:
         folder = Path(name)
         many_particles(folder / "a.star")

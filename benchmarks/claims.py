@@ -39,21 +39,26 @@ NAMED = 3
 
 
 @dataclass(frozen=True)
-class Claim:
-    """A page of measurements.
+class Source:
+    """Results that are measured by one command.
 
-    ``pattern`` : of its results, below ``benchmarks/results``; several with spaces between, those of others behind an
+    ``pattern`` : of them, below ``benchmarks/results``; several with spaces between, those of others behind an
         exclamation mark
-    ``command`` : that measures them
-    ``written`` : gives the texts that the page may have
-    ``code`` : files that the results are made by, beside what they import
+    ``code`` : files that they are made by, beside what these import
     """
 
-    page: str
     pattern: str
     command: str
-    written: Callable[[], Iterator[str]]
     code: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A page of measurements; ``written`` gives the texts that it may have."""
+
+    page: str
+    sources: tuple[Source, ...]
+    written: Callable[[], Iterator[str]]
     blocks: tuple[str, ...] = ()
     """Of a page that is written by hand: each has to stand in it once, and to have been measured."""
 
@@ -81,75 +86,89 @@ def by_record(name: str, folder: str) -> Callable[[], Iterator[str]]:
     return texts
 
 
-EXPERIMENTS = "python -m experiments"
 MEASURING = *SCRIPTS, "experiments/comparisons.py", "experiments/evaluate.py"
 """What cases are run and measured by."""
 
 
-def experiments(page: str, pattern: str, part: str, module: str, *own: str) -> Claim:
-    """A page of ``experiments``, and the modules of its own that measure it."""
-    code = (*MEASURING, *(f"experiments/{name}.py" for name in own))
-    return Claim(page, pattern, f"{EXPERIMENTS} {part}", by_module(f"experiments.{module}"), code)
+def experiments(page: str, pattern: str, part: str, module: str, *code: str) -> Claim:
+    """A page of ``experiments``, and what measures it."""
+    return Claim(page, (Source(pattern, f"python -m experiments {part}", code),), by_module(f"experiments.{module}"))
 
 
-def by_hand(page: str, pattern: str, modules: str, tables: str) -> Claim:
-    """A page whose words are written by hand, with tables as results give them (:mod:`benchmarks.blocks`); modules of
-    ``benchmarks`` measure them."""
+def by_make(page: str, target: str, module: str, folder: str) -> Claim:
+    """A page with the results of one machine, which a target of the Makefile measures."""
+    source = Source(f"{folder}/*", f"make {target}", (*SCRIPTS, f"benchmarks/{folder}/__main__.py"))
+    return Claim(page, (source,), by_record(module, folder))
+
+
+def by_hand(page: str, measured: dict[str, str], tables: str) -> Claim:
+    """A page whose words are written by hand, with tables as results give them (:mod:`benchmarks.blocks`); each pattern
+    of results is measured by a module of ``benchmarks``."""
 
     def texts() -> Iterator[str]:
         yield blocks.filled((PAGES / f"{page}.md").read_text())
 
-    files = [ROOT / "benchmarks" / name for name in modules.split()]
-    code = (str((f / "__main__.py" if f.is_dir() else f.with_suffix(".py")).relative_to(ROOT)) for f in files)
-    command = "python -m " + ", ".join(f"benchmarks.{name}" for name in modules.split())
-    return Claim(page, pattern, command, texts, (*SCRIPTS, *code), tuple(tables.split()))
+    def source(pattern: str, module: str) -> Source:
+        is_package = (ROOT / "benchmarks" / module).is_dir()
+        code = f"benchmarks/{module}/__main__.py" if is_package else f"benchmarks/{module}.py"
+        return Source(pattern, f"python -m benchmarks.{module}", (*SCRIPTS, code))
+
+    return Claim(page, tuple(source(*item) for item in measured.items()), texts, tuple(tables.split()))
 
 
 CLAIMS = (
-    Claim(
-        "accuracy",
-        "validation/*",
-        "make validation",
-        by_record("benchmarks.validation.page", "validation"),
-        (*SCRIPTS, "benchmarks/validation/__main__.py"),
+    by_make("accuracy", "validation", "benchmarks.validation.page", "validation"),
+    experiments(
+        "experiments", "experiments/* !experiments/trouble-* !experiments/quality-*", "run table", "page", *MEASURING
     ),
-    experiments("experiments", "experiments/* !experiments/trouble-* !experiments/quality-*", "run table", "page"),
-    experiments("trouble", "experiments/trouble-*", "run trouble", "trouble_page", "trouble"),
-    experiments("quality", "experiments/quality-*", "run quality", "quality_page", "quality"),
-    Claim(
-        "states", "states/*", f"{EXPERIMENTS} states", by_module("experiments.states_page"), ("experiments/states.py",)
+    experiments(
+        "trouble", "experiments/trouble-*", "run trouble", "trouble_page", *MEASURING, "experiments/trouble.py"
     ),
-    experiments("region", "region/*", "region", "region_page", "region"),
+    experiments(
+        "quality", "experiments/quality-*", "run quality", "quality_page", *MEASURING, "experiments/quality.py"
+    ),
+    experiments("states", "states/*", "states", "states_page", "experiments/states.py"),
+    experiments("region", "region/*", "region", "region_page", *MEASURING, "experiments/region.py"),
     experiments(
         "selectors",
         "selectors/*",
         "selectors",
         "selectors.page",
-        "selectors/measure",
-        "selectors/cistem",
-        "selectors/cryosieve",
+        *MEASURING,
+        "experiments/selectors/measure.py",
+        "experiments/selectors/cistem.py",
+        "experiments/selectors/cryosieve.py",
     ),
-    experiments("seeds", "seeds/*", "seeds", "seeds_page", "seeds", "residual_arrays"),
-    experiments("weighting", "solvers/*", "solvers", "solvers_page", "solvers"),
-    experiments("classifier-gain", "classifiers/*", "classifiers", "classifiers_page", "classifiers"),
-    Claim(
-        "performance",
-        "performance/*",
-        "make bench",
-        by_record("benchmarks.performance.page", "performance"),
-        (*SCRIPTS, "benchmarks/performance/__main__.py"),
+    experiments(
+        "seeds", "seeds/*", "seeds", "seeds_page", *MEASURING, "experiments/seeds.py", "experiments/residual_arrays.py"
     ),
+    experiments("weighting", "solvers/*", "solvers", "solvers_page", *MEASURING, "experiments/solvers.py"),
+    experiments(
+        "classifier-gain",
+        "classifiers/*",
+        "classifiers",
+        "classifiers_page",
+        *MEASURING,
+        "experiments/classifiers.py",
+    ),
+    by_make("performance", "bench", "benchmarks.performance.page", "performance"),
     by_hand(
         "methods",
-        "alternatives.json cryosieve.json methods.json analysis/*",
-        "alternatives cryosieve methods analysis",
+        {
+            "alternatives.json": "alternatives",
+            "cryosieve.json": "cryosieve",
+            "methods.json": "methods",
+            "analysis/*": "analysis",
+        },
         "noise damping alternatives error-rate direction cryosieve sharpening reslog refinement",
     ),
     by_hand(
-        "cost", "scaling.json cost.json replay/*", "cost scaling replay", "scaling requests cache replay conversions"
+        "cost",
+        {"scaling.json": "scaling", "cost.json": "cost", "replay/*": "replay"},
+        "scaling requests cache replay conversions",
     ),
-    by_hand("robustness", "faults.json sites.json fuzz.json", "faults sites fuzz", "faults sites fuzz"),
-    by_hand("reproducibility", "configurations/*", "configurations", "configurations"),
+    by_hand("robustness", {"faults.json": "faults", "sites.json": "sites", "fuzz.json": "fuzz"}, "faults sites fuzz"),
+    by_hand("reproducibility", {"configurations/*": "configurations"}, "configurations"),
 )
 
 
@@ -168,19 +187,19 @@ def unmeasured(claim: Claim) -> list[str]:
     return [name for name in claim.blocks if blocks.BLOCKS[name].text() == blocks.NOT_MEASURED]
 
 
-def measured_at(claim: Claim) -> tuple[str, str] | None:
-    """Commit and date of the last change of its oldest result, or later when a sample gave the same numbers again
-    (:mod:`benchmarks.again`); None where none is committed."""
+def measured_at(page: str, source: Source) -> tuple[str, str] | None:
+    """Commit and date of the last change of the oldest result of a source of a page, or later when a sample gave the
+    same numbers again (:mod:`benchmarks.again`); None where none is committed."""
     patterns = [
         f":({'exclude,' * pattern.startswith('!')}glob)benchmarks/results/{pattern.removeprefix('!')}"
-        for pattern in claim.pattern.split()
+        for pattern in source.pattern.split()
     ]
     files = [file for file in git("ls-files", "--", *patterns).splitlines() if (ROOT / file).exists()]
     changes = {file: list(made_at(file)) for file in files}
     made, commit, date = min((c for some in changes.values() for c in some), key=_time, default=("", "", ""))
     if not commit:
         return None
-    confirmed = again.recorded().get(claim.page)
+    confirmed = again.recorded().get(page)
     if confirmed is None:
         return commit, date
     sampled = [c for file, some in changes.items() if Path(file).stem in confirmed["results"] for c in some]
@@ -246,32 +265,34 @@ def git(*arguments: str) -> str:
     return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def row_of(claim: Claim, *, with_age: bool) -> tuple[list[str], bool]:
-    """A line of the table, and whether the claim holds."""
+def rows_of(claim: Claim, *, with_age: bool) -> tuple[list[list[str]], bool]:
+    """Lines of the table, one for each source, and whether the claim holds."""
     wrong = differs(claim)
     says = "NOT what they give" if wrong else "what they give"
-    if with_age and not wrong and (lacking := unmeasured(claim)):
-        wrong, says = True, f"NOT measured: {', '.join(lacking)}"
     if not with_age:
-        return [claim.page, says], not wrong
-    made = measured_at(claim)
-    if made is None:
-        return [claim.page, says, "-", "no result is committed", claim.command], False
-    changed = changed_since(made[0], claim.code)
-    names = ", ".join(changed[:NAMED]) + (f" and {len(changed) - NAMED} more" if len(changed) > NAMED else "")
-    return [claim.page, says, " ".join(made), names or "none", claim.command], not wrong and not changed
+        return [[claim.page, says]], not wrong
+    if not wrong and (lacking := unmeasured(claim)):
+        wrong, says = True, f"NOT measured: {', '.join(lacking)}"
+    rows, is_old = [], False
+    for source in claim.sources:
+        measured = measured_at(claim.page, source)
+        changed = ["no result is committed"] if measured is None else changed_since(measured[0], source.code)
+        names = ", ".join(changed[:NAMED]) + (f" and {len(changed) - NAMED} more" if len(changed) > NAMED else "")
+        rows.append([claim.page, says, " ".join(measured or "-"), names or "none", source.command])
+        is_old |= bool(changed)
+    return rows, not (wrong or is_old)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print a line for each page; the exit status is 1 where one is not what it should be."""
+    """Print the lines of each page; the exit status is 1 where one is not what it should be."""
     with_age = "--pages" not in (sys.argv[1:] if arguments is None else arguments)
-    rows = [row_of(claim, with_age=with_age) for claim in CLAIMS]
+    found = [rows_of(claim, with_age=with_age) for claim in CLAIMS]
     heads = ["page", "its text"] + (["results of", "code changed since", "measured by"] if with_age else [])
-    print(table(heads, [row for row, _ in rows]))
-    wrong = sum(not holds for _, holds in rows)
+    print(table(heads, [row for rows, _ in found for row in rows]))
+    wrong = sum(not holds for _, holds in found)
     if wrong:
         what = "differ from their results" if not with_age else "are older than the code, or differ from their results"
-        print(f"\n{wrong} of {len(rows)} pages {what}.", file=sys.stderr)
+        print(f"\n{wrong} of {len(found)} pages {what}.", file=sys.stderr)
     sys.exit(wrong > 0)
 
 

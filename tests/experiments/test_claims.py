@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from benchmarks import again, blocks, claims
-from benchmarks.claims import CLAIMS, Claim, changed_since, differs, main, measured_at
+from benchmarks.claims import CLAIMS, Claim, Source, changed_since, differs, main, measured_at
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.page)
@@ -57,7 +57,8 @@ def commit(folder: Path, *first: str, **when: str) -> None:
         subprocess.run(["git", *arguments], cwd=folder, env=os.environ | when, check=True)
 
 
-MINE = Claim("mine", "mine/*", "measure", lambda: iter(["said\n"]), ("scripts/stage.py",))
+SOURCE = Source("mine/*", "measure", ("scripts/stage.py",))
+MINE = Claim("mine", (SOURCE,), lambda: iter(["said\n"]))
 
 
 def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
@@ -71,13 +72,13 @@ def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *a
 def test_results_are_old_once_code_means_something_else(
     checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made = measured_at(MINE)
+    made = measured_at("mine", SOURCE)
     assert made is not None
     assert told(monkeypatch, capsys)[0] == 0
     part = checkout / "cryocore" / "part.py"
     part.write_text('value = 1  # the same\n"""Another text."""\n')
     commit(checkout)
-    assert told(monkeypatch, capsys)[0] == 0 and changed_since(made[0], MINE.code) == []
+    assert told(monkeypatch, capsys)[0] == 0 and changed_since(made[0], SOURCE.code) == []
     part.write_text("value = 2\n")
     status, text = told(monkeypatch, capsys)
     assert status == 1 and "cryocore/part.py" in text and "what they give" in text
@@ -131,7 +132,7 @@ def test_a_sample_vouches_for_nothing_older_than_itself(checkout: Path, monkeypa
     head = claims.git("log", "-1", "--format=%h")
     for name, vouched in (("b", False), ("a", True)):
         again.record("mine", {"commit": head, "date": "now", "results": [name]})
-        made = measured_at(MINE)
+        made = measured_at("mine", SOURCE)
         assert made is not None and (made[0] == head) == vouched
 
 

@@ -7,13 +7,15 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from benchmarks.performance.floors import speeds
 from benchmarks.performance.reconstruction import HALVES
 from cryocore.figures.look import CORRECT, INCORRECT, INK, QUIET, save, style
 
 Rows = list[dict[str, Any]]
+ABOVE = 4
+"""Times the largest time, where the axis ends: the legend stands above the lines."""
 
 
 def write_figure(record: dict[str, Any], path: Path) -> None:
@@ -71,11 +73,13 @@ def scaling_figure(record: dict[str, Any]) -> Figure:
     for axes in (seconds, memory):
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
+    seconds.set_ylim(top=ABOVE * seconds.get_ylim()[1])
+    seconds.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     seconds.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     seconds.yaxis.set_minor_formatter(NullFormatter())
     for axes in (seconds, memory, boxes, threads):
         axes.grid(True)
-        axes.legend(fontsize=9, loc="lower right" if axes is seconds else "best")
+        axes.legend(fontsize=9, **({"loc": "upper left", "ncols": 2} if axes is seconds else {}))
     return figure
 
 

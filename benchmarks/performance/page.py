@@ -7,6 +7,7 @@ from typing import Any
 from benchmarks.performance import scoring
 from benchmarks.performance.floors import difference, margin, ms_of_score, paragraph, targets, where_time_goes
 from cryocore.markdown import table_lines
+from cryocore.score.chunks import CHUNK
 
 Record = dict[str, Any]
 TIMES = ["CPU seconds", "wall seconds", "peak MB"]
@@ -113,7 +114,8 @@ def scaling_section(record: Record) -> list[str]:
         "## Scaling",
         *paragraph(
             "Whole processes at the settings of a run (scores with all their other poses). The images are those of one",
-            "small stack, named as often as needed with poses of their own, in the page cache.",
+            "small stack, named as often as needed with poses of their own, in the page cache. Memory of scores grows",
+            f"until a chunk of {CHUNK:,} particles is full.",
         ),
         "",
         "![Time and memory against particles, box and cores](images/performance.png)",

@@ -27,7 +27,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from benchmarks import again, blocks
+from benchmarks import again, blocks, same
 from benchmarks.blocks import PAGES, RESULTS
 from benchmarks.validation.common import ROOT
 from benchmarks.watched import watched
@@ -243,9 +243,11 @@ def _commits(values: Any) -> Iterator[str]:
 
 
 def changed_since(commit: str, code: tuple[str, ...]) -> list[str]:
-    """Files that mean something else than at a commit, or were not part of it, of those that scripts run."""
-    then = meaning(commit, code)
-    return sorted(file for file, digest in meaning(None, code).items() if then.get(file) != digest)
+    """Files that mean something else than at a commit, or were not part of it, of those that scripts run; without
+    changes that are known to change no result (:mod:`benchmarks.same`)."""
+    then, known = meaning(commit, code), same.excused()
+    now = meaning(None, code).items()
+    return sorted(file for file, d in now if then.get(file) != d and (file, then.get(file), d) not in known)
 
 
 @cache

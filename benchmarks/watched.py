@@ -26,6 +26,7 @@ RECORDING = {
     "figures",
     "machine",
     "page",
+    "same",
     "sections",
     "tables",
     "texts",

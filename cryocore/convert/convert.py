@@ -21,7 +21,7 @@ from cryocore.formats.star import IMAGE_NAME, StarTables
 from cryocore.formats.star.read import to_numbers
 from cryocore.formats.star_out import write_star
 from cryocore.ingest.columns import PIXEL_SIZES, Columns, columns_of
-from cryocore.ingest.optics import CONTRAST, CS, DEFAULTS, DETECTOR, MAGNIFICATION, VOLTAGE
+from cryocore.ingest.optics import CONTRAST, CS, DEFAULTS, DETECTOR, MAGNIFICATION, VOLTAGE, require_one_size
 from cryocore.ingest.stacks import known_root, require_images
 
 SUBSET = "rlnRandomSubset"
@@ -114,6 +114,8 @@ def convert(
     tables = read_tables(source) if fields is None else cs.tables_of(fields)
     columns = columns_of(tables)
     require_images(columns)
+    if pixel_size_angstrom is not None:
+        require_one_size(columns, pixel_size_angstrom)
     if flip_y:
         sides = cs_out.micrograph_sides(columns, root)
         tables = upside_down(columns, None if sides is None else sides[:, 1])

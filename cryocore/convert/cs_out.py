@@ -25,6 +25,8 @@ from cryocore.formats.cs import (
     EXPANDED,
     GROUP_NAME,
     MICROGRAPH,
+    MICROGRAPH_PIXEL,
+    MICROGRAPH_PIXEL_LABEL,
     NEUTRAL_TYPE,
     SHAPE,
     SIDES,
@@ -51,7 +53,7 @@ from cryocore.ingest.stacks import MAX_PARENTS, ImageNames, find_root, parse_ima
 from cryocore.types import Floats, Ints
 
 HELD = frozenset(
-    [IMAGE_NAME, "rlnMicrographName", SIGN_LABEL, UID_LABEL, *EXPANDED, *SIDES]
+    [IMAGE_NAME, "rlnMicrographName", SIGN_LABEL, UID_LABEL, *EXPANDED, *SIDES, MICROGRAPH_PIXEL_LABEL]
     + [s.label for s in CTF]
     + ["rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast", "rlnBeamTiltX", "rlnBeamTiltY"]
     + ["rlnImagePixelSize", "rlnImageSize", "rlnImageDimensionality", "rlnOpticsGroup"]
@@ -217,6 +219,8 @@ def _location(columns: Columns, root: str | None) -> dict[str, NDArray[Any]]:
     if columns.has("rlnMicrographName"):
         code, names = pd.factorize(columns.texts("rlnMicrographName"))
         values[MICROGRAPH] = np.array([str(name).encode() for name in names])[code]
+    if columns.has(MICROGRAPH_PIXEL_LABEL):
+        values[MICROGRAPH_PIXEL] = columns.numbers(MICROGRAPH_PIXEL_LABEL).astype(np.float32)
     sides = micrograph_sides(columns, root)
     if sides is None:
         return values

@@ -23,6 +23,7 @@ from cryocore.formats.star import IMAGE_NAME
 from cryocore.ingest.columns import PIXEL_SIZES, Columns
 from cryocore.ingest.copies import MICROGRAPH
 from cryocore.ingest.particles import DEFOCUS_U, DEFOCUS_V
+from cryocore.ingest.stacks import without_format
 from cryocore.types import Bools, Floats, Ints
 
 LARGEST = 1e7
@@ -71,7 +72,7 @@ class Side:
         hashes = pd.util.hash_array(number.dictionary.to_numpy(zero_copy_only=False))
         return (
             stack.indices.to_numpy().astype(np.int64),
-            stack.dictionary.to_pylist(),
+            list(map(without_format, stack.dictionary.to_pylist())),
             hashes[number.indices.to_numpy()],
         )
 

@@ -11,11 +11,13 @@ import pyarrow.compute as pc
 
 from cryocore.errors import InputError
 from cryocore.formats.roots import record
+from cryocore.formats.star import IMAGE_NAME
 from cryocore.formats.text import as_array, text_lines
 from cryocore.formats.thu import ANGLES, CLASS, COLUMNS, FACTOR, QUATERNION, TEXTS, TITLES, WHOLE
 from cryocore.ingest.columns import Columns
 from cryocore.ingest.optics import DEFAULTS, pixel_sizes
 from cryocore.ingest.particles import ORIGINS_ANGSTROM, ORIGINS_PIXEL, quaternions_of, shifts_angstrom
+from cryocore.ingest.stacks import without_format
 from cryocore.tables.io import atomic_path
 
 HELD = frozenset([c.label for c in COLUMNS if c.label] + [*ORIGINS_ANGSTROM, *ORIGINS_PIXEL, "rlnOpticsGroup"])
@@ -82,7 +84,8 @@ def _counts(columns: Columns, label: str, values: Any) -> Any:
 def _names(columns: Columns, i: int) -> pa.Array:
     """Column ``i``, of names without blanks."""
     column = COLUMNS[i]
-    names = as_array(columns.texts(column.label or "", column.default))
+    texts = columns.texts(column.label or "", column.default)
+    names = as_array(list(map(without_format, texts)) if column.label == IMAGE_NAME else texts)
     bad = np.flatnonzero(pc.match_substring_regex(names, "^$|[[:space:]#]").to_numpy(zero_copy_only=False))
     if len(bad):
         problem = f"{names[int(bad[0])].as_py()!r} does not fit a .thu file, whose names hold neither blanks nor #"

@@ -37,6 +37,7 @@ ANY_POSE = re.compile(rf"({ALIGNMENT}|{MULTI}|alignments_class(?:3D)?_\d{{1,5}})
 PATH, INDEX, POSE, DEFOCUS = "blob/path", "blob/idx", f"{ALIGNMENT}/pose", "ctf/df1_A"
 PIXEL, MICROGRAPH, SHAPE = "blob/psize_A", "location/micrograph_path", "location/micrograph_shape"
 CENTRES = ("location/center_x_frac", "location/center_y_frac")
+MICROGRAPH_PIXEL, FILAMENT = "location/micrograph_psize_A", "filament/filament_uid"
 SOURCE_UID, COPY = "sym_expand/src_uid", "sym_expand/idx"
 OLDER = {
     "ctf/amp_contrast": ("ctf/ac",),
@@ -55,6 +56,7 @@ ORIGINS = ("rlnOriginXAngst", "rlnOriginYAngst")
 ORIGINS_PIXEL = ("rlnOriginX", "rlnOriginY")
 COORDINATES = ("rlnCoordinateX", "rlnCoordinateY")
 SIDES = ("cryosparcMicrographWidth", "cryosparcMicrographHeight")
+MICROGRAPH_PIXEL_LABEL, TUBE = "rlnMicrographPixelSize", "rlnHelicalTubeID"
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,8 @@ NAMES = {
     IMAGE_NAME: PATH,
     **{s.label: s.field for s in (*CTF, *OPTICS)},
     "rlnMicrographName": MICROGRAPH,
+    MICROGRAPH_PIXEL_LABEL: MICROGRAPH_PIXEL,
+    TUBE: FILAMENT,
     "rlnImageSize": "blob/shape",
     SIGN_LABEL: "blob/sign",
     "rlnOpticsGroup": "ctf/exp_group_id",
@@ -113,7 +117,8 @@ NAMES = {
 }
 """What the file calls each label that is not of the alignment."""
 HELD = frozenset(
-    [UID, PATH, INDEX, "blob/sign", "ctf/exp_group_id", "ctf/anisomag", MICROGRAPH, SHAPE, SOURCE_UID, COPY]
+    [UID, PATH, INDEX, "blob/sign", "ctf/exp_group_id", "ctf/anisomag", MICROGRAPH, MICROGRAPH_PIXEL, FILAMENT]
+    + [SHAPE, SOURCE_UID, COPY]
     + [s.field for s in CTF]
 )
 """Fields that labels hold always, besides those of optics and the alignment."""
@@ -157,6 +162,19 @@ class Alignment:
         if stored[0] <= self.best.max():
             raise self.fields.fault("lacks a class", columns[0])
         return values[rows, self.best]
+
+    @property
+    def shift_pixels(self) -> Floats | None:
+        """Sizes of the pixels that shifts count in, Å ``(n,)``; None where the file does not say, or says 0."""
+        if not self.has("psize_A"):
+            return None
+        size = self.values("psize_A")
+        if not size.any():
+            return None
+        bad = np.flatnonzero(~(size > 0))
+        if len(bad):
+            raise self.fields.fault(f"{size[bad[0]]:g} is no pixel size", f"{self.prefixes[0]}/psize_A", int(bad[0]))
+        return size
 
     @property
     def classes(self) -> Ints | None:
@@ -336,9 +354,10 @@ def _of_alignment(fields: Fields, alignment: Alignment) -> list[str]:
         notices.append(f"alignments to several classes: each of {n} keeps the particles that are most probably its own")
     if not alignment.has("shift"):
         notices.append(f"no shifts in {prefix}: they are taken to be 0")
-    elif not alignment.has("psize_A"):
+    elif alignment.shift_pixels is None:
         pixels = f"pixels of the images ({PIXEL})" if fields.has(PIXEL) else "pixels of the images"
-        notices.append(f"the shifts of {prefix} come without psize_A: they are taken to be in {pixels}")
+        lack = "with a psize_A of 0" if alignment.has("psize_A") else "without psize_A"
+        notices.append(f"the shifts of {prefix} come {lack}: they are taken to be in {pixels}")
     return notices
 
 
@@ -352,7 +371,8 @@ def _require_one_image(fields: Fields, ids: NDArray[np.uint64], images: pd.Serie
         again = again & (images != first).to_numpy()
     if again.any():
         row = int(np.argmax(again))
-        fix = "Remove duplicates"
+        alone = len(ids) > 2 and (ids == ids[0]).all()
+        fix = "Give each particle a number of its own: all have this" if alone else "Remove duplicates"
         raise InputError(f"{ids[row]} appears twice", file=fields.path, row=row + 1, column=UID, fix=fix)
 
 
@@ -370,8 +390,12 @@ def _image_names(fields: Fields) -> pd.Series:
 
 
 def _location(fields: Fields) -> dict[str, Any]:
-    """Micrograph and coordinates in its pixels, counted from the first row and column of its file."""
+    """Micrograph, coordinates in its pixels, counted from the first row and column of its file, and filament."""
     columns: dict[str, Any] = {}
+    if fields.has(MICROGRAPH_PIXEL) and (size := _short(fields.numbers(MICROGRAPH_PIXEL))).any():
+        columns[MICROGRAPH_PIXEL_LABEL] = size
+    if fields.has(FILAMENT) and (number := _counts(fields, FILAMENT)).any():
+        columns[TUBE] = pd.factorize(number)[0] + 1
     if fields.has(MICROGRAPH):
         words = fields.texts(MICROGRAPH)
         stripped = pa.DictionaryArray.from_arrays(words.indices, pc.utf8_ltrim(words.dictionary, ">"))
@@ -412,11 +436,10 @@ def _pose(alignment: Alignment, fields: Fields) -> dict[str, NDArray[Any]]:
     if not alignment.has("shift"):
         return columns
     shift = alignment.values("shift", (2,)).astype(np.float64)
-    if alignment.has("psize_A"):
-        pixel = alignment.values("psize_A")
-    elif fields.has(PIXEL):
+    pixel = alignment.shift_pixels
+    if pixel is None and fields.has(PIXEL):
         pixel = fields.numbers(PIXEL)
-    else:
+    if pixel is None:
         return columns | dict(zip(ORIGINS_PIXEL, shift.T, strict=True))
     return columns | dict(zip(ORIGINS, (shift * _short(pixel)[:, None]).T, strict=True))
 

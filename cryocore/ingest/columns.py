@@ -26,6 +26,8 @@ ABERRATIONS = (
     *(*MAG_MATRIX, PREMULTIPLIED, PHASE_FLIPPED),
 )
 PIXEL_SIZES = ("rlnImagePixelSize", "rlnMicrographPixelSize", "rlnMicrographOriginalPixelSize")
+SAME_PIXEL = 0.02
+"""Share by which two pixel sizes differ at most that are one."""
 OF_OPTICS = frozenset((*ABERRATIONS, *PIXEL_SIZES))
 LARGEST = float(np.finfo(np.float32).max)
 

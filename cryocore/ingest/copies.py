@@ -17,7 +17,8 @@ from scipy.spatial.transform import Rotation
 
 from cryocore.errors import InputError
 from cryocore.formats.star import IMAGE_NAME
-from cryocore.ingest.columns import Columns, others
+from cryocore.ingest.columns import PIXEL_SIZES, SAME_PIXEL, Columns, others
+from cryocore.ingest.halves import TUBE
 from cryocore.ingest.stacks import ImageNames
 from cryocore.types import Bools, Floats, Ints
 
@@ -38,7 +39,7 @@ CROWD = 1_000
 
 COORDINATES = ("rlnCoordinateX", "rlnCoordinateY")
 MICROGRAPH = "rlnMicrographName"
-MICROGRAPH_PIXEL_SIZES = ("rlnMicrographPixelSize", "rlnMicrographOriginalPixelSize")
+MICROGRAPH_PIXEL, MOVIE_PIXEL = PIXEL_SIZES[1:]
 
 Copies = Literal["auto", "keep", "remove"]
 
@@ -161,21 +162,39 @@ def positions(columns: Columns, shifts_angstrom: Floats, pixel_size_angstrom: Fl
     """Where the particles are on their micrographs, ``(n, 2)`` in Å; None where the file does not say, NaN for some.
 
     The place of a particle is where it was picked less the shift ``(n, 2)`` that centres its image. Where the file does
-    not say the pixel size of micrographs it is taken to be that of the images ``(n,)``.
+    not say the pixel size of micrographs it is taken to be that of the movies, or else of the images ``(n,)``.
     """
     if not all(columns.has(label) for label in (MICROGRAPH, *COORDINATES)):
         return None
-    label = next((name for name in MICROGRAPH_PIXEL_SIZES if columns.has(name)), None)
+    label = next((name for name in (MICROGRAPH_PIXEL, MOVIE_PIXEL) if columns.has(name)), None)
     pixel = pixel_size_angstrom if label is None else columns.numbers_or_nan(label)
     picked = np.stack([columns.numbers_or_nan(name) for name in COORDINATES], axis=1)
     return picked * pixel[:, None] - shifts_angstrom
 
 
+def assumed_micrograph_pixel(columns: Columns, pixel_size_angstrom: Floats) -> str | None:
+    """What :func:`positions` takes for the pixel size of micrographs without being told, in words; None if it is told,
+    or if movies and images ``(n,)`` have the same."""
+    if columns.has(MICROGRAPH_PIXEL):
+        return None
+    if not columns.has(MOVIE_PIXEL):
+        return f"that of the images, {_between(pixel_size_angstrom)} Å"
+    movie = columns.numbers_or_nan(MOVIE_PIXEL)
+    if np.all(np.abs(movie / pixel_size_angstrom - 1.0) < SAME_PIXEL):
+        return None
+    return f"that of the movies, {MOVIE_PIXEL}, {_between(movie)} Å"
+
+
+def _between(values: Floats) -> str:
+    low, high = float(np.min(values)), float(np.max(values))
+    return f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
+
+
 def close_pairs(columns: Columns, places: Floats, distance: Floats, among: Ints) -> Ints:
     """Pairs of particles of one micrograph that are closer than the ``distance`` ``(n,)`` of the first, ``(m, 2)``.
 
-    ``places`` ``(n, 2)`` are in Å; only rows that are ``among`` those given are compared. Of each pair the row that
-    stands first in the file comes first.
+    ``places`` ``(n, 2)`` are in Å; only rows that are ``among`` those given are compared, and no segments of one
+    filament. Of each pair the row that stands first in the file comes first.
     """
     none = np.zeros((0, 2), dtype=np.int64)
     among = among[np.isfinite(places[among]).all(axis=1)]
@@ -195,7 +214,11 @@ def close_pairs(columns: Columns, places: Floats, distance: Floats, among: Ints)
     pairs = among[KDTree(at, balanced_tree=False, compact_nodes=False).query_pairs(most, output_type="ndarray")]
     pairs = np.sort(pairs, axis=1)
     apart = np.linalg.norm(places[pairs[:, 0]] - places[pairs[:, 1]], axis=1)
-    return pairs[apart < distance[pairs[:, 0]]]
+    pairs = pairs[apart < distance[pairs[:, 0]]]
+    if not columns.has(TUBE):
+        return pairs
+    tube = columns.texts(TUBE)
+    return pairs[tube[pairs[:, 0]] != tube[pairs[:, 1]]]
 
 
 def thinned(n: int, pairs: Ints) -> Bools:

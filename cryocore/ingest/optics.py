@@ -11,7 +11,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cryocore.errors import InputError
-from cryocore.ingest.columns import ABERRATIONS, GROUP, MAG_MATRIX, PHASE_FLIPPED, PIXEL_SIZES, PREMULTIPLIED, Columns
+from cryocore.ingest.columns import (
+    ABERRATIONS,
+    GROUP,
+    MAG_MATRIX,
+    PHASE_FLIPPED,
+    PIXEL_SIZES,
+    PREMULTIPLIED,
+    SAME_PIXEL,
+    Columns,
+)
 from cryocore.tables.particles import Optics
 from cryocore.types import Floats, Ints
 
@@ -101,6 +110,7 @@ def pixel_sizes(columns: Columns, override: float | None) -> Floats:
     from_detector = columns.has(DETECTOR) and columns.has(MAGNIFICATION)
     label = next((p for p in PIXEL_SIZES if columns.has(p)), None)
     if override is not None:
+        require_one_size(columns, override)
         size, column = np.full(n, float(override)), "pixel_size_angstrom"
     elif from_detector and (columns.tables.optics is None or label is None):
         detector, magnification = columns.numbers(DETECTOR), columns.numbers(MAGNIFICATION)
@@ -122,6 +132,19 @@ def pixel_sizes(columns: Columns, override: float | None) -> Floats:
     fix = "Correct the file, or give the pixel size (input.pixel_size_angstrom, --pixel-size)"
     columns.require((size >= low) & (size <= high), column, size, f"a pixel size in Å ({low} to {high})", fix)
     return size
+
+
+def require_one_size(columns: Columns, given: float) -> None:
+    """Refuse one pixel size for images of which the file says that theirs differ."""
+    if not columns.has(PIXEL_SIZES[0]):
+        return
+    stated = columns.numbers(PIXEL_SIZES[0])
+    low, high = float(stated.min()), float(stated.max())
+    if 0 < low < (1 - SAME_PIXEL) * high:
+        problem = f"the images have pixel sizes of {low:g} to {high:g} Å; {given:g} Å cannot be that of all"
+        fix = "Leave the pixel size out (input.pixel_size_angstrom, --pixel-size), or correct the file"
+        row = columns.row(int(np.argmax(stated != stated[0])))
+        raise InputError(problem, file=columns.tables.path, row=row, column=columns.name(PIXEL_SIZES[0]), fix=fix)
 
 
 def _check(columns: Columns, values: dict[str, NDArray[np.generic]], pixel: Floats) -> None:

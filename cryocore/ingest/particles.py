@@ -25,7 +25,9 @@ from cryocore.ingest.columns import Columns, columns_of, others
 from cryocore.ingest.copies import (
     ALL,
     MICROGRAPH,
+    MICROGRAPH_PIXEL,
     Choice,
+    assumed_micrograph_pixel,
     close_pairs,
     first_rows,
     named_images,
@@ -33,7 +35,7 @@ from cryocore.ingest.copies import (
     settled,
     thinned,
 )
-from cryocore.ingest.halves import TUBE, Units, half_sets, require_two
+from cryocore.ingest.halves import Units, half_sets, require_two
 from cryocore.ingest.optics import find_groups, pixel_sizes
 from cryocore.ingest.stacks import (
     ImageNames,
@@ -56,6 +58,8 @@ DEFOCUS_U, DEFOCUS_V, DEFOCUS_ANGLE = "rlnDefocusU", "rlnDefocusV", "rlnDefocusA
 
 MAX_DEFOCUS_ANGSTROM = 3e5
 MICROMETRE_DEFOCUS = 50.0
+FEWEST_ANGLES = 20
+"""Of so many particles some angle is larger than 2π in degrees."""
 ROWS_PER_CHUNK = 1 << 17
 MOST_MIXED = 8
 
@@ -221,6 +225,9 @@ def _stay(
             problem = "nothing says where on their micrographs the particles are"
             fix = "Leave input.min_distance_angstrom out"
             raise InputError(problem, file=columns.tables.path, column=columns.name("rlnCoordinateX"), fix=fix)
+        if assumed := assumed_micrograph_pixel(columns, pixel):
+            message = "%s: no %s: distances on micrographs are by %s. Give the column if micrographs have other pixels"
+            log.warning(message, columns.tables.path, columns.name(MICROGRAPH_PIXEL), assumed)
         first = first_rows(image)
         among = np.flatnonzero(stays & (first == np.arange(len(image))))
         distance = np.full(len(columns), choice.min_distance_angstrom)
@@ -236,12 +243,7 @@ def _close_pairs(columns: Columns, places: Floats | None, distance: Floats, imag
     """Pairs of rows ``(m, 2)`` that are too close to be two particles, other than segments of one filament."""
     if places is None:
         return np.zeros((0, 2), dtype=np.int64)
-    among = np.flatnonzero(first_rows(image) == np.arange(len(image)))
-    pairs = close_pairs(columns, places, distance, among)
-    if not columns.has(TUBE):
-        return pairs
-    tube = columns.texts(TUBE)
-    return pairs[tube[pairs[:, 0]] != tube[pairs[:, 1]]]
+    return close_pairs(columns, places, distance, np.flatnonzero(first_rows(image) == np.arange(len(image))))
 
 
 def _report_pairs(star: Path, pairs: Ints, half: Ints, share: float) -> None:
@@ -272,9 +274,13 @@ def require_poses(columns: Columns) -> None:
     fix = "Refine the particles in 3-D and give the file of the refinement"
     if missing is not None:
         raise InputError("the particles have no poses", file=columns.tables.path, column=columns.name(missing), fix=fix)
-    if not any(columns.numbers(a).any() for a in ANGLES[:2]):
+    largest = [float(np.abs(columns.numbers(a)).max()) for a in ANGLES]
+    if not any(largest[:2]):
         problem = "rot and tilt are 0 in every row: the particles have no 3-D poses"
         raise InputError(problem, file=columns.tables.path, column=columns.name(ANGLES[1]), fix=fix)
+    if len(columns) >= FEWEST_ANGLES and max(largest) <= 2 * np.pi:
+        message = "%s: no angle is larger than %.3g: are they in radians? They are taken to be in degrees"
+        log.warning(message, columns.tables.path, max(largest))
 
 
 def quaternions_of(columns: Columns) -> Floats:
@@ -321,6 +327,9 @@ def _ctf(columns: Columns) -> dict[str, Floats]:
     if 0 < np.abs(u).max() < MICROMETRE_DEFOCUS:
         problem = f"the largest defocus is {np.abs(u).max():g} Å: these look like µm"
         raise InputError(problem, file=file, row=1, column=columns.name(DEFOCUS_U), fix="Give defocus in Å")
+    if not (u > 0).any():
+        message = "%s: %s is above 0 in no row, though underfocus is: the CTF is that of images in focus, or over it"
+        log.warning(message, file, columns.name(DEFOCUS_U))
     for label, found in ((DEFOCUS_V, "DefocusU"), (DEFOCUS_ANGLE, "0")):
         if not columns.has(label):
             log.warning("%s has no column %s; it is taken to be %s", file, label, found)

@@ -21,7 +21,7 @@ from cryocore.formats.kinds import HALF_SET
 from cryocore.formats.roots import first_relative, recorded_roots
 from cryocore.formats.stacks import StackHeader, batch_size, batches, read_header
 from cryocore.formats.star import IMAGE_NAME
-from cryocore.ingest.columns import Columns, others
+from cryocore.ingest.columns import SAME_PIXEL, Columns, others
 from cryocore.ingest.halves import is_parted
 from cryocore.ingest.optics import Groups
 from cryocore.tables.particles import Particles
@@ -83,7 +83,7 @@ def _stacks(code: Ints, found: list[str], columns: Columns) -> tuple[Ints, list[
 
     They are without the format that RELION and EMAN take behind a colon, as in ``particles.mrc:mrcs``.
     """
-    plain = [name if suffix.lower() in FORMATS else path for path, name, suffix in map(_split_format, found)]
+    plain = list(map(without_format, found))
     foreign = [i for i, path in enumerate(found) if _split_format(path)[2].lower() in OTHER_FORMATS]
     if foreign:
         path, _, suffix = _split_format(found[foreign[0]])
@@ -97,6 +97,16 @@ def _stacks(code: Ints, found: list[str], columns: Columns) -> tuple[Ints, list[
         )
     same, paths = pd.factorize(np.array(plain, dtype=object))
     return same[code].astype(np.int64), list(map(str, paths))
+
+
+def without_format(path: str) -> str:
+    """The path of a stack without the format that may stand behind a colon.
+
+    >>> without_format("a/particles.mrc:mrcs"), without_format("a:1/particles.mrcs")
+    ('a/particles.mrc', 'a:1/particles.mrcs')
+    """
+    _, name, suffix = _split_format(path)
+    return name if suffix.lower() in FORMATS else path
 
 
 def _split_format(path: str) -> tuple[str, str, str]:
@@ -123,8 +133,8 @@ def require_images(columns: Columns) -> None:
 def find_root(columns: Columns, names: ImageNames, root: str | None) -> str:
     """The directory that image paths start from: the given one, or the first of the usual ones with the first stack.
 
-    The usual ones: those that the file names, that of the STAR file, the working directory, that of the file that it is
-    a link to, the parents.
+    The usual ones: those that the file names, that of the STAR file, the working directory if it is one of the parents,
+    that of the file that it is a link to, the parents, the working directory.
     """
     if root is not None:
         root = os.path.expanduser(root)
@@ -155,13 +165,16 @@ def known_root(path: Path, images: Iterable[str]) -> str | None:
     relative = first_relative(images)
     if relative is None:
         return None
-    return next((c for c in _usual_roots(path) if os.path.isfile(Path(c) / relative)), None)
+    return next((c for c in _usual_roots(path) if os.path.isfile(Path(c) / without_format(relative))), None)
 
 
 def _usual_roots(path: Path) -> list[str]:
+    """Directories that image paths may start from; the working directory comes last where the file is outside it."""
     linked = path.resolve()
     above = [str(p) for p in linked.parents[0 if path.is_symlink() else 1 : 1 + MAX_PARENTS]]
-    return list(dict.fromkeys([*recorded_roots(path), str(path.parent), ".", *above]))
+    inside = str(Path.cwd()) in above
+    nearest = [*recorded_roots(path), str(path.parent), *["."] * inside]
+    return list(dict.fromkeys([*nearest, *above, *["."] * (not inside)]))
 
 
 def check_stacks(columns: Columns, names: ImageNames, groups: Groups, root: str) -> Ints:
@@ -266,7 +279,7 @@ def _compare_pixel_sizes(columns: Columns, names: ImageNames, groups: Groups, he
     """Say so where a stack's header has another pixel size; headers are often wrong, so the STAR file wins."""
     for group, row in enumerate(groups.first_row):
         header, pixel = headers[names.stack[row]].pixel_size_angstrom, groups.pixel_size_angstrom[row]
-        if 0.1 < header < 50 and header != 1.0 and abs(header / pixel - 1) > 0.02:
+        if 0.1 < header < 50 and header != 1.0 and abs(header / pixel - 1) > SAME_PIXEL:
             message = "optics group %d has pixel size %.4g Å; the header of %s says %.4g Å and is ignored"
             log.warning(message, group + 1, pixel, names.paths[names.stack[row]], header)
 

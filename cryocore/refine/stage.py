@@ -16,13 +16,14 @@ from cryocore.convert.convert import convert
 from cryocore.errors import InputError
 from cryocore.explore.recommended import recommended_number
 from cryocore.figures.look import CORRECT, INCORRECT, QUIET, save, style
-from cryocore.formats.kinds import read_tables
+from cryocore.formats.kinds import kind_of, read_tables
 from cryocore.formats.source import Source
 from cryocore.formats.star import IMAGE_NAME
 from cryocore.formats.star_out import write_star
 from cryocore.geometry.rotations import angular_distance_deg
 from cryocore.geometry.symmetry import point_group
 from cryocore.ingest.particles import read_particles
+from cryocore.ingest.stacks import without_format
 from cryocore.maps.fsc import half_map_fsc, resolution_at
 from cryocore.maps.mrc import read_map, write_map
 from cryocore.refine.relion import Refinement, run
@@ -125,7 +126,7 @@ def written(data: Particles, kept: Bools, out_dir: Path) -> Path:
         fix = "Turn it (relion_image_handler --multiply_constant -1), and run the workflow on these images"
         raise InputError("protein is dark in the images; RELION takes it to be bright", file=data.parent, fix=fix)
     star, source = out_dir / "given.star", Source.of(data)
-    if source.path.suffix == ".star":
+    if kind_of(source.path) == "star":
         source.write(kept, {}, star)
     else:
         own = out_dir / f"given{source.path.suffix}"
@@ -143,7 +144,7 @@ def with_stacks_of_relion(star: Path, root: Path, out_dir: Path) -> Path:
     """The file, its stacks under names that end in .mrcs, of links where they do not: RELION takes no others."""
     tables = read_tables(star)
     names = tables.particles[IMAGE_NAME].astype(str).str.split("@", n=1, expand=True)
-    others = [name for name in names[1].unique() if not name.endswith(".mrcs")]
+    others = [name for name in names[1].unique() if not name.endswith((".mrcs", ":mrcs"))]
     if not others:
         return star
     links = {}
@@ -151,7 +152,7 @@ def with_stacks_of_relion(star: Path, root: Path, out_dir: Path) -> Path:
         link = out_dir.resolve() / "stacks" / f"{i:06d}_{Path(name).stem}.mrcs"
         link.parent.mkdir(exist_ok=True)
         link.unlink(missing_ok=True)
-        link.symlink_to((root / name).resolve())
+        link.symlink_to((root / without_format(name)).resolve())
         links[name] = str(link)
     tables.particles[IMAGE_NAME] = names[0] + "@" + names[1].replace(links)
     write_star(tables.particles, tables.optics, star, str(root))

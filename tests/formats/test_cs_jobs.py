@@ -15,11 +15,12 @@ from cryocore.convert.convert import convert
 from cryocore.convert.cs_out import _expansion
 from cryocore.errors import InputError
 from cryocore.formats.cs import read_cs
-from cryocore.formats.kinds import filter_particles
+from cryocore.formats.kinds import filter_particles, read_tables
 from cryocore.formats.records import read_records, write_records
 from cryocore.formats.star import read_star
 from cryocore.geometry.rotations import angular_distance_deg
 from cryocore.ingest.columns import columns_of
+from cryocore.ingest.copies import positions
 from cryocore.ingest.particles import ids_of, read_particles
 from cryocore.ingest.stacks import ImageNames
 from cryocore.tables.particles import Particles
@@ -113,6 +114,45 @@ def test_an_alignment_that_only_the_passthrough_file_has(particles: Particles, t
     write_fields(tmp_path / "J3_passthrough_particles.cs", parts(fields, "alignments3D/", "location/"))
     assert_same_poses(load(path, particles), particles)
     assert any("is that of J3_passthrough_particles.cs" in notice for notice in read_cs(path).notices)
+
+
+def test_a_pixel_size_of_0_is_none(particles: Particles, tmp_path: Path) -> None:
+    fields = cs_fields(particles, alignments3D__psize_A=np.zeros(len(particles), dtype=np.float32))
+    path = write_fields(tmp_path / "a.cs", fields)
+    assert_same_poses(load(path, particles), particles)
+    assert (
+        "with a psize_A of 0: they are taken to be in pixels of the images" in convert(path, tmp_path / "a.star").text
+    )
+    fields["alignments3D/psize_A"][4:] = 4.8
+    with pytest.raises(InputError, match=r"row 1, column alignments3D/psize_A: 0 is no pixel size"):
+        load(write_fields(path, fields), particles)
+
+
+def test_micrographs_of_other_pixels(particles: Particles, tmp_path: Path) -> None:
+    """Coordinates of a particle that was extracted binned count the micrograph's pixels, in every format."""
+    fields = cs_fields(particles, location__micrograph_psize_A=np.full(len(particles), 1.2, dtype=np.float32))
+    path = write_fields(tmp_path / "a.cs", fields)
+    done = convert(path, tmp_path / "a.star")
+    assert "location" not in done.text
+    convert(tmp_path / "a.star", tmp_path / "b.cs")
+    for file in (path, tmp_path / "a.star", tmp_path / "b.cs"):
+        columns = columns_of(read_tables(file))
+        places = positions(columns, np.zeros((len(columns), 2)), np.full(len(columns), 4.8))
+        assert places is not None and places[0] == pytest.approx([0.1 * 3710 * 1.2, 0.8 * 3838 * 1.2], rel=1e-5)
+
+
+def test_segments_of_a_filament(particles: Particles, tmp_path: Path) -> None:
+    tube = np.repeat(np.array([2**63 + 7, 2**63 + 9], dtype=np.uint64), (3, len(particles) - 3))
+    path = write_fields(tmp_path / "a.cs", cs_fields(particles, filament__filament_uid=tube))
+    assert read_cs(path).particles["rlnHelicalTubeID"].tolist() == [1] * 3 + [2] * (len(particles) - 3)
+    write_fields(path, cs_fields(particles, filament__filament_uid=np.zeros_like(tube)))
+    assert "rlnHelicalTubeID" not in read_cs(path).particles
+
+
+def test_one_number_for_all(particles: Particles, tmp_path: Path) -> None:
+    path = write_fields(tmp_path / "a.cs", cs_fields(particles, uid=np.zeros(len(particles), dtype=np.uint64)))
+    with pytest.raises(InputError, match="0 appears twice. Give each particle a number of its own: all have this"):
+        load(path, particles)
 
 
 def test_shifts_without_their_pixel_size(particles: Particles, tmp_path: Path) -> None:

@@ -235,3 +235,26 @@ def test_close_pairs_are_those_of_a_direct_search(tmp_path: Path) -> None:
     assert all(stays[j] or any(stays[i] for i, k in expected if k == j) for j in range(n))
     crowd = np.zeros((n, 2))
     assert len(close_pairs(tables, crowd, distance, np.arange(n))) > 10_000
+
+
+def test_the_pixel_size_of_micrographs_that_is_assumed_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """RELION writes that of the movies alone into extracted particles, which may be another."""
+    choice = Choice(min_distance_angstrom=2.1)
+    load(write_data_set(tmp_path, particles=picked(), optics=OPTICS), choice=choice)
+    assert "distances on micrographs" not in caplog.text
+    movie = {name: values for name, values in OPTICS.items() if name != "rlnMicrographPixelSize"}
+    load(write_data_set(tmp_path, particles=picked(), optics=movie), choice=choice)
+    assert "no rlnMicrographPixelSize: distances on micrographs are by that of the movies" in caplog.text
+    caplog.clear()
+    load(write_data_set(tmp_path, particles=picked(), optics=optics_columns()), choice=choice)
+    assert "distances on micrographs are by that of the images, 1.5 Å" in caplog.text
+    caplog.clear()
+    load(write_data_set(tmp_path, particles=picked(), optics=movie | {"rlnMicrographOriginalPixelSize": [1.5]}))
+    assert "distances on micrographs" not in caplog.text
+
+
+def test_segments_of_a_filament_are_never_too_close(tmp_path: Path) -> None:
+    star = write_data_set(tmp_path, particles=picked(rlnHelicalTubeID=[1] * N), optics=OPTICS)
+    assert len(load(star, choice=Choice(min_distance_angstrom=105.0))) == N

@@ -360,6 +360,55 @@ def test_image_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert load(star).column("stack")[0] == "Extract/my images.mrcs"
 
 
+def test_the_project_of_the_file_comes_before_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two projects have stacks of the same names."""
+    for project in ("one", "two"):
+        write_mrc(tmp_path / project / "Extract/a.mrcs", noise_images())
+    job = tmp_path / "one/Refine3D/job001"
+    job.mkdir(parents=True)
+    star = job / "run_data.star"
+    star.write_text(table("optics", optics_columns()) + table("particles", particle_columns(N, "Extract/a.mrcs")))
+    monkeypatch.chdir(tmp_path / "two")
+    assert load(star).root == str(tmp_path / "one")
+    (tmp_path / "one/Extract/a.mrcs").unlink()
+    assert load(star).root == "."
+
+
+def test_one_pixel_size_for_images_of_several_is_refused(tmp_path: Path) -> None:
+    columns, optics = particle_columns(), optics_columns(2)
+    columns["rlnOpticsGroup"] = [1, 2] * (N // 2)
+    star = write_data_set(tmp_path, particles=columns, optics=optics | {"rlnImagePixelSize": [1.06, 0.82]})
+    message = r"row 2, column rlnImagePixelSize: the images have pixel sizes of 0.82 to 1.06 Å; 1.06 Å cannot be that"
+    with pytest.raises(InputError, match=message):
+        load(star, pixel_size_angstrom=1.06)
+    star = write_data_set(tmp_path, particles=columns, optics=optics | {"rlnImagePixelSize": [1.06, 1.07]})
+    assert {o.pixel_size_angstrom for o in load(star, pixel_size_angstrom=1.1).optics} == {1.1}
+
+
+def test_defocus_that_is_nowhere_underfocus_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    columns = particle_columns()
+    for values in ([0.0] * N, [-1e4] * N):
+        caplog.clear()
+        load(write_data_set(tmp_path, particles=columns | {"rlnDefocusU": values, "rlnDefocusV": values}))
+        assert "rlnDefocusU is above 0 in no row" in caplog.text
+
+
+def test_angles_that_look_like_radians_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    columns = particle_columns(24)
+    columns["rlnImageName"] = [f"{i % N + 1}@{name}.mrcs" for name in "abc" for i in range(N)]
+    for name in "bc":
+        write_mrc(tmp_path / f"{name}.mrcs", noise_images() + (name == "c") + np.arange(BOX))
+    columns["rlnRandomSubset"] = [1, 2] * 12
+    load(write_data_set(tmp_path, particles=columns))
+    assert "radians" not in caplog.text
+    for label in ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"):
+        columns[label] = np.deg2rad(columns[label]).tolist()
+    load(write_data_set(tmp_path, particles=columns))
+    assert "no angle is larger than 3.1" in caplog.text and "are they in radians?" in caplog.text
+
+
 def test_headers_with_another_pixel_size_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     star = write_data_set(tmp_path)
     load(star)

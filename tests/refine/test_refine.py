@@ -12,16 +12,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pytest
 
 from cryocore.config.refine import Refine
 from cryocore.errors import InputError
 from cryocore.formats.kinds import read_tables
+from cryocore.formats.star_out import write_star
 from cryocore.ingest.particles import read_particles
 from cryocore.maps.mrc import read_map
 from cryocore.refine import compare, refine
 from cryocore.refine.relion import alone
+from cryocore.refine.stage import with_stacks_of_relion
 from cryocore.tables.io import write_table
 
 PROGRAM = f"{sys.executable} -m tests.refine.relion"
@@ -130,6 +133,15 @@ def test_stacks_have_names_that_relion_takes(run: Path, tmp_path: Path) -> None:
     names = read_tables(tmp_path / "out" / "given.star").particles["rlnImageName"]
     (link,) = {Path(name.split("@")[1]) for name in names}
     assert link.suffix == ".mrcs" and link.resolve() == (tmp_path / "run" / "simulated" / "particles.mrc").resolve()
+
+
+def test_formats_behind_names_of_stacks(tmp_path: Path) -> None:
+    """RELION takes a.mrc:mrcs as it is; another format needs a link, to the file without it."""
+    (tmp_path / "images").mkdir()
+    write_star(pd.DataFrame({"rlnImageName": ["1@images/a.mrc:mrcs", "1@images/b.st:st"]}), None, tmp_path / "a.star")
+    with_stacks_of_relion(tmp_path / "a.star", tmp_path, tmp_path)
+    kept, link = (name.split("@")[1] for name in read_tables(tmp_path / "a.star").particles["rlnImageName"])
+    assert kept == "images/a.mrc:mrcs" and Path(link).resolve() == tmp_path / "images" / "b.st"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,10 @@ import numpy as np
 
 from cryocore.errors import InputError
 from cryocore.maps.mrc import read_map, read_placement
-from cryocore.maps.placement import SAME_VOXEL, Placement, warn_of_other_place
+from cryocore.maps.placement import SAME_VOXEL, Placement, states_voxel, warn_of_other_place
 from cryocore.types import Floats32
+
+log = logging.getLogger(__name__)
 
 SAME_MAP = 4e-6
 """Share of a map's variance that another is allowed to lack, to be the same but for its scale: rounding to float16."""
@@ -111,4 +114,7 @@ def _voxel(halves: Halves, places: list[Placement]) -> float:
             file=halves.half2,
             fix="Give the two half maps of one reconstruction, or state the voxel size with --pixel-size",
         )
+    if not states_voxel(one):
+        message = "%s: its header says that voxels are 1 Å wide, as programs write that do not know; %s"
+        log.warning(message, halves.half1, "state the voxel size with --pixel-size")
     return one

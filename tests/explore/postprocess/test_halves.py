@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import mrcfile
@@ -53,6 +54,19 @@ def test_two_voxel_sizes_are_refused_in_either_order(tmp_path: Path) -> None:
 def test_a_rounded_voxel_size_is_the_same(tmp_path: Path) -> None:
     given = write_halves(tmp_path, molecule() + noise(1), molecule() + noise(2), pixel_size_angstrom=PIXEL * 1.001)
     assert read_pair(given).pixel_size_angstrom == PIXEL
+
+
+def test_a_voxel_size_that_programs_write_without_knowing_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for path, seed in ((tmp_path / "half1.mrc", 1), (tmp_path / "half2.mrc", 2)):
+        write_map(path, molecule() + noise(seed), 1.0)
+    given = Halves(tmp_path / "half1.mrc", tmp_path / "half2.mrc")
+    assert read_pair(given).pixel_size_angstrom == 1.0
+    assert "header says that voxels are 1 Å wide" in caplog.text and "--pixel-size" in caplog.text
+    caplog.clear()
+    read_pair(replace(given, pixel_size_angstrom=1.0))
+    assert not caplog.text
 
 
 def test_no_voxel_size_names_the_option(tmp_path: Path) -> None:

@@ -1,0 +1,135 @@
+"""Whether code that has changed computes the same: ``python -m benchmarks.same COMMIT``.
+
+A set of runs and conversions by the code of COMMIT and by that at hand: of the demo, and of its particles as a user's
+file, with planted errors, shards, a cache and the audit. Where all their tables, maps, images and lists are the same,
+the files that differ between both are kept in ``benchmarks/results/same.json`` as pairs of digests, which ``make
+claims`` takes for no change. Texts, figures and times are not compared; CPU seconds of both are kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mrcfile
+import numpy as np
+import yaml
+
+from benchmarks.machine import made_by
+from benchmarks.validation.common import ROOT
+from benchmarks.watched import watched
+from cryocore.tables.io import read_table, write_json
+from experiments.runs import SCRIPTS
+
+RECORD = ROOT / "benchmarks" / "results" / "same.json"
+FILE: dict[str, Any] = {
+    "run": "file",
+    "symmetry": "C1",
+    "n_rounds": 1,
+    "n_shards": 2,
+    "audit": True,
+    "input": {
+        "star": "results/demo/simulated/particles.star",
+        "cache": True,
+        "plant": {"wrong_pose": 0.1, "wrong_shift": 0.1, "wrong_defocus": 0.1},
+    },
+}
+CONVERSIONS = (("particles.star", "a.cs"), ("a.cs", "b.star"), ("particles.star", "c.thu"), ("c.thu", "d.star"))
+COMPARED = (".parquet", ".mrc", ".mrcs", ".star", ".cs", ".thu")
+
+
+def code_of(commit: str, folder: Path) -> Path:
+    """The files of a commit, below a folder."""
+    archive = subprocess.run(["git", "archive", commit], cwd=ROOT, check=True, capture_output=True).stdout
+    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+        files.extractall(folder, filter="data")
+    return folder
+
+
+def outcome(code: Path, folder: Path) -> tuple[Path, float]:
+    """What the code makes in a folder, and CPU seconds."""
+    folder.mkdir()
+    began = resource.getrusage(resource.RUSAGE_CHILDREN)
+    (folder / "file.yaml").write_text(yaml.safe_dump(FILE))
+    python, environment = [sys.executable, "-P", "-m"], {**os.environ, "PYTHONPATH": str(code)}
+    workflow = [*python, "snakemake", "--no-hooks", "--quiet", "all", "--snakefile", str(code / "Snakefile")]
+    commands = [workflow, [*workflow, "--configfile", "file.yaml"]]
+    simulated = "results/demo/simulated/"
+    for source, out in CONVERSIONS:
+        given = simulated + source if source == "particles.star" else source
+        more = ["--pixel-size", "2.2"] if source.endswith(".thu") else []
+        commands.append([*python, "cryocore", "convert", given, out, *more])
+    for command in commands:
+        subprocess.run(command, cwd=folder, env=environment, check=True, stdout=sys.stderr)
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return folder, sum(getattr(ended, t) - getattr(began, t) for t in ("ru_utime", "ru_stime"))
+
+
+def differing(first: Path, second: Path) -> Iterator[str]:
+    """Files of two folders that are not in both, or do not hold the same."""
+    names = [
+        {p.relative_to(f).as_posix() for p in f.rglob("*") if p.suffix in COMPARED and ".snakemake" not in p.parts}
+        for f in (first, second)
+    ]
+    for name in sorted(names[0] | names[1]):
+        if name not in names[0] & names[1] or not alike(first / name, second / name):
+            yield name
+
+
+def alike(first: Path, second: Path) -> bool:
+    """Whether two files hold the same, whatever they say of what made them."""
+    if first.suffix == ".parquet":
+        return bool(read_table(first).replace_schema_metadata().equals(read_table(second).replace_schema_metadata()))
+    if first.suffix in (".mrc", ".mrcs"):
+        with mrcfile.mmap(first) as a, mrcfile.mmap(second) as b:
+            return a.voxel_size == b.voxel_size and np.array_equal(a.data, b.data)
+    return first.read_bytes() == second.read_bytes()
+
+
+def pairs(then: Path) -> dict[str, list[str | None]]:
+    """Digests, before and now, of files of the stages that mean something else than those ``then``."""
+    before, now = watched(then, SCRIPTS), watched(ROOT, SCRIPTS)
+    return {f: [before.get(f), now.get(f)] for f in sorted(before | now) if before.get(f) != now.get(f)}
+
+
+def excused() -> set[tuple[str, str | None, str | None]]:
+    """File, digest before and digest after, of changes that change no result."""
+    record = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+    return {(file, *change) for part in record.values() for file, change in part["files"].items()}
+
+
+def main() -> None:
+    """Compare, and keep what was found; the exit status is 1 where results differ."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.same")
+    parser.add_argument("commit")
+    commit = parser.parse_args().commit
+    with tempfile.TemporaryDirectory(prefix="cryocore-same-") as name:
+        then, runs = code_of(commit, Path(name) / "code"), Path(name) / "runs"
+        seconds = []
+        for code, kept in ((then, "then"), (ROOT, "now")):
+            folder, used = outcome(code, runs)  # in one place, which files name
+            shutil.move(folder, Path(name) / kept)
+            seconds.append(round(used))
+        different = list(differing(Path(name) / "then", Path(name) / "now"))
+        print(*(f"differs: {file}" for file in different), sep="\n")
+        print(f"CPU seconds: {seconds[0]} then, {seconds[1]} now")
+        if different:
+            sys.exit(1)
+        record = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+        found = {**made_by(f"python -m benchmarks.same {commit}"), "cpu_seconds": seconds, "files": pairs(then)}
+        write_json(RECORD, record | {commit: found})
+
+
+if __name__ == "__main__":
+    main()

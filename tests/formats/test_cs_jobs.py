@@ -151,7 +151,7 @@ def test_segments_of_a_filament(particles: Particles, tmp_path: Path) -> None:
 
 def test_one_number_for_all(particles: Particles, tmp_path: Path) -> None:
     path = write_fields(tmp_path / "a.cs", cs_fields(particles, uid=np.zeros(len(particles), dtype=np.uint64)))
-    with pytest.raises(InputError, match="0 appears twice. Give each particle a number of its own: all have this"):
+    with pytest.raises(InputError, match=r"0 appears twice\. Give each particle a number of its own: all have this"):
         load(path, particles)
 
 

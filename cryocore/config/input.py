@@ -21,7 +21,8 @@ class Input(Section):
         default=None, description="passthrough file of a .cs file (default: found beside it)"
     )
     root: FileName | None = Field(
-        default=None, description="directory that image paths start from (default: found by looking)"
+        default=None,
+        description="directory that image paths start from (default: found above the file)",
     )
     pixel_size_angstrom: Positive | None = Field(default=None, description="overrides the file's; null: read it")
     class_number: int | None = Field(

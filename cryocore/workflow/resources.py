@@ -35,6 +35,10 @@ MERGE_US_PADDED = 0.02
 """CPU microseconds per voxel of the padded grid for adding the sums of a shard."""
 OUTSIDE_PADDED = 12.0
 """Bytes per voxel of the padded grid for what is outside of a region."""
+STATES_MOST, STATES_SHELLS = 10_000, 16
+"""Particles and shells of the search for a second state, at most."""
+STATES_BYTES, STATES_SHELL_BYTES = 62_000, 790
+"""What it keeps of a particle: by itself, and by the square of its shells."""
 USUAL_BOX = 256
 """Pixels a side, where nothing is known of the images yet."""
 SHORT_CPU_S = 1200.0
@@ -145,9 +149,17 @@ def memory_mb(stage: str, size: Size, config: Config) -> int:
         padded *= need.in_turn
     arrays = padded * _padded_voxels(size, config) + need.voxel * size.box**3 + need.particle * n
     arrays += need.pixel * min(pixels, MOST_PIXELS)
+    if stage == "look":
+        arrays += _of_states(size)
     if config.score.region is not None and stage in ("score", "noise", "look", "classify"):
         arrays += OUTSIDE_PADDED * _padded_voxels(size, config)
     return math.ceil(need.base_mb + images + arrays / MIB)
+
+
+def _of_states(size: Size) -> float:
+    """Bytes of the search for a second state, for pixels as large as any box has them."""
+    shells = min(STATES_SHELLS, size.box / 4)
+    return (STATES_BYTES + STATES_SHELL_BYTES * shells**2) * min(size.n, STATES_MOST)
 
 
 def cpu_seconds(stage: str, size: Size, config: Config) -> float:

@@ -10,10 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from benchmarks import again, blocks, claims
+from benchmarks import again, blocks, claims, same
 from benchmarks.claims import CLAIMS, Claim, Source, changed_since, differs, main, measured_at
+from cryocore.maps import write_map
+from cryocore.tables.io import write_table
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.page)
@@ -134,6 +137,33 @@ def test_a_sample_vouches_for_nothing_older_than_itself(checkout: Path, monkeypa
         again.record("mine", {"commit": head, "date": "now", "results": [name]})
         made = measured_at("mine", SOURCE)
         assert made is not None and (made[0] == head) == vouched
+
+
+def test_a_change_that_computes_the_same_is_none(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = claims.meaning(None, SOURCE.code)["cryocore/part.py"]
+    (checkout / "cryocore" / "part.py").write_text("value = 2\n")
+    assert told(monkeypatch, capsys)[0] == 1
+    now = claims.meaning(None, SOURCE.code)["cryocore/part.py"]
+    monkeypatch.setattr(same, "RECORD", checkout / "same.json")
+    for change, holds in (([before, "another"], False), ([None, now], False), ([before, now], True)):
+        (checkout / "same.json").write_text(json.dumps({"a commit": {"files": {"cryocore/part.py": change}}}))
+        assert (told(monkeypatch, capsys)[0] == 0) == holds
+
+
+def test_files_that_do_not_hold_the_same_are_told(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write_map(tmp_path / name / "map.mrc", np.zeros((8, 8, 8), np.float32), 1.0)
+        write_table(tmp_path / name / "a.parquet", pa.table({"x": [1.0, float("nan")]}), made=name)
+        (tmp_path / name / "a.star").write_text("x")
+        (tmp_path / name / "report.html").write_text(name)
+    given = tmp_path / "one", tmp_path / "two"
+    assert list(same.differing(*given)) == []
+    write_map(given[1] / "map.mrc", np.zeros((8, 8, 8), np.float32), 1.1)
+    write_table(given[1] / "a.parquet", pa.table({"x": [1.0, 2.0]}))
+    (given[1] / "a.star").unlink()
+    assert list(same.differing(*given)) == ["a.parquet", "a.star", "map.mrc"]
 
 
 def test_a_block_that_is_gone_or_unmeasured_is_told(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:

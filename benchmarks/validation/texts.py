@@ -8,7 +8,7 @@ HEAD = """\
 *For those who ask how cryocore's maps and scores compare with RELION's, with real images and with the truth.*
 
 `make validation` measures everything on this page, writes the numbers to `benchmarks/results/validation/` and the page
-from them. This run: cryocore {cryocore}, Python {python}, {processor}, {cores} cores, {minutes:.0f} minutes.
+from them. This run: cryocore {cryocore}, Python {python}, {processor}, cores: {cores}, {minutes:.0f} minutes.
 """
 
 RELION_TEXT = """\
@@ -35,8 +35,8 @@ that correction. The aim is one shell between the medians.
 
 PLANTED_TEXT = """\
 Images of computed densities of known structures with {percent} % wrong poses, through the whole workflow with the
-default rule: first and last round. *FSC to truth* is that of the merged map, mean over all shells; the last columns are
-AUC ([all scores](experiments.md)).
+default rule, four rounds: first and last one. *FSC to truth* is that of the merged map, mean over all shells; the last
+columns are AUC ([all scores](experiments.md)).
 """
 
 SELECTED_TEXT = """\

@@ -43,7 +43,7 @@ FILE: dict[str, Any] = {
     "input": {
         "star": "results/demo/simulated/particles.star",
         "cache": True,
-        "plant": {"wrong_pose": 0.1, "wrong_shift": 0.1, "wrong_defocus": 0.1},
+        "plant": {"wrong_pose": 0.1, "wrong_shift": 0.1, "junk": 0.1},
     },
 }
 CONVERSIONS = (("particles.star", "a.cs"), ("a.cs", "b.star"), ("particles.star", "c.thu"), ("c.thu", "d.star"))

@@ -1,7 +1,7 @@
 """Whether code that has changed computes the same: ``python -m benchmarks.same COMMIT``.
 
 A set of runs and conversions by the code of COMMIT and by that at hand: of the demo, and of its particles as a user's
-file, with planted errors, shards, a cache and the audit. Where all their tables, maps, images and lists are the same,
+file, with planted errors, shards, a cache and the audit, and the sharpened map. Where all their tables, maps, images and lists are the same,
 the files that differ between both are kept in ``benchmarks/results/same.json`` as pairs of digests, which ``make
 claims`` takes for no change. Texts, figures and times are not compared; CPU seconds of both are kept.
 """
@@ -47,6 +47,8 @@ FILE: dict[str, Any] = {
     },
 }
 CONVERSIONS = (("particles.star", "a.cs"), ("a.cs", "b.star"), ("particles.star", "c.thu"), ("c.thu", "d.star"))
+CODE = (*SCRIPTS, "cryocore/commands/postprocess.py")
+"""What the runs are of."""
 COMPARED = (".parquet", ".mrc", ".mrcs", ".star", ".cs", ".thu")
 
 
@@ -71,6 +73,7 @@ def outcome(code: Path, folder: Path) -> tuple[Path, float]:
         given = simulated + source if source == "particles.star" else source
         more = ["--pixel-size", "2.2"] if source.endswith(".thu") else []
         commands.append([*python, "cryocore", "convert", given, out, *more])
+    commands.append([*python, "cryocore", "postprocess", "results/demo", "--out", "sharpened"])
     for command in commands:
         subprocess.run(command, cwd=folder, env=environment, check=True, stdout=sys.stderr)
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -108,7 +111,7 @@ def _stored(path: Path) -> bytes:
 
 def pairs(then: Path) -> dict[str, list[str | None]]:
     """Digests, before and now, of files of the stages that mean something else than those ``then``."""
-    before, now = watched(then, SCRIPTS), watched(ROOT, SCRIPTS)
+    before, now = watched(then, CODE), watched(ROOT, CODE)
     return {f: [before.get(f), now.get(f)] for f in sorted(before | now) if before.get(f) != now.get(f)}
 
 

@@ -223,14 +223,18 @@ def started(command: list[str], where: Path, *kept_open: int) -> Iterator[subpro
     log.info("%s", shlex.join(command))
     environment = {**MORE_PROCESSES_THAN_SLOTS, **os.environ}
     given: dict[str, Any] = {"cwd": where, "env": environment, "text": True, "errors": "replace", "pass_fds": kept_open}
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, **given
-    )
 
     def end(number: int, _: Any) -> None:
         raise SystemExit(128 + number)
 
-    before = signal.signal(signal.SIGTERM, end)
+    before = signal.signal(signal.SIGTERM, end)  # first, or a signal in between leaves the child alone
+    try:
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, **given
+        )
+    except OSError:
+        signal.signal(signal.SIGTERM, before)
+        raise
     with process:
         try:
             yield process

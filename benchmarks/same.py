@@ -1,9 +1,9 @@
 """Whether code that has changed computes the same: ``python -m benchmarks.same COMMIT``.
 
-A set of runs and conversions by the code of COMMIT and by that at hand: of the demo, and of its particles as a user's
-file, with planted errors, shards, a cache and the audit, and the sharpened map. Where all their tables, maps, images and lists are the same,
-the files that differ between both are kept in ``benchmarks/results/same.json`` as pairs of digests, which ``make
-claims`` takes for no change. Texts, figures and times are not compared; CPU seconds of both are kept.
+A set of runs and conversions by the code of COMMIT and by that at hand: of the demo, its map sharpened, and of its
+particles as a user's file, with planted errors, shards, a cache and the audit. Where all their tables, maps, images and
+lists are the same, the files that differ between both are kept in ``benchmarks/results/same.json`` as pairs of digests,
+which ``make claims`` takes for no change. Texts, figures and times are not compared; CPU seconds of both are kept.
 """
 
 from __future__ import annotations

@@ -85,7 +85,9 @@ def _names(columns: Columns, i: int) -> pa.Array:
     """Column ``i``, of names without blanks."""
     column = COLUMNS[i]
     texts = columns.texts(column.label or "", column.default)
-    names = as_array(list(map(without_format, texts)) if column.label == IMAGE_NAME else texts)
+    if column.label == IMAGE_NAME:
+        texts = np.array([without_format(name) for name in texts], dtype=object)
+    names = as_array(texts)
     bad = np.flatnonzero(pc.match_substring_regex(names, "^$|[[:space:]#]").to_numpy(zero_copy_only=False))
     if len(bad):
         problem = f"{names[int(bad[0])].as_py()!r} does not fit a .thu file, whose names hold neither blanks nor #"

@@ -12,6 +12,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from cryocore.convert.convert import convert
+from cryocore.convert.keys import Side
 from cryocore.errors import InputError
 from cryocore.formats.cs import read_cs
 from cryocore.formats.kinds import read_tables
@@ -22,6 +23,7 @@ from cryocore.formats.thu import read_thu
 from cryocore.geometry.rotations import angular_distance_deg
 from cryocore.ingest.columns import columns_of
 from cryocore.ingest.particles import read_particles
+from cryocore.ingest.stacks import known_root
 from cryocore.maps.fsc import fsc
 from cryocore.maps.mrc import read_map
 from cryocore.tables.particles import Particles
@@ -235,3 +237,15 @@ def test_command(simulated: Path, tmp_path: Path) -> None:
     value = json.loads(call("convert", simulated, tmp_path / "a.cs", "--json"))
     assert (value["n"], value["kinds"], value["lost"]) == (80, ["star", "cs"], ["names of optics groups"])
     assert len(read_tables(tmp_path / "a.cs")) == 80
+
+
+def test_a_format_behind_the_name_stays_out_of_thu_and_of_keys(tmp_path: Path) -> None:
+    star = write_data_set(tmp_path)
+    plain = tmp_path / "plain.star"
+    plain.write_text(star.read_text())
+    star.write_text(star.read_text().replace("@a.mrcs", "@a.mrcs:mrcs"))
+    convert(star, tmp_path / "a.thu", pixel_size_angstrom=1.5)
+    assert "@a.mrcs " in (tmp_path / "a.thu").read_text() and ":mrcs" not in (tmp_path / "a.thu").read_text()
+    assert known_root(star, ["000001@a.mrcs:mrcs"]) == str(tmp_path)
+    sides = [Side(f, columns_of(read_tables(f))).images("rlnImageName")[1] for f in (star, plain)]
+    assert sides[0] == sides[1] == ["a.mrcs"]

@@ -116,9 +116,13 @@ def pairs(then: Path) -> dict[str, list[str | None]]:
 
 
 def excused() -> set[tuple[str, str | None, str | None]]:
-    """File, digest before and digest after, of changes that change no result."""
+    """File, digest before and digest after, of changes that change no result: of each run, and from one run's code to
+    another's where both were compared with the same commit."""
     record = json.loads(RECORD.read_text()) if RECORD.exists() else {}
-    return {(file, *change) for part in record.values() for file, change in part["files"].items()}
+    found = {(file, *change) for part in record.values() for file, change in part["files"].items()}
+    return found | {
+        (file, a, b) for file, start, a in found for other, first, b in found if (file, start) == (other, first)
+    }
 
 
 def main() -> None:
@@ -140,7 +144,7 @@ def main() -> None:
             sys.exit(1)
         record = json.loads(RECORD.read_text()) if RECORD.exists() else {}
         found = {**made_by(f"python -m benchmarks.same {commit}"), "cpu_seconds": seconds, "files": pairs(then)}
-        write_json(RECORD, record | {commit: found})
+        write_json(RECORD, record | {f"{commit} {found['made']['commit']}": found})
 
 
 if __name__ == "__main__":

@@ -16,21 +16,19 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tarfile
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from benchmarks import again, blocks, same
 from benchmarks.blocks import PAGES, RESULTS
 from benchmarks.validation.common import ROOT
-from benchmarks.watched import watched
+from benchmarks.watched import checked_out, watched
 from cryocore.markdown import table
 from experiments.runs import SCRIPTS
 
@@ -256,10 +254,7 @@ def meaning(commit: str | None, code: tuple[str, ...]) -> dict[str, str]:
     if commit is None:
         return watched(ROOT, code)
     with tempfile.TemporaryDirectory(prefix="cryocore-claims-") as folder:
-        archive = subprocess.run(["git", "archive", commit], cwd=ROOT, check=True, capture_output=True).stdout
-        with tarfile.open(fileobj=BytesIO(archive)) as files:
-            files.extractall(folder, filter="data")
-        return watched(Path(folder), code)
+        return watched(checked_out(ROOT, commit, Path(folder)), code)
 
 
 def git(*arguments: str) -> str:

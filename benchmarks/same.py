@@ -9,14 +9,12 @@ which ``make claims`` takes for no change. Texts, figures and times are not comp
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import os
 import resource
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +27,7 @@ import yaml
 
 from benchmarks.machine import made_by
 from benchmarks.validation.common import ROOT
-from benchmarks.watched import watched
+from benchmarks.watched import checked_out, watched
 from cryocore.tables.io import read_table, write_json
 from experiments.runs import SCRIPTS
 
@@ -50,14 +48,6 @@ CONVERSIONS = (("particles.star", "a.cs"), ("a.cs", "b.star"), ("particles.star"
 CODE = (*SCRIPTS, "cryocore/commands/postprocess.py")
 """What the runs are of."""
 COMPARED = (".parquet", ".mrc", ".mrcs", ".star", ".cs", ".thu")
-
-
-def code_of(commit: str, folder: Path) -> Path:
-    """The files of a commit, below a folder."""
-    archive = subprocess.run(["git", "archive", commit], cwd=ROOT, check=True, capture_output=True).stdout
-    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
-        files.extractall(folder, filter="data")
-    return folder
 
 
 def outcome(code: Path, folder: Path) -> tuple[Path, float]:
@@ -131,7 +121,7 @@ def main() -> None:
     parser.add_argument("commit")
     commit = parser.parse_args().commit
     with tempfile.TemporaryDirectory(prefix="cryocore-same-") as name:
-        then, runs = code_of(commit, Path(name) / "code"), Path(name) / "runs"
+        then, runs = checked_out(ROOT, commit, Path(name) / "code"), Path(name) / "runs"
         seconds = []
         for code, kept in ((then, "then"), (ROOT, "now")):
             folder, used = outcome(code, runs)  # in one place, which files name

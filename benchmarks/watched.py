@@ -9,7 +9,10 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import subprocess
+import tarfile
 from collections.abc import Iterator, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +58,14 @@ def watched(root: Path, files: Sequence[str]) -> dict[str, str]:
     for pattern in WORKFLOW:
         found |= {path.relative_to(root).as_posix(): _text(path) for path in sorted(root.glob(pattern))}
     return found
+
+
+def checked_out(root: Path, commit: str, folder: Path) -> Path:
+    """The files of a commit of the repository ``root``, below a folder."""
+    archive = subprocess.run(["git", "archive", commit], cwd=root, check=True, capture_output=True).stdout
+    with tarfile.open(fileobj=BytesIO(archive)) as files:
+        files.extractall(folder, filter="data")
+    return folder
 
 
 def digest(values: object) -> str:
